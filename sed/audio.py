@@ -1,0 +1,317 @@
+"""The ear: any recording in, mono float32 blocks at one sample rate out.
+
+A recording is read in blocks and resampled as one stream, so its length does not matter and its
+sample positions are exact. What is wrong with a recording is raised after everything good in it
+has been given out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from sed.errors import DamagedRecordingError, RecordingError, UsageError, printable
+
+Samples = NDArray[np.float32]
+
+BLOCK_SAMPLES = 16_384  # read at a time: small, since a damaged FLAC loses the block it breaks in
+LOWEST_RATE, HIGHEST_RATE = 8_000, 384_000
+
+# Endings of what libsndfile reads, and of what only the `av` extra reads.
+SOUND_SUFFIXES = frozenset(
+    ".wav .wave .w64 .rf64 .bwf .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf".split()
+)
+CONTAINER_SUFFIXES = frozenset(
+    ".m4a .mp4 .aac .wma .mka .mkv .webm .mov .avi .amr .ac3 .3gp .mpc .ape .wv".split()
+)
+
+
+class Decoder(Protocol):
+    """An opened recording."""
+
+    sample_rate: int  # samples per second
+    n_channels: int
+    n_samples: int | None  # per channel, as far as it is known beforehand
+    format: str  # container and encoding, for people
+
+    def blocks(self) -> Iterator[Samples]:
+        """Yield blocks of shape (samples, channels); raise `RecordingError` behind the last."""
+        ...
+
+    def close(self) -> None:
+        """Close the file."""
+        ...
+
+
+class Resampler:
+    """A stream of samples at one rate to the same stream at another.
+
+    The n-th output sample is at the time of input sample n · from / to, from first to last: soxr's
+    delay is compensated, and `flush` brings what it still holds.
+    """
+
+    def __init__(self, from_rate: int, to_rate: int) -> None:
+        self._rates = from_rate, to_rate
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        from_rate, to_rate = self._rates
+        self._stream = (
+            None if from_rate == to_rate else soxr.ResampleStream(from_rate, to_rate, 1, "float32")
+        )
+
+    def push(self, samples: Samples) -> Samples:
+        """Take samples, return those that are ready."""
+        return samples if self._stream is None else self._stream.resample_chunk(samples)
+
+    def flush(self) -> Samples:
+        """Return the rest."""
+        rest = np.empty(0, np.float32)
+        if self._stream is not None:
+            rest = self._stream.resample_chunk(rest, last=True)
+        self.reset()
+        return rest
+
+
+class SoundFileDecoder:
+    """What libsndfile reads: WAV, RF64, W64, FLAC, Ogg Vorbis and Opus, MP3, AIFF, …"""
+
+    def __init__(self, path: str, file: str | int) -> None:
+        self._path = path
+        self._file = soundfile.SoundFile(file, closefd=not isinstance(file, int))
+        self.sample_rate = self._file.samplerate
+        self.n_channels = self._file.channels
+        self.n_samples: int | None = self._file.frames
+        self.format = f"{self._file.format} {self._file.subtype}"
+
+    def blocks(self) -> Iterator[Samples]:
+        """Yield blocks of shape (samples, channels)."""
+        position = 0
+        is_ogg = self._file.format == "OGG"
+        while True:
+            try:
+                block = self._file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                raise self._damaged(position, "it cannot be decoded any further") from error
+            # A hole shifts all that follows it, so what was read across one is not to be trusted.
+            if is_ogg and re.search(r"reports a hole|Corrupted", self._file.extra_info):
+                raise self._damaged(position, "a part of the file is missing or overwritten")
+            if len(block) == 0:
+                break
+            position += len(block)
+            yield block
+        if reason := self._shortfall(position):
+            raise self._damaged(position, reason)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _shortfall(self, n_read: int) -> str:
+        """Return what the file says of itself that is not so, or nothing."""
+        log = self._file.extra_info
+        if n_read < self._file.frames:
+            promised = self._file.frames / self.sample_rate
+            return f"it is cut off there; its header promises {promised:.3f} s"
+        if re.search(r"lacks an end-of-stream|Without an End-Of-Stream", log, re.IGNORECASE):
+            return "it is cut off there, before its end mark"
+        short = re.search(r"(?:data|SSND) : (\d+) \(should be (\d+)\)", log)
+        # Writers that cannot seek back leave the size open as 2^32 - 1 or close to it.
+        if short and 0 < int(short[2]) < int(short[1]) < 0xFFFF_0000:
+            return f"the header promises {short[1]} bytes of sound, there are {short[2]}"
+        if re.search(r"not equal to frame count", log):
+            return "the header promises more sound than there is"
+        if self._file.format in ("WAV", "WAVEX") and re.search(r"Chunk size \d+ > file length", log):
+            return "more follows than the header promises (a recorder that was switched off?)"
+        return ""
+
+    def _damaged(self, position: int, reason: str) -> DamagedRecordingError:
+        return DamagedRecordingError(
+            self._path,
+            position / self.sample_rate,
+            f"{reason}. What came before is kept; copy or export the file again for the rest.",
+        )
+
+
+def open_recording(path: str | os.PathLike[str]) -> Decoder:
+    """Open a recording for reading; ``-`` is standard input, holding a WAV file.
+
+    Raises
+    ------
+    RecordingError
+        If it is missing, unreadable, empty or of no known format.
+    MissingExtraError
+        If its format needs the `av` extra.
+    """
+    path = os.fspath(path)
+    if path == "-":
+        return _open_stdin()
+    if os.path.isdir(path):
+        raise RecordingError(path, "is a folder. Give a recording.")
+    try:
+        with open(path, "rb") as file:
+            head = file.read(64)
+    except FileNotFoundError:
+        raise RecordingError(path, "no such file. Check the name.") from None
+    except OSError as error:
+        raise RecordingError(path, f"cannot read: {error.strerror}.") from error
+    if not head:
+        raise RecordingError(path, "is empty (0 bytes). Record or copy it again.")
+    try:
+        decoder: Decoder = SoundFileDecoder(path, path)
+    except soundfile.LibsndfileError as error:
+        if Path(path).suffix.lower() in CONTAINER_SUFFIXES or _is_container(head):
+            from sed.containers import ContainerDecoder
+
+            decoder = ContainerDecoder(path)
+        else:
+            raise RecordingError(
+                path,
+                "is not a sound file that can be read, whatever its name says (expected WAV, "
+                "FLAC, OGG, Opus, MP3 or AIFF). Check its content, or convert it.",
+            ) from error
+    return _checked(path, decoder)
+
+
+def _is_container(head: bytes) -> bool:
+    """Recognise MP4, Matroska and ASF by their first bytes."""
+    return head[4:8] == b"ftyp" or head.startswith((b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75"))
+
+
+def _open_stdin() -> Decoder:
+    from sed.pcm import PcmStreamDecoder
+
+    if sys.stdin.buffer.seekable():
+        try:
+            return _checked("-", SoundFileDecoder("-", sys.stdin.fileno()))
+        except soundfile.LibsndfileError as error:
+            raise RecordingError(
+                "-", "standard input is no sound file; for raw samples give --raw-rate."
+            ) from error
+    return _checked("-", PcmStreamDecoder.from_wav(sys.stdin.buffer))
+
+
+def _checked(path: str, decoder: Decoder) -> Decoder:
+    if not LOWEST_RATE <= decoder.sample_rate <= HIGHEST_RATE:
+        decoder.close()
+        raise RecordingError(
+            path,
+            f"has {decoder.sample_rate} samples per second; expected {LOWEST_RATE} to "
+            f"{HIGHEST_RATE}. Check the header, or convert it.",
+        )
+    return decoder
+
+
+def mono_blocks(
+    path: str, decoder: Decoder, *, channel: int | None = None
+) -> Iterator[Samples]:
+    """Yield one-dimensional blocks: the mean of the channels, or one of them, counted from 1.
+
+    Samples that are no number are taken as silence.
+
+    Raises
+    ------
+    UsageError
+        If there is no such channel.
+    RecordingError
+        Behind the last block: if there was no sample, nothing but digital silence, samples that
+        are no number, or damage.
+    """
+    if channel is not None and not 1 <= channel <= decoder.n_channels:
+        raise UsageError(
+            f"{printable(path)}: there is no channel {channel}: it has {decoder.n_channels}, "
+            "counted from 1"
+        )
+    n_samples = n_bad = first_bad = 0
+    heard = False
+    for block in decoder.blocks():
+        if channel is not None:
+            mono = np.ascontiguousarray(block[:, channel - 1])
+        elif decoder.n_channels == 1:
+            mono = block[:, 0]
+        else:
+            mono = block.mean(axis=1)
+        if not np.isfinite(mono.sum()):  # one pass in the usual case
+            bad = ~np.isfinite(mono)
+            if bad.any():
+                first_bad = first_bad if n_bad else n_samples + int(np.argmax(bad))
+                n_bad += int(bad.sum())
+                mono = np.where(bad, np.float32(0), mono)
+        heard = heard or bool(mono.any())
+        n_samples += len(mono)
+        yield mono
+    if n_samples == 0:
+        raise RecordingError(path, "holds no samples, only a header. Record or copy it again.")
+    if n_bad:
+        raise RecordingError(
+            path,
+            f"{n_bad} samples are no number (NaN or infinite), the first at "
+            f"{first_bad / decoder.sample_rate:.3f} s; they were taken as silence. Check what "
+            "wrote the file.",
+        )
+    if not heard:
+        which = "" if channel is None else f" of channel {channel}"
+        raise RecordingError(
+            path,
+            f"every sample{which} is zero (digital silence). Check the microphone, or choose "
+            "another channel with --channel.",
+        )
+
+
+def read_blocks(
+    path: str | os.PathLike[str],
+    sample_rate: int,
+    *,
+    channel: int | None = None,
+    decoder: Decoder | None = None,
+) -> Iterator[Samples]:
+    """Yield a recording as mono blocks at `sample_rate`, however long it is.
+
+    Parameters
+    ----------
+    path
+        The recording; ``-`` for a WAV file on standard input.
+    sample_rate
+        Samples per second to resample to.
+    channel
+        Which channel to take, counted from 1; the mean of all if not given.
+    decoder
+        The recording, already opened; it is closed here.
+
+    Raises
+    ------
+    RecordingError
+        Before the first block if it cannot be read, behind the last if something is wrong in it.
+    """
+    path = os.fspath(path)
+    decoder = decoder or open_recording(path)
+    resampler = Resampler(decoder.sample_rate, sample_rate)
+    trouble: RecordingError | None = None
+    try:
+        try:
+            for block in mono_blocks(path, decoder, channel=channel):
+                yield resampler.push(block)
+        except RecordingError as error:
+            trouble = error
+        yield resampler.flush()
+    finally:
+        decoder.close()
+    if trouble is not None:
+        raise trouble
+
+
+def read_recording(
+    path: str | os.PathLike[str], sample_rate: int, *, channel: int | None = None
+) -> Samples:
+    """Return a whole recording, shape (samples,), mono at `sample_rate`. For clips."""
+    return np.concatenate(list(read_blocks(path, sample_rate, channel=channel)))

@@ -1,0 +1,260 @@
+"""Frame probabilities to events: median filter, hysteresis, merging, minimum length.
+
+::
+
+    probability        ____
+        on  ----------/----\\------------------------    a run of frames at or above `off`
+        off ---__---_/------\\_---__-----------------    is an event if it reaches `on` once
+               ‾‾   [  event  ]  ‾‾ (never reaches on)
+
+Two events of one class with no more than the merge gap between them become one; what is then
+shorter than the minimum length is dropped. An event is given out as soon as nothing that is still
+to come can change it, and never changed afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sed.timeline import Timeline, seconds_from_samples
+
+Probs = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Event:
+    """A sound that was heard: `label` from `onset` to `offset` seconds."""
+
+    onset: float  # seconds from the start of the recording
+    offset: float  # seconds; exclusive
+    label: str
+    score: float  # highest probability of a frame, after the median filter
+    file: str = ""  # the recording, as it was named by the caller
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """How probabilities become events. A tuple holds one value per class."""
+
+    on: float | tuple[float, ...] = 0.5  # a run of frames must reach this once
+    off: float | tuple[float, ...] = 0.25  # and lasts while it stays at or above this
+    median_frames: int | tuple[int, ...] = 1  # length of the median filter, odd; 1 is none
+    min_length_seconds: float = 0.0  # shorter events are dropped; rounded to frames
+    merge_gap_seconds: float = 0.0  # events no further apart are one; rounded to frames
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        on, off = np.atleast_1d(self.on), np.atleast_1d(self.off)
+        if not (np.all((off > 0) & (on <= 1)) and np.all(off <= on)):
+            raise ValueError(f"expected 0 < off <= on <= 1, got on {self.on} and off {self.off}")
+        if np.any(np.atleast_1d(self.median_frames) % 2 == 0):
+            raise ValueError(f"expected odd median_frames, got {self.median_frames}")
+        if self.min_length_seconds < 0 or self.merge_gap_seconds < 0:
+            raise ValueError("expected min_length_seconds and merge_gap_seconds >= 0")
+
+
+class EventTracker:
+    """Follows every class through time and gives out its events.
+
+    Parameters
+    ----------
+    config
+        Thresholds and lengths.
+    labels
+        One per class, in the order of the probabilities.
+    timeline
+        The grid that frames lie on.
+
+    Raises
+    ------
+    ValueError
+        If a tuple in the config is not as long as `labels`.
+    """
+
+    def __init__(self, config: TrackerConfig, labels: Sequence[str], timeline: Timeline) -> None:
+        self.labels = tuple(labels)
+        self.timeline = timeline
+        self._on = self._per_class(config.on, "on", np.float32)
+        self._off = self._per_class(config.off, "off", np.float32)
+        self._median = MedianFilter(self._per_class(config.median_frames, "median_frames", np.int64))
+        self._min_frames = timeline.frames_from_seconds(config.min_length_seconds)
+        self._gap_frames = timeline.frames_from_seconds(config.merge_gap_seconds)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: the next frame pushed is the first of a recording."""
+        self._median.reset()
+        self._n_frames = 0
+        self._runs: list[_Run | None] = [None] * len(self.labels)  # at or above off right now
+        self._held: list[_Run | None] = [None] * len(self.labels)  # an event a run may yet extend
+
+    def push(self, frame_probs: Probs) -> list[Event]:
+        """Take the next frames, shape (frames, classes); return the events they completed."""
+        return self._events(self._track(self._median.push(frame_probs)))
+
+    def flush(self, end_sample: int | None = None) -> list[Event]:
+        """End the recording; return the events still open, cut off at `end_sample` if given."""
+        done = self._track(self._median.flush())
+        for c, run in enumerate(self._runs):
+            if run is not None:
+                self._close(c, run, self._n_frames)
+            if (held := self._held[c]) is not None:
+                done.append((self._n_frames, c, held))
+        events = self._events(done)
+        self.reset()
+        if end_sample is None:
+            return events
+        end = seconds_from_samples(end_sample, self.timeline.sample_rate)
+        return [Event(e.onset, min(e.offset, end), e.label, e.score) for e in events]
+
+    def _track(self, probs: Probs) -> list[tuple[int, int, _Run]]:
+        """Advance by filtered frames; return (frame of decision, class, run) of finished events."""
+        if len(probs) == 0:
+            return []
+        first, self._n_frames = self._n_frames, self._n_frames + len(probs)
+        active = probs >= self._off
+        done: list[tuple[int, int, _Run]] = []
+        awake = [a or b for a, b in zip(self._runs, self._held, strict=True)]
+        for c in np.flatnonzero(active.any(axis=0) | np.array([w is not None for w in awake])):
+            if (run := self._runs[c]) is not None and not active[0, c]:
+                self._close(c, run, first)  # it ended where the last push did
+            for start, stop in _runs_of(active[:, c]):
+                peak = float(probs[start:stop, c].max())
+                if start == 0 and (run := self._runs[c]) is not None:
+                    run = _Run(run.start, first + stop, max(run.peak, peak))
+                else:
+                    run = _Run(first + start, first + stop, peak)
+                    done += self._release(c, before=run.start)
+                self._runs[c] = run
+                if stop < len(probs):
+                    self._close(c, run, run.stop)
+            if self._runs[c] is None:
+                done += self._release(c, before=self._n_frames)
+        return done
+
+    def _close(self, c: int, run: _Run, at: int) -> None:
+        """End a run below `off`: it becomes the held event, extends it, or is nothing.
+
+        A held event that is still there has waited for this run, so it lies within the gap.
+        """
+        self._runs[c] = None
+        held = self._held[c]
+        if run.peak < self._on[c]:
+            self._held[c] = None if held is None else held.decided(at)
+        elif held is None:
+            self._held[c] = run
+        else:
+            self._held[c] = _Run(held.start, run.stop, max(held.peak, run.peak))
+
+    def _release(self, c: int, before: int) -> list[tuple[int, int, _Run]]:
+        """Give out the held event if no run starting at `before` or later could extend it."""
+        held = self._held[c]
+        if held is None or before - held.stop <= self._gap_frames:
+            return []
+        self._held[c] = None
+        return [(max(held.decided_at, held.stop + self._gap_frames), c, held)]
+
+    def _events(self, done: list[tuple[int, int, _Run]]) -> list[Event]:
+        """Sort by the frame of decision, which does not depend on how the frames were pushed."""
+        done = [d for d in done if d[2].stop - d[2].start >= self._min_frames]
+        return [
+            Event(
+                self.timeline.frame_time(run.start),
+                self.timeline.frame_time(run.stop),
+                self.labels[c],
+                run.peak,
+            )
+            for _, c, run in sorted(done, key=lambda d: d[:2])
+        ]
+
+    def _per_class(self, value: object, name: str, dtype: type) -> NDArray[np.generic]:
+        values = np.asarray(value, dtype)
+        if values.ndim and len(values) != len(self.labels):
+            raise ValueError(
+                f"expected one {name} for each of {len(self.labels)} classes, got {len(values)}"
+            )
+        return np.broadcast_to(values, (len(self.labels),))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Frames [start, stop) of one class, and the highest probability among them."""
+
+    start: int
+    stop: int
+    peak: float
+    decided_at: int = 0  # first frame at which nothing could extend it any more, as far as known
+
+    def decided(self, at: int) -> _Run:
+        return _Run(self.start, self.stop, self.peak, max(self.decided_at, at))
+
+
+def _runs_of(active: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """Yield [start, stop) of each run of true values."""
+    edges = np.flatnonzero(np.diff(active, prepend=False, append=False))
+    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+
+
+class MedianFilter:
+    """A running median over frames, of its own odd length for each class.
+
+    Beyond its ends the recording is taken to go on as its first and last frame. Output lags input
+    by half the longest filter.
+    """
+
+    def __init__(self, lengths: NDArray[np.generic]) -> None:
+        self._lengths = lengths
+        self._half = int(np.max(lengths, initial=1)) // 2
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._frames: Probs | None = None  # the last 2 · half frames
+
+    def push(self, frames: Probs) -> Probs:
+        """Take frames, shape (frames, classes); return those whose neighbours are all known."""
+        if self._half == 0 or len(frames) == 0:
+            return frames
+        if self._frames is None:
+            self._frames = np.repeat(frames[:1], self._half, axis=0)
+        frames = np.concatenate([self._frames, frames])
+        self._frames = frames[-2 * self._half :]
+        return self._filter(frames)
+
+    def flush(self) -> Probs:
+        """Return the rest, and forget everything."""
+        frames = self._frames
+        self.reset()
+        if frames is None:
+            return np.empty((0, len(self._lengths)), np.float32)
+        return self._filter(np.concatenate([frames, np.repeat(frames[-1:], self._half, axis=0)]))
+
+    def _filter(self, frames: Probs) -> Probs:
+        n = max(0, len(frames) - 2 * self._half)
+        result = np.empty((n, frames.shape[1]), np.float32)
+        for length in np.unique(self._lengths):
+            classes = np.flatnonzero(self._lengths == length)
+            margin = self._half - int(length) // 2
+            part = frames[margin : margin + n + int(length) - 1, classes]
+            if n:
+                windows = np.lib.stride_tricks.sliding_window_view(part, int(length), axis=0)
+                result[:, classes] = np.median(windows, axis=-1)
+        return result
+
+
+def track_events(
+    frame_probs: Probs,
+    labels: Sequence[str],
+    timeline: Timeline,
+    config: TrackerConfig | None = None,
+) -> list[Event]:
+    """Return the events in the frame probabilities of a whole recording, shape (frames, classes).
+
+    This is the tracker, pushed once and flushed.
+    """
+    tracker = EventTracker(config or TrackerConfig(), labels, timeline)
+    return tracker.push(np.asarray(frame_probs, np.float32)) + tracker.flush()

@@ -1,0 +1,217 @@
+"""Columns to classes: a timm backbone that keeps time, and attention heads that look along it.
+
+::
+
+    samples ─ LogMel ─▶ (columns, mels) ─ backbone ─▶ (features, frames, bands)
+            ─ mean over bands ─ max + mean over neighbouring frames ─ hidden layer ─▶ (frames, hidden)
+            ─ attention heads, averaged ─▶ frame_logits, clip_logits, clip_probs, attention
+
+The head is the one of PANNs (Kong et al., 2020, arXiv:1912.10211) in the form that BirdCLEF
+competitors gave it. Time lies on the height axis of the picture.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import timm
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sed.errors import near
+from sed.features import LogMel, LogMelConfig
+
+Arguments = Mapping[str, bool | int | float | str]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What the network is made of; `LogMelConfig` says what it sees."""
+
+    backbone: str = "mobilenetv1_100"  # any convolutional model of timm, by name
+    backbone_args: Arguments = field(default_factory=dict)  # passed to timm.create_model
+    in_channels: int = 1  # 1, or 3 to repeat the picture for weights that know colours
+    hidden: int = 512  # width of the layer between backbone and heads
+    n_heads: int = 1  # attention heads whose outputs are averaged
+    dropout: float = 0.5  # before the hidden layer and before the heads
+    prior: float | None = None  # initial probability of a class in a frame; None: 1 / classes
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built."""
+        if self.in_channels not in (1, 3):
+            raise ValueError(f"expected in_channels 1 or 3, got {self.in_channels}")
+        if self.hidden < 1 or self.n_heads < 1:
+            raise ValueError(f"expected hidden and n_heads >= 1, got {self.hidden}, {self.n_heads}")
+        if self.prior is not None and not 0 < self.prior < 1:
+            raise ValueError(f"expected a prior between 0 and 1, got {self.prior}")
+
+
+class SedOutput(NamedTuple):
+    """What the model says about a batch of windows."""
+
+    frame_logits: Tensor  # (batch, frames, classes)
+    clip_logits: Tensor  # (batch, classes): attention-weighted mean of the frame logits
+    clip_probs: Tensor  # (batch, classes): attention-weighted mean of the frame probabilities
+    attention: Tensor  # (batch, frames, classes), sums to one over frames
+
+    @property
+    def frame_probs(self) -> Tensor:
+        """Probability of each class in each frame, shape (batch, frames, classes)."""
+        return self.frame_logits.sigmoid()
+
+
+class AttentionHead(nn.Module):
+    """One attention head: what is in each frame, and which frames count for the clip."""
+
+    def __init__(self, width: int, n_classes: int, prior: float) -> None:
+        super().__init__()
+        self.classes = nn.Linear(width, n_classes)
+        self.attention = nn.Linear(width, n_classes)
+        for layer in (self.classes, self.attention):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        # Starting at the prior spares the first epochs, in which BCE would only learn this bias.
+        nn.init.constant_(self.classes.bias, math.log(prior / (1 - prior)))
+
+    def forward(self, x: Tensor) -> SedOutput:
+        """Map (batch, frames, width) to a `SedOutput`."""
+        frame_logits = self.classes(x)
+        attention = torch.softmax(torch.tanh(self.attention(x)), dim=1)
+        return SedOutput(
+            frame_logits,
+            (attention * frame_logits).sum(1),
+            (attention * frame_logits.sigmoid()).sum(1),
+            attention,
+        )
+
+
+class SedModel(nn.Module):
+    """A frame-wise and clip-wise sound classifier.
+
+    Parameters
+    ----------
+    config
+        Backbone and head.
+    log_mel
+        The front end.
+    n_classes
+        Number of labels.
+    pretrained
+        Fetch timm's pretrained weights of the backbone from its hub.
+
+    Raises
+    ------
+    ValueError
+        If timm does not know the backbone, or the backbone does not keep time.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        log_mel: LogMelConfig,
+        n_classes: int,
+        *,
+        pretrained: bool = False,
+    ) -> None:
+        super().__init__()
+        if n_classes < 1:
+            raise ValueError(f"expected at least one class, got {n_classes}")
+        self.config = config
+        self.n_classes = n_classes
+        self.log_mel = LogMel(log_mel)
+        self.backbone = create_backbone(config, pretrained=pretrained)
+        n_features, self.frame_columns = _features_and_stride(
+            self.backbone, config, log_mel.n_mels
+        )
+        self.hidden = nn.Linear(n_features, config.hidden)
+        self.dropout = nn.Dropout(config.dropout)
+        prior = config.prior or 1 / max(2, n_classes)
+        self.heads = nn.ModuleList(
+            AttentionHead(config.hidden, n_classes, prior) for _ in range(config.n_heads)
+        )
+
+    def forward(self, samples: Tensor) -> SedOutput:
+        """Classify clips, shape (batch, samples), at the sample rate of the front end."""
+        return self.classify(self.log_mel.centred(samples))
+
+    def classify(self, columns: Tensor) -> SedOutput:
+        """Classify log-mel pictures, shape (batch, columns, mels)."""
+        x = columns.unsqueeze(1).expand(-1, self.config.in_channels, -1, -1)
+        x = x.contiguous(memory_format=torch.channels_last)
+        x = self.backbone.forward_features(x)  # type: ignore[operator]  # (batch, features, frames, bands)
+        x = x.mean(dim=3)  # (batch, features, frames)
+        x = F.max_pool1d(x, 3, stride=1, padding=1) + F.avg_pool1d(
+            x, 3, stride=1, padding=1, count_include_pad=False
+        )
+        x = self.dropout(x.transpose(1, 2))  # (batch, frames, features)
+        x = self.dropout(F.relu(self.hidden(x)))  # (batch, frames, hidden)
+        outputs = [head(x) for head in self.heads]
+        if len(outputs) == 1:
+            return outputs[0]  # type: ignore[no-any-return]
+        return SedOutput(*(torch.stack(parts).mean(0) for parts in zip(*outputs, strict=True)))
+
+    def frame_edges(self, n_columns: int, n_frames: int) -> NDArray[np.int64]:
+        """Return where frames begin and end, in columns of the window, shape (n_frames + 1,).
+
+        Frame f covers `frame_columns` columns. The last one ends with the window: backbones that
+        round up see past its end, those that round down stop short of it.
+        """
+        edges = np.minimum(np.arange(n_frames + 1) * self.frame_columns, n_columns)
+        edges[-1] = n_columns
+        return edges
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what rebuilds this model, without its weights; plain values for JSON."""
+        return {
+            "model": dataclasses.asdict(self.config),
+            "front_end": dataclasses.asdict(self.log_mel.config),
+        }
+
+
+def create_backbone(config: ModelConfig, *, pretrained: bool = False) -> nn.Module:
+    """Create the timm model named in the config, without its classifier."""
+    if not timm.is_model(config.backbone.split(".")[0]):
+        raise ValueError(
+            f"unknown backbone {config.backbone!r}. {near(config.backbone, timm.list_models())}"
+        )
+    return timm.create_model(  # type: ignore[no-any-return]
+        config.backbone,
+        pretrained=pretrained,
+        in_chans=config.in_channels,
+        num_classes=0,
+        global_pool="",
+        **dict(config.backbone_args),
+    )
+
+
+def _features_and_stride(
+    backbone: nn.Module, config: ModelConfig, n_mels: int
+) -> tuple[int, int]:
+    """Return features per frame and columns per frame; refuse a backbone that cannot keep time."""
+    refusal = (
+        f"backbone {config.backbone!r} does not keep time: expected features of shape (batch, "
+        "features, frames, bands) for a picture of any length, got {}. Choose a convolutional "
+        "one, for example efficientnet_b0, resnet34, eca_nfnet_l0 or convnext_tiny."
+    )
+    stride = int(backbone.feature_info[-1]["reduction"])  # type: ignore[index, union-attr]
+    n_frames = 8
+    picture = torch.zeros(1, config.in_channels, n_frames * stride, n_mels)
+    was_training = backbone.training
+    try:
+        with torch.inference_mode():
+            features = backbone.eval().forward_features(picture)  # type: ignore[operator]
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(refusal.format(f"'{error}'")) from error
+    finally:
+        backbone.train(was_training)
+    shape = tuple(features.shape)
+    if len(shape) != 4 or shape[2] != n_frames or shape[1] == n_frames:
+        raise ValueError(refusal.format(shape))
+    return shape[1], stride

@@ -1,0 +1,152 @@
+"""PCM samples from a pipe, raw or as a WAV stream whose end nobody knows yet."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sed.errors import DamagedRecordingError, RecordingError, UsageError, near
+
+BLOCK_SAMPLES = 4_096  # short blocks, since the other end of a pipe may be live
+
+# Name, as arecord and FFmpeg say it in short: numpy type, and the value of full scale.
+ENCODINGS: dict[str, tuple[str, float]] = {
+    "u8": ("u1", 128.0),
+    "s16": ("<i2", 2.0**15),
+    "s24": ("s24", 2.0**31),
+    "s32": ("<i4", 2.0**31),
+    "f32": ("<f4", 1.0),
+    "f64": ("<f8", 1.0),
+}
+_WIDTHS = {"u8": 1, "s16": 2, "s24": 3, "s32": 4, "f32": 4, "f64": 8}
+_OPEN_END = 0xFFFF_0000  # sizes from here on were written by somebody who could not know
+
+
+class PcmStreamDecoder:
+    """Interleaved little-endian PCM from a stream that cannot seek.
+
+    Parameters
+    ----------
+    stream
+        Where the bytes come from.
+    sample_rate
+        Samples per second and channel.
+    encoding
+        One of `ENCODINGS`.
+    n_channels
+        Interleaved channels.
+    n_bytes
+        Bytes of sound to expect; None for all there are.
+
+    Raises
+    ------
+    UsageError
+        If the encoding is unknown.
+    """
+
+    def __init__(
+        self,
+        stream: BinaryIO,
+        sample_rate: int,
+        encoding: str = "s16",
+        n_channels: int = 1,
+        n_bytes: int | None = None,
+    ) -> None:
+        if encoding not in ENCODINGS:
+            raise UsageError(f"unknown encoding {encoding!r}. {near(encoding, ENCODINGS)}")
+        if n_channels < 1:
+            raise UsageError(f"expected at least one channel, got {n_channels}")
+        self._stream = stream
+        self._encoding = encoding
+        self._frame_bytes = n_channels * _WIDTHS[encoding]
+        self._n_bytes = n_bytes
+        self.sample_rate = sample_rate
+        self.n_channels = n_channels
+        self.n_samples = None if n_bytes is None else n_bytes // self._frame_bytes
+        self.format = f"PCM {encoding} stream"
+
+    @classmethod
+    def from_wav(cls, stream: BinaryIO) -> PcmStreamDecoder:
+        """Read the header of a WAV stream.
+
+        Raises
+        ------
+        RecordingError
+            If it is none, or its encoding is not PCM.
+        """
+        head = stream.read(12)
+        if not head:
+            raise RecordingError("-", "standard input is empty. Pipe a WAV file into it.")
+        if head[:4] not in (b"RIFF", b"RF64") or head[8:12] != b"WAVE":
+            raise RecordingError(
+                "-",
+                "standard input is no WAV stream. For raw samples say how to read them: "
+                "--raw-rate 48000 --raw-encoding s16 --raw-channels 1.",
+            )
+        layout: tuple[int, int, int, int] | None = None
+        while len(chunk := stream.read(8)) == 8:
+            name, size = struct.unpack("<4sI", chunk)
+            if name == b"data":
+                break
+            body = stream.read(size + size % 2)
+            if name == b"fmt " and len(body) >= 16:
+                tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", body[:16])
+                if tag == 0xFFFE and len(body) >= 26:  # extensible: the true tag stands further on
+                    tag = struct.unpack("<H", body[24:26])[0]
+                layout = tag, channels, rate, bits
+        else:
+            raise RecordingError("-", "the WAV stream ends before its samples begin.")
+        if layout is None:
+            raise RecordingError("-", "the WAV stream does not say what its samples are.")
+        tag, channels, rate, bits = layout
+        encoding = {(1, 8): "u8", (1, 16): "s16", (1, 24): "s24", (1, 32): "s32",
+                    (3, 32): "f32", (3, 64): "f64"}.get((tag, bits))  # fmt: skip
+        if encoding is None:
+            raise RecordingError(
+                "-", f"WAV encoding {tag} with {bits} bits cannot be streamed. Give it as a file."
+            )
+        known = size if 0 < size < _OPEN_END else None
+        return cls(stream, rate, encoding, channels, known)
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Yield blocks of shape (samples, channels) as they arrive."""
+        n_read = 0
+        rest = b""
+        while self._n_bytes is None or n_read < self._n_bytes:
+            wanted = BLOCK_SAMPLES * self._frame_bytes
+            if self._n_bytes is not None:
+                wanted = min(wanted, self._n_bytes - n_read)
+            data = self._stream.read(wanted)
+            n_read += len(data)
+            data = rest + data
+            whole = len(data) // self._frame_bytes * self._frame_bytes
+            rest = data[whole:]
+            if whole:
+                yield self._decode(data[:whole])
+            if len(data) - len(rest) == 0:
+                break
+        if self._n_bytes is not None and n_read < self._n_bytes:
+            promised = self._n_bytes // self._frame_bytes / self.sample_rate
+            seconds = n_read // self._frame_bytes / self.sample_rate
+            raise DamagedRecordingError(
+                "-", seconds, f"the stream ends there; its header promises {promised:.3f} s."
+            )
+
+    def close(self) -> None:
+        """Leave the stream to its owner."""
+
+    def _decode(self, data: bytes) -> NDArray[np.float32]:
+        dtype, full_scale = ENCODINGS[self._encoding]
+        if self._encoding == "s24":
+            padded = np.zeros((len(data) // 3, 4), np.uint8)  # the low byte of 32 bits stays zero
+            padded[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+            values = padded.view("<i4")[:, 0].astype(np.float64)
+        else:
+            values = np.frombuffer(data, dtype).astype(np.float64)
+        if self._encoding == "u8":
+            values = values - full_scale
+        return (values / full_scale).astype(np.float32).reshape(-1, self.n_channels)

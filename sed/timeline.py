@@ -1,0 +1,71 @@
+"""Samples, columns, frames and seconds: the only place where one becomes another.
+
+Inside, positions are integers counted from the start of the recording::
+
+    sample   |0 1 2 3 ...                                          one value of sound
+    column   |----0----|----1----|----2----| ...                   hop_samples samples each
+    frame    |--------------0--------------|------1------ ...      frame_columns columns each
+
+Column c stands for the samples [c·hop, (c+1)·hop). It looks at a little more on either side,
+see `sed.features`. Frame f stands for the columns [f·stride, (f+1)·stride).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+
+def samples_from_seconds(seconds: float, sample_rate: int) -> int:
+    """Return the sample nearest to a time; halves go up."""
+    return int(Fraction(seconds) * sample_rate + Fraction(1, 2))
+
+
+def seconds_from_samples(samples: int, sample_rate: int) -> float:
+    """Return the time of a sample in seconds."""
+    return samples / sample_rate
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The grid of a model laid over a recording."""
+
+    sample_rate: int  # samples per second that the model hears
+    hop_samples: int  # samples from one column to the next
+    frame_columns: int  # columns from one frame to the next
+
+    @property
+    def frame_samples(self) -> int:
+        """Samples from one frame to the next."""
+        return self.hop_samples * self.frame_columns
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds from one frame to the next."""
+        return seconds_from_samples(self.frame_samples, self.sample_rate)
+
+    def frame_time(self, frame: int) -> float:
+        """Return the second at which a frame begins."""
+        return seconds_from_samples(frame * self.frame_samples, self.sample_rate)
+
+    def frames_from_seconds(self, seconds: float) -> int:
+        """Return the number of whole frames nearest to a duration."""
+        samples = samples_from_seconds(seconds, self.sample_rate)
+        return (samples + self.frame_samples // 2) // self.frame_samples
+
+    def columns_from_seconds(self, seconds: float) -> int:
+        """Return the number of columns in a duration.
+
+        Raises
+        ------
+        ValueError
+            If the duration is not a whole number of columns.
+        """
+        samples = samples_from_seconds(seconds, self.sample_rate)
+        columns, rest = divmod(samples, self.hop_samples)
+        if rest or columns < 1:
+            column_ms = 1000 * self.hop_samples / self.sample_rate
+            raise ValueError(
+                f"{seconds} s is not a whole number of columns of {column_ms:g} ms each"
+            )
+        return columns
