@@ -1,0 +1,84 @@
+"""Streaming sound-event detection: one model that trains, scans archives and listens live.
+
+>>> import sed
+>>> model = sed.load_model()
+>>> for event in sed.detect("examples/street.ogg", model):
+...     print(event.onset, event.label)  # doctest: +SKIP
+
+Names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sed.audio import Resampler, open_recording, read_blocks, read_recording
+    from sed.checkpoint import Checkpoint, load_checkpoint, load_model, save_checkpoint
+    from sed.errors import (
+        CheckpointError,
+        DamagedRecordingError,
+        MissingExtraError,
+        OutputError,
+        RecordingError,
+        SedError,
+        TableError,
+        UsageError,
+    )
+    from sed.events import Event, EventTracker, TrackerConfig, track_events
+    from sed.features import LogMel, LogMelConfig
+    from sed.metrics import match_events, padded_cmap
+    from sed.model import ModelConfig, SedModel, SedOutput
+    from sed.timeline import Timeline
+    from sed.writers import read_events
+    from streaming.detect import detect
+    from streaming.detector import Detection, Detector, DetectorConfig
+    from streaming.engine import TorchEngine
+    from streaming.results import Results
+    from streaming.scan import Scan, Summary
+    from train.config import TrainConfig, load_recipe
+    from train.loop import train
+
+_HOMES = {
+    "sed.audio": ("Resampler", "open_recording", "read_blocks", "read_recording"),
+    "sed.checkpoint": ("Checkpoint", "load_checkpoint", "load_model", "save_checkpoint"),
+    "sed.errors": (
+        "CheckpointError",
+        "DamagedRecordingError",
+        "MissingExtraError",
+        "OutputError",
+        "RecordingError",
+        "SedError",
+        "TableError",
+        "UsageError",
+    ),
+    "sed.events": ("Event", "EventTracker", "TrackerConfig", "track_events"),
+    "sed.features": ("LogMel", "LogMelConfig"),
+    "sed.metrics": ("match_events", "padded_cmap"),
+    "sed.model": ("ModelConfig", "SedModel", "SedOutput"),
+    "sed.timeline": ("Timeline",),
+    "sed.writers": ("read_events",),
+    "streaming.detect": ("detect",),
+    "streaming.detector": ("Detection", "Detector", "DetectorConfig"),
+    "streaming.engine": ("TorchEngine",),
+    "streaming.results": ("Results",),
+    "streaming.scan": ("Scan", "Summary"),
+    "train.config": ("TrainConfig", "load_recipe"),
+    "train.loop": ("train",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'sed' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

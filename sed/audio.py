@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +19,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from sed.errors import DamagedRecordingError, RecordingError, UsageError, printable
+from sed.errors import DamagedRecordingError, RecordingError
 
 Samples = NDArray[np.float32]
 
@@ -28,10 +28,43 @@ LOWEST_RATE, HIGHEST_RATE = 8_000, 384_000
 
 # Endings of what libsndfile reads, and of what only the `av` extra reads.
 SOUND_SUFFIXES = frozenset(
-    ".wav .wave .w64 .rf64 .bwf .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf".split()
+    [
+        ".wav",
+        ".wave",
+        ".w64",
+        ".rf64",
+        ".bwf",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".au",
+        ".snd",
+        ".caf",
+    ]
 )
 CONTAINER_SUFFIXES = frozenset(
-    ".m4a .mp4 .aac .wma .mka .mkv .webm .mov .avi .amr .ac3 .3gp .mpc .ape .wv".split()
+    [
+        ".m4a",
+        ".mp4",
+        ".aac",
+        ".wma",
+        ".mka",
+        ".mkv",
+        ".webm",
+        ".mov",
+        ".avi",
+        ".amr",
+        ".ac3",
+        ".3gp",
+        ".mpc",
+        ".ape",
+        ".wv",
+    ]
 )
 
 
@@ -84,7 +117,7 @@ class Resampler:
 
 
 class SoundFileDecoder:
-    """What libsndfile reads: WAV, RF64, W64, FLAC, Ogg Vorbis and Opus, MP3, AIFF, …"""
+    """What libsndfile reads: WAV, RF64, W64, FLAC, Ogg Vorbis and Opus, MP3, AIFF and more."""
 
     def __init__(self, path: str, file: str | int) -> None:
         self._path = path
@@ -131,7 +164,9 @@ class SoundFileDecoder:
             return f"the header promises {short[1]} bytes of sound, there are {short[2]}"
         if re.search(r"not equal to frame count", log):
             return "the header promises more sound than there is"
-        if self._file.format in ("WAV", "WAVEX") and re.search(r"Chunk size \d+ > file length", log):
+        if self._file.format in ("WAV", "WAVEX") and re.search(
+            r"Chunk size \d+ > file length", log
+        ):
             return "more follows than the header promises (a recorder that was switched off?)"
         return ""
 
@@ -212,25 +247,22 @@ def _checked(path: str, decoder: Decoder) -> Decoder:
     return decoder
 
 
-def mono_blocks(
-    path: str, decoder: Decoder, *, channel: int | None = None
-) -> Iterator[Samples]:
+def mono_blocks(path: str, decoder: Decoder, *, channel: int | None = None) -> Iterator[Samples]:
     """Yield one-dimensional blocks: the mean of the channels, or one of them, counted from 1.
 
     Samples that are no number are taken as silence.
 
     Raises
     ------
-    UsageError
-        If there is no such channel.
     RecordingError
-        Behind the last block: if there was no sample, nothing but digital silence, samples that
-        are no number, or damage.
+        If there is no such channel. Behind the last block: if there was no sample, nothing but
+        digital silence, samples that are no number, or damage.
     """
     if channel is not None and not 1 <= channel <= decoder.n_channels:
-        raise UsageError(
-            f"{printable(path)}: there is no channel {channel}: it has {decoder.n_channels}, "
-            "counted from 1"
+        raise RecordingError(
+            path,
+            f"has no channel {channel}: it has {decoder.n_channels}, counted from 1. Choose "
+            "another with --channel, or leave it out for their mean.",
         )
     n_samples = n_bad = first_bad = 0
     heard = False
@@ -274,7 +306,7 @@ def read_blocks(
     *,
     channel: int | None = None,
     decoder: Decoder | None = None,
-) -> Iterator[Samples]:
+) -> Generator[Samples]:
     """Yield a recording as mono blocks at `sample_rate`, however long it is.
 
     Parameters

@@ -49,9 +49,7 @@ class Checkpoint:
     def timeline(self) -> Timeline:
         """The grid that the model's frames lie on."""
         front_end = self.model.log_mel.config
-        return Timeline(
-            front_end.sample_rate, front_end.hop_samples, self.model.frame_columns
-        )
+        return Timeline(front_end.sample_rate, front_end.hop_samples, self.model.frame_columns)
 
     @property
     def window_columns(self) -> int:

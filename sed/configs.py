@@ -11,7 +11,7 @@ from sed.errors import near
 T = TypeVar("T")
 
 
-def config_from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
+def config_from_dict(kind: type[T], values: Mapping[str, object], where: str = "") -> T:
     """Return the config `kind` with `values` in place of its defaults.
 
     Nested configs take nested tables; lists become tuples.
@@ -23,14 +23,14 @@ def config_from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") 
     """
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     place = f" in {where}" if where else ""
-    if not isinstance(values, Mapping):
-        raise ValueError(f"expected a table{place}, got {values!r}")
     arguments: dict[str, Any] = {}
     for key, value in values.items():
         if key not in fields:
             raise ValueError(f"unknown key {key!r}{place}. {near(key, fields)}")
         default = fields[key].default_factory
         if dataclasses.is_dataclass(default):
+            if not isinstance(value, Mapping):
+                raise ValueError(f"expected a table for {key!r}{place}, got {value!r}")
             arguments[key] = config_from_dict(default, value, f"{where}.{key}".lstrip("."))
         else:
             arguments[key] = tuple(value) if isinstance(value, list) else value

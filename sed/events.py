@@ -1,10 +1,10 @@
-"""Frame probabilities to events: median filter, hysteresis, merging, minimum length.
+r"""Frame probabilities to events: median filter, hysteresis, merging, minimum length.
 
 ::
 
     probability        ____
-        on  ----------/----\\------------------------    a run of frames at or above `off`
-        off ---__---_/------\\_---__-----------------    is an event if it reaches `on` once
+        on  ----------/----\------------------------    a run of frames at or above `off`
+        off ---__---_/------\_---__-----------------    is an event if it reaches `on` once
                ‾‾   [  event  ]  ‾‾ (never reaches on)
 
 Two events of one class with no more than the merge gap between them become one; what is then
@@ -78,9 +78,10 @@ class EventTracker:
     def __init__(self, config: TrackerConfig, labels: Sequence[str], timeline: Timeline) -> None:
         self.labels = tuple(labels)
         self.timeline = timeline
-        self._on = self._per_class(config.on, "on", np.float32)
-        self._off = self._per_class(config.off, "off", np.float32)
-        self._median = MedianFilter(self._per_class(config.median_frames, "median_frames", np.int64))
+        self._on = self._per_class(config.on, "on").astype(np.float32)
+        self._off = self._per_class(config.off, "off").astype(np.float32)
+        medians = self._per_class(config.median_frames, "median_frames")
+        self._median = MedianFilter(medians.astype(np.int64))
         self._min_frames = timeline.frames_from_seconds(config.min_length_seconds)
         self._gap_frames = timeline.frames_from_seconds(config.merge_gap_seconds)
         self.reset()
@@ -118,8 +119,8 @@ class EventTracker:
         first, self._n_frames = self._n_frames, self._n_frames + len(probs)
         active = probs >= self._off
         done: list[tuple[int, int, _Run]] = []
-        awake = [a or b for a, b in zip(self._runs, self._held, strict=True)]
-        for c in np.flatnonzero(active.any(axis=0) | np.array([w is not None for w in awake])):
+        awake = [(a or b) is not None for a, b in zip(self._runs, self._held, strict=True)]
+        for c in np.flatnonzero(active.any(axis=0) | np.array(awake)).tolist():
             if (run := self._runs[c]) is not None and not active[0, c]:
                 self._close(c, run, first)  # it ended where the last push did
             for start, stop in _runs_of(active[:, c]):
@@ -171,8 +172,8 @@ class EventTracker:
             for _, c, run in sorted(done, key=lambda d: d[:2])
         ]
 
-    def _per_class(self, value: object, name: str, dtype: type) -> NDArray[np.generic]:
-        values = np.asarray(value, dtype)
+    def _per_class(self, value: float | tuple[float, ...], name: str) -> NDArray[np.float64]:
+        values = np.asarray(value, np.float64)
         if values.ndim and len(values) != len(self.labels):
             raise ValueError(
                 f"expected one {name} for each of {len(self.labels)} classes, got {len(values)}"
@@ -206,7 +207,7 @@ class MedianFilter:
     by half the longest filter.
     """
 
-    def __init__(self, lengths: NDArray[np.generic]) -> None:
+    def __init__(self, lengths: NDArray[np.int64]) -> None:
         self._lengths = lengths
         self._half = int(np.max(lengths, initial=1)) // 2
         self.reset()

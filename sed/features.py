@@ -35,7 +35,7 @@ class LogMelConfig:
     f_min_hz: float = 125.0  # lower edge of the lowest band
     f_max_hz: float = 7_500.0  # upper edge of the highest band
     mel_scale: Literal["htk", "slaney"] = "htk"
-    mel_shape: Literal["hz", "mel"] = "mel"  # where triangles are straight: librosa hz, TensorFlow mel
+    mel_shape: Literal["hz", "mel"] = "mel"  # triangles are straight in: librosa hz, TensorFlow mel
     mel_norm: Literal["none", "slaney"] = "none"  # slaney: equal area instead of equal height
     power: Literal[1, 2] = 1  # 1 magnitude, 2 power
     log: Literal["offset", "db"] = "offset"  # ln(x + floor), or 10·log10(max(x, floor))
@@ -102,10 +102,8 @@ def mel_to_hz(mel: NDArray[np.float64], scale: str) -> NDArray[np.float64]:
 def mel_filters(config: LogMelConfig) -> NDArray[np.float32]:
     """Return the triangular filters, shape (fft_size // 2 + 1, n_mels)."""
     bins_hz = np.linspace(0.0, config.sample_rate / 2, config.fft_size // 2 + 1)
-    edges_mel = np.linspace(
-        *hz_to_mel(np.array([config.f_min_hz, config.f_max_hz]), config.mel_scale),
-        num=config.n_mels + 2,
-    )
+    low, high = hz_to_mel(np.array([config.f_min_hz, config.f_max_hz]), config.mel_scale)
+    edges_mel = np.linspace(low, high, config.n_mels + 2)
     edges_hz = mel_to_hz(edges_mel, config.mel_scale)
     if config.mel_shape == "hz":
         bins, edges = bins_hz, edges_hz
@@ -147,8 +145,6 @@ class LogMel(nn.Module):
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("filters", torch.from_numpy(mel_filters(config)), persistent=False)
 
-    @torch.autocast("cuda", enabled=False)
-    @torch.autocast("cpu", enabled=False)
     def forward(self, samples: Tensor) -> Tensor:
         """Return the log-mel columns of `samples`.
 
@@ -162,7 +158,12 @@ class LogMel(nn.Module):
             raise ValueError(
                 f"expected at least {c.column_samples} samples, got {samples.shape[-1]}"
             )
-        columns = samples.float().unfold(-1, c.column_samples, c.hop_samples) * self.window
+        with torch.autocast(samples.device.type, enabled=False):
+            return self._columns(samples.float())
+
+    def _columns(self, samples: Tensor) -> Tensor:
+        c = self.config
+        columns = samples.unfold(-1, c.column_samples, c.hop_samples) * self.window
         spectrum = torch.fft.rfft(columns, n=c.fft_size)  # (..., columns, bins)
         energy = spectrum.real.square() + spectrum.imag.square()
         if c.power == 1:

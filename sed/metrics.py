@@ -42,9 +42,7 @@ def padded_cmap(targets: Floats, scores: Floats, *, padding: int = 5) -> float:
     with few or no positives from ruling the mean.
     """
     rows = np.ones((padding, np.shape(targets)[1]))
-    return float(
-        np.mean(average_precision(np.vstack([targets, rows]), np.vstack([scores, rows])))
-    )
+    return float(np.mean(average_precision(np.vstack([targets, rows]), np.vstack([scores, rows]))))
 
 
 def accuracy(targets: Floats, scores: Floats) -> float:

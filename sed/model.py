@@ -3,7 +3,7 @@
 ::
 
     samples ─ LogMel ─▶ (columns, mels) ─ backbone ─▶ (features, frames, bands)
-            ─ mean over bands ─ max + mean over neighbouring frames ─ hidden layer ─▶ (frames, hidden)
+            ─ mean over bands ─ max + mean over three frames ─ hidden layer ─▶ (frames, hidden)
             ─ attention heads, averaged ─▶ frame_logits, clip_logits, clip_probs, attention
 
 The head is the one of PANNs (Kong et al., 2020, arXiv:1912.10211) in the form that BirdCLEF
@@ -127,9 +127,7 @@ class SedModel(nn.Module):
         self.n_classes = n_classes
         self.log_mel = LogMel(log_mel)
         self.backbone = create_backbone(config, pretrained=pretrained)
-        n_features, self.frame_columns = _features_and_stride(
-            self.backbone, config, log_mel.n_mels
-        )
+        n_features, self.frame_columns = _features_and_stride(self.backbone, config, log_mel.n_mels)
         self.hidden = nn.Linear(n_features, config.hidden)
         self.dropout = nn.Dropout(config.dropout)
         prior = config.prior or 1 / max(2, n_classes)
@@ -181,26 +179,25 @@ def create_backbone(config: ModelConfig, *, pretrained: bool = False) -> nn.Modu
         raise ValueError(
             f"unknown backbone {config.backbone!r}. {near(config.backbone, timm.list_models())}"
         )
-    return timm.create_model(  # type: ignore[no-any-return]
+    arguments: dict[str, Any] = dict(config.backbone_args)
+    return timm.create_model(
         config.backbone,
         pretrained=pretrained,
         in_chans=config.in_channels,
         num_classes=0,
         global_pool="",
-        **dict(config.backbone_args),
+        **arguments,
     )
 
 
-def _features_and_stride(
-    backbone: nn.Module, config: ModelConfig, n_mels: int
-) -> tuple[int, int]:
+def _features_and_stride(backbone: nn.Module, config: ModelConfig, n_mels: int) -> tuple[int, int]:
     """Return features per frame and columns per frame; refuse a backbone that cannot keep time."""
     refusal = (
         f"backbone {config.backbone!r} does not keep time: expected features of shape (batch, "
         "features, frames, bands) for a picture of any length, got {}. Choose a convolutional "
         "one, for example efficientnet_b0, resnet34, eca_nfnet_l0 or convnext_tiny."
     )
-    stride = int(backbone.feature_info[-1]["reduction"])  # type: ignore[index, union-attr]
+    stride = int(backbone.feature_info[-1]["reduction"])  # type: ignore[index]
     n_frames = 8
     picture = torch.zeros(1, config.in_channels, n_frames * stride, n_mels)
     was_training = backbone.training

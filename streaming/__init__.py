@@ -1,0 +1,1 @@
+"""Sound of any length through a model in bounded memory."""

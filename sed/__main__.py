@@ -1,0 +1,91 @@
+"""Entry of the commands `sed` and `sed-engine`.
+
+An environment with this package hides the Unix `sed`. So this one is polite: what is not one of
+our commands goes to the next `sed` on the PATH at once, with the same arguments, input and
+environment, before anything slow is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+
+# sed.cli.COMMANDS has the same names; it is not imported here, to be quick.
+OURS = frozenset(("detect", "train", "info", "--help", "--install-completion", "--show-completion"))
+NOT_FOUND = 127  # as the shell says it
+
+
+def main() -> None:
+    """Run our command, or become the Unix `sed`."""
+    arguments = sys.argv[1:]
+    if is_ours(sys.argv[0], arguments, os.environ):
+        from sed.cli import run
+
+        sys.exit(run(arguments))
+    become_unix_sed(arguments)
+
+
+def is_ours(program: str, arguments: list[str], environment: Mapping[str, str]) -> bool:
+    """Return whether the arguments are for us: a command of ours, `--help`, or none at all."""
+    if os.path.basename(program) != "sed" or not arguments:
+        return True
+    return arguments[0] in OURS or "_SED_COMPLETE" in environment
+
+
+def become_unix_sed(arguments: list[str]) -> None:
+    """Replace this process with the next `sed` on the PATH that is not this one."""
+    # Python ignores these two, and what is ignored stays so across exec.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    for candidate in _unix_seds():
+        try:
+            os.execve(candidate, ["sed", *arguments], _environment())
+        except OSError:
+            continue
+    print(
+        f"sed: {arguments[0]!r} is no command of sed-engine (see `sed --help`), and no other "
+        "`sed` is on the PATH",
+        file=sys.stderr,
+    )
+    sys.exit(NOT_FOUND)
+
+
+def _unix_seds() -> Iterator[str]:
+    for folder in os.get_exec_path():
+        candidate = os.path.join(folder, "sed")
+        if os.access(candidate, os.X_OK) and not _is_this_command(candidate):
+            yield candidate
+
+
+def _is_this_command(path: str) -> bool:
+    """Recognise our entry script, of this environment or of any other."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(1024)
+    except OSError:
+        return False
+    return head.startswith(b"#!") and b"sed.__main__" in head
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment as this process was given it.
+
+    In the C locale Python sets LC_CTYPE to UTF-8 for itself and its children, and then `sed` would
+    take bytes for characters.
+    """
+    environment = dict(os.environ)
+    if environment.get("LC_CTYPE", "").upper().endswith(("UTF-8", "UTF8")):
+        try:
+            with open("/proc/self/environ", "rb") as file:
+                given = file.read().split(b"\0")
+        except OSError:
+            return environment
+        if not any(entry.startswith(b"LC_CTYPE=") for entry in given):
+            del environment["LC_CTYPE"]
+    return environment
+
+
+if __name__ == "__main__":
+    main()

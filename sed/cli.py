@@ -1,0 +1,64 @@
+"""The table of commands. Each stands beside what it calls, and is loaded when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from sed.errors import SedError, UsageError
+
+COMMANDS = {
+    "detect": "streaming.commands",
+    "train": "train.commands",
+    "info": "streaming.commands",
+}
+
+OK, FAILED, MISUSE = 0, 1, 2
+INTERRUPTED = 128 + signal.SIGINT
+BROKEN_PIPE = 128 + signal.SIGPIPE
+
+
+def app() -> typer.Typer:
+    """Return the application with all commands."""
+    sed = typer.Typer(
+        name="sed",
+        help="Find sound events in recordings, and train models that do. "
+        "Anything else is passed on to the Unix sed.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["--help", "-h"]},
+        epilog="`sed-engine` is this same command under a name of its own.",
+    )
+    for name, home in COMMANDS.items():
+        sed.command(name)(getattr(importlib.import_module(home), name))
+    return sed
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; return its exit status, with what went wrong said on stderr."""
+    # File names and labels go out as they came in, whatever bytes they hold.
+    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        app()(list(arguments), prog_name="sed", standalone_mode=True)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else FAILED
+    except UsageError as error:
+        print(f"sed: {error}", file=sys.stderr)
+        return MISUSE
+    except SedError as error:
+        print(f"sed: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("sed: stopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; keep Python from flushing into the void at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return OK

@@ -1,0 +1,61 @@
+"""Where a model runs, and in which precision. What is chosen is printed, never changed silently."""
+
+from __future__ import annotations
+
+import torch
+
+from sed.errors import SedError, UsageError
+
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+class DeviceError(SedError):
+    """A device that was asked for and is not there."""
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return the device for ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises
+    ------
+    UsageError
+        If the name is none of these.
+    DeviceError
+        If a GPU is asked for and torch sees none.
+    """
+    kind, _, index = name.partition(":")
+    if kind not in DEVICES or (index and (kind != "cuda" or not index.isdigit())):
+        raise UsageError(f"unknown device {name!r}: expected one of {', '.join(DEVICES)}, cuda:N")
+    if kind == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if kind == "cuda" and not (
+        torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count()
+    ):
+        raise DeviceError(
+            f"{name}: torch sees {torch.cuda.device_count()} CUDA devices. Use --device auto or "
+            "cpu, or check the driver with nvidia-smi."
+        )
+    return torch.device(name)
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the precision of the network; ``auto`` is bf16 where the device multiplies in it.
+
+    Raises
+    ------
+    UsageError
+        If the name is not one of `PRECISIONS`.
+    """
+    if name not in PRECISIONS:
+        raise UsageError(f"unknown precision {name!r}: expected one of {', '.join(PRECISIONS)}")
+    if name == "auto":
+        name = "bf16" if _multiplies_bf16(device) else "fp32"
+    return torch.bfloat16 if name == "bf16" else torch.float32
+
+
+def _multiplies_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -1,0 +1,201 @@
+"""Pictures: curves of a training run, and what was heard in a recording."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+
+from sed.events import Event
+from sed.features import LogMelConfig, hz_to_mel
+from sed.files import written_whole
+
+MOST_CLASSES = 12  # rows of probabilities in a picture
+MOST_LANES = 7  # of labels over a spectrogram
+LETTER_INCHES = 0.062  # width of a letter of a label, about
+
+
+def plot_curves(history: Sequence[Mapping[str, float]], path: str | os.PathLike[str]) -> None:
+    """Draw loss, accuracy and cmAP over the epochs of a training run into a PNG."""
+    epochs = [row["epoch"] for row in history]
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(epochs, [row["loss"] for row in history], color="#1f4e79", marker=".")
+    left.set(xlabel="epoch", ylabel="training loss")
+    for key, name, colour in (
+        ("accuracy", "accuracy", "#c1440e"),
+        ("cmap5", "padded cmAP (5)", "#1f4e79"),
+    ):
+        values = [row[key] for row in history]
+        best = max(range(len(values)), key=values.__getitem__)
+        right.plot(
+            epochs, values, color=colour, marker=".", label=f"{name}, best {values[best]:.3f}"
+        )
+    right.set(xlabel="epoch", ylim=(0, 1))
+    right.legend(loc="lower right", frameon=False)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+    with written_whole(path) as part:
+        figure.savefig(part, dpi=150, format="png")
+
+
+def plot_detections(
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    columns: NDArray[np.float32],
+    column_seconds: float,
+    front_end: LogMelConfig,
+    frame_probs: NDArray[np.float32],
+    frame_seconds: float,
+    labels: Sequence[str],
+    events: Sequence[Event],
+) -> None:
+    """Draw a recording into a PNG: its log-mel with the events on it, its classes below.
+
+    Parameters
+    ----------
+    path
+        Where to.
+    title
+        Over the picture.
+    columns
+        Log-mel, shape (columns, mels).
+    column_seconds
+        From one column to the next.
+    front_end
+        What made the columns.
+    frame_probs
+        Shape (frames, classes).
+    frame_seconds
+        From one frame to the next.
+    labels
+        One per class.
+    events
+        What to mark.
+    """
+    shown = _classes_to_show(frame_probs, labels, events)
+    colours = {labels[c]: _colour(i) for i, c in enumerate(shown)}
+    rows_inches = 0.34 * max(2, len(shown))
+    figure = Figure(figsize=(13, 3.6 + rows_inches), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.9, rows_inches])
+    _draw_log_mel(top, columns, column_seconds, front_end)
+    duration = len(columns) * column_seconds
+    _draw_events(top, events, colours, duration / 11.0)
+    top.set_title(title.encode(errors="replace").decode(), loc="left", fontsize=12, weight="bold")
+    noun = "event" if len(events) == 1 else "events"
+    top.set_title(f"{len(events)} {noun} in {_clock(duration)}", loc="right", fontsize=10)
+    _draw_probabilities(bottom, frame_probs[:, shown], frame_seconds, [labels[c] for c in shown])
+    bottom.set_xlim(0, duration)
+    bottom.xaxis.set_major_formatter(lambda seconds, _: _clock(seconds))
+    bottom.set_xlabel("time")
+    with written_whole(path) as part:
+        figure.savefig(part, dpi=120, format="png")
+
+
+def _draw_log_mel(
+    axes: Axes, columns: NDArray[np.float32], column_seconds: float, front_end: LogMelConfig
+) -> None:
+    low, high = np.percentile(columns, [2, 99.7])
+    axes.imshow(
+        columns.T,
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        vmin=low,
+        vmax=max(high, low + 1e-3),
+        extent=(0, len(columns) * column_seconds, 0, front_end.n_mels),
+        interpolation="antialiased",
+    )
+    first, last = hz_to_mel(np.array([front_end.f_min_hz, front_end.f_max_hz]), front_end.mel_scale)
+    marks_hz = np.array([250, 500, 1000, 2000, 4000, 8000, 16000])
+    marks_hz = marks_hz[(marks_hz >= front_end.f_min_hz) & (marks_hz <= front_end.f_max_hz)]
+    places = (hz_to_mel(marks_hz, front_end.mel_scale) - first) / (last - first) * front_end.n_mels
+    axes.set_yticks(places, [f"{hz / 1000:g}" for hz in marks_hz])
+    axes.set_ylabel("kHz, mel scale")
+
+
+def _draw_events(
+    axes: Axes, events: Sequence[Event], colours: Mapping[str, str], seconds_per_inch: float
+) -> None:
+    """Draw each event as a bar with its label, on the first lane that has room for both."""
+    free_from = [0.0] * MOST_LANES
+    for event in sorted(events, key=lambda e: e.onset):
+        text_seconds = len(event.label) * LETTER_INCHES * seconds_per_inch
+        lane = next((i for i, t in enumerate(free_from) if t <= event.onset), None)
+        if lane is None:  # more at once than lanes: share the one that is free soonest
+            lane = free_from.index(min(free_from))
+        free_from[lane] = max(event.offset, event.onset + text_seconds) + 0.1 * seconds_per_inch
+        height = 0.93 - lane * 0.125
+        colour = colours.get(event.label, "#dddddd")
+        axes.axvspan(event.onset, event.offset, color=colour, alpha=0.12, lw=0)
+        axes.plot(
+            [event.onset, event.offset],
+            [height - 0.035] * 2,
+            color=colour,
+            lw=3.5,
+            solid_capstyle="butt",
+            transform=axes.get_xaxis_transform(),
+        )
+        axes.text(
+            event.onset,
+            height - 0.01,
+            event.label.replace("_", " "),
+            color="white",
+            fontsize=8.5,
+            va="bottom",
+            transform=axes.get_xaxis_transform(),
+            path_effects=[withStroke(linewidth=2, foreground="black")],
+            clip_on=True,
+            parse_math=False,
+        )
+
+
+def _draw_probabilities(
+    axes: Axes, probs: NDArray[np.float32], frame_seconds: float, names: Sequence[str]
+) -> None:
+    """Draw a row for each class, its probability as a hill that fills the row at one."""
+    edges = np.arange(len(probs) + 1) * frame_seconds
+    for i, name in enumerate(names):
+        base = len(names) - 1 - i
+        colour = _colour(i)
+        axes.stairs(base + 0.9 * probs[:, i], edges, baseline=base, fill=True, color=colour)
+        axes.axhline(base, color="#bbbbbb", lw=0.5)
+        axes.text(
+            -0.008, base + 0.4, name.replace("_", " "), color=colour, fontsize=9, ha="right",
+            va="center", transform=axes.get_yaxis_transform(), parse_math=False,
+        )  # fmt: skip
+    axes.set_ylim(0, max(1, len(names)))
+    axes.set_yticks([])
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.set_title("probability of each class", loc="left", fontsize=9, color="#555555")
+
+
+def _classes_to_show(
+    frame_probs: NDArray[np.float32], labels: Sequence[str], events: Sequence[Event]
+) -> list[int]:
+    """Return the classes with events, the surest first of them, then the likeliest others."""
+    peak = frame_probs.max(axis=0, initial=0.0)
+    heard = {event.label for event in events}
+    order = sorted(range(len(labels)), key=lambda c: (labels[c] not in heard, -peak[c]))
+    return order[: max(4, min(MOST_CLASSES, len(heard)))]
+
+
+def _colour(i: int) -> str:
+    """Return the i-th of colours that can be told apart on black and on white."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return to_hex(colormaps["tab20"]((2 * i + (i // 10)) % 20))
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,299 @@
+r"""Events to lines of text, and back; frame probabilities to NPZ.
+
+Times are seconds with milliseconds, scores have four decimals. Labels and file names survive
+whatever is in them: CSV and TSV quote (as pandas and spreadsheets do), JSON escapes, and the two
+formats that know no quotes (Audacity, Raven) write a tab as ``\t``, a line break as ``\n`` and a
+backslash as ``\\``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sed.errors import UsageError, near
+from sed.events import Event
+
+
+class EventWriter:
+    """Writes events to an open text file, one line each, flushed as it comes.
+
+    Parameters
+    ----------
+    out
+        Where to; opened with ``newline=""`` if it is a file.
+    band_hz
+        What the model hears, lowest and highest frequency, for formats that want it.
+    """
+
+    extension = ""  # of the files in this format
+    many_recordings = True  # whether lines say which recording they are about
+
+    def __init__(self, out: TextIO, band_hz: tuple[float, float] = (0.0, 8_000.0)) -> None:
+        self.out = out
+        self.band_hz = band_hz
+        self.begin()
+        self.out.flush()
+
+    def begin(self) -> None:
+        """Write what stands before the first event."""
+
+    def write(self, event: Event) -> None:
+        """Write an event."""
+        self.line(event)
+        self.out.flush()
+
+    def line(self, event: Event) -> None:
+        """Write the line of an event."""
+        raise NotImplementedError
+
+
+class CsvWriter(EventWriter):
+    """``file,onset,offset,label,score``: for people and pandas."""
+
+    extension = ".csv"
+
+    def begin(self) -> None:
+        """Write the names of the columns."""
+        self._rows = csv.writer(self.out, lineterminator="\n")
+        self._rows.writerow(["file", "onset", "offset", "label", "score"])
+
+    def line(self, event: Event) -> None:
+        """Write the row of an event."""
+        times = f"{event.onset:.3f}", f"{event.offset:.3f}"
+        self._rows.writerow([event.file, *times, event.label, f"{event.score:.4f}"])
+
+
+class JsonlWriter(EventWriter):
+    """One JSON object a line."""
+
+    extension = ".jsonl"
+
+    def line(self, event: Event) -> None:
+        """Write the object of an event."""
+        values = {
+            "file": event.file,
+            "onset": round(event.onset, 3),
+            "offset": round(event.offset, 3),
+            "label": event.label,
+            "score": round(event.score, 4),
+        }
+        self.out.write(json.dumps(values, ensure_ascii=False) + "\n")
+
+
+class TsvWriter(EventWriter):
+    """``filename onset offset event_label``: what tools for sound-event detection compare."""
+
+    extension = ".tsv"
+
+    def begin(self) -> None:
+        """Write the names of the columns."""
+        self._rows = csv.writer(self.out, delimiter="\t", lineterminator="\n")
+        self._rows.writerow(["filename", "onset", "offset", "event_label"])
+
+    def line(self, event: Event) -> None:
+        """Write the row of an event."""
+        times = f"{event.onset:.3f}", f"{event.offset:.3f}"
+        self._rows.writerow([event.file, *times, event.label])
+
+
+class AudacityWriter(EventWriter):
+    """A label track for Audacity's File > Import > Labels. The score is not in it."""
+
+    extension = ".labels.txt"
+    many_recordings = False
+
+    def line(self, event: Event) -> None:
+        """Write the label of an event."""
+        self.out.write(f"{event.onset:.6f}\t{event.offset:.6f}\t{_escaped(event.label)}\n")
+
+
+class RavenWriter(EventWriter):
+    """A selection table for Raven's File > Open Selection Table."""
+
+    extension = ".selections.txt"
+    many_recordings = False
+    columns = (
+        "Selection",
+        "View",
+        "Channel",
+        "Begin Time (s)",
+        "End Time (s)",
+        "Low Freq (Hz)",
+        "High Freq (Hz)",
+        "Begin File",
+        "Label",
+        "Score",
+    )
+
+    def begin(self) -> None:
+        """Write the names of the columns."""
+        self._n_written = 0
+        self.out.write("\t".join(self.columns) + "\n")
+
+    def line(self, event: Event) -> None:
+        """Write the selection of an event."""
+        self._n_written += 1
+        values = (
+            str(self._n_written),
+            "Spectrogram 1",
+            "1",
+            f"{event.onset:.6f}",
+            f"{event.offset:.6f}",
+            *(f"{hz:.1f}" for hz in self.band_hz),  # no model says more: the box is all it hears
+            _escaped(os.path.basename(event.file)),
+            _escaped(event.label),
+            f"{event.score:.4f}",
+        )
+        self.out.write("\t".join(values) + "\n")
+
+
+WRITERS: dict[str, type[EventWriter]] = {
+    "csv": CsvWriter,
+    "jsonl": JsonlWriter,
+    "audacity": AudacityWriter,
+    "raven": RavenWriter,
+    "tsv": TsvWriter,
+}
+
+
+def read_events(path: str | os.PathLike[str], format: str) -> list[Event]:
+    """Return the events that a writer wrote.
+
+    Raises
+    ------
+    UsageError
+        If the format is unknown.
+    """
+    readers: dict[str, Callable[[TextIO], Iterator[Event]]] = {
+        "csv": _read_csv,
+        "jsonl": lambda file: (Event(**json.loads(line)) for line in file),
+        "audacity": _read_audacity,
+        "raven": _read_raven,
+        "tsv": _read_tsv,
+    }
+    if format not in readers:
+        raise UsageError(f"unknown format {format!r}. {near(format, readers)}")
+    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return list(readers[format](file))
+
+
+def _read_csv(file: TextIO) -> Iterator[Event]:
+    for row in csv.DictReader(file):
+        times = float(row["onset"]), float(row["offset"])
+        yield Event(*times, row["label"], float(row["score"]), row["file"])
+
+
+def _read_tsv(file: TextIO) -> Iterator[Event]:
+    for row in csv.DictReader(file, delimiter="\t"):
+        times = float(row["onset"]), float(row["offset"])
+        yield Event(*times, row["event_label"], 1.0, row["filename"])
+
+
+def _read_audacity(file: TextIO) -> Iterator[Event]:
+    for line in file:
+        onset, offset, label = line.rstrip("\n").split("\t")
+        yield Event(float(onset), float(offset), _unescaped(label), 1.0)
+
+
+def _read_raven(file: TextIO) -> Iterator[Event]:
+    names = next(file).rstrip("\n").split("\t")
+    for line in file:
+        row = dict(zip(names, line.rstrip("\n").split("\t"), strict=True))
+        times = float(row["Begin Time (s)"]), float(row["End Time (s)"])
+        name = _unescaped(row["Begin File"])
+        yield Event(*times, _unescaped(row["Label"]), float(row["Score"]), name)
+
+
+_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
+
+
+def _escaped(text: str) -> str:
+    return "".join(_ESCAPES.get(character, character) for character in text)
+
+
+def _unescaped(text: str) -> str:
+    plain = {written[1]: character for character, written in _ESCAPES.items()}
+    characters = iter(text)
+    return "".join(
+        plain.get(following := next(characters, ""), "\\" + following) if c == "\\" else c
+        for c in characters
+    )
+
+
+class FramesWriter:
+    """Frame probabilities as NPZ, of any length: frames go to the disk as they come.
+
+    The file holds ``frame_probs`` (frames, classes), ``edges`` (frames + 1,) in seconds,
+    ``labels`` (classes,) and ``file``.
+
+    Parameters
+    ----------
+    path
+        Where to; a second file beside it holds the frames until `close`.
+    """
+
+    extension = ".npz"
+
+    def __init__(self, path: Path, labels: Sequence[str], frame_seconds: float, file: str) -> None:
+        self._path = path
+        self._labels = labels
+        self._frame_seconds = frame_seconds
+        self._file = file
+        self._n_frames = 0
+        self._raw_path = path.with_name(path.name + ".frames")
+        self._raw: IO[bytes] = open(self._raw_path, "wb")  # noqa: SIM115  # closed by __exit__
+
+    def __enter__(self) -> FramesWriter:
+        return self
+
+    def write(self, frame_probs: NDArray[np.float32]) -> None:
+        """Take the next frames, shape (frames, classes)."""
+        self._raw.write(np.ascontiguousarray(frame_probs, "<f4").tobytes())
+        self._n_frames += len(frame_probs)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Put the archive together, unless something went wrong."""
+        try:
+            self._raw.close()
+            if error is None:
+                self._pack()
+        finally:
+            self._raw_path.unlink(missing_ok=True)
+
+    def _pack(self) -> None:
+        edges = np.arange(self._n_frames + 1) * self._frame_seconds
+        with zipfile.ZipFile(self._path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, array in (
+                ("edges", edges),
+                ("labels", np.array(self._labels, dtype=np.str_)),
+                ("file", np.array(self._file, dtype=np.str_)),
+            ):
+                with archive.open(f"{name}.npy", "w") as member:
+                    np.save(member, array)
+            with (
+                archive.open("frame_probs.npy", "w", force_zip64=True) as member,
+                open(self._raw_path, "rb") as raw,
+            ):
+                header = {
+                    "descr": "<f4",
+                    "fortran_order": False,
+                    "shape": (self._n_frames, len(self._labels)),
+                }
+                np.lib.format.write_array_header_1_0(member, header)
+                while part := raw.read(1 << 20):
+                    member.write(part)

@@ -1,0 +1,268 @@
+"""The commands `sed detect` and `sed info`. What is heavy is imported when they are called."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+    from streaming.scan import Progress, Summary
+
+FAILED = 1
+INTERRUPTED = 130
+
+
+def detect(
+    recordings: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILES... DIR...",
+            help="Recordings, and folders to search for them. - is standard input.",
+            show_default=False,
+            allow_dash=True,
+        ),
+    ],
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint, .safetensors or .json.", show_default="the default model"),
+    ] = None,
+    hop: Annotated[
+        float, typer.Option(help="Seconds from one window to the next; divides the window.")
+    ] = 2.5,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Score that an event must reach, for all classes; it lasts down to half of it.",
+            show_default="the model's, per class",
+        ),
+    ] = None,
+    on: Annotated[
+        float | None, typer.Option(help="Score that an event must reach.", show_default=False)
+    ] = None,
+    off: Annotated[
+        float | None,
+        typer.Option(help="Score down to which an event lasts.", show_default="half of on"),
+    ] = None,
+    min_length: Annotated[
+        float | None,
+        typer.Option(help="Drop events shorter than this, in seconds.", show_default="the model's"),
+    ] = None,
+    merge_gap: Annotated[
+        float | None,
+        typer.Option(
+            help="Join events of a class no further apart than this, in seconds.",
+            show_default="the model's",
+        ),
+    ] = None,
+    classes: Annotated[
+        str, typer.Option(help="Only these classes, as a,b,c.", show_default="all")
+    ] = "",
+    top: Annotated[
+        int | None,
+        typer.Option(
+            help="At any moment only the N likeliest classes count.",
+            metavar="N",
+            show_default="all",
+        ),
+    ] = None,
+    channel: Annotated[
+        int | None,
+        typer.Option(help="Channel to hear, counted from 1.", show_default="their mean"),
+    ] = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            help="csv, jsonl, audacity, raven, tsv, or npz for the probability of every frame; "
+            "several as csv,raven with a folder as --output."
+        ),
+    ] = "csv",
+    output: Annotated[
+        str | None,  # a Path would drop the slash that says "folder"
+        typer.Option(
+            help="A file for all results, or a folder for a file per recording (a name without "
+            "an ending is a folder).",
+            show_default="standard output",
+        ),
+    ] = None,
+    plot: Annotated[
+        bool,
+        typer.Option(
+            "--plot",
+            help="Also draw each recording and its events: a PNG in the output folder, or here.",
+        ),
+    ] = False,
+    skip_existing: Annotated[
+        bool,
+        typer.Option("--skip-existing", help="Leave out recordings that have results."),
+    ] = False,
+    device: Annotated[
+        str, typer.Option(help="auto (a GPU where there is one), cpu, cuda or cuda:N.")
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto (bf16 where the device multiplies in it), fp32 or bf16.")
+    ] = "auto",
+    batch_size: Annotated[
+        int, typer.Option(help="Windows that go through the model together.")
+    ] = 16,
+    raw_rate: Annotated[
+        int | None,
+        typer.Option(help="Standard input is raw samples at this rate.", show_default=False),
+    ] = None,
+    raw_encoding: Annotated[
+        str, typer.Option(help="Of raw samples: u8, s16, s24, s32, f32 or f64, little-endian.")
+    ] = "s16",
+    raw_channels: Annotated[int, typer.Option(help="Interleaved channels of raw samples.")] = 1,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say nothing but what went wrong.")
+    ] = False,
+) -> None:
+    """Find sound events in recordings of any length.
+
+    Results go to standard output or into files, all else to standard error. The exit status is 1
+    if some recording could not be heard whole, 2 if the command was misused.
+    """
+    from sed.checkpoint import load_model
+    from sed.errors import UsageError
+    from streaming.detector import DetectorConfig
+    from streaming.engine import TorchEngine
+    from streaming.results import Results
+    from streaming.scan import Scan
+
+    config = DetectorConfig(
+        hop=hop,
+        threshold=threshold,
+        on=on,
+        off=off,
+        min_length=min_length,
+        merge_gap=merge_gap,
+        classes=tuple(name.strip() for name in classes.split(",") if name.strip()),
+        top=top,
+        batch_size=batch_size,
+    )
+    formats = tuple(dict.fromkeys(name.strip() for name in format.split(",")))
+    results = Results(formats, output, plot=plot, skip_existing=skip_existing)
+    if channel is not None and channel < 1:
+        raise UsageError(f"channels are counted from 1, got {channel}")
+    stdin = None
+    if raw_rate is not None:
+        from sed.pcm import PcmStreamDecoder
+
+        if Path("-") not in recordings:
+            raise UsageError("--raw-rate is about standard input: give - as the recording")
+        stdin = PcmStreamDecoder(sys.stdin.buffer, raw_rate, raw_encoding, raw_channels)
+
+    checkpoint = load_model(model)
+    engine = TorchEngine(checkpoint.model, device, precision)
+    if not quiet:
+        print(f"{engine}; {_name(model)}, {len(checkpoint.labels)} classes", file=sys.stderr)
+    with _bar(shown=not quiet and sys.stderr.isatty()) as bars:
+        scan = Scan(
+            checkpoint,
+            config,
+            results,
+            engine=engine,
+            channel=channel,
+            progress=_reporter(bars),
+        )
+        summary = scan.run([str(path) for path in recordings], stdin=stdin)
+    if not quiet:
+        print(_told(summary), file=sys.stderr)
+    if summary.interrupted:
+        print(
+            f"sed: stopped in {summary.interrupted}; what was finished before it is kept",
+            file=sys.stderr,
+        )
+        raise typer.Exit(INTERRUPTED)
+    if summary.failures:
+        raise typer.Exit(FAILED)
+
+
+def info(
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A checkpoint or a recording.", show_default="this program and its default model"
+        ),
+    ] = None,
+) -> None:
+    """Say what a checkpoint or a recording is; without one, what this program is."""
+    from streaming.describe import describe, describe_program
+
+    print(describe_program() if path is None else describe(path))
+
+
+def _name(model: Path | None) -> str:
+    return "the default model" if model is None else str(model)
+
+
+def _bar(*, shown: bool) -> Bars | nullcontext[None]:
+    """Return one bar over all recordings, drawn on stderr, or nothing."""
+    if not shown:
+        return nullcontext()
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %  {task.fields[speed]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _reporter(bars: Bars | None) -> Progress:
+    """Return what moves the bar, and what says at once what is wrong with a recording."""
+    import time
+
+    from sed.errors import SedError
+    from streaming.scan import Progress
+
+    def on_trouble(error: SedError) -> None:
+        if bars is not None:
+            bars.console.print(f"sed: {error}", markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(f"sed: {error}", file=sys.stderr)
+
+    if bars is None:
+        return Progress(on_trouble=on_trouble)
+    task = bars.add_task("loading", total=None, speed="")
+    began = time.perf_counter()
+
+    def on_start(n_recordings: int, n_bytes: int) -> None:
+        noun = "recording" if n_recordings == 1 else "recordings"
+        bars.update(task, description=f"{n_recordings} {noun}", total=n_bytes or None)
+
+    def on_heard(n_bytes: float, seconds: float) -> None:
+        speed = seconds / max(1e-3, time.perf_counter() - began)
+        bars.update(task, completed=n_bytes, speed=f"{speed:,.0f} × real time")
+
+    return Progress(on_start, on_heard, on_trouble)
+
+
+def _told(summary: Summary) -> str:
+    """Return the last line: what was heard, how fast, and what was not."""
+    hours = summary.audio_seconds / 3600
+    length = f"{hours:.2f} h" if hours >= 0.1 else f"{summary.audio_seconds:.1f} s"
+    parts = [
+        _counted(summary.n_files, "file"),
+        f"{length} of sound",
+        _counted(summary.n_events, "event"),
+        f"{summary.wall_seconds:.1f} s",
+        f"{summary.times_real_time:,.0f} × real time",
+    ]
+    if summary.n_skipped:
+        parts.append(f"{summary.n_skipped} skipped")
+    parts.append(_counted(len(summary.failures), "failure"))
+    return " · ".join(parts)
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

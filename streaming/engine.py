@@ -1,0 +1,60 @@
+"""What runs the model: torch so far. Numpy arrays in, numpy arrays out."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sed.devices import choose_device, choose_precision
+from sed.model import SedModel
+
+Floats = NDArray[np.float32]
+
+
+class TorchEngine:
+    """A model on a device, in a precision.
+
+    The front end runs in fp32 always; probabilities come back in fp32.
+
+    Parameters
+    ----------
+    model
+        The network with its front end.
+    device
+        auto, cpu, cuda or cuda:N.
+    precision
+        auto, fp32 or bf16, of the network. ``auto`` is bf16 where the device multiplies in it.
+    """
+
+    def __init__(self, model: SedModel, device: str = "auto", precision: str = "auto") -> None:
+        self.device = choose_device(device)
+        self.precision = choose_precision(precision, self.device)
+        self.model = model.eval().to(self.device)
+        self.model.to(memory_format=torch.channels_last)
+
+    def __str__(self) -> str:
+        name = str(self.device)
+        if self.device.type == "cuda":
+            name += f" ({torch.cuda.get_device_name(self.device)})"
+        else:
+            name += f", {torch.get_num_threads()} threads"
+        precision = "bf16" if self.precision == torch.bfloat16 else "fp32"
+        return f"torch {torch.__version__.split('+')[0]} on {name}, {precision}"
+
+    @torch.inference_mode()
+    def columns(self, samples: Floats) -> Floats:
+        """Return the log-mel columns, shape (columns, mels), of samples, shape (samples,)."""
+        columns: torch.Tensor = self.model.log_mel(torch.from_numpy(samples).to(self.device))
+        return columns.cpu().numpy()
+
+    @torch.inference_mode()
+    def frame_probs(self, windows: Floats) -> Floats:
+        """Return the frame probabilities, shape (batch, frames, classes), of a batch of windows.
+
+        Shape of `windows`: (batch, columns, mels).
+        """
+        batch = torch.from_numpy(windows).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, self.precision == torch.bfloat16):
+            output = self.model.classify(batch)
+        return output.frame_logits.float().sigmoid().cpu().numpy()

@@ -1,0 +1,64 @@
+"""A picture of a stream in bounded memory, however long the stream is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.float32]
+
+
+class Overview:
+    """At most `most` rows that stand for all rows pushed, each for equally many of them.
+
+    When the room is used up, pairs of rows become one, and each row stands for twice as many.
+
+    Parameters
+    ----------
+    combine
+        ``mean`` (of a spectrogram) or ``max`` (of probabilities, so that no peak is lost).
+    most
+        Rows to keep, even.
+    """
+
+    def __init__(self, combine: str, most: int = 4096) -> None:
+        self._combine: Callable[..., Any] = {"mean": np.mean, "max": np.max}[combine]
+        self._most = most
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.rows_each = 1  # pushed rows that one kept row stands for
+        self._kept: list[Rows] = []
+        self._pending: Rows | None = None  # fewer than rows_each
+
+    def push(self, rows: Rows) -> None:
+        """Take rows, shape (n, values)."""
+        if self._pending is not None:
+            rows = np.concatenate([self._pending, rows])
+        whole = len(rows) // self.rows_each * self.rows_each
+        self._pending = rows[whole:].copy()
+        if whole:
+            self._kept.append(self._reduced(rows[:whole], self.rows_each))
+        while sum(map(len, self._kept)) > self._most:
+            kept = np.concatenate(self._kept)
+            if len(kept) % 2:  # the odd one goes back to the pending rows, as copies of itself
+                again = np.repeat(kept[-1:], self.rows_each, axis=0)
+                self._pending = np.concatenate([again, self._pending])
+                kept = kept[:-1]
+            self._kept = [self._reduced(kept, 2)]
+            self.rows_each *= 2
+
+    def rows(self) -> Rows:
+        """Return the rows kept, shape (rows, values); the last may stand for fewer."""
+        rest = [] if self._pending is None or not len(self._pending) else [
+            self._reduced(self._pending, len(self._pending))
+        ]  # fmt: skip
+        return np.concatenate(self._kept + rest) if self._kept or rest else np.empty((0, 0), "f4")
+
+    def _reduced(self, rows: Rows, step: int) -> Rows:
+        grouped = rows.reshape(-1, step, rows.shape[1])
+        return np.asarray(self._combine(grouped, axis=1), np.float32)

@@ -1,0 +1,105 @@
+"""Frames of overlapping windows to the frames of the recording."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Probs = NDArray[np.float32]
+
+
+class Stitcher:
+    r"""Weighted overlap-add onto one grid of frames for the whole recording.
+
+    The hop need not be a whole number of frames, so the frames of a window may lie across those of
+    the recording. Column by column, a frame of the recording is the mean of what the windows say::
+
+        window 0   |  f0  |  f1  |  f2  |  f3  |
+        window 1            |  f0  |  f1  |  f2  |  f3  |
+        recording  |  r0  |  r1  |  r2  |  r3  |  r4  | ...
+
+        weight        .-'   '-.
+        of a      .-'           '-.        w(c) = min(c + ½, n - c - ½) / (n / 2)
+        column  '                   '      for column c of the n of a window
+
+        r_j = Σ w(c) · f(c) / Σ w(c)   over all windows and all columns c of theirs that lie in r_j
+
+    Columns in the middle of a window count most, since the model has seen both sides of them.
+
+    Parameters
+    ----------
+    frame_edges
+        Where the frames of a window begin and end, in columns, shape (frames + 1,).
+    frame_columns
+        Columns in a frame of the recording.
+    hop_columns
+        From one window to the next.
+    """
+
+    def __init__(
+        self, frame_edges: NDArray[np.int64], frame_columns: int, hop_columns: int
+    ) -> None:
+        self.frame_columns = frame_columns
+        self.hop_columns = hop_columns
+        n_columns = int(frame_edges[-1])
+        column = np.arange(n_columns)
+        self._frame_of_column = np.searchsorted(frame_edges, column, side="right") - 1
+        self._n_frames = len(frame_edges) - 1
+        self._weights = np.minimum(column + 0.5, n_columns - column - 0.5) / (n_columns / 2)
+        self._shares: dict[int, NDArray[np.float32]] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: the next window is the first of a recording."""
+        self._first = 0  # frame of the recording that the sums begin with
+        self._sums: Probs | None = None  # (frames, classes)
+        self._totals = np.zeros(0, np.float32)  # (frames,)
+
+    def push(self, start: int, frame_probs: Probs) -> Probs:
+        """Add the window at column `start`, shape (frames, classes); return what is now final."""
+        shares = self._shares_at(start % self.frame_columns)
+        first = start // self.frame_columns - self._first
+        self._make_room(first + len(shares), frame_probs.shape[1])
+        assert self._sums is not None
+        self._sums[first : first + len(shares)] += shares @ frame_probs
+        self._totals[first : first + len(shares)] += shares.sum(axis=1)
+        return self._take((start + self.hop_columns) // self.frame_columns)
+
+    def flush(self, end_column: int) -> Probs:
+        """Return the frames up to the end of the recording; what lies past it is padding."""
+        if self._sums is None:
+            return np.empty((0, 0), np.float32)
+        rest = self._take(-(-end_column // self.frame_columns))
+        self.reset()
+        return rest
+
+    def _shares_at(self, phase: int) -> NDArray[np.float32]:
+        """Return the weight of each frame of a window in those of the recording.
+
+        Shape (frames of the recording, frames of the window); `phase` is the column of a frame of
+        the recording that the window begins at.
+        """
+        if phase not in self._shares:
+            cell = (phase + np.arange(len(self._weights))) // self.frame_columns
+            shares = np.zeros((int(cell[-1]) + 1, self._n_frames))
+            np.add.at(shares, (cell, self._frame_of_column), self._weights)
+            self._shares[phase] = shares.astype(np.float32)
+        return self._shares[phase]
+
+    def _make_room(self, n_frames: int, n_classes: int) -> None:
+        if self._sums is None:
+            self._sums = np.zeros((0, n_classes), np.float32)
+        if (missing := n_frames - len(self._sums)) > 0:
+            self._sums = np.pad(self._sums, ((0, missing), (0, 0)))
+            self._totals = np.pad(self._totals, (0, missing))
+
+    def _take(self, stop: int) -> Probs:
+        """Return and forget the frames before frame `stop` of the recording."""
+        assert self._sums is not None
+        n = max(0, stop - self._first)
+        totals = self._totals[:n, None]
+        assert totals.min(initial=1.0) > 0.0
+        frames: Probs = self._sums[:n] / totals
+        self._sums, self._totals = self._sums[n:], self._totals[n:]
+        self._first += n
+        return frames

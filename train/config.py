@@ -1,0 +1,129 @@
+"""What a training run is made of, and the recipes that change it.
+
+A recipe is a TOML file that names only what it changes; its tables are the fields of
+`TrainConfig`. An unknown key is an error.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from sed.configs import config_from_dict
+from sed.errors import UsageError, near, printable
+from sed.features import LogMelConfig
+from sed.losses import LOSSES
+from sed.model import ModelConfig
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which clips are learnt from, and how they are cut."""
+
+    window_seconds: float = 5.0  # length of the model's input
+    n_folds: int = 5  # made where the table brings none, or where remake_folds asks for it
+    remake_folds: bool = False  # make our own folds even where the table brings some
+    hold_out: tuple[str, ...] = ()  # official folds that nothing is learnt or fitted from
+    licences: tuple[str, ...] = ()  # learn only from clips under these; empty: from all
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """What is done to a clip before the model hears it. Validation gets none of it."""
+
+    shift: bool = True  # put the clip at a random place in the window, going on past its edges
+    gain_db: float = 6.0  # gain drawn evenly between minus and plus this
+    mixup_probability: float = 0.5  # share of batches whose clips are mixed in pairs
+    mixup_alpha: float = 1.0  # of the beta distribution that the share of each is drawn from
+    spec_augment_probability: float = 0.5  # share of batches with stripes of the picture blanked
+    time_stripe_columns: int = 40  # widest stripe in time
+    n_time_stripes: int = 2  # stripes in time
+    mel_stripe_bands: int = 8  # widest stripe in frequency
+    n_mel_stripes: int = 2  # stripes in frequency
+
+    def __post_init__(self) -> None:
+        """Refuse probabilities that are none."""
+        for name in ("mixup_probability", "spec_augment_probability"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise ValueError(f"expected {name} between 0 and 1, got {value}")
+        if self.mixup_alpha <= 0 or self.gain_db < 0:
+            raise ValueError("expected mixup_alpha > 0 and gain_db >= 0")
+
+
+@dataclass(frozen=True)
+class LearningConfig:
+    """How the weights move."""
+
+    epochs: int = 30
+    batch_size: int = 32
+    learning_rate: float = 1e-3  # highest, of AdamW
+    backbone_share: float = 1.0  # of the learning rate, for a backbone that knows something already
+    weight_decay: float = 1e-2
+    schedule: Literal["one-cycle", "cosine"] = "one-cycle"
+    warm_up: float = 0.1  # share of the steps in which the rate rises
+    loss: str = "focal"  # focal, bce, or exclusive for clips that hold one class each
+    clip_norm: float = 5.0  # gradients are scaled down to this norm
+    batch_norm: Literal["train", "frozen"] = "train"  # frozen: keep the statistics of the start
+    initial: str = "none"  # none, timm (fetched from its hub), or a file of backbone weights
+    precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 where it is fast
+    n_workers: int = 1  # processes that decode; 0 decodes in the loop
+    threshold_beta: float = 0.5  # F-beta that the thresholds serve; below 1 avoids false alarms
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run."""
+        if self.loss not in LOSSES:
+            raise ValueError(f"unknown loss {self.loss!r}. {near(self.loss, LOSSES)}")
+        if self.schedule not in ("one-cycle", "cosine"):
+            raise ValueError(f"expected schedule one-cycle or cosine, got {self.schedule!r}")
+        if self.batch_norm not in ("train", "frozen"):
+            raise ValueError(f"expected batch_norm train or frozen, got {self.batch_norm!r}")
+        if self.precision not in ("auto", "bf16", "fp32"):
+            raise ValueError(f"expected precision auto, bf16 or fp32, got {self.precision!r}")
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError("expected at least one epoch and one clip per batch")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole training run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    learning: LearningConfig = field(default_factory=LearningConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    front_end: LogMelConfig = field(default_factory=LogMelConfig)
+    seed: int = 0  # everything random follows from it
+
+
+def recipe_names() -> list[str]:
+    """Return the recipes that ship with the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def load_recipe(name: str | os.PathLike[str]) -> TrainConfig:
+    """Return a recipe by name, or from a TOML file by path.
+
+    Raises
+    ------
+    UsageError
+        If there is no such recipe, or it names what does not exist.
+    """
+    path = Path(name)
+    if path.suffix != ".toml":
+        path = RECIPES / f"{name}.toml"
+        if not path.is_file():
+            raise UsageError(
+                f"unknown recipe {os.fspath(name)!r}. {near(str(name), recipe_names())}"
+            )
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+        return config_from_dict(TrainConfig, values)
+    except OSError as error:
+        raise UsageError(f"{printable(str(path))}: cannot read: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"{printable(str(path))}: {error}") from error
