@@ -141,7 +141,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         )
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
-            f"{name}: weights and description do not fit together ({error}). Copy both again."
+            f"{name}: weights and description do not fit together "
+            f"({' '.join(str(error).split())[:300]}). Copy both again."
         ) from error
     except OSError as error:
         raise CheckpointError(f"{name}: cannot read: {error.strerror or error}.") from error

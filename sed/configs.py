@@ -27,8 +27,8 @@ def config_from_dict(kind: type[T], values: Mapping[str, object], where: str = "
     for key, value in values.items():
         if key not in fields:
             raise ValueError(f"unknown key {key!r}{place}. {near(key, fields)}")
-        default = fields[key].default_factory
-        if dataclasses.is_dataclass(default):
+        default: object = fields[key].default_factory
+        if isinstance(default, type) and dataclasses.is_dataclass(default):
             if not isinstance(value, Mapping):
                 raise ValueError(f"expected a table for {key!r}{place}, got {value!r}")
             arguments[key] = config_from_dict(default, value, f"{where}.{key}".lstrip("."))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sed.errors import OutputError
@@ -32,4 +32,5 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(path, error) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # it was never made, or took the name
+            part.unlink()

@@ -61,4 +61,10 @@ def exclusive(output: SedOutput, targets: Tensor) -> Tensor:
     return soft_cross_entropy(output.clip_logits, targets) + frame.sum(-1).mean()
 
 
+def frame_bce(output: SedOutput, frame_targets: Tensor) -> Tensor:
+    """Binary cross-entropy of frame targets, (batch, frames, classes), summed over classes."""
+    loss = F.binary_cross_entropy_with_logits(output.frame_logits, frame_targets, reduction="none")
+    return loss.sum(-1).mean()
+
+
 LOSSES = {"focal": two_way_focal, "bce": two_way_bce, "exclusive": exclusive}

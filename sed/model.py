@@ -125,6 +125,7 @@ class SedModel(nn.Module):
             raise ValueError(f"expected at least one class, got {n_classes}")
         self.config = config
         self.n_classes = n_classes
+        self._n_frames: dict[int, int] = {}  # of a picture, by its columns
         self.log_mel = LogMel(log_mel)
         self.backbone = create_backbone(config, pretrained=pretrained)
         n_features, self.frame_columns = _features_and_stride(self.backbone, config, log_mel.n_mels)
@@ -155,13 +156,22 @@ class SedModel(nn.Module):
             return outputs[0]  # type: ignore[no-any-return]
         return SedOutput(*(torch.stack(parts).mean(0) for parts in zip(*outputs, strict=True)))
 
-    def frame_edges(self, n_columns: int, n_frames: int) -> NDArray[np.int64]:
-        """Return where frames begin and end, in columns of the window, shape (n_frames + 1,).
+    def n_frames(self, n_columns: int) -> int:
+        """Return how many frames the backbone makes of a picture so many columns long."""
+        if n_columns not in self._n_frames:
+            mels = self.log_mel.config.n_mels
+            picture = next(self.parameters()).new_zeros(1, self.config.in_channels, n_columns, mels)
+            self._n_frames[n_columns] = _features(self.backbone, picture).shape[2]
+        return self._n_frames[n_columns]
+
+    def frame_edges(self, n_columns: int) -> NDArray[np.int64]:
+        """Return where the frames of a window begin and end, in columns, shape (frames + 1,).
 
         Frame f covers `frame_columns` columns. The last one ends with the window: backbones that
         round up see past its end, those that round down stop short of it.
         """
-        edges = np.minimum(np.arange(n_frames + 1) * self.frame_columns, n_columns)
+        frames = np.arange(self.n_frames(n_columns) + 1)
+        edges = np.minimum(frames * self.frame_columns, n_columns)
         edges[-1] = n_columns
         return edges
 
@@ -200,15 +210,21 @@ def _features_and_stride(backbone: nn.Module, config: ModelConfig, n_mels: int) 
     stride = int(backbone.feature_info[-1]["reduction"])  # type: ignore[index]
     n_frames = 8
     picture = torch.zeros(1, config.in_channels, n_frames * stride, n_mels)
-    was_training = backbone.training
     try:
-        with torch.inference_mode():
-            features = backbone.eval().forward_features(picture)  # type: ignore[operator]
+        shape = tuple(_features(backbone, picture).shape)
     except (AssertionError, RuntimeError) as error:
         raise ValueError(refusal.format(f"'{error}'")) from error
-    finally:
-        backbone.train(was_training)
-    shape = tuple(features.shape)
     if len(shape) != 4 or shape[2] != n_frames or shape[1] == n_frames:
         raise ValueError(refusal.format(shape))
     return shape[1], stride
+
+
+@torch.inference_mode()
+def _features(backbone: nn.Module, picture: Tensor) -> Tensor:
+    """Try a backbone on a picture, and leave it as it was: statistics and modes too."""
+    modes = {module: module.training for module in backbone.modules()}
+    try:
+        return backbone.eval().forward_features(picture)  # type: ignore[operator, no-any-return]
+    finally:
+        for module, training in modes.items():
+            module.training = training

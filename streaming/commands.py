@@ -33,8 +33,12 @@ def detect(
         typer.Option(help="Checkpoint, .safetensors or .json.", show_default="the default model"),
     ] = None,
     hop: Annotated[
-        float, typer.Option(help="Seconds from one window to the next; divides the window.")
-    ] = 2.5,
+        float | None,
+        typer.Option(
+            help="Seconds from one window to the next; divides the window.",
+            show_default="half the window, 2.5",
+        ),
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(

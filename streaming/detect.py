@@ -20,7 +20,7 @@ def detect(
     recording: str | os.PathLike[str],
     model: Checkpoint | str | os.PathLike[str] | None = None,
     *,
-    hop: float = 2.5,
+    hop: float | None = None,
     threshold: float | None = None,
     on: float | None = None,
     off: float | None = None,
@@ -42,7 +42,7 @@ def detect(
     model
         A checkpoint or its path; the default model if not given.
     hop
-        Seconds from one window to the next.
+        Seconds from one window to the next; half a window if not given.
     threshold, on, off, min_length, merge_gap, classes, top, batch_size
         See `DetectorConfig`; None is what the checkpoint says.
     channel

@@ -37,7 +37,7 @@ OFF_SHARE = 0.5  # of `on`, where only a threshold is given
 class DetectorConfig:
     """How a model is led over a recording. What is None is taken from the checkpoint."""
 
-    hop: float = 2.5  # seconds from one window to the next; divides the window
+    hop: float | None = None  # seconds from one window to the next; None: half a window
     threshold: float | None = None  # for all classes: events reach it, and last above half of it
     on: float | None = None  # in place of what the threshold says
     off: float | None = None  # in place of what the threshold says
@@ -57,7 +57,7 @@ class DetectorConfig:
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise UsageError(f"expected {name.replace('_', '-')} of 0 or more, got {value:g}")
-        if self.hop <= 0:
+        if self.hop is not None and self.hop <= 0:
             raise UsageError(f"expected a hop above 0, got {self.hop:g}")
         if self.batch_size < 1 or (self.top is not None and self.top < 1):
             raise UsageError("expected top and batch-size of 1 or more")
@@ -110,9 +110,7 @@ class Detector:
         hop_columns = self._hop_columns(checkpoint)
         silence = self.engine.columns(np.zeros(self.front_end.column_samples, np.float32))[0]
         self._windower = Windower(checkpoint.window_columns, hop_columns, silence)
-        blank = np.tile(silence, (1, checkpoint.window_columns, 1))
-        n_frames = self.engine.frame_probs(blank).shape[1]
-        edges = checkpoint.model.frame_edges(checkpoint.window_columns, n_frames)
+        edges = checkpoint.model.frame_edges(checkpoint.window_columns)
         self._stitcher = Stitcher(edges, self.timeline.frame_columns, hop_columns)
 
         self._chosen = choose_classes(checkpoint.labels, self.config.classes)
@@ -228,15 +226,16 @@ class Detector:
         return np.empty((0, self.front_end.n_mels), np.float32)
 
     def _hop_columns(self, checkpoint: Checkpoint) -> int:
+        hop = checkpoint.window_seconds / 2 if self.config.hop is None else self.config.hop
         try:
-            columns = self.timeline.columns_from_seconds(self.config.hop)
+            columns = self.timeline.columns_from_seconds(hop)
         except ValueError as error:
             raise UsageError(f"hop: {error}") from error
         if checkpoint.window_columns % columns:
             window = checkpoint.window_seconds
             choices = ", ".join(f"{window / n:g}" for n in (1, 2, 4, 5, 10))
             raise UsageError(
-                f"a hop of {self.config.hop:g} s does not divide the window of {window:g} s. "
+                f"a hop of {hop:g} s does not divide the window of {window:g} s. "
                 f"Choose for example {choices}"
             )
         return columns

@@ -25,7 +25,8 @@ class Overview:
     """
 
     def __init__(self, combine: str, most: int = 4096) -> None:
-        self._combine: Callable[..., Any] = {"mean": np.mean, "max": np.max}[combine]
+        combinations: dict[str, Callable[..., Any]] = {"mean": np.mean, "max": np.max}
+        self._combine = combinations[combine]
         self._most = most
         self.reset()
 

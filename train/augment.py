@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,9 +14,35 @@ from train.config import AugmentConfig
 Samples = NDArray[np.float32]
 
 
-def shift(samples: Samples, generator: np.random.Generator) -> Samples:
+def turn(samples: Samples, generator: np.random.Generator) -> Samples:
     """Turn a clip by a random number of samples; what leaves at the end comes in at the start."""
     return np.roll(samples, int(generator.integers(len(samples))))
+
+
+def slide(samples: Samples, generator: np.random.Generator) -> Samples:
+    """Move a clip by up to half its length, with silence behind it, as a window meets a sound.
+
+    The move is drawn again, nearer and nearer, until half of the energy stays inside.
+    """
+    energy = np.concatenate([[0.0], np.cumsum(samples.astype(np.float64) ** 2)])
+    furthest = len(samples) // 2
+    while furthest:
+        by = int(generator.integers(-furthest, furthest + 1))
+        first, last = max(0, -by), len(samples) - max(0, by)
+        if energy[last] - energy[first] >= 0.5 * energy[-1]:
+            moved = np.zeros_like(samples)
+            moved[first + by : last + by] = samples[first:last]
+            return moved
+        furthest //= 2
+    return samples
+
+
+def stay(samples: Samples, generator: np.random.Generator) -> Samples:
+    """Leave a clip where it is."""
+    return samples
+
+
+SHIFTS = {"turn": turn, "slide": slide, "none": stay}
 
 
 def gain(samples: Samples, gain_db: float, generator: np.random.Generator) -> Samples:
@@ -22,23 +50,40 @@ def gain(samples: Samples, gain_db: float, generator: np.random.Generator) -> Sa
     return samples * np.float32(10 ** (generator.uniform(-gain_db, gain_db) / 20))
 
 
+def add_noise(samples: Tensor, levels_db: tuple[float, ...]) -> Tensor:
+    """Add white noise to clips (batch, samples), each at an RMS level drawn between two.
+
+    Draws from torch's global generator.
+    """
+    low, high = levels_db
+    level_db = low + (high - low) * torch.rand(len(samples), 1, device=samples.device)
+    return samples + 10 ** (level_db / 20) * torch.randn_like(samples)
+
+
 def mixup(
-    samples: Tensor, targets: Tensor, alpha: float, generator: np.random.Generator
-) -> tuple[Tensor, Tensor]:
+    samples: Tensor,
+    targets: Sequence[Tensor],
+    config: AugmentConfig,
+    generator: np.random.Generator,
+) -> tuple[Tensor, list[Tensor]]:
     """Mix each clip of a batch with another one (Zhang et al., 2018, arXiv:1710.09412).
 
-    The shares of a pair, drawn from Beta(alpha, alpha), weigh samples and targets alike.
+    The shares of a pair, drawn from Beta(alpha, alpha), weigh the samples; and the targets alike
+    (convex), or a label counts in full if either has it (or).
 
     Shape
     -----
-    samples ``(batch, samples)``, targets ``(batch, classes)``; the same out.
+    samples ``(batch, samples)``, each of the targets ``(batch, ...)``; the same out.
     """
     n = len(samples)
+    alpha = config.mixup_alpha
     shares = torch.from_numpy(generator.beta(alpha, alpha, size=(n, 1)).astype(np.float32))
     shares = shares.to(samples.device)
     other = torch.from_numpy(generator.permutation(n)).to(samples.device)
     mixed = shares * samples + (1 - shares) * samples[other]
-    return mixed, shares * targets + (1 - shares) * targets[other]
+    if config.mixup_targets == "or":
+        return mixed, [torch.maximum(t, t[other]) for t in targets]
+    return mixed, [torch.lerp(t[other], t, shares.view(n, *[1] * (t.ndim - 1))) for t in targets]
 
 
 class SpecAugment(nn.Module):

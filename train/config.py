@@ -1,7 +1,7 @@
 """What a training run is made of, and the recipes that change it.
 
 A recipe is a TOML file that names only what it changes; its tables are the fields of
-`TrainConfig`. An unknown key is an error.
+`TrainConfig`, and `extends` names another recipe to start from. An unknown key is an error.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sed.configs import config_from_dict
 from sed.errors import UsageError, near, printable
@@ -36,10 +36,12 @@ class DataConfig:
 class AugmentConfig:
     """What is done to a clip before the model hears it. Validation gets none of it."""
 
-    shift: bool = True  # put the clip at a random place in the window, going on past its edges
+    shift: Literal["turn", "slide", "none"] = "turn"  # see train.augment
     gain_db: float = 6.0  # gain drawn evenly between minus and plus this
     mixup_probability: float = 0.5  # share of batches whose clips are mixed in pairs
     mixup_alpha: float = 1.0  # of the beta distribution that the share of each is drawn from
+    mixup_targets: Literal["convex", "or"] = "convex"  # mixed in those shares, or both as present
+    noise_db: tuple[float, ...] = ()  # lowest and highest level of white noise, re full scale
     spec_augment_probability: float = 0.5  # share of batches with stripes of the picture blanked
     time_stripe_columns: int = 40  # widest stripe in time
     n_time_stripes: int = 2  # stripes in time
@@ -51,6 +53,12 @@ class AugmentConfig:
         for name in ("mixup_probability", "spec_augment_probability"):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 raise ValueError(f"expected {name} between 0 and 1, got {value}")
+        if self.shift not in ("turn", "slide", "none"):
+            raise ValueError(f"expected shift turn, slide or none, got {self.shift!r}")
+        if self.mixup_targets not in ("convex", "or"):
+            raise ValueError(f"expected mixup_targets convex or or, got {self.mixup_targets!r}")
+        if self.noise_db and not (len(self.noise_db) == 2 and self.noise_db[0] <= self.noise_db[1]):
+            raise ValueError(f"expected noise_db as [lowest, highest], got {self.noise_db}")
         if self.mixup_alpha <= 0 or self.gain_db < 0:
             raise ValueError("expected mixup_alpha > 0 and gain_db >= 0")
 
@@ -67,12 +75,12 @@ class LearningConfig:
     schedule: Literal["one-cycle", "cosine"] = "one-cycle"
     warm_up: float = 0.1  # share of the steps in which the rate rises
     loss: str = "focal"  # focal, bce, or exclusive for clips that hold one class each
+    frame_weight: float = 0.0  # of frame targets, which say a label where its clip is loud
     clip_norm: float = 5.0  # gradients are scaled down to this norm
     batch_norm: Literal["train", "frozen"] = "train"  # frozen: keep the statistics of the start
     initial: str = "none"  # none, timm (fetched from its hub), or a file of backbone weights
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 where it is fast
     n_workers: int = 1  # processes that decode; 0 decodes in the loop
-    threshold_beta: float = 0.5  # F-beta that the thresholds serve; below 1 avoids false alarms
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
@@ -89,6 +97,17 @@ class LearningConfig:
 
 
 @dataclass(frozen=True)
+class EventConfig:
+    """How the thresholds of the finished model are set."""
+
+    beta: float = 1.0  # F-beta of clips that they serve; below 1 avoids false alarms
+    off_share: float = 0.5  # of a class's `on` threshold, down to which its events last
+    median_frames: int = 1  # see sed.events.TrackerConfig, as the other two
+    min_length_seconds: float = 0.0
+    merge_gap_seconds: float = 1.0
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A whole training run."""
 
@@ -97,6 +116,7 @@ class TrainConfig:
     learning: LearningConfig = field(default_factory=LearningConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     front_end: LogMelConfig = field(default_factory=LogMelConfig)
+    events: EventConfig = field(default_factory=EventConfig)
     seed: int = 0  # everything random follows from it
 
 
@@ -113,17 +133,24 @@ def load_recipe(name: str | os.PathLike[str]) -> TrainConfig:
     UsageError
         If there is no such recipe, or it names what does not exist.
     """
+    try:
+        return config_from_dict(TrainConfig, _recipe_values(name))
+    except ValueError as error:
+        raise UsageError(f"recipe {printable(os.fspath(name))}: {error}") from error
+
+
+def _recipe_values(name: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the tables of a recipe laid over those of the one that it extends."""
     path = Path(name)
     if path.suffix != ".toml":
         path = RECIPES / f"{name}.toml"
         if not path.is_file():
-            raise UsageError(
-                f"unknown recipe {os.fspath(name)!r}. {near(str(name), recipe_names())}"
-            )
+            raise UsageError(f"there is none. {near(str(name), recipe_names())}")
     try:
         values = tomllib.loads(path.read_text("utf-8"))
-        return config_from_dict(TrainConfig, values)
     except OSError as error:
-        raise UsageError(f"{printable(str(path))}: cannot read: {error.strerror}") from error
-    except ValueError as error:
-        raise UsageError(f"{printable(str(path))}: {error}") from error
+        raise UsageError(f"cannot read: {error.strerror}") from error
+    base = _recipe_values(values.pop("extends")) if "extends" in values else {}
+    for key, value in values.items():
+        base[key] = base.get(key, {}) | value if isinstance(value, dict) else value
+    return base

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sed.audio import read_recording
 from sed.timeline import samples_from_seconds
-from train.augment import gain, shift
+from train.augment import SHIFTS, gain
 from train.config import TrainConfig
 from train.table import Clip
 
@@ -54,8 +54,7 @@ class ClipDataset(Dataset[tuple[Tensor, Tensor]]):
         samples = read_recording(self.clips[i].path, self.sample_rate)
         samples = fit_window(samples, self.window_samples, generator if self.training else None)
         if self.training:
-            if self.config.augment.shift:
-                samples = shift(samples, generator)
+            samples = SHIFTS[self.config.augment.shift](samples, generator)
             samples = gain(samples, self.config.augment.gain_db, generator)
         return torch.from_numpy(samples), self.targets(i)
 

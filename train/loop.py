@@ -29,11 +29,12 @@ from sed.devices import choose_device, choose_precision
 from sed.errors import SedError, TableError, UsageError
 from sed.events import TrackerConfig
 from sed.files import written_whole
-from sed.losses import LOSSES, frame_maximum
+from sed.losses import LOSSES, frame_bce, frame_maximum
 from sed.metrics import accuracy, average_precision, fit_thresholds, padded_cmap
 from sed.model import SedModel
 from sed.plots import plot_curves
-from train.augment import SpecAugment, mixup
+from train.activity import frame_activity
+from train.augment import SpecAugment, add_noise, mixup
 from train.config import TrainConfig, load_recipe
 from train.dataset import ClipDataset, clip_loader
 from train.folds import NEVER, assign_folds, load_folds, save_folds
@@ -42,10 +43,6 @@ from train.table import Clip, read_table
 
 Batches = DataLoader[tuple[Tensor, Tensor]]
 Row = dict[str, float]
-
-# An event starts where its class is surer than this share of `on` and ends where it is not; a run
-# of the trained model shows that sounds fade at about that rate.
-OFF_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -242,14 +239,35 @@ class Trainer:
     def _loss(self, samples: Tensor, targets: Tensor, generator: np.random.Generator) -> Tensor:
         """Return the loss of a batch, augmented."""
         augment = self.config.augment
+        frame_targets = self._frame_targets(samples, targets)
         if generator.random() < augment.mixup_probability:
-            samples, targets = mixup(samples, targets, augment.mixup_alpha, generator)
+            samples, (targets, frame_targets) = mixup(
+                samples, (targets, frame_targets), augment, generator
+            )
+        if augment.noise_db:
+            samples = add_noise(samples, augment.noise_db)
         columns = self.model.log_mel.centred(samples)
         if generator.random() < augment.spec_augment_probability:
             columns = self.spec_augment(columns)
         with torch.autocast(self.device.type, torch.bfloat16, self.precision == torch.bfloat16):
             output = self.model.classify(columns)
-        return self.loss(type(output)(*(part.float() for part in output)), targets)
+        output = type(output)(*(part.float() for part in output))
+        loss = self.loss(output, targets)
+        if self.config.learning.frame_weight:
+            loss = loss + self.config.learning.frame_weight * frame_bce(output, frame_targets)
+        return loss
+
+    def _frame_targets(self, samples: Tensor, targets: Tensor) -> Tensor:
+        """Return the labels of each clip where it sounds, shape (batch, frames, classes)."""
+        front_end = self.config.front_end
+        n_columns = samples.shape[-1] // front_end.hop_samples
+        active = frame_activity(
+            samples,
+            front_end.sample_rate,
+            self.model.frame_columns * front_end.hop_samples,
+            self.model.n_frames(n_columns),
+        )
+        return active[:, :, None] * targets[:, None, :]
 
     @torch.inference_mode()
     def predict(self, batches: Batches) -> Predictions:
@@ -340,16 +358,18 @@ def _checkpoint(
     learnt: Sequence[Clip],
 ) -> Checkpoint:
     """Return the model with thresholds fitted on the fold held out, and what is known of it."""
-    on = fit_thresholds(
-        predictions.targets, predictions.frame_maxima, beta=config.learning.threshold_beta
-    )
+    events = config.events
+    on = fit_thresholds(predictions.targets, predictions.frame_maxima, beta=events.beta)
     return Checkpoint(
         model,
         tuple(labels),
         config.data.window_seconds,
         TrackerConfig(
             on=tuple(round(float(t), 4) for t in on),
-            off=tuple(round(float(t) * OFF_SHARE, 4) for t in on),
+            off=tuple(round(float(t) * events.off_share, 4) for t in on),
+            median_frames=events.median_frames,
+            min_length_seconds=events.min_length_seconds,
+            merge_gap_seconds=events.merge_gap_seconds,
         ),
         metrics={"validation": {"fold": fold, "n_clips": len(predictions.targets), **row}},
         data={

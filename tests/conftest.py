@@ -1,0 +1,74 @@
+"""What tests share: synthetic sound, a tiny model, and the way to data outside the repository."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from sed.checkpoint import Checkpoint
+from sed.events import TrackerConfig
+from sed.features import LogMelConfig
+from sed.model import ModelConfig, SedModel
+
+ROOT = Path(__file__).parents[1]
+TINY_FRONT_END = LogMelConfig(
+    sample_rate=8_000,
+    column_samples=128,
+    hop_samples=80,
+    fft_size=128,
+    n_mels=24,
+    f_min_hz=60.0,
+    f_max_hz=4_000.0,
+)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Return the folder with data and weights that are not part of the repository."""
+    folder = Path(os.environ.get("SED_SHARED", ROOT.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip("needs the data folder beside the repository (or SED_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint() -> Checkpoint:
+    """Return a model of three classes that is quick, knows nothing, and has strong opinions."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = SedModel(ModelConfig("mobilenetv3_small_050", hidden=32), TINY_FRONT_END, 3).eval()
+        sound = torch.from_numpy(rising_noise(64_000).reshape(8, 8_000))
+        with torch.no_grad():
+            spread = model(sound).frame_logits.std(dim=(0, 1))
+            for head in model.heads:  # spread the logits, so that events come and go
+                head.classes.weight *= 3.0 / spread[:, None]
+                head.classes.bias.zero_()
+            head.classes.bias -= model(sound).frame_logits.mean(dim=(0, 1))
+    tracker = TrackerConfig(on=0.6, off=0.4, median_frames=(1, 3, 5), merge_gap_seconds=0.7)
+    return Checkpoint(model, ("beep", "a, b\t'c'", "élan"), 1.0, tracker)
+
+
+@pytest.fixture
+def tone() -> np.ndarray:
+    """Return two seconds of 1 kHz at 16 kHz, half of full scale."""
+    return 0.5 * np.sin(2 * np.pi * 1_000 * np.arange(32_000) / 16_000).astype(np.float32)
+
+
+@pytest.fixture
+def noise_wav(tmp_path: Path) -> Path:
+    """Return six seconds of noise that comes and goes, 8 kHz, as a WAV file."""
+    path = tmp_path / "noise.wav"
+    soundfile.write(path, rising_noise(48_000), 8_000)
+    return path
+
+
+def rising_noise(n_samples: int, seed: int = 0) -> np.ndarray:
+    """Return noise whose level swings, so that a model has something to say about it."""
+    generator = np.random.default_rng(seed)
+    level = 0.05 + 0.4 * np.sin(np.arange(n_samples) / 1_900.0) ** 2
+    return (level * generator.standard_normal(n_samples)).astype(np.float32).clip(-1, 1)

@@ -1,0 +1,276 @@
+"""Every way a recording can be bad, through the command: message, exit status, and the good file.
+
+Each row is a file made by a function, what the message must say, and the exit status. A good file
+stands beside it every time, and its events must be there.
+"""
+
+import csv
+import io
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import rising_noise
+from typer.testing import CliRunner
+
+from sed.checkpoint import save_checkpoint
+from sed.cli import app, run
+
+GOOD = rising_noise(80_000)
+
+
+def wav(path, samples=GOOD, **options):
+    soundfile.write(path, samples, 8_000, **options)
+
+
+def cut_to(share, container, subtype):
+    def make(path):
+        soundfile.write(path, GOOD, 8_000, format=container, subtype=subtype)
+        content = path.read_bytes()
+        path.write_bytes(content[: int(len(content) * share)])
+
+    return make
+
+
+def header_promises(n_bytes):
+    def make(path):
+        wav(path, subtype="PCM_16")
+        content = bytearray(path.read_bytes())
+        at = content.find(b"data") + 4
+        content[at : at + 4] = struct.pack("<I", n_bytes)
+        path.write_bytes(content)
+
+    return make
+
+
+def with_samples(change):
+    def make(path):
+        samples = GOOD.copy()
+        change(samples)
+        wav(path, samples, subtype="FLOAT")
+
+    return make
+
+
+def nan(samples):
+    samples[40_000:40_010] = np.nan
+
+
+def infinite(samples):
+    samples[8_000] = np.inf
+
+
+def silent(samples):
+    samples[:] = 0
+
+
+def only_header(path):
+    wav(path, np.zeros(0))
+    assert path.stat().st_size == 44
+
+
+TABLE = [
+    # name, how it is made, what is said, exit status, events are found in it (None: as it may be)
+    ("empty.wav", lambda p: p.write_bytes(b""), "is empty (0 bytes)", 1, False),
+    ("header.wav", only_header, "holds no samples, only a header", 1, False),
+    ("cut.ogg", cut_to(0.6, "OGG", "VORBIS"), "damaged at ", 1, True),
+    ("cut.opus", cut_to(0.6, "OGG", "OPUS"), "cut off there, before its end mark", 1, True),
+    ("cut.flac", cut_to(0.6, "FLAC", "PCM_16"), "damaged at ", 1, True),
+    ("cut.mp3", cut_to(0.6, "MP3", "MPEG_LAYER_III"), "its header promises 10.0", 1, True),
+    ("cut.wav", cut_to(0.6, "WAV", "PCM_16"), "damaged at 5.9", 1, True),
+    ("text.wav", lambda p: p.write_text("no sound\n" * 99), "is not a sound file", 1, False),
+    ("more.wav", header_promises(300_000), "header promises 300000 bytes", 1, True),
+    ("less.wav", header_promises(100_000), "more follows than the header", 1, True),
+    ("unfinished.wav", header_promises(0), "more follows than the header", 1, False),
+    ("open.wav", header_promises(0xFFFF_FFFF), "", 0, True),
+    ("nan.wav", with_samples(nan), "10 samples are no number", 1, True),
+    ("inf.wav", with_samples(infinite), "the first at 1.000 s", 1, True),
+    ("silence.wav", with_samples(silent), "every sample is zero (digital silence)", 1, None),
+    ("short.wav", lambda p: wav(p, GOOD[:3_000]), "", 0, True),
+    ("click.wav", lambda p: wav(p, GOOD[:60]), "lasts 7.5 ms, too short", 1, None),
+    ("slow.wav", lambda p: soundfile.write(p, GOOD, 4_000), "4000 samples per second", 1, False),
+    ("UPPER.WAV", wav, "", 0, True),
+    ("it's \"odd\"\nünï 🦉.wav", wav, "", 0, True),
+    ("missing.wav", lambda p: None, "no such file", 1, False),
+    ("folder", lambda p: p.mkdir(), "this folder holds no recordings", 1, False),
+]  # fmt: skip
+
+
+@pytest.fixture
+def model(tiny_checkpoint, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_checkpoint(tiny_checkpoint, path)
+    return path
+
+
+def detect(*arguments):
+    command = ["detect", *map(str, arguments)]
+    return CliRunner().invoke(app(), command, catch_exceptions=False)
+
+
+@pytest.mark.parametrize("name", ["good-first", "bad-first"])
+@pytest.mark.parametrize(("file", "make", "message", "status", "heard"), TABLE)
+def test_a_bad_recording_costs_itself_alone(
+    tmp_path, model, name, file, make, message, status, heard
+):
+    good, bad = tmp_path / "good.wav", tmp_path / "bad" / file
+    bad.parent.mkdir()
+    wav(good)
+    make(bad)
+    both = [good, bad] if name == "good-first" else [bad, good]
+    done = detect(*both, "--model", model, "--hop", 0.5)
+    assert done.exit_code == status, done.stderr
+    assert "Traceback" not in done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    files = {row["file"] for row in rows}
+    assert str(good) in files
+    assert heard is None or (str(bad) in files) == heard
+    if message:
+        assert message in done.stderr
+        assert repr(str(bad))[1:-1] in done.stderr or str(bad) in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "seconds"), [("cut.ogg", 5.2), ("cut.flac", 4.0), ("cut.mp3", 5.0), ("cut.wav", 5.9)]
+)
+def test_the_events_before_the_damage_are_those_of_the_whole(tmp_path, model, file, seconds):
+    make = next(row[1] for row in TABLE if row[0] == file)
+    bad, whole = tmp_path / file, tmp_path / f"whole-{file}"
+    make(bad)
+    container = {"ogg": "OGG", "flac": "FLAC", "mp3": "MP3", "wav": "WAV"}[file[4:]]
+    soundfile.write(whole, GOOD, 8_000, format=container)
+    options = "--model", model, "--hop", 0.5, "--precision", "fp32"
+    early = [
+        [(r["onset"], r["label"]) for r in csv.DictReader(io.StringIO(detect(p, *options).stdout))
+         if float(r["offset"]) < seconds - 1.5]
+        for p in (bad, whole)
+    ]  # fmt: skip
+    assert early[0] == early[1] != []
+
+
+def test_a_channel_that_is_not_there(tmp_path, model):
+    wav(tmp_path / "mono.wav")
+    done = detect(tmp_path / "mono.wav", "--model", model, "--channel", 2, "--hop", 0.5)
+    assert done.exit_code == 1
+    assert "has no channel 2" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs file permissions")
+def test_a_file_without_permission(tmp_path, model):
+    wav(tmp_path / "secret.wav")
+    (tmp_path / "secret.wav").chmod(0)
+    if os.access(tmp_path / "secret.wav", os.R_OK):
+        pytest.skip("this user may read everything")
+    done = detect(tmp_path / "secret.wav", "--model", model)
+    assert done.exit_code == 1
+    assert "Permission denied" in done.stderr
+
+
+def test_a_permission_error_is_told_for_any_user(tmp_path, model, monkeypatch):
+    import builtins
+
+    wav(tmp_path / "secret.wav")
+    real = builtins.open
+
+    def guarded(path, *arguments, **options):
+        if str(path).endswith("secret.wav"):
+            raise PermissionError(13, "Permission denied")
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "open", guarded)
+    done = detect(tmp_path / "secret.wav", "--model", model, "--hop", 0.5)
+    assert done.exit_code == 1
+    assert "secret.wav: cannot read: Permission denied" in done.stderr
+
+
+def run_sed(*arguments, **options):
+    """Run the command as its users do, in a process of its own."""
+    program = Path(sys.executable).with_name("sed-engine")
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.run([program, *map(str, arguments)], text=True, **options)
+
+
+def said(capsys, *arguments):
+    """Return the exit status of the command, run in this process with errors told as in its own."""
+    capsys.readouterr()
+    return run([str(argument) for argument in arguments])
+
+
+def test_an_output_that_outgrows_the_disk_leaves_nothing_behind(tmp_path, model):
+    import resource
+
+    wav(tmp_path / "x.wav")
+    done = run_sed(
+        "detect", tmp_path / "x.wav", "--model", model, "--hop", "0.5", "--output",
+        tmp_path / "out", "--format", "csv,npz", "-q",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40, 40)),
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "cannot write: File too large. Free some space" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_output_folder_that_cannot_be_made(tmp_path, model):
+    wav(tmp_path / "x.wav")
+    (tmp_path / "taken").write_text("a file")
+    done = detect(
+        tmp_path / "x.wav", "--model", model, "--hop", 0.5, "--output", tmp_path / "taken" / "out"
+    )
+    assert done.exit_code == 1
+    assert "cannot write: Not a directory" in done.stderr
+
+
+def test_a_full_standard_output(tmp_path, model):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("needs /dev/full")
+    wav(tmp_path / "x.wav")
+    with open("/dev/full", "w") as full:
+        done = run_sed("detect", tmp_path / "x.wav", "--model", model, "--hop", 0.5, stdout=full)
+    assert done.returncode == 1
+    assert "standard output: cannot write: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "status"),
+    [
+        (["--classes", "bep"], "no class 'bep'. Did you mean beep?", 2),
+        (["--format", "ravn"], "unknown format 'ravn'. Did you mean raven?", 2),
+        (["--device", "tpu"], "unknown device 'tpu': expected one of auto, cpu, cuda", 2),
+        (["--precision", "fp8"], "unknown precision 'fp8'", 2),
+        (["--hop", "0.3"], "does not divide the window", 2),
+        (["--on", "0.2", "--off", "0.4"], "off no higher than on", 2),
+        (["--channel", "0"], "channels are counted from 1", 2),
+        (["--format", "npz"], "npz need a folder: give --output DIR/", 2),
+        (["--skip-existing"], "--skip-existing needs a folder", 2),
+        (["--raw-rate", "8000"], "--raw-rate is about standard input", 2),
+        (["--nonsense"], "No such option", 2),
+        (["--model", "nowhere.safetensors"], "nowhere.safetensors: no such file", 1),
+        (["--model", __file__], "not a checkpoint of this engine", 1),
+    ],
+)
+def test_misuse(tmp_path, model, capsys, options, message, status):
+    wav(tmp_path / "x.wav")
+    default = [] if "--model" in options else ["--model", model]
+    hop = [] if "--hop" in options else ["--hop", "0.5"]
+    assert said(capsys, "detect", tmp_path / "x.wav", *default, *hop, *options) == status
+    out, err = capsys.readouterr()
+    assert message in err
+    assert out == ""
+
+
+def test_a_gpu_that_is_not_there(tmp_path, model, capsys):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    wav(tmp_path / "x.wav")
+    status = said(capsys, "detect", tmp_path / "x.wav", "--model", model, "--device", "cuda")
+    assert status == 1
+    assert "torch sees 0 CUDA devices. Use --device auto or cpu" in capsys.readouterr().err
