@@ -51,7 +51,7 @@ STORY: list[tuple[float, str]] = [
 def main() -> None:
     generator = np.random.default_rng(SEED)
     esc50 = scenes.shared_folder() / "data" / "esc50"
-    background = scenes.shared_folder() / "data" / "drone" / "BACKGROUND_020.ogg"
+    background = scenes.shared_folder() / "data" / "drone" / scenes.BACKGROUND
     rows = [
         row
         for row in scenes.esc50_rows(esc50)

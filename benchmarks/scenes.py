@@ -16,6 +16,7 @@ from sed.events import Event
 
 SAMPLE_RATE = 32_000
 FREE = ("CC0", "CC-BY")
+BACKGROUND = "BACKGROUND_020.ogg"  # a quiet room; most others have birds, steps or keys in them
 EVENT_RMS_DB = (-26.0, -16.0)  # of the loudest tenth of a second, drawn evenly
 BACKGROUND_RMS_DB = -52.0
 ACTIVE_DB = -25.0  # a sound lasts while no further below its loudest: what a person hears of it

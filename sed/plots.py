@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MultipleLocator
 from numpy.typing import NDArray
 
 from sed.events import Event
 from sed.features import LogMelConfig, hz_to_mel
 from sed.files import written_whole
 
-MOST_CLASSES = 12  # rows of probabilities in a picture
+MOST_CLASSES = 16  # rows of probabilities in a picture
 MOST_LANES = 7  # of labels over a spectrogram
 LETTER_INCHES = 0.062  # width of a letter of a label, about
 
@@ -88,14 +90,16 @@ def plot_detections(
     _draw_log_mel(top, columns, column_seconds, front_end)
     duration = len(columns) * column_seconds
     _draw_events(top, events, colours, duration / 11.0)
-    top.set_title(title.encode(errors="replace").decode(), loc="left", fontsize=12, weight="bold")
+    top.set_title(_drawable(title), loc="left", fontsize=12, weight="bold", parse_math=False)
     noun = "event" if len(events) == 1 else "events"
     top.set_title(f"{len(events)} {noun} in {_clock(duration)}", loc="right", fontsize=10)
     _draw_probabilities(bottom, frame_probs[:, shown], frame_seconds, [labels[c] for c in shown])
     bottom.set_xlim(0, duration)
+    bottom.xaxis.set_major_locator(MultipleLocator(_tick_seconds(duration)))
     bottom.xaxis.set_major_formatter(lambda seconds, _: _clock(seconds))
     bottom.set_xlabel("time")
-    with written_whole(path) as part:
+    with written_whole(path) as part, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a letter the font lacks is drawn as a box
         figure.savefig(part, dpi=120, format="png")
 
 
@@ -143,12 +147,14 @@ def _draw_events(
             solid_capstyle="butt",
             transform=axes.get_xaxis_transform(),
         )
+        at_the_end = event.onset + text_seconds > axes.get_xlim()[1]
         axes.text(
-            event.onset,
+            event.offset if at_the_end else event.onset,
             height - 0.01,
-            event.label.replace("_", " "),
+            _drawable(event.label),
             color="white",
             fontsize=8.5,
+            ha="right" if at_the_end else "left",
             va="bottom",
             transform=axes.get_xaxis_transform(),
             path_effects=[withStroke(linewidth=2, foreground="black")],
@@ -168,7 +174,7 @@ def _draw_probabilities(
         axes.stairs(base + 0.9 * probs[:, i], edges, baseline=base, fill=True, color=colour)
         axes.axhline(base, color="#bbbbbb", lw=0.5)
         axes.text(
-            -0.008, base + 0.4, name.replace("_", " "), color=colour, fontsize=9, ha="right",
+            -0.008, base + 0.4, _drawable(name), color=colour, fontsize=9, ha="right",
             va="center", transform=axes.get_yaxis_transform(), parse_math=False,
         )  # fmt: skip
     axes.set_ylim(0, max(1, len(names)))
@@ -180,11 +186,12 @@ def _draw_probabilities(
 def _classes_to_show(
     frame_probs: NDArray[np.float32], labels: Sequence[str], events: Sequence[Event]
 ) -> list[int]:
-    """Return the classes with events, the surest first of them, then the likeliest others."""
+    """Return the classes with events, the surest ones, else the likeliest, in order of time."""
     peak = frame_probs.max(axis=0, initial=0.0)
     heard = {event.label for event in events}
     order = sorted(range(len(labels)), key=lambda c: (labels[c] not in heard, -peak[c]))
-    return order[: max(4, min(MOST_CLASSES, len(heard)))]
+    shown = order[: max(4, min(MOST_CLASSES, len(heard)))]
+    return sorted(shown, key=lambda c: frame_probs[:, c].argmax())  # a staircase through time
 
 
 def _colour(i: int) -> str:
@@ -193,6 +200,18 @@ def _colour(i: int) -> str:
     from matplotlib.colors import to_hex
 
     return to_hex(colormaps["tab20"]((2 * i + (i // 10)) % 20))
+
+
+def _tick_seconds(duration: float) -> float:
+    """Return the distance of about ten marks that a clock would have."""
+    steps = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
+    return next((step for step in steps if duration / step <= 14), 86400.0)
+
+
+def _drawable(text: str) -> str:
+    """Return a label or a file name as it may stand in a picture, on one line."""
+    shown = "".join(c if c.isprintable() else " " for c in text.replace("_", " "))
+    return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
 def _clock(seconds: float) -> str:
