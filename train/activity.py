@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 STRETCH_SECONDS = 0.02  # over which loudness is measured
-ACTIVE_DB = -25.0  # a clip sounds where it is no further than this below its loudest stretch
+ACTIVE_DB = -35.0  # a clip sounds where it is no further than this below its loudest stretch
 
 
 def frame_activity(samples: Tensor, sample_rate: int, frame_samples: int, n_frames: int) -> Tensor:

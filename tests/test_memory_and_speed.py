@@ -1,0 +1,90 @@
+"""Bounded memory and speed, on recordings made of the example."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import ROOT, rising_noise
+
+from streaming.detector import Detector, DetectorConfig
+from streaming.engine import TorchEngine
+from streaming.overview import Overview
+from streaming.readahead import read_ahead
+
+
+def test_a_detector_holds_no_more_after_ten_minutes_than_after_a_minute(tiny_checkpoint):
+    detector = Detector(
+        tiny_checkpoint, DetectorConfig(hop=1.0), engine=TorchEngine(tiny_checkpoint.model, "cpu")
+    )
+    block = rising_noise(80_000)
+
+    def held():
+        rings = detector._samples._items.nbytes + detector._windower._ring._items.nbytes
+        return rings + detector._stitcher._sums.nbytes + len(detector._waiting)
+
+    for _ in range(6):
+        detector.push(block)
+    after_a_minute = held()
+    for _ in range(54):
+        detector.push(block)
+    assert held() <= 1.05 * after_a_minute
+
+
+@pytest.mark.parametrize("n_rows", [1, 7, 64, 65, 1_000, 12_345])
+def test_an_overview_is_bounded_and_keeps_the_peaks(n_rows):
+    rows = np.random.default_rng(0).random((n_rows, 2)).astype(np.float32)
+    mean, peak = Overview("mean", most=64), Overview("max", most=64)
+    for part in np.array_split(rows, 13):
+        mean.push(part)
+        peak.push(part)
+    assert len(peak.rows()) <= 65
+    np.testing.assert_array_equal(peak.rows().max(axis=0), rows.max(axis=0))
+    assert len(peak.rows()) == -(-n_rows // peak.rows_each)
+    first = rows[: mean.rows_each].mean(axis=0)
+    np.testing.assert_allclose(mean.rows()[0], first, rtol=1e-4)
+
+
+def test_reading_ahead_keeps_order_and_errors_and_stops_when_told():
+    closed = []
+
+    def numbers():
+        try:
+            yield from range(100)
+            raise RuntimeError("the end")
+        finally:
+            closed.append(True)
+
+    ahead = read_ahead(numbers(), 4)
+    assert [next(ahead) for _ in range(100)] == list(range(100))
+    with pytest.raises(RuntimeError, match="the end"):
+        next(ahead)
+    early = read_ahead(numbers(), 4)
+    assert next(early) == 0
+    early.close()
+    assert closed == [True, True]
+
+
+def peak_mebibytes(path):
+    program = Path(sys.executable).with_name("sed-engine")
+    process = subprocess.Popen([program, "detect", path, "-q"], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0
+    return usage.ru_maxrss / 1024
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "wait4"), reason="needs the memory of a finished process")
+def test_six_hours_take_no_more_memory_than_one(tmp_path):
+    samples, rate = soundfile.read(ROOT / "examples" / "village.ogg", dtype="float32")
+    peaks = []
+    for hours in (1, 6):
+        with soundfile.SoundFile(tmp_path / f"{hours}.flac", "w", rate, 1) as out:
+            for _ in range(hours * 3_600 // 196):
+                out.write(samples)
+        peaks.append(peak_mebibytes(tmp_path / f"{hours}.flac"))
+    assert peaks[1] <= 1.05 * peaks[0]
+    assert max(peaks) <= 1_200
