@@ -4,9 +4,9 @@
 
 A day in a village, told by clips of the official fold 1 that are CC0 or CC-BY: none of them was
 seen by the default model. Which clip of a class is taken, and how loud it is, is drawn with a fixed
-seed and never by what a model makes of it. The classes are among those of which the default model
-misses none in the clips set aside for its thresholds, so the example shows what it can do; what it
-does with any class is measured on random scenes (`accuracy.py`). The background is a quiet recording.
+seed and never by what a model makes of it. The classes are among those of which the default
+model misses none in the clips set aside for its thresholds, so the example shows what it can do;
+what it does with any class is measured on random scenes (`accuracy.py`). The background is quiet.
 """
 
 from __future__ import annotations

@@ -20,12 +20,15 @@ import torch
 
 import sed
 from sed.checkpoint import DEFAULT, Checkpoint
+from train.folds import NEVER
 
 
 def main(run: Path) -> None:
     esc50 = scenes.shared_folder() / "data" / "esc50"
     with open(run / "folds.csv", newline="") as file:
-        used = [os.path.basename(r["file"]) for r in csv.DictReader(file) if int(r["fold"]) >= 0]
+        used = [
+            os.path.basename(r["file"]) for r in csv.DictReader(file) if int(r["fold"]) != NEVER
+        ]
     licence = {row["filename"]: row["licence"] for row in scenes.esc50_rows(esc50)}
     not_free = [name for name in used if licence[name] not in scenes.FREE or name[0] == "1"]
     if not_free:
@@ -81,8 +84,8 @@ parameters in half precision; 16 kHz, 64 mel bands 125–7500 Hz, windows of 5 s
 fold 1; {aside} more of the same kind were set aside for the thresholds. Names and licences are in
 `ATTRIBUTION.md`. The backbone began as YAMNet (Google, Apache-2.0), which was trained on AudioSet.
 
-    sed train --recipe default --fold 0 --data ESC50_FOLDER --initial YAMNET_WEIGHTS --out runs/default
-    python benchmarks/publish_default.py runs/default
+    sed train --recipe shipped --fold 0 --data ESC50_FOLDER --initial YAMNET_WEIGHTS --out runs/shipped
+    python benchmarks/publish_default.py runs/shipped
 
 **How good it is.** On the {clips["clips"]} clips of fold 1, never seen: accuracy
 {clips["accuracy"]:.4f}, padded cmAP {clips["cmap5"]:.4f} (padding 5) and {clips["cmap3"]:.4f}

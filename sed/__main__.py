@@ -11,10 +11,12 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 # sed.cli.COMMANDS has the same names; it is not imported here, to be quick.
 OURS = frozenset(("detect", "train", "info", "--help", "--install-completion", "--show-completion"))
 NOT_FOUND = 127  # as the shell says it
+LOOP_GUARD = "SED_ENGINE_TRIED"  # process id, and how many candidates it has tried
 
 
 def main() -> None:
@@ -39,11 +41,15 @@ def become_unix_sed(arguments: list[str]) -> None:
     # Python ignores these two, and what is ignored stays so across exec.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-    for candidate in _unix_seds():
-        try:
-            os.execve(candidate, ["sed", *arguments], _environment())
-        except OSError:
-            continue
+    environment = _environment()
+    # A shim (pyenv's, say) leads back to us. An exec keeps the process id, so we know it again.
+    process, _, tried = environment.pop(LOOP_GUARD, "").partition(":")
+    first = int(tried) if process == str(os.getpid()) and tried.isdigit() else 0
+    for i, candidate in enumerate(_unix_seds()):
+        if i >= first:
+            guard = {LOOP_GUARD: f"{os.getpid()}:{i + 1}"} if _is_script(candidate) else {}
+            with suppress(OSError):
+                os.execve(candidate, ["sed", *arguments], environment | guard)
     print(
         f"sed: {arguments[0]!r} is no command of sed-engine (see `sed --help`), and no other "
         "`sed` is on the PATH",
@@ -61,12 +67,21 @@ def _unix_seds() -> Iterator[str]:
 
 def _is_this_command(path: str) -> bool:
     """Recognise our entry script, of this environment or of any other."""
+    return b"sed.__main__" in _script(path)
+
+
+def _is_script(path: str) -> bool:
+    return bool(_script(path))
+
+
+def _script(path: str) -> bytes:
+    """Return how a script begins, nothing if it is none."""
     try:
         with open(path, "rb") as file:
             head = file.read(1024)
     except OSError:
-        return False
-    return head.startswith(b"#!") and b"sed.__main__" in head
+        return b""
+    return head if head.startswith(b"#!") else b""
 
 
 def _environment() -> dict[str, str]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import re
 import sys
+import threading
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +22,7 @@ import soxr
 from numpy.typing import NDArray
 
 from sed.errors import DamagedRecordingError, RecordingError
+from sed.pcm import is_open_end
 
 Samples = NDArray[np.float32]
 
@@ -66,6 +69,10 @@ CONTAINER_SUFFIXES = frozenset(
         ".wv",
     ]
 )
+
+
+_NOT_TOLD = 1 << 62  # frames that libsndfile reports where a header does not say
+_PIECE_SAMPLES = 256
 
 
 class Decoder(Protocol):
@@ -119,12 +126,13 @@ class Resampler:
 class SoundFileDecoder:
     """What libsndfile reads: WAV, RF64, W64, FLAC, Ogg Vorbis and Opus, MP3, AIFF and more."""
 
-    def __init__(self, path: str, file: str | int) -> None:
+    def __init__(self, path: str, file: bytes | int, *, close: bool = True) -> None:
         self._path = path
-        self._file = soundfile.SoundFile(file, closefd=not isinstance(file, int))
+        self._file = soundfile.SoundFile(file, closefd=close)
         self.sample_rate = self._file.samplerate
         self.n_channels = self._file.channels
-        self.n_samples: int | None = self._file.frames
+        n_samples = self._file.frames
+        self.n_samples: int | None = n_samples if n_samples < _NOT_TOLD else None
         self.format = f"{self._file.format} {self._file.subtype}"
 
     def blocks(self) -> Iterator[Samples]:
@@ -133,7 +141,7 @@ class SoundFileDecoder:
         is_ogg = self._file.format == "OGG"
         while True:
             try:
-                block = self._file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)
+                block = self._read_block()
             except soundfile.LibsndfileError as error:
                 raise self._damaged(position, "it cannot be decoded any further") from error
             # A hole shifts all that follows it, so what was read across one is not to be trusted.
@@ -150,17 +158,33 @@ class SoundFileDecoder:
         """Close the file."""
         self._file.close()
 
+    def _read_block(self) -> Samples:
+        if self.n_samples is not None:
+            block: Samples = self._file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)
+            return block
+        # The header does not say where a FLAC from a pipe ends, and libsndfile gives up the piece
+        # in which it does: so the pieces are small.
+        pieces = []
+        for _ in range(BLOCK_SAMPLES // _PIECE_SAMPLES):
+            try:
+                piece = self._file.read(_PIECE_SAMPLES, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError:
+                break
+            pieces.append(piece)
+            if len(piece) < _PIECE_SAMPLES:
+                break
+        return np.concatenate(pieces) if pieces else np.empty((0, self.n_channels), np.float32)
+
     def _shortfall(self, n_read: int) -> str:
         """Return what the file says of itself that is not so, or nothing."""
         log = self._file.extra_info
-        if n_read < self._file.frames:
-            promised = self._file.frames / self.sample_rate
+        if self.n_samples is not None and n_read < self.n_samples:
+            promised = self.n_samples / self.sample_rate
             return f"it is cut off there; its header promises {promised:.3f} s"
         if re.search(r"lacks an end-of-stream|Without an End-Of-Stream", log, re.IGNORECASE):
             return "it is cut off there, before its end mark"
         short = re.search(r"(?:data|SSND) : (\d+) \(should be (\d+)\)", log)
-        # Writers that cannot seek back leave the size open as 2^32 - 1 or close to it.
-        if short and 0 < int(short[2]) < int(short[1]) < 0xFFFF_0000:
+        if short and 0 < int(short[2]) < int(short[1]) and not is_open_end(int(short[1])):
             return f"the header promises {short[1]} bytes of sound, there are {short[2]}"
         if re.search(r"not equal to frame count", log):
             return "the header promises more sound than there is"
@@ -203,7 +227,10 @@ def open_recording(path: str | os.PathLike[str]) -> Decoder:
     if not head:
         raise RecordingError(path, "is empty (0 bytes). Record or copy it again.")
     try:
-        decoder: Decoder = SoundFileDecoder(path, path)
+        decoder: Decoder = SoundFileDecoder(path, os.fsencode(path))
+        if decoder.format.startswith("MP3") and not _tells_its_length(path):
+            decoder.close()
+            decoder = SoundFileDecoder(path, _through_pipe(path))
     except soundfile.LibsndfileError as error:
         if Path(path).suffix.lower() in CONTAINER_SUFFIXES or _is_container(head):
             from sed.containers import ContainerDecoder
@@ -218,22 +245,52 @@ def open_recording(path: str | os.PathLike[str]) -> Decoder:
     return _checked(path, decoder)
 
 
+def _tells_its_length(path: str) -> bool:
+    """Return whether an MP3 says how long it is; libsndfile guesses otherwise, and stops there."""
+    with open(path, "rb") as file:
+        head = file.read(10)
+        if head[:3] == b"ID3":  # a tag, its length in four times seven bits
+            length = 0
+            for byte in head[6:10]:
+                length = length << 7 | byte & 0x7F
+            file.seek(10 + length)
+        else:
+            file.seek(0)
+        first_frame = file.read(4096)
+    return any(name in first_frame for name in (b"Xing", b"Info", b"VBRI"))
+
+
+def _through_pipe(path: str) -> int:
+    """Return the reading end of a pipe that a file is poured into: nobody guesses its length."""
+    reading, writing = os.pipe()
+
+    def pour() -> None:
+        with suppress(OSError), open(path, "rb") as file, open(writing, "wb") as pipe:
+            while block := file.read(1 << 16):
+                pipe.write(block)
+
+    threading.Thread(target=pour, name="pour", daemon=True).start()
+    return reading
+
+
 def _is_container(head: bytes) -> bool:
     """Recognise MP4, Matroska and ASF by their first bytes."""
     return head[4:8] == b"ftyp" or head.startswith((b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75"))
 
 
 def _open_stdin() -> Decoder:
-    from sed.pcm import PcmStreamDecoder
+    from sed.pcm import PcmStreamDecoder, raw_stdin
 
+    if sys.stdin is None:
+        raise RecordingError("-", "standard input is closed. Pipe a WAV file into it.")
     if sys.stdin.buffer.seekable():
         try:
-            return _checked("-", SoundFileDecoder("-", sys.stdin.fileno()))
+            return _checked("-", SoundFileDecoder("-", sys.stdin.fileno(), close=False))
         except soundfile.LibsndfileError as error:
             raise RecordingError(
                 "-", "standard input is no sound file; for raw samples give --raw-rate."
             ) from error
-    return _checked("-", PcmStreamDecoder.from_wav(sys.stdin.buffer))
+    return _checked("-", PcmStreamDecoder.from_wav(raw_stdin()))
 
 
 def _checked(path: str, decoder: Decoder) -> Decoder:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -109,17 +110,11 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     CheckpointError
         If a file is missing, corrupt, truncated, foreign, or of a newer format.
     """
-    weights_path, json_path = _pair(Path(path))
+    weights_path, _ = _pair(Path(path))
     about = read_about(path)
     name = printable(str(weights_path))
-    if not weights_path.is_file():
-        raise CheckpointError(f"{name}: not found. Keep the .safetensors beside the .json.")
     try:
-        if about["weights"]["sha256"] != _sha256(weights_path):
-            raise CheckpointError(
-                f"{name}: the weights are not those that {json_path.name} describes: corrupt, "
-                "truncated or from another run. Copy both files again."
-            )
+        check_weights(path, about)
         tensors = safetensors.torch.load_file(weights_path)
         tensors = {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}
         labels = tuple(about["labels"])
@@ -139,13 +134,39 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             about["versions"],
             str(weights_path),
         )
-    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:
         raise CheckpointError(
             f"{name}: weights and description do not fit together "
             f"({' '.join(str(error).split())[:300]}). Copy both again."
         ) from error
     except OSError as error:
         raise CheckpointError(f"{name}: cannot read: {error.strerror or error}.") from error
+
+
+def check_weights(path: str | os.PathLike[str], about: Mapping[str, Any]) -> None:
+    """Make sure that the weights beside a description are those that it describes.
+
+    Raises
+    ------
+    CheckpointError
+        If they are missing, corrupt, truncated or others.
+    """
+    weights_path, json_path = _pair(Path(path))
+    name = printable(str(weights_path))
+    if not weights_path.is_file():
+        raise CheckpointError(f"{name}: not found. Keep the .safetensors beside the .json.")
+    if about["weights"]["sha256"] != _sha256(weights_path):
+        raise CheckpointError(
+            f"{name}: the weights are not those that {json_path.name} describes: corrupt, "
+            "truncated or from another run. Copy both files again."
+        )
 
 
 def read_about(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -156,14 +177,14 @@ def read_about(path: str | os.PathLike[str]) -> dict[str, Any]:
     CheckpointError
         If there is none, or it is not one that this version reads.
     """
-    _, json_path = _pair(Path(path))
+    weights_path, json_path = _pair(Path(path))
     name = printable(os.fspath(path))
     foreign = (
         f"{name}: not a checkpoint of this engine. Give the .safetensors (or .json) that "
         "`sed train` wrote, or leave out --model for the default one."
     )
-    if not Path(path).exists():
-        raise CheckpointError(f"{name}: no such file. {foreign.split(': ', 1)[1]}")
+    if not (Path(path).exists() or weights_path.exists() or json_path.exists()):
+        raise CheckpointError(f"{name}: no such file. Check --model, or leave it out.")
     try:
         about = json.loads(json_path.read_text("utf-8"))
     except FileNotFoundError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Sequence
 
@@ -19,8 +18,6 @@ COMMANDS = {
 }
 
 OK, FAILED, MISUSE = 0, 1, 2
-INTERRUPTED = 128 + signal.SIGINT
-BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
 def app() -> typer.Typer:
@@ -41,9 +38,11 @@ def app() -> typer.Typer:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command; return its exit status, with what went wrong said on stderr."""
+    if sys.stdout is None or sys.stderr is None:  # closed by whoever started us
+        nowhere = open(os.devnull, "w")  # noqa: SIM115  # as long as this process
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
     # File names and labels go out as they came in, whatever bytes they hold.
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
-    sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         app()(list(arguments), prog_name="sed", standalone_mode=True)
     except SystemExit as stop:
@@ -54,11 +53,4 @@ def run(arguments: Sequence[str]) -> int:
     except SedError as error:
         print(f"sed: {error}", file=sys.stderr)
         return FAILED
-    except KeyboardInterrupt:
-        print("sed: stopped", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has gone; keep Python from flushing into the void at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
     return OK

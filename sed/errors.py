@@ -38,13 +38,20 @@ class RecordingError(SedError):
         self.reason = reason
         super().__init__(f"{printable(self.path)}: {reason}")
 
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.path, self.reason)
+
 
 class DamagedRecordingError(RecordingError):
     """A recording that is good up to `seconds` and damaged from there on."""
 
     def __init__(self, path: str | os.PathLike[str], seconds: float, reason: str) -> None:
         self.seconds = seconds
+        self.damage = reason
         super().__init__(path, f"damaged at {seconds:.3f} s: {reason}")
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.path, self.seconds, self.damage)
 
 
 class CheckpointError(SedError):
@@ -62,7 +69,7 @@ class OutputError(SedError):
         reason = error.strerror or str(error)
         super().__init__(
             f"{printable(os.fspath(path))}: cannot write: {reason}. "
-            "Free some space or choose another place with --output."
+            "Free some space or choose another place."
         )
 
 

@@ -28,6 +28,15 @@ from torch.nn import functional as F
 from sed.errors import near
 from sed.features import LogMel, LogMelConfig
 
+# Arguments of timm.create_model that open files or fetch them: no config may ask for that.
+_LOADING = {
+    "pretrained",
+    "checkpoint_path",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "cache_dir",
+}
+
 Arguments = Mapping[str, bool | int | float | str]
 
 
@@ -44,7 +53,9 @@ class ModelConfig:
     prior: float | None = None  # initial probability of a class in a frame; None: 1 / classes
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be built."""
+        """Refuse what cannot be built, and what would read or fetch files by itself."""
+        if loading := sorted(_LOADING & set(self.backbone_args)):
+            raise ValueError(f"backbone_args cannot hold {', '.join(loading)}")
         if self.in_channels not in (1, 3):
             raise ValueError(f"expected in_channels 1 or 3, got {self.in_channels}")
         if self.hidden < 1 or self.n_heads < 1:
@@ -127,8 +138,9 @@ class SedModel(nn.Module):
         self.n_classes = n_classes
         self._n_frames: dict[int, int] = {}  # of a picture, by its columns
         self.log_mel = LogMel(log_mel)
-        self.backbone = create_backbone(config, pretrained=pretrained)
-        n_features, self.frame_columns = _features_and_stride(self.backbone, config, log_mel.n_mels)
+        self.backbone, n_features, self.frame_columns = _backbone_that_keeps_time(
+            config, log_mel.n_mels, pretrained=pretrained
+        )
         self.hidden = nn.Linear(n_features, config.hidden)
         self.dropout = nn.Dropout(config.dropout)
         prior = config.prior or 1 / max(2, n_classes)
@@ -173,7 +185,7 @@ class SedModel(nn.Module):
         frames = np.arange(self.n_frames(n_columns) + 1)
         edges = np.minimum(frames * self.frame_columns, n_columns)
         edges[-1] = n_columns
-        return edges
+        return edges.astype(np.int64)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what rebuilds this model, without its weights; plain values for JSON."""
@@ -200,23 +212,30 @@ def create_backbone(config: ModelConfig, *, pretrained: bool = False) -> nn.Modu
     )
 
 
-def _features_and_stride(backbone: nn.Module, config: ModelConfig, n_mels: int) -> tuple[int, int]:
-    """Return features per frame and columns per frame; refuse a backbone that cannot keep time."""
+def _backbone_that_keeps_time(
+    config: ModelConfig, n_mels: int, *, pretrained: bool
+) -> tuple[nn.Module, int, int]:
+    """Return a backbone, its features per frame and its columns per frame, or refuse it."""
     refusal = (
         f"backbone {config.backbone!r} does not keep time: expected features of shape (batch, "
         "features, frames, bands) for a picture of any length, got {}. Choose a convolutional "
         "one, for example efficientnet_b0, resnet34, eca_nfnet_l0 or convnext_tiny."
     )
-    stride = int(backbone.feature_info[-1]["reduction"])  # type: ignore[index]
     n_frames = 8
-    picture = torch.zeros(1, config.in_channels, n_frames * stride, n_mels)
     try:
+        backbone = create_backbone(config, pretrained=pretrained)
+        stride = int(backbone.feature_info[-1]["reduction"])  # type: ignore[index]
+        picture = torch.zeros(1, config.in_channels, n_frames * stride, n_mels)
         shape = tuple(_features(backbone, picture).shape)
-    except (AssertionError, RuntimeError) as error:
+    except (AssertionError, AttributeError, KeyError, IndexError, TypeError) as error:
+        raise ValueError(refusal.format(f"'{error}'")) from error
+    except RuntimeError as error:
+        if pretrained:  # the hub, not the shape
+            raise
         raise ValueError(refusal.format(f"'{error}'")) from error
     if len(shape) != 4 or shape[2] != n_frames or shape[1] == n_frames:
         raise ValueError(refusal.format(shape))
-    return shape[1], stride
+    return backbone, shape[1], stride
 
 
 @torch.inference_mode()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import struct
+import sys
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -23,7 +25,28 @@ ENCODINGS: dict[str, tuple[str, float]] = {
     "f64": ("<f8", 1.0),
 }
 _WIDTHS = {"u8": 1, "s16": 2, "s24": 3, "s32": 4, "f32": 4, "f64": 8}
-_OPEN_END = 0xFFFF_0000  # sizes from here on were written by somebody who could not know
+
+
+def is_open_end(n_bytes: int) -> bool:
+    """Return whether a WAV size was written by somebody who could not know it.
+
+    FFmpeg leaves 2³² - 1, SoX 0x7FFFF000, arecord about 2³¹, each less its header.
+    """
+    return 0x7FFF_0000 <= n_bytes <= 0x8000_0100 or n_bytes >= 0xFFFF_0000
+
+
+def raw_stdin() -> io.FileIO:
+    """Return standard input without Python's buffer, whose lock a waiting reader would hold."""
+    return io.FileIO(sys.stdin.fileno(), closefd=False)
+
+
+def read_exactly(stream: BinaryIO | io.FileIO, n_bytes: int) -> bytes:
+    """Return so many bytes, fewer only at the end of the stream."""
+    parts, missing = [], n_bytes
+    while missing and (part := stream.read(missing)):
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)
 
 
 class PcmStreamDecoder:
@@ -50,7 +73,7 @@ class PcmStreamDecoder:
 
     def __init__(
         self,
-        stream: BinaryIO,
+        stream: BinaryIO | io.FileIO,
         sample_rate: int,
         encoding: str = "s16",
         n_channels: int = 1,
@@ -58,8 +81,10 @@ class PcmStreamDecoder:
     ) -> None:
         if encoding not in ENCODINGS:
             raise UsageError(f"unknown encoding {encoding!r}. {near(encoding, ENCODINGS)}")
-        if n_channels < 1:
-            raise UsageError(f"expected at least one channel, got {n_channels}")
+        if n_channels < 1 or sample_rate < 1:
+            raise UsageError(
+                f"expected a rate and channels above 0, got {sample_rate} and {n_channels}"
+            )
         self._stream = stream
         self._encoding = encoding
         self._frame_bytes = n_channels * _WIDTHS[encoding]
@@ -70,7 +95,7 @@ class PcmStreamDecoder:
         self.format = f"PCM {encoding} stream"
 
     @classmethod
-    def from_wav(cls, stream: BinaryIO) -> PcmStreamDecoder:
+    def from_wav(cls, stream: BinaryIO | io.FileIO) -> PcmStreamDecoder:
         """Read the header of a WAV stream.
 
         Raises
@@ -78,7 +103,7 @@ class PcmStreamDecoder:
         RecordingError
             If it is none, or its encoding is not PCM.
         """
-        head = stream.read(12)
+        head = read_exactly(stream, 12)
         if not head:
             raise RecordingError("-", "standard input is empty. Pipe a WAV file into it.")
         if head[:4] not in (b"RIFF", b"RF64") or head[8:12] != b"WAVE":
@@ -88,11 +113,11 @@ class PcmStreamDecoder:
                 "--raw-rate 48000 --raw-encoding s16 --raw-channels 1.",
             )
         layout: tuple[int, int, int, int] | None = None
-        while len(chunk := stream.read(8)) == 8:
+        while len(chunk := read_exactly(stream, 8)) == 8:
             name, size = struct.unpack("<4sI", chunk)
             if name == b"data":
                 break
-            body = stream.read(size + size % 2)
+            body = read_exactly(stream, size + size % 2)
             if name == b"fmt " and len(body) >= 16:
                 tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", body[:16])
                 if tag == 0xFFFE and len(body) >= 26:  # extensible: the true tag stands further on
@@ -109,7 +134,9 @@ class PcmStreamDecoder:
             raise RecordingError(
                 "-", f"WAV encoding {tag} with {bits} bits cannot be streamed. Give it as a file."
             )
-        known = size if 0 < size < _OPEN_END else None
+        if not 1 <= channels <= 1024:
+            raise RecordingError("-", f"the WAV stream says it has {channels} channels.")
+        known = size if size and not is_open_end(size) else None
         return cls(stream, rate, encoding, channels, known)
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
@@ -120,15 +147,15 @@ class PcmStreamDecoder:
             wanted = BLOCK_SAMPLES * self._frame_bytes
             if self._n_bytes is not None:
                 wanted = min(wanted, self._n_bytes - n_read)
-            data = self._stream.read(wanted)
+            data = self._stream.read(wanted) or b""
+            if not data:
+                break
             n_read += len(data)
             data = rest + data
             whole = len(data) // self._frame_bytes * self._frame_bytes
             rest = data[whole:]
             if whole:
                 yield self._decode(data[:whole])
-            if len(data) - len(rest) == 0:
-                break
         if self._n_bytes is not None and n_read < self._n_bytes:
             promised = self._n_bytes // self._frame_bytes / self.sample_rate
             seconds = n_read // self._frame_bytes / self.sample_rate

@@ -17,7 +17,7 @@ from sed.events import Event
 from sed.features import LogMelConfig, hz_to_mel
 from sed.files import written_whole
 
-MOST_CLASSES = 16  # rows of probabilities in a picture
+MOST_CLASSES = 28  # rows of probabilities in a picture
 MOST_LANES = 7  # of labels over a spectrogram
 LETTER_INCHES = 0.062  # width of a letter of a label, about
 
@@ -58,6 +58,7 @@ def plot_detections(
     frame_seconds: float,
     labels: Sequence[str],
     events: Sequence[Event],
+    n_events: int,
 ) -> None:
     """Draw a recording into a PNG: its log-mel with the events on it, its classes below.
 
@@ -81,18 +82,22 @@ def plot_detections(
         One per class.
     events
         What to mark.
+    n_events
+        How many there were, of which `events` may be the first.
     """
     shown = _classes_to_show(frame_probs, labels, events)
     colours = {labels[c]: _colour(i) for i, c in enumerate(shown)}
-    rows_inches = 0.34 * max(2, len(shown))
+    rows_inches = 0.27 * max(3, len(shown))
     figure = Figure(figsize=(13, 3.6 + rows_inches), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.9, rows_inches])
     _draw_log_mel(top, columns, column_seconds, front_end)
     duration = len(columns) * column_seconds
     _draw_events(top, events, colours, duration / 11.0)
     top.set_title(_drawable(title), loc="left", fontsize=12, weight="bold", parse_math=False)
-    noun = "event" if len(events) == 1 else "events"
-    top.set_title(f"{len(events)} {noun} in {_clock(duration)}", loc="right", fontsize=10)
+    told = f"{n_events:,} event{'s' * (n_events != 1)} in {_clock(duration)}"
+    if n_events > len(events):
+        told += f", the first {len(events):,} drawn"
+    top.set_title(told, loc="right", fontsize=10)
     _draw_probabilities(bottom, frame_probs[:, shown], frame_seconds, [labels[c] for c in shown])
     bottom.set_xlim(0, duration)
     bottom.xaxis.set_major_locator(MultipleLocator(_tick_seconds(duration)))

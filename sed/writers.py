@@ -9,6 +9,7 @@ backslash as ``\\``.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import zipfile
@@ -64,13 +65,12 @@ class CsvWriter(EventWriter):
 
     def begin(self) -> None:
         """Write the names of the columns."""
-        self._rows = csv.writer(self.out, lineterminator="\n")
-        self._rows.writerow(["file", "onset", "offset", "label", "score"])
+        self.out.write(_quoted(["file", "onset", "offset", "label", "score"], ","))
 
     def line(self, event: Event) -> None:
         """Write the row of an event."""
         times = f"{event.onset:.3f}", f"{event.offset:.3f}"
-        self._rows.writerow([event.file, *times, event.label, f"{event.score:.4f}"])
+        self.out.write(_quoted([event.file, *times, event.label, f"{event.score:.4f}"], ","))
 
 
 class JsonlWriter(EventWriter):
@@ -97,13 +97,12 @@ class TsvWriter(EventWriter):
 
     def begin(self) -> None:
         """Write the names of the columns."""
-        self._rows = csv.writer(self.out, delimiter="\t", lineterminator="\n")
-        self._rows.writerow(["filename", "onset", "offset", "event_label"])
+        self.out.write(_quoted(["filename", "onset", "offset", "event_label"], "\t"))
 
     def line(self, event: Event) -> None:
         """Write the row of an event."""
         times = f"{event.onset:.3f}", f"{event.offset:.3f}"
-        self._rows.writerow([event.file, *times, event.label])
+        self.out.write(_quoted([event.file, *times, event.label], "\t"))
 
 
 class AudacityWriter(EventWriter):
@@ -212,6 +211,13 @@ def _read_raven(file: TextIO) -> Iterator[Event]:
         times = float(row["Begin Time (s)"]), float(row["End Time (s)"])
         name = _unescaped(row["Begin File"])
         yield Event(*times, _unescaped(row["Label"]), float(row["Score"]), name)
+
+
+def _quoted(values: Sequence[str], delimiter: str) -> str:
+    """Return a line of CSV. The module quotes only what is in its own line end: hence CR and LF."""
+    line = io.StringIO(newline="")
+    csv.writer(line, delimiter=delimiter, lineterminator="\r\n").writerow(values)
+    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}

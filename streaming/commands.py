@@ -112,8 +112,12 @@ def detect(
         str, typer.Option(help="auto (bf16 where the device multiplies in it), fp32 or bf16.")
     ] = "auto",
     batch_size: Annotated[
-        int, typer.Option(help="Windows that go through the model together.")
-    ] = 16,
+        int | None,
+        typer.Option(
+            help="Windows that go through the model together.",
+            show_default="16, from standard input 1",
+        ),
+    ] = None,
     raw_rate: Annotated[
         int | None,
         typer.Option(help="Standard input is raw samples at this rate.", show_default=False),
@@ -133,11 +137,13 @@ def detect(
     """
     from sed.checkpoint import load_model
     from sed.errors import UsageError
+    from streaming.detect import batch_size_for
     from streaming.detector import DetectorConfig
     from streaming.engine import TorchEngine
     from streaming.results import Results
     from streaming.scan import Scan
 
+    sources = [str(path) for path in recordings]
     config = DetectorConfig(
         hop=hop,
         threshold=threshold,
@@ -147,7 +153,7 @@ def detect(
         merge_gap=merge_gap,
         classes=tuple(name.strip() for name in classes.split(",") if name.strip()),
         top=top,
-        batch_size=batch_size,
+        batch_size=batch_size_for(sources) if batch_size is None else batch_size,
     )
     formats = tuple(dict.fromkeys(name.strip() for name in format.split(",")))
     results = Results(formats, output, plot=plot, skip_existing=skip_existing)
@@ -155,11 +161,14 @@ def detect(
         raise UsageError(f"channels are counted from 1, got {channel}")
     stdin = None
     if raw_rate is not None:
-        from sed.pcm import PcmStreamDecoder
+        from sed.audio import HIGHEST_RATE, LOWEST_RATE
+        from sed.pcm import PcmStreamDecoder, raw_stdin
 
-        if Path("-") not in recordings:
+        if "-" not in sources:
             raise UsageError("--raw-rate is about standard input: give - as the recording")
-        stdin = PcmStreamDecoder(sys.stdin.buffer, raw_rate, raw_encoding, raw_channels)
+        if not LOWEST_RATE <= raw_rate <= HIGHEST_RATE:
+            raise UsageError(f"expected --raw-rate {LOWEST_RATE} to {HIGHEST_RATE}, got {raw_rate}")
+        stdin = PcmStreamDecoder(raw_stdin(), raw_rate, raw_encoding, raw_channels)
 
     checkpoint = load_model(model)
     engine = TorchEngine(checkpoint.model, device, precision)
@@ -174,7 +183,7 @@ def detect(
             channel=channel,
             progress=_reporter(bars),
         )
-        summary = scan.run([str(path) for path in recordings], stdin=stdin)
+        summary = scan.run(sources, stdin=stdin)
     if not quiet:
         print(_told(summary), file=sys.stderr)
     if summary.interrupted:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sed.audio import open_recording
-from sed.checkpoint import DEFAULT, library_versions, read_about
+from sed.checkpoint import DEFAULT, check_weights, library_versions, read_about
 from sed.errors import CheckpointError, printable
 
 
@@ -38,6 +38,7 @@ def describe_checkpoint(path: Path) -> str:
     """Return what a checkpoint hears, how it is built and how good it was."""
     about = read_about(path)
     try:
+        check_weights(path, about)
         front_end, model, tracker = about["front_end"], about["model"], about["tracker"]
         heads = (
             "1 attention head" if model["n_heads"] == 1 else f"{model['n_heads']} attention heads"
@@ -57,7 +58,7 @@ def describe_checkpoint(path: Path) -> str:
             "  made with " + ", ".join(f"{k} {v}" for k, v in about["versions"].items()),
             f"  {len(about['labels'])} classes: " + ", ".join(about["labels"]),
         ]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{printable(str(path))}: the description is incomplete: {error}. Copy both again."
         ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
 from sed.audio import Decoder, read_blocks
 from sed.checkpoint import Checkpoint, load_model
@@ -31,7 +31,7 @@ def detect(
     channel: int | None = None,
     device: str = "auto",
     precision: str = "auto",
-    batch_size: int = 16,
+    batch_size: int | None = None,
 ) -> Iterator[Event]:
     """Yield the events of a recording of any length, each as soon as it is certain.
 
@@ -43,8 +43,10 @@ def detect(
         A checkpoint or its path; the default model if not given.
     hop
         Seconds from one window to the next; half a window if not given.
-    threshold, on, off, min_length, merge_gap, classes, top, batch_size
+    threshold, on, off, min_length, merge_gap, classes, top
         See `DetectorConfig`; None is what the checkpoint says.
+    batch_size
+        See `DetectorConfig`; 16 if not given, and 1 for standard input, which may be live.
     channel
         Counted from 1; the mean of all if not given.
     device, precision
@@ -68,12 +70,17 @@ def detect(
         merge_gap=merge_gap,
         classes=tuple(classes),
         top=top,
-        batch_size=batch_size,
+        batch_size=batch_size or batch_size_for([os.fspath(recording)]),
     )
     checkpoint = model if isinstance(model, Checkpoint) else load_model(model)
     detector = Detector(checkpoint, config, engine=TorchEngine(checkpoint.model, device, precision))
     for detection in follow(detector, os.fspath(recording), channel=channel):
         yield from detection.events
+
+
+def batch_size_for(sources: Iterable[str]) -> int:
+    """Return how many windows to batch: files can wait, standard input may be live."""
+    return 1 if "-" in sources else 16
 
 
 def follow(

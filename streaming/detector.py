@@ -11,6 +11,7 @@ the same size however the samples were cut, so a file and a live stream give the
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -35,7 +36,10 @@ OFF_SHARE = 0.5  # of `on`, where only a threshold is given
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """How a model is led over a recording. What is None is taken from the checkpoint."""
+    """How a model is led over a recording. What is None is taken from the checkpoint.
+
+    Larger batches are faster, and bring the first events later.
+    """
 
     hop: float | None = None  # seconds from one window to the next; None: half a window
     threshold: float | None = None  # for all classes: events reach it, and last above half of it
@@ -45,10 +49,14 @@ class DetectorConfig:
     merge_gap: float | None = None  # seconds; events of a class no further apart are one
     classes: tuple[str, ...] = ()  # only these; empty: all
     top: int | None = None  # in a frame, only so many classes count
-    batch_size: int = 16  # windows that go through the model together
+    batch_size: int = 1  # windows that wait for each other to go through the model together
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
+        for name in ("hop", "threshold", "on", "off", "min_length", "merge_gap"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise UsageError(f"expected {name.replace('_', '-')} to be a number, got {value}")
         for name in ("threshold", "on", "off"):
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:
@@ -226,16 +234,18 @@ class Detector:
         return np.empty((0, self.front_end.n_mels), np.float32)
 
     def _hop_columns(self, checkpoint: Checkpoint) -> int:
-        hop = checkpoint.window_seconds / 2 if self.config.hop is None else self.config.hop
+        hop, window = self.config.hop, checkpoint.window_columns
+        if hop is None:
+            return window // 2 if window % 2 == 0 else window
         try:
             columns = self.timeline.columns_from_seconds(hop)
         except ValueError as error:
             raise UsageError(f"hop: {error}") from error
-        if checkpoint.window_columns % columns:
-            window = checkpoint.window_seconds
-            choices = ", ".join(f"{window / n:g}" for n in (1, 2, 4, 5, 10))
+        if window % columns:
+            seconds = checkpoint.window_seconds
+            choices = ", ".join(f"{seconds / n:g}" for n in (1, 2, 4, 5, 10) if window % n == 0)
             raise UsageError(
-                f"a hop of {hop:g} s does not divide the window of {window:g} s. "
+                f"a hop of {hop:g} s does not divide the window of {seconds:g} s. "
                 f"Choose for example {choices}"
             )
         return columns

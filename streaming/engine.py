@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sed.devices import choose_device, choose_precision
+from sed.devices import DeviceError, choose_device, choose_precision
 from sed.model import SedModel
 
 Floats = NDArray[np.float32]
@@ -30,7 +32,9 @@ class TorchEngine:
     def __init__(self, model: SedModel, device: str = "auto", precision: str = "auto") -> None:
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
-        self.model = model.eval().to(self.device)
+        if next(model.parameters()).device != self.device:
+            model = copy.deepcopy(model).to(self.device)  # the caller's stays where it is
+        self.model = model.eval()
         self.model.to(memory_format=torch.channels_last)
 
     def __str__(self) -> str:
@@ -55,6 +59,12 @@ class TorchEngine:
         Shape of `windows`: (batch, columns, mels).
         """
         batch = torch.from_numpy(windows).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, self.precision == torch.bfloat16):
-            output = self.model.classify(batch)
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16, self.precision == torch.bfloat16):
+                output = self.model.classify(batch)
+        except torch.OutOfMemoryError as error:
+            raise DeviceError(
+                f"{self.device}: out of memory with {len(batch)} windows at once. "
+                "Lower --batch-size."
+            ) from error
         return output.frame_logits.float().sigmoid().cpu().numpy()

@@ -49,4 +49,4 @@ def read_ahead(items: Generator[T], n_ahead: int) -> Generator[T]:
                 raise end
     finally:
         stopped.set()
-        thread.join()
+        thread.join(timeout=1.0)  # longer only if it waits for somebody to say something

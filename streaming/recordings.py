@@ -37,9 +37,10 @@ def find_recordings(
             found.setdefault(source, "stdin" if source == "-" else os.path.basename(source))
             continue
         before = len(found)
-        for path in _sounds_below(Path(source)):
+        n_errors = len(errors)
+        for path in _sounds_below(Path(source), errors):
             found.setdefault(str(path), str(path.relative_to(source)))
-        if len(found) == before:
+        if len(found) == before and len(errors) == n_errors:
             errors.append(
                 RecordingError(
                     source,
@@ -50,9 +51,13 @@ def find_recordings(
     return [Recording(p, n, _size(p)) for p, n in _distinct(found).items()], errors
 
 
-def _sounds_below(folder: Path) -> Iterator[Path]:
+def _sounds_below(folder: Path, errors: list[RecordingError]) -> Iterator[Path]:
     suffixes = SOUND_SUFFIXES | CONTAINER_SUFFIXES
-    for parent, folders, files in os.walk(folder):
+
+    def on_error(error: OSError) -> None:
+        errors.append(RecordingError(error.filename, f"cannot look inside: {error.strerror}."))
+
+    for parent, folders, files in os.walk(folder, onerror=on_error, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if Path(name).suffix.lower() in suffixes and not name.startswith("."):

@@ -21,6 +21,7 @@ from streaming.recordings import Recording, all_written, output_path
 
 FORMATS = (*WRITERS, "npz")
 PICTURE = ".png"
+MOST_EVENTS_DRAWN = 1_000
 
 
 @dataclass(frozen=True)
@@ -161,13 +162,15 @@ class Picture:
         self._recording = recording
         self._columns = Overview("mean")
         self._probs = Overview("max")
-        self._events: list[Event] = []
+        self._events: list[Event] = []  # the first ones; more could not be told apart anyway
+        self._n_events = 0
 
     def take(self, detection: Detection) -> None:
         """Gather."""
         self._columns.push(detection.columns)
         self._probs.push(detection.frame_probs)
-        self._events += detection.events
+        self._n_events += len(detection.events)
+        self._events += detection.events[: MOST_EVENTS_DRAWN - len(self._events)]
 
     def draw(self, path: Path) -> None:
         """Draw."""
@@ -184,6 +187,7 @@ class Picture:
             frame_seconds=self._probs.rows_each * timeline.frame_seconds,
             labels=self._detector.labels,
             events=self._events,
+            n_events=self._n_events,
         )
 
 

@@ -148,8 +148,9 @@ class Scan:
             self._trouble(error)
 
     def _heard(self, recording: Recording, decoder: Decoder, heard_before: float) -> None:
-        seconds = self._detector.heard_seconds
-        self.summary.audio_seconds = max(self.summary.audio_seconds, heard_before + seconds)
+        heard = heard_before + self._detector.heard_seconds  # which a flush sets back to zero
+        self.summary.audio_seconds = max(self.summary.audio_seconds, heard)
+        seconds = self.summary.audio_seconds - heard_before
         n_samples = decoder.n_samples or 0
         share = min(1.0, seconds * decoder.sample_rate / n_samples) if n_samples else 0.0
         self._progress.on_heard(

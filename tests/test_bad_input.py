@@ -18,6 +18,7 @@ import soundfile
 from conftest import rising_noise
 from typer.testing import CliRunner
 
+import sed
 from sed.checkpoint import save_checkpoint
 from sed.cli import app, run
 
@@ -25,7 +26,7 @@ GOOD = rising_noise(80_000)
 
 
 def wav(path, samples=GOOD, **options):
-    soundfile.write(path, samples, 8_000, **options)
+    soundfile.write(os.fsencode(path), samples, 8_000, **options)
 
 
 def cut_to(share, container, subtype):
@@ -74,6 +75,23 @@ def only_header(path):
     assert path.stat().st_size == 44
 
 
+def mp3_without_length(path):
+    """Write what a recorder that was never told to seek back writes: variable rate, no header."""
+    samples = GOOD.copy()
+    samples[:40_000] *= 0.001
+    soundfile.write(path, samples, 8_000, format="MP3", bitrate_mode="VARIABLE")
+    content = path.read_bytes()
+    path.write_bytes(content[content.find(content[:2], 4) :])
+
+
+def flac_without_length(path):
+    soundfile.write(path, GOOD, 8_000, format="FLAC")
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # the number of samples: 36 bits of zeros
+    content[22:26] = b"\0\0\0\0"
+    path.write_bytes(content)
+
+
 TABLE = [
     # name, how it is made, what is said, exit status, events are found in it (None: as it may be)
     ("empty.wav", lambda p: p.write_bytes(b""), "is empty (0 bytes)", 1, False),
@@ -88,6 +106,10 @@ TABLE = [
     ("less.wav", header_promises(100_000), "more follows than the header", 1, True),
     ("unfinished.wav", header_promises(0), "more follows than the header", 1, False),
     ("open.wav", header_promises(0xFFFF_FFFF), "", 0, True),
+    ("sox.wav", header_promises(0x7FFF_F000), "", 0, True),
+    ("arecord.wav", header_promises(0x8000_0000), "", 0, True),
+    ("open.mp3", mp3_without_length, "", 0, True),
+    ("open.flac", flac_without_length, "", 0, True),
     ("nan.wav", with_samples(nan), "10 samples are no number", 1, True),
     ("inf.wav", with_samples(infinite), "the first at 1.000 s", 1, True),
     ("silence.wav", with_samples(silent), "every sample is zero (digital silence)", 1, None),
@@ -151,6 +173,36 @@ def test_the_events_before_the_damage_are_those_of_the_whole(tmp_path, model, fi
         for p in (bad, whole)
     ]  # fmt: skip
     assert early[0] == early[1] != []
+
+
+@pytest.mark.parametrize("file", ["open.mp3", "open.flac"])
+def test_a_recording_of_unknown_length_is_heard_to_its_end(tmp_path, file):
+    make = next(row[1] for row in TABLE if row[0] == file)
+    make(tmp_path / file)
+    n_samples = len(sed.read_recording(tmp_path / file, 8_000))
+    assert 80_000 - 256 <= n_samples <= 80_000 + 2_304  # an encoder of MP3 pads
+
+
+def test_a_name_that_is_no_utf8_goes_out_as_it_came_in(tmp_path, model):
+    name = os.fsdecode(b"caf\xe9.wav")
+    wav(tmp_path / name)
+    program = Path(sys.executable).with_name("sed-engine")
+    command = [program, "detect", tmp_path / name, "--model", model, "-q"]
+    done = subprocess.run(command, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert b"caf\xe9.wav," in done.stdout
+
+
+def test_closed_standard_streams(tmp_path, model):
+    wav(tmp_path / "x.wav")
+    for closed in (">&- 2>&-", "<&-"):
+        program = Path(sys.executable).with_name("sed-engine")
+        what = "detect -" if closed == "<&-" else "info"
+        done = subprocess.run(
+            ["bash", "-c", f"'{program}' {what} {closed}"], capture_output=True, text=True
+        )
+        assert "Traceback" not in done.stderr
+        assert done.returncode == (1 if closed == "<&-" else 0)
 
 
 def test_a_channel_that_is_not_there(tmp_path, model):
@@ -250,6 +302,9 @@ def test_a_full_standard_output(tmp_path, model):
         (["--format", "npz"], "npz need a folder: give --output DIR/", 2),
         (["--skip-existing"], "--skip-existing needs a folder", 2),
         (["--raw-rate", "8000"], "--raw-rate is about standard input", 2),
+        (["-", "--raw-rate", "0"], "expected --raw-rate 8000 to 384000, got 0", 2),
+        (["--hop", "inf"], "expected hop to be a number, got inf", 2),
+        (["--min-length", "nan"], "expected min-length to be a number", 2),
         (["--nonsense"], "No such option", 2),
         (["--model", "nowhere.safetensors"], "nowhere.safetensors: no such file", 1),
         (["--model", __file__], "not a checkpoint of this engine", 1),

@@ -8,6 +8,7 @@ import torch
 
 from sed.checkpoint import load_checkpoint, load_model, save_checkpoint
 from sed.errors import CheckpointError, OutputError
+from streaming.describe import describe
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def test_comes_back_as_it_was(saved, tiny_checkpoint):
 
 
 def test_is_found_by_either_file_or_the_stem(saved):
-    for path in (saved, saved.with_suffix(".json")):
+    for path in (saved, saved.with_suffix(".json"), saved.with_suffix("")):
         assert load_checkpoint(path).path == str(saved)
 
 
@@ -53,11 +54,6 @@ def forget_json(path):
     path.with_suffix(".json").unlink()
 
 
-def forget_weights(path):
-    path.unlink()
-    path.with_suffix(".json").rename(path.with_suffix(".json"))
-
-
 def change_json(**values):
     def change(path):
         about = json.loads(path.with_suffix(".json").read_text())
@@ -75,6 +71,8 @@ def change_json(**values):
         (change_json(format="somebody else's"), "not a checkpoint of this engine"),
         (change_json(format_version=99), "format version 99.*Upgrade: pip install -U"),
         (change_json(labels=["one"]), "do not fit together.*size mismatch"),
+        (change_json(model=[1]), "do not fit together"),
+        (change_json(model={"backbone_args": {"checkpoint_path": "x"}}), "cannot hold checkpoint"),
         (change_json(model={"backbone": "resnet18", "deph": 3}), "unknown key 'deph' in model"),
         (change_json(tracker={"on": 0.1, "off": 0.9}), "expected 0 < off <= on"),
         (lambda p: p.with_suffix(".json").write_text("{"), "not a checkpoint.*no JSON"),
@@ -86,6 +84,13 @@ def test_a_damaged_checkpoint_is_named_with_the_remedy(saved, damage, message):
     with pytest.raises(CheckpointError, match=message) as caught:
         load_checkpoint(saved)
     assert "tiny" in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", [truncate, corrupt, forget_json, lambda p: p.unlink()])
+def test_info_sees_the_damage_too(saved, damage):
+    damage(saved)
+    with pytest.raises(CheckpointError):
+        describe(saved)
 
 
 def test_missing_files_are_named(saved, tmp_path):

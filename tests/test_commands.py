@@ -1,8 +1,6 @@
 """The commands, as their users meet them."""
 
-import csv
 import inspect
-import io
 import json
 import os
 import re
@@ -20,7 +18,6 @@ import streaming.commands
 import train.commands
 from sed.checkpoint import save_checkpoint
 from sed.cli import COMMANDS, app
-from sed.events import Event
 from sed.writers import WRITERS, read_events
 from streaming.detect import detect
 from streaming.detector import DetectorConfig
@@ -138,14 +135,26 @@ def test_standard_input_wav_and_raw(noise_wav, model):
         assert done.stdout.decode().replace("\n-,", f"\n{noise_wav},") == expected
 
 
-def test_classes_top_and_thresholds_reach_the_detector(noise_wav, model):
-    rows = csv.DictReader(
-        io.StringIO(
-            sed("detect", noise_wav, "--model", model, "--classes", "beep,élan", "--threshold",
-                "0.3", "--top", "1", "-q").stdout
-        )
-    )  # fmt: skip
-    assert {row["label"] for row in rows} <= {"beep", "élan"}
+@pytest.mark.parametrize(
+    ("options", "same"),
+    [
+        (("--classes", "beep,élan"), {"classes": ("beep", "élan")}),
+        (("--threshold", "0.9"), {"threshold": 0.9}),
+        (("--on", "0.9", "--off", "0.8"), {"on": 0.9, "off": 0.8}),
+        (("--top", "1"), {"top": 1}),
+        (("--min-length", "0.6"), {"min_length": 0.6}),
+        (("--merge-gap", "0"), {"merge_gap": 0.0}),
+        (("--hop", "0.25"), {"hop": 0.25}),
+    ],
+)
+def test_options_reach_the_detector_and_change_what_is_found(noise_wav, model, options, same):
+    done = sed("detect", noise_wav, "--model", model, "-q", "--format", "jsonl", *options)
+    assert done.exit_code == 0
+    found = [(e["onset"], e["label"]) for e in map(json.loads, done.stdout.splitlines())]
+    expected = [(round(e.onset, 3), e.label) for e in detect(noise_wav, model, **same)]
+    plain = [(round(e.onset, 3), e.label) for e in detect(noise_wav, model)]
+    assert found == expected
+    assert found != plain
 
 
 def test_recordings_of_one_name_from_several_places_do_not_meet(tmp_path):
@@ -156,6 +165,36 @@ def test_recordings_of_one_name_from_several_places_do_not_meet(tmp_path):
     assert [r.name for r in found] == ["x/a.wav", "y/a.wav"]
     again, _ = find_recordings([tmp_path / "x", tmp_path / "x" / "a.wav"])
     assert [r.name for r in again] == ["a.wav"]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told(archive, monkeypatch):
+    real = os.scandir
+
+    def guarded(path):
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    found, errors = find_recordings([archive])
+    assert [r.name for r in found] == ["a.wav"]
+    assert "deep: cannot look inside: Permission denied" in str(errors[0])
+
+
+def test_live_input_is_not_kept_waiting_for_a_batch(model):
+    """The first event comes while the pipe is still open."""
+    program = [Path(sys.executable).with_name("sed-engine"), "detect", "-", "--model", model, "-q"]
+    samples = (32_000 * rising_noise(80_000)).astype("<i2").tobytes()
+    process = subprocess.Popen(
+        [*program, "--raw-rate", "8000"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    process.stdin.write(samples)
+    process.stdin.flush()
+    assert process.stdout.readline() == b"file,onset,offset,label,score\n"
+    assert process.stdout.readline().startswith(b"-,")
+    process.stdin.close()
+    assert process.wait() == 0
+    process.stdout.close()
 
 
 def test_ctrl_c_keeps_what_is_finished(archive, model, tmp_path, monkeypatch):
@@ -188,13 +227,6 @@ def test_info_about_a_checkpoint_a_recording_and_the_program(model, noise_wav):
     assert sed("info").stdout.startswith("sed-engine 0.")
 
 
-def test_jsonl_lines_are_whole_objects(noise_wav, model):
-    lines = sed(
-        "detect", noise_wav, "--model", model, "--format", "jsonl", "-q"
-    ).stdout.splitlines()
-    assert [Event(**json.loads(line)) for line in lines] == list(detect(noise_wav, model))
-
-
 def defaults(function):
     return {
         name: parameter.default
@@ -207,8 +239,10 @@ def test_commands_have_the_names_and_defaults_of_their_functions():
     command = defaults(streaming.commands.detect)
     for function in (detect, DetectorConfig):
         for name, default in defaults(function).items():
-            if name in ("classes", "model"):  # text on the command line
-                continue
+            if name in ("classes", "model") or (
+                function is DetectorConfig and name == "batch_size"
+            ):
+                continue  # text on the command line; larger batches for files
             assert command[name] == default, name
     command = defaults(train.commands.train)
     for name, default in defaults(train_function).items():

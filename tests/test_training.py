@@ -1,8 +1,8 @@
 """The workshop: tables, folds, augmentation, the loop."""
 
 import csv
-import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -10,28 +10,51 @@ import pytest
 import safetensors.torch
 import soundfile
 import torch
-from conftest import TINY_FRONT_END
 
-from sed.checkpoint import load_checkpoint
+from sed.checkpoint import DEFAULT, load_checkpoint
 from sed.errors import CheckpointError, TableError, UsageError
 from sed.model import ModelConfig, create_backbone
 from train.activity import frame_activity
 from train.augment import SpecAugment, add_noise, gain, mixup, slide, turn
-from train.config import AugmentConfig, DataConfig, LearningConfig, TrainConfig, load_recipe
+from train.config import AugmentConfig, DataConfig, load_recipe
 from train.dataset import ClipDataset, EpochSampler, fit_window
 from train.folds import ALWAYS_TRAIN, NEVER, assign_folds, load_folds, save_folds
 from train.initial import freeze_batch_norms, load_backbone
 from train.loop import Progress, rate_share, split, train
 from train.table import Clip, read_table
 
-TINY = TrainConfig(
-    data=DataConfig(window_seconds=1.0, n_folds=3),
-    learning=LearningConfig(epochs=2, batch_size=8, n_workers=0, learning_rate=3e-3),
-    model=ModelConfig("mobilenetv3_small_050", hidden=16, dropout=0.0),
-    front_end=TINY_FRONT_END,
-)
+TINY = """
+[data]
+window_seconds = 1.0
+n_folds = 3
+[learning]
+epochs = 2
+batch_size = 8
+n_workers = 0
+learning_rate = 3e-3
+[model]
+backbone = "mobilenetv3_small_050"
+hidden = 16
+dropout = 0.0
+[front_end]
+sample_rate = 8000
+column_samples = 128
+hop_samples = 80
+fft_size = 128
+n_mels = 24
+f_min_hz = 60.0
+f_max_hz = 4000.0
+"""
 N_EPOCHS = 20
 PITCHES = {"low": 300, "middle": 1_000, "high": 3_000}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """Return the recipe of a model that learns in seconds."""
+    path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    path.write_text(TINY)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -153,9 +176,7 @@ def test_folds_are_written_and_read_again(tmp_path):
     folds = assign_folds(clips, DataConfig(), seed=0)
     save_folds(tmp_path / "folds.csv", clips, folds)
     assert load_folds(tmp_path / "folds.csv", clips) == folds
-    with pytest.raises(
-        TableError, match=r"folds\.csv: says nothing of 1 clips, the first new\.wav"
-    ):
+    with pytest.raises(TableError, match=r"folds\.csv: says nothing of 1 clips"):
         load_folds(tmp_path / "folds.csv", [*clips, Clip("new.wav", ("x",), "y")])
 
 
@@ -166,6 +187,8 @@ def test_folds_that_cannot_be_are_refused():
         assign_folds(some_clips(12, folds=2), DataConfig(hold_out=("7",)), seed=0)
     with pytest.raises(UsageError, match="no fold 5: the folds are 0 to 1"):
         split(some_clips(4), [0, 1, 0, 1], 5)
+    with pytest.raises(TableError, match="no clip is left to learn from"):
+        split(some_clips(4), [NEVER] * 4, 0)
     with pytest.raises(TableError, match="fold 0 holds all clips of class 0"):
         split(some_clips(4, classes=2), [0, 1, 0, 1], 0)
 
@@ -222,7 +245,7 @@ def test_spec_augment_blanks_stripes_no_wider_than_asked():
 def test_frame_targets_are_where_the_clip_is_loud():
     samples = torch.zeros(2, 8_000)
     samples[0, 3_040:3_840] = 0.5  # frames of 1000 samples, stretches of 160
-    samples[0, 6_080:6_880] = 0.5 * 10 ** (-30 / 20)  # too faint beside it
+    samples[0, 6_080:6_880] = 0.5 * 10 ** (-40 / 20)  # too faint beside it
     active = frame_activity(samples, 8_000, 1_000, 8)
     assert active.tolist() == [[0, 0, 0, 1, 0, 0, 0, 0], [0] * 8]
 
@@ -232,9 +255,9 @@ def test_windows_are_cut_and_padded_evenly_in_validation():
     assert fit_window(np.ones(2), 5, None).tolist() == [0, 1, 1, 0, 0]
 
 
-def test_a_sample_depends_on_seed_epoch_and_index_alone(sounds):
+def test_a_sample_depends_on_seed_epoch_and_index_alone(sounds, tiny):
     clips = read_table(sounds)
-    dataset = ClipDataset(clips, list(PITCHES), TINY, training=True)
+    dataset = ClipDataset(clips, list(PITCHES), load_recipe(tiny), training=True)
     first, again = dataset[1, 5][0], dataset[1, 5][0]
     assert torch.equal(first, again)
     assert not torch.equal(first, dataset[2, 5][0])
@@ -257,16 +280,16 @@ def test_the_rate_rises_once_and_falls_to_nothing(schedule):
 
 
 @pytest.fixture(scope="module")
-def run(sounds, tmp_path_factory):
+def run(sounds, tiny, tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
-    config = dataclasses.replace(
-        TINY,
-        learning=dataclasses.replace(
-            TINY.learning, epochs=N_EPOCHS, batch_size=6, loss="exclusive", frame_weight=0.2
-        ),
-        augment=AugmentConfig(mixup_probability=0.0, spec_augment_probability=0.0),
+    recipe = out / "longer.toml"
+    recipe.write_text(
+        f"extends = '{tiny}'\n[learning]\nepochs = {N_EPOCHS}\nbatch_size = 6\n"
+        "loss = 'exclusive'\nframe_weight = 0.2\n"
+        "[augment]\nmixup_probability = 0.0\nspec_augment_probability = 0.0\n"
     )
-    train(sounds, 0, recipe=config, out=out, device="cpu")
+    train(sounds, 0, recipe=recipe, out=out, device="cpu")
+    recipe.unlink()
     return out
 
 
@@ -277,6 +300,7 @@ def test_a_run_learns_and_leaves_all_it_should(run):
         "config.json",
         "curves.png",
         "folds.csv",
+        "folds.json",
         "history.csv",
     ]
     history = pd.read_csv(run / "history.csv")
@@ -308,11 +332,11 @@ def test_the_trained_model_finds_a_beep_in_a_recording(run, tmp_path):
     assert 4.0 <= loudest <= 5.3
 
 
-def test_the_same_seed_gives_the_same_first_epoch(sounds, tmp_path):
+def test_the_same_seed_gives_the_same_first_epoch(sounds, tiny, tmp_path):
     def first_loss(name, seed):
         losses = []
         train(
-            sounds, 0, recipe=TINY, epochs=1, seed=seed, out=tmp_path / name, device="cpu",
+            sounds, 0, recipe=tiny, epochs=1, seed=seed, out=tmp_path / name, device="cpu",
             progress=Progress(on_epoch=lambda row: losses.append(row["loss"])),
         )  # fmt: skip
         return losses
@@ -320,22 +344,47 @@ def test_the_same_seed_gives_the_same_first_epoch(sounds, tmp_path):
     assert first_loss("a", 7) == first_loss("b", 7) != first_loss("c", 8)
 
 
-def test_ctrl_c_leaves_a_usable_run(sounds, tmp_path):
+def test_ctrl_c_leaves_a_usable_run(sounds, tiny, tmp_path):
     def stop(step, n_steps, loss):
         if step > n_steps // 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(sounds, 0, recipe=TINY, out=tmp_path, device="cpu", progress=Progress(on_step=stop))
+        train(sounds, 0, recipe=tiny, out=tmp_path, device="cpu", progress=Progress(on_step=stop))
     assert len(pd.read_csv(tmp_path / "history.csv")) == 1
     assert load_checkpoint(tmp_path / "best.safetensors").labels == ("high", "low", "middle")
 
 
-def test_folds_of_a_run_are_kept_when_it_is_run_again(sounds, tmp_path):
-    train(sounds, 0, recipe=TINY, epochs=1, out=tmp_path, device="cpu")
+def test_folds_of_a_run_are_kept_and_never_mixed_with_other_settings(sounds, tiny, tmp_path):
+    train(sounds, 0, recipe=tiny, epochs=1, out=tmp_path, device="cpu")
     before = (tmp_path / "folds.csv").read_bytes()
-    train(sounds, 1, recipe=TINY, epochs=1, seed=99, out=tmp_path, device="cpu")
+    train(sounds, 1, recipe=tiny, epochs=1, out=tmp_path, device="cpu")
     assert (tmp_path / "folds.csv").read_bytes() == before
+    with pytest.raises(
+        UsageError, match=r"folds\.csv was made with another seed or other \[data\]"
+    ):
+        train(sounds, 1, recipe=tiny, epochs=1, seed=99, out=tmp_path, device="cpu")
+
+
+def test_clips_that_cannot_be_read_are_listed_before_the_first_epoch(sounds, tiny, tmp_path):
+    copied = tmp_path / "sounds"
+    shutil.copytree(sounds, copied)
+    (copied / "low" / "0.wav").write_bytes(b"")
+    soundfile.write(copied / "high" / "3.wav", np.zeros(800), 8_000)
+    with pytest.raises(TableError) as caught:
+        train(copied, 0, recipe=tiny, out=tmp_path / "run", device="cpu")
+    message = str(caught.value)
+    assert "2 of 27 clips cannot be learnt from" in message
+    assert "0.wav: is empty (0 bytes)" in message
+    assert "3.wav: every sample is zero" in message
+    assert not (tmp_path / "run" / "best.safetensors").exists()
+
+
+def test_the_default_recipe_trains_from_the_model_that_ships(sounds, tmp_path):
+    config = load_recipe("default")
+    assert config.learning.initial == "default"
+    backbone = create_backbone(config.model)
+    assert load_backbone(backbone, DEFAULT) == []
 
 
 def test_initial_weights_are_filled_in_and_others_refused(tmp_path):
@@ -369,10 +418,11 @@ def test_frozen_batch_norms_keep_their_statistics():
 
 
 def test_recipes():
-    default, esc50 = load_recipe("default"), load_recipe("esc50")
+    default, esc50 = load_recipe("default"), load_recipe("esc50", initial="x", epochs=3, seed=5)
     assert default.model == esc50.model
-    assert default.data.licences == ("CC0", "CC-BY")
-    assert esc50.data.hold_out == ()
+    assert (esc50.learning.initial, esc50.learning.epochs, esc50.seed) == ("x", 3, 5)
+    assert load_recipe("shipped").data.licences == ("CC0", "CC-BY")
+    assert default.data.hold_out == default.data.licences == ()
 
 
 @pytest.mark.parametrize(
@@ -384,6 +434,12 @@ def test_recipes():
         ("[learning]\nloss = 'focus'", "unknown loss 'focus'. Did you mean focal"),
         ("[learning", "Expected"),
         ("extends = 'nothing'", "there is none"),
+        ("seed = -1", "seed of 0 or more"),
+        ("[learning]\nepochs = 0", "at least one epoch"),
+        ("[learning]\nbatch_norm = 'frozen'", "weights to start from: give --initial"),
+        ("[events]\nmedian_frames = 2", "odd median_frames"),
+        ("[data]\nwindow_seconds = 5.003", "not a whole number of columns"),
+        ("[model]\nbackbone_args = { checkpoint_path = 'x.pth' }", "cannot hold checkpoint_path"),
     ],
 )
 def test_faulty_recipes_are_refused(tmp_path, text, message):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
     from train.loop import Progress
 
 INTERRUPTED = 130
@@ -32,7 +34,7 @@ def train(
     initial: Annotated[
         str | None,
         typer.Option(
-            help="Weights of the backbone: a safetensors file, timm (from its hub) or none.",
+            help="Weights of the backbone: a file, default (our model), timm (its hub) or none.",
             show_default="the recipe's",
         ),
     ] = None,
@@ -50,6 +52,7 @@ def train(
     """
     from train.loop import train as run
 
+    reporter, bars = _reporter(shown=not quiet)
     try:
         checkpoint = run(
             data,
@@ -60,16 +63,18 @@ def train(
             initial=initial,
             seed=seed,
             device=device,
-            progress=None if quiet else _reporter(),
+            progress=reporter,
         )
     except KeyboardInterrupt:
-        print("sed: stopped; the best epoch so far is in the run directory", file=sys.stderr)
+        print("sed: stopped; the best epoch so far, if one is done, is kept", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
+    finally:
+        bars.stop()  # and give the terminal its cursor back
     print(checkpoint)
 
 
-def _reporter() -> Progress:
-    """Return what shows a bar on a terminal, and a line for each epoch everywhere."""
+def _reporter(*, shown: bool) -> tuple[Progress | None, Bars]:
+    """Return what shows a bar on a terminal, and a line for each epoch everywhere; and the bar."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
@@ -84,8 +89,10 @@ def _reporter() -> Progress:
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not sys.stderr.isatty(),
+        disable=not (shown and sys.stderr.isatty()),
     )
+    if not shown:
+        return None, bars
     task = bars.add_task("training", total=None)
 
     def on_start(what: str) -> None:
@@ -94,8 +101,6 @@ def _reporter() -> Progress:
 
     def on_step(step: int, n_steps: int, loss: float) -> None:
         bars.update(task, completed=step, total=n_steps, description=f"loss {loss:.3f}")
-        if step == n_steps:
-            bars.stop()
 
     def on_epoch(row: dict[str, float]) -> None:
         console.print(
@@ -104,4 +109,4 @@ def _reporter() -> Progress:
             soft_wrap=True,
         )
 
-    return Progress(on_start, on_step, on_epoch)
+    return Progress(on_start, on_step, on_epoch), bars

@@ -14,9 +14,11 @@ from typing import Any, Literal
 
 from sed.configs import config_from_dict
 from sed.errors import UsageError, near, printable
+from sed.events import TrackerConfig
 from sed.features import LogMelConfig
 from sed.losses import LOSSES
 from sed.model import ModelConfig
+from sed.timeline import Timeline
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -78,7 +80,7 @@ class LearningConfig:
     frame_weight: float = 0.0  # of frame targets, which say a label where its clip is loud
     clip_norm: float = 5.0  # gradients are scaled down to this norm
     batch_norm: Literal["train", "frozen"] = "train"  # frozen: keep the statistics of the start
-    initial: str = "none"  # none, timm (fetched from its hub), or a file of backbone weights
+    initial: str = "none"  # none, default (our model's), timm (from its hub), or a file of weights
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 where it is fast
     n_workers: int = 1  # processes that decode; 0 decodes in the loop
 
@@ -94,6 +96,8 @@ class LearningConfig:
             raise ValueError(f"expected precision auto, bf16 or fp32, got {self.precision!r}")
         if self.epochs < 1 or self.batch_size < 1:
             raise ValueError("expected at least one epoch and one clip per batch")
+        if self.learning_rate <= 0 or self.clip_norm <= 0 or self.n_workers < 0:
+            raise ValueError("expected learning_rate and clip_norm above 0, n_workers of 0 or more")
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,18 @@ class EventConfig:
     median_frames: int = 1  # see sed.events.TrackerConfig, as the other two
     min_length_seconds: float = 0.0
     merge_gap_seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse now what the tracker would refuse after the first epoch."""
+        TrackerConfig(
+            1.0,
+            self.off_share,
+            self.median_frames,
+            self.min_length_seconds,
+            self.merge_gap_seconds,
+        )
+        if self.beta <= 0:
+            raise ValueError(f"expected beta above 0, got {self.beta}")
 
 
 @dataclass(frozen=True)
@@ -119,29 +135,56 @@ class TrainConfig:
     events: EventConfig = field(default_factory=EventConfig)
     seed: int = 0  # everything random follows from it
 
+    def __post_init__(self) -> None:
+        """Refuse what the parts cannot know of each other."""
+        if self.seed < 0:
+            raise ValueError(f"expected a seed of 0 or more, got {self.seed}")
+        if self.learning.batch_norm == "frozen" and self.learning.initial == "none":
+            raise ValueError(
+                "frozen batch norms need weights to start from: give --initial FILE (or default, "
+                "or timm), or set batch_norm to train"
+            )
+        front_end = self.front_end
+        Timeline(front_end.sample_rate, front_end.hop_samples, 1).columns_from_seconds(
+            self.data.window_seconds
+        )
+
 
 def recipe_names() -> list[str]:
     """Return the recipes that ship with the package."""
     return sorted(path.stem for path in RECIPES.glob("*.toml"))
 
 
-def load_recipe(name: str | os.PathLike[str]) -> TrainConfig:
+def load_recipe(name: str | os.PathLike[str], **learning: object) -> TrainConfig:
     """Return a recipe by name, or from a TOML file by path.
+
+    Parameters
+    ----------
+    name
+        Of a recipe that ships with the package, or a path that ends in .toml.
+    learning
+        Fields of `LearningConfig`, and `seed`, in place of the recipe's; None leaves them.
 
     Raises
     ------
     UsageError
-        If there is no such recipe, or it names what does not exist.
+        If there is no such recipe, or it names what does not exist or cannot be.
     """
     try:
-        return config_from_dict(TrainConfig, _recipe_values(name))
-    except ValueError as error:
+        values = _recipe_values(name, Path())
+        given = {key: value for key, value in learning.items() if value is not None}
+        if "seed" in given:
+            values["seed"] = given.pop("seed")
+        if given and isinstance(table := values.setdefault("learning", {}), dict):
+            table |= given
+        return config_from_dict(TrainConfig, values)
+    except (ValueError, TypeError) as error:
         raise UsageError(f"recipe {printable(os.fspath(name))}: {error}") from error
 
 
-def _recipe_values(name: str | os.PathLike[str]) -> dict[str, Any]:
+def _recipe_values(name: str | os.PathLike[str], folder: Path) -> dict[str, Any]:
     """Return the tables of a recipe laid over those of the one that it extends."""
-    path = Path(name)
+    path = folder / name
     if path.suffix != ".toml":
         path = RECIPES / f"{name}.toml"
         if not path.is_file():
@@ -150,7 +193,8 @@ def _recipe_values(name: str | os.PathLike[str]) -> dict[str, Any]:
         values = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read: {error.strerror}") from error
-    base = _recipe_values(values.pop("extends")) if "extends" in values else {}
+    base = _recipe_values(values.pop("extends"), path.parent) if "extends" in values else {}
     for key, value in values.items():
-        base[key] = base.get(key, {}) | value if isinstance(value, dict) else value
+        is_table = isinstance(value, dict) and isinstance(base.get(key, {}), dict)
+        base[key] = base.get(key, {}) | value if is_table else value
     return base

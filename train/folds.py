@@ -72,7 +72,7 @@ def save_folds(path: str | os.PathLike[str], clips: Sequence[Clip], folds: Seque
     """Write the table of folds, whole or not at all."""
     table = pd.DataFrame(
         {
-            "file": [clip.path for clip in clips],
+            "file": _names(clips),
             "labels": [";".join(clip.labels) for clip in clips],
             "group": [clip.group for clip in clips],
             "official_fold": [clip.fold for clip in clips],
@@ -93,13 +93,21 @@ def load_folds(path: str | os.PathLike[str], clips: Sequence[Clip]) -> list[int]
     """
     table = pd.read_csv(Path(path), keep_default_na=False)
     folds = dict(zip(table["file"], table["fold"], strict=True))
-    unknown = [clip.path for clip in clips if clip.path not in folds]
+    names = _names(clips)
+    unknown = [name for name in names if name not in folds]
     if unknown:
         raise TableError(
             f"{printable(os.fspath(path))}: says nothing of {len(unknown)} clips, the first "
             f"{printable(unknown[0])}. Delete it to make new folds, or train into another folder."
         )
-    return [int(folds[clip.path]) for clip in clips]
+    return [int(folds[name]) for name in names]
+
+
+def _names(clips: Sequence[Clip]) -> list[str]:
+    """Return the paths of clips from where they all lie, the same wherever that is."""
+    paths = [os.path.abspath(clip.path) for clip in clips]
+    common = os.path.commonpath([os.path.dirname(path) for path in paths])
+    return [os.path.relpath(path, common) for path in paths]
 
 
 def _where(mask: NDArray[np.bool_]) -> list[int]:

@@ -14,7 +14,7 @@ from sed.errors import CheckpointError, printable
 def load_backbone(backbone: nn.Module, path: str | os.PathLike[str]) -> list[str]:
     """Fill a backbone from a file with timm's names; return the names left as they were.
 
-    A classifier in the file is passed over.
+    The file may be a checkpoint of ours, whatever its classes. A classifier in it is passed over.
 
     Raises
     ------
@@ -30,6 +30,8 @@ def load_backbone(backbone: nn.Module, path: str | os.PathLike[str]) -> list[str
         raise CheckpointError(
             f"{name}: is no safetensors file ({error}). Check the initial weights."
         ) from error
+    if any(key.startswith("backbone.") for key in tensors):  # a checkpoint of ours
+        tensors = {k.removeprefix("backbone."): t for k, t in tensors.items() if "backbone." in k}
     own = backbone.state_dict()
     fitting = {k: t for k, t in tensors.items() if k in own and own[k].shape == t.shape}
     missing = [k for k in own if k not in fitting and not k.endswith("num_batches_tracked")]

@@ -1,8 +1,8 @@
 """The training loop, top to bottom: data, model, epochs, validation, checkpoint.
 
-A run directory holds ``config.json``, ``folds.csv``, ``history.csv``, ``curves.png`` and the
-checkpoint of the best epoch, ``best.safetensors`` with ``best.json``. All are whole after every
-epoch, so a run can be stopped at any time.
+A run directory holds ``config.json``, ``folds.csv`` (and how they were made: ``folds.json``),
+``history.csv``, ``curves.png`` and the checkpoint of the best epoch, ``best.safetensors`` with
+``best.json``. All are whole after every epoch, so a run can be stopped at any time.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from sed.checkpoint import Checkpoint, save_checkpoint
+from sed.audio import LOWEST_RATE, read_blocks
+from sed.checkpoint import DEFAULT, Checkpoint, save_checkpoint
 from sed.devices import choose_device, choose_precision
-from sed.errors import SedError, TableError, UsageError
+from sed.errors import CheckpointError, SedError, TableError, UsageError, printable
 from sed.events import TrackerConfig
 from sed.files import written_whole
 from sed.losses import LOSSES, frame_bce, frame_maximum
@@ -67,7 +69,7 @@ def train(
     data: str | os.PathLike[str],
     fold: int = 0,
     *,
-    recipe: str | os.PathLike[str] | TrainConfig = "default",
+    recipe: str | os.PathLike[str] = "default",
     epochs: int | None = None,
     out: str | os.PathLike[str] | None = None,
     initial: str | None = None,
@@ -84,7 +86,7 @@ def train(
     fold
         Which fold is held out, counted from 0; official folds count in the order of their names.
     recipe
-        Name or TOML file of a recipe, or a config.
+        Name or TOML file of a recipe.
     epochs, initial, seed
         In place of the recipe's.
     out
@@ -103,10 +105,8 @@ def train(
     CheckpointError
         If the initial weights do not fit.
     """
-    config = recipe if isinstance(recipe, TrainConfig) else load_recipe(recipe)
-    config = _changed(config, epochs=epochs, initial=initial, seed=seed)
-    name = "run" if isinstance(recipe, TrainConfig) else Path(recipe).stem
-    run = Path(out) if out is not None else Path("runs") / f"{name}-fold{fold}"
+    config = load_recipe(recipe, epochs=epochs, initial=initial, seed=seed)
+    run = Path(out) if out is not None else Path("runs") / f"{Path(recipe).stem}-fold{fold}"
     where = choose_device(device)
     progress = progress or Progress()
 
@@ -114,11 +114,14 @@ def train(
     folds = _folds_of_run(run, clips, config)
     learnt, judged = split(clips, folds, fold)
     labels = sorted({label for clip in learnt + judged for label in clip.labels})
-    _write_json(run / "config.json", dataclasses.asdict(config) | {"fold": fold})
-
     torch.manual_seed(config.seed)
     model = _initial_model(config, len(labels)).to(where)
     model.to(memory_format=torch.channels_last)
+    check_clips(learnt + judged)
+    for name in ("best.json", "best.safetensors", "history.csv", "curves.png"):
+        (run / name).unlink(missing_ok=True)  # of an earlier run: they would pass for this one's
+    _write_json(run / "config.json", dataclasses.asdict(config) | {"fold": fold})
+
     trainer = Trainer(model, config, where)
     learning_from = clip_loader(ClipDataset(learnt, labels, config, training=True), device=where)
     judging_by = clip_loader(ClipDataset(judged, labels, config, training=False), device=where)
@@ -316,6 +319,11 @@ def split(clips: Sequence[Clip], folds: Sequence[int], fold: int) -> tuple[list[
         If nothing is left to learn from, or a class is only in the fold held out.
     """
     there = sorted({f for f in folds if f >= 0})
+    if not there:
+        raise TableError(
+            "no clip is left to learn from or judge by. Check licences and hold_out in the recipe, "
+            "and that the table says the licence of its clips."
+        )
     if fold not in there:
         raise UsageError(f"no fold {fold}: the folds are {there[0]} to {there[-1]}")
     learnt = [c for c, f in zip(clips, folds, strict=True) if f not in (fold, NEVER)]
@@ -332,20 +340,80 @@ def split(clips: Sequence[Clip], folds: Sequence[int], fold: int) -> tuple[list[
 
 
 def _folds_of_run(run: Path, clips: Sequence[Clip], config: TrainConfig) -> list[int]:
+    """Return the folds that the run directory has, if they were made in the same way, or make them.
+
+    Raises
+    ------
+    UsageError
+        If they were made with other settings.
+    """
     path = run / "folds.csv"
-    if path.is_file():
+    settings = json.loads(json.dumps(dataclasses.asdict(config.data) | {"seed": config.seed}))
+    if path.is_file() and (run / "folds.json").is_file():
+        if json.loads((run / "folds.json").read_text("utf-8")) != settings:
+            raise UsageError(
+                f"{printable(str(path))} was made with another seed or other [data] in the recipe. "
+                "Delete it, or train into another folder with --out."
+            )
         return load_folds(path, clips)
+    _write_json(run / "folds.json", settings)
     folds = assign_folds(clips, config.data, seed=config.seed)
     save_folds(path, clips, folds)
     return folds
 
 
 def _initial_model(config: TrainConfig, n_classes: int) -> SedModel:
+    """Return the model to start from.
+
+    Raises
+    ------
+    UsageError
+        If the backbone does not exist or cannot keep time.
+    CheckpointError
+        If its weights cannot be had.
+    """
     initial = config.learning.initial
-    model = SedModel(config.model, config.front_end, n_classes, pretrained=initial == "timm")
+    try:
+        model = SedModel(config.model, config.front_end, n_classes, pretrained=initial == "timm")
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    except Exception as error:  # whatever timm's hub and the libraries below it raise
+        if initial != "timm":
+            raise
+        raise CheckpointError(
+            f"{config.model.backbone}: timm's weights could not be fetched "
+            f"({type(error).__name__}). Check the network, or give --initial a file."
+        ) from error
     if initial not in ("none", "timm"):
-        load_backbone(model.backbone, initial)
+        load_backbone(model.backbone, DEFAULT if initial == "default" else initial)
     return model
+
+
+def check_clips(clips: Sequence[Clip]) -> None:
+    """Decode all clips once, before hours are spent on some of them.
+
+    Raises
+    ------
+    TableError
+        If any cannot be read whole; all are listed.
+    """
+
+    def trouble(clip: Clip) -> str:
+        try:
+            for _ in read_blocks(clip.path, LOWEST_RATE):
+                pass
+        except SedError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor() as pool:
+        faults = [fault for fault in pool.map(trouble, clips) if fault]
+    if faults:
+        more = f"\n  … and {len(faults) - 20} more" * (len(faults) > 20)
+        raise TableError(
+            f"{len(faults)} of {len(clips)} clips cannot be learnt from; mend them, or take them "
+            "out of the table:\n  " + "\n  ".join(faults[:20]) + more
+        )
 
 
 def _checkpoint(
@@ -382,14 +450,6 @@ def _checkpoint(
 def _official_name(judged: Sequence[Clip]) -> str:
     names = {clip.fold for clip in judged}
     return f" (official fold {names.pop()})" if len(names) == 1 and names != {""} else ""
-
-
-def _changed(config: TrainConfig, **changes: Any) -> TrainConfig:
-    given = {name: value for name, value in changes.items() if value is not None}
-    seed = given.pop("seed", config.seed)
-    return dataclasses.replace(
-        config, seed=seed, learning=dataclasses.replace(config.learning, **given)
-    )
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
