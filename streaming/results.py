@@ -13,7 +13,6 @@ from sed.checkpoint import Checkpoint
 from sed.errors import OutputError, UsageError, near
 from sed.events import Event
 from sed.files import written_whole
-from sed.plots import plot_detections
 from sed.writers import WRITERS, EventWriter, FramesWriter
 from streaming.detector import Detection, Detector
 from streaming.overview import Overview
@@ -174,6 +173,8 @@ class Picture:
 
     def draw(self, path: Path) -> None:
         """Draw."""
+        from sed.plots import plot_detections  # matplotlib takes its time: only when it is needed
+
         timeline = self._detector.timeline
         if not len(self._probs.rows()):
             return
