@@ -154,15 +154,23 @@ class SedModel(nn.Module):
 
     def classify(self, columns: Tensor) -> SedOutput:
         """Classify log-mel pictures, shape (batch, columns, mels)."""
+        return self.look_along(self.frame_features(columns))
+
+    def frame_features(self, columns: Tensor) -> Tensor:
+        """Map pictures (batch, columns, mels) to frames of features, (batch, frames, features)."""
         x = columns.unsqueeze(1).expand(-1, self.config.in_channels, -1, -1)
         x = x.contiguous(memory_format=torch.channels_last)
-        x = self.backbone.forward_features(x)  # type: ignore[operator]  # (batch, features, frames, bands)
-        x = x.mean(dim=3)  # (batch, features, frames)
+        x = self.backbone.forward_features(x)  # type: ignore[operator]
+        x = x.mean(dim=3)  # (batch, features, frames, bands) to (batch, features, frames)
         x = F.max_pool1d(x, 3, stride=1, padding=1) + F.avg_pool1d(
             x, 3, stride=1, padding=1, count_include_pad=False
         )
-        x = self.dropout(x.transpose(1, 2))  # (batch, frames, features)
-        x = self.dropout(F.relu(self.hidden(x)))  # (batch, frames, hidden)
+        return x.transpose(1, 2)
+
+    def look_along(self, features: Tensor) -> SedOutput:
+        """Map frame features to what the heads say, averaged."""
+        x = F.relu(self.hidden(self.dropout(features)))  # (batch, frames, hidden)
+        x = self.dropout(x)
         outputs = [head(x) for head in self.heads]
         if len(outputs) == 1:
             return outputs[0]  # type: ignore[no-any-return]

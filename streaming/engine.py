@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from sed.devices import DeviceError, choose_device, choose_precision
 from sed.model import SedModel
+from streaming.fuse import fused
 
 Floats = NDArray[np.float32]
 
@@ -32,9 +31,7 @@ class TorchEngine:
     def __init__(self, model: SedModel, device: str = "auto", precision: str = "auto") -> None:
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
-        if next(model.parameters()).device != self.device:
-            model = copy.deepcopy(model).to(self.device)  # the caller's stays where it is
-        self.model = model.eval()
+        self.model = fused(model).to(self.device)  # a copy: the caller's stays as it is
         self.model.to(memory_format=torch.channels_last)
 
     def __str__(self) -> str:
@@ -61,10 +58,11 @@ class TorchEngine:
         batch = torch.from_numpy(windows).to(self.device)
         try:
             with torch.autocast(self.device.type, torch.bfloat16, self.precision == torch.bfloat16):
-                output = self.model.classify(batch)
+                features = self.model.frame_features(batch)
+            output = self.model.look_along(features.float())  # small: faster and finer in fp32
         except torch.OutOfMemoryError as error:
             raise DeviceError(
                 f"{self.device}: out of memory with {len(batch)} windows at once. "
                 "Lower --batch-size."
             ) from error
-        return output.frame_logits.float().sigmoid().cpu().numpy()
+        return output.frame_probs.cpu().numpy()
