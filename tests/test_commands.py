@@ -143,7 +143,7 @@ def test_standard_input_wav_and_raw(noise_wav, model):
         (("--on", "0.9", "--off", "0.8"), {"on": 0.9, "off": 0.8}),
         (("--top", "1"), {"top": 1}),
         (("--min-length", "0.6"), {"min_length": 0.6}),
-        (("--merge-gap", "0"), {"merge_gap": 0.0}),
+        (("--merge-gap", "5"), {"merge_gap": 5.0}),
         (("--hop", "0.25"), {"hop": 0.25}),
     ],
 )
