@@ -93,6 +93,9 @@ fold 1; {aside} more of the same kind were set aside for the thresholds. Names a
 {example["events"]} events found with the right label and an onset within a second,
 {example["false_per_minute"]:.2f} false events a minute (`python benchmarks/accuracy.py`).
 
+The example was arranged while looking at what the model makes of it (its classes, background and
+overlaps), so it is a demonstration and no test; `docs/benchmarks.md` has random scenes of fold 1.
+
 **What it cannot do.**
 - It knows no other sound: what is none of the 50 is heard as the nearest of them, or not at all.
   Birds are "chirping_birds", "crow", "hen" or "rooster", never species.
