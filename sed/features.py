@@ -14,6 +14,7 @@ front and `context_after` behind, which centres each column on the samples it st
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,6 +68,18 @@ class LogMelConfig:
                 raise ValueError(f"expected {name} to be one of {allowed}, got {value!r}")
         if self.floor <= 0 or self.std <= 0 or self.n_mels < 1:
             raise ValueError("expected floor, std and n_mels above zero")
+
+    @property
+    def db_per_unit(self) -> float:
+        """Decibels that one unit of a column stands for."""
+        per_neper = (20.0 if self.power == 1 else 10.0) / math.log(10.0)
+        return self.std * (1.0 if self.log == "db" else per_neper)
+
+    @property
+    def lowest(self) -> float:
+        """What a column holds where there is no sound at all."""
+        logarithm = 10.0 * math.log10(self.floor) if self.log == "db" else math.log(self.floor)
+        return (logarithm - self.mean) / self.std
 
     @property
     def context_before(self) -> int:
@@ -158,17 +171,26 @@ class LogMel(nn.Module):
             raise ValueError(
                 f"expected at least {c.column_samples} samples, got {samples.shape[-1]}"
             )
-        with torch.autocast(samples.device.type, enabled=False):
-            return self._columns(samples.float())
+        return self.logarithm(self.energy(samples))
 
-    def _columns(self, samples: Tensor) -> Tensor:
+    def energy(self, samples: Tensor) -> Tensor:
+        """Return the mel energies of `samples`: what `forward` gives, before the logarithm.
+
+        Magnitudes or powers, as `LogMelConfig.power` says; powers of sounds add up.
+        """
         c = self.config
-        columns = samples.unfold(-1, c.column_samples, c.hop_samples) * self.window
-        spectrum = torch.fft.rfft(columns, n=c.fft_size)  # (..., columns, bins)
-        energy = spectrum.real.square() + spectrum.imag.square()
-        if c.power == 1:
-            energy = energy.sqrt()
-        mel = energy @ self.filters  # (..., columns, n_mels)
+        with torch.autocast(samples.device.type, enabled=False):
+            columns = samples.float().unfold(-1, c.column_samples, c.hop_samples) * self.window
+            spectrum = torch.fft.rfft(columns, n=c.fft_size)  # (..., columns, bins)
+            energy = spectrum.real.square() + spectrum.imag.square()
+            if c.power == 1:
+                energy = energy.sqrt()
+            mel: Tensor = energy @ self.filters  # (..., columns, n_mels)
+            return mel
+
+    def logarithm(self, mel: Tensor) -> Tensor:
+        """Return the log-mel columns of mel energies, normalised by the config's constants."""
+        c = self.config
         if c.log == "db":
             mel = 10.0 * torch.log10(mel.clamp_min(c.floor))
         else:
@@ -182,6 +204,9 @@ class LogMel(nn.Module):
 
         Zeros are put around the clip so that each column is centred on its hop.
         """
+        return self(self.padded(samples))  # type: ignore[no-any-return]
+
+    def padded(self, samples: Tensor) -> Tensor:
+        """Return a whole clip with the zeros around it that centre each column on its hop."""
         c = self.config
-        padded = nn.functional.pad(samples, (c.context_before, c.context_after))
-        return self(padded)  # type: ignore[no-any-return]
+        return nn.functional.pad(samples, (c.context_before, c.context_after))

@@ -1,10 +1,15 @@
 """Losses on both heads: what is in a frame, and what is in the clip.
 
-All take logits and targets of the same shape, targets between 0 and 1, and return a scalar mean.
+All take logits and targets of the same shape, targets between 0 and 1, and return one loss for
+each clip of the batch, shape (batch,): whoever trains weighs the clips and takes the mean. The
+weights of classes, shape (classes,), are ones where they are not given.
 """
 
 from __future__ import annotations
 
+from typing import Protocol
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,26 +17,38 @@ from sed.model import SedOutput
 
 
 def focal_loss(
-    logits: Tensor, targets: Tensor, *, alpha: float = 0.25, gamma: float = 2.0
+    logits: Tensor,
+    targets: Tensor,
+    weights: Tensor | None = None,
+    *,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
 ) -> Tensor:
     """Binary cross-entropy that forgets what is already easy (Lin et al., 2017, arXiv:1708.02002).
 
     ``alpha`` weighs the positives, ``1 - alpha`` the negatives; soft targets weigh both in
-    proportion, and their error |target - p| takes the place of 1 - p_t.
+    proportion, and their error |target - p| takes the place of 1 - p_t. Mean over classes.
     """
     cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    weight = alpha * targets + (1 - alpha) * (1 - targets)
-    return (weight * (targets - logits.sigmoid()).abs().pow(gamma) * cross_entropy).mean()
+    balance = alpha * targets + (1 - alpha) * (1 - targets)
+    loss = balance * (targets - logits.sigmoid()).abs().pow(gamma) * cross_entropy
+    return _weighted(loss, weights).mean(-1)
 
 
-def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy over classes for targets that are weights, shape (batch, classes).
+def bce(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Binary cross-entropy, mean over classes."""
+    loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    return _weighted(loss, weights).mean(-1)
+
+
+def soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy over classes for targets that are weights.
 
     Targets are scaled to sum to one; a clip without any label counts nothing.
     """
     total = targets.sum(-1, keepdim=True)
-    weights = targets / total.clamp_min(1e-6)
-    return -(weights * F.log_softmax(logits, dim=-1)).sum(-1).mean()
+    shares = targets / total.clamp_min(1e-6)
+    return -_weighted(shares * F.log_softmax(logits, dim=-1), weights).sum(-1)
 
 
 def frame_maximum(output: SedOutput) -> Tensor:
@@ -39,32 +56,76 @@ def frame_maximum(output: SedOutput) -> Tensor:
     return output.frame_logits.amax(dim=1)
 
 
-def two_way_focal(output: SedOutput, targets: Tensor) -> Tensor:
+class ClipLoss(Protocol):
+    """What training lowers: a loss for each clip, shape (batch,)."""
+
+    def __call__(
+        self,
+        output: SedOutput,
+        targets: Tensor,
+        weights: Tensor | None = None,
+        *,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+    ) -> Tensor:
+        """Return the loss of each clip; alpha and gamma are those of the focal loss."""
+
+
+def two_way_focal(
+    output: SedOutput,
+    targets: Tensor,
+    weights: Tensor | None = None,
+    *,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+) -> Tensor:
     """Focal loss on the clip logits and on the frame maximum, half each."""
-    clip, frame = output.clip_logits, frame_maximum(output)
-    return 0.5 * (focal_loss(clip, targets) + focal_loss(frame, targets))
+    parts = (
+        focal_loss(logits, targets, weights, alpha=alpha, gamma=gamma)
+        for logits in (output.clip_logits, frame_maximum(output))
+    )
+    return torch.stack(list(parts)).mean(0)
 
 
-def two_way_bce(output: SedOutput, targets: Tensor) -> Tensor:
+def two_way_bce(
+    output: SedOutput, targets: Tensor, weights: Tensor | None = None, **_: float
+) -> Tensor:
     """Binary cross-entropy on the clip logits and on the frame maximum, half each."""
-    clip = F.binary_cross_entropy_with_logits(output.clip_logits, targets)
-    frame = F.binary_cross_entropy_with_logits(frame_maximum(output), targets)
-    return 0.5 * (clip + frame)
+    clip = bce(output.clip_logits, targets, weights)
+    return 0.5 * (clip + bce(frame_maximum(output), targets, weights))
 
 
-def exclusive(output: SedOutput, targets: Tensor) -> Tensor:
+def cross_entropy(
+    output: SedOutput, targets: Tensor, weights: Tensor | None = None, **_: float
+) -> Tensor:
+    """Cross-entropy on the clip logits alone: for clips that hold one class each."""
+    return soft_cross_entropy(output.clip_logits, targets, weights)
+
+
+def exclusive(
+    output: SedOutput, targets: Tensor, weights: Tensor | None = None, **_: float
+) -> Tensor:
     """For clips that hold one class each: cross-entropy on the clip, BCE on the frame maximum.
 
     The BCE is summed over classes, so that both parts are of one size whatever the class list.
     """
-    frame = F.binary_cross_entropy_with_logits(frame_maximum(output), targets, reduction="none")
-    return soft_cross_entropy(output.clip_logits, targets) + frame.sum(-1).mean()
+    frame = bce(frame_maximum(output), targets, weights) * targets.shape[-1]
+    return soft_cross_entropy(output.clip_logits, targets, weights) + frame
 
 
-def frame_bce(output: SedOutput, frame_targets: Tensor) -> Tensor:
+def frame_bce(output: SedOutput, frame_targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Binary cross-entropy of frame targets, (batch, frames, classes), summed over classes."""
     loss = F.binary_cross_entropy_with_logits(output.frame_logits, frame_targets, reduction="none")
-    return loss.sum(-1).mean()
+    return _weighted(loss, weights).sum(-1).mean(-1)
 
 
-LOSSES = {"focal": two_way_focal, "bce": two_way_bce, "exclusive": exclusive}
+def _weighted(loss: Tensor, weights: Tensor | None) -> Tensor:
+    return loss if weights is None else loss * weights
+
+
+LOSSES: dict[str, ClipLoss] = {
+    "focal": two_way_focal,
+    "bce": two_way_bce,
+    "cross-entropy": cross_entropy,
+    "exclusive": exclusive,
+}

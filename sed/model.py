@@ -3,7 +3,8 @@
 ::
 
     samples ─ LogMel ─▶ (columns, mels) ─ backbone ─▶ (features, frames, bands)
-            ─ mean over bands ─ max + mean over three frames ─ hidden layer ─▶ (frames, hidden)
+            ─ mean over bands, or all of them ─ max + mean over three frames
+            ─ hidden layer ─▶ (frames, hidden)
             ─ attention heads, averaged ─▶ frame_logits, clip_logits, clip_probs, attention
 
 The head is the one of PANNs (Kong et al., 2020, arXiv:1912.10211) in the form that BirdCLEF
@@ -16,7 +17,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import timm
@@ -47,6 +48,10 @@ class ModelConfig:
     backbone: str = "mobilenetv1_100"  # any convolutional model of timm, by name
     backbone_args: Arguments = field(default_factory=dict)  # passed to timm.create_model
     in_channels: int = 1  # 1, or 3 to repeat the picture for weights that know colours
+    channels: Literal["repeat", "delta"] = "repeat"  # delta: log-mel, its slope, its acceleration
+    scale_columns: float = 1.0  # the picture is resized by this along time before the backbone
+    scale_mels: float = 1.0  # and by this along frequency
+    bands: Literal["mean", "concat"] = "mean"  # of the last layer: averaged, or kept apart
     hidden: int = 512  # width of the layer between backbone and heads
     n_heads: int = 1  # attention heads whose outputs are averaged
     dropout: float = 0.5  # before the hidden layer and before the heads
@@ -58,6 +63,14 @@ class ModelConfig:
             raise ValueError(f"backbone_args cannot hold {', '.join(loading)}")
         if self.in_channels not in (1, 3):
             raise ValueError(f"expected in_channels 1 or 3, got {self.in_channels}")
+        if self.channels not in ("repeat", "delta"):
+            raise ValueError(f"expected channels repeat or delta, got {self.channels!r}")
+        if self.channels == "delta" and self.in_channels != 3:
+            raise ValueError("channels = delta makes three channels: set in_channels to 3")
+        if self.bands not in ("mean", "concat"):
+            raise ValueError(f"expected bands mean or concat, got {self.bands!r}")
+        if self.scale_columns <= 0 or self.scale_mels <= 0:
+            raise ValueError("expected scale_columns and scale_mels above 0")
         if self.hidden < 1 or self.n_heads < 1:
             raise ValueError(f"expected hidden and n_heads >= 1, got {self.hidden}, {self.n_heads}")
         if self.prior is not None and not 0 < self.prior < 1:
@@ -138,10 +151,12 @@ class SedModel(nn.Module):
         self.n_classes = n_classes
         self._n_frames: dict[int, int] = {}  # of a picture, by its columns
         self.log_mel = LogMel(log_mel)
-        self.backbone, n_features, self.frame_columns = _backbone_that_keeps_time(
+        self.backbone, shape, self.frame_columns = _backbone_that_keeps_time(
             config, log_mel.n_mels, pretrained=pretrained
         )
-        self.hidden = nn.Linear(n_features, config.hidden)
+        _, channels, _, n_bands = shape
+        self.n_features = channels * (n_bands if config.bands == "concat" else 1)
+        self.hidden = nn.Linear(self.n_features, config.hidden)
         self.dropout = nn.Dropout(config.dropout)
         prior = config.prior or 1 / max(2, n_classes)
         self.heads = nn.ModuleList(
@@ -158,10 +173,30 @@ class SedModel(nn.Module):
 
     def frame_features(self, columns: Tensor) -> Tensor:
         """Map pictures (batch, columns, mels) to frames of features, (batch, frames, features)."""
-        x = columns.unsqueeze(1).expand(-1, self.config.in_channels, -1, -1)
-        x = x.contiguous(memory_format=torch.channels_last)
+        return self.features_of(self.picture(columns))
+
+    def picture(self, columns: Tensor) -> Tensor:
+        """Map log-mels (batch, columns, mels) to what the backbone sees.
+
+        Out: (batch, channels, columns, mels), the last two scaled as the config says.
+        """
+        config = self.config
+        if config.channels == "delta":
+            slope = _slope(columns)
+            x = torch.stack([columns, slope, _slope(slope)], dim=1)
+        else:
+            x = columns.unsqueeze(1).expand(-1, config.in_channels, -1, -1)
+        if config.scale_columns != 1.0 or config.scale_mels != 1.0:
+            size = _scaled(config, *columns.shape[1:])
+            x = F.interpolate(x, size, mode="bilinear", align_corners=False)
+        return x
+
+    def features_of(self, picture: Tensor) -> Tensor:
+        """Map what the backbone sees to frames of features, (batch, frames, features)."""
+        x = picture.contiguous(memory_format=torch.channels_last)
         x = self.backbone.forward_features(x)  # type: ignore[operator]
-        x = x.mean(dim=3)  # (batch, features, frames, bands) to (batch, features, frames)
+        # (batch, channels, frames, bands) to (batch, features, frames)
+        x = x.mean(dim=3) if self.config.bands == "mean" else x.transpose(2, 3).flatten(1, 2)
         x = F.max_pool1d(x, 3, stride=1, padding=1) + F.avg_pool1d(
             x, 3, stride=1, padding=1, count_include_pad=False
         )
@@ -180,7 +215,8 @@ class SedModel(nn.Module):
         """Return how many frames the backbone makes of a picture so many columns long."""
         if n_columns not in self._n_frames:
             mels = self.log_mel.config.n_mels
-            picture = next(self.parameters()).new_zeros(1, self.config.in_channels, n_columns, mels)
+            size = _scaled(self.config, n_columns, mels)
+            picture = next(self.parameters()).new_zeros(1, self.config.in_channels, *size)
             self._n_frames[n_columns] = _features(self.backbone, picture).shape[2]
         return self._n_frames[n_columns]
 
@@ -222,8 +258,8 @@ def create_backbone(config: ModelConfig, *, pretrained: bool = False) -> nn.Modu
 
 def _backbone_that_keeps_time(
     config: ModelConfig, n_mels: int, *, pretrained: bool
-) -> tuple[nn.Module, int, int]:
-    """Return a backbone, its features per frame and its columns per frame, or refuse it."""
+) -> tuple[nn.Module, tuple[int, ...], int]:
+    """Return a backbone, the shape of what it makes, and its columns per frame, or refuse it."""
     refusal = (
         f"backbone {config.backbone!r} does not keep time: expected features of shape (batch, "
         "features, frames, bands) for a picture of any length, got {}. Choose a convolutional "
@@ -233,7 +269,9 @@ def _backbone_that_keeps_time(
     try:
         backbone = create_backbone(config, pretrained=pretrained)
         stride = int(backbone.feature_info[-1]["reduction"])  # type: ignore[index]
-        picture = torch.zeros(1, config.in_channels, n_frames * stride, n_mels)
+        picture = torch.zeros(
+            1, config.in_channels, n_frames * stride, _scaled(config, 1, n_mels)[1]
+        )
         shape = tuple(_features(backbone, picture).shape)
     except (AssertionError, AttributeError, KeyError, IndexError, TypeError) as error:
         raise ValueError(refusal.format(f"'{error}'")) from error
@@ -243,7 +281,30 @@ def _backbone_that_keeps_time(
         raise ValueError(refusal.format(f"'{error}'")) from error
     if len(shape) != 4 or shape[2] != n_frames or shape[1] == n_frames:
         raise ValueError(refusal.format(shape))
-    return backbone, shape[1], stride
+    frame_columns = stride / config.scale_columns
+    if abs(frame_columns - round(frame_columns)) > 1e-6:
+        raise ValueError(
+            f"expected a scale_columns that makes a frame a whole number of columns, got "
+            f"{config.scale_columns:g}: {stride} / {config.scale_columns:g} = {frame_columns:g}"
+        )
+    return backbone, shape, round(frame_columns)
+
+
+def _scaled(config: ModelConfig, n_columns: int, n_mels: int) -> tuple[int, int]:
+    """Return the size of a picture after it is resized."""
+    return (
+        max(1, round(n_columns * config.scale_columns)),
+        max(1, round(n_mels * config.scale_mels)),
+    )
+
+
+def _slope(columns: Tensor) -> Tensor:
+    """Return the slope of each band over nine columns, by regression: the usual delta."""
+    reach = 4
+    steps = torch.arange(-reach, reach + 1, dtype=columns.dtype, device=columns.device)
+    x = columns.transpose(1, 2)  # (batch, mels, columns)
+    x = F.pad(x, (reach, reach), mode="replicate").unfold(2, 2 * reach + 1, 1)
+    return ((x @ steps) / steps.square().sum()).transpose(1, 2)
 
 
 @torch.inference_mode()
