@@ -201,7 +201,7 @@ def _read_tsv(file: TextIO) -> Iterator[Event]:
 def _read_audacity(file: TextIO) -> Iterator[Event]:
     for line in file:
         onset, offset, label = line.rstrip("\n").split("\t")
-        yield Event(float(onset), float(offset), _unescaped(label), 1.0)
+        yield Event(float(onset), float(offset), unescaped(label), 1.0)
 
 
 def _read_raven(file: TextIO) -> Iterator[Event]:
@@ -209,8 +209,8 @@ def _read_raven(file: TextIO) -> Iterator[Event]:
     for line in file:
         row = dict(zip(names, line.rstrip("\n").split("\t"), strict=True))
         times = float(row["Begin Time (s)"]), float(row["End Time (s)"])
-        name = _unescaped(row["Begin File"])
-        yield Event(*times, _unescaped(row["Label"]), float(row["Score"]), name)
+        name = unescaped(row["Begin File"])
+        yield Event(*times, unescaped(row["Label"]), float(row["Score"]), name)
 
 
 def _quoted(values: Sequence[str], delimiter: str) -> str:
@@ -227,7 +227,8 @@ def _escaped(text: str) -> str:
     return "".join(_ESCAPES.get(character, character) for character in text)
 
 
-def _unescaped(text: str) -> str:
+def unescaped(text: str) -> str:
+    """Return a label or a name as it was before a format without quotes escaped it."""
     plain = {written[1]: character for character, written in _ESCAPES.items()}
     characters = iter(text)
     return "".join(

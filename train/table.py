@@ -1,21 +1,48 @@
 """Tables of labelled clips.
 
-Two kinds so far: a table like ESC-50's (``filename, fold, category`` and, where they are known,
-``src_file`` and ``licence``), and a folder that holds one folder per class.
+What a clip is, how a table of any kind becomes a list of them, and how a list is written down as
+an index, the one kind of table that is ours.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from sed.audio import CONTAINER_SUFFIXES, SOUND_SUFFIXES
-from sed.errors import TableError, printable
+from sed.errors import TableError, UsageError, near, printable
+from sed.events import Event
+from train.rows import write_rows, written_file
 
-_MOST_ROWS_SHOWN = 20
+SPLITS = ("train", "val", "test")  # learnt from always, judged by, never touched
+INDEX_COLUMNS = (
+    "file",
+    "label",
+    "secondary",
+    "group",
+    "fold",
+    "split",
+    "licence",
+    "begin",
+    "seconds",
+    "source",
+    "events",
+)
+
+
+@dataclass(frozen=True)
+class SoftLabels:
+    """What an ensemble made of a clip: probabilities in place of labels."""
+
+    labels: tuple[str, ...]
+    clip_probs: NDArray[np.float32]  # (classes,)
+    frame_probs: NDArray[np.float32]  # (frames, classes), evenly over the clip
 
 
 @dataclass(frozen=True)
@@ -27,89 +54,112 @@ class Clip:
     group: str  # clips of one source share it, and are never on both sides of a split
     fold: str = ""  # official fold, if the table has one
     licence: str = ""
+    secondary: tuple[str, ...] = ()  # labels of what is heard behind
+    events: tuple[Event, ...] | None = (
+        None  # what sounds when, from the clip's start; None: unknown
+    )
+    begin_seconds: float = 0.0  # where in the file the clip begins
+    seconds: float | None = None  # how long it is; None: to the end of the file
+    soft: SoftLabels | None = field(default=None, compare=False)
 
 
-def read_table(source: str | os.PathLike[str]) -> list[Clip]:
-    """Return the clips of a table, of a folder that holds one, or of a folder per class.
+def read_table(source: str | os.PathLike[str], *, format: str | None = "auto") -> list[Clip]:
+    """Return the clips of a table, of a folder that holds one, or of a folder of sounds.
+
+    Parameters
+    ----------
+    source
+        A table, or a folder that holds one (also in a folder of its own, ``meta`` or
+        ``metadata``), recordings with annotations beside them, or a folder per class.
+    format
+        ``esc50``, ``urbansound8k``, ``birdclef``, ``fsdkaggle2018``, ``index`` (see `write_index`),
+        ``strong`` (see `train.strong`) or ``folders``; auto or None tells it from the columns.
 
     Raises
     ------
     TableError
         If there is nothing of the kind, or any row is faulty; all faulty rows are listed.
+    UsageError
+        If the format is unknown.
     """
+    from train.formats import FORMATS, read_file, read_folder  # they make the clips of this module
+
     path = Path(source)
-    name = printable(str(path))
+    if format in (None, "auto"):
+        kinds = tuple(FORMATS)
+    elif format in FORMATS:
+        kinds = (format,)
+    else:
+        raise UsageError(f"unknown format of tables {format!r}. {near(format, FORMATS)}")
     if path.is_dir():
-        tables = sorted(p for p in path.glob("*.csv") if _is_esc50(p))
-        if len(tables) > 1:
-            raise TableError(f"{name}: holds several tables; name one of {_names(tables)}.")
-        return _read_esc50(tables[0]) if tables else _read_folders(path)
+        return read_folder(path, kinds)
     if not path.is_file():
-        raise TableError(f"{name}: no such table or folder. Check --data.")
-    if not _is_esc50(path):
-        raise TableError(
-            f"{name}: expected the columns filename, fold and category (ESC-50). For a folder "
-            "per class give the folder that holds them."
-        )
-    return _read_esc50(path)
+        raise TableError(f"{printable(str(path))}: no such table or folder. Check --data.")
+    return read_file(path, kinds)
 
 
-def _is_esc50(path: Path) -> bool:
-    try:
-        columns = pd.read_csv(path, nrows=0).columns
-    except (OSError, ValueError):
-        return False
-    return {"filename", "fold", "category"} <= set(columns)
+def write_index(
+    path: str | os.PathLike[str],
+    clips: Sequence[Clip],
+    splits: Sequence[str] | None,
+    sources: Sequence[str],
+) -> None:
+    """Write the table of clips that `read_table` knows as ``index``, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Of the table; files that lie in its folder or below are named from there.
+    clips
+        With labels or events; soft labels have tables of their own (see `train.soft`).
+    splits
+        '', train, val or test for each clip; None: '' for all.
+    sources
+        What each clip was made from, for people to read.
+
+    Raises
+    ------
+    UsageError
+        If a split is unknown, or clips cannot be written like this; all reasons are told.
+    OutputError
+        If the file cannot be written.
+    """
+    splits = [""] * len(clips) if splits is None else splits
+    if faults := _unwritable(clips, splits):
+        raise UsageError(f"clips that no index can hold: {'; '.join(faults)}")
+    folder = Path(path).parent
+    table = pd.DataFrame(
+        [
+            _index_row(clip, folder) | {"split": split, "source": source}
+            for clip, split, source in zip(clips, splits, sources, strict=True)
+        ],
+        columns=INDEX_COLUMNS,
+    )
+    write_rows(path, table)
 
 
-def _read_esc50(path: Path) -> list[Clip]:
-    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-    folder = path.parent / "audio" if (path.parent / "audio").is_dir() else path.parent
-    clips, faults = [], []
-    for line, row in enumerate(rows.to_dict("records"), start=2):  # line 1 holds the names
-        file = folder / row["filename"]
-        empty = [column for column in ("filename", "fold", "category") if not row[column].strip()]
-        if empty:
-            faults.append(f"row {line}: {row['filename'] or '?'}: no {' and no '.join(empty)}")
-        elif not file.is_file():
-            faults.append(f"row {line}: {row['filename']}: no such file in {folder}")
-        else:
-            clips.append(
-                Clip(
-                    str(file),
-                    (row["category"],),
-                    row.get("src_file") or row["filename"],
-                    row["fold"],
-                    row.get("licence", ""),
-                )
-            )
-    if faults:
-        shown = "\n  ".join(faults[:_MOST_ROWS_SHOWN])
-        more = f"\n  … and {len(faults) - _MOST_ROWS_SHOWN} more" * (len(faults) > _MOST_ROWS_SHOWN)
-        raise TableError(
-            f"{printable(str(path))}: {len(faults)} faulty rows of {len(rows)}; mend or remove "
-            f"them:\n  {shown}{more}"
-        )
-    if not clips:
-        raise TableError(f"{printable(str(path))}: holds no rows.")
-    return clips
-
-
-def _read_folders(path: Path) -> list[Clip]:
-    suffixes = SOUND_SUFFIXES | CONTAINER_SUFFIXES
-    clips = [
-        Clip(str(file), (folder.name,), str(file.relative_to(path)))
-        for folder in sorted(p for p in path.iterdir() if p.is_dir() and p.name[0] != ".")
-        for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in suffixes and file.name[0] != "." and file.is_file()
+def _unwritable(clips: Sequence[Clip], splits: Sequence[str]) -> list[str]:
+    names = {name for clip in clips for name in clip.labels + clip.secondary}
+    faults = [
+        f"label {name!r} holds a ;, which separates labels" for name in sorted(names) if ";" in name
     ]
-    if not clips:
-        raise TableError(
-            f"{printable(str(path))}: neither a table (filename, fold, category) nor folders "
-            "with sounds in them, one per class. Check --data."
-        )
-    return clips
+    faults += [f"unknown split {split!r}" for split in sorted({*splits} - {"", *SPLITS})]
+    if n_soft := sum(clip.soft is not None for clip in clips):
+        faults.append(f"{n_soft} have soft labels")
+    return faults
 
 
-def _names(paths: list[Path]) -> str:
-    return ", ".join(path.name for path in paths)
+def _index_row(clip: Clip, folder: Path) -> dict[str, str]:
+    """Return the cells of a clip, all but its split and its source."""
+    events = [[event.onset, event.offset, event.label] for event in clip.events or ()]
+    return {
+        "file": written_file(clip.path, folder),
+        "label": ";".join(clip.labels),
+        "secondary": ";".join(clip.secondary),
+        "group": clip.group,
+        "fold": clip.fold,
+        "licence": clip.licence,
+        "begin": repr(float(clip.begin_seconds)),
+        "seconds": "" if clip.seconds is None else repr(float(clip.seconds)),
+        "events": "" if clip.events is None else json.dumps(events, ensure_ascii=False),
+    }
