@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,9 +46,138 @@ def padded_cmap(targets: Floats, scores: Floats, *, padding: int = 5) -> float:
     return float(np.mean(average_precision(np.vstack([targets, rows]), np.vstack([scores, rows]))))
 
 
+def roc_auc(targets: Floats, scores: Floats) -> NDArray[np.float64]:
+    """Return the area under the ROC curve of each class, shape (classes,).
+
+    The share of pairs of a positive and a negative in which the positive scores higher, ties
+    counting half, as scikit-learn's ``roc_auc_score``; nan for a class without both kinds.
+    """
+    positive = np.asarray(targets) > 0.5
+    result = np.full(positive.shape[1], np.nan)
+    for c in range(positive.shape[1]):
+        n_positive = int(positive[:, c].sum())
+        n_negative = len(positive) - n_positive
+        if n_positive and n_negative:
+            _, step, n_equal = np.unique(scores[:, c], return_inverse=True, return_counts=True)
+            ranks = (np.cumsum(n_equal) - (n_equal - 1) / 2)[step]  # equal scores share their mean
+            above = ranks[positive[:, c]].sum() - n_positive * (n_positive + 1) / 2
+            result[c] = above / (n_positive * n_negative)
+    return result
+
+
+def map_at(targets: Floats, scores: Floats, k: int = 3) -> float:
+    """Return the mean average precision at `k` of FSDKaggle2018 (MAP@3 there).
+
+    For a clip of one label, one over the rank of the label among the `k` highest scores, or zero
+    if it is not among them. Clips of several labels get the sum of the precisions at the ranks of
+    their labels, over the most labels that could be among `k`. Equal scores rank in the order of
+    the classes. Clips without a label are left out; nan if that leaves none.
+    """
+    targets, scores = _labelled(targets, scores)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    hits = np.take_along_axis(targets > 0.5, order, axis=1)
+    precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
+    most = np.minimum((targets > 0.5).sum(axis=1), k)
+    return _mean((precision * hits).sum(axis=1) / most)
+
+
 def accuracy(targets: Floats, scores: Floats) -> float:
-    """Return the share of clips whose highest score is on their highest target."""
-    return float(np.mean(np.argmax(targets, axis=1) == np.argmax(scores, axis=1)))
+    """Return the share of clips whose highest score is on their highest target.
+
+    Clips without a label are left out; nan if that leaves none.
+    """
+    truth, predicted = _decisions(targets, scores)
+    return _mean(truth == predicted)
+
+
+def clip_metrics(targets: Floats, scores: Floats) -> dict[str, float]:
+    """Return the figures that a model is judged by; nan where there is nothing to judge by.
+
+    Means over classes leave out those that have no value: for ``map`` classes without a positive,
+    for ``auc`` also those without a negative.
+    """
+    return {
+        "accuracy": accuracy(targets, scores),
+        "cmap5": padded_cmap(targets, scores, padding=5),
+        "cmap3": padded_cmap(targets, scores, padding=3),
+        "map": _mean(average_precision(targets, scores)),
+        "map3": map_at(targets, scores, 3),
+        "auc": _mean(roc_auc(targets, scores)),
+    }
+
+
+def confusion_matrix(targets: Floats, scores: Floats) -> NDArray[np.int64]:
+    """Return how many clips of each class were taken for which, shape (true, predicted).
+
+    Predicted is the class with the highest score; of several labels the first one in the order of
+    the classes counts as true.
+    Clips without a label are left out.
+    """
+    n_classes = np.shape(targets)[1]
+    truth, predicted = _decisions(targets, scores)
+    counts = np.bincount(truth * n_classes + predicted, minlength=n_classes**2)
+    return counts.reshape(n_classes, n_classes).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class DecisionReport:
+    """How right the decisions for one class per clip are; arrays of shape (classes,)."""
+
+    precision: NDArray[np.float64]  # nan for classes neither true nor predicted, as the next two
+    recall: NDArray[np.float64]
+    f1: NDArray[np.float64]
+    support: NDArray[np.int64]  # clips of the class
+
+    def macro(self) -> dict[str, float]:
+        """Return the means over classes."""
+        return {name: _mean(getattr(self, name)) for name in ("precision", "recall", "f1")}
+
+    def weighted(self) -> dict[str, float]:
+        """Return the means over classes, weighted by their support."""
+        there = self.support > 0
+        share = self.support[there] / max(1, self.support.sum())
+        return {
+            name: float(getattr(self, name)[there] @ share) if there.any() else float("nan")
+            for name in ("precision", "recall", "f1")
+        }
+
+
+def decision_report(targets: Floats, scores: Floats) -> DecisionReport:
+    """Return precision, recall and F1 of the class with the highest score.
+
+    As scikit-learn's ``precision_recall_fscore_support`` with ``zero_division=0``: a class that
+    is true or predicted somewhere but never right has zeros.
+    """
+    confusion = confusion_matrix(targets, scores)
+    right = np.diagonal(confusion).astype(np.float64)
+    support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    seen = support + predicted > 0
+
+    def share(of: NDArray[np.int64], factor: float = 1.0) -> NDArray[np.float64]:
+        return np.where(seen, factor * right / np.maximum(of, 1), np.nan)
+
+    return DecisionReport(
+        share(predicted), share(support), share(support + predicted, 2.0), support
+    )
+
+
+def _labelled(targets: Floats, scores: Floats) -> tuple[Floats, Floats]:
+    """Return the rows that have a label."""
+    targets, scores = np.asarray(targets), np.asarray(scores)
+    there = (targets > 0.5).any(axis=1)
+    return targets[there], scores[there]
+
+
+def _decisions(targets: Floats, scores: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the true and the predicted class of each clip that has a label."""
+    targets, scores = _labelled(targets, scores)
+    return np.argmax(targets, axis=1), np.argmax(scores, axis=1)
+
+
+def _mean(values: NDArray[Any]) -> float:
+    """Return the mean of what is a number; nan if nothing is."""
+    values = values[~np.isnan(values)]
+    return float(np.mean(values)) if len(values) else float("nan")
 
 
 def fit_thresholds(
