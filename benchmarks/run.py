@@ -5,18 +5,15 @@ python benchmarks/run.py
 
 from __future__ import annotations
 
-import os
-import platform
-from datetime import date
 from pathlib import Path
 
 import accuracy
 import entry
 import speed_and_memory
 import torch
+from results import machine
 
 import sed
-from sed.checkpoint import library_versions
 
 ROOT = Path(__file__).parents[1]
 DOCS, README = ROOT / "docs", ROOT / "README.md"
@@ -24,18 +21,6 @@ DOCS, README = ROOT / "docs", ROOT / "README.md"
 # sed train --fold 0 --recipe esc50 --data ESC50_FOLDER --initial YAMNET_WEIGHTS
 RECORD = ROOT / "runs" / "esc50-fold0" / "best.safetensors"
 BEGIN, END = "<!-- figures: written by benchmarks/run.py -->", "<!-- end of figures -->"
-
-
-def machine() -> str:
-    """Return what it was measured on."""
-    names = [
-        line.split(":", 1)[1].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ] if Path("/proc/cpuinfo").exists() else [platform.processor()]  # fmt: skip
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    versions = ", ".join(f"{k} {v}" for k, v in library_versions().items())
-    return f"{date.today()}, {os.cpu_count()} cores of {names[0]}, GPU: {gpu}; {versions}."
 
 
 def main() -> None:

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from streaming.results import Results
     from streaming.scan import Scan, Summary
     from train.config import TrainConfig, load_recipe
+    from train.evaluate import evaluate
     from train.loop import train
+    from train.predict import predict
 
 _HOMES = {
     "sed.audio": ("Resampler", "open_recording", "read_blocks", "read_recording"),
@@ -65,7 +67,9 @@ _HOMES = {
     "streaming.results": ("Results",),
     "streaming.scan": ("Scan", "Summary"),
     "train.config": ("TrainConfig", "load_recipe"),
+    "train.evaluate": ("evaluate",),
     "train.loop": ("train",),
+    "train.predict": ("predict",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -14,7 +14,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 # sed.cli.COMMANDS has the same names; it is not imported here, to be quick.
-OURS = frozenset(("detect", "train", "info", "--help", "--install-completion", "--show-completion"))
+OURS = frozenset(
+    (
+        "detect",
+        "prepare",
+        "train",
+        "evaluate",
+        "predict",
+        "plot",
+        "info",
+        "--help",
+        "--install-completion",
+        "--show-completion",
+    )
+)
 NOT_FOUND = 127  # as the shell says it
 LOOP_GUARD = "SED_ENGINE_TRIED"  # process id, and how many candidates it has tried
 

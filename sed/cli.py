@@ -13,7 +13,11 @@ from sed.errors import SedError, UsageError
 
 COMMANDS = {
     "detect": "streaming.commands",
+    "prepare": "train.prepare_commands",
     "train": "train.commands",
+    "evaluate": "train.result_commands",
+    "predict": "train.result_commands",
+    "plot": "train.result_commands",
     "info": "streaming.commands",
 }
 

@@ -17,14 +17,28 @@ DOOR = {"sed/__init__.py", "sed/cli.py"}
 
 # One library, one door.
 DOORS = {
-    "timm": {"sed/model.py"},
+    "timm": {"sed/model.py", "train/optimizer.py"},
     "soundfile": {"sed/audio.py"},
     "soxr": {"sed/audio.py"},
     "av": {"sed/containers.py"},
-    "typer": {"sed/cli.py", "streaming/commands.py", "train/commands.py"},
-    "rich": {"streaming/commands.py", "train/commands.py"},
+    "typer": {
+        "sed/cli.py",
+        "streaming/commands.py",
+        "train/commands.py",
+        "train/prepare_commands.py",
+        "train/result_commands.py",
+    },
+    "rich": {
+        "streaming/commands.py",
+        "train/commands.py",
+        "train/prepare_commands.py",
+        "train/result_commands.py",
+    },
     "matplotlib": {"sed/plots.py"},
-    "torchlibrosa": {"train/augment.py"},
+    "torchlibrosa": {"train/pictures.py"},
+    "albumentations": {"train/pipelines.py"},
+    "colorednoise": {"train/waveforms.py"},
+    "tensorboardX": {"train/loop.py"},
     "sklearn": {"train/folds.py"},
 }
 

@@ -1,8 +1,11 @@
-"""The workshop: tables, folds, augmentation, the loop."""
+"""The workshop as a whole: a run, what it leaves, and how it goes on after a kill."""
 
-import csv
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -10,23 +13,28 @@ import pytest
 import safetensors.torch
 import soundfile
 import torch
+from conftest import ROOT
 
-from sed.checkpoint import DEFAULT, load_checkpoint
-from sed.errors import CheckpointError, TableError, UsageError
-from sed.model import ModelConfig, create_backbone
-from train.activity import frame_activity
-from train.augment import SpecAugment, add_noise, gain, mixup, slide, turn
-from train.config import AugmentConfig, DataConfig, load_recipe
-from train.dataset import ClipDataset, EpochSampler, fit_window
-from train.folds import ALWAYS_TRAIN, NEVER, assign_folds, load_folds, save_folds
-from train.initial import freeze_batch_norms, load_backbone
-from train.loop import Progress, rate_share, split, train
-from train.table import Clip, read_table
+from sed.checkpoint import load_checkpoint
+from sed.errors import CheckpointError, OutputError, SedError, TableError, UsageError
+from sed.events import Event
+from train.activity import active_part, frame_activity
+from train.config import load_recipe
+from train.crossval import train_all_folds
+from train.dataset import ClipDataset, EpochBatches
+from train.folds import NEVER
+from train.loop import Progress, train
+from train.optimizer import rate_share
+from train.sanity import check_sanity
+from train.setup import check_space, class_weights, make_task, teacher_features
+from train.table import Clip, SoftLabels, read_table
 
 TINY = """
 [data]
 window_seconds = 1.0
 n_folds = 3
+[mixing]
+mixup_probability = 0.3
 [learning]
 epochs = 2
 batch_size = 8
@@ -65,181 +73,11 @@ def sounds(tmp_path_factory):
     for label, hz in PITCHES.items():
         (folder / label).mkdir()
         for i in range(9):
-            time = np.arange(8_000) / 8_000
-            beep = 0.3 * np.sin(2 * np.pi * hz * generator.uniform(0.95, 1.05) * time)
+            seconds = np.arange(8_000) / 8_000
+            beep = 0.3 * np.sin(2 * np.pi * hz * generator.uniform(0.95, 1.05) * seconds)
             samples = beep + 0.02 * generator.standard_normal(8_000)
             soundfile.write(folder / label / f"{i}.wav", samples, 8_000)
     return folder
-
-
-def esc50_like(folder, rows, columns="filename,fold,category,src_file,licence"):
-    (folder / "audio").mkdir(exist_ok=True)
-    for row in rows:
-        if row[0] and not row[0].startswith("gone"):
-            soundfile.write(folder / "audio" / row[0], np.zeros(80), 8_000)
-    with open(folder / "table.csv", "w", newline="") as file:
-        csv.writer(file).writerows([columns.split(","), *rows])
-    return folder
-
-
-def test_a_table_like_esc50s(tmp_path):
-    esc50_like(tmp_path, [("a.wav", 1, "dog", 7, "CC0"), ("b.wav", 2, "cat", 8, "CC-BY")])
-    clips = read_table(tmp_path)
-    assert clips == read_table(tmp_path / "table.csv")
-    assert clips[0] == Clip(str(tmp_path / "audio" / "a.wav"), ("dog",), "7", "1", "CC0")
-
-
-def test_all_faulty_rows_are_told_at_once(tmp_path):
-    rows = [("a.wav", 1, "dog", 7, ""), ("gone.wav", 1, "cat", 8, ""), ("b.wav", "", "", 9, "")]
-    with pytest.raises(TableError) as caught:
-        read_table(esc50_like(tmp_path, rows))
-    message = str(caught.value)
-    assert "2 faulty rows of 3" in message
-    assert "row 3: gone.wav: no such file" in message
-    assert "row 4: b.wav: no fold and no category" in message
-
-
-def test_a_folder_per_class(sounds):
-    clips = read_table(sounds)
-    assert len(clips) == 27
-    assert {clip.labels for clip in clips} == {("low",), ("middle",), ("high",)}
-    assert len({clip.group for clip in clips}) == 27
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda p: None, "neither a table"),
-        (lambda p: (p / "x.csv").write_text("a,b\n"), "neither a table"),
-        (lambda p: esc50_like(p, []), "holds no rows"),
-    ],
-)
-def test_what_is_no_table_is_refused(tmp_path, make, message):
-    make(tmp_path)
-    with pytest.raises(TableError, match=message):
-        read_table(tmp_path)
-    with pytest.raises(TableError, match="no such table or folder"):
-        read_table(tmp_path / "nowhere")
-
-
-def some_clips(n=60, classes=3, folds=0, per_source=2):
-    return [
-        Clip(
-            f"{i}.wav",
-            (f"class {i % classes}",),
-            f"source {i // per_source * classes + i % classes}",
-            str(i % folds + 1) if folds else "",
-            ("CC0", "CC-BY-NC")[i % 2],
-        )
-        for i in range(n)
-    ]
-
-
-def test_official_folds_are_kept_in_the_order_of_their_names():
-    clips = some_clips(60, folds=12)
-    assert assign_folds(clips, DataConfig(), seed=0) == [i % 12 for i in range(60)]
-
-
-def test_folds_of_our_own_keep_sources_together_and_classes_even():
-    clips = some_clips(90)
-    folds = assign_folds(clips, DataConfig(n_folds=5), seed=1)
-    assert folds == assign_folds(clips, DataConfig(n_folds=5), seed=1)
-    assert folds != assign_folds(clips, DataConfig(n_folds=5), seed=2)
-    source = {}
-    for clip, fold in zip(clips, folds, strict=True):
-        assert source.setdefault(clip.group, fold) == fold
-    table = pd.crosstab([c.labels[0] for c in clips], folds)
-    assert table.shape == (3, 5)
-    assert table.to_numpy().min() >= 4
-    assert table.to_numpy().max() <= 8
-
-
-def test_rare_classes_are_always_learnt_from():
-    clips = [*some_clips(60), Clip("rare.wav", ("rare",), "r")]
-    folds = assign_folds(clips, DataConfig(n_folds=5), seed=0)
-    assert folds[-1] == ALWAYS_TRAIN
-    assert clips[-1] in split(clips, folds, 0)[0]
-
-
-def test_held_out_folds_and_other_licences_are_never_touched():
-    clips = some_clips(60, folds=5)
-    config = DataConfig(hold_out=("1",), licences=("CC0",), remake_folds=True, n_folds=4)
-    folds = assign_folds(clips, config, seed=0)
-    for clip, fold in zip(clips, folds, strict=True):
-        assert (fold == NEVER) == (clip.fold == "1" or clip.licence != "CC0")
-    learnt, judged = split(clips, folds, 0)
-    assert all(clip.fold != "1" and clip.licence == "CC0" for clip in learnt + judged)
-
-
-def test_folds_are_written_and_read_again(tmp_path):
-    clips = some_clips(30)
-    folds = assign_folds(clips, DataConfig(), seed=0)
-    save_folds(tmp_path / "folds.csv", clips, folds)
-    assert load_folds(tmp_path / "folds.csv", clips) == folds
-    with pytest.raises(TableError, match=r"folds\.csv: says nothing of 1 clips"):
-        load_folds(tmp_path / "folds.csv", [*clips, Clip("new.wav", ("x",), "y")])
-
-
-def test_folds_that_cannot_be_are_refused():
-    with pytest.raises(TableError, match="no class has 9 sources"):
-        assign_folds(some_clips(12), DataConfig(n_folds=9), seed=0)
-    with pytest.raises(TableError, match="no fold 7 to hold out"):
-        assign_folds(some_clips(12, folds=2), DataConfig(hold_out=("7",)), seed=0)
-    with pytest.raises(UsageError, match="no fold 5: the folds are 0 to 1"):
-        split(some_clips(4), [0, 1, 0, 1], 5)
-    with pytest.raises(TableError, match="no clip is left to learn from"):
-        split(some_clips(4), [NEVER] * 4, 0)
-    with pytest.raises(TableError, match="fold 0 holds all clips of class 0"):
-        split(some_clips(4, classes=2), [0, 1, 0, 1], 0)
-
-
-def test_augmentations_do_what_they_say():
-    generator = np.random.default_rng(0)
-    clip = generator.standard_normal(1_000).astype(np.float32)
-    turned = turn(clip, generator)
-    assert sorted(turned) == sorted(clip)
-    assert (turned != clip).any()
-    levels = [np.log10(np.std(gain(clip, 6.0, generator)) / np.std(clip)) * 20 for _ in range(200)]
-    assert min(levels) == pytest.approx(-6, abs=0.3)
-    assert max(levels) == pytest.approx(6, abs=0.3)
-    noise = add_noise(torch.zeros(1, 100_000), (-40.0, -40.0))
-    assert 20 * torch.log10(noise.std()) == pytest.approx(-40, abs=0.1)
-
-
-def test_a_slide_keeps_at_least_half_of_the_energy():
-    generator = np.random.default_rng(0)
-    clip = np.zeros(1_000, np.float32)
-    clip[50:80] = 1.0  # a bark near the start, soon lost on a slide to the left
-    moves = set()
-    for _ in range(200):
-        moved = slide(clip, generator)
-        assert moved.sum() >= 15
-        moves.add(int(np.flatnonzero(moved)[0]))
-    assert max(moves) > 400
-    assert min(moves) < 50
-
-
-def test_mixup_mixes_targets_as_it_mixes_samples():
-    samples = torch.eye(8)  # each clip is its own name
-    targets = torch.eye(8)
-    mixed, [mixed_targets] = mixup(samples, [targets], AugmentConfig(), np.random.default_rng(0))
-    torch.testing.assert_close(mixed, mixed_targets)
-    torch.testing.assert_close(mixed.sum(1), torch.ones(8))
-    config = AugmentConfig(mixup_targets="or", mixup_alpha=4.0)
-    mixed, [either] = mixup(samples, [targets], config, np.random.default_rng(0))
-    torch.testing.assert_close(either, (mixed > 0).float())
-
-
-def test_spec_augment_blanks_stripes_no_wider_than_asked():
-    torch.manual_seed(0)
-    config = AugmentConfig(time_stripe_columns=20, n_time_stripes=1, n_mel_stripes=0)
-    pictures = torch.randn(16, 100, 24)
-    pictures -= pictures.mean(dim=(1, 2), keepdim=True)
-    augment = SpecAugment(config).train()
-    changed = (augment(pictures) != pictures).all(dim=2)  # whole columns
-    widths = changed.sum(1)
-    assert widths.max() < 20
-    assert widths.max() > 10
 
 
 def test_frame_targets_are_where_the_clip_is_loud():
@@ -248,25 +86,6 @@ def test_frame_targets_are_where_the_clip_is_loud():
     samples[0, 6_080:6_880] = 0.5 * 10 ** (-40 / 20)  # too faint beside it
     active = frame_activity(samples, 8_000, 1_000, 8)
     assert active.tolist() == [[0, 0, 0, 1, 0, 0, 0, 0], [0] * 8]
-
-
-def test_windows_are_cut_and_padded_evenly_in_validation():
-    assert fit_window(np.arange(10.0), 4, None).tolist() == [3, 4, 5, 6]
-    assert fit_window(np.ones(2), 5, None).tolist() == [0, 1, 1, 0, 0]
-
-
-def test_a_sample_depends_on_seed_epoch_and_index_alone(sounds, tiny):
-    clips = read_table(sounds)
-    dataset = ClipDataset(clips, list(PITCHES), load_recipe(tiny), training=True)
-    first, again = dataset[1, 5][0], dataset[1, 5][0]
-    assert torch.equal(first, again)
-    assert not torch.equal(first, dataset[2, 5][0])
-    sampler = EpochSampler(27, 0, shuffled=True)
-    order = list(sampler)
-    assert order == list(sampler)
-    sampler.epoch = 1
-    assert order != list(sampler)
-    assert sorted(i for _, i in order) == list(range(27))
 
 
 @pytest.mark.parametrize("schedule", ["one-cycle", "cosine"])
@@ -286,7 +105,7 @@ def run(sounds, tiny, tmp_path_factory):
     recipe.write_text(
         f"extends = '{tiny}'\n[learning]\nepochs = {N_EPOCHS}\nbatch_size = 6\n"
         "loss = 'exclusive'\nframe_weight = 0.2\n"
-        "[augment]\nmixup_probability = 0.0\nspec_augment_probability = 0.0\n"
+        "[mixing]\nmixup_probability = 0.0\n[picture]\nspec_augment_probability = 0.0\n"
     )
     train(sounds, 0, recipe=recipe, out=out, device="cpu")
     recipe.unlink()
@@ -298,10 +117,18 @@ def test_a_run_learns_and_leaves_all_it_should(run):
         "best.json",
         "best.safetensors",
         "config.json",
+        "confusion.png",
         "curves.png",
         "folds.csv",
         "folds.json",
         "history.csv",
+        "last.json",
+        "last.safetensors",
+        "per_class.csv",
+        "predictions.csv",
+        "report.json",
+        "state.safetensors",
+        "tensorboard",
     ]
     history = pd.read_csv(run / "history.csv")
     assert history["epoch"].tolist() == list(range(1, N_EPOCHS + 1))
@@ -374,76 +201,454 @@ def test_clips_that_cannot_be_read_are_listed_before_the_first_epoch(sounds, tin
     with pytest.raises(TableError) as caught:
         train(copied, 0, recipe=tiny, out=tmp_path / "run", device="cpu")
     message = str(caught.value)
-    assert "2 of 27 clips cannot be learnt from" in message
+    assert "2 of 27 files cannot be learnt from" in message
     assert "0.wav: is empty (0 bytes)" in message
     assert "3.wav: every sample is zero" in message
     assert not (tmp_path / "run" / "best.safetensors").exists()
 
 
-def test_the_default_recipe_trains_from_the_model_that_ships(sounds, tmp_path):
-    config = load_recipe("default")
-    assert config.learning.initial == "default"
-    backbone = create_backbone(config.model)
-    assert load_backbone(backbone, DEFAULT) == []
+def test_the_active_part_of_a_clip_is_what_is_between_its_silences():
+    samples = np.zeros(8_000, np.float32)
+    samples[3_200:4_800] = 0.5
+    assert len(active_part(samples, 8_000)) == 1_600
+    assert active_part(np.zeros(100, np.float32), 8_000).size == 100
 
 
-def test_initial_weights_are_filled_in_and_others_refused(tmp_path):
-    source = create_backbone(ModelConfig("resnet10t"))
-    weights = source.state_dict() | {"fc.weight": torch.zeros(3, 3)}
-    safetensors.torch.save_file(weights, tmp_path / "w.safetensors")
-    target = create_backbone(ModelConfig("resnet10t"))
-    assert load_backbone(target, tmp_path / "w.safetensors") == []
-    for name, value in source.state_dict().items():
-        assert torch.equal(target.state_dict()[name], value)
-    with pytest.raises(CheckpointError, match="Choose the backbone, in_channels"):
-        load_backbone(create_backbone(ModelConfig("mobilenetv1_100")), tmp_path / "w.safetensors")
-    (tmp_path / "bad.safetensors").write_text("nothing")
-    with pytest.raises(CheckpointError, match="is no safetensors file"):
-        load_backbone(target, tmp_path / "bad.safetensors")
+# ----------------------------------------------------------------------------------------- resuming
 
 
-def test_yamnets_weights_fit_its_backbone(shared):
-    backbone = create_backbone(ModelConfig(backbone_args={"pad_type": "same"}))
-    path = shared / "weights" / "mobilenetv1_100.audioset_yamnet.safetensors"
-    assert load_backbone(backbone, path) == []
+KILLED = """
+import os, signal, sys
+import sed.files
+from train.loop import Progress, train
+
+data, recipe, out, moment = sys.argv[1:]
+steps = 0
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def on_step(step, n_steps, loss):
+    if moment.startswith("step") and step == int(moment[4:]):
+        die()
+
+if moment.startswith("write"):  # in the middle of writing the n-th checkpoint file
+    left = int(moment[5:])
+    replace = os.replace
+    def torn(part, path):
+        global left
+        left -= 1
+        if left == 0:
+            with open(part, "rb+") as file:
+                file.truncate(os.path.getsize(part) // 2)
+            die()
+        replace(part, path)
+    sed.files.os.replace = torn
+
+progress = Progress(on_step=on_step)
+train(data, 0, recipe=recipe, out=out, device="cpu", resume=True, progress=progress)
+"""
+
+THOROUGH = """
+[learning]
+epochs = 3
+batch_size = 4
+save_every_steps = 2
+ema_decay = 0.9
+accumulate = 2
+schedule = "plateau"
+schedule_args = { patience = 0 }
+[waveform]
+noise_probability = 0.5
+[mixing]
+max_recordings = 3
+cutmix_probability = 0.3
+place_probability = 0.3
+"""
 
 
-def test_frozen_batch_norms_keep_their_statistics():
-    backbone = create_backbone(ModelConfig("resnet10t")).train()
-    freeze_batch_norms(backbone)
-    before = {k: v.clone() for k, v in backbone.state_dict().items() if "running" in k}
-    backbone.forward_features(torch.randn(2, 1, 64, 64))
-    for name, value in before.items():
-        assert torch.equal(backbone.state_dict()[name], value)
+def weights_of(run):
+    names = ("best", "last", "state")
+    return {name: safetensors.torch.load_file(run / f"{name}.safetensors") for name in names}
 
 
-def test_recipes():
-    default, esc50 = load_recipe("default"), load_recipe("esc50", initial="x", epochs=3, seed=5)
-    assert default.model == esc50.model
-    assert (esc50.learning.initial, esc50.learning.epochs, esc50.seed) == ("x", 3, 5)
-    assert load_recipe("shipped").data.licences == ("CC0", "CC-BY")
-    assert default.data.hold_out == default.data.licences == ()
+def test_a_killed_run_ends_as_an_unbroken_one(sounds, tiny, tmp_path):
+    recipe = tmp_path / "thorough.toml"
+    recipe.write_text(f"extends = '{tiny}'\n{THOROUGH}")
+    train(sounds, 0, recipe=recipe, out=tmp_path / "unbroken", device="cpu")
+    program = tmp_path / "killed.py"
+    program.write_text(KILLED)
+    # In the first epoch, before any state; within an epoch; at its end; while files are written.
+    for moment in ("step1", "step7", "step8", "write2", "write5", "never"):
+        done = subprocess.run(
+            [sys.executable, program, sounds, recipe, tmp_path / "killed", moment],
+            cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        killed = moment != "never"
+        assert done.returncode == (-signal.SIGKILL if killed else 0), done.stderr
+    unbroken, resumed = weights_of(tmp_path / "unbroken"), weights_of(tmp_path / "killed")
+    for name, tensors in unbroken.items():
+        assert tensors.keys() == resumed[name].keys()
+        for key, tensor in tensors.items():
+            assert torch.equal(tensor, resumed[name][key]), (name, key)
+    timing = ["seconds", "clips_per_second", "waiting"]
+    histories = [
+        pd.read_csv(tmp_path / run / "history.csv").drop(columns=timing)
+        for run in ("unbroken", "killed")
+    ]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+
+
+def test_a_finished_run_is_not_trained_again(sounds, tiny, tmp_path):
+    train(sounds, 0, recipe=tiny, epochs=1, out=tmp_path, device="cpu")
+    before = (tmp_path / "last.safetensors").read_bytes()
+    steps = []
+    progress = Progress(on_step=lambda *step: steps.append(step))
+    train(
+        sounds, 0, recipe=tiny, epochs=1, out=tmp_path, device="cpu", resume=True,
+        progress=progress,
+    )  # fmt: skip
+    assert steps == []
+    assert (tmp_path / "last.safetensors").read_bytes() == before
+
+
+def test_another_run_is_not_resumed(sounds, tiny, tmp_path):
+    train(sounds, 0, recipe=tiny, epochs=1, out=tmp_path, device="cpu")
+    with pytest.raises(UsageError, match=r"begun with other settings \(learning\.dropout|learning"):
+        train(
+            sounds, 0, recipe=tiny, epochs=1, out=tmp_path, device="cpu", resume=True,
+            settings=["learning.batch_size=4"],
+        )  # fmt: skip
+    (tmp_path / "state.safetensors").write_bytes(b"torn")
+    with pytest.raises(CheckpointError, match=r"state\.safetensors: cannot go on from it"):
+        train(sounds, 0, recipe=tiny, epochs=1, out=tmp_path, device="cpu", resume=True)
+
+
+# ----------------------------------------------------------------------------- several processes
+
+
+TOGETHER = """
+import sys
+from train.loop import Progress, train
+
+data, recipe, out = sys.argv[1:]
+train(data, 0, recipe=recipe, out=out, device="cpu")
+"""
+
+
+def test_two_processes_learn_what_one_does_with_the_doubled_batch(sounds, tiny, tmp_path):
+    recipe = tmp_path / "even.toml"
+    recipe.write_text(
+        f"extends = '{tiny}'\n[learning]\nepochs = 2\nbatch_norm = 'frozen'\ninitial = '{{}}'\n"
+        "batch_size = {}\nprecision = 'fp32'\nlearning_rate = 1e-3\n"
+        "[mixing]\nmixup_probability = 0.0\n[picture]\nspec_augment_probability = 0.0\n"
+    )
+    train(sounds, 0, recipe=tiny, epochs=1, out=tmp_path / "start", device="cpu")
+    start = tmp_path / "start" / "best.safetensors"
+    text = recipe.read_text()
+    program = tmp_path / "together.py"
+    program.write_text(TOGETHER)
+    histories = []
+    for n_processes, batch_size in ((1, 8), (2, 4)):
+        recipe.write_text(text.format(start, batch_size))
+        out = tmp_path / f"by{n_processes}"
+        done = subprocess.run(
+            [
+                sys.executable, "-m", "torch.distributed.run", "--nproc-per-node",
+                str(n_processes), "--master-port", str(29_400 + os.getpid() % 500),
+                str(program), str(sounds), str(recipe), str(out),
+            ],
+            cwd=ROOT, capture_output=True, text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2_000:]
+        histories.append(pd.read_csv(out / "history.csv"))
+    one, two = histories
+    np.testing.assert_allclose(one["loss"], two["loss"], rtol=1e-5)
+    np.testing.assert_allclose(one["cmap5"], two["cmap5"], rtol=1e-3)
+
+
+def test_processes_draw_together_what_one_would():
+    clips = [Clip(f"{i}.wav", (str(i % 3),), str(i)) for i in range(30)]
+    alone = EpochBatches(clips, 8, 5)
+    pair = [EpochBatches(clips, 4, 5, rank=rank, world_size=2) for rank in (0, 1)]
+    for whole, *halves in zip(alone, *pair, strict=True):
+        assert whole == halves[0] + halves[1]
+    assert len(alone) == len(pair[0]) == 3
+
+
+def test_few_clips_go_round_until_every_process_has_some():
+    clips = [Clip("a.wav", ("a",), "a"), Clip("b.wav", ("b",), "b")]
+    for rank in (0, 1):
+        [batch] = EpochBatches(clips, 2, 0, rank=rank, world_size=2)
+        assert sorted(i for _, _, i in batch) == [0, 1]
+
+
+# -------------------------------------------------------------------------------------- sampling
+
+
+def drawn(clips, sampling, n_epochs=30):
+    batches = EpochBatches(clips, 10, 0, sampling=sampling)
+    counts = np.zeros(len(clips))
+    for batches.epoch in range(n_epochs):
+        for batch in batches:
+            for _, _, i in batch:
+                counts[i] += 1
+    return counts
+
+
+def test_balanced_sampling_draws_each_class_alike():
+    clips = [Clip(str(i), ("common" if i < 90 else "rare",), str(i)) for i in range(100)]
+    for sampling, expected in (("all", 0.1), ("weighted", 0.25), ("balanced", 0.5)):
+        counts = drawn(clips, sampling)
+        assert counts[90:].sum() / counts.sum() == pytest.approx(expected, abs=0.02), sampling
+    assert drawn(clips, "all", 1).tolist() == [1] * 100
+
+
+def test_a_resumed_epoch_goes_on_with_the_next_batch():
+    clips = [Clip(str(i), ("a",), str(i)) for i in range(40)]
+    batches = EpochBatches(clips, 8, 1)
+    whole = list(batches)
+    batches.first_batch = 3
+    assert list(batches) == whole[3:]
+
+
+# --------------------------------------------------------------------------------------- samples
+
+
+EDGES = np.arange(11) * 800  # ten frames in a second at 8 kHz
+
+
+def dataset_of(clips, tiny, *settings, training=True, labels=("a", "b")):
+    config = load_recipe(tiny, settings=settings)
+    return ClipDataset(clips, labels, config, EDGES, training=training)
+
+
+def test_a_sample_depends_on_seed_and_place_alone(sounds, tiny):
+    clips = read_table(sounds)
+    dataset = dataset_of(clips, tiny, labels=tuple(PITCHES))
+    first, again, other = dataset[1, 0, 5], dataset[1, 0, 5], dataset[2, 0, 5]
+    assert torch.equal(first.samples, again.samples)
+    assert not torch.equal(first.samples, other.samples)
+    assert first.targets.tolist() == other.targets.tolist()
+
+
+def test_strong_labels_become_frame_targets(tiny, tmp_path):
+    soundfile.write(tmp_path / "x.wav", 0.1 * np.ones(24_000), 8_000)  # three windows long
+    events = (Event(1.25, 1.45, "a", 1.0), Event(1.6, 2.5, "b", 1.0), Event(2.9, 3.0, "a", 1.0))
+    clip = Clip(str(tmp_path / "x.wav"), ("a", "b"), "x", events=events)
+    sample = dataset_of([clip], tiny, training=False)[0, 0, 0]  # the middle: 1 s to 2 s
+    assert sample.has_frames == 1
+    assert sample.frame_targets[:, 0].tolist() == [0, 0, 1, 1, 1, 0, 0, 0, 0, 0]
+    assert sample.frame_targets[:, 1].tolist() == [0] * 6 + [1] * 4
+    assert sample.targets.tolist() == [1, 1]
+
+
+def test_labels_behind_others_count_less(sounds, tiny):
+    path = str(sounds / "low" / "0.wav")
+    clip = Clip(path, ("a",), "x", secondary=("b", "unheard of"))
+    settings = ("data.present=0.995", "data.secondary=0.3", "data.absent=0.0025")
+    sample = dataset_of([clip], tiny, *settings, labels=("a", "b", "c"))[0, 0, 0]
+    assert sample.targets.tolist() == pytest.approx([0.995, 0.3, 0.0025])
+    assert sample.has_frames == 0
+
+
+def test_placed_events_are_told_frame_by_frame(sounds, tiny):
+    clips = read_table(sounds)
+    settings = ("mixing.place_probability=1.0", "mixing.place_most=3", "waveform.gain_db=0.0")
+    dataset = dataset_of(clips, tiny, *settings, labels=tuple(PITCHES))
+    for place in range(5):
+        sample = dataset[0, place, place]
+        assert sample.has_frames == 1
+        heard = (sample.samples.reshape(10, 800).abs().amax(1) > 0.05).float()
+        assert torch.equal(sample.frame_targets.amax(1) * heard, heard)
+        assert torch.equal(sample.frame_targets.amax(0), sample.targets)
+
+
+def test_noise_behind_clips_has_the_level_asked_for(sounds, tiny):
+    clips = read_table(sounds)
+    settings = ("waveform.shift=none", "waveform.gain_db=0.0")
+    noisy = (
+        *settings,
+        "waveform.noise_probability=1.0",
+        "waveform.noise=['white']",
+        "waveform.noise_snr_db=[6.0, 6.0]",
+    )
+    labels = tuple(PITCHES)
+    clean = dataset_of(clips, tiny, *settings, labels=labels)[0, 0, 0].samples
+    noise = dataset_of(clips, tiny, *noisy, labels=labels)[0, 0, 0].samples - clean
+    ratio = 10 * torch.log10(clean.square().mean() / noise.square().mean())
+    assert ratio.item() == pytest.approx(6.0, abs=0.1)
+
+
+def test_pseudo_labels_are_soft_targets(sounds, tiny):
+    frames = np.linspace(0, 1, 10, dtype=np.float32)[:, None] * np.array([[1.0, 0.5]], np.float32)
+    soft = SoftLabels(("a", "b"), np.array([0.7, 0.4], np.float32), frames)
+    clip = Clip(str(sounds / "low" / "0.wav"), (), "x", seconds=1.0, soft=soft)
+    sample = dataset_of([clip], tiny, "data.soft_weight=0.5", labels=("b", "a"))[0, 0, 0]
+    assert sample.targets.tolist() == pytest.approx([0.4, 0.7])
+    assert sample.frame_targets[:, 1].tolist() == pytest.approx(frames[:, 0].tolist(), abs=1e-6)
+    assert sample.weight == 0.5
+
+
+# ---------------------------------------------------------------------- before the first epoch
+
+
+def test_tasks_that_cannot_be_are_refused(tiny):
+    clips = [Clip(f"{i}.wav", (f"class {i % 2}",), str(i)) for i in range(4)]
+    config = load_recipe(tiny)
+    with pytest.raises(UsageError, match="no fold 5: the folds are 0 to 1"):
+        make_task(clips, [0, 1, 0, 1], 5, config)
+    with pytest.raises(TableError, match="no clip is left to learn from"):
+        make_task(clips, [NEVER] * 4, 0, config)
+    with pytest.raises(TableError, match="fold 0 holds all clips of class 0"):
+        make_task(clips, [0, 1, 0, 1], 0, config)
+    one = [Clip(f"{i}.wav", ("dog",), str(i)) for i in range(4)]
+    with pytest.raises(TableError, match="all clips are 'dog': with one class there is nothing"):
+        make_task(one, [0, 1, 0, 1], 0, config)
+
+
+def test_a_fold_without_a_class_is_told(tiny):
+    labels = ("a", "b", "a", "b", "c")
+    clips = [Clip(f"{i}.wav", (x,), str(i), secondary=("z",)) for i, x in enumerate(labels)]
+    told = make_task(clips, [0, 0, 1, 1, 1], 0, load_recipe(tiny)).description
+    assert told.startswith("3 clips to learn from, 2 of fold 0 to judge by, 3 classes")
+    assert "fold 0 has none of c" in told
+    assert "secondary z" in told
+
+
+def test_a_full_disk_is_told_before_the_first_epoch(tmp_path, tiny_checkpoint, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=1_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(OutputError, match=r"run: cannot write: the run needs \d+ MiB and 0 MiB"):
+        check_space(tmp_path / "run", tiny_checkpoint.model)
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("setting", "message"),
     [
-        ("[learning]\nepoch = 3", "unknown key 'epoch' in learning. Did you mean epochs"),
-        ("[lerning]\nepochs = 3", "unknown key 'lerning'. Did you mean learning"),
-        ("learning = 3", "expected a table for 'learning'"),
-        ("[learning]\nloss = 'focus'", "unknown loss 'focus'. Did you mean focal"),
-        ("[learning", "Expected"),
-        ("extends = 'nothing'", "there is none"),
-        ("seed = -1", "seed of 0 or more"),
-        ("[learning]\nepochs = 0", "at least one epoch"),
-        ("[learning]\nbatch_norm = 'frozen'", "weights to start from: give --initial"),
-        ("[events]\nmedian_frames = 2", "odd median_frames"),
-        ("[data]\nwindow_seconds = 5.003", "not a whole number of columns"),
-        ("[model]\nbackbone_args = { checkpoint_path = 'x.pth' }", "cannot hold checkpoint_path"),
+        ("learning.optimizer=adamv", "unknown optimizer 'adamv'. Did you mean adam"),
+        ("learning.schedule=cosin", "unknown schedule 'cosin'. Did you mean cosine"),
+        ("learning.schedule_args={nonsense = 1}", "schedule plateau: .*nonsense.* Check schedule"),
+        ("learning.frozen_stages=9", "expected frozen_stages up to"),
+        ("learning.precision=fp16", "precision fp16 needs a GPU"),
     ],
 )
-def test_faulty_recipes_are_refused(tmp_path, text, message):
-    path = tmp_path / "mine.toml"
-    path.write_text(text)
+def test_what_the_libraries_do_not_know_is_told(sounds, tiny, tmp_path, setting, message):
+    schedule = "learning.schedule=plateau" if "schedule_args" in setting else "seed=0"
     with pytest.raises(UsageError, match=message):
-        load_recipe(path)
+        train(sounds, 0, recipe=tiny, out=tmp_path, device="cpu", settings=[schedule, setting])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["learning.optimizer=RAdam", "learning.schedule=plateau"],
+        ["learning.optimizer=lamb", "learning.schedule=StepLR",
+         "learning.schedule_args={step_size = 1}"],
+        ["learning.optimizer=sgd", "learning.schedule=tanh", "learning.layer_decay=0.8"],
+        ["learning.frozen_stages=2", "learning.class_weights=balanced", "learning.loss=bce"],
+        ["learning.loss=cross-entropy", "learning.label_smoothing=0.1", "learning.patience=1"],
+        ["model.in_channels=3", "picture.albumentations=birdclef2023", "model.scale_mels=4.0",
+         "mixing.domain=mel-power",
+         "mixing.max_recordings=3", "picture.contrast_probability=1.0"],
+        ["model.in_channels=3", "model.channels=delta", "model.scale_mels=2.0",
+         "model.bands=concat", "picture.shuffle_probability=1.0", "mixing.cutmix_probability=1.0"],
+    ],
+    ids=lambda settings: settings[0],
+)  # fmt: skip
+def test_what_recipes_can_ask_for_runs(sounds, tiny, tmp_path, settings):
+    train(sounds, 0, recipe=tiny, out=tmp_path, device="cpu", settings=settings)
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert np.isfinite(history["loss"]).all()
+    assert load_checkpoint(tmp_path / "best.safetensors").labels == ("high", "low", "middle")
+
+
+def test_training_stops_when_nothing_gets_better(sounds, tiny, tmp_path):
+    settings = ["learning.patience=2", "learning.learning_rate=1e-12", "learning.epochs=9"]
+    train(sounds, 0, recipe=tiny, out=tmp_path, device="cpu", settings=settings)
+    history = pd.read_csv(tmp_path / "history.csv")
+    best = int(history["cmap5"].idxmax())
+    assert len(history) == min(9, best + 1 + 2)
+
+
+def test_frozen_stages_stay_as_they_are(sounds, tiny, tmp_path):
+    settings = ["learning.frozen_stages=2", "learning.weight_decay=0.5"]
+    train(sounds, 0, recipe=tiny, epochs=1, out=tmp_path / "a", device="cpu", settings=settings)
+    train(sounds, 0, recipe=tiny, epochs=2, out=tmp_path / "b", device="cpu", settings=settings)
+    one, two = (
+        safetensors.torch.load_file(tmp_path / run / "last.safetensors") for run in ("a", "b")
+    )
+    same = {key for key in one if torch.equal(one[key], two[key])}
+    assert {k for k in one if k.startswith(("backbone.conv_stem", "backbone.bn1"))} <= same
+    assert "heads.0.classes.weight" not in same
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_its_batch(sounds, tiny, tmp_path):
+    data = tmp_path / "sounds"
+    shutil.copytree(sounds, data)
+    out = tmp_path / "run"
+    with pytest.raises(SedError, match=r"the loss of step \d+ is (nan|inf); its batch \(.*\.wav"):
+        train(
+            data, 0, recipe=tiny, out=out, device="cpu",
+            settings=[f"learning.{k}=1e30" for k in ("learning_rate", "clip_norm")],
+        )  # fmt: skip
+    with np.load(out / "bad-batch.npz") as batch:
+        assert batch["samples"].shape == (8, 8_000)
+        assert len(batch["files"]) == 8
+
+
+# ------------------------------------------------------------------------- what it can do besides
+
+
+def test_all_folds_come_to_a_mean_and_a_spread(sounds, tiny, tmp_path):
+    told = []
+    results = train_all_folds(
+        sounds, recipe=tiny, epochs=1, out=tmp_path, device="cpu",
+        on_fold=lambda *fold: told.append(fold),
+    )  # fmt: skip
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    table = pd.read_csv(results.path)
+    assert table["fold"].tolist() == ["0", "1", "2", "mean", "std"]
+    assert table["accuracy"][3] == pytest.approx(table["accuracy"][:3].mean())
+    assert table["accuracy"][4] == pytest.approx(np.std(table["accuracy"][:3], ddof=1))
+    assert results.summary["cmap5"][0] == pytest.approx(table["cmap5"][3])
+
+
+def test_sanity_says_whether_a_batch_could_be_overfitted(sounds, tiny):
+    good = check_sanity(sounds, 0, recipe=tiny, device="cpu", settings=["learning.loss=exclusive"])
+    assert good.could
+    assert "It can be overfitted" in str(good)
+    bad = check_sanity(
+        sounds, 0, recipe=tiny, device="cpu", settings=["learning.learning_rate=1e-9"]
+    )
+    assert not bad.could
+    assert "could NOT be overfitted" in str(bad)
+
+
+def test_a_second_stage_learns_from_the_fold_held_out(sounds, tiny, tmp_path):
+    told = []
+    train(
+        sounds, 0, recipe=tiny, epochs=1, out=tmp_path, device="cpu",
+        settings=["data.learn_from=fold"], progress=Progress(on_start=told.append),
+    )  # fmt: skip
+    assert told[0].startswith("9 clips to learn from, 9 of fold 0 to judge by")
+
+
+def test_a_teacher_is_matched_by_name(sounds, tiny, tmp_path):
+    clips = read_table(sounds)[:9]
+    embeddings = np.random.default_rng(0).normal(3.0, 2.0, (9, 5))
+    names = [f"{i}.ogg" for i in range(9)]
+    np.savez(tmp_path / "t.npz", filename=names, embedding=embeddings)
+    features = teacher_features(str(tmp_path / "t.npz"), clips)
+    np.testing.assert_allclose(features.mean(0), 0, atol=1e-6)
+    np.testing.assert_allclose(features.std(0, correction=0), 1, atol=1e-5)
+    with pytest.raises(TableError, match="has no embedding of 1 clips"):
+        teacher_features(str(tmp_path / "t.npz"), [*clips, Clip("other.wav", ("x",), "y")])
+
+
+def test_class_weights_are_even_on_average():
+    clips = [Clip(str(i), ("a" if i < 6 else "b",), str(i)) for i in range(8)]
+    weights = class_weights(clips, ("a", "b"), "balanced")
+    assert weights.tolist() == pytest.approx([0.5, 1.5])
+    assert class_weights(clips, ("a", "b"), "none").tolist() == [1, 1]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from sed.checkpoint import load_checkpoint
 from sed.errors import CheckpointError, printable
+from sed.model import SedModel
 
 
 def load_backbone(backbone: nn.Module, path: str | os.PathLike[str]) -> list[str]:
@@ -42,6 +46,40 @@ def load_backbone(backbone: nn.Module, path: str | os.PathLike[str]) -> list[str
         )
     backbone.load_state_dict(fitting, strict=False)
     return missing
+
+
+def load_initial(model: SedModel, labels: Sequence[str], path: str | os.PathLike[str]) -> None:
+    """Fill a model from a file: its backbone, and from a checkpoint of ours the head as well.
+
+    The class lists may differ: what the checkpoint knows of a label goes to the same label here,
+    and labels that it does not know start as they are.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read, or fits another backbone.
+    """
+    load_backbone(model.backbone, path)
+    if not _is_ours(path):
+        return
+    known = load_checkpoint(path)
+    if known.model.hidden.weight.shape != model.hidden.weight.shape:
+        return  # the head of another architecture
+    model.hidden.load_state_dict(known.model.hidden.state_dict())
+    shared = [label for label in labels if label in known.labels]
+    here = [labels.index(label) for label in shared]
+    there = [known.labels.index(label) for label in shared]
+    for own, other in zip(model.heads, known.model.heads, strict=False):
+        for layer in ("classes", "attention"):
+            target, source = getattr(own, layer), getattr(other, layer)
+            with torch.no_grad():
+                target.weight[here] = source.weight[there]
+                target.bias[here] = source.bias[there]
+
+
+def _is_ours(path: str | os.PathLike[str]) -> bool:
+    with safetensors.safe_open(path, "pt") as file:
+        return any(key.startswith("backbone.") for key in file.keys())  # noqa: SIM118
 
 
 def freeze_batch_norms(model: nn.Module) -> None:

@@ -1,8 +1,9 @@
 """The training loop, top to bottom: data, model, epochs, validation, checkpoint.
 
 A run directory holds ``config.json``, ``folds.csv`` (and how they were made: ``folds.json``),
-``history.csv``, ``curves.png`` and the checkpoint of the best epoch, ``best.safetensors`` with
-``best.json``. All are whole after every epoch, so a run can be stopped at any time.
+``history.csv`` (and the same for TensorBoard), ``curves.png``, the checkpoints of the best and the
+last epoch, ``state.safetensors`` to go on from, and at the end a report on the fold held out. All
+are whole at any time, so a run can be killed at any moment and resumed.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +23,43 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from sed.audio import LOWEST_RATE, read_blocks
-from sed.checkpoint import DEFAULT, Checkpoint, save_checkpoint
-from sed.devices import choose_device, choose_precision
-from sed.errors import CheckpointError, SedError, TableError, UsageError, printable
+from sed.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from sed.devices import choose_device
+from sed.errors import SedError, UsageError, printable
 from sed.events import TrackerConfig
 from sed.files import written_whole
-from sed.losses import LOSSES, frame_bce, frame_maximum
-from sed.metrics import accuracy, average_precision, fit_thresholds, padded_cmap
+from sed.losses import frame_maximum
+from sed.metrics import clip_metrics, fit_thresholds
 from sed.model import SedModel
 from sed.plots import plot_curves
-from train.activity import frame_activity
-from train.augment import SpecAugment, add_noise, mixup
 from train.config import TrainConfig, load_recipe
-from train.dataset import ClipDataset, clip_loader
-from train.folds import NEVER, assign_folds, load_folds, save_folds
-from train.initial import freeze_batch_norms, load_backbone
-from train.table import Clip, read_table
+from train.dataset import STEP, ClipDataset, EpochBatches, Sample, clip_loader
+from train.distributed import World, joined_world, own_device
+from train.optimizer import Average, Rate, create_optimizer, freeze_stages, set_to_train
+from train.report import write_report
+from train.setup import (
+    Task,
+    check_clips,
+    check_space,
+    folds_of_run,
+    initial_model,
+    make_task,
+    write_json,
+)
+from train.soft import read_soft_labels
+from train.state import State, load_state, save_state
+from train.step import TrainingStep, training_precision
+from train.table import read_table
 
-Batches = DataLoader[tuple[Tensor, Tensor]]
 Row = dict[str, float]
+
+_OF_A_RUN = ("best.json", "best.safetensors", "last.json", "last.safetensors", "history.csv",
+             "curves.png", "state.safetensors", "report.json", "per_class.csv",
+             "predictions.csv", "confusion.png")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,6 +80,18 @@ class Progress:
     on_epoch: Callable[[Row], None] = lambda _: None  # the new row of the history
 
 
+@dataclass
+class Position:
+    """How far a run has come; plain values, kept in its state."""
+
+    epoch: int = 0  # that is being learnt
+    batch: int = 0  # of it that comes next
+    losses: list[float] = field(default_factory=list)  # of the batches before
+    history: list[Row] = field(default_factory=list)  # of the epochs before
+    best: float = -math.inf  # figure of the best epoch
+    best_epoch: int = 0  # counted from 1; 0: none yet
+
+
 def train(
     data: str | os.PathLike[str],
     fold: int = 0,
@@ -74,15 +101,21 @@ def train(
     out: str | os.PathLike[str] | None = None,
     initial: str | None = None,
     seed: int | None = None,
+    settings: Sequence[str] = (),
+    soft: str | os.PathLike[str] | None = None,
+    table_format: str = "auto",
+    resume: bool = False,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Path:
     """Train a model with one fold held out for judging; return the checkpoint of the best epoch.
 
+    Under ``torchrun`` all its processes train one model together.
+
     Parameters
     ----------
     data
-        A table of clips, a folder that holds one, or a folder per class.
+        A table of clips, a folder that holds one, a folder per class, or what `prepare` made.
     fold
         Which fold is held out, counted from 0; official folds count in the order of their names.
     recipe
@@ -91,6 +124,14 @@ def train(
         In place of the recipe's.
     out
         The run directory; ``runs/<recipe>-fold<N>`` if not given.
+    settings
+        Further changes to the recipe, as ``learning.batch_size=64``.
+    soft
+        A table of pseudo-labels to learn from beside the clips, as `predict` writes it.
+    table_format
+        What kind of table it is, if its columns leave doubt; see `read_table`.
+    resume
+        Go on from the state in the run directory, if there is one.
     device
         auto, cpu, cuda or cuda:N.
     progress
@@ -99,359 +140,389 @@ def train(
     Raises
     ------
     UsageError
-        If there is no such recipe, fold or device.
+        If there is no such recipe, setting, fold or device, or the run to resume was another one.
     TableError
-        If rows of the table are faulty.
+        If rows of the table are faulty, or nothing can be learnt from it.
     CheckpointError
         If the initial weights do not fit.
+    SedError
+        If the loss is no number; the batch is saved and named.
     """
-    config = load_recipe(recipe, epochs=epochs, initial=initial, seed=seed)
+    config = load_recipe(recipe, settings=settings, epochs=epochs, initial=initial, seed=seed)
     run = Path(out) if out is not None else Path("runs") / f"{Path(recipe).stem}-fold{fold}"
-    where = choose_device(device)
-    progress = progress or Progress()
-
-    clips = read_table(data)
-    folds = _folds_of_run(run, clips, config)
-    learnt, judged = split(clips, folds, fold)
-    labels = sorted({label for clip in learnt + judged for label in clip.labels})
-    torch.manual_seed(config.seed)
-    model = _initial_model(config, len(labels)).to(where)
-    model.to(memory_format=torch.channels_last)
-    check_clips(learnt + judged)
-    for name in ("best.json", "best.safetensors", "history.csv", "curves.png"):
-        (run / name).unlink(missing_ok=True)  # of an earlier run: they would pass for this one's
-    _write_json(run / "config.json", dataclasses.asdict(config) | {"fold": fold})
-
-    trainer = Trainer(model, config, where)
-    learning_from = clip_loader(ClipDataset(learnt, labels, config, training=True), device=where)
-    judging_by = clip_loader(ClipDataset(judged, labels, config, training=False), device=where)
-    progress.on_start(
-        f"{len(learnt)} clips to learn from, {len(judged)} of fold {fold}"
-        f"{_official_name(judged)} to judge by, {len(labels)} classes; {trainer.description}"
-    )
-
-    history: list[Row] = []
-    best = -math.inf
-    for epoch in range(config.learning.epochs):
-        began = time.perf_counter()
-        loss = trainer.learn(learning_from, epoch, progress.on_step)
-        seconds = time.perf_counter() - began
-        predictions = trainer.predict(judging_by)
-        row = {
-            "epoch": epoch + 1,
-            "loss": loss,
-            **metrics_of(predictions),
-            "learning_rate": trainer.learning_rate,
-            "seconds": seconds,
-            "clips_per_second": len(learnt) / seconds,
-        }
-        history.append(row)
-        if row["cmap5"] > best:
-            best = row["cmap5"]
-            checkpoint = _checkpoint(model, labels, config, predictions, row, fold, learnt)
-            save_checkpoint(checkpoint, run / "best.safetensors")
-        with written_whole(run / "history.csv") as part:
-            pd.DataFrame(history).to_csv(part, index=False)
-        plot_curves(history, run / "curves.png")
-        progress.on_epoch(row)
+    where = choose_device(own_device(device))
+    clips = read_table(data, format=table_format)
+    with joined_world(where) as world:
+        folds = folds_of_run(run, clips, config) if world.is_first else []
+        folds = world.gathered(folds)[0]
+        task = make_task(clips, folds, fold, config)
+        if soft is not None:
+            pseudo = read_soft_labels(soft, least=config.data.soft_least)
+            task = dataclasses.replace(task, learnt=task.learnt + pseudo)
+        _run(task, run, config, where, world, resume=resume, progress=progress or Progress())
     return run / "best.safetensors"
 
 
+def _run(
+    task: Task,
+    run: Path,
+    config: TrainConfig,
+    device: torch.device,
+    world: World,
+    *,
+    resume: bool,
+    progress: Progress,
+) -> None:
+    """Train, as one of the processes; the first one of them writes and speaks."""
+    model = initial_model(config, task.labels)
+    try:
+        trainer = Trainer(model, task, config, device, world)
+    except ValueError as error:
+        raise UsageError(f"recipe: {error}") from error
+    about = json.loads(json.dumps(dataclasses.asdict(config) | {"fold": task.fold}))
+    goes_on = resume and (run / "state.safetensors").is_file()
+    if goes_on:
+        _check_same_run(run, about)
+        trainer.load(run / "state.safetensors")
+    if world.is_first and not goes_on:
+        check_clips(task.learnt + task.judged, config.front_end.sample_rate)
+        check_space(run, model)
+        for name in _OF_A_RUN:  # of an earlier run: they would pass for this one's
+            (run / name).unlink(missing_ok=True)
+        write_json(run / "config.json", about)
+    world.wait()
+    if world.is_first:
+        begun = f"; goes on in epoch {trainer.position.epoch + 1}" * goes_on
+        progress.on_start(f"{task.description}; {trainer.description}{begun}")
+
+    position = trainer.position
+    while position.epoch < config.learning.epochs and not trainer.has_stalled:
+        began = time.perf_counter()
+        first_batch = position.batch
+        loss, waiting = trainer.learn(run, progress.on_step)
+        seconds = time.perf_counter() - began
+        predictions = trainer.predict()
+        row = {
+            "epoch": position.epoch + 1,
+            "loss": loss,
+            **clip_metrics(predictions.targets, predictions.clip_probs),
+            "learning_rate": trainer.rate.now,
+            "seconds": seconds,
+            "clips_per_second": trainer.clips_in(first_batch) / seconds,
+            "waiting": waiting / seconds,
+        }
+        is_better = trainer.note(row)
+        if world.is_first:
+            checkpoint = trainer.checkpoint(predictions, row)
+            if is_better:
+                save_checkpoint(checkpoint, run / "best.safetensors")
+            save_checkpoint(checkpoint, run / "last.safetensors")
+            _write_history(run, position.history)
+            trainer.save(run / "state.safetensors")
+            progress.on_epoch(row)
+    _report(run, task, trainer)
+
+
 class Trainer:
-    """A model, its optimiser and its schedule.
+    """A model, what moves it, and how far it has come."""
 
-    Parameters
-    ----------
-    model
-        Learns in place.
-    config
-        How.
-    device
-        Where the model is.
-    """
-
-    def __init__(self, model: SedModel, config: TrainConfig, device: torch.device) -> None:
+    def __init__(
+        self, model: SedModel, task: Task, config: TrainConfig, device: torch.device, world: World
+    ) -> None:
         learning = config.learning
-        self.model = model
-        self.config = config
-        self.device = device
-        self.precision = choose_precision(learning.precision, device)
-        self.loss = LOSSES[learning.loss]
-        self.spec_augment = SpecAugment(config.augment)
-        backbone = list(model.backbone.parameters())
-        head = [p for name, p in model.named_parameters() if not name.startswith("backbone.")]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": head, "share": 1.0},
-                {"params": backbone, "share": learning.backbone_share},
-            ],
-            lr=learning.learning_rate,
-            weight_decay=learning.weight_decay,
+        self.config, self.task, self.device, self.world = config, task, device, world
+        self.position = Position()
+        self.precision = training_precision(learning.precision, device)
+        self.model = model.to(device)
+        if learning.channels_last:
+            self.model.to(memory_format=torch.channels_last)
+        if world.size > 1 and device.type == "cuda" and learning.batch_norm == "train":
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(  # type: ignore[no-untyped-call]
+                self.model
+            )
+        self.frozen = freeze_stages(self.model, learning.frozen_stages)
+        self.step = TrainingStep(self.model, task, config, self.precision).to(device)
+        self.optimizer = create_optimizer(self.model, self.step.extra, learning)
+        self.average = Average(self.model, learning.ema_decay) if learning.ema_decay else None
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == torch.float16)
+        self.network: nn.Module = self.step
+        if world.size > 1:
+            ids = [device.index] if device.type == "cuda" else None
+            # Some backbones bring layers of their classifier that no frame passes through.
+            self.network = DistributedDataParallel(
+                self.step, device_ids=ids, find_unused_parameters=True
+            )
+
+        self.batches = EpochBatches(
+            task.learnt,
+            learning.batch_size,
+            config.seed,
+            sampling=learning.sampling,
+            rank=world.rank,
+            world_size=world.size,
         )
+        judged = EpochBatches(
+            task.judged,
+            learning.batch_size,
+            config.seed,
+            sampling="in order",
+            rank=world.rank,
+            world_size=world.size,
+        )
+        columns = Checkpoint(model, task.labels, config.data.window_seconds).window_columns
+        edges = model.frame_edges(columns) * config.front_end.hop_samples
+        learnt_set = ClipDataset(task.learnt, task.labels, config, edges, training=True)
+        judged_set = ClipDataset(task.judged, task.labels, config, edges, training=False)
+        self.learning_from = clip_loader(learnt_set, self.batches, device=device)
+        self.judging_by = clip_loader(judged_set, judged, device=device)
+        self.n_steps = learning.epochs * len(self.batches)
+        self.rate = Rate(self.optimizer, learning, self.n_steps)
 
     @property
     def description(self) -> str:
-        """Device and precision."""
-        return f"{self.device}, {str(self.precision).removeprefix('torch.')} autocast"
+        """Device, precision, and how many processes."""
+        together = f", {self.world.size} processes" if self.world.size > 1 else ""
+        return f"{self.device}, {str(self.precision).removeprefix('torch.')} autocast{together}"
 
     @property
-    def learning_rate(self) -> float:
-        """The rate of the last step, of the head."""
-        return float(self.optimizer.param_groups[0]["lr"])
+    def judged_model(self) -> SedModel:
+        """The model that is judged and kept: the average, where there is one."""
+        return self.average.model if self.average else self.model
 
-    def learn(
-        self, batches: Batches, epoch: int, on_step: Callable[[int, int, float], None]
-    ) -> float:
-        """Go through the clips once; return the mean loss.
+    @property
+    def has_stalled(self) -> bool:
+        """Whether no epoch has been better for as long as the config has patience."""
+        patience, position = self.config.learning.patience, self.position
+        return bool(patience) and position.epoch - position.best_epoch >= patience
 
-        All randomness of an epoch follows from the seed and its number.
+    # ------------------------------------------------------------------------------------ learning
+
+    def learn(self, run: Path, on_step: Callable[[int, int, float], None]) -> tuple[float, float]:
+        """Go through the rest of the epoch; return its mean loss, and seconds of waiting for data.
+
+        All randomness of a step follows from the seed and its place in the run.
         """
-        learning = self.config.learning
-        generator = np.random.default_rng((self.config.seed, epoch, 0))
-        torch.manual_seed(int(generator.integers(1 << 62)))
-        batches.sampler.epoch = epoch  # type: ignore[attr-defined]
-        self.model.train()
-        if learning.batch_norm == "frozen":
-            freeze_batch_norms(self.model)
-        n_steps = learning.epochs * len(batches)
-        losses = []
-        for batch, (samples, targets) in enumerate(batches):
-            step = epoch * len(batches) + batch
-            rate = learning.learning_rate * rate_share(
-                step / n_steps, learning.schedule, learning.warm_up
-            )
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate * group["share"]
-            # ---------------------------------------------------------------- one training step
-            samples, targets = samples.to(self.device), targets.to(self.device)
-            loss = self._loss(samples, targets, generator)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), learning.clip_norm)
-            self.optimizer.step()
-            # ----------------------------------------------------------------------------------
-            losses.append(loss.item())
-            if not math.isfinite(losses[-1]):
-                raise SedError(
-                    f"the loss of step {step + 1} is {losses[-1]}. Lower learning_rate, or set "
-                    "precision to fp32; the best epoch so far is kept."
-                )
-            on_step(step + 1, n_steps, losses[-1])
-        return float(np.mean(losses))
+        learning, position = self.config.learning, self.position
+        set_to_train(self.model, self.frozen, batch_norm=learning.batch_norm)
+        self.batches.epoch, self.batches.first_batch = position.epoch, position.batch
+        waited = Waited()
+        for batch in waited.through(self.learning_from):
+            step = position.epoch * len(self.batches) + position.batch
+            self.rate.before_step(step)
+            position.losses.append(self._learn_batch(batch, step, run))
+            position.batch += 1
+            on_step(step + 1, self.n_steps, position.losses[-1])
+            due = learning.save_every_steps and position.batch % learning.save_every_steps == 0
+            if due and self.world.is_first and self._moves_after(position.batch - 1):
+                self.save(run / "state.safetensors")
+        return float(np.mean(self.world.gathered(position.losses))), waited.seconds
 
-    def _loss(self, samples: Tensor, targets: Tensor, generator: np.random.Generator) -> Tensor:
-        """Return the loss of a batch, augmented."""
-        augment = self.config.augment
-        frame_targets = self._frame_targets(samples, targets)
-        if generator.random() < augment.mixup_probability:
-            samples, (targets, frame_targets) = mixup(
-                samples, (targets, frame_targets), augment, generator
-            )
-        if augment.noise_db:
-            samples = add_noise(samples, augment.noise_db)
-        columns = self.model.log_mel.centred(samples)
-        if generator.random() < augment.spec_augment_probability:
-            columns = self.spec_augment(columns)
-        with torch.autocast(self.device.type, torch.bfloat16, self.precision == torch.bfloat16):
-            output = self.model.classify(columns)
-        output = type(output)(*(part.float() for part in output))
-        loss = self.loss(output, targets)
-        if self.config.learning.frame_weight:
-            loss = loss + self.config.learning.frame_weight * frame_bce(output, frame_targets)
-        return loss
-
-    def _frame_targets(self, samples: Tensor, targets: Tensor) -> Tensor:
-        """Return the labels of each clip where it sounds, shape (batch, frames, classes)."""
-        front_end = self.config.front_end
-        n_columns = samples.shape[-1] // front_end.hop_samples
-        active = frame_activity(
-            samples,
-            front_end.sample_rate,
-            self.model.frame_columns * front_end.hop_samples,
-            self.model.n_frames(n_columns),
+    def _learn_batch(self, batch: Sample, step: int, run: Path) -> float:
+        learning, place = self.config.learning, self.position.batch
+        generator = np.random.default_rng(
+            (self.config.seed, STEP, self.position.epoch, place * self.world.size + self.world.rank)
         )
-        return active[:, :, None] * targets[:, None, :]
+        torch.manual_seed(int(generator.integers(1 << 62)))  # of dropout and SpecAugment
+        moves = self._moves_after(place)
+        # ------------------------------------------------------------------------ one training step
+        batch = Sample(*(part.to(self.device, non_blocking=True) for part in batch))
+        together = place % learning.accumulate + 1 if moves else learning.accumulate
+        with nullcontext() if moves else self._unsynchronised():
+            loss = self.network(batch, generator)
+            value = float(loss.item())
+            if not math.isfinite(value):
+                raise self._not_finite(batch, value, step, run)
+            self.scaler.scale(loss / together).backward()
+        if moves:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.step.parameters(), learning.clip_norm)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.optimizer.zero_grad(set_to_none=True)
+            if self.average:
+                self.average.update(self.model, step)
+        # ------------------------------------------------------------------------------------------
+        return value
+
+    def _moves_after(self, place: int) -> bool:
+        """Return whether the weights move after the batch at a place in the epoch."""
+        accumulate = self.config.learning.accumulate
+        return (place + 1) % accumulate == 0 or place + 1 == len(self.batches)
+
+    def _unsynchronised(self) -> Any:
+        network = self.network
+        return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()
+
+    def _not_finite(self, batch: Sample, value: float, step: int, run: Path) -> SedError:
+        """Save a batch whose loss is no number; return the error that names it."""
+        files = [self.task.learnt[int(i)].path for i in batch.number]
+        path = run / "bad-batch.npz"
+        with written_whole(path) as part, open(part, "wb") as file:
+            np.savez(
+                file,
+                samples=batch.samples.cpu(),
+                targets=batch.targets.cpu(),
+                files=np.array(files),
+            )
+        names = ", ".join(printable(os.path.basename(f)) for f in files[:8])
+        return SedError(
+            f"the loss of step {step + 1} is {value}; its batch ({names}"
+            f"{', …' if len(files) > 8 else ''}) is saved as {printable(str(path))}. Lower "
+            "learning_rate, or set precision to fp32; the epochs so far are kept."
+        )
+
+    # ------------------------------------------------------------------------------------- judging
 
     @torch.inference_mode()
-    def predict(self, batches: Batches) -> Predictions:
-        """Return what the model says about the clips, in fp32."""
-        self.model.eval()
-        parts: list[tuple[Tensor, ...]] = []
-        for samples, targets in batches:
-            output = self.model(samples.to(self.device))
+    def predict(self) -> Predictions:
+        """Return what the model says about the clips of the fold held out, in fp32."""
+        model = self.judged_model.eval()
+        parts: list[tuple[NDArray[np.float32], ...]] = []
+        for batch in self.judging_by:
+            output = model(batch.samples.to(self.device))
             maxima = frame_maximum(output).sigmoid()
-            parts.append((targets, output.clip_probs.cpu(), maxima.cpu()))
-        return Predictions(*(torch.cat(p).numpy() for p in zip(*parts, strict=True)))
-
-
-def rate_share(progress: float, schedule: str, warm_up: float) -> float:
-    """Return the share of the highest learning rate at a progress between 0 and 1.
-
-    Both schedules fall along half a cosine; one-cycle first rises along another
-    (Smith & Topin, 2018, arXiv:1708.07120).
-    """
-    if schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * progress))
-    if progress < warm_up:
-        return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * progress / warm_up))
-    return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / max(1e-9, 1 - warm_up)))
-
-
-def metrics_of(predictions: Predictions) -> Row:
-    """Return the figures that an epoch is judged by."""
-    targets, probs = predictions.targets, predictions.clip_probs
-    return {
-        "accuracy": accuracy(targets, probs),
-        "cmap5": padded_cmap(targets, probs, padding=5),
-        "cmap3": padded_cmap(targets, probs, padding=3),
-        "map": float(np.nanmean(average_precision(targets, probs))),
-    }
-
-
-def split(clips: Sequence[Clip], folds: Sequence[int], fold: int) -> tuple[list[Clip], list[Clip]]:
-    """Return the clips to learn from and those to judge by.
-
-    Raises
-    ------
-    UsageError
-        If there is no such fold.
-    TableError
-        If nothing is left to learn from, or a class is only in the fold held out.
-    """
-    there = sorted({f for f in folds if f >= 0})
-    if not there:
-        raise TableError(
-            "no clip is left to learn from or judge by. Check licences and hold_out in the recipe, "
-            "and that the table says the licence of its clips."
-        )
-    if fold not in there:
-        raise UsageError(f"no fold {fold}: the folds are {there[0]} to {there[-1]}")
-    learnt = [c for c, f in zip(clips, folds, strict=True) if f not in (fold, NEVER)]
-    judged = [c for c, f in zip(clips, folds, strict=True) if f == fold]
-    lacking = {label for c in judged for label in c.labels} - {
-        label for c in learnt for label in c.labels
-    }
-    if lacking:
-        raise TableError(
-            f"fold {fold} holds all clips of {', '.join(sorted(lacking))}: nothing to learn them "
-            "from. Bring more clips, or make other folds with remake_folds in the recipe."
-        )
-    return learnt, judged
-
-
-def _folds_of_run(run: Path, clips: Sequence[Clip], config: TrainConfig) -> list[int]:
-    """Return the folds that the run directory has, if they were made in the same way, or make them.
-
-    Raises
-    ------
-    UsageError
-        If they were made with other settings.
-    """
-    path = run / "folds.csv"
-    settings = json.loads(json.dumps(dataclasses.asdict(config.data) | {"seed": config.seed}))
-    if path.is_file() and (run / "folds.json").is_file():
-        if json.loads((run / "folds.json").read_text("utf-8")) != settings:
-            raise UsageError(
-                f"{printable(str(path))} was made with another seed or other [data] in the recipe. "
-                "Delete it, or train into another folder with --out."
+            parts.append(
+                (batch.targets.numpy(), output.clip_probs.cpu().numpy(), maxima.cpu().numpy())
             )
-        return load_folds(path, clips)
-    _write_json(run / "folds.json", settings)
-    folds = assign_folds(clips, config.data, seed=config.seed)
-    save_folds(path, clips, folds)
-    return folds
+        gathered = self.world.gathered(parts)
+        # Batch by batch, process by process: the order in which the clips were dealt.
+        dealt = [share[i] for i in range(len(gathered[0])) for share in gathered if i < len(share)]
+        return Predictions(*(np.concatenate(p) for p in zip(*dealt, strict=True)))
+
+    def note(self, row: Row) -> bool:
+        """Close an epoch with its figures; return whether it is the best so far."""
+        position, figure = self.position, row[self.config.learning.judge]
+        self.rate.after_epoch(position.epoch, figure)
+        position.history.append(row)
+        position.epoch, position.batch, position.losses = position.epoch + 1, 0, []
+        is_better = position.best_epoch == 0 or figure > position.best
+        if is_better:
+            position.best, position.best_epoch = figure, position.epoch
+        return is_better
+
+    def clips_in(self, first_batch: int) -> int:
+        """Return how many clips all processes see in an epoch from a batch on."""
+        together = self.config.learning.batch_size * self.world.size
+        return min(len(self.task.learnt), (len(self.batches) - first_batch) * together)
+
+    def checkpoint(self, predictions: Predictions, row: Row) -> Checkpoint:
+        """Return the model, with thresholds fitted on the fold held out, and its figures."""
+        events = self.config.events
+        on = fit_thresholds(predictions.targets, predictions.frame_maxima, beta=events.beta)
+        return Checkpoint(
+            self.judged_model,
+            self.task.labels,
+            self.config.data.window_seconds,
+            TrackerConfig(
+                on=tuple(round(float(t), 4) for t in on),
+                off=tuple(round(float(t) * events.off_share, 4) for t in on),
+                median_frames=events.median_frames,
+                min_length_seconds=events.min_length_seconds,
+                merge_gap_seconds=events.merge_gap_seconds,
+            ),
+            metrics={
+                "validation": {"fold": self.task.fold, "n_clips": len(predictions.targets), **row}
+            },
+            data={
+                "n_clips": len(self.task.learnt),
+                "licences": sorted({c.licence for c in self.task.learnt if c.licence}),
+                "short": self.config.data.short,
+            },
+        )
+
+    # --------------------------------------------------------------------------------------- state
+
+    def save(self, path: Path) -> None:
+        """Write all that is needed to go on."""
+        save_state(path, self._state())
+
+    def load(self, path: Path) -> None:
+        """Go on from where a state was written."""
+        state = self._state()
+        load_state(path, state)
+        self.position = Position(**state.values["position"])
+        self.rate.load_state_dict(state.values["rate"])
+        self.scaler.load_state_dict(state.values["scaler"])
+
+    def _state(self) -> State:
+        modules: dict[str, nn.Module] = {"model": self.model, "extra": self.step.extra}
+        if self.average:
+            modules["average"] = self.average.model
+        values = {
+            "position": dataclasses.asdict(self.position),
+            "rate": self.rate.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+        return State(modules, self.optimizer, values)
 
 
-def _initial_model(config: TrainConfig, n_classes: int) -> SedModel:
-    """Return the model to start from.
+class Waited:
+    """How long a loop has waited for what it goes through."""
 
-    Raises
-    ------
-    UsageError
-        If the backbone does not exist or cannot keep time.
-    CheckpointError
-        If its weights cannot be had.
-    """
-    initial = config.learning.initial
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def through(self, batches: DataLoader[Sample]) -> Iterator[Sample]:
+        """Yield the batches; the clock runs while they are not there."""
+        waiting = iter(batches)
+        while True:
+            began = time.perf_counter()
+            batch = next(waiting, None)
+            self.seconds += time.perf_counter() - began
+            if batch is None:
+                return
+            yield batch
+
+
+def _check_same_run(run: Path, about: dict[str, Any]) -> None:
+    """Refuse to go on with another recipe than the run began with."""
+    path = run / "config.json"
     try:
-        model = SedModel(config.model, config.front_end, n_classes, pretrained=initial == "timm")
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    except Exception as error:  # whatever timm's hub and the libraries below it raise
-        if initial != "timm":
-            raise
-        raise CheckpointError(
-            f"{config.model.backbone}: timm's weights could not be fetched "
-            f"({type(error).__name__}). Check the network, or give --initial a file."
+        begun = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{printable(str(path))}: cannot be read ({error}). Begin anew."
         ) from error
-    if initial not in ("none", "timm"):
-        load_backbone(model.backbone, DEFAULT if initial == "default" else initial)
-    return model
-
-
-def check_clips(clips: Sequence[Clip]) -> None:
-    """Decode all clips once, before hours are spent on some of them.
-
-    Raises
-    ------
-    TableError
-        If any cannot be read whole; all are listed.
-    """
-
-    def trouble(clip: Clip) -> str:
-        try:
-            for _ in read_blocks(clip.path, LOWEST_RATE):
-                pass
-        except SedError as error:
-            return str(error)
-        return ""
-
-    with ThreadPoolExecutor() as pool:
-        faults = [fault for fault in pool.map(trouble, clips) if fault]
-    if faults:
-        more = f"\n  … and {len(faults) - 20} more" * (len(faults) > 20)
-        raise TableError(
-            f"{len(faults)} of {len(clips)} clips cannot be learnt from; mend them, or take them "
-            "out of the table:\n  " + "\n  ".join(faults[:20]) + more
+    changed = sorted(
+        f"{table}.{key}" if isinstance(about[table], dict) else table
+        for table in about
+        for key in (about[table] if isinstance(about[table], dict) else [""])
+        if (about[table][key] if key else about[table])
+        != (begun.get(table, {}).get(key) if key else begun.get(table))
+    )
+    if changed:
+        raise UsageError(
+            f"{printable(str(run))} was begun with other settings ({', '.join(changed)}). Resume "
+            "with the same, or train into another folder with --out."
         )
 
 
-def _checkpoint(
-    model: SedModel,
-    labels: Sequence[str],
-    config: TrainConfig,
-    predictions: Predictions,
-    row: Row,
-    fold: int,
-    learnt: Sequence[Clip],
-) -> Checkpoint:
-    """Return the model with thresholds fitted on the fold held out, and what is known of it."""
-    events = config.events
-    on = fit_thresholds(predictions.targets, predictions.frame_maxima, beta=events.beta)
-    return Checkpoint(
-        model,
-        tuple(labels),
-        config.data.window_seconds,
-        TrackerConfig(
-            on=tuple(round(float(t), 4) for t in on),
-            off=tuple(round(float(t) * events.off_share, 4) for t in on),
-            median_frames=events.median_frames,
-            min_length_seconds=events.min_length_seconds,
-            merge_gap_seconds=events.merge_gap_seconds,
-        ),
-        metrics={"validation": {"fold": fold, "n_clips": len(predictions.targets), **row}},
-        data={
-            "n_clips": len(learnt),
-            "licences": sorted({clip.licence for clip in learnt if clip.licence}),
-        },
-    )
+def _write_history(run: Path, history: Sequence[Row]) -> None:
+    """Write the figures of all epochs: as CSV, as a picture, and the newest for TensorBoard."""
+    from tensorboardX import SummaryWriter
+
+    with written_whole(run / "history.csv") as part:
+        pd.DataFrame(history).to_csv(part, index=False)
+    plot_curves(history, run / "curves.png")
+    epoch = int(history[-1]["epoch"])
+    with SummaryWriter(str(run / "tensorboard"), purge_step=epoch) as board:
+        for name, value in history[-1].items():
+            if name != "epoch":
+                board.add_scalar(name, value, epoch)
 
 
-def _official_name(judged: Sequence[Clip]) -> str:
-    names = {clip.fold for clip in judged}
-    return f" (official fold {names.pop()})" if len(names) == 1 and names != {""} else ""
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    with written_whole(path) as part:
-        part.write_text(json.dumps(values, indent=1) + "\n", "utf-8")
+def _report(run: Path, task: Task, trainer: Trainer) -> None:
+    """Write what the best epoch makes of the fold held out, clip by clip and class by class."""
+    trainer.world.wait()
+    best = load_checkpoint(run / "best.safetensors")
+    trainer.judged_model.load_state_dict(best.model.state_dict())
+    predictions = trainer.predict()
+    if trainer.world.is_first:
+        write_report(
+            run,
+            task.labels,
+            predictions.targets,
+            predictions.clip_probs,
+            files=[clip.path for clip in task.judged],
+            begins=[clip.begin_seconds for clip in task.judged],
+        )
