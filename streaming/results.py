@@ -13,10 +13,10 @@ from sed.checkpoint import Checkpoint
 from sed.errors import OutputError, UsageError, near
 from sed.events import Event
 from sed.files import written_whole
+from sed.recordings import Recording, all_written, output_path
 from sed.writers import WRITERS, EventWriter, FramesWriter
 from streaming.detector import Detection, Detector
 from streaming.overview import Overview
-from streaming.recordings import Recording, all_written, output_path
 
 FORMATS = (*WRITERS, "npz")
 PICTURE = ".png"

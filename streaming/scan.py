@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from sed.audio import Decoder, open_recording
 from sed.checkpoint import Checkpoint
 from sed.errors import SedError
+from sed.recordings import Recording, find_recordings
 from sed.writers import EventWriter
 from streaming.detect import follow
 from streaming.detector import Detector, DetectorConfig
 from streaming.engine import TorchEngine
-from streaming.recordings import Recording, find_recordings
 from streaming.results import Results
 
 

@@ -48,7 +48,7 @@ LAYERS = [
     {"files", "configs", "devices", "features"},
     {"pcm", "containers", "events", "model"},
     {"audio", "losses", "metrics", "writers", "plots"},
-    {"checkpoint"},
+    {"checkpoint", "recordings"},
     {"cli", "__init__", "__main__"},
 ]
 

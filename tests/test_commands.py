@@ -18,10 +18,10 @@ import streaming.commands
 import train.commands
 from sed.checkpoint import save_checkpoint
 from sed.cli import COMMANDS, app
+from sed.recordings import find_recordings
 from sed.writers import WRITERS, read_events
 from streaming.detect import detect
 from streaming.detector import DetectorConfig
-from streaming.recordings import find_recordings
 from train.loop import train as train_function
 
 

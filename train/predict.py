@@ -16,7 +16,7 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from sed.audio import CONTAINER_SUFFIXES, SOUND_SUFFIXES, open_recording, read_blocks
+from sed.audio import open_recording, read_blocks
 from sed.errors import (
     DamagedRecordingError,
     OutputError,
@@ -27,6 +27,7 @@ from sed.errors import (
     printable,
 )
 from sed.files import written_whole
+from sed.recordings import find_recordings
 from train.ensemble import Ensemble, Heard, Piece, load_checkpoints
 from train.soft import write_soft_labels
 
@@ -110,7 +111,8 @@ def predict(
         raise UsageError(f"unknown submission {submission!r}. {near(submission, SUBMISSIONS)}")
     if soft is not None and Path(soft).suffix.lower() != ".csv":  # not after hours of hearing
         raise UsageError(f"{printable(os.fspath(soft))}: expected a table to write, NAME.csv")
-    paths, troubles = _recordings(sources)
+    recordings, troubles = find_recordings(sources)
+    paths = [recording.path for recording in recordings]
     if not paths:
         raise troubles[0] if troubles else UsageError("expected at least one recording")
     ensemble = Ensemble(
@@ -290,30 +292,6 @@ class _PseudoLabels:
             np.stack([heard.clip_probs for heard in self._heard]),
             np.stack(self._frame_probs),
         )
-
-
-def _recordings(
-    sources: Iterable[str | os.PathLike[str]],
-) -> tuple[list[str], list[SedError]]:
-    """Return recordings in the order given, those of a folder by name; and folders without any."""
-    suffixes = SOUND_SUFFIXES | CONTAINER_SUFFIXES
-    found: dict[str, None] = {}
-    troubles: list[SedError] = []
-    for source in map(Path, sources):
-        if not source.is_dir():
-            found[str(source)] = None
-            continue
-        below = [
-            str(path)
-            for path in sorted(source.rglob("*"))
-            if path.suffix.lower() in suffixes
-            and not any(part.startswith(".") for part in path.relative_to(source).parts)
-            and path.is_file()
-        ]
-        found.update(dict.fromkeys(below))
-        if not below:
-            troubles.append(RecordingError(source, "this folder holds no recordings. Check it."))
-    return list(found), troubles
 
 
 def _check_submission(submission: str, ensemble: Ensemble, paths: Sequence[str]) -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sed.audio import CONTAINER_SUFFIXES, SOUND_SUFFIXES, Resampler
+from sed.audio import Resampler
 from sed.errors import TableError, printable
+from sed.recordings import find_recordings
 from train.store import n_samples, read_clip
 from train.table import Clip
 from train.vocoder import time_scale
@@ -234,9 +235,8 @@ def sound_files(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
     TableError
         If there is no such folder, or no recording in it.
     """
-    suffixes = SOUND_SUFFIXES | CONTAINER_SUFFIXES
-    files = tuple(p for p in sorted(Path(folder).rglob("*")) if p.suffix.lower() in suffixes)
-    if not files:
+    files = tuple(Path(found.path) for found in find_recordings([folder])[0])
+    if not files or not os.path.isdir(folder):
         raise TableError(
             f"{printable(os.fspath(folder))}: no folder with recordings to lay behind clips. "
             "Check `background` in the recipe, or set background_probability to 0."
