@@ -186,6 +186,9 @@ def _reporter(*, shown: bool) -> tuple[Progress | None, Bars]:
         tasks[:] = [bars.add_task("training", total=None)]
         bars.start()
 
+    def on_checked(n_checked: int, n_files: int) -> None:
+        bars.update(tasks[0], completed=n_checked, total=n_files, description="looking into files")
+
     def on_step(step: int, n_steps: int, loss: float) -> None:
         bars.update(tasks[0], completed=step, total=n_steps, description=f"loss {loss:.3f}")
 
@@ -197,4 +200,4 @@ def _reporter(*, shown: bool) -> tuple[Progress | None, Bars]:
             soft_wrap=True,
         )
 
-    return Progress(on_start, on_step, on_epoch), bars
+    return Progress(on_start, on_checked, on_step, on_epoch), bars

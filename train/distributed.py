@@ -53,6 +53,8 @@ def joined_world(device: torch.device) -> Iterator[World]:
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield World()
         return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # or NCCL gathers on the first one
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield World(dist.get_rank(), dist.get_world_size(), int(os.environ["LOCAL_RANK"]))

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -73,9 +74,10 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Progress:
-    """Told what happens; each of the three may be anything that takes these arguments."""
+    """Told what happens; each of them may be anything that takes these arguments."""
 
     on_start: Callable[[str], None] = lambda _: None  # what is trained on what
+    on_checked: Callable[[int, int], None] = lambda *_: None  # files looked into, files in all
     on_step: Callable[[int, int, float], None] = lambda *_: None  # step, steps in all, loss
     on_epoch: Callable[[Row], None] = lambda _: None  # the new row of the history
 
@@ -179,22 +181,25 @@ def _run(
         trainer = Trainer(model, task, config, device, world)
     except ValueError as error:
         raise UsageError(f"recipe: {error}") from error
-    about = json.loads(json.dumps(dataclasses.asdict(config) | {"fold": task.fold}))
+    about = json.loads(
+        json.dumps(dataclasses.asdict(config) | {"fold": task.fold, "processes": world.size})
+    )
     goes_on = resume and (run / "state.safetensors").is_file()
     if goes_on:
         _check_same_run(run, about)
         trainer.load(run / "state.safetensors")
-    if world.is_first and not goes_on:
-        check_clips(task.learnt + task.judged, config.front_end.sample_rate)
-        check_space(run, model)
-        for name in _OF_A_RUN:  # of an earlier run: they would pass for this one's
-            (run / name).unlink(missing_ok=True)
-        write_json(run / "config.json", about)
-    world.wait()
     if world.is_first:
         begun = f"; goes on in epoch {trainer.position.epoch + 1}" * goes_on
         progress.on_start(f"{task.description}; {trainer.description}{begun}")
-
+    if world.is_first and not goes_on:
+        clips, rate = task.learnt + task.judged, config.front_end.sample_rate
+        check_clips(clips, rate, progress.on_checked)
+        check_space(run, model)
+        for name in _OF_A_RUN:  # of an earlier run: they would pass for this one's
+            (run / name).unlink(missing_ok=True)
+        shutil.rmtree(run / "tensorboard", ignore_errors=True)
+        write_json(run / "config.json", about)
+    world.wait()
     position = trainer.position
     while position.epoch < config.learning.epochs and not trainer.has_stalled:
         began = time.perf_counter()

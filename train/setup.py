@@ -10,7 +10,7 @@ import errno
 import json
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,7 +157,11 @@ def initial_model(config: TrainConfig, labels: Sequence[str]) -> SedModel:
     return model
 
 
-def check_clips(clips: Sequence[Clip], sample_rate: int) -> None:
+def check_clips(
+    clips: Sequence[Clip],
+    sample_rate: int,
+    on_checked: Callable[[int, int], None] = lambda *_: None,
+) -> None:
     """Decode all clips once, before hours are spent on some of them.
 
     Plain WAV files need no decoding: they are looked into until they are not silent.
@@ -180,8 +184,14 @@ def check_clips(clips: Sequence[Clip], sample_rate: int) -> None:
         return ""
 
     paths = list(dict.fromkeys(clip.path for clip in clips))
-    with ThreadPoolExecutor() as pool:
-        faults = [fault for fault in pool.map(trouble, paths) if fault]
+    pool = ThreadPoolExecutor()
+    faults = []
+    try:
+        for n_checked, fault in enumerate(pool.map(trouble, paths), start=1):
+            faults += [fault] * bool(fault)
+            on_checked(n_checked, len(paths))
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for the others
     if faults:
         more = f"\n  … and {len(faults) - _MOST_SHOWN} more" * (len(faults) > _MOST_SHOWN)
         raise TableError(

@@ -36,7 +36,6 @@ class TrainingStep(nn.Module):
     """
 
     class_weights: Tensor
-    teacher: Tensor
 
     def __init__(
         self, model: SedModel, task: Task, config: TrainConfig, precision: torch.dtype
@@ -49,19 +48,19 @@ class TrainingStep(nn.Module):
         self.precision = precision
         weights = class_weights(task.learnt, task.labels, learning.class_weights)
         self.register_buffer("class_weights", weights, persistent=False)
-        teacher = torch.zeros(len(task.learnt), 0)
+        self.teacher = torch.zeros(len(task.learnt), 0)  # no buffer: DDP would send it round
         self.extra = nn.Module()  # learns along and is left behind
         if learning.distil:
-            teacher = teacher_features(learning.distil, task.learnt)
-            self.extra = nn.Linear(model.n_features, teacher.shape[1])
-        self.register_buffer("teacher", teacher, persistent=False)
+            self.teacher = teacher_features(learning.distil, task.learnt)
+            self.extra = nn.Linear(model.n_features, self.teacher.shape[1])
         self.features_of: Callable[[Tensor], Tensor] = model.features_of
         if learning.compile:
             self.features_of = torch.compile(model.features_of)
 
     def forward(self, batch: Sample, generator: np.random.Generator) -> Tensor:
         """Return the mean loss of a batch."""
-        mixed = self.mixer(batch, self.teacher[batch.number], generator)
+        teacher = self.teacher[batch.number.cpu()].to(batch.samples.device)
+        mixed = self.mixer(batch, teacher, generator)
         picture = self.model.picture(mixed.columns)
         if name := self.config.picture.albumentations:
             picture = apply(name, picture, generator)
