@@ -44,10 +44,10 @@ def bce(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tenso
 def soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Cross-entropy over classes for targets that are weights.
 
-    Targets are scaled to sum to one; a clip without any label counts nothing.
+    Targets that sum to more than one are scaled to sum to one. Less counts less: a clip without
+    any label nothing, one that is labelled with doubts that much.
     """
-    total = targets.sum(-1, keepdim=True)
-    shares = targets / total.clamp_min(1e-6)
+    shares = targets / targets.sum(-1, keepdim=True).clamp_min(1.0)
     return -_weighted(shares * F.log_softmax(logits, dim=-1), weights).sum(-1)
 
 

@@ -38,7 +38,7 @@ DOORS = {
     "torchlibrosa": {"train/pictures.py"},
     "albumentations": {"train/pipelines.py"},
     "colorednoise": {"train/waveforms.py"},
-    "tensorboardX": {"train/loop.py"},
+    "tensorboardX": {"train/run_directory.py"},
     "sklearn": {"train/folds.py"},
 }
 

@@ -73,10 +73,10 @@ def test_all_windows_of_a_clip_are_heard_and_the_highest_counts(tiny_checkpoint,
     with torch.inference_mode():
         expected = tiny_checkpoint.model(windows)
     assert targets.tolist() == [[1, 0, 0], [0, 1, 1]]  # what is only secondary is not expected
-    np.testing.assert_allclose(clip_probs[0], expected.clip_probs.amax(0), atol=1e-6)
-    np.testing.assert_allclose(clip_probs[1], expected.clip_probs[1], atol=1e-6)
-    np.testing.assert_allclose(frame_probs[0], expected.frame_probs.flatten(0, 1), atol=1e-6)
-    np.testing.assert_allclose(frame_probs[1], expected.frame_probs[1], atol=1e-6)
+    np.testing.assert_allclose(clip_probs[0], expected.clip_probs.amax(0), atol=1e-5)
+    np.testing.assert_allclose(clip_probs[1], expected.clip_probs[1], atol=1e-5)
+    np.testing.assert_allclose(frame_probs[0], expected.frame_probs.flatten(0, 1), atol=1e-5)
+    np.testing.assert_allclose(frame_probs[1], expected.frame_probs[1], atol=1e-5)
     assert progress == [(1, 2), (1, 2), (1, 2), (2, 2)]
 
 
@@ -135,8 +135,8 @@ def test_several_models_and_turns_reach_the_ensemble(run, table, tiny_checkpoint
 
     one, two = probs(run), probs(tmp_path / "other.safetensors")
     both = run, tmp_path / "other.safetensors"
-    np.testing.assert_allclose(probs(*both), (one + two) / 2, atol=1e-6)
-    np.testing.assert_allclose(probs(*both, blend="geometric"), np.sqrt(one * two), atol=1e-6)
+    np.testing.assert_allclose(probs(*both), (one + two) / 2, atol=1e-5)
+    np.testing.assert_allclose(probs(*both, blend="geometric"), np.sqrt(one * two), atol=1e-5)
     assert np.abs(probs(run, tta=3) - one).max() > 1e-3
 
 

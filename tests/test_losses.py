@@ -45,8 +45,18 @@ def test_soft_targets_are_lowest_where_the_probability_is_the_target():
 def test_soft_cross_entropy_is_torchs_on_one_label():
     logits = torch.randn(6, 4)
     labels = torch.tensor([0, 1, 2, 3, 0, 1])
-    ours = soft_cross_entropy(logits, F.one_hot(labels, 4).float() * 0.995)
+    ours = soft_cross_entropy(logits, F.one_hot(labels, 4).float())
     assert torch.allclose(ours, F.cross_entropy(logits, labels, reduction="none"))
+
+
+def test_doubtful_targets_count_less_and_several_share():
+    logits = torch.randn(1, 3)
+    one = soft_cross_entropy(logits, torch.tensor([[1.0, 0.0, 0.0]]))
+    doubtful = soft_cross_entropy(logits, torch.tensor([[0.1, 0.0, 0.0]]))
+    both = soft_cross_entropy(logits, torch.tensor([[1.0, 1.0, 0.0]]))
+    assert doubtful.item() == pytest.approx(0.1 * one.item())
+    other = soft_cross_entropy(logits, torch.tensor([[0.0, 1.0, 0.0]]))
+    assert both.item() == pytest.approx(0.5 * (one + other).item())
 
 
 def test_a_clip_without_a_label_has_no_cross_entropy():

@@ -313,7 +313,7 @@ def test_backgrounds_come_from_anywhere_in_any_recording(tmp_path):
     soundfile.write(tmp_path / "below" / "short.wav", ramp[-100:], 8_000, subtype="FLOAT")
     (tmp_path / "notes.txt").write_text("wind from the west")
     files = sound_files(tmp_path)
-    assert [path.name for path in files] == ["short.wav", "long.wav"]
+    assert [path.name for path in files] == ["long.wav", "short.wav"]
 
     generator = np.random.default_rng(0)
     beds = [background(files, 1_000, 8_000, generator) for _ in range(200)]

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 STRETCH_SECONDS = 0.02  # over which loudness is measured
 ACTIVE_DB = -35.0  # a clip sounds where it is no further than this below its loudest stretch
 
 
-def frame_activity(samples: Tensor, sample_rate: int, frame_samples: int, n_frames: int) -> Tensor:
-    """Return 1 for the frames in which a clip sounds and 0 for the others.
+def active_frames(
+    samples: NDArray[np.float32], sample_rate: int, frame_edges: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return 1 for the frames in which a clip sounds and 0 for the others, shape (frames,).
 
     A frame counts if any stretch in it does. Digital silence has no active frame.
 
-    Shape
-    -----
-    samples ``(batch, samples)``; out ``(batch, n_frames)``.
+    Parameters
+    ----------
+    samples
+        Shape (samples,).
+    sample_rate
+        Samples per second.
+    frame_edges
+        Where the frames begin and end, in samples, shape (frames + 1,).
     """
-    active = _active_stretches(samples, sample_rate, ACTIVE_DB).float()
-    stretch = round(STRETCH_SECONDS * sample_rate)
-    centre = (torch.arange(active.shape[-1], device=samples.device) + 0.5) * stretch
-    frame = (centre / frame_samples).long().clamp_max(n_frames - 1)
-    zeros = torch.zeros(len(samples), n_frames, device=samples.device)
-    return zeros.scatter_reduce(1, frame.expand(len(samples), -1), active, "amax")
+    active = _active_stretches(samples, sample_rate, ACTIVE_DB)
+    centres = (np.arange(len(active)) + 0.5) * round(STRETCH_SECONDS * sample_rate)
+    last = len(frame_edges) - 2
+    frames = np.searchsorted(frame_edges, centres[active], side="right") - 1
+    result = np.zeros(last + 1, np.float32)
+    result[frames.clip(0, last)] = 1.0
+    return result
 
 
 def active_part(
@@ -46,8 +52,8 @@ def active_range(
     stretch = round(STRETCH_SECONDS * sample_rate)
     if len(samples) < stretch:
         return 0, len(samples)
-    active = _active_stretches(torch.from_numpy(samples)[None], sample_rate, active_db)[0]
-    places = torch.nonzero(active)[:, 0]
+    active = _active_stretches(samples, sample_rate, active_db)
+    places = np.flatnonzero(active)
     if len(places) == 0:
         return 0, len(samples)
     last = int(places[-1]) + 1
@@ -56,8 +62,10 @@ def active_range(
     return int(places[0]) * stretch, end
 
 
-def _active_stretches(samples: Tensor, sample_rate: int, active_db: float) -> Tensor:
+def _active_stretches(
+    samples: NDArray[np.float32], sample_rate: int, active_db: float
+) -> NDArray[np.bool_]:
     stretch = round(STRETCH_SECONDS * sample_rate)
-    whole = samples.shape[-1] // stretch * stretch
-    power = samples[..., :whole].reshape(*samples.shape[:-1], -1, stretch).square().mean(-1)
-    return power > power.amax(-1, keepdim=True) * 10 ** (active_db / 10)
+    whole = len(samples) // stretch * stretch
+    power: NDArray[np.float32] = np.square(samples[:whole].reshape(-1, stretch)).mean(axis=1)
+    return np.asarray(power > power.max(initial=0.0) * 10 ** (active_db / 10))

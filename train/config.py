@@ -39,7 +39,7 @@ class DataConfig:
     present: float = 1.0  # target of a clip's labels
     secondary: float = 0.3  # target of what is heard behind them
     absent: float = 0.0  # target of everything else
-    soft_least: float = 0.0  # pseudo-labelled clips below this highest probability are left out
+    soft_least: float = 0.1  # pseudo-labelled clips below this highest probability are left out
     soft_weight: float = 1.0  # of the loss of pseudo-labelled clips
 
     def __post_init__(self) -> None:
@@ -47,6 +47,11 @@ class DataConfig:
         _check_shares(self, "present", "secondary", "absent", "soft_least")
         _check_choice("short", self.short, ("pad", "repeat", "masked-copy"))
         _check_choice("learn_from", self.learn_from, ("others", "fold"))
+        if not self.present > 0.5 >= max(self.secondary, self.absent):
+            raise ValueError(
+                "expected present above 0.5, and secondary and absent up to it: figures count what "
+                f"is above, got {self.present}, {self.secondary}, {self.absent}"
+            )
         if self.window_seconds <= 0 or self.n_folds < 2 or self.soft_weight < 0:
             raise ValueError("expected window_seconds > 0, n_folds of 2 or more, soft_weight >= 0")
 
@@ -168,7 +173,7 @@ class LearningConfig:
     epochs: int = 30
     batch_size: int = 32  # clips per step and process
     accumulate: int = 1  # steps whose gradients are summed before the weights move
-    sampling: Literal["all", "balanced", "weighted"] = "all"  # see train.dataset.EpochSampler
+    sampling: Literal["all", "balanced", "weighted"] = "all"  # see train.dataset.EpochBatches
     loss: str = "focal"  # focal, bce, cross-entropy, or exclusive for clips of one class each
     focal_alpha: float = 0.25  # weight of what is present, against 1 - this
     focal_gamma: float = 2.0  # how much what is easy is forgotten
@@ -193,7 +198,6 @@ class LearningConfig:
     patience: int = 0  # epochs without a better one after which training stops; 0: never
     initial: str = "none"  # none, default (our model's), timm (from its hub), or a file of weights
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"  # auto: bf16 where it is fast
-    channels_last: bool = True  # memory layout that convolutions like
     compile: bool = False  # torch.compile the network
     n_workers: int = 1  # processes that decode; 0 decodes in the loop
     save_every_steps: int = (

@@ -10,8 +10,10 @@ from typing import Any
 
 import pandas as pd
 
+from sed.devices import choose_device
 from sed.files import written_whole
 from train.config import load_recipe
+from train.distributed import joined_world, own_device
 from train.folds import assign_folds
 from train.loop import Progress, train
 from train.table import read_table
@@ -55,24 +57,30 @@ def train_all_folds(
     clips = read_table(data, format=arguments.get("table_format", "auto"))
     folds = sorted({f for f in assign_folds(clips, config.data, seed=config.seed) if f >= 0})
     rows = []
-    for i, fold in enumerate(folds):
-        on_fold(i + 1, len(folds))
-        run = folder / f"fold{fold}"
-        train(data, fold, recipe=recipe, out=run, progress=progress, **arguments)
-        history = pd.read_csv(run / "history.csv")
-        best = history.iloc[int(history[config.learning.judge].to_numpy().argmax())]
-        rows.append(
-            {
-                "fold": str(fold),
-                "epoch": int(best["epoch"]),
-                **{name: float(best[name]) for name in FIGURES},
-                "seconds_per_epoch": float(history["seconds"].median()),
-            }
-        )
-        table = pd.DataFrame(rows)
-        with written_whole(folder / "folds_summary.csv") as part:
-            _with_summary(table).to_csv(part, index=False)
+    with joined_world(choose_device(own_device(arguments.get("device", "auto")))) as world:
+        for i, fold in enumerate(folds):
+            on_fold(i + 1, len(folds))
+            run = folder / f"fold{fold}"
+            train(data, fold, recipe=recipe, out=run, progress=progress, **arguments)
+            world.wait()
+            rows.append(_row(run, fold, config.learning.judge))
+            table = pd.DataFrame(rows)
+            if world.is_first:
+                with written_whole(folder / "folds_summary.csv") as part:
+                    _with_summary(table).to_csv(part, index=False)
     return FoldResults(table, folder / "folds_summary.csv")
+
+
+def _row(run: Path, fold: int, judge: str) -> dict[str, float | str]:
+    """Return the figures of the best epoch of a run."""
+    history = pd.read_csv(run / "history.csv")
+    best = history.iloc[int(history[judge].to_numpy().argmax())]
+    return {
+        "fold": str(fold),
+        "epoch": int(best["epoch"]),
+        **{name: float(best[name]) for name in FIGURES},
+        "seconds_per_epoch": float(history["seconds"].median()),
+    }
 
 
 def _with_summary(table: pd.DataFrame) -> pd.DataFrame:

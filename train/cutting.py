@@ -108,11 +108,11 @@ def clip_of_piece(clip: Clip, piece: Range, sample_rate: int) -> Clip:
     if clip.events is None:
         return clip
     begin, end = (seconds_from_samples(edge, sample_rate) for edge in piece)
-    sample = seconds_from_samples(1, sample_rate)
     events = tuple(
         replace(event, onset=max(event.onset, begin) - begin, offset=min(event.offset, end) - begin)
         for event in clip.events
-        if min(event.offset, end) - max(event.onset, begin) >= sample
+        if samples_from_seconds(min(event.offset, end), sample_rate)
+        > samples_from_seconds(max(event.onset, begin), sample_rate)
     )
     labels, secondary = _labels(clip, events)
     return replace(clip, events=events, labels=labels, secondary=secondary)

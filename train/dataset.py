@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -10,14 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from sed.errors import SedError
 from sed.timeline import samples_from_seconds
-from train.activity import active_part
+from train.activity import active_frames, active_part
 from train.config import TrainConfig
 from train.overlay import place_events
 from train.store import n_samples, read_clip
-from train.table import Clip
+from train.table import Clip, SoftLabels
 from train.waveforms import (
     SHIFTS,
     Samples,
@@ -45,13 +47,12 @@ class Sample(NamedTuple):
 
     samples: Tensor  # (window_samples,)
     targets: Tensor  # (classes,)
-    frame_targets: Tensor  # (frames, classes); all zero where they are not known
-    has_frames: Tensor  # (): 1 where the frame targets are known
+    frame_targets: Tensor  # (frames, classes): as labelled, or when the clip is loud
     weight: Tensor  # (): of its loss
     number: Tensor  # (): which clip it is
 
 
-class ClipDataset(Dataset[Sample]):
+class ClipDataset(Dataset[Sample | SedError]):
     """Labelled windows of clips.
 
     Parameters
@@ -92,23 +93,42 @@ class ClipDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, key: Key) -> Sample:
-        """Return the window of a clip at its place in an epoch."""
+    def __getitem__(self, key: Key) -> Sample | SedError:
+        """Return the window of a clip at its place in an epoch, or why it cannot be read.
+
+        As a value: a worker process would lose the message of an error that it raises.
+        """
         epoch, place, i = key
-        clip = self.clips[i]
         generator = np.random.default_rng((self.config.seed, SAMPLES, epoch, place))
+        try:
+            return self._sample(i, generator if self.training else None)
+        except SedError as error:
+            return error
+
+    def _sample(self, i: int, generator: np.random.Generator | None) -> Sample:
+        clip = self.clips[i]
+        weight = 1.0
         if clip.soft is not None:
-            samples, frames = self._soft_window(clip)
+            samples = read_clip(clip, self.sample_rate, length=self.window_samples)
+            samples = np.pad(samples, (0, self.window_samples - len(samples)))
+            frames, targets = self._soft_frames(clip, clip.soft), self._soft_targets(clip.soft)
             weight = self.config.data.soft_weight
-            return self._sample(samples, self._soft_targets(clip), frames, True, weight, i)
-        if not self.training:
-            samples, spans = self._window(clip, None)
-            return self._labelled(samples, clip, spans, i)
-        if generator.random() < self.config.mixing.place_probability:
-            samples, spans = self._scene(i, generator)
-            return self._labelled(self._with_noise(samples, generator), None, spans, i)
-        samples, spans = self._window(clip, generator)
-        return self._labelled(self._with_noise(samples, generator), clip, spans, i)
+            if generator is not None:
+                samples = gain(samples, self.config.waveform.gain_db, generator)
+        elif generator is not None and generator.random() < self.config.mixing.place_probability:
+            samples, frames, targets = self._scene(i, generator)
+        else:
+            samples, spans = self._window(clip, generator)
+            frames, targets = self._targets(clip, samples, spans)
+        if generator is not None:  # after the loudness that frame targets are guessed from
+            samples = self._with_noise(samples, generator)
+        return Sample(
+            torch.from_numpy(np.ascontiguousarray(samples, np.float32)),
+            torch.from_numpy(targets),
+            torch.from_numpy(frames),
+            torch.tensor(weight),
+            torch.tensor(i),
+        )
 
     # ------------------------------------------------------------------------------------- samples
 
@@ -144,17 +164,33 @@ class ClipDataset(Dataset[Sample]):
         # The header may promise more than the file holds; what is there is what counts.
         return samples, crop(np.empty(there, np.float32), spans, start, len(samples))[1]
 
-    def _scene(self, i: int, generator: np.random.Generator) -> tuple[Samples, Spans]:
+    def _scene(
+        self, i: int, generator: np.random.Generator
+    ) -> tuple[Samples, NDArray[np.float32], NDArray[np.float32]]:
         """Place this clip and some others at times of their own in one window."""
         n_others = int(generator.integers(self.config.mixing.place_most))
-        others = generator.integers(len(self.clips), size=n_others)
-        pieces = []
-        for j in [i, *map(int, others)]:
-            if self.clips[j].soft is None:
-                samples, _ = self._read(self.clips[j], self.window_samples, generator)
-                samples = gain(samples, self.config.waveform.gain_db, generator)
-                pieces.append((active_part(samples, self.sample_rate), self._classes(j)))
-        return place_events(self.window_samples, pieces, generator)
+        chosen = [i, *map(int, generator.integers(len(self.clips), size=n_others))]
+        clips = [self.clips[j] for j in chosen if self.clips[j].soft is None]
+        pieces = [piece for clip in clips for piece in self._event_of(clip, generator)]
+        samples, spans = place_events(self.window_samples, pieces, generator)
+        frames = self._frames_of(spans)
+        targets = self._clip_targets(clips, frames.max(axis=0) > 0)
+        return samples, frames, targets
+
+    def _event_of(
+        self, clip: Clip, generator: np.random.Generator
+    ) -> list[tuple[Samples, list[int]]]:
+        """Return one event of a clip, and what it is: all that sounds, or one of those labelled."""
+        samples, spans = self._read(clip, self.window_samples, generator)
+        samples = gain(samples, self.config.waveform.gain_db, generator)
+        if clip.events is None:
+            return [(active_part(samples, self.sample_rate), self._classes(clip.labels))]
+        if not spans:
+            return []
+        first, last, _ = spans[int(generator.integers(len(spans)))]
+        # What else is labelled within sounds along.
+        there = {c for begin, end, c in spans if begin < last and end > first}
+        return [(samples[first:last], sorted(there))]
 
     def _with_noise(self, samples: Samples, generator: np.random.Generator) -> Samples:
         waveform, length = self.config.waveform, len(samples)
@@ -169,8 +205,8 @@ class ClipDataset(Dataset[Sample]):
 
     # ------------------------------------------------------------------------------------- targets
 
-    def _classes(self, i: int) -> list[int]:
-        return [self._class_of[label] for label in self.clips[i].labels if label in self._class_of]
+    def _classes(self, labels: Sequence[str]) -> list[int]:
+        return [self._class_of[label] for label in labels if label in self._class_of]
 
     def _spans(self, clip: Clip) -> Spans:
         """Return the strong labels of a clip, in samples from its start."""
@@ -184,67 +220,59 @@ class ClipDataset(Dataset[Sample]):
             if event.label in self._class_of
         ]
 
-    def _labelled(self, samples: Samples, clip: Clip | None, spans: Spans, i: int) -> Sample:
-        """Return a window with the targets of its clip, or of the events in it where known."""
-        knows_frames = clip is None or clip.events is not None
+    def _targets(
+        self, clip: Clip, samples: Samples, spans: Spans
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return frame and clip targets: of the events in a window, or of the labels of its clip.
+
+        Where nobody has said when labels sound, they do when the window is loud.
+        """
+        if clip.events is not None:
+            frames = self._frames_of(spans)
+            return frames, self._clip_targets([clip], frames.max(axis=0) > 0)
+        present = np.zeros(len(self.labels), np.bool_)
+        present[self._classes(clip.labels)] = True
+        targets = self._clip_targets([clip], present)
+        active = active_frames(samples, self.sample_rate, self.frame_edges)
+        return np.outer(active, targets).astype(np.float32), targets
+
+    def _clip_targets(
+        self, clips: Sequence[Clip], present: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
+        data = self.config.data
+        targets = np.full(len(self.labels), data.absent, np.float32)
+        for clip in clips:
+            targets[self._classes(clip.secondary)] = data.secondary
+        targets[present] = data.present
+        return targets
+
+    def _frames_of(self, spans: Spans) -> NDArray[np.float32]:
+        """Return which frames the spans touch, shape (frames, classes)."""
         frames = np.zeros((len(self.frame_edges) - 1, len(self.labels)), np.float32)
         for first, last, c in spans:
             begin, end = np.searchsorted(self.frame_edges, (first, last - 1), side="right") - 1
             frames[max(0, begin) : end + 1, c] = 1.0
-        data = self.config.data
-        targets = np.full(len(self.labels), data.absent, np.float32)
-        if clip is not None:
-            for label in clip.secondary:
-                if label in self._class_of:
-                    targets[self._class_of[label]] = data.secondary
-        if knows_frames:
-            targets[frames.any(axis=0)] = data.present
-        else:
-            targets[self._classes(i)] = data.present
-        return self._sample(samples, targets, frames, knows_frames, 1.0, i)
+        return frames
 
-    def _soft_window(self, clip: Clip) -> tuple[Samples, NDArray[np.float32]]:
-        """Read a pseudo-labelled piece as it is: its frame probabilities belong to its times."""
-        assert clip.soft is not None
-        samples = read_clip(clip, self.sample_rate)
-        length = self.window_samples
-        samples = np.pad(samples[:length], (0, max(0, length - len(samples))))
-        there = clip.soft.frame_probs
-        centres = (self.frame_edges[:-1] + self.frame_edges[1:]) / 2
-        seconds = clip.seconds or length / self.sample_rate
-        at = centres / self.sample_rate / seconds * len(there) - 0.5
+    def _soft_frames(self, clip: Clip, soft: SoftLabels) -> NDArray[np.float32]:
+        """Return a teacher's frame probabilities at the frames of ours; zero behind the clip."""
+        seconds = clip.seconds or self.config.data.window_seconds
+        centres = (self.frame_edges[:-1] + self.frame_edges[1:]) / 2 / self.sample_rate
+        at = centres / seconds * len(soft.frame_probs) - 0.5
         frames = np.zeros((len(centres), len(self.labels)), np.float32)
-        for column, label in enumerate(clip.soft.labels):
+        for column, label in enumerate(soft.labels):
             if label in self._class_of:
-                probs = np.interp(at, np.arange(len(there)), there[:, column])
-                frames[:, self._class_of[label]] = probs
-        return samples, frames
+                probs = soft.frame_probs[:, column].astype(np.float64)
+                frames[:, self._class_of[label]] = np.interp(at, np.arange(len(probs)), probs)
+        frames[centres >= seconds] = 0.0
+        return frames
 
-    def _soft_targets(self, clip: Clip) -> NDArray[np.float32]:
-        assert clip.soft is not None
+    def _soft_targets(self, soft: SoftLabels) -> NDArray[np.float32]:
         targets = np.zeros(len(self.labels), np.float32)
-        for label, probability in zip(clip.soft.labels, clip.soft.clip_probs, strict=True):
+        for label, probability in zip(soft.labels, soft.clip_probs, strict=True):
             if label in self._class_of:
                 targets[self._class_of[label]] = probability
         return targets
-
-    def _sample(
-        self,
-        samples: Samples,
-        targets: NDArray[np.float32],
-        frames: NDArray[np.float32],
-        knows_frames: bool,
-        weight: float,
-        i: int,
-    ) -> Sample:
-        return Sample(
-            torch.from_numpy(np.ascontiguousarray(samples, np.float32)),
-            torch.from_numpy(targets),
-            torch.from_numpy(frames),
-            torch.tensor(float(knows_frames)),
-            torch.tensor(weight),
-            torch.tensor(i),
-        )
 
 
 class EpochBatches(Sampler[list[Key]]):
@@ -307,8 +335,9 @@ class EpochBatches(Sampler[list[Key]]):
         if self.sampling == "in order":
             return np.arange(self.n_clips)
         if self._shares is not None:
-            return generator.choice(self.n_clips, self.n_clips, p=self._shares)
-        order = generator.permutation(self.n_clips)
+            order = generator.choice(self.n_clips, self.n_clips, p=self._shares)
+        else:
+            order = generator.permutation(self.n_clips)
         together = self.batch_size * self.world_size
         if self.world_size > 1 and self.n_clips < together:
             return np.resize(
@@ -337,13 +366,28 @@ def _shares(clips: Sequence[Clip], sampling: str) -> NDArray[np.float64] | None:
 
 def clip_loader(
     dataset: ClipDataset, batches: EpochBatches, *, device: torch.device
-) -> DataLoader[Sample]:
+) -> DataLoader[Sample | SedError]:
     """Return the batches of a dataset; set ``batches.epoch`` before each pass."""
     n_workers = dataset.config.learning.n_workers
     return DataLoader(
         dataset,
         batch_sampler=batches,
+        collate_fn=collated,
+        worker_init_fn=_deaf_to_ctrl_c,
         num_workers=n_workers,
         persistent_workers=n_workers > 0,
         pin_memory=device.type == "cuda",
     )
+
+
+def collated(samples: Sequence[Sample | SedError]) -> Sample | SedError:
+    """Return a batch, or the first reason why there is none."""
+    for sample in samples:
+        if isinstance(sample, SedError):
+            return sample
+    return default_collate(list(samples))  # type: ignore[no-any-return]
+
+
+def _deaf_to_ctrl_c(_: int) -> None:
+    """Leave it to the main process to stop: it does so after a whole step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

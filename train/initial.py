@@ -48,8 +48,10 @@ def load_backbone(backbone: nn.Module, path: str | os.PathLike[str]) -> list[str
     return missing
 
 
-def load_initial(model: SedModel, labels: Sequence[str], path: str | os.PathLike[str]) -> None:
-    """Fill a model from a file: its backbone, and from a checkpoint of ours the head as well.
+def load_initial(model: SedModel, labels: Sequence[str], path: str | os.PathLike[str]) -> list[str]:
+    """Fill a model from a file; return the names in its backbone that are left as they were.
+
+    From a checkpoint of ours the head is filled as well.
 
     The class lists may differ: what the checkpoint knows of a label goes to the same label here,
     and labels that it does not know start as they are.
@@ -59,12 +61,12 @@ def load_initial(model: SedModel, labels: Sequence[str], path: str | os.PathLike
     CheckpointError
         If the file cannot be read, or fits another backbone.
     """
-    load_backbone(model.backbone, path)
+    missing = load_backbone(model.backbone, path)
     if not _is_ours(path):
-        return
+        return missing
     known = load_checkpoint(path)
     if known.model.hidden.weight.shape != model.hidden.weight.shape:
-        return  # the head of another architecture
+        return missing  # the head is of another architecture
     model.hidden.load_state_dict(known.model.hidden.state_dict())
     shared = [label for label in labels if label in known.labels]
     here = [labels.index(label) for label in shared]
@@ -75,6 +77,7 @@ def load_initial(model: SedModel, labels: Sequence[str], path: str | os.PathLike
             with torch.no_grad():
                 target.weight[here] = source.weight[there]
                 target.bias[here] = source.bias[there]
+    return missing
 
 
 def _is_ours(path: str | os.PathLike[str]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import timm.layers
 import timm.optim
 import timm.scheduler
 import torch
@@ -164,15 +165,17 @@ class Rate:
 def rate_share(progress: float, schedule: str, warm_up: float) -> float:
     """Return the share of the highest learning rate at a progress between 0 and 1.
 
-    one-cycle rises and falls along half cosines (Smith & Topin, 2018, arXiv:1708.07120); cosine
-    falls from the start; constant stays after its rise.
+    All rise over the warm-up, along half a cosine. Then one-cycle falls along another (Smith &
+    Topin, 2018, arXiv:1708.07120), cosine goes on along the one that began with the run, and
+    constant stays.
     """
-    if schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * progress))
+    rise = 1.0
     if progress < warm_up:
-        return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * progress / warm_up))
-    if schedule == "constant":
-        return 1.0
+        rise = 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * progress / warm_up))
+    if schedule == "cosine":
+        return rise * 0.5 * (1 + math.cos(math.pi * progress))
+    if schedule == "constant" or progress < warm_up:
+        return rise
     return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / max(1e-9, 1 - warm_up)))
 
 
@@ -221,6 +224,14 @@ def freeze_stages(model: SedModel, n_stages: int) -> list[nn.Module]:
                 parameter.requires_grad_(False)
             frozen.append(module)
     return frozen
+
+
+def with_synchronised_norms(model: SedModel) -> SedModel:
+    """Return a model whose batch norms take their statistics over all processes.
+
+    By timm's converter: torch's own would drop the activations that timm's norms hold.
+    """
+    return timm.layers.convert_sync_batchnorm(model)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def set_to_train(model: SedModel, frozen: list[nn.Module], *, batch_norm: str) -> None:

@@ -12,16 +12,15 @@ import torch
 from torch import Tensor
 
 from sed.devices import choose_device
-from sed.errors import UsageError
-from sed.metrics import accuracy
+from sed.errors import SedError, UsageError
 from train.config import MixingConfig, PictureConfig, TrainConfig, WaveformConfig, load_recipe
 from train.dataset import Sample
 from train.distributed import World
 from train.folds import assign_folds
-from train.loop import Trainer
 from train.optimizer import set_to_train
-from train.setup import check_clips, initial_model, make_task
-from train.table import read_table
+from train.setup import find_faults, initial_model, make_task, refuse_faults
+from train.table import Clip, read_table
+from train.trainer import Trainer
 
 MOST_STEPS = 200
 LEARNT = 0.1  # of the first loss that may be left
@@ -76,15 +75,17 @@ def check_sanity(
     clips = read_table(data, format=table_format)
     task = make_task(clips, assign_folds(clips, config.data, seed=config.seed), fold, config)
     few = _varied(task.learnt, config.learning.batch_size, config.seed)
-    check_clips(few, config.front_end.sample_rate)
+    refuse_faults(find_faults(few, config.front_end.sample_rate), len(few))
     task = dataclasses.replace(task, learnt=few, judged=few)
     try:
         trainer = Trainer(
-            initial_model(config, task.labels), task, config, choose_device(device), World()
+            initial_model(config, task.labels)[0], task, config, choose_device(device), World()
         )
     except ValueError as error:
         raise UsageError(f"recipe: {error}") from error
     batch = next(iter(trainer.learning_from))
+    if isinstance(batch, SedError):
+        raise batch
     batch = Sample(*(part.to(trainer.device) for part in batch))
     set_to_train(trainer.model, trainer.frozen, batch_norm=config.learning.batch_norm)
     losses: list[float] = []
@@ -126,7 +127,7 @@ def _plain(config: TrainConfig) -> TrainConfig:
     )
 
 
-def _varied(clips: Sequence, n: int, seed: int) -> list:  # type: ignore[type-arg]
+def _varied(clips: Sequence[Clip], n: int, seed: int) -> list[Clip]:
     """Return some clips, of as many classes as possible."""
     order = np.random.default_rng(seed).permutation(len(clips))
     seen: dict[tuple[str, ...], int] = {}
@@ -140,7 +141,13 @@ def _varied(clips: Sequence, n: int, seed: int) -> list:  # type: ignore[type-ar
 
 @torch.inference_mode()
 def _right(trainer: Trainer, batch: Sample) -> float:
+    """Return the share of clips whose labels are all ranked above all others."""
     output = trainer.model.eval()(batch.samples)
     set_to_train(trainer.model, trainer.frozen, batch_norm=trainer.config.learning.batch_norm)
-    present = (batch.targets > 0.5).float()
-    return accuracy(present.cpu().numpy(), output.clip_probs.float().cpu().numpy())
+    present = (batch.targets > 0.5).cpu().numpy()
+    ranked = np.argsort(-output.clip_probs.float().cpu().numpy(), axis=1)
+    right = [
+        set(ranked[i, : there.sum()]) == set(np.flatnonzero(there))
+        for i, there in enumerate(present)
+    ]
+    return float(np.mean(right))

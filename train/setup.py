@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import hashlib
 import json
+import math
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,17 +26,25 @@ from torch import Tensor
 
 from sed.audio import LOWEST_RATE, read_blocks
 from sed.checkpoint import DEFAULT
-from sed.errors import CheckpointError, OutputError, SedError, TableError, UsageError, printable
-from sed.files import written_whole
+from sed.errors import (
+    CheckpointError,
+    OutputError,
+    RecordingError,
+    SedError,
+    TableError,
+    UsageError,
+    printable,
+)
 from sed.model import SedModel
 from train.config import TrainConfig
 from train.folds import NEVER, assign_folds, load_folds, save_folds
 from train.initial import load_backbone, load_initial
-from train.store import open_samples
+from train.report import write_json
+from train.store import n_samples, open_samples
 from train.table import Clip
 
 _MOST_SHOWN = 20
-_BLOCK = 1 << 16  # samples looked at at once
+_BLOCK = 1 << 20  # samples looked at at once
 _FILES_OF_A_RUN = (
     6  # as large as the weights: best, last, the state with its moments, one in writing
 )
@@ -49,6 +60,15 @@ class Task:
     fold: int
 
     @property
+    def digest(self) -> str:
+        """What the clips are, in a few letters: their files, places and labels."""
+        what = [
+            (os.path.basename(c.path), c.begin_seconds, c.seconds, c.labels, c.secondary, c.group)
+            for c in [*self.learnt, *self.judged]
+        ]
+        return hashlib.sha256(repr(what).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+    @property
     def description(self) -> str:
         """How many clips of what, and what a person might not expect."""
         names = {clip.fold for clip in self.judged}
@@ -60,6 +80,8 @@ class Task:
         unjudged = set(self.labels) - {label for c in self.judged for label in c.labels}
         if unjudged:
             text += f"; fold {self.fold} has none of {_some(sorted(unjudged))}"
+        if n_soft := sum(clip.soft is not None for clip in self.learnt):
+            text += f"; {n_soft} of those to learn from are pseudo-labelled"
         unknown = {x for c in self.learnt + self.judged for x in c.secondary} - set(self.labels)
         if unknown:
             text += f"; passed over, since no clip is of them: secondary {_some(sorted(unknown))}"
@@ -81,27 +103,59 @@ def make_task(clips: Sequence[Clip], folds: Sequence[int], fold: int, config: Tr
     if not there:
         raise TableError(
             "no clip is left to learn from or judge by. Check licences and hold_out in the recipe, "
-            "and that the table says the licence of its clips."
+            "that the table says the licence of its clips, and that a split has some for val."
         )
     if fold not in there:
         raise UsageError(f"no fold {fold}: the folds are {there[0]} to {there[-1]}")
     judged = [c for c, f in zip(clips, folds, strict=True) if f == fold]
     learnt = [c for c, f in zip(clips, folds, strict=True) if f not in (fold, NEVER)]
+    labels = sorted({label for clip in learnt + judged for label in clip.labels})
     if config.data.learn_from == "fold":
         learnt = judged
+    if not any(clip.labels for clip in judged):
+        raise TableError(f"no clip of fold {fold} has a label: nothing to judge by. Try another.")
     lacking = {x for c in judged for x in c.labels} - {x for c in learnt for x in c.labels}
     if lacking:
         raise TableError(
             f"fold {fold} holds all clips of {', '.join(sorted(lacking))}: nothing to learn them "
             "from. Bring more clips, or make other folds with remake_folds in the recipe."
         )
-    labels = sorted({label for clip in learnt + judged for label in clip.labels})
     if len(labels) < 2 and not any(clip.events is not None for clip in learnt):
         raise TableError(
             f"all clips are {labels[0]!r}: with one class there is nothing to tell apart. Bring "
             "clips of something else, for example a folder of background sounds."
         )
     return Task(learnt, judged, tuple(labels), fold)
+
+
+def with_pseudo_labels(task: Task, soft: Sequence[Clip], config: TrainConfig) -> Task:
+    """Return a task with pseudo-labelled clips to learn from as well.
+
+    Raises
+    ------
+    TableError
+        If they are of other classes, of recordings that the model is judged by, or of longer
+        windows than the model's.
+    """
+    known = {label for clip in soft if clip.soft for label in clip.soft.labels}
+    if soft and not known & set(task.labels):
+        raise TableError(
+            f"pseudo-labels are of other classes ({_some(sorted(known))}) than the clips "
+            f"({_some(task.labels)}). Predict them with a model of these classes."
+        )
+    judged = {os.path.realpath(clip.path) for clip in task.judged}
+    if leaks := [clip.path for clip in soft if os.path.realpath(clip.path) in judged]:
+        raise TableError(
+            f"{len(leaks)} pseudo-labelled windows are of recordings to judge by, the first "
+            f"{printable(leaks[0])}. Take their rows out."
+        )
+    longest = max((clip.seconds or 0.0 for clip in soft), default=0.0)
+    if longest > config.data.window_seconds + 1e-6:
+        raise TableError(
+            f"pseudo-labels are of windows of {longest:g} s, and the model hears "
+            f"{config.data.window_seconds:g} s. Predict them with a model of this window."
+        )
+    return dataclasses.replace(task, learnt=[*task.learnt, *soft])
 
 
 def folds_of_run(run: Path, clips: Sequence[Clip], config: TrainConfig) -> list[int]:
@@ -127,8 +181,10 @@ def folds_of_run(run: Path, clips: Sequence[Clip], config: TrainConfig) -> list[
     return folds
 
 
-def initial_model(config: TrainConfig, labels: Sequence[str]) -> SedModel:
-    """Return the model to start from; its random parts follow from the seed.
+def initial_model(config: TrainConfig, labels: Sequence[str]) -> tuple[SedModel, str]:
+    """Return the model to start from, and what a person should know of it.
+
+    Its random parts follow from the seed.
 
     Raises
     ------
@@ -150,65 +206,76 @@ def initial_model(config: TrainConfig, labels: Sequence[str]) -> SedModel:
             f"{config.model.backbone}: timm's weights could not be fetched "
             f"({type(error).__name__}). Check the network, or give --initial a file."
         ) from error
+    missing: list[str] = []
     if initial == "default":  # its head knows other sounds by the same names
-        load_backbone(model.backbone, DEFAULT)
+        missing = load_backbone(model.backbone, DEFAULT)
     elif initial not in ("none", "timm"):
-        load_initial(model, labels, initial)
-    return model
+        missing = load_initial(model, labels, initial)
+    told = f"; {len(missing)} tensors start at random: {_some(missing)}" if missing else ""
+    return model, told
 
 
-def check_clips(
+def find_faults(
     clips: Sequence[Clip],
     sample_rate: int,
     on_checked: Callable[[int, int], None] = lambda *_: None,
-) -> None:
-    """Decode all clips once, before hours are spent on some of them.
+) -> list[str]:
+    """Return what is wrong with the files of clips: look into all, before hours are spent on some.
 
-    Plain WAV files need no decoding: they are looked into until they are not silent.
-
-    Raises
-    ------
-    TableError
-        If any cannot be read whole; all are listed.
+    Plain WAV files are only looked through for silence and for samples that are no number.
     """
+    ranges: dict[str, list[Clip]] = {}
+    for clip in clips:
+        ranges.setdefault(clip.path, []).append(clip)
 
-    def trouble(path: str) -> str:
-        plain = open_samples(path, sample_rate)
-        if plain is not None and _sounds(plain):
-            return ""
+    def fault(path: str) -> str:
         try:
-            for _ in read_blocks(path, LOWEST_RATE):
-                pass
+            plain = open_samples(path, sample_rate)
+            if plain is None or not _sounds(plain):
+                for _ in read_blocks(path, LOWEST_RATE):
+                    pass
+            for clip in ranges[path]:
+                if n_samples(clip, sample_rate) == 0:
+                    reason = f"holds no sound from {clip.begin_seconds:g} s on. Check the table."
+                    return str(RecordingError(path, reason))
         except SedError as error:
             return str(error)
         return ""
 
-    paths = list(dict.fromkeys(clip.path for clip in clips))
     pool = ThreadPoolExecutor()
     faults = []
     try:
-        for n_checked, fault in enumerate(pool.map(trouble, paths), start=1):
-            faults += [fault] * bool(fault)
-            on_checked(n_checked, len(paths))
+        for n_checked, found in enumerate(pool.map(fault, ranges), start=1):
+            faults += [found] * bool(found)
+            on_checked(n_checked, len(ranges))
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for the others
+    return faults
+
+
+def refuse_faults(faults: Sequence[str], n_files: int) -> None:
+    """Raise a `TableError` that lists what is wrong with files, if anything is."""
     if faults:
         more = f"\n  … and {len(faults) - _MOST_SHOWN} more" * (len(faults) > _MOST_SHOWN)
         raise TableError(
-            f"{len(faults)} of {len(paths)} files cannot be learnt from; mend them, or take them "
+            f"{len(faults)} of {n_files} files cannot be learnt from; mend them, or take them "
             "out of the table:\n  " + "\n  ".join(faults[:_MOST_SHOWN]) + more
         )
 
 
-def check_space(run: Path, model: SedModel) -> None:
+def check_space(run: Path, model: SedModel, *, averages: bool) -> None:
     """Make sure that the checkpoints of a run will fit on the disk.
+
+    Best, last, and the state twice while it is written: with the moments of the optimizer it is
+    three times the weights, four with their average.
 
     Raises
     ------
     OutputError
         If they will not.
     """
-    needed = _FILES_OF_A_RUN * sum(p.numel() * p.element_size() for p in model.parameters())
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    needed = (2 + 2 * (3 + averages)) * weights
     run.mkdir(parents=True, exist_ok=True)
     if (free := shutil.disk_usage(run).free) < needed:
         reason = f"the run needs {needed / 2**20:.0f} MiB and {free / 2**20:.0f} MiB are free"
@@ -254,14 +321,13 @@ def teacher_features(path: str, clips: Sequence[Clip]) -> Tensor:
     return torch.from_numpy((features - features.mean(axis=0)) / np.maximum(spread, 1e-3))
 
 
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write plain values, whole or not at all."""
-    with written_whole(path) as part:
-        part.write_text(json.dumps(values, indent=1) + "\n", "utf-8")
-
-
 def _sounds(samples: NDArray[Any]) -> bool:
-    return any(samples[i : i + _BLOCK].any() for i in range(0, len(samples), _BLOCK))
+    """Return whether samples are numbers, and not all zero."""
+    blocks = (samples[i : i + _BLOCK] for i in range(0, len(samples), _BLOCK))
+    if samples.dtype == np.int16:
+        return any(block.any() for block in blocks)
+    sums = [float(np.abs(block).sum(dtype=np.float64)) for block in blocks]
+    return math.isfinite(total := sum(sums)) and total > 0
 
 
 def _some(names: Sequence[str]) -> str:

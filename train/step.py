@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sed.devices import choose_precision
-from sed.errors import UsageError
+from sed.errors import UsageError, near
 from sed.losses import LOSSES, frame_bce
 from sed.model import SedModel, SedOutput
 from train.config import TrainConfig
 from train.dataset import Sample
 from train.mixing import Mixed, Mixer
-from train.pipelines import apply
+from train.pipelines import PIPELINES, apply
 from train.setup import Task, class_weights, teacher_features
 
 
@@ -42,6 +42,7 @@ class TrainingStep(nn.Module):
     ) -> None:
         super().__init__()
         learning = config.learning
+        _check_picture(config)
         self.config = config
         self.model = model
         self.mixer = Mixer(config, model)
@@ -70,7 +71,8 @@ class TrainingStep(nn.Module):
             features = self.features_of(picture)
             output = self.model.look_along(features)
         output = SedOutput(*(part.float() for part in output))
-        return (self._clip_losses(output, features.float(), mixed) * batch.weight).mean()
+        losses = self._clip_losses(output, features.float(), mixed)
+        return torch.mean(losses * mixed.weight[:, 0])
 
     def _clip_losses(self, output: SedOutput, features: Tensor, mixed: Mixed) -> Tensor:
         """Return the loss of each clip, shape (batch,)."""
@@ -94,6 +96,29 @@ class TrainingStep(nn.Module):
             distance = F.mse_loss(seen, mixed.teacher, reduction="none").mean(-1)
             losses = losses + learning.distil_weight * distance
         return losses
+
+
+def _check_picture(config: TrainConfig) -> None:
+    """Refuse now what would be refused in the first batch.
+
+    Raises
+    ------
+    ValueError
+        If there is no such pipeline, or stripes may be wider than the picture.
+    """
+    picture, front_end = config.picture, config.front_end
+    if picture.albumentations and picture.albumentations not in PIPELINES:
+        raise ValueError(
+            f"unknown albumentations {picture.albumentations!r}. "
+            f"{near(picture.albumentations, PIPELINES)}"
+        )
+    n_columns = round(config.data.window_seconds * front_end.sample_rate / front_end.hop_samples)
+    for name, n_stripes, widest, size in (
+        ("time_stripe_columns", picture.n_time_stripes, picture.time_stripe_columns, n_columns),
+        ("mel_stripe_bands", picture.n_mel_stripes, picture.mel_stripe_bands, front_end.n_mels),
+    ):
+        if picture.spec_augment_probability and n_stripes and widest > size:
+            raise ValueError(f"expected {name} up to {size}, the size of the picture, got {widest}")
 
 
 def training_precision(name: str, device: torch.device) -> torch.dtype:
