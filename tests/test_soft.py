@@ -37,7 +37,8 @@ def test_soft_labels_come_back_as_they_were_written(table):
     assert {(clip.labels, clip.fold) for clip in read} == {((), "train")}
     for clip, clip_probs, frame_probs in zip(read, clips, frames, strict=True):
         assert clip.soft.labels == tuple(LABELS)
-        assert clip.soft.frame_probs.dtype == clip.soft.clip_probs.dtype == np.float32
+        assert clip.soft.frame_probs.dtype == np.float16
+        assert clip.soft.clip_probs.dtype == np.float32
         np.testing.assert_allclose(clip.soft.clip_probs, clip_probs, atol=5e-7)
         np.testing.assert_allclose(clip.soft.frame_probs, frame_probs, atol=2**-12)
 

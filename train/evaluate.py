@@ -34,7 +34,6 @@ class ClipPredictions(NamedTuple):
 
     targets: Floats  # (clips, classes): one for the labels of a clip, zero for all else
     clip_probs: Floats  # (clips, classes): of the window in which the class is surest
-    frame_probs: list[Floats]  # of each clip, (frames, classes), all windows in a row
 
 
 @dataclass(frozen=True)
@@ -50,13 +49,13 @@ class Evaluation:
     @property
     def figures(self) -> dict[str, Any]:
         """The figures of all clips, see `train.report.overall_figures`."""
-        targets, clip_probs, _ = self.predictions
+        targets, clip_probs = self.predictions
         return overall_figures(targets, clip_probs, judged=self.judged)
 
     @property
     def per_class(self) -> list[ClassFigures]:
         """The figures of each class."""
-        targets, clip_probs, _ = self.predictions
+        targets, clip_probs = self.predictions
         return class_figures(self.labels, targets, clip_probs)
 
 
@@ -171,18 +170,16 @@ def predict_clips(
     for i, clip in enumerate(clips):
         targets[i, [column[label] for label in clip.labels]] = 1.0
     clip_probs = np.zeros_like(targets)
-    frames: list[list[Floats]] = [[] for _ in clips]
     faults: list[SedError] = []
     for heard in ensemble.hear(_pieces(ensemble, clips, faults)):
         clip_probs[heard.source] = np.maximum(clip_probs[heard.source], heard.clip_probs)
-        frames[heard.source].append(heard.frame_probs)
         on_progress(heard.source + 1, len(clips))
     if faults:
         raise TableError(
             f"{len(faults)} of {len(clips)} clips cannot be heard; mend them, or take them out of "
             f"the table:\n  {_lines([str(fault) for fault in faults])}"
         )
-    return ClipPredictions(targets, clip_probs, [np.concatenate(parts) for parts in frames])
+    return ClipPredictions(targets, clip_probs)
 
 
 def choose_clips(

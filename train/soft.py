@@ -130,8 +130,7 @@ def _clip(
     if begin < 0 or seconds <= 0:
         raise ValueError(f"expected begin >= 0 and seconds > 0, got {begin:g} and {seconds:g}")
     probs = np.array([number(*cell) for cell in zip(labels, cells[3:], strict=True)], np.float32)
-    frame_probs = frames.astype(np.float32)
-    if not all(((p >= 0) & (p <= 1)).all() for p in (probs, frame_probs)):
+    if not all(((p >= 0) & (p <= 1)).all() for p in (probs, frames)):
         raise ValueError("expected probabilities from 0 to 1")
     return Clip(
         found_file([cells[0]], [folder]),
@@ -140,7 +139,7 @@ def _clip(
         fold="train",
         begin_seconds=begin,
         seconds=seconds,
-        soft=SoftLabels(labels, probs, frame_probs),
+        soft=SoftLabels(labels, probs, frames),  # float16, as they are many
     )
 
 

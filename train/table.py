@@ -42,7 +42,7 @@ class SoftLabels:
 
     labels: tuple[str, ...]
     clip_probs: NDArray[np.float32]  # (classes,)
-    frame_probs: NDArray[np.float32]  # (frames, classes), evenly over the clip
+    frame_probs: NDArray[np.float16]  # (frames, classes), evenly over the clip
 
 
 @dataclass(frozen=True)
