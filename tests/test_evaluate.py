@@ -107,7 +107,7 @@ def test_clips_that_cannot_be_heard_are_all_told(tiny_checkpoint, recording, tmp
 
 def test_figures_are_those_of_the_predictions(run, table):
     evaluation = evaluate([run], table, fold="all", device="cpu")
-    targets, clip_probs, _ = evaluation.predictions
+    targets, clip_probs = evaluation.predictions
     assert evaluation.labels == LABELS
     assert targets[:, 0].tolist() == [1, 0] * 4
     figures, per_class = evaluation.figures, evaluation.per_class

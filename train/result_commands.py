@@ -305,7 +305,7 @@ def _confusions(evaluation: Evaluation) -> Text:
     from sed.metrics import confusion_matrix
 
     labels = evaluation.labels
-    targets, clip_probs, _ = evaluation.predictions
+    targets, clip_probs = evaluation.predictions
     confusion = confusion_matrix(targets, clip_probs)
     np.fill_diagonal(confusion, 0)
     order = np.argsort(-confusion, axis=None, kind="stable")[:_MOST_CONFUSIONS_SHOWN]
