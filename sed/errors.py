@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UsageError(ValueError):
@@ -83,6 +83,18 @@ class MissingExtraError(SedError):
 def printable(name: str) -> str:
     """Return a file name that fits on one line of a terminal, quoted only where it has to be."""
     return name if name.isprintable() and name else repr(name)
+
+
+def some(names: Sequence[str], most: int = 10) -> str:
+    """Return some names on one line, and how many more there are."""
+    more = f" and {len(names) - most} more" * (len(names) > most)
+    return ", ".join(printable(name) for name in names[:most]) + more
+
+
+def lines(faults: Sequence[str], most: int = 20) -> str:
+    """Return some faults, each on an indented line of its own, and how many more there are."""
+    more = [f"… and {len(faults) - most} more"] * (len(faults) > most)
+    return "".join(f"\n  {fault}" for fault in [*faults[:most], *more])
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from train.cutting import loud_range
+
 STRETCH_SECONDS = 0.02  # over which loudness is measured
 ACTIVE_DB = -35.0  # a clip sounds where it is no further than this below its loudest stretch
 
@@ -25,7 +27,7 @@ def active_frames(
     frame_edges
         Where the frames begin and end, in samples, shape (frames + 1,).
     """
-    active = _active_stretches(samples, sample_rate, ACTIVE_DB)
+    active = _active_stretches(samples, sample_rate)
     centres = (np.arange(len(active)) + 0.5) * round(STRETCH_SECONDS * sample_rate)
     last = len(frame_edges) - 2
     frames = np.searchsorted(frame_edges, centres[active], side="right") - 1
@@ -34,38 +36,14 @@ def active_frames(
     return result
 
 
-def active_part(
-    samples: NDArray[np.float32], sample_rate: int, active_db: float = ACTIVE_DB
-) -> NDArray[np.float32]:
-    """Return a clip without its silence in front and behind; digital silence as it is.
-
-    What is further than `active_db` below the loudest stretch is silence.
-    """
-    first, last = active_range(samples, sample_rate, active_db)
+def active_part(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+    """Return a clip without its silence in front and behind; digital silence as it is."""
+    first, last = loud_range(samples, (0, len(samples)), sample_rate, -ACTIVE_DB)
     return samples[first:last]
 
 
-def active_range(
-    samples: NDArray[np.float32], sample_rate: int, active_db: float = ACTIVE_DB
-) -> tuple[int, int]:
-    """Return the first active sample of a clip, and the one behind its last."""
-    stretch = round(STRETCH_SECONDS * sample_rate)
-    if len(samples) < stretch:
-        return 0, len(samples)
-    active = _active_stretches(samples, sample_rate, active_db)
-    places = np.flatnonzero(active)
-    if len(places) == 0:
-        return 0, len(samples)
-    last = int(places[-1]) + 1
-    # What is left behind the last whole stretch belongs to it.
-    end = len(samples) if last == len(active) else last * stretch
-    return int(places[0]) * stretch, end
-
-
-def _active_stretches(
-    samples: NDArray[np.float32], sample_rate: int, active_db: float
-) -> NDArray[np.bool_]:
+def _active_stretches(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.bool_]:
     stretch = round(STRETCH_SECONDS * sample_rate)
     whole = len(samples) // stretch * stretch
     power: NDArray[np.float32] = np.square(samples[:whole].reshape(-1, stretch)).mean(axis=1)
-    return np.asarray(power > power.max(initial=0.0) * 10 ** (active_db / 10))
+    return np.asarray(power > power.max(initial=0.0) * 10 ** (ACTIVE_DB / 10))

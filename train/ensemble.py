@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from sed.checkpoint import Checkpoint, load_checkpoint
 from sed.devices import choose_device
-from sed.errors import SedError, UsageError, near, printable
+from sed.errors import SedError, UsageError, near, printable, some
 from sed.timeline import samples_from_seconds, seconds_from_samples
 from train.waveforms import fit
 
@@ -273,5 +273,4 @@ def _told(what: str, labels: Sequence[str]) -> str:
     """Return a clause about labels, the first ten of them, or nothing."""
     if not labels:
         return ""
-    more = f" and {len(labels) - 10} more" * (len(labels) > 10)
-    return f"{what} {', '.join(printable(label) for label in labels[:10])}{more}; "
+    return f"{what} {some(labels)}; "

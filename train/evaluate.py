@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed.checkpoint import Checkpoint
-from sed.errors import RecordingError, SedError, TableError, UsageError, printable
+from sed.errors import RecordingError, SedError, TableError, UsageError, lines, printable
 from train.config import DataConfig
 from train.ensemble import Ensemble, Piece, load_checkpoints
 from train.folds import ALWAYS_TRAIN, NEVER, assign_folds, load_folds
@@ -26,7 +26,6 @@ Floats = NDArray[np.float32]
 OnProgress = Callable[[int, int], None]  # clips done, clips in all
 
 _CLIPS_READ_TOGETHER = 32
-_MOST_SHOWN = 20
 
 
 class ClipPredictions(NamedTuple):
@@ -177,7 +176,7 @@ def predict_clips(
     if faults:
         raise TableError(
             f"{len(faults)} of {len(clips)} clips cannot be heard; mend them, or take them out of "
-            f"the table:\n  {_lines([str(fault) for fault in faults])}"
+            f"the table:{lines([str(fault) for fault in faults])}"
         )
     return ClipPredictions(targets, clip_probs)
 
@@ -266,13 +265,8 @@ def _check_labels(clips: Sequence[Clip], known: Sequence[str]) -> None:
     if unknown:
         raise TableError(
             "the model does not know these classes of the table. Take their clips out, or give a "
-            f"model that knows them:\n  {_lines([printable(name) for name in unknown])}"
+            f"model that knows them:{lines([printable(name) for name in unknown])}"
         )
-
-
-def _lines(faults: Sequence[str]) -> str:
-    more = f"\n  … and {len(faults) - _MOST_SHOWN} more" * (len(faults) > _MOST_SHOWN)
-    return "\n  ".join(faults[:_MOST_SHOWN]) + more
 
 
 def _listed(folds: set[int] | list[int]) -> str:

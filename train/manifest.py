@@ -11,12 +11,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from sed.errors import OutputError, UsageError, printable
+from sed.errors import OutputError, UsageError, printable, some
 from sed.files import written_whole
 
 MANIFEST, INDEX, AUDIO = "prepared.json", "index.csv", "audio"
 _MADE_BY = "sed prepare"
-_MOST_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def open_folder(out: Path, source: Path, options: dict[str, Any]) -> Manifest:
         strangers = [name for name in strangers if (out / name).exists()]
         if strangers:
             raise UsageError(
-                f"{name}: sed prepare did not make what is in it: {named(sorted(strangers))}. "
+                f"{name}: sed prepare did not make what is in it: {some(sorted(strangers))}. "
                 "Name a new folder."
             )
         return new
@@ -205,12 +204,6 @@ def remove_parts(out: Path, names: Mapping[str, Made | None]) -> None:
             if ours and not _is_alive(process):
                 with suppress(OSError):
                     path.unlink()
-
-
-def named(names: list[str]) -> str:
-    """Return some names for a message, and how many more there are."""
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(printable(name) for name in names[:_MOST_NAMED]) + more
 
 
 def _leads_out(name: str) -> bool:

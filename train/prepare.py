@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sed.errors import OutputError, SedError, TableError, UsageError, printable
+from sed.errors import OutputError, SedError, TableError, UsageError, printable, some
 from sed.timeline import seconds_from_samples
 from train.cutting import CuttingConfig, clip_of_piece
-from train.manifest import AUDIO, INDEX, Manifest, is_ours, named, open_folder
+from train.manifest import AUDIO, INDEX, Manifest, is_ours, open_folder
 from train.store import clip_range
 from train.table import Clip, read_table, write_index
 from train.transcode import Recording, recordings_of, stamp, transcode
@@ -203,7 +203,7 @@ def _plan(manifest: Manifest, out: Path, recordings: Sequence[Recording]) -> Non
     if in_the_way := [name for name in new if (out / AUDIO / name).exists()]:
         raise UsageError(
             f"{printable(str(out / AUDIO))}: holds files that sed prepare did not make, and would "
-            f"overwrite: {named(in_the_way)}. Move them away."
+            f"overwrite: {some(in_the_way)}. Move them away."
         )
     manifest.files |= dict.fromkeys(new)
 

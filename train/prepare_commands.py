@@ -206,12 +206,12 @@ def _prepared(summary: PreparedSummary) -> str:
 
 
 def _tell_reset(n_removed: int, left: list[str], *, quiet: bool) -> None:
-    from train.manifest import named
+    from sed.errors import some
 
     if not quiet:
         print(f"{_counted(n_removed, 'file')} removed", file=sys.stderr)
     if left:
-        print(f"left there, since sed prepare did not make it: {named(left)}", file=sys.stderr)
+        print(f"left there, since sed prepare did not make it: {some(left)}", file=sys.stderr)
 
 
 def _length(seconds: float) -> str:

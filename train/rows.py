@@ -11,10 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from sed.errors import TableError, printable
+from sed.errors import TableError, lines, printable
 from sed.files import written_whole
-
-_MOST_FAULTS_SHOWN = 20
 
 
 def read_header(path: Path) -> tuple[str, ...]:
@@ -106,12 +104,9 @@ class Faults:
         n_faults = len(self._reasons)
         if not n_faults:
             return
-        shown = "\n  ".join(self._reasons[:_MOST_FAULTS_SHOWN])
-        n_more = n_faults - _MOST_FAULTS_SHOWN
-        more = f"\n  … and {n_more} more" * (n_more > 0)
         raise TableError(
             f"{printable(str(self._path))}: {n_faults} faulty rows of {self._n_rows}; mend or "
-            f"remove them:\n  {shown}{more}"
+            f"remove them:{lines(self._reasons)}"
         )
 
 

@@ -33,7 +33,9 @@ from sed.errors import (
     SedError,
     TableError,
     UsageError,
+    lines,
     printable,
+    some,
 )
 from sed.model import SedModel
 from train.config import TrainConfig
@@ -43,7 +45,6 @@ from train.report import write_json
 from train.store import n_samples, open_samples
 from train.table import Clip
 
-_MOST_SHOWN = 20
 _BLOCK = 1 << 20  # samples looked at at once
 _FILES_OF_A_RUN = (
     6  # as large as the weights: best, last, the state with its moments, one in writing
@@ -79,12 +80,12 @@ class Task:
         )
         unjudged = set(self.labels) - {label for c in self.judged for label in c.labels}
         if unjudged:
-            text += f"; fold {self.fold} has none of {_some(sorted(unjudged))}"
+            text += f"; fold {self.fold} has none of {some(sorted(unjudged))}"
         if n_soft := sum(clip.soft is not None for clip in self.learnt):
             text += f"; {n_soft} of those to learn from are pseudo-labelled"
         unknown = {x for c in self.learnt + self.judged for x in c.secondary} - set(self.labels)
         if unknown:
-            text += f"; passed over, since no clip is of them: secondary {_some(sorted(unknown))}"
+            text += f"; passed over, since no clip is of them: secondary {some(sorted(unknown))}"
         return text
 
 
@@ -140,8 +141,8 @@ def with_pseudo_labels(task: Task, soft: Sequence[Clip], config: TrainConfig) ->
     known = {label for clip in soft if clip.soft for label in clip.soft.labels}
     if soft and not known & set(task.labels):
         raise TableError(
-            f"pseudo-labels are of other classes ({_some(sorted(known))}) than the clips "
-            f"({_some(task.labels)}). Predict them with a model of these classes."
+            f"pseudo-labels are of other classes ({some(sorted(known))}) than the clips "
+            f"({some(task.labels)}). Predict them with a model of these classes."
         )
     judged = {os.path.realpath(clip.path) for clip in task.judged}
     if leaks := [clip.path for clip in soft if os.path.realpath(clip.path) in judged]:
@@ -211,7 +212,7 @@ def initial_model(config: TrainConfig, labels: Sequence[str]) -> tuple[SedModel,
         missing = load_backbone(model.backbone, DEFAULT)
     elif initial not in ("none", "timm"):
         missing = load_initial(model, labels, initial)
-    told = f"; {len(missing)} tensors start at random: {_some(missing)}" if missing else ""
+    told = f"; {len(missing)} tensors start at random: {some(missing)}" if missing else ""
     return model, told
 
 
@@ -256,10 +257,9 @@ def find_faults(
 def refuse_faults(faults: Sequence[str], n_files: int) -> None:
     """Raise a `TableError` that lists what is wrong with files, if anything is."""
     if faults:
-        more = f"\n  … and {len(faults) - _MOST_SHOWN} more" * (len(faults) > _MOST_SHOWN)
         raise TableError(
             f"{len(faults)} of {n_files} files cannot be learnt from; mend them, or take them "
-            "out of the table:\n  " + "\n  ".join(faults[:_MOST_SHOWN]) + more
+            f"out of the table:{lines(faults)}"
         )
 
 
@@ -328,8 +328,3 @@ def _sounds(samples: NDArray[Any]) -> bool:
         return any(block.any() for block in blocks)
     sums = [float(np.abs(block).sum(dtype=np.float64)) for block in blocks]
     return math.isfinite(total := sum(sums)) and total > 0
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return ", ".join(names[:8]) + more
