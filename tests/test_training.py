@@ -810,3 +810,49 @@ def test_a_run_learns_from_a_teacher_(sounds, tiny, tmp_path):
     train(sounds, 0, recipe=tiny, out=tmp_path / "run", device="cpu", settings=settings)
     state = safetensors.torch.load_file(tmp_path / "run" / "state.safetensors")
     assert state["extra/weight"].shape[0] == 4
+
+
+def command(monkeypatch, capsys, *arguments):
+    """Run a command of ours in this process; return its exit status and what it said."""
+    from sed.__main__ import main
+
+    monkeypatch.setattr(sys, "argv", ["sed", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    said = capsys.readouterr()
+    return stop.value.code or 0, said.out, said.err
+
+
+def test_the_command_trains_all_folds(sounds, tiny, tmp_path, monkeypatch, capsys):
+    status, out, err = command(
+        monkeypatch, capsys, "train", "--fold", "all", "--data", sounds, "--recipe", tiny,
+        "--set", "learning.epochs=1", "--out", tmp_path, "--device", "cpu",
+    )  # fmt: skip
+    assert status == 0
+    assert out.strip() == str(tmp_path / "folds_summary.csv")
+    assert "fold 3 of 3" in err
+    mean = pd.read_csv(tmp_path / "folds_summary.csv")["accuracy"][3]
+    assert f"accuracy  {mean:.4f} ±" in err
+
+
+def test_the_command_tries_to_overfit_a_batch(sounds, tiny, monkeypatch, capsys):
+    arguments = ("train", "--sanity", "--data", sounds, "--recipe", tiny, "--device", "cpu")
+    status, out, _ = command(
+        monkeypatch, capsys, *arguments, "--set", "learning.learning_rate=1e-9"
+    )
+    assert status == 1
+    assert "It could NOT be overfitted" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--fold", "first"), "expected --fold as a number from 0, or all; got 'first'"),
+        (("--set", "learning.epoch=3"), "unknown key 'epoch' in learning. Did you mean epochs"),
+        (("--recipe", "birdclef"), "there is none. Did you mean birdclef2023"),
+    ],
+)
+def test_the_command_refuses_what_cannot_be(sounds, monkeypatch, capsys, arguments, message):
+    status, _, err = command(monkeypatch, capsys, "train", "--data", sounds, *arguments)
+    assert status == 2
+    assert message in err
