@@ -61,8 +61,8 @@ def esc50(figures: Figures | None) -> str:
         figures["machine"],
         "",
         "```",
-        "sed train --fold all --recipe esc50 --data ESC-50/ --initial mobilenetv1_100.audioset_yamnet"
-        ".safetensors \\",
+        "sed train --fold all --recipe esc50 --data ESC-50/ \\",
+        "    --initial mobilenetv1_100.audioset_yamnet.safetensors \\",
         "    --set learning.distil=teacher_mn04.npz",
         "```",
         "",
@@ -79,8 +79,8 @@ def esc50(figures: Figures | None) -> str:
     lines += [
         "",
         "The best epoch is chosen by the fold that it is judged on, as is usual for ESC-50; the "
-        "last epoch is chosen by nothing. The recipe was settled while looking at folds 1 to 3. Four "
-        "passes: the mean over four turns of each clip "
+        "last epoch is chosen by nothing. The recipe was settled while looking at folds 1 to 3. "
+        "Four passes: the mean over four turns of each clip "
         "(`sed evaluate --tta 4`). The seconds are of a machine that did other things beside it.",
     ]
     return "\n".join(lines)

@@ -18,8 +18,8 @@ import sed
 ROOT = Path(__file__).parents[1]
 DOCS, README = ROOT / "docs", ROOT / "README.md"
 # For the record: all clips, whatever their licence, of the official folds 2 to 5. Made by
-# sed train --fold 0 --recipe esc50 --data ESC50_FOLDER --initial YAMNET_WEIGHTS
-RECORD = ROOT / "runs" / "esc50-fold0" / "best.safetensors"
+# benchmarks/esc50_folds.py.
+RECORD = ROOT / "runs" / "esc50-all" / "fold0" / "best.safetensors"
 BEGIN, END = "<!-- figures: written by benchmarks/run.py -->", "<!-- end of figures -->"
 
 
