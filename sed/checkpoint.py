@@ -216,6 +216,9 @@ def library_versions() -> dict[str, str]:
 
 
 def _pair(path: Path) -> tuple[Path, Path]:
+    """Return both files of a checkpoint; a run directory stands for its best one."""
+    if path.is_dir():
+        path = path / "best"
     stem = path.with_suffix("") if path.suffix in (".safetensors", ".json") else path
     return stem.with_name(stem.name + ".safetensors"), stem.with_name(stem.name + ".json")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -36,8 +37,15 @@ def app() -> typer.Typer:
         epilog="`sed-engine` is this same command under a name of its own.",
     )
     for name, home in COMMANDS.items():
-        sed.command(name)(getattr(importlib.import_module(home), name))
+        function = getattr(importlib.import_module(home), name)
+        sed.command(name, help=_unwrapped(function.__doc__))(function)
     return sed
+
+
+def _unwrapped(text: str) -> str:
+    """Return paragraphs without the line breaks of the source, for a terminal of any width."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def run(arguments: Sequence[str]) -> int:

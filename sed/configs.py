@@ -26,15 +26,46 @@ def config_from_dict(kind: type[T], values: Mapping[str, object], where: str = "
     arguments: dict[str, Any] = {}
     for key, value in values.items():
         if key not in fields:
-            raise ValueError(f"unknown key {key!r}{place}. {near(key, fields)}")
+            inside = [
+                f"{name}.{key}"
+                for name, f in fields.items()
+                if key in _fields_of(f.default_factory)
+            ]
+            hint = f"Did you mean {' or '.join(inside)}?" if inside else near(key, fields)
+            raise ValueError(f"unknown key {key!r}{place}. {hint}")
         default: object = fields[key].default_factory
         if isinstance(default, type) and dataclasses.is_dataclass(default):
             if not isinstance(value, Mapping):
                 raise ValueError(f"expected a table for {key!r}{place}, got {value!r}")
             arguments[key] = config_from_dict(default, value, f"{where}.{key}".lstrip("."))
         else:
+            if "|" not in str(fields[key].type):  # one kind of value
+                _check_kind(f"{where}.{key}".lstrip("."), value, fields[key].default)
             arguments[key] = tuple(value) if isinstance(value, list) else value
     try:
         return kind(**arguments)
     except TypeError as error:
         raise ValueError(f"bad value{place}: {error}") from error
+
+
+def _fields_of(kind: object) -> set[str]:
+    """Return the names of the fields of a config; none of anything else."""
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return {f.name for f in dataclasses.fields(kind)}
+    return set()
+
+
+def _check_kind(name: str, value: object, default: object) -> None:
+    """Refuse a value of another kind than the default; what has no default of a kind may be all."""
+    for kind, allowed, told in (
+        (bool, (bool,), "true or false"),
+        (int, (int,), "a whole number"),
+        (float, (int, float), "a number"),
+        (str, (str,), "text"),
+        (tuple, (list, tuple), "a list"),
+    ):
+        if isinstance(default, kind):
+            is_flag_for_number = isinstance(value, bool) and kind is not bool
+            if not isinstance(value, allowed) or is_flag_for_number:
+                raise ValueError(f"expected {name} as {told}, got {value!r}")
+            return

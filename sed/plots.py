@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import MultipleLocator
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 from numpy.typing import NDArray
 
 from sed.events import Event
@@ -40,6 +40,7 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: str | os.PathLike[
             epochs, values, color=colour, marker=".", label=f"{name}, best {values[best]:.3f}"
         )
     right.set(xlabel="epoch", ylim=(0, 1))
+    _count_epochs(left, right)
     right.legend(loc="lower right", frameon=False)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
@@ -135,6 +136,7 @@ def plot_runs(runs: Sequence[RunCurves], metric: str, path: str | os.PathLike[st
         left.plot([], [], color=colour, lw=2, label=label)
     left.set(xlabel="epoch", ylabel="training loss")
     right.set(xlabel="epoch", ylabel=metric)
+    _count_epochs(left, right)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
@@ -220,6 +222,12 @@ def plot_detections(
     bottom.xaxis.set_major_formatter(lambda seconds, _: _clock(seconds))
     bottom.set_xlabel("time")
     _save(figure, path, dpi=120)
+
+
+def _count_epochs(*pictures: Axes) -> None:
+    """Mark whole epochs: there are no others."""
+    for axes in pictures:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _draw_log_mel(

@@ -22,14 +22,15 @@ def describe_program() -> str:
 
 
 def describe(path: Path) -> str:
-    """Return what a file is.
+    """Return what a file is, or the best checkpoint of a run directory.
 
     Raises
     ------
     SedError
         If it is neither a checkpoint nor a recording.
     """
-    if path.suffix in (".safetensors", ".json"):
+    is_run = path.is_dir() and (path / "best.json").exists()
+    if is_run or path.suffix in (".safetensors", ".json"):
         return describe_checkpoint(path)
     return describe_recording(path)
 

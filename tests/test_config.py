@@ -35,6 +35,12 @@ def test_settings_lie_over_recipes_and_arguments_over_settings():
         ("learning.epochs", "expected a setting as table.key=value, got 'learning.epochs'"),
         ("learning.epoch=3", "unknown key 'epoch' in learning. Did you mean epochs"),
         ("learning.epochs=0", "at least one epoch"),
+        ("epochs=2", "unknown key 'epochs'. Did you mean learning.epochs"),
+        ("learning.epochs=abc", "expected learning.epochs as a whole number, got 'abc'"),
+        ("learning.compile=1", "expected learning.compile as true or false, got 1"),
+        ("learning.learning_rate=true", "expected learning.learning_rate as a number, got True"),
+        ("waveform.noise=pink", "expected waveform.noise as a list, got 'pink'"),
+        ("model.backbone=5", "expected model.backbone as text, got 5"),
         ("=3", "cannot read the setting '=3'"),
     ],
 )

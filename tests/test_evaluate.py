@@ -178,6 +178,15 @@ def test_the_folds_of_the_run_are_used_if_they_are_about_these_clips(tiny_checkp
     assert choose_clips([checkpoint], in_folds("1", "2", "3"))[1] == "fold 1 of the table"
 
 
+def test_clips_that_were_learnt_from_under_another_name_are_told(tiny_checkpoint, tmp_path):
+    learnt = [Clip(f"raw/{x}.ogg", ("beep",), x) for x in "abc"]
+    save_folds(tmp_path / "folds.csv", learnt, [0, 1, 1])
+    checkpoint = held_out(tiny_checkpoint, 0, str(tmp_path / "best.safetensors"))
+    prepared = [Clip(f"audio/{x}.ogg.wav", ("beep",), x, fold="val") for x in "abcd"]
+    _, told = choose_clips([checkpoint], prepared, "0")
+    assert told.endswith("WARNING: 2 of them have the names of files that were learnt from")
+
+
 def test_a_fold_that_is_not_there(tiny_checkpoint):
     for fold in ("7", "-1", "x"):
         with pytest.raises(UsageError, match=f"no fold {fold}: expected all, test or one of 0, 1"):

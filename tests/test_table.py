@@ -204,7 +204,7 @@ def test_a_folder_per_class(tmp_path):
 
 def test_what_is_no_table_is_refused(tmp_path):
     assert "neither a table that is known, nor recordings" in faults_of(tmp_path)
-    assert "no such table or folder. Check --data." in faults_of(tmp_path / "nowhere")
+    assert "no such table or folder. Check the name." in faults_of(tmp_path / "nowhere")
     (tmp_path / "empty.csv").write_text("")
     assert "(empty.csv: " in faults_of(tmp_path)
     assert "no esc50 table" in faults_of(tmp_path / "empty.csv", format="esc50")

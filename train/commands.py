@@ -30,7 +30,13 @@ def train(
     fold: Annotated[
         str, typer.Option(help="Fold held out for judging, counted from 0, or all in turn.")
     ] = "0",
-    recipe: Annotated[str, typer.Option(help="Name or TOML file of a recipe.")] = "default",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="default, esc50, birdclef2023, urban-sounds, freesound2018, drone-car-speech, or "
+            "a TOML file of yours."
+        ),
+    ] = "default",
     epochs: Annotated[int | None, typer.Option(help="In place of the recipe's.")] = None,
     settings: Annotated[
         list[str] | None,
@@ -133,11 +139,12 @@ def _train_all(data: Path, arguments: dict[str, Any], bars: Bars) -> Path:
     from train.crossval import train_all_folds
 
     def on_fold(number: int, n_folds: int) -> None:
-        bars.console.print(f"fold {number} of {n_folds}", soft_wrap=True)
+        bars.console.print(f"{number} of {n_folds} folds", soft_wrap=True)
 
     results = train_all_folds(data, on_fold=on_fold, **arguments)
     for name, (mean, spread) in results.summary.items():
-        bars.console.print(f"{name:9} {mean:.4f} ± {spread:.4f}", soft_wrap=True)
+        several = f" ± {spread:.4f}" if len(results.folds) > 1 else ""
+        bars.console.print(f"{name:9} {mean:.4f}{several}", soft_wrap=True)
     return results.path
 
 
@@ -195,7 +202,7 @@ def _reporter(*, shown: bool) -> tuple[Progress | None, Bars]:
     def on_epoch(row: dict[str, float]) -> None:
         console.print(
             f"epoch {row['epoch']:3.0f}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}  "
-            f"cmAP {row['cmap5']:.4f}  {row['clips_per_second']:.0f} clips/s, "
+            f"padded cmAP {row['cmap5']:.4f}  {row['clips_per_second']:.0f} clips/s, "
             f"{row['waiting']:.1%} waiting",
             soft_wrap=True,
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from sed.checkpoint import Checkpoint
@@ -23,6 +24,8 @@ from train.store import read_clip
 from train.table import Clip, read_table
 
 Floats = NDArray[np.float32]
+
+OF_THE_TABLE = " of the table"  # folds that are not those of the run
 OnProgress = Callable[[int, int], None]  # clips done, clips in all
 
 _CLIPS_READ_TOGETHER = 32
@@ -209,7 +212,33 @@ def choose_clips(
         raise UsageError(f"no fold {fold}: expected all, test or one of {_listed(there)}")
     chosen = [clip for clip, f in zip(clips, folds, strict=True) if str(f) == fold]
     learnt = ", which not all models held out" * bool(held_out - {int(fold)})
+    if whose.startswith(OF_THE_TABLE):
+        learnt += _seen_before(checkpoints, chosen, held_out)
     return chosen, f"fold {fold}{whose}{learnt}"
+
+
+def _seen_before(
+    checkpoints: Sequence[Checkpoint], chosen: Sequence[Clip], held_out: set[Any]
+) -> str:
+    """Return a warning if clips have the names of files that a run learnt from."""
+    seen: set[str] = set()
+    for checkpoint in checkpoints:
+        path = Path(checkpoint.path).parent / "folds.csv"
+        if not checkpoint.path or not path.is_file():
+            continue
+        table = pd.read_csv(path, keep_default_na=False)
+        if {"file", "fold"} <= set(table.columns):
+            learnt = table[~table["fold"].isin([*held_out, NEVER])]["file"]
+            seen |= {_bare_name(name) for name in learnt}
+    n_seen = sum(_bare_name(clip.path) in seen for clip in chosen)
+    if not n_seen:
+        return ""
+    return f"; WARNING: {n_seen} of them have the names of files that were learnt from"
+
+
+def _bare_name(path: str) -> str:
+    """Return the name of a file without its endings: prepared ones have one more."""
+    return os.path.basename(path).split(".")[0]
 
 
 def _held_out_fold(held_out: set[Any], folds: Sequence[int]) -> str:
@@ -230,7 +259,7 @@ def _folds(checkpoint: Checkpoint, clips: Sequence[Clip], *, make: bool) -> tupl
         with suppress(TableError):  # they are about other clips
             return load_folds(path, clips), f" of {printable(str(path))}"
     if make or any(clip.fold not in ("", "train", "test") for clip in clips):
-        return assign_folds(clips, DataConfig(), seed=0), " of the table"
+        return assign_folds(clips, DataConfig(), seed=0), OF_THE_TABLE
     return [NEVER if clip.fold == "test" else ALWAYS_TRAIN for clip in clips], ""
 
 

@@ -18,7 +18,14 @@ from sed.metrics import clip_metrics
 from train.config import TrainConfig, load_recipe
 from train.distributed import World, joined_world, own_device
 from train.run_directory import begin_run, check_same_run, write_history, write_run_report
-from train.setup import Task, folds_of_run, initial_model, make_task, with_pseudo_labels
+from train.setup import (
+    Task,
+    folds_of_run,
+    initial_model,
+    make_task,
+    save_folds_of_run,
+    with_pseudo_labels,
+)
 from train.soft import read_soft_labels
 from train.table import read_table
 from train.trainer import Row, Trainer
@@ -98,6 +105,8 @@ def train(
         folds = folds_of_run(run, clips, config) if world.is_first else []
         folds = world.gathered(folds)[0]
         task = make_task(clips, folds, fold, config)
+        if world.is_first:
+            save_folds_of_run(run, clips, folds, config)
         if soft is not None:
             pseudo = read_soft_labels(soft, least=config.data.soft_least)
             task = with_pseudo_labels(task, pseudo, config)
@@ -135,7 +144,8 @@ def _run(
     if goes_on:
         check_same_run(run, about)
         trainer.load(run / "state.safetensors")
-        told = f"; goes on in epoch {trainer.position.epoch + 1}"
+        done = trainer.position.epoch
+        told = f"; goes on in epoch {done + 1}" if done < config.learning.epochs else "; is done"
     if world.is_first:
         progress.on_start(f"{task.description}; {trainer.description}{told}")
     if not goes_on:

@@ -37,7 +37,8 @@ def prepare(
     trim: Annotated[
         float | None,
         typer.Option(
-            help="Cut off both ends of each clip where they are this much below its loudest 20 ms.",
+            help="Cut off both ends of each clip where they are so many dB below its loudest "
+            "20 ms; 40 is usual.",
             metavar="DB",
             show_default="nothing",
         ),

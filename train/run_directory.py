@@ -80,9 +80,13 @@ def check_same_run(run: Path, about: dict[str, Any]) -> None:
         key for key in (now.keys() | begun.keys()) - _FREE if now.get(key) != begun.get(key)
     )
     if changed:
+        differences = ", ".join(
+            f"{key}: {begun.get(key)!r} before, {now.get(key)!r} now" for key in changed
+        )
         raise UsageError(
-            f"{printable(str(run))} was begun with other settings ({', '.join(changed)}). Resume "
-            "with the same, or train into another folder with --out."
+            f"{printable(str(run))} was begun with other settings ({differences}). Resume with the "
+            "same, or train into another folder with --out, from these weights if you like: "
+            "--initial RUN/last.safetensors."
         )
 
 

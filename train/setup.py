@@ -168,18 +168,27 @@ def folds_of_run(run: Path, clips: Sequence[Clip], config: TrainConfig) -> list[
         If they were made with other settings.
     """
     path = run / "folds.csv"
-    settings = json.loads(json.dumps(dataclasses.asdict(config.data) | {"seed": config.seed}))
-    if path.is_file() and (run / "folds.json").is_file():
-        if json.loads((run / "folds.json").read_text("utf-8")) != settings:
-            raise UsageError(
-                f"{printable(str(path))} was made with another seed or other [data] in the recipe. "
-                "Delete it, or train into another folder with --out."
-            )
-        return load_folds(path, clips)
-    write_json(run / "folds.json", settings)
-    folds = assign_folds(clips, config.data, seed=config.seed)
-    save_folds(path, clips, folds)
-    return folds
+    if not (path.is_file() and (run / "folds.json").is_file()):
+        return assign_folds(clips, config.data, seed=config.seed)
+    if json.loads((run / "folds.json").read_text("utf-8")) != _fold_settings(config):
+        raise UsageError(
+            f"{printable(str(path))} was made with another seed or other [data] in the recipe. "
+            "Delete it, or train into another folder with --out."
+        )
+    return load_folds(path, clips)
+
+
+def save_folds_of_run(
+    run: Path, clips: Sequence[Clip], folds: Sequence[int], config: TrainConfig
+) -> None:
+    """Write the folds and how they were made."""
+    write_json(run / "folds.json", _fold_settings(config))
+    save_folds(run / "folds.csv", clips, folds)
+
+
+def _fold_settings(config: TrainConfig) -> dict[str, Any]:
+    settings = dataclasses.asdict(config.data) | {"seed": config.seed}
+    return json.loads(json.dumps(settings))  # type: ignore[no-any-return]
 
 
 def initial_model(config: TrainConfig, labels: Sequence[str]) -> tuple[SedModel, str]:
@@ -258,8 +267,8 @@ def refuse_faults(faults: Sequence[str], n_files: int) -> None:
     """Raise a `TableError` that lists what is wrong with files, if anything is."""
     if faults:
         raise TableError(
-            f"{len(faults)} of {n_files} files cannot be learnt from; mend them, or take them "
-            f"out of the table:{lines(faults)}"
+            f"{len(faults)} of {n_files} files cannot be learnt from; mend them, take them out, or "
+            f"run sed prepare, which leaves them out:{lines(faults)}"
         )
 
 

@@ -94,7 +94,7 @@ def read_table(source: str | os.PathLike[str], *, format: str | None = "auto") -
     if path.is_dir():
         return read_folder(path, kinds)
     if not path.is_file():
-        raise TableError(f"{printable(str(path))}: no such table or folder. Check --data.")
+        raise TableError(f"{printable(str(path))}: no such table or folder. Check the name.")
     return read_file(path, kinds)
 
 
