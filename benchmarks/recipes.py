@@ -64,7 +64,7 @@ def urban_sounds() -> tuple[list[Command], list[dict[str, Any]]]:
     commands = [
         sed("prepare", source, prepared, "--rate", "32000"),
         sed("train", "--recipe", "urban-sounds", "--data", prepared / "index.csv", "--fold", "0",
-            "--epochs", "8", "--out", run, "--resume", *SMALL, *FEW_CORES),
+            "--epochs", "5", "--out", run, "--resume", *SMALL, *FEW_CORES),
         sed("predict", run, source / "siren", "--submission", "urban", "--tta", "12", "--output",
             submission),
     ]  # fmt: skip
@@ -85,7 +85,7 @@ def freesound2018() -> tuple[list[Command], list[dict[str, Any]]]:
         sed("prepare", source, prepared, "--rate", "44100", "--trim", "40"),
         *(
             sed("train", "--recipe", "freesound2018", "--data", prepared / "index.csv", "--fold",
-                str(k), "--epochs", "60", "--out", run, "--resume", *resnet, *FEW_CORES)
+                str(k), "--epochs", "40", "--out", run, "--resume", *resnet, *FEW_CORES)
             for k, run in enumerate(runs)
         ),
         sed("train", "--recipe", "freesound2018-second", "--data", prepared / "index.csv",

@@ -41,7 +41,7 @@ def plain_loop(config: TrainConfig, n_clips: int, device: torch.device) -> float
     n_samples = round(config.data.window_seconds * config.front_end.sample_rate)
     clips = 0.1 * torch.randn(n_clips, n_samples)
     targets = F.one_hot(torch.arange(n_clips) % 50, 50).float()
-    model = initial_model(config, [str(i) for i in range(50)]).to(device)
+    model = initial_model(config, [str(i) for i in range(50)])[0].to(device)
     model.to(memory_format=torch.channels_last)
     set_to_train(model, freeze_stages(model, learning.frozen_stages), batch_norm="frozen")
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-6)

@@ -338,6 +338,40 @@ def test_ctrl_c_waits_for_the_step_and_loses_nothing(sounds, tiny, tmp_path):
     assert steps == [3, 4]  # two epochs of two steps
 
 
+STOPPED = """
+import os, signal, sys
+from train.loop import Progress, train
+
+data, recipe, out = sys.argv[1:]
+
+def on_step(step, n_steps, loss):
+    if step == 2:  # as a batch system does: to the workers as well
+        os.killpg(0, signal.SIGTERM)
+
+settings = ["learning.n_workers=1"]
+progress = Progress(on_step=on_step)
+try:
+    train(data, 0, recipe=recipe, out=out, device="cpu", settings=settings, progress=progress)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_a_job_that_is_told_to_stop_keeps_its_step(sounds, tiny, tmp_path):
+    program = tmp_path / "stopped.py"
+    program.write_text(STOPPED)
+    done = subprocess.run(
+        [sys.executable, program, sounds, tiny, tmp_path / "run"], cwd=ROOT, capture_output=True,
+        text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 130, done.stderr
+    steps = []
+    progress = Progress(on_step=lambda step, *_: steps.append(step))
+    train(sounds, 0, recipe=tiny, out=tmp_path / "run", device="cpu", resume=True,
+          progress=progress)  # fmt: skip
+    assert steps == [3, 4]
+
+
 def test_other_clips_are_not_resumed(sounds, tiny, tmp_path):
     data = tmp_path / "sounds"
     shutil.copytree(sounds, data)

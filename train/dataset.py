@@ -373,7 +373,7 @@ def clip_loader(
         dataset,
         batch_sampler=batches,
         collate_fn=collated,
-        worker_init_fn=_deaf_to_ctrl_c,
+        worker_init_fn=_patient,
         num_workers=n_workers,
         persistent_workers=n_workers > 0,
         pin_memory=device.type == "cuda",
@@ -388,6 +388,11 @@ def collated(samples: Sequence[Sample | SedError]) -> Sample | SedError:
     return default_collate(list(samples))  # type: ignore[no-any-return]
 
 
-def _deaf_to_ctrl_c(_: int) -> None:
-    """Leave it to the main process to stop: it does so after a whole step."""
+def _patient(_: int) -> None:
+    """Leave it to the main process to stop: it does so after a whole step.
+
+    A terminal and a batch system send their signals to all processes of a job; the second SIGTERM
+    is the main process's own, when it is done with this one.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
