@@ -205,16 +205,18 @@ def plot(
 
 def _checkpoints_and_sources(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     """Tell models from sound."""
-    from sed.errors import UsageError
+    from sed.errors import UsageError, printable
 
     def is_checkpoint(path: Path) -> bool:
         return path.suffix in (".safetensors", ".json") or (path / "best.safetensors").is_file()
 
     checkpoints = [path for path in paths if is_checkpoint(path)]
     sources = [path for path in paths if not is_checkpoint(path)]
+    missing = [printable(str(path)) for path in paths if not path.exists()]
     if not checkpoints:
+        told = f" ({', '.join(missing)}: no such file or folder)" * bool(missing)
         raise UsageError(
-            "no checkpoint among the arguments: give a .safetensors or a run directory"
+            f"no checkpoint among the arguments{told}: give a .safetensors or a run directory"
         )
     if not sources:
         raise UsageError("no recording among the arguments: give files or folders of sound")
