@@ -105,19 +105,23 @@ def freesound2018() -> tuple[list[Command], list[dict[str, Any]]]:
 def drone_car_speech() -> tuple[list[Command], list[dict[str, Any]]]:
     """Pieces of 2 s, three tables, a look at one batch, and the test table at the end."""
     source, prepared = DATA / "drone-car-speech", RUNS / "drone-car-speech-prepared"
-    run, table = RUNS / "drone-car-speech", RUNS / "drone-car-speech-prepared" / "index.csv"
+    run, small = RUNS / "drone-car-speech", RUNS / "drone-car-speech-small"
+    table = prepared / "index.csv"
     commands = [
         sed("prepare", source / "index.csv", prepared, "--rate", "8000", "--cut", "2", "--split",
             "0.6,0.2,0.2"),
         sed("train", "--recipe", "drone-car-speech", "--data", table, "--sanity"),
         sed("train", "--recipe", "drone-car-speech", "--data", table, "--out", run, "--resume"),
+        sed("train", "--recipe", "drone-car-speech-small", "--data", table, "--out", small,
+            "--resume"),
         sed("evaluate", run, "--data", table, "--fold", "test", "--output",
             RUNS / "drone-car-speech-test"),
     ]  # fmt: skip
     do(commands)
     return commands, [
-        judged("validation table", [run], table, "0"),
-        judged("test table", [run], table, "test"),
+        judged(f"{name}, {told}", [checkpoint], table, fold)
+        for name, checkpoint in (("drone-car-speech", run), ("drone-car-speech-small", small))
+        for told, fold in (("validation table", "0"), ("test table", "test"))
     ]
 
 

@@ -17,18 +17,12 @@ import sed
 
 ROOT = Path(__file__).parents[1]
 DOCS, README = ROOT / "docs", ROOT / "README.md"
-# For the record: all clips, whatever their licence, of the official folds 2 to 5. Made by
-# benchmarks/esc50_folds.py.
-RECORD = ROOT / "runs" / "esc50-all" / "fold0" / "best.safetensors"
 BEGIN, END = "<!-- figures: written by benchmarks/run.py -->", "<!-- end of figures -->"
 
 
 def main() -> None:
     is_there = torch.cuda.is_available()
-    models = [("default", sed.load_model())]
-    if RECORD.exists():
-        models.append(("recipe esc50, official fold 1 held out", sed.load_model(RECORD)))
-    rightness = accuracy.report(models)
+    rightness = accuracy.report([("default", sed.load_model())])
     speed = speed_and_memory.report()
     parts = [
         "# Benchmarks",
