@@ -18,6 +18,7 @@ from sed.errors import RecordingError, UsageError
 from train.evaluate import predict_clips
 from train.predict import predict
 from train.soft import read_soft_labels
+from train.store import read_clip
 from train.table import Clip
 
 LABELS = ("beep", "a, b\t'c'", "élan")
@@ -173,15 +174,17 @@ def test_pseudo_labels_come_back_as_they_were_heard(model, checkpoint, site, tmp
     assert {clip.path for clip in clips} == {
         str(site / name) for name in ("dawn.wav", "deep/dusk.wav")
     }
-    expected = predict_clips([checkpoint], clips[:4], device="cpu")
-    for clip, clip_probs, frame_probs in zip(clips, *expected[1:], strict=False):
+    rate = checkpoint.timeline.sample_rate
+    for clip in clips[:4]:
         assert clip.soft.labels == LABELS
-        np.testing.assert_allclose(clip.soft.clip_probs, clip_probs, atol=1e-5)
-        np.testing.assert_allclose(clip.soft.frame_probs, frame_probs, atol=1e-3)
+        with torch.inference_mode():
+            expected = checkpoint.model(torch.from_numpy(read_clip(clip, rate))[None])
+        np.testing.assert_allclose(clip.soft.clip_probs, expected.clip_probs[0], atol=1e-5)
+        np.testing.assert_allclose(clip.soft.frame_probs, expected.frame_probs[0], atol=1e-3)
     # The last window holds 2 s: the frames that heard them are laid evenly over them.
     assert clips[-1].soft.frame_probs.shape == clips[0].soft.frame_probs.shape
-    last = predict_clips([checkpoint], [replace(clips[-1], seconds=None)], device="cpu")
-    assert len(np.unique(clips[-1].soft.frame_probs[:, 0])) <= len(last.frame_probs[0])
+    heard = np.ceil(2 / 5 * len(clips[-1].soft.frame_probs))
+    assert 1 < len(np.unique(clips[-1].soft.frame_probs[:, 0])) <= heard
 
 
 def test_what_was_there_stays_if_it_cannot_be_finished(model, site, tmp_path, monkeypatch):
