@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from sed.errors import SedError, UsageError
+from sed.errors import FAILED, MISUSE, OK, SedError, UsageError
 
 COMMANDS = {
     "detect": "streaming.commands",
@@ -21,8 +21,6 @@ COMMANDS = {
     "plot": "train.result_commands",
     "info": "streaming.commands",
 }
-
-OK, FAILED, MISUSE = 0, 1, 2
 
 
 def app() -> typer.Typer:

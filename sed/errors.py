@@ -21,6 +21,8 @@ import difflib
 import os
 from collections.abc import Iterable, Sequence
 
+OK, FAILED, MISUSE, INTERRUPTED = 0, 1, 2, 130  # exit statuses; the last is a shell's for Ctrl-C
+
 
 class UsageError(ValueError):
     """Misuse that a person at the command line can cause and mend."""

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sed.errors import FAILED, INTERRUPTED
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
     from streaming.scan import Progress, Summary
-
-FAILED = 1
-INTERRUPTED = 130
 
 
 def detect(

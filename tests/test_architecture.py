@@ -30,6 +30,7 @@ DOORS = {
     },
     "rich": {
         "streaming/commands.py",
+        "train/bars.py",
         "train/commands.py",
         "train/prepare_commands.py",
         "train/result_commands.py",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sed.errors import TableError, UsageError
 from sed.events import Event
 from train.formats import FORMATS
-from train.table import Clip, read_table, write_index
+from train.table import Clip, bare_name, read_table, write_index
 
 
 def touch(*paths):
@@ -332,3 +332,11 @@ def test_what_an_index_cannot_hold_is_refused_at_once(tmp_path):
         "label 'x;y' holds a ;, which separates labels; unknown split 'dev'"
     )
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "path", ["1-7-A.ogg", "audio/1-7-A.ogg.wav", "/x/1-7-A.WAV", "1-7-A", "a.b/1-7-A.flac"]
+)
+def test_bare_names_have_no_folder_and_no_endings_of_sound(path):
+    assert bare_name(path) == "1-7-A"
+    assert bare_name("site.2024.wav") == "site.2024"

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -20,9 +21,10 @@ from sed.checkpoint import load_checkpoint
 from sed.errors import CheckpointError, OutputError, SedError, TableError, UsageError
 from sed.events import Event
 from train.activity import active_frames, active_part
+from train.batches import EpochBatches, clip_loader
 from train.config import load_recipe
 from train.crossval import train_all_folds
-from train.dataset import ClipDataset, EpochBatches, clip_loader
+from train.dataset import ClipDataset
 from train.folds import NEVER
 from train.loop import Progress, train
 from train.optimizer import rate_share, with_synchronised_norms
@@ -795,6 +797,8 @@ def test_a_teacher_is_matched_by_name(sounds, tiny, tmp_path):
     names = [f"{i}.ogg" for i in range(9)]
     np.savez(tmp_path / "t.npz", filename=names, embedding=embeddings)
     features = teacher_features(str(tmp_path / "t.npz"), clips)
+    prepared = [replace(clip, path=f"{clip.path}.wav") for clip in clips]  # as sed prepare does
+    assert torch.equal(teacher_features(str(tmp_path / "t.npz"), prepared), features)
     np.testing.assert_allclose(features.mean(0), 0, atol=1e-6)
     np.testing.assert_allclose(features.std(0, correction=0), 1, atol=1e-5)
     with pytest.raises(TableError, match="has no embedding of 1 clips"):

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sed.errors import FAILED, INTERRUPTED
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
     from train.loop import Progress
-
-FAILED = 1
-INTERRUPTED = 130
 
 
 def train(
@@ -167,21 +166,12 @@ def _try_sanity(data: Path, fold: int, arguments: dict[str, Any], bars: Bars) ->
 def _reporter(*, shown: bool) -> tuple[Progress | None, Bars]:
     """Return what shows a bar on a terminal, and a line for each epoch everywhere; and the bar."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
 
+    from train.bars import progress_bars
     from train.loop import Progress
 
     console = Console(stderr=True, highlight=False, quiet=not shown)
-    bars = Bars(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not (shown and sys.stderr.isatty()),
-    )
+    bars = progress_bars(console, shown=shown)
     if not shown:
         return None, bars
     tasks: list[TaskID] = []

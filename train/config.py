@@ -173,7 +173,7 @@ class LearningConfig:
     epochs: int = 30
     batch_size: int = 32  # clips per step and process
     accumulate: int = 1  # steps whose gradients are summed before the weights move
-    sampling: Literal["all", "balanced", "weighted"] = "all"  # see train.dataset.EpochBatches
+    sampling: Literal["all", "balanced", "weighted"] = "all"  # see train.batches.EpochBatches
     loss: str = "focal"  # focal, bce, cross-entropy, or exclusive for clips of one class each
     focal_alpha: float = 0.25  # weight of what is present, against 1 - this
     focal_gamma: float = 2.0  # how much what is easy is forgotten

@@ -7,17 +7,15 @@ and what they say is blended.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sed.checkpoint import Checkpoint, load_checkpoint
+from sed.checkpoint import Checkpoint
 from sed.devices import choose_device
 from sed.errors import SedError, UsageError, near, printable, some
 from sed.timeline import samples_from_seconds, seconds_from_samples
@@ -50,20 +48,6 @@ class Heard:
     seconds: float
     clip_probs: Floats  # (classes,)
     frame_probs: Floats  # (frames, classes), without the frames of the silence around
-
-
-def load_checkpoints(paths: Sequence[str | os.PathLike[str]]) -> list[Checkpoint]:
-    """Load checkpoints; a run directory stands for the best one in it.
-
-    Raises
-    ------
-    CheckpointError
-        If one is missing, corrupt or foreign.
-    """
-    return [
-        load_checkpoint(Path(path) / "best.safetensors" if Path(path).is_dir() else path)
-        for path in paths
-    ]
 
 
 def blended(probs: Sequence[Floats], blend: str) -> Floats:

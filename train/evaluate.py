@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sed.checkpoint import Checkpoint
+from sed.checkpoint import Checkpoint, load_checkpoint
 from sed.errors import RecordingError, SedError, TableError, UsageError, lines, printable
 from train.config import DataConfig
-from train.ensemble import Ensemble, Piece, load_checkpoints
+from train.ensemble import Ensemble, Piece
 from train.folds import ALWAYS_TRAIN, NEVER, assign_folds, load_folds
 from train.report import ClassFigures, class_figures, overall_figures, write_report
 from train.store import read_clip
-from train.table import Clip, read_table
+from train.table import Clip, bare_name, read_table
 
 Floats = NDArray[np.float32]
 
@@ -107,7 +107,7 @@ def evaluate(
         If the table is faulty, has classes that the models do not know, or has clips that cannot
         be read; all are listed.
     """
-    loaded = load_checkpoints(checkpoints)
+    loaded = [load_checkpoint(path) for path in checkpoints]
     table = read_table(data, format=format)
     chosen, told = choose_clips(loaded, table, fold)
     there = {label for clip in table for label in clip.labels}
@@ -229,16 +229,11 @@ def _seen_before(
         table = pd.read_csv(path, keep_default_na=False)
         if {"file", "fold"} <= set(table.columns):
             learnt = table[~table["fold"].isin([*held_out, NEVER])]["file"]
-            seen |= {_bare_name(name) for name in learnt}
-    n_seen = sum(_bare_name(clip.path) in seen for clip in chosen)
+            seen |= {bare_name(name) for name in learnt}
+    n_seen = sum(bare_name(clip.path) in seen for clip in chosen)
     if not n_seen:
         return ""
     return f"; WARNING: {n_seen} of them have the names of files that were learnt from"
-
-
-def _bare_name(path: str) -> str:
-    """Return the name of a file without its endings: prepared ones have one more."""
-    return os.path.basename(path).split(".")[0]
 
 
 def _held_out_fold(held_out: set[Any], folds: Sequence[int]) -> str:

@@ -44,8 +44,8 @@ def mixup(
     if rule not in ("convex", "or"):
         raise ValueError(f"expected rule convex or or, got {rule!r}")
     n = len(inputs)
-    shares = _on(inputs, generator.beta(alpha, alpha, size=n).astype(np.float32))
-    other = _on(inputs, generator.permutation(n))
+    shares = moved_to(inputs, generator.beta(alpha, alpha, size=n).astype(np.float32))
+    other = moved_to(inputs, generator.permutation(n))
     mixed = torch.lerp(inputs[other], inputs, _beside(shares, inputs))
     if rule == "or":
         return mixed, [torch.maximum(t, t[other]) for t in targets]
@@ -96,13 +96,13 @@ def cutmix(
     frames = np.arange(n_frames)
     replaced = (frames >= first[:, None]) & (frames < (first + lengths)[:, None])
     columns = replaced[:, frame_of]
-    other = _on(pictures, generator.permutation(batch))
-    kept = _on(pictures, (1 - columns.mean(axis=1)).astype(np.float32))
-    mixed = torch.where(_on(pictures, columns)[..., None], pictures[other], pictures)
+    other = moved_to(pictures, generator.permutation(batch))
+    kept = moved_to(pictures, (1 - columns.mean(axis=1)).astype(np.float32))
+    mixed = torch.where(moved_to(pictures, columns)[..., None], pictures[other], pictures)
     mixed_targets = [torch.lerp(t[other], t, _beside(kept, t)) for t in targets]
     if frame_targets is None:
         return mixed, mixed_targets, frame_targets
-    mask = _on(pictures, replaced)[..., None]
+    mask = moved_to(pictures, replaced)[..., None]
     return mixed, mixed_targets, torch.where(mask, frame_targets[other], frame_targets)
 
 
@@ -169,9 +169,11 @@ def sum_recordings(
         going_on = going_on & (generator.random(n) >= stop_probability)
         gains_db = generator.uniform(low_db, high_db, size=n)
         factors = going_on * 10 ** (gains_db / (10 if power else 20))
-        other = _on(energy, order[(place + shift) % n])
-        summed = summed + _beside(_on(energy, factors.astype(np.float32)), energy) * energy[other]
-        added = _on(energy, going_on)
+        other = moved_to(energy, order[(place + shift) % n])
+        summed = (
+            summed + _beside(moved_to(energy, factors.astype(np.float32)), energy) * energy[other]
+        )
+        added = moved_to(energy, going_on)
         heard = [
             torch.where(_beside(added, t), torch.maximum(h, t[other]), h)
             for h, t in zip(heard, targets, strict=True)
@@ -216,7 +218,7 @@ def place_events(
     return samples, spans
 
 
-def _on(like: Tensor, values: NDArray[np.generic]) -> Tensor:
+def moved_to(like: Tensor, values: NDArray[np.generic]) -> Tensor:
     """Return what was drawn on the CPU on the device of a batch."""
     return torch.from_numpy(np.ascontiguousarray(values)).to(like.device)
 

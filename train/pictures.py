@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from train.config import PictureConfig
-from train.overlay import Frames, frame_of_column
+from train.overlay import Frames, frame_of_column, moved_to
 
 N_BENDS = (3, 6)  # fewest and most control points of a random frequency response
 
@@ -163,11 +163,11 @@ def shuffle_time(
     for i in changed:
         orders[i, :n_movable] = _shuffled(n_movable, most_pieces, generator)
     within = np.arange(len(frame_of)) - frame_of * widths[0]
-    columns = _indices(log, orders[:, frame_of] * widths[0] + within)
+    columns = moved_to(log, orders[:, frame_of] * widths[0] + within)
     shuffled = log.gather(1, columns[..., None].expand_as(log))
     if frame_targets is None:
         return shuffled, frame_targets
-    frames = _indices(log, orders)[..., None].expand_as(frame_targets)
+    frames = moved_to(log, orders)[..., None].expand_as(frame_targets)
     return shuffled, frame_targets.gather(1, frames)
 
 
@@ -225,7 +225,7 @@ class SpecAugment(nn.Module):
 
 def _chosen(pictures: Tensor, probability: float, generator: np.random.Generator) -> Tensor:
     """Draw which pictures of a batch are changed, and return their indices."""
-    return _indices(pictures, np.flatnonzero(generator.random(len(pictures)) < probability))
+    return moved_to(pictures, np.flatnonzero(generator.random(len(pictures)) < probability))
 
 
 def _coloured(log: Tensor, chosen: Tensor, gains: NDArray[np.float64], lowest: float) -> Tensor:
@@ -261,10 +261,6 @@ def _shuffled(n_frames: int, most_pieces: int, generator: np.random.Generator) -
     while (order == np.arange(n_pieces)).all():
         order = generator.permutation(n_pieces)
     return np.concatenate([pieces[i] for i in order])
-
-
-def _indices(like: Tensor, values: NDArray[np.int64]) -> Tensor:
-    return torch.from_numpy(values).to(like.device)
 
 
 def _on(like: Tensor, values: NDArray[np.float64]) -> Tensor:

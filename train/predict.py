@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed.audio import open_recording, read_blocks
+from sed.checkpoint import load_checkpoint
 from sed.errors import (
     DamagedRecordingError,
     OutputError,
@@ -28,7 +29,7 @@ from sed.errors import (
 )
 from sed.files import written_whole
 from sed.recordings import find_recordings
-from train.ensemble import Ensemble, Heard, Piece, load_checkpoints
+from train.ensemble import Ensemble, Heard, Piece
 from train.soft import write_soft_labels
 
 Floats = NDArray[np.float32]
@@ -116,7 +117,11 @@ def predict(
     if not paths:
         raise troubles[0] if troubles else UsageError("expected at least one recording")
     ensemble = Ensemble(
-        load_checkpoints(checkpoints), tta=tta, blend=blend, device=device, batch_size=batch_size
+        [load_checkpoint(path) for path in checkpoints],
+        tta=tta,
+        blend=blend,
+        device=device,
+        batch_size=batch_size,
     )
     if submission is not None:
         _check_submission(submission, ensemble, paths)

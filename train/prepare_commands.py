@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sed.errors import FAILED, INTERRUPTED
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
     from train.prepare import PreparedSummary
     from train.prepare import Progress as PrepareProgress
-
-FAILED = 1
-INTERRUPTED = 130
 
 
 def prepare(
@@ -147,23 +146,13 @@ def _shares(text: str | None) -> tuple[float, ...] | None:
 def _prepare_reporter(*, shown: bool) -> tuple[PrepareProgress, Bars]:
     """Return what moves the bar, and says at once what is wrong with a recording; and the bar."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
 
     from sed.errors import SedError
+    from train.bars import progress_bars
     from train.prepare import Progress as PrepareProgress
 
     console = Console(stderr=True, highlight=False)
-    bars = Bars(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[stored]}"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not (shown and sys.stderr.isatty()),
-    )
+    bars = progress_bars(console, shown=shown, field="stored")
     task = bars.add_task("decoding", total=None, stored="")
     stored_seconds = 0.0
 

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sed.errors import FAILED, INTERRUPTED
+
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
     from train.evaluate import Evaluation
     from train.predict import PredictSummary
-
-FAILED = 1
-INTERRUPTED = 130
 
 _MOST_CLASSES_SHOWN = 12
 _MOST_CONFUSIONS_SHOWN = 5
@@ -227,18 +226,10 @@ def _checkpoints_and_sources(paths: list[Path]) -> tuple[list[Path], list[Path]]
 def _bar(noun: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
     """Draw a bar on a terminal's standard error; yield what moves it. Ctrl-C ends the command."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as Remaining
 
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Remaining(),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not (shown and sys.stderr.isatty()),
-    )
+    from train.bars import progress_bars
+
+    bars = progress_bars(Console(stderr=True), shown=shown)
     task = bars.add_task(noun, total=None)
     try:
         with bars:

@@ -43,12 +43,9 @@ from train.folds import NEVER, assign_folds, load_folds, save_folds
 from train.initial import load_backbone, load_initial
 from train.report import write_json
 from train.store import n_samples, open_samples
-from train.table import Clip
+from train.table import Clip, bare_name
 
 _BLOCK = 1 << 20  # samples looked at at once
-_FILES_OF_A_RUN = (
-    6  # as large as the weights: best, last, the state with its moments, one in writing
-)
 
 
 @dataclass(frozen=True)
@@ -313,19 +310,19 @@ def teacher_features(path: str, clips: Sequence[Clip]) -> Tensor:
     name = printable(path)
     try:
         with np.load(path) as archive:
-            rows = {Path(str(n)).stem: e for n, e in zip(archive["filename"], archive["embedding"],
-                                                         strict=True)}  # fmt: skip
+            named = zip(archive["filename"], archive["embedding"], strict=True)
+            rows = {bare_name(str(name)): embedding for name, embedding in named}
     except (OSError, KeyError, ValueError) as error:
         raise TableError(
             f"{name}: expected an NPZ with filename and embedding ({error}). Check distil."
         ) from error
-    lacking = [clip.path for clip in clips if Path(clip.path).stem not in rows]
+    lacking = [clip.path for clip in clips if bare_name(clip.path) not in rows]
     if lacking:
         raise TableError(
             f"{name}: has no embedding of {len(lacking)} clips, the first {printable(lacking[0])}. "
             "Make it from the same table, or leave out distil."
         )
-    features = np.stack([rows[Path(clip.path).stem] for clip in clips]).astype(np.float32)
+    features = np.stack([rows[bare_name(clip.path)] for clip in clips]).astype(np.float32)
     spread = features.std(axis=0)
     return torch.from_numpy((features - features.mean(axis=0)) / np.maximum(spread, 1e-3))
 

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sed.audio import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.errors import TableError, UsageError, near, printable
 from sed.events import Event
 from train.rows import write_rows, written_file
@@ -136,6 +137,18 @@ def write_index(
         columns=INDEX_COLUMNS,
     )
     write_rows(path, table)
+
+
+def bare_name(path: str) -> str:
+    """Return the name of a file without folder and endings of sound; prepared ones have one more.
+
+    >>> bare_name("audio/1-100032-A-0.ogg.wav")
+    '1-100032-A-0'
+    """
+    name = os.path.basename(path)
+    while (ending := os.path.splitext(name)[1].lower()) in SOUND_SUFFIXES | CONTAINER_SUFFIXES:
+        name = name[: -len(ending)]
+    return name
 
 
 def _unwritable(clips: Sequence[Clip], splits: Sequence[str]) -> list[str]:

@@ -26,8 +26,9 @@ from sed.files import written_whole
 from sed.losses import frame_maximum
 from sed.metrics import fit_thresholds
 from sed.model import SedModel
+from train.batches import EpochBatches, clip_loader
 from train.config import TrainConfig
-from train.dataset import STEP, ClipDataset, EpochBatches, Sample, clip_loader
+from train.dataset import STEP, ClipDataset, Sample
 from train.distributed import World
 from train.interruption import Stop
 from train.optimizer import (
