@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ class Event:
     label: str
     score: float  # highest probability of a frame, after the median filter
     file: str = ""  # the recording, as it was named by the caller
+    time: datetime | None = None  # of the onset on the calendar, with its zone, where it is known
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,28 @@ class EventTracker:
         self._n_frames = 0
         self._runs: list[_Run | None] = [None] * len(self.labels)  # at or above off right now
         self._held: list[_Run | None] = [None] * len(self.labels)  # an event a run may yet extend
+        self._told = [-1] * len(self.labels)  # start of the last event that was told of as begun
+        self._begun: list[tuple[int, _Run]] = []
+
+    @property
+    def half_median_frames(self) -> int:
+        """Frames by which decisions lag behind what was pushed."""
+        return self._median.half
 
     def push(self, frame_probs: Probs) -> list[Event]:
         """Take the next frames, shape (frames, classes); return the events they completed."""
-        return self._events(self._track(self._median.push(frame_probs)))
+        done = self._track(self._median.push(frame_probs))
+        self._note_begun(done)
+        return self._events(done)
+
+    def begun(self) -> list[Event]:
+        """Return the events that are certain to come and were not returned here before.
+
+        They have lasted at least to the offset told here; what `push` and `flush` give out later
+        has the same onset.
+        """
+        begun, self._begun = self._begun, []
+        return [self._event(c, run) for c, run in sorted(begun, key=lambda b: (b[1].start, b[0]))]
 
     def flush(self, end_sample: int | None = None) -> list[Event]:
         """End the recording; return the events still open, cut off at `end_sample` if given."""
@@ -105,8 +125,10 @@ class EventTracker:
                 self._close(c, run, self._n_frames)
             if (held := self._held[c]) is not None:
                 done.append((self._n_frames, c, held))
-        events = self._events(done)
+        self._note_begun(done)
+        events, begun = self._events(done), self._begun
         self.reset()
+        self._begun = begun
         if end_sample is None:
             return events
         end = seconds_from_samples(end_sample, self.timeline.sample_rate)
@@ -159,18 +181,31 @@ class EventTracker:
         self._held[c] = None
         return [(max(held.decided_at, held.stop + self._gap_frames), c, held)]
 
+    def _note_begun(self, done: list[tuple[int, int, _Run]]) -> None:
+        """Note the events, done or not, that nothing can take back, each once."""
+        certain = [(c, run) for _, c, run in done]
+        for c, (run, held) in enumerate(zip(self._runs, self._held, strict=True)):
+            if run is not None and run.peak >= self._on[c]:
+                start, peak = (held.start, held.peak) if held else (run.start, run.peak)
+                certain.append((c, _Run(start, run.stop, max(run.peak, peak))))
+            elif held is not None:
+                certain.append((c, held))
+        for c, run in certain:
+            if run.start > self._told[c] and self._is_long_enough(run):
+                self._told[c] = run.start
+                self._begun.append((c, run))
+
     def _events(self, done: list[tuple[int, int, _Run]]) -> list[Event]:
         """Sort by the frame of decision, which does not depend on how the frames were pushed."""
-        done = [d for d in done if d[2].stop - d[2].start >= self._min_frames]
-        return [
-            Event(
-                self.timeline.frame_time(run.start),
-                self.timeline.frame_time(run.stop),
-                self.labels[c],
-                run.peak,
-            )
-            for _, c, run in sorted(done, key=lambda d: d[:2])
-        ]
+        done = [d for d in done if self._is_long_enough(d[2])]
+        return [self._event(c, run) for _, c, run in sorted(done, key=lambda d: d[:2])]
+
+    def _is_long_enough(self, run: _Run) -> bool:
+        return run.stop - run.start >= self._min_frames
+
+    def _event(self, c: int, run: _Run) -> Event:
+        times = self.timeline.frame_time(run.start), self.timeline.frame_time(run.stop)
+        return Event(*times, self.labels[c], run.peak)
 
     def _per_class(self, value: float | tuple[float, ...], name: str) -> NDArray[np.float64]:
         values = np.asarray(value, np.float64)
@@ -209,7 +244,7 @@ class MedianFilter:
 
     def __init__(self, lengths: NDArray[np.int64]) -> None:
         self._lengths = lengths
-        self._half = int(np.max(lengths, initial=1)) // 2
+        self.half = int(np.max(lengths, initial=1)) // 2
         self.reset()
 
     def reset(self) -> None:
@@ -218,12 +253,12 @@ class MedianFilter:
 
     def push(self, frames: Probs) -> Probs:
         """Take frames, shape (frames, classes); return those whose neighbours are all known."""
-        if self._half == 0 or len(frames) == 0:
+        if self.half == 0 or len(frames) == 0:
             return frames
         if self._frames is None:
-            self._frames = np.repeat(frames[:1], self._half, axis=0)
+            self._frames = np.repeat(frames[:1], self.half, axis=0)
         frames = np.concatenate([self._frames, frames])
-        self._frames = frames[-2 * self._half :]
+        self._frames = frames[-2 * self.half :]
         return self._filter(frames)
 
     def flush(self) -> Probs:
@@ -232,14 +267,14 @@ class MedianFilter:
         self.reset()
         if frames is None:
             return np.empty((0, len(self._lengths)), np.float32)
-        return self._filter(np.concatenate([frames, np.repeat(frames[-1:], self._half, axis=0)]))
+        return self._filter(np.concatenate([frames, np.repeat(frames[-1:], self.half, axis=0)]))
 
     def _filter(self, frames: Probs) -> Probs:
-        n = max(0, len(frames) - 2 * self._half)
+        n = max(0, len(frames) - 2 * self.half)
         result = np.empty((n, frames.shape[1]), np.float32)
         for length in np.unique(self._lengths):
             classes = np.flatnonzero(self._lengths == length)
-            margin = self._half - int(length) // 2
+            margin = self.half - int(length) // 2
             part = frames[margin : margin + n + int(length) - 1, classes]
             if n:
                 windows = np.lib.stride_tricks.sliding_window_view(part, int(length), axis=0)

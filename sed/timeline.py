@@ -53,6 +53,11 @@ class Timeline:
         samples = samples_from_seconds(seconds, self.sample_rate)
         return (samples + self.frame_samples // 2) // self.frame_samples
 
+    def nearest_columns(self, seconds: float) -> int:
+        """Return the number of whole columns nearest to a duration."""
+        samples = samples_from_seconds(seconds, self.sample_rate)
+        return (samples + self.hop_samples // 2) // self.hop_samples
+
     def columns_from_seconds(self, seconds: float) -> int:
         """Return the number of columns in a duration.
 

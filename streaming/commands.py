@@ -63,6 +63,14 @@ def detect(
             show_default="the model's",
         ),
     ] = None,
+    look_ahead: Annotated[
+        float | None,
+        typer.Option(
+            help="Decide on a moment when a window has heard so many seconds beyond it; what later "
+            "windows say of it is left out.",
+            show_default="all windows over it count",
+        ),
+    ] = None,
     classes: Annotated[
         str, typer.Option(help="Only these classes, as a,b,c.", show_default="all")
     ] = "",
@@ -150,6 +158,7 @@ def detect(
         off=off,
         min_length=min_length,
         merge_gap=merge_gap,
+        look_ahead=look_ahead,
         classes=tuple(name.strip() for name in classes.split(",") if name.strip()),
         top=top,
         batch_size=batch_size_for(sources) if batch_size is None else batch_size,

@@ -26,6 +26,7 @@ def detect(
     off: float | None = None,
     min_length: float | None = None,
     merge_gap: float | None = None,
+    look_ahead: float | None = None,
     classes: tuple[str, ...] = (),
     top: int | None = None,
     channel: int | None = None,
@@ -43,7 +44,7 @@ def detect(
         A checkpoint or its path; the default model if not given.
     hop
         Seconds from one window to the next; half a window if not given.
-    threshold, on, off, min_length, merge_gap, classes, top
+    threshold, on, off, min_length, merge_gap, look_ahead, classes, top
         See `DetectorConfig`; None is what the checkpoint says.
     batch_size
         See `DetectorConfig`; 16 if not given, and 1 for standard input, which may be live.
@@ -68,6 +69,7 @@ def detect(
         off=off,
         min_length=min_length,
         merge_gap=merge_gap,
+        look_ahead=look_ahead,
         classes=tuple(classes),
         top=top,
         batch_size=batch_size or batch_size_for([os.fspath(recording)]),

@@ -47,13 +47,15 @@ class DetectorConfig:
     off: float | None = None  # in place of what the threshold says
     min_length: float | None = None  # seconds; shorter events are dropped
     merge_gap: float | None = None  # seconds; events of a class no further apart are one
+    look_ahead: float | None = None  # seconds that a window must hear beyond a frame to decide it;
+    # None: every window over it has its say, which takes longest and is best
     classes: tuple[str, ...] = ()  # only these; empty: all
     top: int | None = None  # in a frame, only so many classes count
     batch_size: int = 1  # windows that wait for each other to go through the model together
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        for name in ("hop", "threshold", "on", "off", "min_length", "merge_gap"):
+        for name in ("hop", "threshold", "on", "off", "min_length", "merge_gap", "look_ahead"):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
                 raise UsageError(f"expected {name.replace('_', '-')} to be a number, got {value}")
@@ -61,7 +63,7 @@ class DetectorConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:
                 raise UsageError(f"expected {name} above 0 and up to 1, got {value:g}")
-        for name in ("min_length", "merge_gap"):
+        for name in ("min_length", "merge_gap", "look_ahead"):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise UsageError(f"expected {name.replace('_', '-')} of 0 or more, got {value:g}")
@@ -77,6 +79,14 @@ class Detection(NamedTuple):
     events: list[Event]  # complete now
     frame_probs: Floats  # (frames, classes), the next ones of the recording
     columns: Floats  # (columns, mels), the next ones of the recording
+    begun: list[Event]  # certain to come by now, for the first time; they last at least so long
+
+
+class Cut(NamedTuple):
+    """What samples became on the way to the model."""
+
+    columns: Floats  # (columns, mels), the next ones of the recording
+    windows: list[Window]  # to be heard by the model, in this order
 
 
 class Detector:
@@ -119,7 +129,13 @@ class Detector:
         silence = self.engine.columns(np.zeros(self.front_end.column_samples, np.float32))[0]
         self._windower = Windower(checkpoint.window_columns, hop_columns, silence)
         edges = checkpoint.model.frame_edges(checkpoint.window_columns)
-        self._stitcher = Stitcher(edges, self.timeline.frame_columns, hop_columns)
+        ahead = self.config.look_ahead
+        self._stitcher = Stitcher(
+            edges,
+            self.timeline.frame_columns,
+            hop_columns,
+            None if ahead is None else self.timeline.nearest_columns(ahead),
+        )
 
         self._chosen = choose_classes(checkpoint.labels, self.config.classes)
         self.labels = tuple(checkpoint.labels[c] for c in self._chosen)
@@ -143,38 +159,61 @@ class Detector:
         """How much of the recording has been pushed."""
         return seconds_from_samples(self.n_samples, self.timeline.sample_rate)
 
+    @property
+    def look_ahead_seconds(self) -> float:
+        """Sound that has to follow a moment before it is decided on; a hop may pass in addition.
+
+        Of it, what the stitcher waits for, the rest of the frame, and half the median filter.
+        """
+        frames = 1 + self._tracker.half_median_frames
+        columns = self._stitcher.look_ahead_columns + frames * self.timeline.frame_columns
+        return seconds_from_samples(columns * self.timeline.hop_samples, self.timeline.sample_rate)
+
     def push(self, samples: Floats) -> Detection:
         """Take samples, shape (n,), mono; return what they complete."""
+        columns, windows = self.cut(samples)
+        self._waiting += windows
+        probs = [self._frames(batch) for batch in self._batches()]
+        return self._decided(columns, np.concatenate([self._no_frames(), *probs]))
+
+    def cut(self, samples: Floats) -> Cut:
+        """Take samples, shape (n,), mono; return the windows that they complete.
+
+        For those who run the model themselves, on the windows of several detectors at once: what it
+        says goes to `hear`.
+        """
         return self._advance(self._resampler.push(samples))
+
+    def hear(self, cut: Cut, frame_probs: Floats) -> Detection:
+        """Return what the model's answer to a `Cut` completes, shape (windows, frames, classes)."""
+        return self._decided(cut.columns, self._stitched(cut.windows, frame_probs))
 
     def flush(self) -> Detection:
         """End the recording; return the rest, and be ready for the next one."""
         first = self._advance(self._resampler.flush())
         end_column = -(-self.n_samples // self.timeline.hop_samples)
         columns = self._last_columns(end_column)
-        self._waiting += self._windower.push(columns)
+        self._waiting += first.windows + self._windower.push(columns)
         if end_column:
             self._waiting += self._windower.flush()
         probs = [self._frames(batch) for batch in self._batches(last=True)]
         probs.append(self._choose(self._stitcher.flush(end_column)))
-        frame_probs = np.concatenate(probs)
-        events = self._tracker.push(frame_probs) + self._tracker.flush(self.n_samples)
+        last = self._decided(np.concatenate([first.columns, columns]), np.concatenate(probs))
+        events = last.events + self._tracker.flush(self.n_samples)
+        begun = last.begun + self._tracker.begun()
         self.reset()
-        return Detection(
-            first.events + events,
-            np.concatenate([first.frame_probs, frame_probs]),
-            np.concatenate([first.columns, columns]),
-        )
+        return last._replace(events=events, begun=begun)
 
-    def _advance(self, samples: Floats) -> Detection:
-        """Move samples at the model's rate as far down the conveyor as they go."""
+    def _advance(self, samples: Floats) -> Cut:
+        """Move samples at the model's rate up to where the model comes."""
         self.n_samples += len(samples)
         self._samples.push(samples)
         columns = self._full_stretches()
-        self._waiting += self._windower.push(columns)
-        probs = [self._frames(batch) for batch in self._batches()]
-        frame_probs = np.concatenate([self._no_frames(), *probs])
-        return Detection(self._tracker.push(frame_probs), frame_probs, columns)
+        return Cut(columns, self._windower.push(columns))
+
+    def _decided(self, columns: Floats, frame_probs: Floats) -> Detection:
+        events = self._tracker.push(frame_probs)
+        return Detection(events, frame_probs, columns, self._tracker.begun())
 
     def _full_stretches(self) -> Floats:
         """Return the columns of all whole hops there are, computed hop by hop.
@@ -211,11 +250,15 @@ class Detector:
     def _frames(self, batch: Sequence[Window]) -> Floats:
         """Run the model on a batch; return the frames of the recording that are final now."""
         probs = self.engine.frame_probs(np.stack([window.columns for window in batch]))
+        return self._stitched(batch, probs)
+
+    def _stitched(self, windows: Sequence[Window], probs: Floats) -> Floats:
+        """Return the frames of the recording that are final now."""
         pushed = [
-            self._stitcher.push(window.start, frames)
-            for window, frames in zip(batch, probs, strict=True)
+            self._choose(self._stitcher.push(window.start, frames))
+            for window, frames in zip(windows, probs, strict=True)
         ]
-        return self._choose(np.concatenate(pushed))
+        return np.concatenate([self._no_frames(), *pushed])
 
     def _choose(self, frame_probs: Floats) -> Floats:
         """Apply `top`, and keep the classes that were asked for."""

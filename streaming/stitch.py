@@ -26,6 +26,10 @@ class Stitcher:
 
     Columns in the middle of a window count most, since the model has seen both sides of them.
 
+    The last window over a frame ends nearly a window after it. Who cannot wait so long gives a
+    look-ahead: a frame is then final as soon as a window reaches so far beyond it, and what later
+    windows say of it is left out.
+
     Parameters
     ----------
     frame_edges
@@ -34,14 +38,23 @@ class Stitcher:
         Columns in a frame of the recording.
     hop_columns
         From one window to the next.
+    look_ahead_columns
+        Columns that a window has to reach beyond a frame; as far as they overlap if not given.
     """
 
     def __init__(
-        self, frame_edges: NDArray[np.int64], frame_columns: int, hop_columns: int
+        self,
+        frame_edges: NDArray[np.int64],
+        frame_columns: int,
+        hop_columns: int,
+        look_ahead_columns: int | None = None,
     ) -> None:
         self.frame_columns = frame_columns
-        self.hop_columns = hop_columns
         n_columns = int(frame_edges[-1])
+        overlap = n_columns - hop_columns
+        self.look_ahead_columns = min(
+            overlap, overlap if look_ahead_columns is None else look_ahead_columns
+        )
         column = np.arange(n_columns)
         self._frame_of_column = np.searchsorted(frame_edges, column, side="right") - 1
         self._n_frames = len(frame_edges) - 1
@@ -59,11 +72,13 @@ class Stitcher:
         """Add the window at column `start`, shape (frames, classes); return what is now final."""
         shares = self._shares_at(start % self.frame_columns)
         first = start // self.frame_columns - self._first
+        shares, first = shares[max(0, -first) :], max(0, first)  # not those that are final already
         self._make_room(first + len(shares), frame_probs.shape[1])
         assert self._sums is not None
         self._sums[first : first + len(shares)] += shares @ frame_probs
         self._totals[first : first + len(shares)] += shares.sum(axis=1)
-        return self._take((start + self.hop_columns) // self.frame_columns)
+        end = start + len(self._weights)
+        return self._take((end - self.look_ahead_columns) // self.frame_columns)
 
     def flush(self, end_column: int) -> Probs:
         """Return the frames up to the end of the recording; what lies past it is padding."""

@@ -1,0 +1,158 @@
+"""What a listener says, and who hears it: views, records and integrations all take messages.
+
+::
+
+    Listener ─ Heard, Began, Ended, Gap, Trouble, Status ─▶ Fan ─▶ Sink, Sink, Sink
+                                                             ▲         │
+                                                             └─ Clip, Trouble
+
+Times are seconds from the moment that listening began, on the clock of the samples; an `Event` of
+live sound also carries the time of its onset on the calendar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sed.events import Event
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A piece of sound that went through, a few dozen a second; what it completed goes with it."""
+
+    source: str  # the input, as events call it in `file`
+    start: int  # samples of the input before this piece, lost ones included
+    block: Floats  # (samples, channels), as captured
+    sample_rate: int  # of the block
+    columns: Floats  # (columns, mels), the next ones; often none
+    frame_probs: Floats  # (frames, classes), the next ones; often none
+
+    @property
+    def peak(self) -> float:
+        """The largest sample without its sign; 1 is full scale, and clipped."""
+        return float(np.abs(self.block).max(initial=0.0))
+
+    @property
+    def rms(self) -> float:
+        """The root mean square of all samples."""
+        return float(np.sqrt(np.mean(np.square(self.block)))) if self.block.size else 0.0
+
+
+@dataclass(frozen=True)
+class Began:
+    """An event is certain to come, and told while it still lasts; its score may yet rise."""
+
+    event: Event
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An event is complete. Its onset, label and file are those of the `Began` before it."""
+
+    event: Event
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The sound of an event was saved, or could not be; follows each `Ended` if clips are kept."""
+
+    event: Event
+    path: str | None  # None: it could not be saved, and a `Trouble` said why
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Sound that was lost; times stay true across it, and events do not reach over it."""
+
+    source: str
+    onset: float  # seconds
+    offset: float  # seconds
+    n_samples: int  # at the rate of the input; 0: the driver lost some and does not say how many
+    reason: str
+    time: datetime  # of the onset, with its time zone
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something is wrong, or right again, and listening goes on."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class SourceStatus:
+    """An input and its account: delivered = heard + dropped + waiting."""
+
+    name: str
+    state: str  # listening, lost or ended
+    sample_rate: int
+    n_channels: int
+    n_delivered: int  # samples that the device gave us, per channel
+    n_heard: int  # of them, those that went through the model
+    n_dropped: int  # of them, those that the model was too slow for
+    n_waiting: int  # of them, those in the ring
+    n_missing: int  # samples never delivered, while the device was gone
+    n_overflows: int  # times that the driver says it lost samples before we could have them
+    n_gaps: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """How listening goes; once every hop."""
+
+    uptime_seconds: float
+    load: float  # seconds of work per second of sound, of late: below 1 it keeps up
+    latency_seconds: float  # from the arrival of the newest sample of a window to its answer
+    n_events: int
+    sources: tuple[SourceStatus, ...]
+
+    @property
+    def n_lost(self) -> int:
+        """Samples lost, for whatever reason, in all inputs."""
+        return sum(source.n_dropped + source.n_missing for source in self.sources)
+
+
+Message = Heard | Began | Ended | Clip | Gap | Trouble | Status
+
+
+class Sink(Protocol):
+    """Takes messages. It must be quick: what it waits for, the model waits for too."""
+
+    def take(self, message: Message) -> Sequence[Message]:
+        """Take a message; return what there is to say about it to the others."""
+        ...
+
+    def close(self) -> Sequence[Message]:
+        """Finish what is under way; return what there is left to say."""
+        ...
+
+
+class Fan:
+    """Hands every message to every sink, and what they answer as well.
+
+    Sinks are asked in their order, so a record comes before the view that tells of it.
+    """
+
+    def __init__(self, sinks: Iterable[Sink]) -> None:
+        self._sinks = list(sinks)
+
+    def take(self, message: Message) -> None:
+        """Hand a message to all."""
+        answers = [answer for sink in self._sinks for answer in sink.take(message)]
+        for answer in answers:
+            self.take(answer)
+
+    def close(self) -> None:
+        """Close all in their order; those still open hear what the others had left to say."""
+        while self._sinks:
+            for answer in self._sinks.pop(0).close():
+                self.take(answer)
