@@ -11,31 +11,62 @@ from sed.errors import DamagedRecordingError, MissingExtraError, RecordingError,
 
 
 class ContainerDecoder:
-    """The first audio stream of a container that FFmpeg reads."""
+    """The first audio stream of a container or URL that FFmpeg reads.
 
-    def __init__(self, path: str) -> None:
+    Parameters
+    ----------
+    path
+        A file, or a URL.
+    name
+        What messages call it; its path if not given.
+    timeout_seconds
+        How long a network may say nothing; for ever if not given.
+    like
+        Another one, whose sample rate and channels this one's sound is converted to.
+
+    Raises
+    ------
+    RecordingError
+        If it cannot be opened, or holds no sound.
+    MissingExtraError
+        If PyAV is not installed.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        name: str | None = None,
+        timeout_seconds: float | None = None,
+        like: ContainerDecoder | None = None,
+    ) -> None:
+        self._path = name or path
         try:
             import av
         except ImportError:
-            raise MissingExtraError(f"{printable(path)}: reading this format", "av") from None
-        self._path = path
+            raise MissingExtraError(f"{printable(self._path)}: reading this", "av") from None
         self._error = av.error.FFmpegError
+        options = {"rtsp_transport": "tcp"} if path.startswith("rtsp") else {}  # loses no packets
         try:
-            self._container = av.open(path)
+            self._container = av.open(path, options=options, timeout=timeout_seconds)
         except av.error.FFmpegError as error:
             raise RecordingError(
-                path, "cannot be read, not by FFmpeg either. Check its content, or convert it."
+                self._path,
+                f"cannot be read, not by FFmpeg either ({error.strerror}). Check its content, or "
+                "convert it.",
             ) from error
         if not self._container.streams.audio:
             self._container.close()
-            raise RecordingError(path, "holds no sound. Give a recording.")
+            raise RecordingError(self._path, "holds no sound. Give a recording.")
         self._stream = self._container.streams.audio[0]
-        self.sample_rate = int(self._stream.codec_context.sample_rate)
-        self.n_channels = int(self._stream.codec_context.channels)
+        own = self._stream.codec_context
+        self._layout: str = like._layout if like else own.layout.name
+        self.sample_rate: int = like.sample_rate if like else int(own.sample_rate)
+        self.n_channels: int = like.n_channels if like else int(own.channels)
         duration = self._container.duration  # in microseconds
-        self.n_samples = None if duration is None else int(duration * self.sample_rate / 1e6)
+        self.n_samples: int | None = int(duration * self.sample_rate / 1e6) if duration else None
         self.format = f"{self._container.format.name} {self._stream.codec_context.name}"
-        self._to_float = av.AudioResampler(format="fltp")
+        self._to_float = av.AudioResampler("fltp", self._layout, self.sample_rate)
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Yield blocks of shape (samples, channels)."""

@@ -155,6 +155,12 @@ class Detector:
         self._waiting: list[Window] = []
 
     @property
+    def hop_seconds(self) -> float:
+        """From one window to the next."""
+        hop_samples = self._windower.hop_columns * self.timeline.hop_samples
+        return seconds_from_samples(hop_samples, self.timeline.sample_rate)
+
+    @property
     def heard_seconds(self) -> float:
         """How much of the recording has been pushed."""
         return seconds_from_samples(self.n_samples, self.timeline.sample_rate)

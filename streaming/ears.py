@@ -1,0 +1,245 @@
+"""Whatever can be listened to: a sound device, a file at real speed, standard input, a URL."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Protocol
+
+from sed.audio import Decoder, open_recording
+from sed.containers import ContainerDecoder
+from sed.errors import RecordingError, SedError
+from streaming.intake import Intake
+
+AHEAD_SECONDS = 2.0  # what a source that is faster than real time may deliver in advance
+HURRY = 1.02  # a live source is never that much faster than its nominal rate; a piped file is
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0  # between attempts to reach a URL again
+NETWORK_SECONDS = 10.0  # without a byte, after which a URL counts as gone
+GONE = "the stream was gone"
+
+
+class Ear(Protocol):
+    """Something that delivers sound."""
+
+    name: str  # what events call it
+    sample_rate: int
+    n_channels: int
+
+    def start(self, intake: Intake) -> None:
+        """Begin to deliver into an intake."""
+        ...
+
+    def stop(self) -> None:
+        """Deliver nothing any more, and say so to the intake."""
+        ...
+
+
+def open_ear(source: str | None = None, *, channel: int | None = None) -> Ear:
+    """Return what listens to a source.
+
+    Parameters
+    ----------
+    source
+        Name, part of a name or index of a sound device; a file; ``-`` for a WAV stream on standard
+        input; a URL. The default device if not given.
+    channel
+        Counted from 1, if only one will be heard.
+
+    Raises
+    ------
+    SedError
+        If it cannot be opened.
+    """
+    if source == "-":
+        return stdin_ear(open_recording("-"))
+    if source is not None and "://" in source:
+        return UrlEar(source)
+    if source is not None and os.path.isfile(source):
+        return DecoderEar(source, open_recording(source))
+    from streaming.microphone import Microphone
+
+    return Microphone(source, channel=channel)
+
+
+def stdin_ear(decoder: Decoder) -> DecoderEar:
+    """Return what listens to standard input, already opened.
+
+    Nobody can tell a live source from a file in a pipe. So it is read no faster than a live source
+    could be, which holds a file back and a live source never.
+    """
+    return DecoderEar("stdin", decoder, speed=HURRY, ahead_seconds=AHEAD_SECONDS)
+
+
+class DecoderEar:
+    """Delivers what a decoder gives, in a thread of its own.
+
+    Parameters
+    ----------
+    name
+        What events call it.
+    decoder
+        Where the sound comes from; closed at the end.
+    speed
+        In seconds of sound per second; None is as fast as it is heard, and then nothing is dropped.
+    ahead_seconds
+        What may be delivered before its time.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        decoder: Decoder,
+        *,
+        speed: float | None = 1.0,
+        ahead_seconds: float = 0.0,
+    ) -> None:
+        self.name = name
+        self.sample_rate, self.n_channels = decoder.sample_rate, decoder.n_channels
+        self._decoder = decoder
+        self._pace = None if speed is None else Pace(speed * decoder.sample_rate, ahead_seconds)
+        self._stop = threading.Event()
+
+    def start(self, intake: Intake) -> None:
+        """Begin to deliver."""
+        self._intake = intake
+        self._thread = threading.Thread(target=self._run, name=f"read {self.name}", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Deliver nothing any more."""
+        self._stop.set()
+        self._thread.join(timeout=1.0)  # longer only where a pipe waits for somebody to speak
+        self._intake.end()
+
+    def _run(self) -> None:
+        try:
+            deliver(self._decoder, self._intake, self._pace, self._stop)
+        except SedError as error:
+            self._intake.tell(str(error))
+        finally:
+            self._decoder.close()
+            self._intake.end()
+
+
+class UrlEar:
+    """Delivers what a URL streams (RTSP, HTTP, Icecast, …), and reaches for it again when it ends.
+
+    Raises
+    ------
+    RecordingError
+        If it cannot be reached.
+    MissingExtraError
+        If PyAV is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._decoder = _reached(url)
+        self.name = without_secrets(url)
+        self.sample_rate, self.n_channels = self._decoder.sample_rate, self._decoder.n_channels
+        self._stop = threading.Event()
+
+    def start(self, intake: Intake) -> None:
+        """Begin to deliver."""
+        self._intake = intake
+        self._thread = threading.Thread(target=self._run, name=f"read {self.name}", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Deliver nothing any more."""
+        self._stop.set()
+        self._thread.join(timeout=1.0)  # longer only where the network is waited for
+        self._intake.end()
+
+    def _run(self) -> None:
+        decoder: ContainerDecoder | None = self._decoder
+        while decoder is not None:
+            ends = decoder.n_samples is not None
+            text = f"{self.name}: the stream ended"
+            try:
+                deliver(decoder, self._intake, Pace(self.sample_rate * HURRY, AHEAD_SECONDS),
+                        self._stop)  # fmt: skip
+            except RecordingError as error:
+                text = f"{self.name}: {error.reason}"
+            finally:
+                decoder.close()
+            if ends or self._stop.is_set():
+                break
+            decoder = self._again(text)
+        self._intake.end()
+
+    def _again(self, text: str) -> ContainerDecoder | None:
+        """Reach for the URL until it is there or nobody listens any more."""
+        gone_at = time.monotonic()
+        self._intake.lost(f"{text.rstrip('.')}; trying to reach it again")
+        pause = FIRST_PAUSE_SECONDS
+        while not self._stop.wait(pause):
+            try:
+                decoder = _reached(self._url, self._decoder)
+            except RecordingError:
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                continue
+            n_missing = round((time.monotonic() - gone_at) * self.sample_rate)
+            self._intake.found(n_missing, GONE, f"{self.name}: is back")
+            return decoder
+        return None
+
+
+class Pace:
+    """Holds back who delivers samples faster than they would be spoken.
+
+    Parameters
+    ----------
+    rate
+        Samples per second.
+    ahead_seconds
+        What may be delivered before its time.
+    """
+
+    def __init__(self, rate: float, ahead_seconds: float = 0.0) -> None:
+        self._rate = rate
+        self._ahead_seconds = ahead_seconds
+        self._began: float | None = None
+        self._n_samples = 0
+
+    def wait(self, n_samples: int, stop: threading.Event) -> None:
+        """Wait until so many more samples may be delivered, or `stop` is set."""
+        now = time.monotonic()
+        if self._began is None:
+            self._began = now
+        self._n_samples += n_samples
+        due = self._began + self._n_samples / self._rate - self._ahead_seconds
+        if due > now:
+            stop.wait(due - now)
+        elif self._ahead_seconds:  # a live source that paused does not make up for it by hurrying
+            self._began = max(self._began, now - self._n_samples / self._rate)
+
+
+def deliver(decoder: Decoder, intake: Intake, pace: Pace | None, stop: threading.Event) -> None:
+    """Push what a decoder gives into an intake, in blocks as a sound device would, until `stop`."""
+    most = max(1, decoder.sample_rate // 20)
+    for block in decoder.blocks():
+        for first in range(0, len(block), most):
+            piece = block[first : first + most]
+            if pace is None:
+                intake.wait_for_room(len(piece), stop)
+            else:
+                pace.wait(len(piece), stop)
+            if stop.is_set():
+                return
+            intake.push(piece)
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL without user, password and query, fit for a log."""
+    scheme, _, rest = url.partition("://")
+    place = rest.partition("?")[0].partition("#")[0]
+    host, slash, path = place.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def _reached(url: str, like: ContainerDecoder | None = None) -> ContainerDecoder:
+    return ContainerDecoder(
+        url, name=without_secrets(url), timeout_seconds=NETWORK_SECONDS, like=like
+    )
