@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from sed.writers import read_events
     from streaming.detect import detect
     from streaming.detector import Detection, Detector, DetectorConfig
+    from streaming.ears import open_ear
     from streaming.engine import TorchEngine
+    from streaming.listen import listen, listen_async
+    from streaming.listener import Listener
     from streaming.results import Results
     from streaming.scan import Scan, Summary
     from train.config import TrainConfig, load_recipe
@@ -63,7 +66,10 @@ _HOMES = {
     "sed.writers": ("read_events",),
     "streaming.detect": ("detect",),
     "streaming.detector": ("Detection", "Detector", "DetectorConfig"),
+    "streaming.ears": ("open_ear",),
     "streaming.engine": ("TorchEngine",),
+    "streaming.listen": ("listen", "listen_async"),
+    "streaming.listener": ("Listener",),
     "streaming.results": ("Results",),
     "streaming.scan": ("Scan", "Summary"),
     "train.config": ("TrainConfig", "load_recipe"),

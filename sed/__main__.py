@@ -17,6 +17,8 @@ from contextlib import suppress
 OURS = frozenset(
     (
         "detect",
+        "listen",
+        "devices",
         "prepare",
         "train",
         "evaluate",

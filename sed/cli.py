@@ -14,6 +14,8 @@ from sed.errors import FAILED, MISUSE, OK, SedError, UsageError
 
 COMMANDS = {
     "detect": "streaming.commands",
+    "listen": "streaming.listen_commands",
+    "devices": "streaming.listen_commands",
     "prepare": "train.prepare_commands",
     "train": "train.commands",
     "evaluate": "train.result_commands",
@@ -21,6 +23,8 @@ COMMANDS = {
     "plot": "train.result_commands",
     "info": "streaming.commands",
 }
+
+LEFT_OUT = {"--web": "127.0.0.1:8765"}  # what an option means that is given without its value
 
 
 def app() -> typer.Typer:
@@ -54,7 +58,7 @@ def run(arguments: Sequence[str]) -> int:
     # File names and labels go out as they came in, whatever bytes they hold.
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     try:
-        app()(list(arguments), prog_name="sed", standalone_mode=True)
+        app()(with_values(arguments), prog_name="sed", standalone_mode=True)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else FAILED
     except UsageError as error:
@@ -64,3 +68,14 @@ def run(arguments: Sequence[str]) -> int:
         print(f"sed: {error}", file=sys.stderr)
         return FAILED
     return OK
+
+
+def with_values(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments, with the values that may be left out."""
+    following = [*arguments[1:], "-"]
+    return [
+        f"{argument}={LEFT_OUT[argument]}"
+        if argument in LEFT_OUT and next_one.startswith("-")
+        else argument
+        for argument, next_one in zip(arguments, following, strict=True)
+    ]

@@ -14,6 +14,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TextIO
@@ -23,6 +24,8 @@ from numpy.typing import NDArray
 
 from sed.errors import UsageError, near
 from sed.events import Event
+
+GAP = "[gap]"  # the label of sound that was lost, in formats that know only events
 
 
 class EventWriter:
@@ -34,15 +37,24 @@ class EventWriter:
         Where to; opened with ``newline=""`` if it is a file.
     band_hz
         What the model hears, lowest and highest frequency, for formats that want it.
+    continued
+        Something of this format is there already, with what stands before the first event.
     """
 
     extension = ""  # of the files in this format
     many_recordings = True  # whether lines say which recording they are about
 
-    def __init__(self, out: TextIO, band_hz: tuple[float, float] = (0.0, 8_000.0)) -> None:
+    def __init__(
+        self,
+        out: TextIO,
+        band_hz: tuple[float, float] = (0.0, 8_000.0),
+        *,
+        continued: bool = False,
+    ) -> None:
         self.out = out
         self.band_hz = band_hz
-        self.begin()
+        if not continued:
+            self.begin()
         self.out.flush()
 
     def begin(self) -> None:
@@ -53,6 +65,10 @@ class EventWriter:
         self.line(event)
         self.out.flush()
 
+    def write_gap(self, gap: Event, n_samples: int, reason: str) -> None:
+        """Write a stretch of live sound that was lost, as an event of the label `GAP`."""
+        self.write(gap)
+
     def line(self, event: Event) -> None:
         """Write the line of an event."""
         raise NotImplementedError
@@ -62,15 +78,30 @@ class CsvWriter(EventWriter):
     """``file,onset,offset,label,score``: for people and pandas."""
 
     extension = ".csv"
+    columns: tuple[str, ...] = ("file", "onset", "offset", "label", "score")
 
     def begin(self) -> None:
         """Write the names of the columns."""
-        self.out.write(_quoted(["file", "onset", "offset", "label", "score"], ","))
+        self.out.write(_quoted(self.columns, ","))
 
     def line(self, event: Event) -> None:
         """Write the row of an event."""
+        self.out.write(_quoted(self.cells(event), ","))
+
+    def cells(self, event: Event) -> list[str]:
+        """Return what stands in the columns."""
         times = f"{event.onset:.3f}", f"{event.offset:.3f}"
-        self.out.write(_quoted([event.file, *times, event.label, f"{event.score:.4f}"], ","))
+        return [event.file, *times, event.label, f"{event.score:.4f}"]
+
+
+class DatedCsvWriter(CsvWriter):
+    """``file,onset,offset,label,score,time``: of live sound, with the time of the onset."""
+
+    columns = (*CsvWriter.columns, "time")
+
+    def cells(self, event: Event) -> list[str]:
+        """Return what stands in the columns."""
+        return [*super().cells(event), written_time(event.time)]
 
 
 class JsonlWriter(EventWriter):
@@ -80,13 +111,17 @@ class JsonlWriter(EventWriter):
 
     def line(self, event: Event) -> None:
         """Write the object of an event."""
-        values = {
-            "file": event.file,
-            "onset": round(event.onset, 3),
-            "offset": round(event.offset, 3),
-            "label": event.label,
-            "score": round(event.score, 4),
-        }
+        self._object(event, {"label": event.label, "score": round(event.score, 4)})
+
+    def write_gap(self, gap: Event, n_samples: int, reason: str) -> None:
+        """Write an object with `gap` and `samples` instead of `label` and `score`."""
+        self._object(gap, {"gap": reason, "samples": n_samples})
+        self.out.flush()
+
+    def _object(self, event: Event, what: dict[str, object]) -> None:
+        times = {"onset": round(event.onset, 3), "offset": round(event.offset, 3)}
+        dated = {"time": written_time(event.time)} if event.time else {}
+        values = {"file": event.file} | times | what | dated
         self.out.write(json.dumps(values, ensure_ascii=False) + "\n")
 
 
@@ -166,7 +201,7 @@ WRITERS: dict[str, type[EventWriter]] = {
 
 
 def read_events(path: str | os.PathLike[str], format: str) -> list[Event]:
-    """Return the events that a writer wrote.
+    """Return the events that a writer wrote, without gaps.
 
     Raises
     ------
@@ -175,7 +210,7 @@ def read_events(path: str | os.PathLike[str], format: str) -> list[Event]:
     """
     readers: dict[str, Callable[[TextIO], Iterator[Event]]] = {
         "csv": _read_csv,
-        "jsonl": lambda file: (Event(**json.loads(line)) for line in file),
+        "jsonl": _read_jsonl,
         "audacity": _read_audacity,
         "raven": _read_raven,
         "tsv": _read_tsv,
@@ -183,13 +218,30 @@ def read_events(path: str | os.PathLike[str], format: str) -> list[Event]:
     if format not in readers:
         raise UsageError(f"unknown format {format!r}. {near(format, readers)}")
     with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return list(readers[format](file))
+        return [event for event in readers[format](file) if event.label != GAP]
+
+
+def written_time(time: datetime | None) -> str:
+    """Return a time as ISO 8601 with milliseconds and zone, nothing if there is none."""
+    return time.isoformat(timespec="milliseconds") if time else ""
 
 
 def _read_csv(file: TextIO) -> Iterator[Event]:
     for row in csv.DictReader(file):
         times = float(row["onset"]), float(row["offset"])
-        yield Event(*times, row["label"], float(row["score"]), row["file"])
+        score, time = float(row["score"]), _read_time(row.get("time"))
+        yield Event(*times, row["label"], score, row["file"], time)
+
+
+def _read_jsonl(file: TextIO) -> Iterator[Event]:
+    for line in file:
+        values = json.loads(line)
+        if "gap" not in values:
+            yield Event(**values | {"time": _read_time(values.get("time"))})
+
+
+def _read_time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _read_tsv(file: TextIO) -> Iterator[Event]:

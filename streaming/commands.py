@@ -169,14 +169,11 @@ def detect(
         raise UsageError(f"channels are counted from 1, got {channel}")
     stdin = None
     if raw_rate is not None:
-        from sed.audio import HIGHEST_RATE, LOWEST_RATE
-        from sed.pcm import PcmStreamDecoder, raw_stdin
+        from sed.audio import open_raw_stdin
 
         if "-" not in sources:
             raise UsageError("--raw-rate is about standard input: give - as the recording")
-        if not LOWEST_RATE <= raw_rate <= HIGHEST_RATE:
-            raise UsageError(f"expected --raw-rate {LOWEST_RATE} to {HIGHEST_RATE}, got {raw_rate}")
-        stdin = PcmStreamDecoder(raw_stdin(), raw_rate, raw_encoding, raw_channels)
+        stdin = open_raw_stdin(raw_rate, raw_encoding, raw_channels)
 
     checkpoint = load_model(model)
     engine = TorchEngine(checkpoint.model, device, precision)

@@ -62,7 +62,7 @@ def open_ear(source: str | None = None, *, channel: int | None = None) -> Ear:
     return Microphone(source, channel=channel)
 
 
-def stdin_ear(decoder: Decoder) -> DecoderEar:
+def stdin_ear(decoder: Decoder) -> Ear:
     """Return what listens to standard input, already opened.
 
     Nobody can tell a live source from a file in a pipe. So it is read no faster than a live source

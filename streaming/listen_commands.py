@@ -1,0 +1,353 @@
+"""The commands `sed listen` and `sed devices`. What is heavy is imported when they are called."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sed.errors import FAILED, UsageError, printable
+
+if TYPE_CHECKING:
+    from streaming.ears import Ear
+    from streaming.listener import Listener
+
+
+def listen(
+    device: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What to listen to: name, part of a name or index of a sound device, a file "
+            "(heard at real speed), a URL, or - for standard input. May be given several times.",
+            show_default="the default device",
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint, .safetensors or .json.", show_default="the default model"),
+    ] = None,
+    hop: Annotated[
+        float, typer.Option(help="Seconds from one window to the next; divides the window.")
+    ] = 0.5,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Score that an event must reach, for all classes; it lasts down to half of it.",
+            show_default="the model's, per class",
+        ),
+    ] = None,
+    on: Annotated[
+        float | None, typer.Option(help="Score that an event must reach.", show_default=False)
+    ] = None,
+    off: Annotated[
+        float | None,
+        typer.Option(help="Score down to which an event lasts.", show_default="half of on"),
+    ] = None,
+    min_length: Annotated[
+        float | None,
+        typer.Option(help="Drop events shorter than this, in seconds.", show_default="the model's"),
+    ] = None,
+    merge_gap: Annotated[
+        float | None,
+        typer.Option(
+            help="Join events of a class no further apart than this, in seconds.",
+            show_default="the model's",
+        ),
+    ] = None,
+    look_ahead: Annotated[
+        float,
+        typer.Option(
+            help="Decide on a moment when a window has heard so many seconds beyond it: less is "
+            "quicker, more is surer."
+        ),
+    ] = 1.0,
+    classes: Annotated[
+        str, typer.Option(help="Only these classes, as a,b,c.", show_default="all")
+    ] = "",
+    top: Annotated[
+        int | None,
+        typer.Option(
+            help="At any moment only the N likeliest classes count.",
+            metavar="N",
+            show_default="all",
+        ),
+    ] = None,
+    channel: Annotated[
+        int | None,
+        typer.Option(help="Channel to hear, counted from 1.", show_default="their mean"),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the lines: csv, jsonl or tsv.",
+            show_default="the ending of --output; else the view in a terminal, or plain lines",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="A file to append events and gaps to.", show_default="standard output"),
+    ] = None,
+    clips: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder to save the sound of each event in, as FLAC.", show_default=False
+        ),
+    ] = None,
+    clip_pre: Annotated[float, typer.Option(help="Seconds of a clip before the event.")] = 1.0,
+    clip_post: Annotated[float, typer.Option(help="Seconds of a clip after the event.")] = 1.0,
+    clip_longest: Annotated[
+        float, typer.Option(help="Seconds of an event that a clip holds at most.")
+    ] = 60.0,
+    clips_megabytes: Annotated[
+        float | None,
+        typer.Option(help="Delete the oldest clips beyond this size.", show_default="keep all"),
+    ] = None,
+    clips_days: Annotated[
+        float | None,
+        typer.Option(help="Delete clips older than this.", show_default="keep all"),
+    ] = None,
+    save_audio: Annotated[
+        Path | None,
+        typer.Option(help="A folder to save all that is heard in, as FLAC.", show_default=False),
+    ] = None,
+    db: Annotated[
+        Path | None,
+        typer.Option(help="An SQLite database to keep events and gaps in.", show_default=False),
+    ] = None,
+    web: Annotated[
+        str | None,
+        typer.Option(
+            help="Show a page in the browser, at 127.0.0.1:8765 if no address is given.",
+            metavar="[HOST:PORT]",
+            show_default=False,
+        ),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            help="What the page demands to be known; needed beyond this machine.",
+            envvar="SED_TOKEN",
+            show_default=False,
+        ),
+    ] = None,
+    on_event: Annotated[
+        str | None,
+        typer.Option(
+            help="A command to run for each event that is complete, as 'notify {label} {score} "
+            "{clip}'. No shell sees it.",
+            show_default=False,
+        ),
+    ] = None,
+    on_onset: Annotated[
+        str | None,
+        typer.Option(help="A command to run as soon as an event begins.", show_default=False),
+    ] = None,
+    webhook: Annotated[
+        str | None,
+        typer.Option(help="A URL to post events, onsets and gaps to.", show_default=False),
+    ] = None,
+    mqtt: Annotated[
+        str | None,
+        typer.Option(
+            help="A broker to publish to, as mqtt://user@host/topic; the password in "
+            "SED_MQTT_PASSWORD.",
+            show_default=False,
+        ),
+    ] = None,
+    buffer: Annotated[
+        float, typer.Option(help="Seconds of sound that may wait for the model.")
+    ] = 10.0,
+    threads: Annotated[int, typer.Option(help="Processor cores for the model.")] = 1,
+    compute: Annotated[
+        str,
+        typer.Option(help="Where the model runs: auto (a GPU where there is one), cpu, cuda:N."),
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto (bf16 where the device multiplies in it), fp32 or bf16.")
+    ] = "auto",
+    raw_rate: Annotated[
+        int | None,
+        typer.Option(help="Standard input is raw samples at this rate.", show_default=False),
+    ] = None,
+    raw_encoding: Annotated[
+        str, typer.Option(help="Of raw samples: u8, s16, s24, s32, f32 or f64, little-endian.")
+    ] = "s16",
+    raw_channels: Annotated[int, typer.Option(help="Interleaved channels of raw samples.")] = 1,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="No view, and nothing said but what went wrong."),
+    ] = False,
+) -> None:
+    """Tag live sound: a microphone, several, a stream, or a file at real speed.
+
+    In a terminal it draws what it hears; elsewhere it writes lines. Ctrl-C ends it: what was heard
+    is finished, events that still last are closed, and the account of every sample is told.
+    """
+    import torch
+
+    from sed.checkpoint import load_model
+    from streaming.detector import DetectorConfig
+    from streaming.engine import TorchEngine
+    from streaming.lines import told_status
+    from streaming.listener import Listener
+    from streaming.live_results import LiveResults
+    from streaming.messages import Fan
+
+    config = DetectorConfig(
+        hop=hop,
+        threshold=threshold,
+        on=on,
+        off=off,
+        min_length=min_length,
+        merge_gap=merge_gap,
+        look_ahead=look_ahead,
+        classes=tuple(name.strip() for name in classes.split(",") if name.strip()),
+        top=top,
+    )
+    results = LiveResults(
+        format=format,
+        output=output,
+        clips=clips,
+        clip_pre=clip_pre,
+        clip_post=clip_post,
+        clip_longest=clip_longest,
+        clips_megabytes=clips_megabytes,
+        clips_days=clips_days,
+        save_audio=save_audio,
+        db=db,
+        web=web,
+        token=token,
+        on_event=on_event,
+        on_onset=on_onset,
+        webhook=webhook,
+        mqtt=mqtt,
+        quiet=quiet,
+    )
+    if threads < 1 or buffer <= 0:
+        raise UsageError("expected threads of 1 or more and a buffer above 0")
+    with _without_noise_of_drivers():
+        ears = _ears(device, channel, raw_rate, raw_encoding, raw_channels)
+        checkpoint = load_model(model)
+        torch.set_num_threads(threads)
+        engine = TorchEngine(checkpoint.model, compute, precision)
+        listener = Listener(
+            ears, checkpoint, config, engine=engine, channel=channel, buffer_seconds=buffer
+        )
+        name = "the default model" if model is None else str(model)
+        if not quiet:
+            print(f"{engine}; {name}, {len(checkpoint.labels)} classes", file=sys.stderr)
+            for ear in ears:
+                print(
+                    f"listening to {printable(ear.name)}: {ear.sample_rate:,} Hz, "
+                    f"{ear.n_channels} channels",
+                    file=sys.stderr,
+                )
+        with _ended_by_signals(listener):
+            fan = Fan(results.sinks(listener, name))
+            try:
+                for message in listener.messages():
+                    fan.take(message)
+            finally:
+                fan.close()
+        if not quiet:
+            print(told_status(listener.status()), file=sys.stderr)
+
+
+def devices() -> None:
+    """List what can be heard: the name to give to `sed listen --device`, channels and rates.
+
+    The names stay when the machine starts again; the numbers may not. The default is marked *.
+    """
+    from streaming.microphone import devices as all_devices
+
+    with _without_noise_of_drivers():
+        found = all_devices(with_rates=True)
+    if not found:
+        print("sed: there is no microphone. Plug one in.", file=sys.stderr)
+        raise typer.Exit(FAILED)
+    width = max(len(printable(device.name)) for device in found)
+    for device in found:
+        rates = " ".join(
+            f"({rate:,})" if rate == device.sample_rate else f"{rate:,}" for rate in device.rates
+        )
+        print(
+            f"{'*' if device.is_default else ' '}{device.index:3}  {printable(device.name):{width}}"
+            f"  {device.host}, {device.n_channels} channels, Hz: {rates or 'in use?'}"
+        )
+
+
+def _ears(
+    sources: list[str] | None,
+    channel: int | None,
+    raw_rate: int | None,
+    raw_encoding: str,
+    raw_channels: int,
+) -> list[Ear]:
+    """Open what is to be heard; what cannot be opened is told of, if anything else can."""
+    from sed.audio import open_raw_stdin
+    from sed.errors import SedError
+    from streaming.ears import open_ear, stdin_ear
+
+    if raw_rate is not None and "-" not in (sources or ()):
+        raise UsageError("--raw-rate is about standard input: give --device -")
+    ears: list[Ear] = []
+    troubles: list[SedError] = []
+    for source in sources or [None]:
+        try:
+            if source == "-" and raw_rate is not None:
+                stdin = open_raw_stdin(raw_rate, raw_encoding, raw_channels)
+                ears.append(stdin_ear(stdin))
+            else:
+                ears.append(open_ear(source, channel=channel))
+        except SedError as error:
+            troubles.append(error)
+    if not ears:
+        raise troubles[0]
+    for trouble in troubles:
+        print(f"sed: {trouble}", file=sys.stderr)
+    return ears
+
+
+@contextmanager
+def _ended_by_signals(listener: Listener) -> Iterator[None]:
+    """Have Ctrl-C and SIGTERM end the listener; the second one ends the program."""
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        for name in before:
+            signal.signal(name, before[name])
+        listener.stop()
+
+    before = {name: signal.signal(name, end) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+@contextmanager
+def _without_noise_of_drivers() -> Iterator[None]:
+    """Keep what PortAudio and ALSA print, from C, off standard error; ours still goes there."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed: there is nothing to keep clean
+        yield
+        return
+    ours, nowhere = sys.stderr, os.open(os.devnull, os.O_WRONLY)
+    sys.stderr = os.fdopen(os.dup(kept), "w", buffering=1, errors="backslashreplace")
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        sys.stderr.close()
+        sys.stderr = ours
+        os.close(nowhere)
+        os.close(kept)

@@ -1,0 +1,233 @@
+"""What is kept of live sound in files: the lines of its events, and the sound itself."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from io import StringIO
+from pathlib import Path
+from typing import TextIO
+
+from sed.errors import OutputError, UsageError, near
+from sed.events import Event
+from sed.flac import FlacFile
+from sed.writers import GAP, DatedCsvWriter, EventWriter, JsonlWriter, TsvWriter
+from streaming.messages import Ended, Gap, Heard, Message, Trouble
+
+LINES: dict[str, type[EventWriter]] = {
+    "csv": DatedCsvWriter,
+    "jsonl": JsonlWriter,
+    "tsv": TsvWriter,
+}  # of the formats, those whose lines say which input they are about
+LONGEST_FILE_SECONDS = 3600.0  # of saved audio
+PAUSE_SECONDS = 60.0  # before a disk that was full is tried again
+MOST_UNWRITTEN = 16 << 20  # characters that wait for a disk with room
+
+
+class EventLines:
+    """Writes each event, and each gap, as a line when it is complete.
+
+    Parameters
+    ----------
+    out
+        Where to; lines go there at once.
+    format
+        One of `LINES`.
+    continued
+        Lines of this format are there already.
+    """
+
+    def __init__(self, out: TextIO, format: str, *, continued: bool = False) -> None:
+        self._writer = LINES[format](out, continued=continued)
+
+    def take(self, message: Message) -> Sequence[Message]:
+        """Write what is to be written."""
+        match message:
+            case Ended(event):
+                self._writer.write(event)
+            case Gap():
+                gap = Event(message.onset, message.offset, GAP, 0.0, message.source, message.time)
+                self._writer.write_gap(gap, message.n_samples, message.reason)
+        return ()
+
+    def close(self) -> Sequence[Message]:
+        """Leave the stream to its owner."""
+        return ()
+
+
+class EventFile:
+    """Appends events and gaps to a file, whole lines at a time.
+
+    A disk that is full is told of, and what could not be written waits until there is room.
+
+    Parameters
+    ----------
+    path
+        The file; it is made, or goes on.
+    format
+        One of `LINES`; what the ending of the file says if not given.
+
+    Raises
+    ------
+    UsageError
+        If the format is unknown, or has no room for the name of an input.
+    OutputError
+        If the file cannot be written, or holds something else.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], format: str | None = None) -> None:
+        self._path = Path(path)
+        format = format_of(format or self._path.suffix.removeprefix("."))
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self._path, "ab+", buffering=0)  # noqa: SIM115  # closed by close
+            continued = self._check(format)
+        except OSError as error:
+            raise OutputError(self._path, error) from error
+        self._text = StringIO()
+        self._lines = EventLines(self._text, format, continued=continued)
+        self._unwritten = b""
+        self._is_full = False
+        self._write()
+
+    def take(self, message: Message) -> Sequence[Message]:
+        """Write what is to be written."""
+        self._lines.take(message)
+        return self._write()
+
+    def close(self) -> Sequence[Message]:
+        """Close the file."""
+        troubles = self._write()
+        self._file.close()
+        return troubles
+
+    def _check(self, format: str) -> bool:
+        """Return whether the file goes on, with the last line whole."""
+        if self._file.seek(0, os.SEEK_END) == 0:
+            return False
+        header = StringIO()
+        LINES[format](header)
+        self._file.seek(0)
+        begin = header.getvalue().encode()
+        if self._file.read(len(begin)) != begin:
+            raise UsageError(
+                f"{self._path}: is there already and holds something else than live events as "
+                f"{format}. Choose another name."
+            )
+        self._file.seek(-1, os.SEEK_END)
+        if self._file.read(1) != b"\n":  # it was killed while it wrote
+            self._file.write(b"\n")
+        return True
+
+    def _write(self) -> Sequence[Message]:
+        self._unwritten += self._text.getvalue().encode("utf-8", "surrogateescape")
+        self._text.seek(0)
+        self._text.truncate()
+        if not self._unwritten:
+            return ()
+        try:
+            while self._unwritten:
+                self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
+        except OSError as error:
+            self._unwritten = self._unwritten[-MOST_UNWRITTEN:]
+            was_full, self._is_full = self._is_full, True
+            return () if was_full else (Trouble(f"{OutputError(self._path, error)}"),)
+        was_full, self._is_full = self._is_full, False
+        return (Trouble(f"{self._path}: written again, with all that waited"),) * was_full
+
+
+class SavedAudio:
+    """Saves all that is heard as FLAC: a file for each stretch without a gap, an hour at most.
+
+    Names are the time of the first sample and the input, so they sort.
+
+    Parameters
+    ----------
+    folder
+        Where to; made if it is missing.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be made.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._folder = Path(folder)
+        # Of each input:
+        self._files: dict[str, tuple[int, FlacFile]] = {}  # where it begins, and the file
+        self._ends: dict[str, int] = {}  # the position behind the last sample
+        self._again_at: dict[str, int] = {}  # where a disk that was full is tried again
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(self._folder, error) from error
+
+    def take(self, message: Message) -> Sequence[Message]:
+        """Save what was heard."""
+        if not isinstance(message, Heard) or not len(message.block):
+            return ()
+        source, stop = message.source, message.start + len(message.block)
+        if message.start != self._ends.get(source) or self._is_long(message):
+            self._finish(source)
+        self._ends[source] = stop
+        if message.start < self._again_at.get(source, 0):
+            return ()
+        try:
+            self._file_of(message).write(message.block)
+        except OutputError as error:
+            self._finish(source)
+            self._again_at[source] = stop + round(PAUSE_SECONDS * message.sample_rate)
+            return (Trouble(f"{error} Trying again in {PAUSE_SECONDS:g} s."),)
+        return ()
+
+    def close(self) -> Sequence[Message]:
+        """Finish the files."""
+        for source in list(self._files):
+            self._finish(source)
+        return ()
+
+    def _is_long(self, message: Heard) -> bool:
+        begun_at, _ = self._files.get(message.source, (message.start, None))
+        return message.start - begun_at >= LONGEST_FILE_SECONDS * message.sample_rate
+
+    def _file_of(self, message: Heard) -> FlacFile:
+        if message.source not in self._files:
+            seconds = len(message.block) / message.sample_rate
+            began = datetime.now().astimezone() - timedelta(seconds=seconds)
+            path = self._folder / f"{stamp(began)}_{safe(message.source)}.flac"
+            file = FlacFile(path, message.sample_rate, message.block.shape[1])
+            self._files[message.source] = message.start, file
+        return self._files[message.source][1]
+
+    def _finish(self, source: str) -> None:
+        _, file = self._files.pop(source, (0, None))
+        if file is not None:
+            with suppress(OutputError):  # a full disk was told of when it was full
+                file.close()
+
+
+def format_of(name: str) -> str:
+    """Return the format of a name.
+
+    Raises
+    ------
+    UsageError
+        If there is none, or it cannot hold live events.
+    """
+    if name in LINES:
+        return name
+    raise UsageError(f"live events cannot be written as {name!r}. {near(name, LINES)}")
+
+
+def stamp(time: datetime) -> str:
+    """Return a time as it may stand in the name of a file, to the millisecond, with its zone."""
+    return f"{time:%Y%m%dT%H%M%S}.{time.microsecond // 1000:03}{time:%z}"
+
+
+def safe(text: str) -> str:
+    """Return a label or the name of an input as it may stand in the name of a file."""
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.")[:60] or "sound"
