@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import closing, suppress
 from typing import Protocol
 
 from sed.audio import Decoder, open_recording
@@ -155,24 +156,17 @@ class UrlEar:
     def _run(self) -> None:
         decoder: ContainerDecoder | None = self._decoder
         while decoder is not None:
-            ends = decoder.n_samples is not None
-            text = f"{self.name}: the stream ended"
-            try:
-                deliver(decoder, self._intake, Pace(self.sample_rate * HURRY, AHEAD_SECONDS),
-                        self._stop)  # fmt: skip
-            except RecordingError as error:
-                text = f"{self.name}: {error.reason}"
-            finally:
-                decoder.close()
-            if ends or self._stop.is_set():
-                break
-            decoder = self._again(text)
+            has_end = decoder.n_samples is not None
+            pace = Pace(HURRY * self.sample_rate, AHEAD_SECONDS)
+            with suppress(RecordingError), closing(decoder):  # that it broke off is told below
+                deliver(decoder, self._intake, pace, self._stop)
+            decoder = None if has_end or self._stop.is_set() else self._again()
         self._intake.end()
 
-    def _again(self, text: str) -> ContainerDecoder | None:
+    def _again(self) -> ContainerDecoder | None:
         """Reach for the URL until it is there or nobody listens any more."""
         gone_at = time.monotonic()
-        self._intake.lost(f"{text.rstrip('.')}; trying to reach it again")
+        self._intake.lost(f"{self.name}: gone; trying to reach it again")
         pause = FIRST_PAUSE_SECONDS
         while not self._stop.wait(pause):
             try:
