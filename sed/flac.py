@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from sed.errors import OutputError
 from sed.files import written_whole
 
 MOST_CHANNELS = 8  # that FLAC knows
@@ -28,44 +30,49 @@ class FlacFile:
 
     Raises
     ------
-    OutputError
+    OSError
         If it cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str], sample_rate: int, n_channels: int) -> None:
         self.path = os.fspath(path)
-        try:
+        place = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+        with self._failures():
             self._file = soundfile.SoundFile(
-                path, "w", sample_rate, n_channels, format="FLAC", subtype="PCM_24"
+                place, "w", sample_rate, n_channels, format="FLAC", subtype="PCM_24"
             )
-        except soundfile.LibsndfileError as error:
-            raise OutputError(path, OSError(str(error))) from error
 
     def write(self, block: NDArray[np.float32]) -> None:
         """Append samples, shape (samples, channels).
 
         Raises
         ------
-        OutputError
+        OSError
             If the disk is full.
         """
-        try:
+        with self._failures():
             self._file.write(block)
-        except soundfile.LibsndfileError as error:
-            raise OutputError(self.path, OSError(str(error))) from error
 
     def close(self) -> None:
         """Finish the file.
 
         Raises
         ------
-        OutputError
+        OSError
             If the disk is full.
         """
-        try:
+        with self._failures():
             self._file.close()
-        except soundfile.LibsndfileError as error:
-            raise OutputError(self.path, OSError(str(error))) from error
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Tell what went wrong, which libsndfile does not: of a full disk it says nothing at all."""
+        try:
+            yield
+        except (soundfile.LibsndfileError, AssertionError) as error:
+            place = os.statvfs(os.path.dirname(self.path) or ".")
+            number = errno.EIO if place.f_bavail else errno.ENOSPC
+            raise OSError(number, os.strerror(number)) from error
 
 
 def write_flac(

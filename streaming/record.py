@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -83,8 +83,10 @@ class EventFile:
         format = format_of(format or self._path.suffix.removeprefix("."))
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self._path, "ab+", buffering=0)  # noqa: SIM115  # closed by close
-            continued = self._check(format)
+            with ExitStack() as stack:
+                self._file = stack.enter_context(open(self._path, "ab+", buffering=0))
+                continued = self._check(format)
+                stack.pop_all()
         except OSError as error:
             raise OutputError(self._path, error) from error
         self._text = StringIO()
@@ -178,10 +180,11 @@ class SavedAudio:
             return ()
         try:
             self._file_of(message).write(message.block)
-        except OutputError as error:
+        except OSError as error:
             self._finish(source)
             self._again_at[source] = stop + round(PAUSE_SECONDS * message.sample_rate)
-            return (Trouble(f"{error} Trying again in {PAUSE_SECONDS:g} s."),)
+            full = OutputError(self._folder, error)
+            return (Trouble(f"{full} Trying again in {PAUSE_SECONDS:g} s."),)
         return ()
 
     def close(self) -> Sequence[Message]:
@@ -206,7 +209,7 @@ class SavedAudio:
     def _finish(self, source: str) -> None:
         _, file = self._files.pop(source, (0, None))
         if file is not None:
-            with suppress(OutputError):  # a full disk was told of when it was full
+            with suppress(OSError):  # a full disk was told of when it was full
                 file.close()
 
 
