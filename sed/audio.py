@@ -7,7 +7,6 @@ has been given out.
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import sys
@@ -23,14 +22,12 @@ import soxr
 from numpy.typing import NDArray
 
 from sed.errors import DamagedRecordingError, RecordingError, UsageError
-from sed.files import written_whole
 from sed.pcm import is_open_end
 
 Samples = NDArray[np.float32]
 
 BLOCK_SAMPLES = 16_384  # read at a time: small, since a damaged FLAC loses the block it breaks in
 LOWEST_RATE, HIGHEST_RATE = 8_000, 384_000
-FLAC_CHANNELS = 8  # the format has room for no more
 
 # Endings of what libsndfile reads, and of what only the `av` extra reads.
 SOUND_SUFFIXES = frozenset(
@@ -422,22 +419,3 @@ def read_recording(
 ) -> Samples:
     """Return a whole recording, shape (samples,), mono at `sample_rate`. For clips."""
     return np.concatenate(list(read_blocks(path, sample_rate, channel=channel)))
-
-
-def write_flac(path: str | os.PathLike[str], samples: Samples, sample_rate: int) -> None:
-    """Write samples, shape (samples, channels) with at most 8 channels, as FLAC of 24 bits.
-
-    Whatever came from 24 bits or fewer is kept to the bit; what lies beyond full scale is clipped,
-    and what is no number is silence.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written; there is then no file.
-    """
-    scaled = np.rint(np.nan_to_num(samples, posinf=1.0, neginf=-1.0) * np.float32(1 << 23))
-    whole = scaled.clip(-(1 << 23), (1 << 23) - 1).astype(np.int32) << 8
-    encoded = io.BytesIO()  # for libsndfile does not say that a disk is full
-    soundfile.write(encoded, whole, sample_rate, "PCM_24", format="FLAC")
-    with written_whole(path) as part:
-        part.write_bytes(encoded.getbuffer())

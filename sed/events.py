@@ -85,7 +85,7 @@ class EventTracker:
         medians = self._per_class(config.median_frames, "median_frames")
         self._median = MedianFilter(medians.astype(np.int64))
         self._min_frames = timeline.frames_from_seconds(config.min_length_seconds)
-        self._gap_frames = timeline.frames_from_seconds(config.merge_gap_seconds)
+        self.gap_frames = timeline.frames_from_seconds(config.merge_gap_seconds)
         self.reset()
 
     def reset(self) -> None:
@@ -176,10 +176,10 @@ class EventTracker:
     def _release(self, c: int, before: int) -> list[tuple[int, int, _Run]]:
         """Give out the held event if no run starting at `before` or later could extend it."""
         held = self._held[c]
-        if held is None or before - held.stop <= self._gap_frames:
+        if held is None or before - held.stop <= self.gap_frames:
             return []
         self._held[c] = None
-        return [(max(held.decided_at, held.stop + self._gap_frames), c, held)]
+        return [(max(held.decided_at, held.stop + self.gap_frames), c, held)]
 
     def _note_begun(self, done: list[tuple[int, int, _Run]]) -> None:
         """Note the events, done or not, that nothing can take back, each once."""

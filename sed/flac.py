@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from sed.files import written_whole
+
+Floats = NDArray[np.float32]
 
 MOST_CHANNELS = 8  # that FLAC knows
 
@@ -42,7 +45,7 @@ class FlacFile:
                 place, "w", sample_rate, n_channels, format="FLAC", subtype="PCM_24"
             )
 
-    def write(self, block: NDArray[np.float32]) -> None:
+    def write(self, block: Floats) -> None:
         """Append samples, shape (samples, channels).
 
         Raises
@@ -51,7 +54,7 @@ class FlacFile:
             If the disk is full.
         """
         with self._failures():
-            self._file.write(block)
+            self._file.write(_whole(block))
 
     def close(self) -> None:
         """Finish the file.
@@ -66,7 +69,7 @@ class FlacFile:
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
-        """Tell what went wrong, which libsndfile does not: of a full disk it says nothing at all."""
+        """Tell what went wrong: of a full disk libsndfile says nothing at all."""
         try:
             yield
         except (soundfile.LibsndfileError, AssertionError) as error:
@@ -75,19 +78,27 @@ class FlacFile:
             raise OSError(number, os.strerror(number)) from error
 
 
-def write_flac(
-    path: str | os.PathLike[str], samples: NDArray[np.float32], sample_rate: int
-) -> None:
-    """Write a FLAC file, whole or not at all; samples have the shape (samples, channels).
+def write_flac(path: str | os.PathLike[str], samples: Floats, sample_rate: int) -> None:
+    """Write samples, shape (samples, channels), as a FLAC file, whole or not at all.
 
     Raises
     ------
     OutputError
         If it cannot be written.
     """
+    encoded = io.BytesIO()
+    soundfile.write(encoded, _whole(samples), sample_rate, "PCM_24", format="FLAC")
     with written_whole(path) as part:
-        file = FlacFile(part, sample_rate, samples.shape[1])
-        try:
-            file.write(samples)
-        finally:
-            file.close()
+        part.write_bytes(encoded.getbuffer())
+
+
+def _whole(samples: Floats) -> NDArray[np.int32]:
+    """Return samples as whole numbers, full scale at 2³¹, of which the upper 24 bits are used.
+
+    What came from 24 bits or fewer is kept to the bit; what lies beyond full scale is clipped, and
+    what is no number is silence.
+    """
+    full = 1 << 23
+    scaled = np.rint(np.nan_to_num(samples, posinf=1.0, neginf=-1.0) * np.float32(full))
+    whole: NDArray[np.int32] = scaled.clip(-full, full - 1).astype(np.int32) << 8
+    return whole

@@ -175,6 +175,13 @@ class Detector:
         columns = self._stitcher.look_ahead_columns + frames * self.timeline.frame_columns
         return seconds_from_samples(columns * self.timeline.hop_samples, self.timeline.sample_rate)
 
+    @property
+    def delay_seconds(self) -> float:
+        """Sound after the end of an event, at most, until the event is given out."""
+        frames = 1 + self._tracker.gap_frames  # the first frame that could not extend it any more
+        gap_seconds = self.timeline.frame_time(frames)
+        return self.look_ahead_seconds + self.hop_seconds + gap_seconds
+
     def push(self, samples: Floats) -> Detection:
         """Take samples, shape (n,), mono; return what they complete."""
         columns, windows = self.cut(samples)

@@ -57,7 +57,7 @@ def open_ear(source: str | None = None, *, channel: int | None = None) -> Ear:
     if source is not None and "://" in source:
         return UrlEar(source)
     if source is not None and os.path.isfile(source):
-        return DecoderEar(source, open_recording(source))
+        return DecoderEar(os.path.basename(source), open_recording(source))
     from streaming.microphone import Microphone
 
     return Microphone(source, channel=channel)

@@ -198,7 +198,6 @@ def listen(
     from streaming.lines import told_status
     from streaming.listener import Listener
     from streaming.live_results import LiveResults
-    from streaming.messages import Fan
 
     config = DetectorConfig(
         hop=hop,
@@ -249,13 +248,9 @@ def listen(
                     f"{ear.n_channels} channels",
                     file=sys.stderr,
                 )
-        with _ended_by_signals(listener):
-            fan = Fan(results.sinks(listener, name))
-            try:
-                for message in listener.messages():
-                    fan.take(message)
-            finally:
-                fan.close()
+        with _ended_by_signals(listener), results.taking(listener, name) as fan:
+            for message in listener.messages():
+                fan.take(message)
         if not quiet:
             print(told_status(listener.status()), file=sys.stderr)
 
@@ -299,7 +294,7 @@ def _ears(
         raise UsageError("--raw-rate is about standard input: give --device -")
     ears: list[Ear] = []
     troubles: list[SedError] = []
-    for source in sources or [None]:
+    for source in sources or (None,):
         try:
             if source == "-" and raw_rate is not None:
                 stdin = open_raw_stdin(raw_rate, raw_encoding, raw_channels)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from sed.errors import UsageError
 from streaming.lines import Log, PlainLines
 from streaming.listener import Listener
-from streaming.messages import Sink
+from streaming.messages import Fan, Sink
 from streaming.record import EventFile, EventLines, SavedAudio, format_of
 
 
@@ -48,35 +52,62 @@ class LiveResults:
     def has_view(self) -> bool:
         """Whether the terminal is drawn on: if there is one, and nobody wants lines in it."""
         wants_lines = self.format is not None and self.output is None
-        return sys.stdout.isatty() and not self.quiet and not wants_lines
+        can_draw = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        return can_draw and not self.quiet and not wants_lines
 
-    def sinks(self, listener: Listener, model_name: str) -> list[Sink]:
-        """Return who takes the messages of a listener, in the order in which they should.
-
-        Clips come first, so that at the end the others still hear of the last ones; then what is
-        kept, so that nothing is told that could still be lost; then who tells it.
+    @contextmanager
+    def taking(self, listener: Listener, model_name: str) -> Iterator[Fan]:
+        """Open all that messages of a listener go to, and close it behind the last of them.
 
         Raises
         ------
         SedError
             If a file, a folder or an address cannot be used.
         """
-        sinks: list[Sink] = []
-        if self.save_audio is not None:
-            sinks.append(SavedAudio(self.save_audio))
+        with ExitStack() as stack:
+            database = self.db
+            if database is None and self.web is not None:  # the page asks one for its history
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sed-listen"))
+                database = Path(folder, "events.sqlite")
+            fan = Fan()
+            stack.callback(fan.close)
+            for sink in self._sinks(listener, model_name, database):
+                fan.add(sink)
+            yield fan
+
+    def _sinks(self, listener: Listener, model_name: str, database: Path | None) -> Iterator[Sink]:
+        """Yield who takes messages, in the order in which they should.
+
+        Clips come first, so that at the end the others still hear of the last ones; then what is
+        kept, so that nothing is told that could still be lost; then who tells it.
+        """
         if self.clips is not None:
-            sinks.append(self._clips(self.clips, listener))
-        database = self._database_path()
+            yield self._clips(self.clips, listener)
+        if self.save_audio is not None:
+            yield SavedAudio(self.save_audio)
         if database is not None:
             from streaming.database import EventDatabase
 
-            sinks.append(EventDatabase(database, model=model_name))
+            yield EventDatabase(database, model=model_name)
         if self.output is not None:
-            sinks.append(EventFile(self.output, self.format))
-        sinks += self._alerts()
-        if self.web is not None:
-            sinks.append(self._web(listener, database))
-        return [*sinks, *self._told(listener, model_name)]
+            yield EventFile(self.output, self.format)
+        yield from self._alerts()
+        if self.web is not None and database is not None:
+            from streaming.web import WebView, parse_address
+
+            detector = listener.detector
+            host, port = parse_address(self.web)
+            page = WebView(
+                host,
+                port,
+                token=self.token,
+                database_path=database,
+                labels=detector.labels,
+                front_end=detector.front_end,
+            )
+            print(f"the page: {page.url}", file=sys.stderr)
+            yield page
+        yield from self._told(listener, model_name)
 
     def _told(self, listener: Listener, model_name: str) -> list[Sink]:
         """Return who speaks to the person at the terminal, or to the program behind the pipe."""
@@ -91,3 +122,35 @@ class LiveResults:
         if self.format is not None:
             return [EventLines(sys.stdout, self.format), log]
         return [PlainLines(sys.stdout), log]
+
+    def _clips(self, folder: Path, listener: Listener) -> Sink:
+        from streaming.clips import Clips, ClipsConfig
+
+        config = ClipsConfig(
+            pre_roll=self.clip_pre,
+            post_roll=self.clip_post,
+            longest=self.clip_longest,
+            most_megabytes=self.clips_megabytes,
+            most_days=self.clips_days,
+        )
+        return Clips(folder, config, delay_seconds=listener.detector.delay_seconds)
+
+    def _alerts(self) -> Iterator[Sink]:
+        """Yield who tells programs and other machines; of an event when its clip is there."""
+        waits = self.clips is not None
+        if self.on_onset is not None:
+            from streaming.alerts import CommandAlert
+
+            yield CommandAlert(self.on_onset, "onset")
+        if self.on_event is not None:
+            from streaming.alerts import CommandAlert
+
+            yield CommandAlert(self.on_event, "event", waits_for_clip=waits)
+        if self.webhook is not None:
+            from streaming.alerts import Webhook
+
+            yield Webhook(self.webhook, waits_for_clip=waits)
+        if self.mqtt is not None:
+            from streaming.mqtt import MqttAlert
+
+            yield MqttAlert(self.mqtt, waits_for_clip=waits)

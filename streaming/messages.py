@@ -142,8 +142,12 @@ class Fan:
     Sinks are asked in their order, so a record comes before the view that tells of it.
     """
 
-    def __init__(self, sinks: Iterable[Sink]) -> None:
+    def __init__(self, sinks: Iterable[Sink] = ()) -> None:
         self._sinks = list(sinks)
+
+    def add(self, sink: Sink) -> None:
+        """Have one more sink take the messages to come."""
+        self._sinks.append(sink)
 
     def take(self, message: Message) -> None:
         """Hand a message to all."""

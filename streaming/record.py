@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
@@ -13,9 +12,10 @@ from typing import TextIO
 
 from sed.errors import OutputError, UsageError, near
 from sed.events import Event
-from sed.flac import FlacFile
+from sed.flac import MOST_CHANNELS, FlacFile
 from sed.writers import GAP, DatedCsvWriter, EventWriter, JsonlWriter, TsvWriter
 from streaming.messages import Ended, Gap, Heard, Message, Trouble
+from streaming.names import stamp, word
 
 LINES: dict[str, type[EventWriter]] = {
     "csv": DatedCsvWriter,
@@ -144,7 +144,8 @@ class EventFile:
 class SavedAudio:
     """Saves all that is heard as FLAC: a file for each stretch without a gap, an hour at most.
 
-    Names are the time of the first sample and the input, so they sort.
+    Names are the time of the first sample and the input. Of more than eight channels, which FLAC
+    knows no more of, the first eight are kept.
 
     Parameters
     ----------
@@ -179,7 +180,7 @@ class SavedAudio:
         if message.start < self._again_at.get(source, 0):
             return ()
         try:
-            self._file_of(message).write(message.block)
+            self._file_of(message).write(message.block[:, :MOST_CHANNELS])
         except OSError as error:
             self._finish(source)
             self._again_at[source] = stop + round(PAUSE_SECONDS * message.sample_rate)
@@ -201,8 +202,9 @@ class SavedAudio:
         if message.source not in self._files:
             seconds = len(message.block) / message.sample_rate
             began = datetime.now().astimezone() - timedelta(seconds=seconds)
-            path = self._folder / f"{stamp(began)}_{safe(message.source)}.flac"
-            file = FlacFile(path, message.sample_rate, message.block.shape[1])
+            path = self._folder / f"{stamp(began)}_{word(message.source)}.flac"
+            n_channels = min(message.block.shape[1], MOST_CHANNELS)
+            file = FlacFile(path, message.sample_rate, n_channels)
             self._files[message.source] = message.start, file
         return self._files[message.source][1]
 
@@ -224,13 +226,3 @@ def format_of(name: str) -> str:
     if name in LINES:
         return name
     raise UsageError(f"live events cannot be written as {name!r}. {near(name, LINES)}")
-
-
-def stamp(time: datetime) -> str:
-    """Return a time as it may stand in the name of a file, to the millisecond, with its zone."""
-    return f"{time:%Y%m%dT%H%M%S}.{time.microsecond // 1000:03}{time:%z}"
-
-
-def safe(text: str) -> str:
-    """Return a label or the name of an input as it may stand in the name of a file."""
-    return re.sub(r"[^\w.-]+", "-", text).strip("-.")[:60] or "sound"

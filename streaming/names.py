@@ -1,0 +1,24 @@
+"""Names of files about live sound: they sort by time, and are safe in any shell."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import UTC, datetime
+
+LONGEST_WORD_BYTES = 80  # two of them, and the rest of a name, fit into 255
+
+
+def stamp(time: datetime) -> str:
+    """Return a time to the millisecond, as 20261121T121500.250Z.
+
+    In UTC: in local time, the files of two hours would be mixed when the clocks are set back.
+    """
+    time = time.astimezone(UTC)
+    return f"{time:%Y%m%dT%H%M%S}.{time.microsecond // 1000:03d}Z"
+
+
+def word(text: str) -> str:
+    """Return a label or the name of an input: letters and digits of any script, and hyphens."""
+    plain = re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", text)).strip("-")
+    return plain.encode()[:LONGEST_WORD_BYTES].decode(errors="ignore") or "unnamed"
