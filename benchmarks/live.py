@@ -16,8 +16,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ from sed.events import MedianFilter
 from streaming.ears import DecoderEar
 from streaming.engine import TorchEngine
 from streaming.lines import PlainLines
-from streaming.listener import Listener
+from streaming.listener import LIVE, Listener
 from streaming.messages import Began, Ended, Gap, Heard
 from streaming.microphone import Microphone
 
@@ -117,9 +119,8 @@ def latency(minutes: float = 10.0) -> Figures:
         "onset": _spread(at["onset"]),
         "end": _spread(at["end"]),
         "parts": {name: _spread(values) for name, values in parts.items()},
-        "stitching_seconds": 1.0,
+        "stitching_seconds": LIVE.look_ahead,
         "frame_seconds": listener.detector.timeline.frame_seconds,
-        "median_frames": ahead / listener.detector.timeline.frame_seconds,
     }
 
 
@@ -368,8 +369,8 @@ class listening:
     def __enter__(self) -> listening:
         """Start, and wait until it listens."""
         if self._view:
-            terminal, out = os.openpty()
-            subprocess.Popen(["cat"], stdin=terminal, stdout=subprocess.DEVNULL)
+            self._terminal, out = os.openpty()
+            threading.Thread(target=self._look, daemon=True).start()
         else:
             out = subprocess.DEVNULL
         self._errors = tempfile.TemporaryFile("w+")
@@ -388,6 +389,13 @@ class listening:
         self._process.send_signal(signal.SIGINT)
         self._process.wait(timeout=60)
         self.told = self._read().strip().splitlines()[-1]
+        self._errors.close()
+
+    def _look(self) -> None:
+        """Take what is drawn, as a terminal would."""
+        with suppress(OSError):  # the other end is closed
+            while os.read(self._terminal, 1 << 16):
+                pass
 
     def _read(self) -> str:
         self._errors.seek(0)

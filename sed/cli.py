@@ -72,10 +72,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def with_values(arguments: Sequence[str]) -> list[str]:
     """Return the arguments, with the values that may be left out."""
-    following = [*arguments[1:], "-"]
     return [
         f"{argument}={LEFT_OUT[argument]}"
-        if argument in LEFT_OUT and next_one.startswith("-")
+        if argument in LEFT_OUT and "".join(arguments[i + 1 : i + 2])[:1] in ("", "-")
         else argument
-        for argument, next_one in zip(arguments, following, strict=True)
+        for i, argument in enumerate(arguments)
     ]

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -336,13 +336,16 @@ def _without_noise_of_drivers() -> Iterator[None]:
         yield
         return
     ours, nowhere = sys.stderr, os.open(os.devnull, os.O_WRONLY)
-    sys.stderr = os.fdopen(os.dup(kept), "w", buffering=1, errors="backslashreplace")
+    with suppress(OSError):  # if it is no file, nothing that is printed to it goes this way
+        if ours.fileno() == 2:
+            sys.stderr = os.fdopen(os.dup(kept), "w", buffering=1, errors="backslashreplace")
     os.dup2(nowhere, 2)
     try:
         yield
     finally:
         os.dup2(kept, 2)
-        sys.stderr.close()
-        sys.stderr = ours
+        if sys.stderr is not ours:
+            sys.stderr.close()
+            sys.stderr = ours
         os.close(nowhere)
         os.close(kept)

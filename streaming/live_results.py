@@ -104,6 +104,7 @@ class LiveResults:
                 database_path=database,
                 labels=detector.labels,
                 front_end=detector.front_end,
+                model=model_name,
             )
             print(f"the page: {page.url}", file=sys.stderr)
             yield page

@@ -35,12 +35,13 @@ def listen(detector, parts):
     hop=st.sampled_from(HOPS),
     rate=st.sampled_from([8_000, 11_025, 16_000, 44_100, 48_000]),
     batch_size=st.sampled_from([1, 3, 16]),
+    look_ahead=st.sampled_from([None, 0.0, 0.3]),
 )
 def test_a_stream_equals_a_file(
-    tiny_checkpoint, engine, seed, n_samples, cuts, hop, rate, batch_size
+    tiny_checkpoint, engine, seed, n_samples, cuts, hop, rate, batch_size, look_ahead
 ):
     samples = rising_noise(n_samples, seed)
-    config = DetectorConfig(hop=hop, batch_size=batch_size)
+    config = DetectorConfig(hop=hop, batch_size=batch_size, look_ahead=look_ahead)
     detector = Detector(tiny_checkpoint, config, sample_rate=rate, engine=engine)
     parts = np.split(samples, sorted(min(c, n_samples) for c in cuts))
     whole_events, whole_probs, whole_columns = listen(detector, [samples])
@@ -49,6 +50,38 @@ def test_a_stream_equals_a_file(
     np.testing.assert_allclose(probs, whole_probs, rtol=0, atol=1e-5)
     np.testing.assert_allclose(columns, whole_columns, rtol=0, atol=1e-4)
     assert len(columns) == -(-round(n_samples * 8_000 / rate) // 80) or rate != 8_000
+
+
+def test_windows_of_several_streams_can_go_through_the_model_together(tiny_checkpoint, engine):
+    config, sounds = DetectorConfig(hop=0.5), [rising_noise(40_000, seed) for seed in (1, 2)]
+    detectors = [Detector(tiny_checkpoint, config, engine=engine) for _ in sounds]
+    cuts = [d.cut(sound) for d, sound in zip(detectors, sounds, strict=True)]
+    windows = np.stack([window.columns for cut in cuts for window in cut.windows])
+    probs = engine.frame_probs(windows).reshape(2, -1, *engine.frame_probs(windows[:1]).shape[1:])
+    for detector, cut, mine, sound in zip(detectors, cuts, probs, sounds, strict=True):
+        found = detector.hear(cut, mine).events + detector.flush().events
+        alone, _, _ = listen(Detector(tiny_checkpoint, config, engine=engine), [sound])
+        assert [(e.onset, e.offset, e.label) for e in found] == [
+            (e.onset, e.offset, e.label) for e in alone
+        ]
+
+
+@pytest.mark.parametrize(("look_ahead", "seconds"), [(0.0, 0.96), (0.25, 1.21), (None, 1.46)])
+def test_the_stated_look_ahead_is_kept(tiny_checkpoint, engine, look_ahead, seconds):
+    """A moment is decided on a hop after so much sound has followed it, at the latest.
+
+    Frames are of 0.32 s here, and the longest median filter has five of them.
+    """
+    config = DetectorConfig(hop=0.5, look_ahead=look_ahead)
+    detector = Detector(tiny_checkpoint, config, engine=engine)
+    assert detector.look_ahead_seconds == pytest.approx(seconds)
+    pushed = told = 0
+    for block in np.split(rising_noise(64_000), 640):
+        pushed += len(block)
+        told += len(detector.push(block).frame_probs)
+        if pushed > 16_000:
+            decided = (told - 2) * 0.32  # two frames wait for the median filter
+            assert pushed / 8_000 - decided <= seconds + 0.5 + 0.03
 
 
 def test_the_noise_of_these_tests_does_make_events(tiny_checkpoint, engine):

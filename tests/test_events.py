@@ -82,6 +82,41 @@ def test_events_do_not_depend_on_how_frames_arrive(seed, cuts, median, gap, shor
     assert found + tracker.flush() == track_events(probs, "abc", GRID, config)
 
 
+@settings(deadline=None)
+@given(
+    st.integers(0, 10**6),
+    cuts,
+    st.sampled_from([1, 3]),
+    st.sampled_from([0.0, 0.2, 0.5]),
+    st.sampled_from([0.0, 0.3]),
+)
+def test_every_event_is_told_once_when_it_begins_and_no_other(seed, cuts, median, gap, shortest):
+    probs = np.random.default_rng(seed).random((60, 3)).astype(np.float32)
+    tracker = EventTracker(TrackerConfig(0.8, 0.4, median, shortest, gap), "abc", GRID)
+    begun, ended = [], []
+    for part in np.split(probs, cuts):
+        ended += tracker.push(part)
+        begun += tracker.begun()
+        assert {(e.onset, e.label) for e in ended} <= {(e.onset, e.label) for e in begun}
+    ended += tracker.flush()
+    begun += tracker.begun()
+    assert sorted((e.onset, e.label) for e in begun) == sorted((e.onset, e.label) for e in ended)
+    last = {(e.onset, e.label): e for e in ended}
+    for event in begun:
+        final = last[event.onset, event.label]
+        assert event.offset <= final.offset
+        assert event.score <= final.score
+
+
+def test_an_event_is_told_in_the_frame_that_reaches_on():
+    tracker = EventTracker(TrackerConfig(on=0.8, off=0.3), ["a"], GRID)
+    told = []
+    for p in (0.1, 0.4, 0.6, 0.9, 0.5, 0.1, 0.1):
+        ended = tracker.push(np.array([[p]], np.float32))
+        told.append((len(tracker.begun()), len(ended)))
+    assert told == [(0, 0), (0, 0), (0, 0), (1, 0), (0, 0), (0, 1), (0, 0)]
+
+
 @given(st.integers(0, 10**6))
 def test_what_is_given_out_is_what_the_definition_says(seed):
     """Compare with the definition written out naively over the whole array."""

@@ -61,3 +61,29 @@ def test_padding_is_not_reported():
 
 def test_nothing_gives_nothing():
     assert Stitcher(EDGES, 32, 250).flush(0).size == 0
+
+
+@pytest.mark.parametrize(("look_ahead", "n_frames"), [(None, 1), (450, 1), (100, 12), (0, 15)])
+def test_a_look_ahead_gives_frames_out_before_all_windows_were_heard(look_ahead, n_frames):
+    stitcher = Stitcher(EDGES, 32, 50, look_ahead)
+    assert len(stitcher.push(0, np.ones((16, 1), np.float32))) == n_frames
+
+
+@pytest.mark.parametrize("look_ahead", [0, 32, 100, 333])
+def test_with_a_look_ahead_later_windows_do_not_change_what_is_final(look_ahead):
+    """Each frame is a mean of the windows up to the first that reaches so far beyond it."""
+    stitcher = Stitcher(EDGES, 32, 50, look_ahead)
+    frames = [
+        stitcher.push(start, np.full((16, 1), start, np.float32)) for start in range(0, 1000, 50)
+    ]
+    together = np.concatenate([*frames, stitcher.flush(950 + 500)])[:, 0]
+    assert len(together) == -(-1450 // 32)
+    for j, value in enumerate(together[20:40], start=20):
+        newest = next(s for s in range(0, 2000, 50) if (s + 500 - look_ahead) // 32 > j)
+        assert 32 * (j + 1) - 500 - 32 <= value <= min(newest, 950) + 1e-3
+    assert (np.diff(together) > -1e-3).all()
+
+
+def test_a_look_ahead_longer_than_the_overlap_is_all_of_it():
+    whole, longer = Stitcher(EDGES, 32, 250), Stitcher(EDGES, 32, 250, 10_000)
+    assert longer.look_ahead_columns == whole.look_ahead_columns == 250
