@@ -9,11 +9,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import zip_longest
 from statistics import median
 
@@ -22,20 +22,13 @@ from numpy.typing import NDArray
 
 from sed.checkpoint import Checkpoint
 from sed.errors import SedError, UsageError
-from sed.events import Event
-from sed.timeline import samples_from_seconds, seconds_from_samples
-from streaming.clock import WallClock
-from streaming.detector import Cut, Detection, Detector, DetectorConfig
+from streaming.detector import Cut, Detector, DetectorConfig
 from streaming.ears import Ear
 from streaming.engine import TorchEngine
-from streaming.intake import Break, Hole, Intake, Item, Note, Piece
+from streaming.intake import Break, Hole, Item, Note, Piece
+from streaming.live_input import LiveInput
 from streaming.messages import (
-    Began,
-    Ended,
-    Gap,
-    Heard,
     Message,
-    SourceStatus,
     Status,
     Trouble,
 )
@@ -46,7 +39,6 @@ LIVE = DetectorConfig(hop=0.5, look_ahead=1.0)
 BUFFER_SECONDS = 10.0
 STATUS_SECONDS = 0.5
 RECENT = 20  # statuses and windows that load and latency are taken over
-MUTE_SECONDS = 10.0  # of digital silence, after which a microphone is probably switched off
 
 
 class Listener:
@@ -90,7 +82,7 @@ class Listener:
         self.engine = engine or TorchEngine(checkpoint.model)
         self._wake = threading.Condition()
         self._lines = [
-            _Line(
+            LiveInput(
                 ear,
                 Detector(checkpoint, config, sample_rate=ear.sample_rate, engine=self.engine),
                 channel,
@@ -100,8 +92,7 @@ class Listener:
             for ear in ears
         ]
         self._stopping = False
-        self._waited_seconds = 0.0
-        self._shares: deque[tuple[float, float]] = deque(maxlen=RECENT)  # work and sound, seconds
+        self._load = _Load()
         self._latencies: deque[float] = deque(maxlen=RECENT)
 
     @property
@@ -117,12 +108,9 @@ class Listener:
 
     def status(self) -> Status:
         """Return how listening goes."""
-        work, sound = (sum(values) for values in zip(*self._shares, strict=True)) if (
-            self._shares
-        ) else (0.0, 0.0)  # fmt: skip
         return Status(
             uptime_seconds=time.monotonic() - self._began,
-            load=work / sound if sound else 0.0,
+            load=self._load.recent(),
             latency_seconds=median(self._latencies) if self._latencies else 0.0,
             n_events=sum(line.n_events for line in self._lines),
             sources=tuple(line.status() for line in self._lines),
@@ -159,7 +147,6 @@ class Listener:
         yield from (Trouble(str(error)) for error in troubles)
 
     def _heard(self) -> Generator[Message]:
-        reported_at, waited_before, heard_before = self._began, 0.0, 0.0
         while True:
             if self._stopping:
                 self._stop_ears()
@@ -171,30 +158,12 @@ class Listener:
                     yield from line.flush()
             if not any(line.is_open for line in self._lines):
                 return
-            now = time.monotonic()
-            if now - reported_at >= STATUS_SECONDS:
-                heard = sum(line.heard_seconds for line in self._lines) / len(self._lines)
-                work = now - reported_at - (self._waited_seconds - waited_before)
-                self._shares.append((work, heard - heard_before))
-                reported_at, waited_before, heard_before = now, self._waited_seconds, heard
+            heard_seconds = sum(line.heard_seconds for line in self._lines) / len(self._lines)
+            if self._load.look(heard_seconds):
                 yield self.status()
             if not items:
-                self._wait()
-
-    def _wait(self) -> None:
-        began = time.monotonic()
-        with self._wake:
-            if not self._stopping:
-                self._wake.wait_for(
-                    lambda: (
-                        self._stopping
-                        or any(line.intake.has_items or line.has_just_ended for line in self._lines)
-                    ),
-                    STATUS_SECONDS,
-                )
-        if self._stopping:
-            self._stop_ears()
-        self._waited_seconds += time.monotonic() - began
+                with self._wake, self._load.resting():
+                    self._wake.wait_for(self._has_work, STATUS_SECONDS)
 
     def _has_work(self) -> bool:
         return self._stopping or any(
@@ -205,8 +174,8 @@ class Listener:
         for line in self._lines:
             line.stop()
 
-    def _processed(self, items: Iterable[tuple[_Line, Item]]) -> Generator[Message]:
-        pieces: list[tuple[_Line, Piece, Cut]] = []
+    def _processed(self, items: Iterable[tuple[LiveInput, Item]]) -> Generator[Message]:
+        pieces: list[tuple[LiveInput, Piece, Cut]] = []
         for line, item in items:
             match item:
                 case Piece():
@@ -243,148 +212,32 @@ class Listener:
         return [np.array(frames) for frames in answers]
 
 
-class _Line:
-    """An input on its way to its detector, and where it stands on the clocks."""
+class _Load:
+    """Seconds of work per second of sound, of late."""
 
-    def __init__(
-        self,
-        ear: Ear,
-        detector: Detector,
-        channel: int | None,
-        wake: threading.Condition,
-        buffer_seconds: float,
-    ) -> None:
-        if channel is not None and not 1 <= channel <= ear.n_channels:
-            raise UsageError(
-                f"{ear.name} has no channel {channel}: it has {ear.n_channels}, counted from 1. "
-                "Choose another with --channel."
-            )
-        self._ear = ear
-        self._rate = ear.sample_rate
-        self._channel = channel
-        self._hop_samples = max(1, samples_from_seconds(detector.hop_seconds, self._rate))
-        self.detector = detector
-        self.intake = Intake(
-            self._rate,
-            ear.n_channels,
-            hop_samples=self._hop_samples,
-            capacity_samples=samples_from_seconds(buffer_seconds, self._rate),
-            wake=wake,
-        )
-        self._clock = WallClock(self._rate)
-        self._first: int | None = None  # position at which the detector began
-        self._n_silent = 0  # zeros since the last other sample
-        self._is_started = False
-        self.is_open = True
-        self.n_events = 0
+    def __init__(self) -> None:
+        self._looks: deque[tuple[float, float]] = deque(maxlen=RECENT)  # seconds of work, of sound
+        self._looked_at = time.monotonic()
+        self._rested_seconds = self._heard_seconds = 0.0
 
-    @property
-    def heard_seconds(self) -> float:
-        """What went through the model."""
-        return seconds_from_samples(self.intake.n_heard, self._rate)
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Count the time of a block as no work."""
+        began = time.monotonic()
+        yield
+        self._rested_seconds += time.monotonic() - began
 
-    @property
-    def has_just_ended(self) -> bool:
-        """Whether it has to be closed."""
-        return self.is_open and self.intake.is_done
+    def look(self, heard_seconds: float) -> bool:
+        """Take note of what was heard in all; return whether it was time to."""
+        passed = time.monotonic() - self._looked_at
+        if passed < STATUS_SECONDS:
+            return False
+        self._looks.append((passed - self._rested_seconds, heard_seconds - self._heard_seconds))
+        self._looked_at += passed
+        self._rested_seconds, self._heard_seconds = 0.0, heard_seconds
+        return True
 
-    def start(self) -> None:
-        """Begin to listen."""
-        self._ear.start(self.intake)
-        self._is_started = True
-
-    def stop(self) -> None:
-        """Deliver nothing any more; may be called again."""
-        if self._is_started:
-            self._is_started = False
-            self._ear.stop()
-
-    def next_item(self) -> Item | None:
-        """Return what comes next, of sound at most a hop."""
-        return self.intake.take(self._hop_samples)
-
-    def cut(self, piece: Piece) -> Cut:
-        """Lead a piece up to where the model comes."""
-        self._clock.update(piece.stop, piece.arrived + time.time() - time.monotonic())
-        if self._first is None:
-            self._first = piece.start
-        return self.detector.cut(self._mono(piece.block))
-
-    def flush(self) -> Iterator[Message]:
-        """End what was begun, as at the end of a recording; the next piece begins another."""
-        messages = list(self.told(self.detector.flush()))
-        self._first = None
-        return iter(messages)
-
-    def heard(self, piece: Piece, detection: Detection) -> Heard:
-        """Return what is told of a piece."""
-        c = self._channel
-        return Heard(
-            self._ear.name,
-            piece.start,
-            piece.block if c is None else piece.block[:, c - 1 : c],
-            self._rate,
-            detection.columns,
-            detection.frame_probs,
-        )
-
-    def told(self, detection: Detection) -> Iterator[Message]:
-        """Yield what began and what ended."""
-        for event in detection.begun:
-            yield Began(self._placed(event))
-        for event in detection.events:
-            self.n_events += 1
-            yield Ended(self._placed(event))
-
-    def _placed(self, event: Event) -> Event:
-        """Return an event at its place on the clock of the input and on the calendar."""
-        first = seconds_from_samples(self._first or 0, self._rate)
-        onset, offset = first + event.onset, first + event.offset
-        time = self._clock.time(samples_from_seconds(onset, self._rate))
-        return dataclasses.replace(
-            event, onset=onset, offset=offset, file=self._ear.name, time=time
-        )
-
-    def gap(self, hole: Hole) -> Gap:
-        """Return what is told of a hole."""
-        onset = seconds_from_samples(hole.start, self._rate)
-        offset = seconds_from_samples(hole.stop, self._rate)
-        time = self._clock.time(hole.start)
-        return Gap(self._ear.name, onset, offset, hole.n_samples, hole.reason, time)
-
-    def look_for_silence(self, piece: Piece) -> Generator[Message]:
-        """Tell when an input gives nothing but zeros, and when it speaks again."""
-        limit = samples_from_seconds(MUTE_SECONDS, self._rate)
-        before, name = self._n_silent, self._ear.name
-        self._n_silent = 0 if piece.block.any() else before + len(piece.block)
-        if before < limit <= self._n_silent:
-            yield Trouble(
-                f"{name}: nothing but digital silence for {MUTE_SECONDS:g} s. Is it muted, or "
-                "is it the wrong channel?"
-            )
-        elif self._n_silent < before >= limit:
-            yield Trouble(f"{name}: there is sound again")
-
-    def status(self) -> SourceStatus:
-        """Return the account."""
-        intake = self.intake
-        return SourceStatus(
-            name=self._ear.name,
-            state=intake.state,
-            sample_rate=self._rate,
-            n_channels=self._ear.n_channels,
-            n_delivered=intake.n_delivered,
-            n_heard=intake.n_heard,
-            n_dropped=intake.n_dropped,
-            n_waiting=intake.n_waiting,
-            n_missing=intake.n_missing,
-            n_overflows=intake.n_overflows,
-            n_gaps=intake.n_gaps,
-        )
-
-    def _mono(self, block: Floats) -> Floats:
-        if self._channel is not None:
-            mono = np.ascontiguousarray(block[:, self._channel - 1])
-        else:
-            mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
-        return mono if np.isfinite(mono.sum()) else np.nan_to_num(mono, posinf=0.0, neginf=0.0)
+    def recent(self) -> float:
+        """Return it; 0 as long as nothing was heard."""
+        work, sound = np.sum(self._looks, axis=0) if self._looks else (0.0, 0.0)
+        return float(work / sound) if sound else 0.0
