@@ -10,6 +10,8 @@
     ├── CheckpointError             a model file is not one of ours, or broken
     ├── TableError                  a table of labelled clips has faulty rows
     ├── OutputError                 a result cannot be written
+    ├── DatabaseError               a database of events is not one of ours
+    ├── DeviceError                 a sound device or a GPU that is not there
     └── MissingExtraError           an optional package is not installed
 
 A message names the file or device and ends with what to do next.

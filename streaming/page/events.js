@@ -1,0 +1,174 @@
+// Events, the newest first, with what else happened between them; and their clips.
+
+import { hue, name, seconds } from "./words.js";
+
+const MOST_ROWS = 300, FIRST_EVENTS = 100;
+
+export class Log {
+  constructor(list, empty, player) {
+    this.list = list;
+    this.empty = empty;
+    this.player = player;
+    this.hasSources = false;
+    this.rows = new Map();  // of events, by what they are known by
+    this.playing = null;
+    for (const change of ["play", "pause", "ended", "timeupdate"]) {
+      player.addEventListener(change, () => this.showPlayer());
+    }
+    player.addEventListener("error", () => this.fail());
+  }
+
+  // What the database knows, added to what is here.
+  async load() {
+    try {
+      const answer = await fetch(`/events?limit=${FIRST_EVENTS}`);
+      if (!answer.ok) return;
+      for (const event of (await answer.json()).events) this.end(event);
+    } catch { /* there will be another connection */ }
+  }
+
+  begin(event) {
+    this.show(event, true);
+  }
+
+  end(event) {
+    this.show(event, false);
+  }
+
+  lasting() {
+    const rows = [...this.rows.values()].filter((row) => row.lasts);
+    return new Set(rows.map((row) => row.event.label));
+  }
+
+  forgetLasting() {
+    for (const [key, row] of this.rows) {
+      if (row.lasts) this.forget(key, row);
+    }
+  }
+
+  note(text, kind = "", time = localTime()) {
+    const item = document.createElement("li");
+    item.className = `note ${kind}`;
+    item.append(part("span", "time", time.slice(11, 19)), part("p", "", text));
+    this.place(item, time);
+  }
+
+  draw(passed) {
+    for (const row of this.rows.values()) {
+      if (!row.lasts) continue;
+      row.seconds += passed;
+      row.parts.length.textContent = seconds(row.seconds);
+    }
+  }
+
+  show(event, lasts) {
+    const key = `${event.time} ${event.source} ${event.label}`;
+    let row = this.rows.get(key);
+    if (lasts && row) return;
+    row ??= this.newRow(key, event);
+    row.lasts = lasts;
+    row.event = { ...row.event, ...event };
+    row.seconds = event.offset - event.onset;
+    row.item.classList.toggle("lasts", lasts);
+    row.item.style.setProperty("--share", event.score.toFixed(3));
+    row.parts.from.textContent = this.hasSources ? event.source : "";
+    row.parts.length.textContent = seconds(row.seconds);
+    row.parts.score.lastChild.textContent = event.score.toFixed(2);
+    row.play.hidden = !row.event.has_clip;
+  }
+
+  newRow(key, event) {
+    const item = document.createElement("li");
+    const time = part("span", "time", event.time.slice(11, 19));
+    const label = part("span", "label", name(event.label));
+    const from = part("span", "from", ""), length = part("span", "length", "");
+    const score = part("span", "score", ""), what = part("span", "what", "");
+    const play = part("button", "play", "");
+    const row = { item, event, play, parts: { from, length, score }, seconds: 0, lasts: false };
+    time.title = event.time;
+    score.append(document.createElement("i"), part("span", "", ""));
+    what.append(label, from);
+    play.type = "button";
+    play.hidden = true;
+    play.setAttribute("aria-label", `Play ${name(event.label)} of ${event.time.slice(11, 19)}`);
+    play.addEventListener("click", () => this.toggle(row));
+    item.style.setProperty("--hue", `var(${hue(event.label)})`);
+    item.append(time, what, length, score, play);
+    item.dataset.key = key;
+    this.rows.set(key, row);
+    this.place(item, event.time);
+    return row;
+  }
+
+  // Newer ones stand above; a line tells where a day begins.
+  place(item, time) {
+    this.empty.hidden = true;
+    item.dataset.at = Date.parse(time);
+    item.dataset.day = time.slice(0, 10);
+    let below = this.list.firstElementChild;
+    while (below && Number(below.dataset.at) > Number(item.dataset.at)) {
+      below = below.nextElementSibling;
+    }
+    this.list.insertBefore(item, below);
+    while (this.list.childElementCount > MOST_ROWS) {
+      const last = this.list.lastElementChild;
+      this.rows.delete(last.dataset.key);
+      last.remove();
+    }
+    const near = [item.previousElementSibling, item.nextElementSibling];
+    if (near.some((other) => other && other.dataset.day !== item.dataset.day)) this.showDays();
+  }
+
+  showDays() {
+    for (const line of this.list.querySelectorAll(".day")) line.remove();
+    const items = [...this.list.children];
+    items.slice(1).forEach((item, i) => {
+      if (item.dataset.day === items[i].dataset.day) return;
+      const line = part("li", "day", new Date(`${item.dataset.day}T12:00`).toLocaleDateString(
+        undefined, { weekday: "long", day: "numeric", month: "long" }));
+      line.dataset.at = Number(item.dataset.at) + 0.5;
+      line.dataset.day = item.dataset.day;
+      this.list.insertBefore(line, item);
+    });
+  }
+
+  forget(key, row) {
+    row.item.remove();
+    this.rows.delete(key);
+  }
+
+  toggle(row) {
+    if (this.playing === row && !this.player.paused) return this.player.pause();
+    if (this.playing !== row) {
+      this.playing?.play.style.removeProperty("--played");
+      this.playing = row;
+      this.player.src = `/clips/${row.event.id}`;
+    }
+    this.player.play().catch(() => { /* another one was chosen, or `error` tells */ });
+  }
+
+  showPlayer() {
+    for (const { play } of this.rows.values()) play.classList.remove("plays");
+    const { currentTime, duration, paused, ended } = this.player;
+    const share = ended || !duration ? 0 : currentTime / duration;
+    this.playing?.play.classList.toggle("plays", !paused);
+    this.playing?.play.style.setProperty("--played", `${(100 * share).toFixed(1)}%`);
+  }
+
+  fail() {
+    if (!this.playing) return;
+    this.playing.play.disabled = true;
+    this.playing.play.title = "This clip is there no more.";
+    this.playing.play.classList.remove("plays");
+  }
+}
+
+function part(kind, className, text) {
+  return Object.assign(document.createElement(kind), { className, textContent: text });
+}
+
+// The present, in the form in which the listener tells times.
+function localTime() {
+  const now = new Date();
+  return new Date(now - 60_000 * now.getTimezoneOffset()).toISOString().replace("Z", "");
+}
