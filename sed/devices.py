@@ -33,8 +33,8 @@ def choose_device(name: str = "auto") -> torch.device:
         torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count()
     ):
         raise DeviceError(
-            f"{name}: torch sees {torch.cuda.device_count()} CUDA devices. Use --device auto or "
-            "cpu, or check the driver with nvidia-smi."
+            f"{name}: torch sees {torch.cuda.device_count()} CUDA devices. Choose auto or cpu, or "
+            "check the driver with nvidia-smi."
         )
     return torch.device(name)
 

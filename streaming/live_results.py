@@ -10,7 +10,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sed.errors import UsageError
 from streaming.lines import Log, PlainLines
 from streaming.listener import Listener
 from streaming.messages import Fan, Sink
@@ -45,8 +44,6 @@ class LiveResults:
             format_of(self.format)
         elif self.output is not None:
             format_of(self.output.suffix.removeprefix("."))
-        if self.token is not None and self.web is None:
-            raise UsageError("--token is about --web")
 
     @property
     def has_view(self) -> bool:

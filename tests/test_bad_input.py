@@ -328,4 +328,4 @@ def test_a_gpu_that_is_not_there(tmp_path, model, capsys):
     wav(tmp_path / "x.wav")
     status = said(capsys, "detect", tmp_path / "x.wav", "--model", model, "--device", "cuda")
     assert status == 1
-    assert "torch sees 0 CUDA devices. Use --device auto or cpu" in capsys.readouterr().err
+    assert "torch sees 0 CUDA devices. Choose auto or cpu" in capsys.readouterr().err

@@ -80,7 +80,9 @@ def test_all_that_can_be_kept_is_kept_and_agrees_with_what_detect_finds(command,
         command(
             *("--output", tmp_path / "e.jsonl", "--db", tmp_path / "e.sqlite"),
             *("--save-audio", tmp_path / "saved", "--clips", tmp_path / "clips"),
-            *("--on-event", "touch '" + str(tmp_path) + "/{label}-{onset}'"),
+            *("--on-event", f"touch '{tmp_path}/{{label}}-{{onset}}'"),
+            *("--on-onset", f"touch '{tmp_path}/began-{{label}}'"),
+            *("--web", "127.0.0.1:0"),
         )
     )
     assert done.exit_code == 0, done.stderr
@@ -100,6 +102,8 @@ def test_all_that_can_be_kept_is_kept_and_agrees_with_what_detect_finds(command,
     assert len([p for p in tmp_path.iterdir() if p.name.startswith("beep-")]) == len(
         [e for e in events if e.label == "beep"]
     )
+    assert (tmp_path / "began-beep").exists()
+    assert "the page: http://127.0.0.1:" in done.stderr
     assert re.search(r"0:00:04 heard · \d+ events · 0 samples dropped · 0 missing", done.stderr)
     assert "listening to garden.wav: 8,000 Hz, 1 channel" in done.stderr
 
@@ -190,7 +194,6 @@ def test_one_input_that_is_not_there_does_not_keep_the_others_from_being_heard(c
     [
         ({"format": "raven"}, "live events cannot be written as 'raven'. Known: csv, jsonl, tsv"),
         ({"output": Path("events")}, "live events cannot be written as ''"),
-        ({"token": "x"}, "--token is about --web"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(options, message):
