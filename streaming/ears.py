@@ -13,6 +13,7 @@ from sed.containers import ContainerDecoder
 from sed.errors import RecordingError, SedError
 from streaming.intake import Intake
 
+FILE_SPEED = 1.0  # seconds of a file per second
 AHEAD_SECONDS = 2.0  # what a source that is faster than real time may deliver in advance
 HURRY = 1.02  # a live source is never that much faster than its nominal rate; a piped file is
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0  # between attempts to reach a URL again
@@ -57,7 +58,7 @@ def open_ear(source: str | None = None, *, channel: int | None = None) -> Ear:
     if source is not None and "://" in source:
         return UrlEar(source)
     if source is not None and os.path.isfile(source):
-        return DecoderEar(os.path.basename(source), open_recording(source))
+        return DecoderEar(os.path.basename(source), open_recording(source), speed=FILE_SPEED)
     from streaming.microphone import Microphone
 
     return Microphone(source, channel=channel)

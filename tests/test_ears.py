@@ -157,6 +157,7 @@ def test_a_stream_that_ends_is_reached_again_and_the_gap_is_in_the_account(monke
     np.testing.assert_allclose(first[:RATE], rising_noise(RATE)[: len(first)], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_raw_samples_from_a_pipe_are_tagged_as_they_come(tiny_checkpoint, tmp_path):
     """As `arecord -t raw | sed listen --device -` would."""
     save_checkpoint(tiny_checkpoint, tmp_path / "tiny.safetensors")

@@ -287,7 +287,8 @@ def test_the_clock_of_a_device_that_runs_wrong_is_followed():
     assert abs(clock.time(position) - expected) < timedelta(seconds=0.1)
 
 
-def test_for_python_events_come_one_by_one(noise_wav, tiny_checkpoint, tmp_path):
+def test_for_python_events_come_one_by_one(noise_wav, tiny_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr("streaming.ears.FILE_SPEED", 4.0)
     path = tmp_path / "tiny.safetensors"
     save_checkpoint(tiny_checkpoint, path)
     events = list(listen(str(noise_wav), path, look_ahead=0.25, compute="cpu"))
@@ -296,7 +297,9 @@ def test_for_python_events_come_one_by_one(noise_wav, tiny_checkpoint, tmp_path)
     assert {event.file for event in events} == {noise_wav.name}
 
 
-def test_asynchronously_too_and_others_run_meanwhile(noise_wav, tiny_checkpoint):
+def test_asynchronously_too_and_others_run_meanwhile(noise_wav, tiny_checkpoint, monkeypatch):
+    monkeypatch.setattr("streaming.ears.FILE_SPEED", 4.0)
+
     async def hear():
         ticks, heard = 0, []
 
