@@ -50,11 +50,13 @@ def example_score(checkpoint: Checkpoint) -> tuple[EventScore, float]:
     return match_events(truth, found), len(samples) / rate / 60
 
 
-def scenes_score(checkpoint: Checkpoint) -> tuple[EventScore, float]:
+def scenes_score(
+    checkpoint: Checkpoint, config: sed.DetectorConfig | None = None
+) -> tuple[EventScore, float]:
     """Return the same for random scenes of fold 1, every fourth event overlapping another."""
     data = scenes.shared_folder() / "data"
     rows = [row for row in scenes.esc50_rows(data / "esc50") if row["fold"] == "1"]
-    detector = sed.Detector(checkpoint, sample_rate=scenes.SAMPLE_RATE)
+    detector = sed.Detector(checkpoint, config, sample_rate=scenes.SAMPLE_RATE)
     totals, seconds = np.zeros(3, int), 0.0
     for seed in range(N_SCENES):
         generator = np.random.default_rng(seed)

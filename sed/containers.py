@@ -66,14 +66,17 @@ class ContainerDecoder:
         duration = self._container.duration  # in microseconds
         self.n_samples: int | None = int(duration * self.sample_rate / 1e6) if duration else None
         self.format = f"{self._container.format.name} {self._stream.codec_context.name}"
-        self._to_float = av.AudioResampler("fltp", self._layout, self.sample_rate)
+        self._resampler = av.AudioResampler
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Yield blocks of shape (samples, channels)."""
-        position = 0
+        position, form = 0, None
         try:
             for frame in self._container.decode(self._stream):
-                for part in self._to_float.resample(frame):
+                if form != (form := (frame.format.name, frame.layout.name, frame.sample_rate)):
+                    # Radio changes it between programmes, and a resampler takes only one.
+                    to_float = self._resampler("fltp", self._layout, self.sample_rate)
+                for part in to_float.resample(frame):
                     block = np.ascontiguousarray(part.to_ndarray().T, np.float32)
                     position += len(block)
                     yield block

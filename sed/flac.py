@@ -17,6 +17,7 @@ from sed.files import written_whole
 Floats = NDArray[np.float32]
 
 MOST_CHANNELS = 8  # that FLAC knows
+FULL_SCALE = 1 << 23
 
 
 class FlacFile:
@@ -34,11 +35,12 @@ class FlacFile:
     Raises
     ------
     OSError
-        If it cannot be written.
+        If it cannot be written, or FLAC cannot hold such sound.
     """
 
     def __init__(self, path: str | os.PathLike[str], sample_rate: int, n_channels: int) -> None:
         self.path = os.fspath(path)
+        _encoded(np.zeros((1, n_channels), np.float32), sample_rate)
         place = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
         with self._failures():
             self._file = soundfile.SoundFile(
@@ -84,21 +86,34 @@ def write_flac(path: str | os.PathLike[str], samples: Floats, sample_rate: int) 
     Raises
     ------
     OutputError
-        If it cannot be written.
+        If it cannot be written, or FLAC cannot hold such sound.
     """
-    encoded = io.BytesIO()
-    soundfile.write(encoded, _whole(samples), sample_rate, "PCM_24", format="FLAC")
     with written_whole(path) as part:
-        part.write_bytes(encoded.getbuffer())
+        part.write_bytes(_encoded(samples, sample_rate))
+
+
+def _encoded(samples: Floats, sample_rate: int) -> memoryview:
+    """Return a FLAC file; of some rates libsndfile says only now that it has none of them."""
+    encoded = io.BytesIO()
+    try:
+        soundfile.write(encoded, _whole(samples), sample_rate, "PCM_24", format="FLAC")
+    except soundfile.LibsndfileError as error:
+        form = f"{samples.shape[1]} channels at {sample_rate} Hz"
+        raise OSError(errno.EINVAL, f"FLAC cannot hold {form}") from error
+    return encoded.getbuffer()
+
+
+def in_24_bits(samples: Floats) -> Floats:
+    """Return samples as a FLAC file of ours gives them back, to the bit.
+
+    What came from 24 bits or fewer is as it was; what lies beyond full scale is clipped, and what
+    is no number is silence.
+    """
+    scaled = np.rint(np.nan_to_num(samples, posinf=1.0, neginf=-1.0) * np.float32(FULL_SCALE))
+    rounded: Floats = scaled.clip(-FULL_SCALE, FULL_SCALE - 1) / np.float32(FULL_SCALE)
+    return rounded
 
 
 def _whole(samples: Floats) -> NDArray[np.int32]:
-    """Return samples as whole numbers, full scale at 2³¹, of which the upper 24 bits are used.
-
-    What came from 24 bits or fewer is kept to the bit; what lies beyond full scale is clipped, and
-    what is no number is silence.
-    """
-    full = 1 << 23
-    scaled = np.rint(np.nan_to_num(samples, posinf=1.0, neginf=-1.0) * np.float32(full))
-    whole: NDArray[np.int32] = scaled.clip(-full, full - 1).astype(np.int32) << 8
-    return whole
+    """Return samples as whole numbers, full scale at 2³¹, of which the upper 24 bits are used."""
+    return (in_24_bits(samples) * np.float32(FULL_SCALE)).astype(np.int32) << 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+JUMP_SECONDS = 2.0  # by which sound does not come late: the clock was set, or samples were lost
 REVIEW_SECONDS = 60.0  # of sound, after which the clock of the input is compared with ours
 
 
@@ -32,6 +33,8 @@ class WallClock:
         self._earliest = min(self._earliest, zero)
         if self._zero is None or zero < self._zero:
             self._zero = zero
+        elif zero > self._zero + JUMP_SECONDS:
+            self._zero = self._earliest = zero
         if position >= self._review_at:
             self._review_at = position + round(REVIEW_SECONDS * self._sample_rate)
             self._zero, self._earliest = self._earliest, zero

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing, suppress
 from typing import Protocol
 
@@ -57,7 +58,7 @@ def open_ear(source: str | None = None, *, channel: int | None = None) -> Ear:
         return stdin_ear(open_recording("-"))
     if source is not None and "://" in source:
         return UrlEar(source)
-    if source is not None and os.path.isfile(source):
+    if source is not None and os.path.exists(source) and not os.path.isdir(source):
         return DecoderEar(os.path.basename(source), open_recording(source), speed=FILE_SPEED)
     from streaming.microphone import Microphone
 
@@ -141,6 +142,8 @@ class UrlEar:
         self.name = without_secrets(url)
         self.sample_rate, self.n_channels = self._decoder.sample_rate, self._decoder.n_channels
         self._stop = threading.Event()
+        self._gone_at: float | None = None
+        self._pause_seconds = FIRST_PAUSE_SECONDS
 
     def start(self, intake: Intake) -> None:
         """Begin to deliver."""
@@ -156,29 +159,49 @@ class UrlEar:
 
     def _run(self) -> None:
         decoder: ContainerDecoder | None = self._decoder
-        while decoder is not None:
-            has_end = decoder.n_samples is not None
-            pace = Pace(HURRY * self.sample_rate, AHEAD_SECONDS)
-            with suppress(RecordingError), closing(decoder):  # that it broke off is told below
-                deliver(decoder, self._intake, pace, self._stop)
-            decoder = None if has_end or self._stop.is_set() else self._again()
-        self._intake.end()
+        try:
+            while decoder is not None:
+                has_end = decoder.n_samples is not None
+                trouble = self._hear(decoder)
+                if trouble is not None and has_end:
+                    self._intake.tell(str(trouble))
+                decoder = None if has_end or self._stop.is_set() else self._again()
+        finally:
+            if self._gone_at is not None:
+                self._intake.found(self._n_missing(), GONE)
+            self._intake.end()
+
+    def _hear(self, decoder: ContainerDecoder) -> RecordingError | None:
+        """Deliver what comes until it ends; return why, if it broke off."""
+        pace = Pace(HURRY * self.sample_rate, AHEAD_SECONDS)
+        with closing(decoder):
+            try:
+                deliver(decoder, self._intake, pace, self._stop, self._note_back)
+            except RecordingError as error:
+                return error
+        return None
+
+    def _note_back(self) -> None:
+        """Close the gap, if there is one, before the first block behind it."""
+        if self._gone_at is not None:
+            self._intake.found(self._n_missing(), GONE, f"{self.name}: is back")
+            self._gone_at = None
+            self._pause_seconds = FIRST_PAUSE_SECONDS
 
     def _again(self) -> ContainerDecoder | None:
         """Reach for the URL until it is there or nobody listens any more."""
-        gone_at = time.monotonic()
-        self._intake.lost(f"{self.name}: gone; trying to reach it again")
-        pause = FIRST_PAUSE_SECONDS
-        while not self._stop.wait(pause):
-            try:
-                decoder = _reached(self._url, self._decoder)
-            except RecordingError:
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-                continue
-            n_missing = round((time.monotonic() - gone_at) * self.sample_rate)
-            self._intake.found(n_missing, GONE, f"{self.name}: is back")
-            return decoder
+        if self._gone_at is None:  # else it was there, and gone again before it said a word
+            self._gone_at = time.monotonic()
+            self._intake.lost(f"{self.name}: gone; trying to reach it again")
+        while not self._stop.wait(self._pause_seconds):
+            self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
+            with suppress(RecordingError):
+                return _reached(self._url, self._decoder)
         return None
+
+    def _n_missing(self) -> int:
+        assert self._gone_at is not None
+        return round((time.monotonic() - self._gone_at) * self.sample_rate)
 
 
 class Pace:
@@ -211,7 +234,13 @@ class Pace:
             self._began = max(self._began, now - self._n_samples / self._rate)
 
 
-def deliver(decoder: Decoder, intake: Intake, pace: Pace | None, stop: threading.Event) -> None:
+def deliver(
+    decoder: Decoder,
+    intake: Intake,
+    pace: Pace | None,
+    stop: threading.Event,
+    before_each: Callable[[], None] = lambda: None,
+) -> None:
     """Push what a decoder gives into an intake, in blocks as a sound device would, until `stop`."""
     most = max(1, decoder.sample_rate // 20)
     for block in decoder.blocks():
@@ -223,6 +252,7 @@ def deliver(decoder: Decoder, intake: Intake, pace: Pace | None, stop: threading
                 pace.wait(len(piece), stop)
             if stop.is_set():
                 return
+            before_each()
             intake.push(piece)
 
 

@@ -122,7 +122,9 @@ class Intake:
     def wait_for_room(self, n_samples: int, stop: threading.Event) -> None:
         """Wait until so many samples may be pushed without loss, or `stop` is set."""
         with self._wake:
-            while self.n_waiting + n_samples > self._capacity and not stop.is_set():
+            while (
+                self.n_waiting and self.n_waiting + n_samples > self._capacity and not stop.is_set()
+            ):
                 self._wake.wait(0.1)
 
     def overflowed(self) -> None:

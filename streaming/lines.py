@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TextIO
 
-from sed.errors import printable
+from sed.errors import OutputError, printable
 from sed.events import Event
 from sed.writers import written_time
+from streaming.alarm import Alarm
 from streaming.messages import Began, Ended, Gap, Message, Status, Trouble
 
 
@@ -22,15 +24,23 @@ class PlainLines:
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
+        self._alarm = Alarm("lines are written again")
 
     def take(self, message: Message) -> Sequence[Message]:
         """Write what is to be written."""
-        match message:
-            case Began(event):
-                self._write(event, "begins")
-            case Ended(event):
-                self._write(event, f"lasted {event.offset - event.onset:.2f} s")
-        return ()
+        try:
+            match message:
+                case Began(event):
+                    self._write(event, "begins")
+                case Ended(event):
+                    self._write(event, f"lasted {event.offset - event.onset:.2f} s")
+                case _:
+                    return ()
+        except BrokenPipeError:  # the reader has left: all is over
+            raise
+        except OSError as error:
+            return self._alarm.judge(f"{OutputError('lines', error)} They are lost.")
+        return self._alarm.judge(None)
 
     def close(self) -> Sequence[Message]:
         """Leave the stream to its owner."""
@@ -51,11 +61,12 @@ class Log:
 
     def take(self, message: Message) -> Sequence[Message]:
         """Write what is to be written."""
-        match message:
-            case Trouble(text):
-                print(f"sed: {text}", file=self._out, flush=True)
-            case Gap():
-                print(f"sed: {told_gap(message)}", file=self._out, flush=True)
+        with suppress(OSError):  # there is nobody left to tell
+            match message:
+                case Trouble(text):
+                    print(f"sed: {_plain(text)}", file=self._out, flush=True)
+                case Gap():
+                    print(f"sed: {told_gap(message)}", file=self._out, flush=True)
         return ()
 
     def close(self) -> Sequence[Message]:
@@ -89,6 +100,11 @@ def told_status(status: Status) -> str:
             f"load {status.load:.1%}",
         ]
     )
+
+
+def _plain(text: str) -> str:
+    """Return a text without what a terminal would obey."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _clock(seconds: float) -> str:

@@ -126,4 +126,4 @@ async def listen_async(
         while (event := await asyncio.to_thread(next, events, None)) is not None:
             yield event
     finally:
-        events.close()
+        await asyncio.to_thread(events.close)

@@ -32,6 +32,7 @@ from streaming.messages import (
     Status,
     Trouble,
 )
+from streaming.names import numbered
 
 Floats = NDArray[np.float32]
 
@@ -63,7 +64,7 @@ class Listener:
     Raises
     ------
     UsageError
-        If an input has no such channel, two have one name, or the configuration cannot be.
+        If there is no input, one has no such channel, or the configuration cannot be.
     """
 
     def __init__(
@@ -76,9 +77,8 @@ class Listener:
         channel: int | None = None,
         buffer_seconds: float = BUFFER_SECONDS,
     ) -> None:
-        names = [ear.name for ear in ears]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise UsageError(f"{twice[0]} is given twice")
+        if not ears:
+            raise UsageError("expected an input to listen to")
         self.engine = engine or TorchEngine(checkpoint.model)
         self._wake = threading.Condition()
         self._lines = [
@@ -88,10 +88,12 @@ class Listener:
                 channel,
                 self._wake,
                 buffer_seconds,
+                name=name,
             )
-            for ear in ears
+            for ear, name in zip(ears, numbered([ear.name for ear in ears]), strict=True)
         ]
         self._stopping = False
+        self._began: float | None = None
         self._load = _Load()
         self._latencies: deque[float] = deque(maxlen=RECENT)
 
@@ -109,7 +111,7 @@ class Listener:
     def status(self) -> Status:
         """Return how listening goes."""
         return Status(
-            uptime_seconds=time.monotonic() - self._began,
+            uptime_seconds=0.0 if self._began is None else time.monotonic() - self._began,
             load=self._load.recent(),
             latency_seconds=median(self._latencies) if self._latencies else 0.0,
             n_events=sum(line.n_events for line in self._lines),
@@ -127,6 +129,7 @@ class Listener:
             If none can be started.
         """
         self._began = time.monotonic()
+        self._load = _Load()
         try:
             yield from self._started()
             yield from self._heard()
@@ -158,8 +161,7 @@ class Listener:
                     yield from line.flush()
             if not any(line.is_open for line in self._lines):
                 return
-            heard_seconds = sum(line.heard_seconds for line in self._lines) / len(self._lines)
-            if self._load.look(heard_seconds):
+            if self._load.look([line.heard_seconds for line in self._lines]):
                 yield self.status()
             if not items:
                 with self._wake, self._load.resting():
@@ -200,8 +202,8 @@ class Listener:
     def _answers(self, cuts: Sequence[Cut]) -> list[Floats]:
         """Run the model on the windows of all inputs together.
 
-        Windows of one input go one after the other: the rounding of a batch depends on its size,
-        and that must not depend on how sound arrived.
+        Windows of one input go one after the other: the rounding of a batch may depend on its
+        size, and that of an input alone must not depend on how its sound arrived.
         """
         answers: list[list[Floats]] = [[] for _ in cuts]
         for windows in zip_longest(*(cut.windows for cut in cuts)):
@@ -218,7 +220,8 @@ class _Load:
     def __init__(self) -> None:
         self._looks: deque[tuple[float, float]] = deque(maxlen=RECENT)  # seconds of work, of sound
         self._looked_at = time.monotonic()
-        self._rested_seconds = self._heard_seconds = 0.0
+        self._rested_seconds = 0.0
+        self._heard_seconds: Sequence[float] = [0.0]
 
     @contextmanager
     def resting(self) -> Iterator[None]:
@@ -227,12 +230,16 @@ class _Load:
         yield
         self._rested_seconds += time.monotonic() - began
 
-    def look(self, heard_seconds: float) -> bool:
-        """Take note of what was heard in all; return whether it was time to."""
+    def look(self, heard_seconds: Sequence[float]) -> bool:
+        """Take note of what was heard of each input so far; return whether it was time to.
+
+        What counts is the input that gave most: others may have ended, or be lost.
+        """
         passed = time.monotonic() - self._looked_at
         if passed < STATUS_SECONDS:
             return False
-        self._looks.append((passed - self._rested_seconds, heard_seconds - self._heard_seconds))
+        sound = float(np.max(np.subtract(heard_seconds, self._heard_seconds)))
+        self._looks.append((passed - self._rested_seconds, sound))
         self._looked_at += passed
         self._rested_seconds, self._heard_seconds = 0.0, heard_seconds
         return True

@@ -6,12 +6,14 @@ import dataclasses
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sed.errors import UsageError
+from sed.errors import UsageError, printable
 from sed.events import Event
+from sed.flac import in_24_bits
 from sed.timeline import samples_from_seconds, seconds_from_samples
 from streaming.clock import WallClock
 from streaming.detector import Cut, Detection, Detector
@@ -39,6 +41,8 @@ class LiveInput:
         Notified when something was delivered.
     buffer_seconds
         Sound that may wait.
+    name
+        What events call it.
 
     Raises
     ------
@@ -53,10 +57,13 @@ class LiveInput:
         channel: int | None,
         wake: threading.Condition,
         buffer_seconds: float,
+        *,
+        name: str,
     ) -> None:
+        self.name = name
         if channel is not None and not 1 <= channel <= ear.n_channels:
             raise UsageError(
-                f"{ear.name} has no channel {channel}: it has {ear.n_channels}, counted from 1. "
+                f"{name} has no channel {channel}: it has {ear.n_channels}, counted from 1. "
                 "Choose another with --channel."
             )
         self._ear = ear
@@ -73,6 +80,7 @@ class LiveInput:
         )
         self._clock = WallClock(self._rate)
         self._first: int | None = None  # position at which the detector began
+        self._times: dict[tuple[float, str], datetime | None] = {}  # of events that still last
         self._n_silent = 0  # zeros since the last other sample
         self._is_started = False
         self.is_open = True
@@ -100,8 +108,14 @@ class LiveInput:
             self._ear.stop()
 
     def next_item(self) -> Item | None:
-        """Return what comes next, of sound at most a hop."""
-        return self.intake.take(self._hop_samples)
+        """Return what comes next, of sound at most a hop.
+
+        What is heard is what can be saved: samples of 24 bits.
+        """
+        item = self.intake.take(self._hop_samples)
+        if isinstance(item, Piece):
+            return dataclasses.replace(item, block=in_24_bits(item.block))
+        return item
 
     def cut(self, piece: Piece) -> Cut:
         """Lead a piece up to where the model comes."""
@@ -120,7 +134,7 @@ class LiveInput:
         """Return what is told of a piece."""
         c = self._channel
         return Heard(
-            self._ear.name,
+            self.name,
             piece.start,
             piece.block if c is None else piece.block[:, c - 1 : c],
             self._rate,
@@ -131,31 +145,33 @@ class LiveInput:
     def told(self, detection: Detection) -> Iterator[Message]:
         """Yield what began and what ended."""
         for event in detection.begun:
-            yield Began(self._placed(event))
+            began = self._placed(event)
+            self._times[event.onset, event.label] = began.time
+            yield Began(began)
         for event in detection.events:
             self.n_events += 1
-            yield Ended(self._placed(event))
+            # The clock is corrected now and then; what was told at the beginning holds.
+            time = self._times.pop((event.onset, event.label))
+            yield Ended(dataclasses.replace(self._placed(event), time=time))
 
     def _placed(self, event: Event) -> Event:
         """Return an event at its place on the clock of the input and on the calendar."""
         first = seconds_from_samples(self._first or 0, self._rate)
         onset, offset = first + event.onset, first + event.offset
         time = self._clock.time(samples_from_seconds(onset, self._rate))
-        return dataclasses.replace(
-            event, onset=onset, offset=offset, file=self._ear.name, time=time
-        )
+        return dataclasses.replace(event, onset=onset, offset=offset, file=self.name, time=time)
 
     def gap(self, hole: Hole) -> Gap:
         """Return what is told of a hole."""
         onset = seconds_from_samples(hole.start, self._rate)
         offset = seconds_from_samples(hole.stop, self._rate)
         time = self._clock.time(hole.start)
-        return Gap(self._ear.name, onset, offset, hole.n_samples, hole.reason, time)
+        return Gap(self.name, onset, offset, hole.n_samples, hole.reason, time)
 
     def look_for_silence(self, piece: Piece) -> Iterator[Message]:
         """Tell when an input gives nothing but zeros, and when it speaks again."""
         limit = samples_from_seconds(MUTE_SECONDS, self._rate)
-        before, name = self._n_silent, self._ear.name
+        before, name = self._n_silent, printable(self.name)
         self._n_silent = 0 if piece.block.any() else before + len(piece.block)
         if before < limit <= self._n_silent:
             yield Trouble(
@@ -169,7 +185,7 @@ class LiveInput:
         """Return the account."""
         intake = self.intake
         return SourceStatus(
-            name=self._ear.name,
+            name=self.name,
             state=intake.state,
             sample_rate=self._rate,
             n_channels=self._ear.n_channels,
@@ -184,7 +200,5 @@ class LiveInput:
 
     def _mono(self, block: Floats) -> Floats:
         if self._channel is not None:
-            mono = np.ascontiguousarray(block[:, self._channel - 1])
-        else:
-            mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
-        return mono if np.isfinite(mono.sum()) else np.nan_to_num(mono, posinf=0.0, neginf=0.0)
+            return np.ascontiguousarray(block[:, self._channel - 1])
+        return block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)

@@ -103,7 +103,8 @@ class LiveResults:
                 front_end=detector.front_end,
                 model=model_name,
             )
-            print(f"the page: {page.url}", file=sys.stderr)
+            if not self.quiet:
+                print(f"the page: {page.url}", file=sys.stderr)
             yield page
         yield from self._told(listener, model_name)
 

@@ -71,7 +71,10 @@ class Clip:
 
 @dataclass(frozen=True)
 class Gap:
-    """Sound that was lost; times stay true across it, and events do not reach over it."""
+    """Sound that was lost; times stay true across it, and events do not reach over it.
+
+    Except where nobody knows how much it was: then only the time on the calendar follows.
+    """
 
     source: str
     onset: float  # seconds
@@ -151,12 +154,36 @@ class Fan:
 
     def take(self, message: Message) -> None:
         """Hand a message to all."""
-        answers = [answer for sink in self._sinks for answer in sink.take(message)]
+        answers: list[Message] = []
+        for sink in list(self._sinks):
+            try:
+                answers += sink.take(message)
+            except Exception as error:
+                self._sinks.remove(sink)
+                answers.append(_failed(sink, error))
         for answer in answers:
             self.take(answer)
 
     def close(self) -> None:
         """Close all in their order; those still open hear what the others had left to say."""
         while self._sinks:
-            for answer in self._sinks.pop(0).close():
+            sink = self._sinks.pop(0)
+            try:
+                answers = sink.close()
+            except Exception as error:
+                answers = [_failed(sink, error)]
+            for answer in answers:
                 self.take(answer)
+
+
+def _failed(sink: Sink, error: Exception) -> Trouble:
+    """Return what is told of a sink that nobody foresaw to fail, and that is left out from now on.
+
+    Raises
+    ------
+    BrokenPipeError
+        If the reader of standard output has left: then all is over.
+    """
+    if isinstance(error, BrokenPipeError):
+        raise error
+    return Trouble(f"{type(sink).__name__} failed and is left out from now on: {error!r}")

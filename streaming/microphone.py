@@ -8,7 +8,7 @@ import threading
 import time
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from sed.audio import HIGHEST_RATE, LOWEST_RATE
 from sed.devices import DeviceError
 from sed.errors import UsageError, near, some
 from streaming.intake import Intake
+from streaming.names import numbered
 
 Floats = NDArray[np.float32]
 
@@ -57,6 +58,8 @@ def devices(*, with_rates: bool = False) -> list[Device]:
         for index, about in enumerate(portaudio.query_devices())
         if about["max_input_channels"] > 0
     ]
+    names = numbered([device.name for device in found])
+    found = [dataclasses.replace(d, name=name) for d, name in zip(found, names, strict=True)]
     return [_with_rates(portaudio, device) for device in found] if with_rates else found
 
 
@@ -121,7 +124,7 @@ class Microphone:
         If it has no such channel.
     """
 
-    _n_open = 0  # microphones of this process
+    _delivering: ClassVar[set[Microphone]] = set()  # of this process, those that are not lost
 
     def __init__(self, wanted: str | None = None, *, channel: int | None = None) -> None:
         device = find_device(wanted)
@@ -135,6 +138,8 @@ class Microphone:
         self._wanted = None if wanted is None else device.name  # its index may change
         self._stop = threading.Event()
         self._lost_at: float | None = None  # when the last sample before a gap was here
+        self._stream: Any = None
+        self._closing: threading.Thread | None = None
 
     def start(self, intake: Intake) -> None:
         """Begin to deliver.
@@ -145,8 +150,7 @@ class Microphone:
             If the device cannot be opened after all.
         """
         self._intake = intake
-        self._stream = self._opened()
-        Microphone._n_open += 1
+        self._open()
         self._thread = threading.Thread(target=self._watch, name=f"watch {self.name}", daemon=True)
         self._thread.start()
 
@@ -155,38 +159,46 @@ class Microphone:
         self._stop.set()
         self._thread.join()
         self._close()
-        Microphone._n_open -= 1
         if self._lost_at is not None:
             self._intake.found(self._n_missing(), GONE)
         self._intake.end()
 
-    def _opened(self) -> Any:
+    def _open(self) -> None:
         portaudio = _portaudio()
+        index = find_device(self._wanted).index
+        stream: Any = None
+
+        def deliver(block: Floats, n_samples: int, times: Any, status: Any) -> None:
+            """Take a block. PortAudio calls this in a thread that must not wait."""
+            if stream is self._stream:  # else it was given up, and its time counted as missing
+                self._deliver(block, n_samples, status.input_overflow)
+
         try:
             stream = portaudio.InputStream(
-                device=find_device(self._wanted).index,
+                device=index,
                 samplerate=self.sample_rate,
                 channels=self.n_channels,
                 dtype="float32",
                 blocksize=round(BLOCK_SECONDS * self.sample_rate),
                 latency="high",
-                callback=self._deliver,
+                callback=deliver,
             )
             self._delivered_at = time.monotonic()
+            self._stream = stream
             stream.start()
         except portaudio.PortAudioError as error:
+            self._close()
             raise DeviceError(
                 f"{self.name}: cannot be opened: {_reason(error)}. Is another program using it?"
             ) from error
-        return stream
+        Microphone._delivering.add(self)
 
-    def _deliver(self, block: Floats, n_samples: int, times: Any, status: Any) -> None:
-        """Take a block. PortAudio calls this in a thread that must not wait."""
+    def _deliver(self, block: Floats, n_samples: int, has_overflowed: bool) -> None:
         self._delivered_at = time.monotonic()
         if self._lost_at is not None:
             self._intake.found(max(0, self._n_missing() - n_samples), GONE, f"{self.name}: is back")
             self._lost_at = None
-        if status.input_overflow:
+        if has_overflowed:
             self._intake.overflowed()
         self._intake.push(block.copy())
 
@@ -198,29 +210,45 @@ class Microphone:
                 self._reopen()
 
     def _reopen(self) -> None:
+        self._close()
         if self._lost_at is None:  # else it was opened, and gone again before it said a word
             self._lost_at = self._delivered_at
             self._intake.lost(f"{self.name}: gone; trying to open it again")
-        self._close()
         pause = FIRST_PAUSE_SECONDS
         while not self._stop.wait(pause):
             try:
-                if Microphone._n_open == 1:  # looking again would end the other streams
-                    _look_again()
-                self._stream = self._opened()
+                self._look_again()
+                self._open()
                 return
             except (DeviceError, UsageError):
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _look_again(self) -> None:
+        """Have PortAudio look for devices, which it does only when it starts.
+
+        That would end all streams, so not while another one delivers, or is being closed.
+        """
+        is_closing = self._closing is not None and self._closing.is_alive()
+        if not Microphone._delivering and not is_closing:
+            portaudio = _portaudio()
+            try:
+                portaudio._terminate()
+                portaudio._initialize()
+            except portaudio.PortAudioError as error:
+                raise DeviceError(f"{self.name}: {_reason(error)}") from error
 
     def _n_missing(self) -> int:
         assert self._lost_at is not None
         return round((time.monotonic() - self._lost_at) * self.sample_rate)
 
     def _close(self) -> None:
-        """Close the stream; a driver whose device is gone may never come back from that."""
-        closing = threading.Thread(target=self._stream.close, name="close", daemon=True)
-        closing.start()
-        closing.join(timeout=CLOSE_SECONDS)
+        """Give the stream up; a driver whose device is gone may never come back from that."""
+        stream, self._stream = self._stream, None
+        Microphone._delivering.discard(self)
+        if stream is not None:
+            self._closing = threading.Thread(target=stream.close, name="close", daemon=True)
+            self._closing.start()
+            self._closing.join(timeout=CLOSE_SECONDS)
 
 
 def _portaudio() -> ModuleType:
@@ -231,14 +259,9 @@ def _portaudio() -> ModuleType:
             "PortAudio is missing, so no microphone can be heard. On Debian: "
             "apt install libportaudio2. A file, a URL or standard input (-) can be heard without."
         ) from error
+    except Exception as error:  # of its own kind, which cannot be named as long as it is not there
+        raise DeviceError(f"PortAudio does not start: {error}. Does the sound server?") from error
     return sounddevice  # type: ignore[no-any-return]
-
-
-def _look_again() -> None:
-    """Have PortAudio look for devices, which it does only when it starts."""
-    portaudio = _portaudio()
-    portaudio._terminate()
-    portaudio._initialize()
 
 
 def _device(portaudio: ModuleType, index: int, about: dict[str, Any]) -> Device:

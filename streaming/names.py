@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 LONGEST_WORD_BYTES = 80  # two of them, and the rest of a name, fit into 255
@@ -22,3 +24,13 @@ def word(text: str) -> str:
     """Return a label or the name of an input: letters and digits of any script, and hyphens."""
     plain = re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", text)).strip("-")
     return plain.encode()[:LONGEST_WORD_BYTES].decode(errors="ignore") or "unnamed"
+
+
+def numbered(names: Iterable[str]) -> list[str]:
+    """Return names of which equal ones are told apart: Mic, Mic 2, Mic 3."""
+    counts: Counter[str] = Counter()
+    told = []
+    for name in names:
+        counts[name] += 1
+        told.append(name if counts[name] == 1 else f"{name} {counts[name]}")
+    return told

@@ -14,7 +14,8 @@ from sed.errors import OutputError, UsageError, near
 from sed.events import Event
 from sed.flac import MOST_CHANNELS, FlacFile
 from sed.writers import GAP, DatedCsvWriter, EventWriter, JsonlWriter, TsvWriter
-from streaming.messages import Ended, Gap, Heard, Message, Trouble
+from streaming.alarm import Alarm
+from streaming.messages import Ended, Gap, Heard, Message
 from streaming.names import stamp, word
 
 LINES: dict[str, type[EventWriter]] = {
@@ -24,11 +25,12 @@ LINES: dict[str, type[EventWriter]] = {
 }  # of the formats, those whose lines say which input they are about
 LONGEST_FILE_SECONDS = 3600.0  # of saved audio
 PAUSE_SECONDS = 60.0  # before a disk that was full is tried again
-MOST_UNWRITTEN = 16 << 20  # characters that wait for a disk with room
 
 
 class EventLines:
     """Writes each event, and each gap, as a line when it is complete.
+
+    Lines that cannot be written, to a disk that is full, are lost, and that is told.
 
     Parameters
     ----------
@@ -38,20 +40,39 @@ class EventLines:
         One of `LINES`.
     continued
         Lines of this format are there already.
+
+    Raises
+    ------
+    OutputError
+        If not even the names of the columns can be written.
     """
 
     def __init__(self, out: TextIO, format: str, *, continued: bool = False) -> None:
-        self._writer = LINES[format](out, continued=continued)
+        try:
+            self._writer = LINES[format](out, continued=continued)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError("lines", error) from error
+        self._alarm = Alarm("lines are written again")
 
     def take(self, message: Message) -> Sequence[Message]:
         """Write what is to be written."""
+        try:
+            self._write(message)
+        except BrokenPipeError:  # the reader has left: all is over
+            raise
+        except OSError as error:
+            return self._alarm.judge(f"{OutputError('lines', error)} They are lost.")
+        return self._alarm.judge(None) if isinstance(message, Ended) else ()
+
+    def _write(self, message: Message) -> None:
         match message:
             case Ended(event):
                 self._writer.write(event)
             case Gap():
                 gap = Event(message.onset, message.offset, GAP, 0.0, message.source, message.time)
                 self._writer.write_gap(gap, message.n_samples, message.reason)
-        return ()
 
     def close(self) -> Sequence[Message]:
         """Leave the stream to its owner."""
@@ -92,7 +113,7 @@ class EventFile:
         self._text = StringIO()
         self._lines = EventLines(self._text, format, continued=continued)
         self._unwritten = b""
-        self._is_full = False
+        self._alarm = Alarm(f"{self._path}: written again, with all that waited")
         self._write()
 
     def take(self, message: Message) -> Sequence[Message]:
@@ -134,11 +155,8 @@ class EventFile:
             while self._unwritten:
                 self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
         except OSError as error:
-            self._unwritten = self._unwritten[-MOST_UNWRITTEN:]
-            was_full, self._is_full = self._is_full, True
-            return () if was_full else (Trouble(f"{OutputError(self._path, error)}"),)
-        was_full, self._is_full = self._is_full, False
-        return (Trouble(f"{self._path}: written again, with all that waited"),) * was_full
+            return self._alarm.judge(str(OutputError(self._path, error)))
+        return self._alarm.judge(None)
 
 
 class SavedAudio:
@@ -164,6 +182,7 @@ class SavedAudio:
         self._files: dict[str, tuple[int, FlacFile]] = {}  # where it begins, and the file
         self._ends: dict[str, int] = {}  # the position behind the last sample
         self._again_at: dict[str, int] = {}  # where a disk that was full is tried again
+        self._alarm = Alarm(f"sound is saved again in {self._folder}")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -179,14 +198,14 @@ class SavedAudio:
         self._ends[source] = stop
         if message.start < self._again_at.get(source, 0):
             return ()
+        is_new = source not in self._files
         try:
             self._file_of(message).write(message.block[:, :MOST_CHANNELS])
         except OSError as error:
-            self._finish(source)
+            self._finish(source, has_sound=not is_new)
             self._again_at[source] = stop + round(PAUSE_SECONDS * message.sample_rate)
-            full = OutputError(self._folder, error)
-            return (Trouble(f"{full} Trying again in {PAUSE_SECONDS:g} s."),)
-        return ()
+            return self._alarm.judge(f"{OutputError(self._folder, error)} Events go on without it.")
+        return self._alarm.judge(None)
 
     def close(self) -> Sequence[Message]:
         """Finish the files."""
@@ -208,11 +227,13 @@ class SavedAudio:
             self._files[message.source] = message.start, file
         return self._files[message.source][1]
 
-    def _finish(self, source: str) -> None:
+    def _finish(self, source: str, *, has_sound: bool = True) -> None:
         _, file = self._files.pop(source, (0, None))
         if file is not None:
             with suppress(OSError):  # a full disk was told of when it was full
                 file.close()
+            if not has_sound:
+                Path(file.path).unlink(missing_ok=True)
 
 
 def format_of(name: str) -> str:

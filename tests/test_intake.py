@@ -108,6 +108,13 @@ def test_who_can_wait_waits_for_room_and_loses_nothing():
     assert (n, ring.n_dropped) == (10_000, 0)
 
 
+def test_a_block_longer_than_the_ring_does_not_wait_for_ever():
+    ring = intake(200)
+    ring.wait_for_room(400, threading.Event())
+    ring.push(sound(0, 400))
+    assert ring.n_delivered == 400
+
+
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("push"), st.integers(1, 700)),

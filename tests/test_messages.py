@@ -46,6 +46,41 @@ def test_at_the_end_those_still_open_hear_what_the_others_had_left():
     assert second.heard == [last, "close"]
 
 
+def test_a_sink_that_fails_is_told_of_and_left_out_and_the_others_go_on():
+    class Fails(Listens):
+        def take(self, message):
+            super().take(message)
+            raise KeyError("odd")
+
+    fails, good = Fails(), Listens()
+    fan = Fan([fails, good])
+    fan.take(Ended(EVENT))
+    fan.take(Ended(EVENT))
+    trouble = Trouble("Fails failed and is left out from now on: KeyError('odd')")
+    assert good.heard == [Ended(EVENT), trouble, Ended(EVENT)]
+    assert fails.heard == [Ended(EVENT)]
+
+
+def test_one_that_cannot_be_closed_does_not_keep_the_others_open():
+    class Fails(Listens):
+        def close(self):
+            raise OSError("stuck")
+
+    good = Listens()
+    Fan([Fails(), good]).close()
+    assert [type(m) for m in good.heard[:1]] == [Trouble]
+    assert good.heard[-1] == "close"
+
+
+def test_a_reader_who_leaves_ends_it():
+    class Piped(Listens):
+        def take(self, message):
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        Fan([Piped()]).take(Ended(EVENT))
+
+
 def test_the_level_of_a_block():
     nothing = np.empty((0, 0), np.float32)
     block = np.array([[0.5, -0.5], [0.5, -1.0]], np.float32)

@@ -55,6 +55,7 @@ class FakePortAudio:
         self.default = SimpleNamespace(device=(default, default))
         self.streams = []
         self.n_looked = 0
+        self.is_starting = False
 
     def query_devices(self):
         return self.listed
@@ -72,9 +73,13 @@ class FakePortAudio:
 
     def _terminate(self):
         self.n_looked += 1
+        for stream in self.streams:
+            stream.active = False
 
     def _initialize(self):
-        pass
+        if self.is_starting:
+            self.is_starting = False
+            raise PortAudioError("Host error", -9999)
 
 
 def device(name, channels=2, rate=48_000, rates=None, counts=None):
@@ -188,16 +193,24 @@ def test_a_channel_far_up_opens_enough_of_them(portaudio):
 
 
 @pytest.fixture
-def started(portaudio, monkeypatch):
-    """Return a microphone that listens, its intake, and its PortAudio."""
+def quick(monkeypatch):
+    """Have microphones notice at once that a device is gone."""
     monkeypatch.setattr(microphone, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(microphone, "SILENT_SECONDS", 0.3)
     monkeypatch.setattr(microphone, "FIRST_PAUSE_SECONDS", 0.02)
-    fake = portaudio(USB)
-    ear = Microphone("usb")
-    intake = Intake(
+
+
+def new_intake():
+    return Intake(
         48_000, 2, hop_samples=24_000, capacity_samples=480_000, wake=threading.Condition()
     )
+
+
+@pytest.fixture
+def started(portaudio, quick):
+    """Return a microphone that listens, its intake, and its PortAudio."""
+    fake = portaudio(dict(USB))
+    ear, intake = Microphone("usb"), new_intake()
     ear.start(intake)
     yield ear, intake, fake
     if intake.state != "ended":
@@ -257,3 +270,77 @@ def test_a_device_still_gone_at_the_end_leaves_its_gap(started):
     assert [type(item) for item in items] == [Piece, Break, Note, Hole]
     assert 0.1 < items[3].n_samples / 48_000 < 1.0
     assert intake.is_done
+
+
+def test_devices_of_one_name_are_told_apart_and_the_one_that_is_meant_is_opened(portaudio):
+    fake = portaudio(BUILT_IN, device("Mic (hw:1,0)", 1), device("Mic (hw:2,0)", 2))
+    assert [d.name for d in devices()] == ["HDA Intel: ALC", "Mic", "Mic 2"]
+    for wanted, index in (("1", 1), ("Mic", 1), ("2", 2), ("mic 2", 2)):
+        ear, intake = Microphone(wanted), new_intake()
+        ear.start(intake)
+        assert fake.streams[-1].about is fake.listed[index]
+        ear.stop()
+
+
+def test_a_sound_server_that_starts_again_does_not_end_the_search(started):
+    _, intake, fake = started
+    fake.streams[0].deliver(2_400)
+    fake.is_starting = True
+    fake.streams[0].active = False
+    until(lambda: len(fake.streams) == 2 and fake.streams[1].active)
+    fake.streams[1].deliver(2_400)
+    assert intake.state == "listening"
+    assert fake.n_looked == 2
+
+
+def test_a_stream_that_was_given_up_has_nothing_more_to_say(started):
+    """What it delivers while it is being closed is counted as missing, and not as there."""
+    _, intake, fake = started
+    first = fake.streams[0]
+    first.deliver(2_400)
+    real_close = first.close
+
+    def close():
+        first.deliver(2_400)
+        real_close()
+
+    first.close = close
+    until(lambda: len(fake.streams) == 2 and fake.streams[1].active)
+    assert intake.state == "lost"
+    fake.streams[1].deliver(2_400)
+    assert intake.n_delivered == 4_800
+    assert intake.n_missing > 0.3 * 48_000 - 4_800
+
+
+def test_one_microphone_that_goes_does_not_end_the_other(portaudio, quick, monkeypatch):
+    monkeypatch.setattr(microphone, "SILENT_SECONDS", 60.0)
+    fake = portaudio(dict(USB), dict(BUILT_IN))
+    ears = [Microphone("usb"), Microphone("hda")]
+    intakes = [new_intake() for _ in ears]
+    for ear, intake in zip(ears, intakes, strict=True):
+        ear.start(intake)
+    usb, hda = fake.streams
+    usb.active = False
+    until(lambda: len(fake.streams) == 3 and fake.streams[2].active)
+    assert hda.active  # PortAudio did not look again, which would have ended it
+    assert fake.n_looked == 0
+    for listed in fake.listed:
+        listed["is_gone"] = True
+    fake.streams[2].active = hda.active = False
+    until(lambda: fake.n_looked > 0)  # now that nobody delivers
+    for ear in ears:
+        ear.stop()
+
+
+def test_a_stream_that_cannot_be_started_is_closed(portaudio, monkeypatch):
+    fake = portaudio(USB)
+
+    def refuse(stream):
+        raise PortAudioError("Device unavailable", -9985)
+
+    closed = []
+    monkeypatch.setattr(Stream, "start", refuse)
+    monkeypatch.setattr(Stream, "close", lambda stream: closed.append(stream))
+    with pytest.raises(DeviceError, match="USB Audio: Mic: cannot be opened: Device unavailable"):
+        Microphone().start(new_intake())
+    assert closed == fake.streams

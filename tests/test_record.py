@@ -14,7 +14,7 @@ from conftest import rising_noise
 from sed.audio import read_recording
 from sed.errors import OutputError, UsageError
 from sed.events import Event
-from sed.flac import write_flac
+from sed.flac import in_24_bits, write_flac
 from sed.writers import read_events
 from streaming.lines import Log, PlainLines
 from streaming.messages import Began, Ended, Gap, Heard, Trouble
@@ -173,13 +173,17 @@ def test_saved_sound_survives_a_full_disk(tmp_path, monkeypatch):
     with monkeypatch.context() as broken:
         broken.setattr("sed.flac.FlacFile.write", full)
         (trouble,) = saved.take(heard(np.ones(800) / 2, 800))
-        assert re.search(r"No space left.*Trying again in 1 s", trouble.text)
-        assert list(saved.take(heard(np.ones(800) / 2, 1_600))) == []
-    saved.take(heard(np.ones(800) / 2, 2_400))
-    for first in range(9_600, 12_000, 800):
-        saved.take(heard(np.ones(800) / 4, first))
+        assert re.search(r"No space left.*Events go on without it", trouble.text)
+        for first in range(1_600, 20_000, 800):  # it is tried again, and not told again
+            assert list(saved.take(heard(np.ones(800) / 2, first))) == []
+    told = [
+        m for first in range(20_000, 32_000, 800) for m in saved.take(heard(np.ones(800), first))
+    ]
+    assert told == [Trouble(f"sound is saved again in {tmp_path}")]
     saved.close()
-    assert sorted(soundfile.info(path).frames for path in tmp_path.iterdir()) == [800, 2_400]
+    frames = [soundfile.info(path).frames for path in sorted(tmp_path.iterdir())]
+    assert frames[0] == 800
+    assert frames[-1] > 4_000
 
 
 def test_a_flac_is_whole_or_not_there(tmp_path):
@@ -205,3 +209,36 @@ def test_plain_lines_and_the_log():
         "the device was gone",
         "sed: odd",
     ]
+
+
+def test_a_full_disk_behind_the_lines_is_told_once_and_ends_nothing():
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for sink in (PlainLines(Full()), EventLines(io.StringIO(), "csv")):
+        if isinstance(sink, EventLines):
+            sink._writer.out = Full()
+        (trouble,) = sink.take(Ended(DOG))
+        assert trouble.text.startswith("lines: cannot write: No space left on device")
+        assert list(sink.take(Ended(DOG))) == []
+    assert list(Log(Full()).take(Trouble("nobody hears this"))) == []
+    with pytest.raises(OutputError, match="lines: cannot write"):
+        EventLines(Full(), "csv")
+
+
+def test_the_log_does_not_obey_what_it_prints():
+    log = io.StringIO()
+    Log(log).take(Trouble("\x1b[2Jcleared\n"))
+    assert log.getvalue() == "sed: \\x1b[2Jcleared\\n\n"
+
+
+def test_24_bits_go_through_a_file_unchanged(tmp_path):
+    samples = in_24_bits(
+        np.concatenate([rising_noise(5_000), [2.0, -2.0, np.nan, np.inf]], dtype="f4")
+    )
+    assert samples.dtype == np.float32
+    write_flac(tmp_path / "a.flac", samples[:, None], RATE)
+    again, _ = soundfile.read(tmp_path / "a.flac", dtype="float32")
+    np.testing.assert_array_equal(again, samples)
+    np.testing.assert_array_equal(samples[-4:], [1 - 2.0**-23, -1.0, 0.0, 1 - 2.0**-23])
