@@ -126,7 +126,7 @@ def latency(minutes: float = 10.0) -> Figures:
 
 
 def look_ahead() -> Figures:
-    """What deciding early costs: events of random scenes, by how far a window must hear ahead."""
+    """Find the events of random scenes, deciding ever earlier."""
     checkpoint, found = sed.load_model(), []
     for seconds in (None, 2.0, 1.0, 0.5, 0.25, 0.0):
         config = sed.DetectorConfig(hop=HOP, look_ahead=seconds)

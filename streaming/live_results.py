@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import tempfile
@@ -10,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sed.errors import UsageError
 from streaming.lines import Log, PlainLines
 from streaming.listener import Listener
 from streaming.messages import Fan, Sink
@@ -44,6 +46,13 @@ class LiveResults:
             format_of(self.format)
         elif self.output is not None:
             format_of(self.output.suffix.removeprefix("."))
+
+        if self.clips is None:
+            for field in dataclasses.fields(self):
+                is_about_clips = field.name.startswith("clip") and field.name != "clips"
+                if is_about_clips and getattr(self, field.name) != field.default:
+                    name = field.name.replace("_", "-")
+                    raise UsageError(f"--{name} is about clips: give --clips DIR")
 
     @property
     def has_view(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -24,6 +25,7 @@ LINES: dict[str, type[EventWriter]] = {
     "tsv": TsvWriter,
 }  # of the formats, those whose lines say which input they are about
 LONGEST_FILE_SECONDS = 3600.0  # of saved audio
+MOST_HEAD_BYTES = 1 << 16  # of a file that goes on, in which its first line ends
 PAUSE_SECONDS = 60.0  # before a disk that was full is tried again
 
 
@@ -131,11 +133,8 @@ class EventFile:
         """Return whether the file goes on, with the last line whole."""
         if self._file.seek(0, os.SEEK_END) == 0:
             return False
-        header = StringIO()
-        LINES[format](header)
         self._file.seek(0)
-        begin = header.getvalue().encode()
-        if self._file.read(len(begin)) != begin:
+        if not self._is_ours(self._file.read(MOST_HEAD_BYTES).partition(b"\n")[0], format):
             raise UsageError(
                 f"{self._path}: is there already and holds something else than live events as "
                 f"{format}. Choose another name."
@@ -144,6 +143,17 @@ class EventFile:
         if self._file.read(1) != b"\n":  # it was killed while it wrote
             self._file.write(b"\n")
         return True
+
+    def _is_ours(self, line: bytes, format: str) -> bool:
+        """Return whether a file may begin with this line."""
+        header = StringIO()
+        LINES[format](header)
+        if header.getvalue():
+            return line + b"\n" == header.getvalue().encode()
+        with suppress(ValueError):
+            first = json.loads(line)
+            return isinstance(first, dict) and {"file", "onset", "offset"} <= set(first)
+        return False
 
     def _write(self) -> Sequence[Message]:
         self._unwritten += self._text.getvalue().encode("utf-8", "surrogateescape")

@@ -196,6 +196,8 @@ def test_one_input_that_is_not_there_does_not_keep_the_others_from_being_heard(c
     [
         ({"format": "raven"}, "live events cannot be written as 'raven'. Known: csv, jsonl, tsv"),
         ({"output": Path("events")}, "live events cannot be written as ''"),
+        ({"clip_pre": 5.0}, "--clip-pre is about clips: give --clips DIR"),
+        ({"clips_days": 3.0}, "--clips-days is about clips: give --clips DIR"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(options, message):

@@ -61,6 +61,14 @@ def test_gaps_are_rows_too():
     assert out["tsv"].getvalue().endswith("garden\t5.000\t7.500\t[gap]\n")
 
 
+def test_a_file_without_a_header_goes_on_too(tmp_path):
+    for _ in range(2):
+        file = EventFile(tmp_path / "events.jsonl")
+        file.take(Ended(DOG))
+        file.close()
+    assert len(read_events(tmp_path / "events.jsonl", "jsonl")) == 2
+
+
 def test_a_file_goes_on_where_it_was_even_after_a_line_that_was_cut(tmp_path):
     path = tmp_path / "events.csv"
     for cut in (0, 10):
@@ -79,12 +87,21 @@ def test_a_file_goes_on_where_it_was_even_after_a_line_that_was_cut(tmp_path):
     assert len(lines) == 4
 
 
-def test_another_kind_of_file_is_left_alone(tmp_path):
-    path = tmp_path / "events.csv"
-    path.write_text("file,onset,offset,label,score\n")
-    with pytest.raises(UsageError, match="holds something else than live events as csv"):
+@pytest.mark.parametrize(
+    ("format", "text"),
+    [
+        ("csv", "file,onset,offset,label,score\n"),
+        ("jsonl", "Dear diary\n"),
+        ("jsonl", '{"a": 1}\n'),
+        ("tsv", "x"),
+    ],
+)
+def test_another_kind_of_file_is_left_alone(tmp_path, format, text):
+    path = tmp_path / f"events.{format}"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=f"holds something else than live events as {format}"):
         EventFile(path)
-    assert path.read_text() == "file,onset,offset,label,score\n"
+    assert path.read_text() == text
 
 
 @pytest.mark.parametrize(
