@@ -79,12 +79,14 @@ def overload(f: Figures) -> str:
 
 
 def flat(f: Figures) -> str:
-    """Say how memory and open files behaved."""
+    """Say how memory and open files behaved behind the warm-up."""
+    parts = ", ".join(f"{memory:.0f}" for memory in f.get("memory_mib_of_ten_parts", ()))
     return (
         f"memory {f['memory_mib']:.0f} MiB, between {100 * (f['memory_lowest'] - 1):+.1f} % and "
-        f"{100 * (f['memory_highest'] - 1):+.1f} % of that behind the first sixth of the time; "
-        f"{', '.join(f'{m:.0f}' for m in f['memory_mib_of_ten_parts'])} MiB in turn; open files "
-        f"{f['files_first']} at first, {f['files_last']} at last, {f['files_most']} at most"
+        f"{100 * (f['memory_highest'] - 1):+.1f} % of that in {f['looks']} looks behind the warm-up"
+        + (f" (from the first minute on, in ten equal parts: {parts} MiB)" if parts else "")
+        + f"; open files {f['files_first']} at first, {f['files_last']} at last, "
+        f"{f['files_most']} at most"
     )
 
 
