@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from streaming.engine import TorchEngine
     from streaming.listen import listen, listen_async
     from streaming.listener import Listener
+    from streaming.messages import Began, Ended, Gap, Heard, Status, Trouble
     from streaming.results import Results
     from streaming.scan import Scan, Summary
     from train.config import TrainConfig, load_recipe
@@ -70,6 +71,7 @@ _HOMES = {
     "streaming.engine": ("TorchEngine",),
     "streaming.listen": ("listen", "listen_async"),
     "streaming.listener": ("Listener",),
+    "streaming.messages": ("Began", "Ended", "Gap", "Heard", "Status", "Trouble"),
     "streaming.results": ("Results",),
     "streaming.scan": ("Scan", "Summary"),
     "train.config": ("TrainConfig", "load_recipe"),

@@ -98,8 +98,8 @@ def _encoded(samples: Floats, sample_rate: int) -> memoryview:
     try:
         soundfile.write(encoded, _whole(samples), sample_rate, "PCM_24", format="FLAC")
     except soundfile.LibsndfileError as error:
-        form = f"{samples.shape[1]} channels at {sample_rate} Hz"
-        raise OSError(errno.EINVAL, f"FLAC cannot hold {form}") from error
+        form = f"{sample_rate} Hz, channels: {samples.shape[1]}"
+        raise OSError(errno.EINVAL, f"FLAC cannot hold such sound ({form})") from error
     return encoded.getbuffer()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import bisect
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -102,24 +102,36 @@ class ClipFolder:
         Raises
         ------
         OSError
-            If one cannot be deleted.
+            If some cannot be deleted; the others are.
         """
-        while oldest := self._oldest_beyond_limits():
-            path = self._folder / oldest[0]
-            path.unlink(missing_ok=True)
-            self._clips.remove(oldest)
-            self._n_bytes -= oldest[1]
-            with suppress(OSError):  # the day has more clips
-                path.parent.rmdir()
+        failure = None
+        for clip in self._oldest_beyond_limits():
+            try:
+                self._delete(clip)
+            except OSError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
 
-    def _oldest_beyond_limits(self) -> tuple[str, int] | None:
-        if self._most_days is not None and self._clips:
-            limit = _dated(self._now() - timedelta(days=self._most_days))
-            if self._clips[0][0] < limit:
-                return self._clips[0]
-        if self._most_bytes is not None and self._n_bytes > self._most_bytes:
-            return next((clip for clip in self._clips if clip[0] != self._newest), None)
-        return None
+    def _oldest_beyond_limits(self) -> Iterator[tuple[str, int]]:
+        """Give one clip after the other, until those that are left are within the limits."""
+        days, most_bytes = self._most_days, self._most_bytes
+        limit = "" if days is None else _dated(self._now() - timedelta(days=days))
+        for clip in tuple(self._clips):
+            is_old = clip[0] < limit
+            if not is_old and (most_bytes is None or self._n_bytes <= most_bytes):
+                return
+            if is_old or clip[0] != self._newest:
+                yield clip
+
+    def _delete(self, clip: tuple[str, int]) -> None:
+        name, n_bytes = clip
+        path = self._folder / name
+        path.unlink(missing_ok=True)
+        self._clips.remove(clip)
+        self._n_bytes -= n_bytes
+        with suppress(OSError):  # the day has more clips
+            path.parent.rmdir()
 
     def _free_name(self, event: Event) -> str:
         stem = f"{_dated(event.time or self._now())}_{word(event.label)}_{word(event.file)}"

@@ -22,8 +22,9 @@ from sed.errors import OutputError, UsageError
 from sed.events import Event
 from sed.flac import MOST_CHANNELS
 from sed.timeline import samples_from_seconds
+from streaming.alarm import Alarm
 from streaming.clip_folder import ClipFolder
-from streaming.messages import Began, Clip, Ended, Gap, Heard, Message, Status, Trouble
+from streaming.messages import Began, Clip, Ended, Gap, Heard, Message, Status
 from streaming.ring import Ring
 
 Floats = NDArray[np.float32]
@@ -93,8 +94,8 @@ class Clips:
         )
         self._tapes: dict[str, _Tape] = {}
         self._wanted: list[_Wanted] = []  # events whose clip is not told of yet
-        self._saving = _Alarm(f"clips are saved again in {folder}")
-        self._deleting = _Alarm(f"old clips are deleted again in {folder}")
+        self._saving = Alarm(f"clips are saved again in {folder}")
+        self._deleting = Alarm(f"old clips are deleted again in {folder}")
 
     def take(self, message: Message) -> Sequence[Message]:
         """Take a message; return the clips that it completed, and what went wrong."""
@@ -105,7 +106,7 @@ class Clips:
                 self._wanted.append(_Wanted(event))
             case Ended(event):
                 return self._end(event)
-            case Gap(source):
+            case Gap(source) if message.n_samples:  # else what follows joins on
                 told = self._save(source, all_of_them=True)
                 self._tapes.pop(source, None)
                 return told
@@ -263,18 +264,3 @@ class _Tape:
         """Return what there is of the positions [start, stop), valid until the next push."""
         first, last = np.clip((start, stop), self.start, self.stop) - self._first
         return self._ring.view(int(first), int(last))
-
-
-class _Alarm:
-    """Tells once that something is wrong, and once that it is right again."""
-
-    def __init__(self, right: str) -> None:
-        self._right = right
-        self._is_wrong = False
-
-    def judge(self, wrong: str | None) -> list[Message]:
-        """Take what is wrong now, or None; return what is new about it."""
-        was_wrong, self._is_wrong = self._is_wrong, wrong is not None
-        if self._is_wrong == was_wrong:
-            return []
-        return [Trouble(wrong or self._right)]

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
+import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sed.audio import Decoder, open_recording
 from sed.containers import ContainerDecoder
 from sed.errors import RecordingError, SedError
 from streaming.intake import Intake
+
+Block = NDArray[np.float32]
 
 FILE_SPEED = 1.0  # seconds of a file per second
 AHEAD_SECONDS = 2.0  # what a source that is faster than real time may deliver in advance
@@ -66,12 +73,60 @@ def open_ear(source: str | None = None, *, channel: int | None = None) -> Ear:
 
 
 def stdin_ear(decoder: Decoder) -> Ear:
-    """Return what listens to standard input, already opened.
+    """Return what listens to standard input, already opened, and read from now on.
 
     Nobody can tell a live source from a file in a pipe. So it is read no faster than a live source
     could be, which holds a file back and a live source never.
     """
-    return DecoderEar("stdin", decoder, speed=HURRY, ahead_seconds=AHEAD_SECONDS)
+    drain = Drain(decoder, Pace(HURRY * decoder.sample_rate, AHEAD_SECONDS))
+    return DecoderEar("stdin", drain, speed=math.inf)
+
+
+class Drain:
+    """A decoder that is read from the moment this is made, whether its blocks are wanted or not.
+
+    Whoever records into a pipe cannot wait until a model is loaded.
+
+    Parameters
+    ----------
+    decoder
+        What is read.
+    pace
+        How fast.
+    """
+
+    def __init__(self, decoder: Decoder, pace: Pace) -> None:
+        self.sample_rate, self.n_channels = decoder.sample_rate, decoder.n_channels
+        self.n_samples, self.format = decoder.n_samples, decoder.format
+        self._decoder, self._pace = decoder, pace
+        self._stop = threading.Event()
+        self._read: queue.SimpleQueue[Block | SedError | None] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="read ahead", daemon=True).start()
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield blocks of shape (samples, channels)."""
+        while (item := self._read.get()) is not None:
+            if isinstance(item, SedError):
+                raise item
+            yield item
+
+    def close(self) -> None:
+        """Read no further."""
+        self._stop.set()
+        self._read.put(None)
+        self._decoder.close()
+
+    def _run(self) -> None:
+        try:
+            for block in self._decoder.blocks():
+                self._pace.wait(len(block), self._stop)
+                self._read.put(block)
+                if self._stop.is_set():
+                    break
+        except SedError as error:
+            self._read.put(error)
+        finally:
+            self._read.put(None)
 
 
 class DecoderEar:
@@ -85,22 +140,13 @@ class DecoderEar:
         Where the sound comes from; closed at the end.
     speed
         In seconds of sound per second; None is as fast as it is heard, and then nothing is dropped.
-    ahead_seconds
-        What may be delivered before its time.
     """
 
-    def __init__(
-        self,
-        name: str,
-        decoder: Decoder,
-        *,
-        speed: float | None = 1.0,
-        ahead_seconds: float = 0.0,
-    ) -> None:
+    def __init__(self, name: str, decoder: Decoder, *, speed: float | None = 1.0) -> None:
         self.name = name
         self.sample_rate, self.n_channels = decoder.sample_rate, decoder.n_channels
         self._decoder = decoder
-        self._pace = None if speed is None else Pace(speed * decoder.sample_rate, ahead_seconds)
+        self._pace = None if speed is None else Pace(speed * decoder.sample_rate)
         self._stop = threading.Event()
 
     def start(self, intake: Intake) -> None:

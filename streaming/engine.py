@@ -39,7 +39,8 @@ class TorchEngine:
         if self.device.type == "cuda":
             name += f" ({torch.cuda.get_device_name(self.device)})"
         else:
-            name += f", {torch.get_num_threads()} threads"
+            n_threads = torch.get_num_threads()
+            name += f", {n_threads} thread{'s' * (n_threads != 1)}"
         precision = "bf16" if self.precision == torch.bfloat16 else "fp32"
         return f"torch {torch.__version__.split('+')[0]} on {name}, {precision}"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TextIO
 
@@ -20,10 +21,13 @@ class PlainLines:
     ----------
     out
         Where to; lines go there at once.
+    gone
+        Called when the reader of a pipe has left.
     """
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, gone: Callable[[], None] = lambda: None) -> None:
         self._out = out
+        self._gone = gone
         self._alarm = Alarm("lines are written again")
 
     def take(self, message: Message) -> Sequence[Message]:
@@ -36,8 +40,9 @@ class PlainLines:
                     self._write(event, f"lasted {event.offset - event.onset:.2f} s")
                 case _:
                     return ()
-        except BrokenPipeError:  # the reader has left: all is over
-            raise
+        except BrokenPipeError:
+            leave(self._out)
+            self._gone()
         except OSError as error:
             return self._alarm.judge(f"{OutputError('lines', error)} They are lost.")
         return self._alarm.judge(None)
@@ -74,6 +79,14 @@ class Log:
         return ()
 
 
+def leave(out: TextIO) -> None:
+    """Have what is still written to a pipe without a reader go nowhere."""
+    with suppress(OSError):  # it is no file of the system
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, out.fileno())
+        os.close(nowhere)
+
+
 def told_gap(gap: Gap) -> str:
     """Return what was lost, and why, on a line."""
     lost = f"{gap.offset - gap.onset:.2f} s ({gap.n_samples:,} samples)"
@@ -96,7 +109,7 @@ def told_status(status: Status) -> str:
             f"{dropped:,} samples dropped",
             f"{missing:,} missing",
             f"{overflows:,} overflows of the driver",
-            f"latency {1000 * status.latency_seconds:.0f} ms",
+            f"answers {1000 * status.latency_seconds:.0f} ms behind the sound",
             f"load {status.load:.1%}",
         ]
     )

@@ -233,6 +233,8 @@ def listen(
         raise UsageError("expected threads of 1 or more and a buffer above 0")
     with _without_noise_of_drivers():
         ears = _ears(device, channel, raw_rate, raw_encoding, raw_channels)
+        if not quiet:
+            print("loading the model", file=sys.stderr)
         checkpoint = load_model(model)
         torch.set_num_threads(threads)
         engine = TorchEngine(checkpoint.model, compute, precision)
@@ -245,7 +247,7 @@ def listen(
             for ear in ears:
                 print(
                     f"listening to {printable(ear.name)}: {ear.sample_rate:,} Hz, "
-                    f"{ear.n_channels} channels",
+                    f"{ear.n_channels} channel{'s' * (ear.n_channels != 1)}",
                     file=sys.stderr,
                 )
         with _ended_by_signals(listener), results.taking(listener, name) as fan:
@@ -265,7 +267,9 @@ def devices() -> None:
     with _without_noise_of_drivers():
         found = all_devices(with_rates=True)
     if not found:
-        print("sed: there is no microphone. Plug one in.", file=sys.stderr)
+        print(
+            "sed: there is no microphone. Plug one in, or start the sound server.", file=sys.stderr
+        )
         raise typer.Exit(FAILED)
     width = max(len(printable(device.name)) for device in found)
     for device in found:

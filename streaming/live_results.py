@@ -115,6 +115,7 @@ class LiveResults:
             if not self.quiet:
                 print(f"the page: {page.url}", file=sys.stderr)
             yield page
+            model_name += f", {page.url}"
         yield from self._told(listener, model_name)
 
     def _told(self, listener: Listener, model_name: str) -> list[Sink]:
@@ -128,8 +129,8 @@ class LiveResults:
         if self.output is not None:
             return [log]
         if self.format is not None:
-            return [EventLines(sys.stdout, self.format), log]
-        return [PlainLines(sys.stdout), log]
+            return [EventLines(sys.stdout, self.format, gone=listener.stop), log]
+        return [PlainLines(sys.stdout, listener.stop), log]
 
     def _clips(self, folder: Path, listener: Listener) -> Sink:
         from streaming.clips import Clips, ClipsConfig

@@ -177,13 +177,5 @@ class Fan:
 
 
 def _failed(sink: Sink, error: Exception) -> Trouble:
-    """Return what is told of a sink that nobody foresaw to fail, and that is left out from now on.
-
-    Raises
-    ------
-    BrokenPipeError
-        If the reader of standard output has left: then all is over.
-    """
-    if isinstance(error, BrokenPipeError):
-        raise error
+    """Return what is told of a sink that fails as nobody foresaw."""
     return Trouble(f"{type(sink).__name__} failed and is left out from now on: {error!r}")

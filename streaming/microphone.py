@@ -75,9 +75,10 @@ def find_device(wanted: str | None = None) -> Device:
     """
     known = devices()
     if not known:
+        missing = "" if wanted is None else f"there is no file {wanted!r}, and "
         raise DeviceError(
-            "there is no microphone. Plug one in and look for it with `sed devices`, or listen to "
-            "a file, a URL or standard input (-)."
+            f"{missing}there is no microphone. Plug one in, or start the sound server, and look "
+            "for it with `sed devices`; or listen to a file, a URL or standard input (-)."
         )
     if wanted is None:
         return next((device for device in known if device.is_default), known[0])

@@ -43,7 +43,8 @@ class Outbox(Generic[Letter]):
     name
         What it sends to, as people may read it.
     send
-        Sends a letter, in a thread of its own; raises `RefusedError` or `UnreachableError`.
+        Sends a letter, in a thread of its own; raises `RefusedError` or `UnreachableError`. What
+        else it raises is a refusal too.
     config
         Bounds and times.
     seed
@@ -140,18 +141,22 @@ class Outbox(Generic[Letter]):
             try:
                 self._send(letter)
             except RefusedError as error:
-                with self._change:
-                    self._complain("failing", str(error))
-                    self._n_lost += 1
-                return
+                return self._lose(str(error))
             except UnreachableError as error:
                 self.fail(f"{error}. It is tried again until it works")
                 wait = self._config.first_wait if self._pause(wait) else 2 * wait
+            except Exception as error:  # that nobody foresaw; the next letter may be a better one
+                return self._lose(f"something could not be sent: {error!r}")
             else:
                 with self._change:
                     self._n_sent += 1
                     self._praise()
                 return
+
+    def _lose(self, reason: str) -> None:
+        with self._change:
+            self._complain("failing", reason)
+            self._n_lost += 1
 
     def _pause(self, seconds: float) -> bool:
         """Wait, half to all of a time; return whether that was cut short."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
 from io import StringIO
@@ -16,6 +16,7 @@ from sed.events import Event
 from sed.flac import MOST_CHANNELS, FlacFile
 from sed.writers import GAP, DatedCsvWriter, EventWriter, JsonlWriter, TsvWriter
 from streaming.alarm import Alarm
+from streaming.lines import leave
 from streaming.messages import Ended, Gap, Heard, Message
 from streaming.names import stamp, word
 
@@ -42,6 +43,8 @@ class EventLines:
         One of `LINES`.
     continued
         Lines of this format are there already.
+    gone
+        Called when the reader of a pipe has left.
 
     Raises
     ------
@@ -49,11 +52,17 @@ class EventLines:
         If not even the names of the columns can be written.
     """
 
-    def __init__(self, out: TextIO, format: str, *, continued: bool = False) -> None:
+    def __init__(
+        self,
+        out: TextIO,
+        format: str,
+        *,
+        continued: bool = False,
+        gone: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._out, self._gone = out, gone
         try:
             self._writer = LINES[format](out, continued=continued)
-        except BrokenPipeError:
-            raise
         except OSError as error:
             raise OutputError("lines", error) from error
         self._alarm = Alarm("lines are written again")
@@ -62,8 +71,9 @@ class EventLines:
         """Write what is to be written."""
         try:
             self._write(message)
-        except BrokenPipeError:  # the reader has left: all is over
-            raise
+        except BrokenPipeError:
+            leave(self._out)
+            self._gone()
         except OSError as error:
             return self._alarm.judge(f"{OutputError('lines', error)} They are lost.")
         return self._alarm.judge(None) if isinstance(message, Ended) else ()

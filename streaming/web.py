@@ -24,6 +24,7 @@ from pathlib import Path
 from sed.errors import MissingExtraError, UsageError
 from sed.events import Event
 from sed.features import LogMelConfig
+from streaming.alarm import Alarm
 from streaming.database import DatabaseError
 from streaming.history import stored_event
 from streaming.messages import Clip, Message, Trouble
@@ -118,6 +119,7 @@ class WebView:
         self._viewers = Viewers(self._feed)
         self._figures = Figures(self._viewers)
         self._clips: deque[Event] = deque(maxlen=MOST_CLIPS)  # whose clips are not told of yet
+        self._clips_alarm = Alarm("the web view tells of clips again")
         self._telling_of_clips: asyncio.Task[None] | None = None
         self._lock = threading.Lock()  # guards what follows
         self._inbox: deque[Message] = deque()
@@ -206,10 +208,24 @@ class WebView:
 
     async def _tell_of_clips(self) -> None:
         """Tell the viewers which events have clips now; the database may take its time."""
-        for event in list(self._clips):
-            with suppress(DatabaseError, ValueError):  # ValueError: it had to make room meanwhile
-                row = await asyncio.to_thread(stored_event, self._database, event)
-                if row is not None and row.clip is not None:
-                    self._viewers.put({"type": "clip", "event": told_row(row)})
-                    self._clips.remove(event)
-        self._telling_of_clips = None
+        try:
+            for event in list(self._clips):
+                await self._tell_of_clip(event)
+        finally:
+            self._telling_of_clips = None
+
+    async def _tell_of_clip(self, event: Event) -> None:
+        wrong = None
+        try:
+            row = await asyncio.to_thread(stored_event, self._database, event)
+            if row is None or row.clip is None:
+                return
+            self._viewers.put({"type": "clip", "event": told_row(row)})
+        except DatabaseError:
+            return  # it is tried again with the next message
+        except Exception as error:
+            wrong = f"the web view could not tell of a clip: {error!r}"
+        with suppress(ValueError):  # it had to make room meanwhile
+            self._clips.remove(event)
+        with self._lock:
+            self._news += self._clips_alarm.judge(wrong)

@@ -29,6 +29,7 @@ from sed.features import LogMelConfig, hz_to_mel, mel_to_hz
 from streaming.database import iso_time, valid_text
 from streaming.history import StoredEvent
 from streaming.messages import Began, Ended, Gap, Heard, Message, Status, Trouble
+from streaming.meter import CLIPPED
 
 Floats = NDArray[np.float32]
 Told = dict[str, Any]
@@ -37,7 +38,6 @@ STRIPS_PER_SECOND = 25  # of a spectrogram, about: each is the loudest of a few 
 STEP_DB = 0.5  # of the 256 levels that a strip has
 KEPT_SECONDS = 60.0  # of spectrogram, for viewers that come
 N_TOP = 12  # classes told at a time
-CLIPPED = 1.0 - 2.0**-15  # the largest sample of 16 bits
 LEAST_DB = -120.0  # that a level is told as
 MOST_WAITING = 600  # things to tell that may wait for a viewer: half a minute of one input
 

@@ -5,7 +5,8 @@
     request ─▶ Guard ─▶ application
                  ├─ no token: the name of the host has to be one of this machine's own, which the
                  │  page of a stranger cannot have, even if its name is made to lead here
-                 ├─ a token: as a header, as a cookie, or in the address, which then sets the cookie
+                 ├─ a token: as a header, as a cookie, or in the address; a browser is given the
+                 │  cookie for it, and an address without it
                  └─ a socket: opened by a page that came from here, if by a page at all
 """
 
@@ -70,18 +71,19 @@ class Guard:
 
         headers = dict(scope["headers"])
         given = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("token")
+        is_browser = b"text/html" in headers.get(b"accept", b"")
         if scope["type"] == "websocket":
             if _is_from_here(headers) and (self._is_known(headers) or self._is_token(given)):
                 await self._application(scope, receive, send)
             else:
                 await send({"type": "websocket.close", "code": 1008})
-        elif self._token is not None and self._is_token(given):
+        elif is_browser and self._is_token(given):
             await self._take_cookie(scope, send_safely)
-        elif self._is_known(headers) or scope["path"] == OF_THE_DOOR:
+        elif self._is_known(headers) or self._is_token(given) or scope["path"] == OF_THE_DOOR:
             await self._application(scope, receive, send_safely)
         elif self._token is None:
             await _answer(send_safely, 403, b"text/plain", b"Open 127.0.0.1 or localhost.\n")
-        elif b"text/html" in headers.get(b"accept", b""):
+        elif is_browser:
             await _answer(send_safely, 401, b"text/html; charset=utf-8", DOOR)
         else:
             text = b'{"error": "Give the token, as Authorization: Bearer or as ?token=."}\n'
@@ -158,6 +160,8 @@ def bound_socket(host: str, port: int, token: str | None) -> socket.socket:
         listening = socket.socket(family, kind, protocol)
     except OSError as error:
         raise _unusable(place, error) from error
+    except UnicodeError as error:  # an empty part of a name, or one of more than 63 letters
+        raise _unusable(place, OSError("no machine can have that name")) from error
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import sed.files
 from sed.errors import OutputError, UsageError
 from sed.events import Event
-from sed.flac import write_flac
+from sed.flac import FlacFile, write_flac
 from streaming.clips import Clips, ClipsConfig
 from streaming.messages import (
     Began,
@@ -207,9 +207,20 @@ def test_an_event_that_goes_on_behind_a_gap_keeps_what_was_before(tmp_path):
     samples = sound(4)
     the_event = event(1, 3)
     assert play(clips, samples[:16_000], [(9_600, Began(the_event))]) == []
-    assert clips.take(gap(16_000, 0)) == []
-    answers = play(clips, samples[16_000:], [(26_000, Ended(the_event))], start=16_000)
+    assert clips.take(gap(16_000, 800)) == []
+    answers = play(clips, samples[16_800:], [(26_000, Ended(the_event))], start=16_800)
     np.testing.assert_array_equal(read(paths(answers)[0])[0], samples[:16_000])
+
+
+def test_a_gap_of_no_known_length_cuts_no_clip(tmp_path):
+    clips = Clips(tmp_path, delay_seconds=1)
+    samples = sound(4)
+    ended, lasting = event(1, 1.75), event(1.5, 2.5, "dog")
+    told = [(15_200, Ended(ended)), (15_200, Began(lasting)), (16_000, gap(16_000, 0))]
+    answers = play(clips, samples, [*told, (24_000, Ended(lasting))])
+    assert [answer.event for answer in answers] == [ended, lasting]
+    np.testing.assert_array_equal(read(answers[0].path)[0], samples[:22_000])
+    np.testing.assert_array_equal(read(answers[1].path)[0], samples[4_000:28_000])
 
 
 def test_of_a_long_event_the_beginning_is_kept_and_written_while_it_lasts(tmp_path):
@@ -401,6 +412,23 @@ def test_what_cannot_be_deleted_is_told_once_each_way(tmp_path, monkeypatch):
     assert len(files(tmp_path)) == 1
 
 
+@pytest.mark.parametrize("limit", [{"most_days": 1}, {"most_megabytes": 1e-6}])
+def test_one_that_cannot_be_deleted_keeps_no_other(tmp_path, limit):
+    stuck = tmp_path / "2026-11-20" / "20261120T000000.000Z_dog_mic.flac"
+    stuck.mkdir(parents=True)
+    time = START + timedelta(hours=72)
+    clips = Clips(tmp_path, ClipsConfig(**limit), delay_seconds=1, now=lambda: time)
+    answers = save_some(clips, [0, 24, 71])
+    (trouble,) = troubles(answers)
+    assert trouble.startswith(f"{stuck}: cannot delete: ")
+    assert files(tmp_path) == ["2026-11-24/20261124T111500.000Z_siren_mic71.flac"]
+    stuck.rmdir()
+    assert troubles(clips.take(status("listening"))) == [
+        f"old clips are deleted again in {tmp_path}"
+    ]
+    assert not stuck.parent.exists()
+
+
 def test_a_full_disk_is_told_once_each_way_and_leaves_no_half_file(tmp_path, monkeypatch):
     clips = Clips(tmp_path, delay_seconds=1)
 
@@ -481,6 +509,23 @@ def test_a_folder_that_is_read_only_is_an_error_at_once(tmp_path, monkeypatch):
 def test_values_that_cannot_work_are_refused(values, message):
     with pytest.raises(UsageError, match=message):
         ClipsConfig(**values)
+
+
+@pytest.mark.parametrize("sample_rate", [96_001, 700_000])
+def test_a_rate_that_flac_cannot_hold_is_an_error_that_says_so(tmp_path, sample_rate):
+    reason = rf"FLAC cannot hold such sound \({sample_rate} Hz, channels: 2\)"
+    with pytest.raises(OutputError, match=rf"x\.flac: cannot write: {reason}\."):
+        write_flac(tmp_path / "x.flac", sound(1, 2), sample_rate)
+    with pytest.raises(OSError, match=reason):
+        FlacFile(tmp_path / "x.flac", sample_rate, 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_clips_go_on_where_flac_cannot_hold_the_rate(tmp_path):
+    clips = Clips(tmp_path, delay_seconds=1)
+    answers = play(clips, sound(30), [(192_000, Ended(event(0.5, 1)))], sample_rate=96_001)
+    assert [answer.path for answer in answers if isinstance(answer, Clip)] == [None]
+    assert "FLAC cannot hold such sound (96001 Hz, channels: 1)" in troubles(answers)[0]
 
 
 def test_flac_clips_what_is_too_loud_and_silences_what_is_no_number(tmp_path):

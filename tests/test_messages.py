@@ -72,15 +72,6 @@ def test_one_that_cannot_be_closed_does_not_keep_the_others_open():
     assert good.heard[-1] == "close"
 
 
-def test_a_reader_who_leaves_ends_it():
-    class Piped(Listens):
-        def take(self, message):
-            raise BrokenPipeError
-
-    with pytest.raises(BrokenPipeError):
-        Fan([Piped()]).take(Ended(EVENT))
-
-
 def test_the_level_of_a_block():
     nothing = np.empty((0, 0), np.float32)
     block = np.array([[0.5, -0.5], [0.5, -1.0]], np.float32)

@@ -244,6 +244,19 @@ def test_a_full_disk_behind_the_lines_is_told_once_and_ends_nothing():
         EventLines(Full(), "csv")
 
 
+def test_a_reader_who_leaves_a_pipe_is_noticed_and_the_rest_is_finished():
+    for make in (PlainLines, lambda out, gone: EventLines(out, "jsonl", gone=gone)):
+        reading, writing = os.pipe()
+        left = []
+        with open(writing, "w") as out:
+            sink = make(out, lambda left=left: left.append(True))
+            os.close(reading)
+            assert list(sink.take(Ended(DOG))) == []
+            assert left == [True]
+            assert list(sink.take(Ended(DOG))) == []
+        assert left == [True]
+
+
 def test_the_log_does_not_obey_what_it_prints():
     log = io.StringIO()
     Log(log).take(Trouble("\x1b[2Jcleared\n"))

@@ -413,6 +413,7 @@ def test_another_run_is_not_resumed(sounds, tiny, tmp_path):
 # ----------------------------------------------------------------------------- several processes
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does_with_the_doubled_batch(sounds, tiny, tmp_path):
     recipe = tmp_path / "even.toml"
     recipe.write_text(
@@ -875,6 +876,7 @@ def test_the_command_trains_all_folds(sounds, tiny, tmp_path, monkeypatch, capsy
     assert f"accuracy  {mean:.4f} ±" in err
 
 
+@pytest.mark.slow
 def test_the_command_tries_to_overfit_a_batch(sounds, tiny, monkeypatch, capsys):
     arguments = ("train", "--sanity", "--data", sounds, "--recipe", tiny, "--device", "cpu")
     status, out, _ = command(
