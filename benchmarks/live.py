@@ -232,9 +232,9 @@ class _CountedMicrophone(Microphone):
 
     n_counted = 0
 
-    def _deliver(self, block: Any, n_samples: int, times: Any, status: Any) -> None:
+    def _deliver(self, block: Any, n_samples: int, has_overflowed: bool) -> None:
         self.n_counted += n_samples
-        super()._deliver(block, n_samples, times, status)
+        super()._deliver(block, n_samples, has_overflowed)
 
 
 def cost(seconds: float = 60.0) -> Figures:
