@@ -105,7 +105,7 @@ def told_status(status: Status) -> str:
     return " · ".join(
         [
             f"{_clock(heard)} heard",
-            f"{status.n_events:,} events",
+            f"{status.n_events:,} event{'s' * (status.n_events != 1)}",
             f"{dropped:,} samples dropped",
             f"{missing:,} missing",
             f"{overflows:,} overflows of the driver",
