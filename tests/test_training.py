@@ -772,6 +772,7 @@ def test_all_folds_come_to_a_mean_and_a_spread(sounds, tiny, tmp_path):
     assert results.summary["cmap5"][0] == pytest.approx(table["cmap5"][3])
 
 
+@pytest.mark.slow
 def test_sanity_says_whether_a_batch_could_be_overfitted(sounds, tiny):
     good = check_sanity(sounds, 0, recipe=tiny, device="cpu", settings=["learning.loss=exclusive"])
     assert good.could
