@@ -319,6 +319,14 @@ def _checked(path: str, decoder: Decoder) -> Decoder:
     return decoder
 
 
+def one_channel(block: Samples, channel: int | None = None) -> Samples:
+    """Return one channel of a block, shape (samples, channels), counted from 1, or their mean."""
+    if channel is not None:
+        return np.ascontiguousarray(block[:, channel - 1])
+    mono: Samples = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
+    return mono
+
+
 def mono_blocks(path: str, decoder: Decoder, *, channel: int | None = None) -> Iterator[Samples]:
     """Yield one-dimensional blocks: the mean of the channels, or one of them, counted from 1.
 
@@ -339,12 +347,7 @@ def mono_blocks(path: str, decoder: Decoder, *, channel: int | None = None) -> I
     n_samples = n_bad = first_bad = 0
     heard = False
     for block in decoder.blocks():
-        if channel is not None:
-            mono = np.ascontiguousarray(block[:, channel - 1])
-        elif decoder.n_channels == 1:
-            mono = block[:, 0]
-        else:
-            mono = block.mean(axis=1)
+        mono = one_channel(block, channel)
         if not np.isfinite(mono.sum()):  # one pass in the usual case
             bad = ~np.isfinite(mono)
             if bad.any():

@@ -10,6 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sed.errors import FAILED, INTERRUPTED
+from streaming.options import (
+    Channel,
+    Classes,
+    MergeGap,
+    MinLength,
+    Model,
+    Off,
+    On,
+    Precision,
+    RawChannels,
+    RawEncoding,
+    RawRate,
+    Threshold,
+    Top,
+    named,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -27,10 +43,7 @@ def detect(
             allow_dash=True,
         ),
     ],
-    model: Annotated[
-        Path | None,
-        typer.Option(help="Checkpoint, .safetensors or .json.", show_default="the default model"),
-    ] = None,
+    model: Model = None,
     hop: Annotated[
         float | None,
         typer.Option(
@@ -38,31 +51,11 @@ def detect(
             show_default="half the window, 2.5",
         ),
     ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            help="Score that an event must reach, for all classes; it lasts down to half of it.",
-            show_default="the model's, per class",
-        ),
-    ] = None,
-    on: Annotated[
-        float | None, typer.Option(help="Score that an event must reach.", show_default=False)
-    ] = None,
-    off: Annotated[
-        float | None,
-        typer.Option(help="Score down to which an event lasts.", show_default="half of on"),
-    ] = None,
-    min_length: Annotated[
-        float | None,
-        typer.Option(help="Drop events shorter than this, in seconds.", show_default="the model's"),
-    ] = None,
-    merge_gap: Annotated[
-        float | None,
-        typer.Option(
-            help="Join events of a class no further apart than this, in seconds.",
-            show_default="the model's",
-        ),
-    ] = None,
+    threshold: Threshold = None,
+    on: On = None,
+    off: Off = None,
+    min_length: MinLength = None,
+    merge_gap: MergeGap = None,
     look_ahead: Annotated[
         float | None,
         typer.Option(
@@ -71,21 +64,9 @@ def detect(
             show_default="all windows over it count",
         ),
     ] = None,
-    classes: Annotated[
-        str, typer.Option(help="Only these classes, as a,b,c.", show_default="all")
-    ] = "",
-    top: Annotated[
-        int | None,
-        typer.Option(
-            help="At any moment only the N likeliest classes count.",
-            metavar="N",
-            show_default="all",
-        ),
-    ] = None,
-    channel: Annotated[
-        int | None,
-        typer.Option(help="Channel to hear, counted from 1.", show_default="their mean"),
-    ] = None,
+    classes: Classes = "",
+    top: Top = None,
+    channel: Channel = None,
     format: Annotated[
         str,
         typer.Option(
@@ -115,9 +96,7 @@ def detect(
     device: Annotated[
         str, typer.Option(help="auto (a GPU where there is one), cpu, cuda or cuda:N.")
     ] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="auto (bf16 where the device multiplies in it), fp32 or bf16.")
-    ] = "auto",
+    precision: Precision = "auto",
     batch_size: Annotated[
         int | None,
         typer.Option(
@@ -125,14 +104,9 @@ def detect(
             show_default="16, from standard input 1",
         ),
     ] = None,
-    raw_rate: Annotated[
-        int | None,
-        typer.Option(help="Standard input is raw samples at this rate.", show_default=False),
-    ] = None,
-    raw_encoding: Annotated[
-        str, typer.Option(help="Of raw samples: u8, s16, s24, s32, f32 or f64, little-endian.")
-    ] = "s16",
-    raw_channels: Annotated[int, typer.Option(help="Interleaved channels of raw samples.")] = 1,
+    raw_rate: RawRate = None,
+    raw_encoding: RawEncoding = "s16",
+    raw_channels: RawChannels = 1,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Say nothing but what went wrong.")
     ] = False,
@@ -159,7 +133,7 @@ def detect(
         min_length=min_length,
         merge_gap=merge_gap,
         look_ahead=look_ahead,
-        classes=tuple(name.strip() for name in classes.split(",") if name.strip()),
+        classes=named(classes),
         top=top,
         batch_size=batch_size_for(sources) if batch_size is None else batch_size,
     )

@@ -129,7 +129,39 @@ class Drain:
             self._read.put(None)
 
 
-class DecoderEar:
+class ThreadedEar:
+    """What delivers from a thread of its own, which `_run` is.
+
+    Parameters
+    ----------
+    name
+        What events call it.
+    decoder
+        Where the sound comes from.
+    """
+
+    def __init__(self, name: str, decoder: Decoder) -> None:
+        self.name = name
+        self.sample_rate, self.n_channels = decoder.sample_rate, decoder.n_channels
+        self._stop = threading.Event()
+
+    def start(self, intake: Intake) -> None:
+        """Begin to deliver."""
+        self._intake = intake
+        self._thread = threading.Thread(target=self._run, name=f"read {self.name}", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Deliver nothing any more."""
+        self._stop.set()
+        self._thread.join(timeout=1.0)  # longer only where a pipe or the network says nothing
+        self._intake.end()
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+
+class DecoderEar(ThreadedEar):
     """Delivers what a decoder gives, in a thread of its own.
 
     Parameters
@@ -143,23 +175,9 @@ class DecoderEar:
     """
 
     def __init__(self, name: str, decoder: Decoder, *, speed: float | None = 1.0) -> None:
-        self.name = name
-        self.sample_rate, self.n_channels = decoder.sample_rate, decoder.n_channels
+        super().__init__(name, decoder)
         self._decoder = decoder
         self._pace = None if speed is None else Pace(speed * decoder.sample_rate)
-        self._stop = threading.Event()
-
-    def start(self, intake: Intake) -> None:
-        """Begin to deliver."""
-        self._intake = intake
-        self._thread = threading.Thread(target=self._run, name=f"read {self.name}", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Deliver nothing any more."""
-        self._stop.set()
-        self._thread.join(timeout=1.0)  # longer only where a pipe waits for somebody to speak
-        self._intake.end()
 
     def _run(self) -> None:
         try:
@@ -171,7 +189,7 @@ class DecoderEar:
             self._intake.end()
 
 
-class UrlEar:
+class UrlEar(ThreadedEar):
     """Delivers what a URL streams (RTSP, HTTP, Icecast, …), and reaches for it again when it ends.
 
     Raises
@@ -185,23 +203,9 @@ class UrlEar:
     def __init__(self, url: str) -> None:
         self._url = url
         self._decoder = _reached(url)
-        self.name = without_secrets(url)
-        self.sample_rate, self.n_channels = self._decoder.sample_rate, self._decoder.n_channels
-        self._stop = threading.Event()
+        super().__init__(without_secrets(url), self._decoder)
         self._gone_at: float | None = None
         self._pause_seconds = FIRST_PAUSE_SECONDS
-
-    def start(self, intake: Intake) -> None:
-        """Begin to deliver."""
-        self._intake = intake
-        self._thread = threading.Thread(target=self._run, name=f"read {self.name}", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Deliver nothing any more."""
-        self._stop.set()
-        self._thread.join(timeout=1.0)  # longer only where the network is waited for
-        self._intake.end()
 
     def _run(self) -> None:
         decoder: ContainerDecoder | None = self._decoder

@@ -14,6 +14,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sed.errors import FAILED, UsageError, printable
+from streaming.options import (
+    Channel,
+    Classes,
+    MergeGap,
+    MinLength,
+    Model,
+    Off,
+    On,
+    Precision,
+    RawChannels,
+    RawEncoding,
+    RawRate,
+    Threshold,
+    Top,
+    named,
+)
 
 if TYPE_CHECKING:
     from streaming.ears import Ear
@@ -29,38 +45,15 @@ def listen(
             show_default="the default device",
         ),
     ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option(help="Checkpoint, .safetensors or .json.", show_default="the default model"),
-    ] = None,
+    model: Model = None,
     hop: Annotated[
         float, typer.Option(help="Seconds from one window to the next; divides the window.")
     ] = 0.5,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            help="Score that an event must reach, for all classes; it lasts down to half of it.",
-            show_default="the model's, per class",
-        ),
-    ] = None,
-    on: Annotated[
-        float | None, typer.Option(help="Score that an event must reach.", show_default=False)
-    ] = None,
-    off: Annotated[
-        float | None,
-        typer.Option(help="Score down to which an event lasts.", show_default="half of on"),
-    ] = None,
-    min_length: Annotated[
-        float | None,
-        typer.Option(help="Drop events shorter than this, in seconds.", show_default="the model's"),
-    ] = None,
-    merge_gap: Annotated[
-        float | None,
-        typer.Option(
-            help="Join events of a class no further apart than this, in seconds.",
-            show_default="the model's",
-        ),
-    ] = None,
+    threshold: Threshold = None,
+    on: On = None,
+    off: Off = None,
+    min_length: MinLength = None,
+    merge_gap: MergeGap = None,
     look_ahead: Annotated[
         float,
         typer.Option(
@@ -68,21 +61,9 @@ def listen(
             "quicker, more is surer."
         ),
     ] = 1.0,
-    classes: Annotated[
-        str, typer.Option(help="Only these classes, as a,b,c.", show_default="all")
-    ] = "",
-    top: Annotated[
-        int | None,
-        typer.Option(
-            help="At any moment only the N likeliest classes count.",
-            metavar="N",
-            show_default="all",
-        ),
-    ] = None,
-    channel: Annotated[
-        int | None,
-        typer.Option(help="Channel to hear, counted from 1.", show_default="their mean"),
-    ] = None,
+    classes: Classes = "",
+    top: Top = None,
+    channel: Channel = None,
     format: Annotated[
         str | None,
         typer.Option(
@@ -169,17 +150,10 @@ def listen(
         str,
         typer.Option(help="Where the model runs: auto (a GPU where there is one), cpu, cuda:N."),
     ] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="auto (bf16 where the device multiplies in it), fp32 or bf16.")
-    ] = "auto",
-    raw_rate: Annotated[
-        int | None,
-        typer.Option(help="Standard input is raw samples at this rate.", show_default=False),
-    ] = None,
-    raw_encoding: Annotated[
-        str, typer.Option(help="Of raw samples: u8, s16, s24, s32, f32 or f64, little-endian.")
-    ] = "s16",
-    raw_channels: Annotated[int, typer.Option(help="Interleaved channels of raw samples.")] = 1,
+    precision: Precision = "auto",
+    raw_rate: RawRate = None,
+    raw_encoding: RawEncoding = "s16",
+    raw_channels: RawChannels = 1,
     quiet: Annotated[
         bool,
         typer.Option("--quiet", "-q", help="No view, and nothing said but what went wrong."),
@@ -207,7 +181,7 @@ def listen(
         min_length=min_length,
         merge_gap=merge_gap,
         look_ahead=look_ahead,
-        classes=tuple(name.strip() for name in classes.split(",") if name.strip()),
+        classes=named(classes),
         top=top,
     )
     results = LiveResults(

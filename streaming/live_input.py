@@ -8,9 +8,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 
-import numpy as np
-from numpy.typing import NDArray
-
+from sed.audio import one_channel
 from sed.errors import UsageError, printable
 from sed.events import Event
 from sed.flac import in_24_bits
@@ -20,8 +18,6 @@ from streaming.detector import Cut, Detection, Detector
 from streaming.ears import Ear
 from streaming.intake import Hole, Intake, Item, Piece
 from streaming.messages import Began, Ended, Gap, Heard, Message, SourceStatus, Trouble
-
-Floats = NDArray[np.float32]
 
 MUTE_SECONDS = 10.0  # of digital silence, after which a microphone is probably switched off
 
@@ -122,7 +118,7 @@ class LiveInput:
         self._clock.update(piece.stop, piece.arrived + time.time() - time.monotonic())
         if self._first is None:
             self._first = piece.start
-        return self.detector.cut(self._mono(piece.block))
+        return self.detector.cut(one_channel(piece.block, self._channel))
 
     def flush(self) -> Iterator[Message]:
         """End what was begun, as at the end of a recording; the next piece begins another."""
@@ -197,8 +193,3 @@ class LiveInput:
             n_overflows=intake.n_overflows,
             n_gaps=intake.n_gaps,
         )
-
-    def _mono(self, block: Floats) -> Floats:
-        if self._channel is not None:
-            return np.ascontiguousarray(block[:, self._channel - 1])
-        return block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)

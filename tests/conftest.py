@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -72,3 +76,15 @@ def rising_noise(n_samples: int, seed: int = 0) -> np.ndarray:
     generator = np.random.default_rng(seed)
     level = 0.05 + 0.4 * np.sin(np.arange(n_samples) / 1_900.0) ** 2
     return (level * generator.standard_normal(n_samples)).astype(np.float32).clip(-1, 1)
+
+
+@contextmanager
+def tiny_disk(folder: Path, kib: int) -> Iterator[None]:
+    """Mount so much memory as a disk."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "none", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

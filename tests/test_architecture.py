@@ -32,6 +32,7 @@ DOORS = {
         "sed/cli.py",
         "streaming/commands.py",
         "streaming/listen_commands.py",
+        "streaming/options.py",
         "train/commands.py",
         "train/prepare_commands.py",
         "train/result_commands.py",

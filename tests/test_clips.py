@@ -3,14 +3,13 @@
 import errno
 import os
 import shutil
-import subprocess
-from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from conftest import tiny_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -448,20 +447,8 @@ def test_a_full_disk_is_told_once_each_way_and_leaves_no_half_file(tmp_path, mon
     assert len(files(tmp_path)) == 2
 
 
-@contextmanager
-def tiny_disk(folder):
-    """Mount 64 KiB of memory."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("needs the right to mount a tmpfs")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_a_disk_that_is_really_full(tmp_path):
-    with tiny_disk(tmp_path):
+    with tiny_disk(tmp_path, 64):
         clips = Clips(tmp_path, ClipsConfig(pre_roll=0, post_roll=0), delay_seconds=1)
         samples = sound(12)
         events = [event(n, n + 1.0) for n in range(8)]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -13,6 +12,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pandas as pd
 import pytest
+from conftest import tiny_disk
 
 from sed.errors import OutputError
 from sed.events import Event
@@ -211,20 +211,8 @@ def test_what_waits_is_written_at_the_end_if_it_can_be(tmp_path):
     assert len(latest_events(path)) == 1
 
 
-@contextmanager
-def tiny_disk(folder):
-    """Mount a quarter of a MiB of memory."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("needs the right to mount a tmpfs")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_a_full_disk_is_told_once_each_way(tmp_path):
-    with tiny_disk(tmp_path):
+    with tiny_disk(tmp_path, 256):
         path, filler = tmp_path / "events.db", tmp_path / "filler"
         with opened(path) as database:
             database.take(Ended(event(0)))

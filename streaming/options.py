@@ -1,0 +1,67 @@
+"""Options that `sed detect` and `sed listen` share: what a model is led by, and raw samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    Path | None,
+    typer.Option(help="Checkpoint, .safetensors or .json.", show_default="the default model"),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        help="Score that an event must reach, for all classes; it lasts down to half of it.",
+        show_default="the model's, per class",
+    ),
+]
+On = Annotated[
+    float | None, typer.Option(help="Score that an event must reach.", show_default=False)
+]
+Off = Annotated[
+    float | None,
+    typer.Option(help="Score down to which an event lasts.", show_default="half of on"),
+]
+MinLength = Annotated[
+    float | None,
+    typer.Option(help="Drop events shorter than this, in seconds.", show_default="the model's"),
+]
+MergeGap = Annotated[
+    float | None,
+    typer.Option(
+        help="Join events of a class no further apart than this, in seconds.",
+        show_default="the model's",
+    ),
+]
+Classes = Annotated[str, typer.Option(help="Only these classes, as a,b,c.", show_default="all")]
+Top = Annotated[
+    int | None,
+    typer.Option(
+        help="At any moment only the N likeliest classes count.",
+        metavar="N",
+        show_default="all",
+    ),
+]
+Channel = Annotated[
+    int | None,
+    typer.Option(help="Channel to hear, counted from 1.", show_default="their mean"),
+]
+Precision = Annotated[
+    str, typer.Option(help="auto (bf16 where the device multiplies in it), fp32 or bf16.")
+]
+RawRate = Annotated[
+    int | None,
+    typer.Option(help="Standard input is raw samples at this rate.", show_default=False),
+]
+RawEncoding = Annotated[
+    str, typer.Option(help="Of raw samples: u8, s16, s24, s32, f32 or f64, little-endian.")
+]
+RawChannels = Annotated[int, typer.Option(help="Interleaved channels of raw samples.")]
+
+
+def named(text: str) -> tuple[str, ...]:
+    """Return the classes that are named as a,b,c."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
