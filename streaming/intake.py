@@ -75,8 +75,6 @@ class Intake:
 
     Parameters
     ----------
-    sample_rate, n_channels
-        Of the input.
     hop_samples
         Sound is dropped in multiples of this.
     capacity_samples
@@ -89,15 +87,11 @@ class Intake:
 
     def __init__(
         self,
-        sample_rate: int,
-        n_channels: int,
         *,
         hop_samples: int,
         capacity_samples: int,
         wake: threading.Condition,
     ) -> None:
-        self.sample_rate = sample_rate
-        self.n_channels = n_channels
         self.state = "listening"  # or lost, or ended
         self.n_delivered = self.n_heard = self.n_dropped = self.n_waiting = 0
         self.n_missing = self.n_overflows = self.n_gaps = 0

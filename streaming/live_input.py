@@ -68,8 +68,6 @@ class LiveInput:
         self._hop_samples = max(1, samples_from_seconds(detector.hop_seconds, self._rate))
         self.detector = detector
         self.intake = Intake(
-            self._rate,
-            ear.n_channels,
             hop_samples=self._hop_samples,
             capacity_samples=samples_from_seconds(buffer_seconds, self._rate),
             wake=wake,

@@ -28,8 +28,6 @@ RATE = 8_000
 def hear(ear, seconds=60.0):
     """Return what an ear delivers until it ends, or so many seconds of sound are there."""
     intake = Intake(
-        ear.sample_rate,
-        ear.n_channels,
         hop_samples=ear.sample_rate,
         capacity_samples=600 * ear.sample_rate,
         wake=threading.Condition(),
@@ -187,9 +185,7 @@ def test_a_stream_that_is_gone_at_the_end_is_in_the_account(monkeypatch):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         ear = UrlEar(f"http://127.0.0.1:{server.server_port}/live")
         server.shutdown()
-    intake = Intake(
-        RATE, 1, hop_samples=RATE, capacity_samples=60 * RATE, wake=threading.Condition()
-    )
+    intake = Intake(hop_samples=RATE, capacity_samples=60 * RATE, wake=threading.Condition())
     ear.start(intake)
     deadline = time.monotonic() + 20
     while intake.state != "lost":

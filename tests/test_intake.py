@@ -13,7 +13,7 @@ HOP = 100
 
 
 def intake(capacity=1000):
-    return Intake(1000, 1, hop_samples=HOP, capacity_samples=capacity, wake=threading.Condition())
+    return Intake(hop_samples=HOP, capacity_samples=capacity, wake=threading.Condition())
 
 
 def sound(first, n):
@@ -171,8 +171,6 @@ def test_nothing_comes_from_an_empty_ring():
 
 @pytest.mark.parametrize("n_channels", [1, 2, 8])
 def test_channels_stay_together(n_channels):
-    ring = Intake(
-        1000, n_channels, hop_samples=HOP, capacity_samples=1000, wake=threading.Condition()
-    )
+    ring = Intake(hop_samples=HOP, capacity_samples=1000, wake=threading.Condition())
     ring.push(np.tile(sound(0, 130), (1, n_channels)))
     assert [item.block.shape for item in taken(ring)] == [(100, n_channels), (30, n_channels)]

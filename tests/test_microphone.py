@@ -201,9 +201,7 @@ def quick(monkeypatch):
 
 
 def new_intake():
-    return Intake(
-        48_000, 2, hop_samples=24_000, capacity_samples=480_000, wake=threading.Condition()
-    )
+    return Intake(hop_samples=24_000, capacity_samples=480_000, wake=threading.Condition())
 
 
 @pytest.fixture
