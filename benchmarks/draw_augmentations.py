@@ -27,8 +27,9 @@ from PIL import Image
 from torch import Tensor
 
 from sed.audio import read_recording
-from sed.features import LogMel, LogMelConfig
+from sed.features import LogMel
 from sed.files import written_whole
+from sed.mels import LogMelConfig
 from train import overlay, pictures, pipelines, waveforms
 from train.config import PictureConfig
 

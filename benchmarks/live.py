@@ -33,12 +33,13 @@ from virtual_microphone import VirtualMicrophone, what_is_missing
 
 import sed
 from sed.events import MedianFilter
+from streaming.answers import Answer
 from streaming.ears import DecoderEar
-from streaming.engine import TorchEngine
 from streaming.lines import PlainLines
 from streaming.listener import LIVE, Listener
 from streaming.messages import Began, Ended, Gap, Heard
 from streaming.microphone import Microphone
+from streaming.torch_engine import TorchEngine
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "village.ogg"
@@ -182,9 +183,9 @@ def overload(seconds: float = 60.0) -> Figures:
         )
         torch.set_num_threads(1)
         checkpoint = sed.load_model()
-        engine = _SlowEngine(checkpoint.model, seconds=2 * HOP)
+        engine = _SlowEngine(checkpoint, seconds=2 * HOP)
         ear = _CountedMicrophone()
-        listener = Listener([ear], checkpoint, engine=engine)
+        listener = Listener([ear], engine)
         began, recovered_after, dropped = time.monotonic(), None, 0
         fast_at = 0.0
         for message in listener.messages():
@@ -222,9 +223,9 @@ class _SlowEngine(TorchEngine):
         super().__init__(model)
         self.seconds = seconds
 
-    def frame_probs(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def hear(self, columns: NDArray[np.float32]) -> Answer:
         time.sleep(self.seconds)
-        return super().frame_probs(windows)
+        return super().hear(columns)
 
 
 class _CountedMicrophone(Microphone):

@@ -19,7 +19,8 @@ import scenes
 import torch
 
 import sed
-from sed.checkpoint import DEFAULT, Checkpoint
+from sed.checkpoint import Checkpoint
+from sed.description import DEFAULT
 from train.folds import NEVER
 
 

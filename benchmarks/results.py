@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from sed.checkpoint import library_versions
+from sed.description import library_versions
 
 DOCS = Path(__file__).parents[1] / "docs"
 RESULTS = DOCS / "results"

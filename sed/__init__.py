@@ -27,7 +27,8 @@ if TYPE_CHECKING:
         UsageError,
     )
     from sed.events import Event, EventTracker, TrackerConfig, track_events
-    from sed.features import LogMel, LogMelConfig
+    from sed.features import LogMel
+    from sed.mels import LogMelConfig
     from sed.metrics import match_events, padded_cmap
     from sed.model import ModelConfig, SedModel, SedOutput
     from sed.timeline import Timeline
@@ -35,12 +36,12 @@ if TYPE_CHECKING:
     from streaming.detect import detect
     from streaming.detector import Detection, Detector, DetectorConfig
     from streaming.ears import open_ear
-    from streaming.engine import TorchEngine
     from streaming.listen import listen, listen_async
     from streaming.listener import Listener
     from streaming.messages import Began, Ended, Gap, Heard, Status, Trouble
     from streaming.results import Results
     from streaming.scan import Scan, Summary
+    from streaming.torch_engine import TorchEngine
     from train.config import TrainConfig, load_recipe
     from train.evaluate import evaluate
     from train.loop import train
@@ -60,7 +61,8 @@ _HOMES = {
         "UsageError",
     ),
     "sed.events": ("Event", "EventTracker", "TrackerConfig", "track_events"),
-    "sed.features": ("LogMel", "LogMelConfig"),
+    "sed.features": ("LogMel",),
+    "sed.mels": ("LogMelConfig",),
     "sed.metrics": ("match_events", "padded_cmap"),
     "sed.model": ("ModelConfig", "SedModel", "SedOutput"),
     "sed.timeline": ("Timeline",),
@@ -68,12 +70,12 @@ _HOMES = {
     "streaming.detect": ("detect",),
     "streaming.detector": ("Detection", "Detector", "DetectorConfig"),
     "streaming.ears": ("open_ear",),
-    "streaming.engine": ("TorchEngine",),
     "streaming.listen": ("listen", "listen_async"),
     "streaming.listener": ("Listener",),
     "streaming.messages": ("Began", "Ended", "Gap", "Heard", "Status", "Trouble"),
     "streaming.results": ("Results",),
     "streaming.scan": ("Scan", "Summary"),
+    "streaming.torch_engine": ("TorchEngine",),
     "train.config": ("TrainConfig", "load_recipe"),
     "train.evaluate": ("evaluate",),
     "train.loop": ("train",),

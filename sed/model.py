@@ -27,7 +27,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sed.errors import near
-from sed.features import LogMel, LogMelConfig
+from sed.features import LogMel
+from sed.mels import LogMelConfig
+from sed.timeline import frame_edges
 
 # Arguments of timm.create_model that open files or fetch them: no config may ask for that.
 _LOADING = {
@@ -91,6 +93,18 @@ class SedOutput(NamedTuple):
         return self.frame_logits.sigmoid()
 
 
+class FrameAnswer(NamedTuple):
+    """What the model says about frames, before anything is pooled over windows.
+
+    Of a window of any length, the probability of a class is, averaged over heads,
+    Σ weight · probability / Σ weight over its frames: `SedOutput.clip_probs`.
+    """
+
+    frame_probs: Tensor  # (batch, frames, classes)
+    head_probs: Tensor  # (batch, frames, heads, classes), of which those are the mean in logits
+    head_weights: Tensor  # (batch, frames, heads, classes): attention, not yet normalised
+
+
 class AttentionHead(nn.Module):
     """One attention head: what is in each frame, and which frames count for the clip."""
 
@@ -106,14 +120,18 @@ class AttentionHead(nn.Module):
 
     def forward(self, x: Tensor) -> SedOutput:
         """Map (batch, frames, width) to a `SedOutput`."""
-        frame_logits = self.classes(x)
-        attention = torch.softmax(torch.tanh(self.attention(x)), dim=1)
+        frame_logits, scores = self.scores(x)
+        attention = torch.softmax(scores, dim=1)
         return SedOutput(
             frame_logits,
             (attention * frame_logits).sum(1),
             (attention * frame_logits.sigmoid()).sum(1),
             attention,
         )
+
+    def scores(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (batch, frames, width) to frame logits and the logarithm of what frames count."""
+        return self.classes(x), torch.tanh(self.attention(x))
 
 
 class SedModel(nn.Module):
@@ -204,12 +222,22 @@ class SedModel(nn.Module):
 
     def look_along(self, features: Tensor) -> SedOutput:
         """Map frame features to what the heads say, averaged."""
-        x = F.relu(self.hidden(self.dropout(features)))  # (batch, frames, hidden)
-        x = self.dropout(x)
+        x = self._hidden(features)
         outputs = [head(x) for head in self.heads]
         if len(outputs) == 1:
             return outputs[0]  # type: ignore[no-any-return]
         return SedOutput(*(torch.stack(parts).mean(0) for parts in zip(*outputs, strict=True)))
+
+    def answer(self, features: Tensor) -> FrameAnswer:
+        """Map frame features to what the heads say of each frame, whatever window it is in."""
+        x = self._hidden(features)
+        scores = [head.scores(x) for head in self.heads]  # type: ignore[operator]
+        logits, weights = (torch.stack(parts, dim=2) for parts in zip(*scores, strict=True))
+        return FrameAnswer(logits.mean(dim=2).sigmoid(), logits.sigmoid(), weights.exp())
+
+    def _hidden(self, features: Tensor) -> Tensor:
+        x = F.relu(self.hidden(self.dropout(features)))  # (batch, frames, hidden)
+        return self.dropout(x)  # type: ignore[no-any-return]
 
     def n_frames(self, n_columns: int) -> int:
         """Return how many frames the backbone makes of a picture so many columns long."""
@@ -221,15 +249,8 @@ class SedModel(nn.Module):
         return self._n_frames[n_columns]
 
     def frame_edges(self, n_columns: int) -> NDArray[np.int64]:
-        """Return where the frames of a window begin and end, in columns, shape (frames + 1,).
-
-        Frame f covers `frame_columns` columns. The last one ends with the window: backbones that
-        round up see past its end, those that round down stop short of it.
-        """
-        frames = np.arange(self.n_frames(n_columns) + 1)
-        edges = np.minimum(frames * self.frame_columns, n_columns)
-        edges[-1] = n_columns
-        return edges.astype(np.int64)
+        """Return where the frames of so long a window begin and end; see `sed.timeline`."""
+        return frame_edges(self.n_frames(n_columns), self.frame_columns, n_columns)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what rebuilds this model, without its weights; plain values for JSON."""

@@ -15,8 +15,8 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 from numpy.typing import NDArray
 
 from sed.events import Event
-from sed.features import LogMelConfig, hz_to_mel
 from sed.files import written_whole
+from sed.mels import LogMelConfig, hz_to_mel
 
 MOST_CLASSES = 28  # rows of probabilities in a picture
 MOST_LANES = 7  # of labels over a spectrogram

@@ -11,6 +11,8 @@ from pathlib import Path
 from sed.audio import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.errors import RecordingError
 
+SUFFIXES = SOUND_SUFFIXES | CONTAINER_SUFFIXES
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -41,27 +43,96 @@ def find_recordings(
         for path in _sounds_below(Path(source), errors):
             found.setdefault(str(path), str(path.relative_to(source)))
         if len(found) == before and len(errors) == n_errors:
-            errors.append(
-                RecordingError(
-                    source,
-                    "this folder holds no recordings (.wav, .flac, .ogg, .opus, .mp3, .aiff, …). "
-                    "Check the name.",
-                )
-            )
+            errors.append(_no_recordings(source))
     return [Recording(p, n, _size(p)) for p, n in _distinct(found).items()], errors
 
 
 def _sounds_below(folder: Path, errors: list[RecordingError]) -> Iterator[Path]:
-    suffixes = SOUND_SUFFIXES | CONTAINER_SUFFIXES
-
     def on_error(error: OSError) -> None:
-        errors.append(RecordingError(error.filename, f"cannot look inside: {error.strerror}."))
+        errors.append(_closed_folder(error))
 
     for parent, folders, files in os.walk(folder, onerror=on_error, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if Path(name).suffix.lower() in suffixes and not name.startswith("."):
+            if _is_sound(name):
                 yield Path(parent, name)
+
+
+def common_folder(sources: Iterable[str | os.PathLike[str]]) -> str:
+    """Return the folder, as an absolute path, that holds all that files and folders name."""
+    places = [os.path.abspath(source) for source in sources]
+    return os.path.commonpath([p if os.path.isdir(p) else os.path.dirname(p) for p in places])
+
+
+def each_recording(
+    sources: Iterable[str | os.PathLike[str]], root: str, errors: list[RecordingError]
+) -> Iterator[Recording]:
+    """Yield the recordings that files and folders name, as the disk lists them, and keep none.
+
+    They are those of `find_recordings`, but in no order, and once for each time they are named.
+
+    Parameters
+    ----------
+    sources
+        Files and folders.
+    root
+        An absolute path above all of them, to which names are relative. So the name of a recording
+        depends on where it lies, never on what else there is.
+    errors
+        Takes what is wrong with the others.
+    """
+    for source in (os.fspath(s) for s in sources):
+        name = os.path.relpath(source, root)
+        if not os.path.isdir(source):
+            yield Recording(source, name, _size(source))
+            continue
+        is_empty, n_errors = True, len(errors)
+        above = "" if name == os.curdir else os.path.join(name, "")
+        start = len(os.path.join(source, ""))
+        for entry in _sound_entries(source, errors):
+            is_empty = False
+            yield Recording(entry.path, above + entry.path[start:], _size(entry))
+        if is_empty and len(errors) == n_errors:
+            errors.append(_no_recordings(source))
+
+
+def _sound_entries(folder: str, errors: list[RecordingError]) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    if not entry.name.startswith(".") and not _leads_back(entry):
+                        yield from _sound_entries(entry.path, errors)
+                elif _is_sound(entry.name):
+                    yield entry
+    except OSError as error:
+        errors.append(_closed_folder(error))
+
+
+def _leads_back(folder: os.DirEntry[str]) -> bool:
+    """Return whether a folder is a link to one that it lies in: a search would never end."""
+    if not folder.is_symlink():
+        return False
+    target = os.path.realpath(folder.path)
+    parent = os.path.realpath(os.path.dirname(folder.path))
+    return os.path.commonpath([target, parent]) == target
+
+
+def _is_sound(name: str) -> bool:
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix in SUFFIXES and not name.startswith(".")
+
+
+def _no_recordings(folder: str) -> RecordingError:
+    return RecordingError(
+        folder,
+        "this folder holds no recordings (.wav, .flac, .ogg, .opus, .mp3, .aiff, …). "
+        "Check the name.",
+    )
+
+
+def _closed_folder(error: OSError) -> RecordingError:
+    return RecordingError(error.filename, f"cannot look inside: {error.strerror}.")
 
 
 def _distinct(found: dict[str, str]) -> dict[str, str]:
@@ -74,7 +145,7 @@ def _distinct(found: dict[str, str]) -> dict[str, str]:
     return {path: os.path.relpath(absolute, common) for path, absolute in paths.items()}
 
 
-def _size(path: str) -> int:
+def _size(path: str | os.DirEntry[str]) -> int:
     try:
         return os.stat(path).st_size
     except OSError:

@@ -7,13 +7,16 @@ Inside, positions are integers counted from the start of the recording::
     frame    |--------------0--------------|------1------ ...      frame_columns columns each
 
 Column c stands for the samples [c·hop, (c+1)·hop). It looks at a little more on either side,
-see `sed.features`. Frame f stands for the columns [f·stride, (f+1)·stride).
+see `sed.mels`. Frame f stands for the columns [f·stride, (f+1)·stride).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 def samples_from_seconds(seconds: float, sample_rate: int) -> int:
@@ -24,6 +27,17 @@ def samples_from_seconds(seconds: float, sample_rate: int) -> int:
 def seconds_from_samples(samples: int, sample_rate: int) -> float:
     """Return the time of a sample in seconds."""
     return samples / sample_rate
+
+
+def frame_edges(n_frames: int, frame_columns: int, n_columns: int) -> NDArray[np.int64]:
+    """Return where the frames of a window begin and end, in columns, shape (frames + 1,).
+
+    Frame f covers `frame_columns` columns. The last one ends with the window: backbones that round
+    up see past its end, those that round down stop short of it.
+    """
+    edges = np.minimum(np.arange(n_frames + 1) * frame_columns, n_columns)
+    edges[-1] = n_columns
+    return edges.astype(np.int64)
 
 
 @dataclass(frozen=True)

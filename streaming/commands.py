@@ -13,6 +13,7 @@ from sed.errors import FAILED, INTERRUPTED
 from streaming.options import (
     Channel,
     Classes,
+    Engine,
     MergeGap,
     MinLength,
     Model,
@@ -51,6 +52,14 @@ def detect(
             show_default="half the window, 2.5",
         ),
     ] = None,
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="windowed, or dense: the network runs once over long stretches and the hop costs "
+            "nothing. auto is dense where windows overlap by more than half and the network allows "
+            "it."
+        ),
+    ] = "auto",
     threshold: Threshold = None,
     on: On = None,
     off: Off = None,
@@ -93,6 +102,7 @@ def detect(
         bool,
         typer.Option("--skip-existing", help="Leave out recordings that have results."),
     ] = False,
+    engine: Engine = "auto",
     device: Annotated[
         str, typer.Option(help="auto (a GPU where there is one), cpu, cuda or cuda:N.")
     ] = "auto",
@@ -116,17 +126,17 @@ def detect(
     Results go to standard output or into files, all else to standard error. The exit status is 1
     if some recording could not be heard whole, 2 if the command was misused.
     """
-    from sed.checkpoint import load_model
     from sed.errors import UsageError
     from streaming.detect import batch_size_for
     from streaming.detector import DetectorConfig
-    from streaming.engine import TorchEngine
+    from streaming.open_engine import n_cores, open_engine
     from streaming.results import Results
     from streaming.scan import Scan
 
     sources = [str(path) for path in recordings]
     config = DetectorConfig(
         hop=hop,
+        mode=mode,  # type: ignore[arg-type]  # which checks it
         threshold=threshold,
         on=on,
         off=off,
@@ -149,19 +159,21 @@ def detect(
             raise UsageError("--raw-rate is about standard input: give - as the recording")
         stdin = open_raw_stdin(raw_rate, raw_encoding, raw_channels)
 
-    checkpoint = load_model(model)
-    engine = TorchEngine(checkpoint.model, device, precision)
-    if not quiet:
-        print(f"{engine}; {_name(model)}, {len(checkpoint.labels)} classes", file=sys.stderr)
+    def tell(text: str) -> None:
+        if not quiet:
+            print(text, file=sys.stderr)
+
+    opened = open_engine(model, engine=engine, device=device, precision=precision, tell=tell)
     with _bar(shown=not quiet and sys.stderr.isatty()) as bars:
         scan = Scan(
-            checkpoint,
+            opened,
             config,
             results,
-            engine=engine,
             channel=channel,
+            n_at_once=1 if "-" in sources else n_cores(),
             progress=_reporter(bars),
         )
+        tell(f"{opened}, {scan.detector.mode}; {_name(model)}, {len(opened.spec.labels)} classes")
         summary = scan.run(sources, stdin=stdin)
     if not quiet:
         print(_told(summary), file=sys.stderr)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sed.audio import open_recording
-from sed.checkpoint import DEFAULT, check_weights, library_versions, read_about
+from sed.description import DEFAULT, check_weights, library_versions, read_about
 from sed.errors import CheckpointError, printable
 
 

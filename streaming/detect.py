@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Literal
 
 from sed.audio import Decoder, read_blocks
-from sed.checkpoint import Checkpoint, load_model
 from sed.errors import RecordingError
 from sed.events import Event
+from streaming.answers import Answer
+from streaming.batches import Cut
 from streaming.detector import Detection, Detector, DetectorConfig
-from streaming.engine import TorchEngine
-from streaming.readahead import read_ahead
+from streaming.engine import Engine, pool_of
+from streaming.open_engine import open_engine
+from streaming.readahead import ReadAhead
 
-BLOCKS_AHEAD = 64  # decoded blocks that may wait for the model, about half a minute of sound
+if TYPE_CHECKING:
+    from sed.checkpoint import Checkpoint
+
+CUTS_AHEAD = 2  # batches of columns that may wait for the engine
 
 
 def detect(
     recording: str | os.PathLike[str],
-    model: Checkpoint | str | os.PathLike[str] | None = None,
+    model: Engine | Checkpoint | str | os.PathLike[str] | None = None,
     *,
     hop: float | None = None,
+    mode: Literal["auto", "windowed", "dense"] = "auto",
     threshold: float | None = None,
     on: float | None = None,
     off: float | None = None,
@@ -30,6 +41,7 @@ def detect(
     classes: tuple[str, ...] = (),
     top: int | None = None,
     channel: int | None = None,
+    engine: str = "auto",
     device: str = "auto",
     precision: str = "auto",
     batch_size: int | None = None,
@@ -41,17 +53,18 @@ def detect(
     recording
         A file, or ``-`` for a WAV file on standard input.
     model
-        A checkpoint or its path; the default model if not given.
+        A checkpoint or its path, an exported model, or an engine that is open already; the default
+        model if not given.
     hop
         Seconds from one window to the next; half a window if not given.
-    threshold, on, off, min_length, merge_gap, look_ahead, classes, top
+    mode, threshold, on, off, min_length, merge_gap, look_ahead, classes, top
         See `DetectorConfig`; None is what the checkpoint says.
     batch_size
         See `DetectorConfig`; 16 if not given, and 1 for standard input, which may be live.
     channel
         Counted from 1; the mean of all if not given.
-    device, precision
-        See `TorchEngine`.
+    engine, device, precision
+        See `open_engine`.
 
     Raises
     ------
@@ -64,6 +77,7 @@ def detect(
     """
     config = DetectorConfig(
         hop=hop,
+        mode=mode,
         threshold=threshold,
         on=on,
         off=off,
@@ -74,9 +88,8 @@ def detect(
         top=top,
         batch_size=batch_size or batch_size_for([os.fspath(recording)]),
     )
-    checkpoint = model if isinstance(model, Checkpoint) else load_model(model)
-    detector = Detector(checkpoint, config, engine=TorchEngine(checkpoint.model, device, precision))
-    for detection in follow(detector, os.fspath(recording), channel=channel):
+    opened = open_engine(model, engine=engine, device=device, precision=precision)
+    for detection in follow(Detector(opened, config), os.fspath(recording), channel=channel):
         yield from detection.events
 
 
@@ -91,8 +104,13 @@ def follow(
     *,
     channel: int | None = None,
     decoder: Decoder | None = None,
+    pool: Executor | None = None,
 ) -> Generator[Detection]:
-    """Yield what a detector makes of a recording, which is decoded in a thread of its own.
+    """Yield what a detector makes of a recording, everything at once.
+
+    ::
+
+        a thread: decode, resample, front end ─▶ cuts ─▶ pool: network ─▶ here: stitch, track
 
     Parameters
     ----------
@@ -104,6 +122,8 @@ def follow(
         Counted from 1; the mean of all if not given.
     decoder
         The recording, already opened.
+    pool
+        Threads that call the engine, which other recordings may share; see `pool_of`.
 
     Raises
     ------
@@ -111,18 +131,30 @@ def follow(
         Before anything else if it cannot be read, after everything good if it is damaged.
     """
     detector.reset()
+    with ExitStack() as stack:
+        own = pool or stack.enter_context(pool_of(detector.engine))
+        cuts = stack.enter_context(
+            closing(ReadAhead(_cuts(detector, path, channel, decoder), CUTS_AHEAD))
+        )
+        for detection in _heard(detector, cuts, own):
+            events = [dataclasses.replace(event, file=path) for event in detection.events]
+            yield detection._replace(events=events)
+
+
+def _cuts(
+    detector: Detector, path: str, channel: int | None, decoder: Decoder | None
+) -> Generator[Cut]:
+    """Yield the batches of a recording; raise what is wrong with it behind the last."""
     timeline = detector.timeline
     trouble: RecordingError | None = None
-    blocks = read_ahead(
-        read_blocks(path, timeline.sample_rate, channel=channel, decoder=decoder), BLOCKS_AHEAD
-    )
-    try:
-        for block in blocks:
-            yield _named(detector.push(block), path)
-    except RecordingError as error:
-        trouble = error
-    finally:
-        blocks.close()
+    with closing(
+        read_blocks(path, timeline.sample_rate, channel=channel, decoder=decoder)
+    ) as blocks:
+        try:
+            for block in blocks:
+                yield from detector.batched(detector.cut(block))
+        except RecordingError as error:
+            trouble = error
     if trouble is None and detector.n_samples < timeline.hop_samples:
         trouble = RecordingError(
             path,
@@ -130,12 +162,32 @@ def follow(
             f"anything in: expected {1000 * timeline.hop_samples / timeline.sample_rate:g} ms or "
             "more. Record it again.",
         )
-    yield _named(detector.flush(), path)
+    yield from detector.batched(detector.cut_last())
     if trouble is not None:
         raise trouble
 
 
-def _named(detection: Detection, path: str) -> Detection:
-    return detection._replace(
-        events=[Event(e.onset, e.offset, e.label, e.score, path) for e in detection.events]
-    )
+def _heard(detector: Detector, cuts: Iterator[Cut], pool: Executor) -> Iterator[Detection]:
+    """Yield what becomes of cuts, in their order, while the next ones are with the engine."""
+    asked: deque[tuple[Cut, Future[Answer] | None]] = deque()
+
+    def next_one() -> Detection:
+        cut, answer = asked.popleft()
+        return detector.hear(cut, None if answer is None else answer.result())
+
+    trouble: RecordingError | None = None
+    try:
+        for cut in cuts:
+            asked.append((cut, pool.submit(detector.ask, cut) if cut.windows else None))
+            while len(asked) > detector.engine.n_streams or (asked and _is_there(asked[0][1])):
+                yield next_one()
+    except RecordingError as error:
+        trouble = error
+    while asked:
+        yield next_one()
+    if trouble is not None:
+        raise trouble
+
+
+def _is_there(answer: Future[Answer] | None) -> bool:
+    return answer is None or answer.done()

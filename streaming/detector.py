@@ -2,10 +2,12 @@
 
 ::
 
-    samples ─ Resampler ─▶ Ring ─ log-mel ─▶ Windower ─ batches ─▶ model ─▶ Stitcher ─▶ EventTracker
+    samples ─ Resampler ─▶ Ring ─ log-mel ─▶ Mode ─ Batcher ─▶ engine ─▶ Mode ─▶ EventTracker
+              `──────────── cut ─────────────────────────´            `────── hear ──────´
 
 Each link takes any amount and gives what is ready, and every batch and every stretch of columns has
 the same size however the samples were cut, so a file and a live stream give the same numbers.
+What `cut` touches and what `hear` touches is not the same, so each may run in a thread of its own.
 """
 
 from __future__ import annotations
@@ -14,23 +16,29 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sed.audio import Resampler
-from sed.checkpoint import Checkpoint
 from sed.errors import UsageError, near
 from sed.events import Event, EventTracker, TrackerConfig
+from sed.spec import ModelSpec
 from sed.timeline import seconds_from_samples
-from streaming.engine import TorchEngine
+from streaming.answers import Answer
+from streaming.batches import Batcher, Cut
+from streaming.engine import Engine, engine_of
+from streaming.modes import Dense, Mode, Windowed
 from streaming.ring import Ring
-from streaming.stitch import Stitcher
-from streaming.windows import Window, Windower
+
+if TYPE_CHECKING:
+    from sed.checkpoint import Checkpoint
 
 Floats = NDArray[np.float32]
 
+MODES = ("auto", "windowed", "dense")
+STRETCH_SECONDS = 5.0  # of columns that are computed together, where no window asks for less
 OFF_SHARE = 0.5  # of `on`, where only a threshold is given
 
 
@@ -42,6 +50,8 @@ class DetectorConfig:
     """
 
     hop: float | None = None  # seconds from one window to the next; None: half a window
+    mode: Literal["auto", "windowed", "dense"] = "auto"  # see `streaming.modes`; auto: dense where
+    # windows overlap by more than half, the network allows it and there is no look-ahead
     threshold: float | None = None  # for all classes: events reach it, and last above half of it
     on: float | None = None  # in place of what the threshold says
     off: float | None = None  # in place of what the threshold says
@@ -55,6 +65,8 @@ class DetectorConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
+        if self.mode not in MODES:
+            raise UsageError(f"unknown mode {self.mode!r}. {near(self.mode, MODES)}")
         for name in ("hop", "threshold", "on", "off", "min_length", "merge_gap", "look_ahead"):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
@@ -80,13 +92,8 @@ class Detection(NamedTuple):
     frame_probs: Floats  # (frames, classes), the next ones of the recording
     columns: Floats  # (columns, mels), the next ones of the recording
     begun: list[Event]  # certain to come by now, for the first time; they last at least so long
-
-
-class Cut(NamedTuple):
-    """What samples became on the way to the model."""
-
-    columns: Floats  # (columns, mels), the next ones of the recording
-    windows: list[Window]  # to be heard by the model, in this order
+    clip_probs: Floats  # (windows, classes), of whole windows, the next ones of the recording
+    n_samples: int  # of the recording that went into it and all before, at the model's rate
 
 
 class Detector:
@@ -94,75 +101,73 @@ class Detector:
 
     Parameters
     ----------
-    checkpoint
-        The model.
+    model
+        An engine that runs a model, or a checkpoint, which torch then runs on the best device.
     config
         Hop, thresholds, classes.
     sample_rate
         Of the samples that will be pushed; the model's own if not given.
-    engine
-        What runs the model; a `TorchEngine` on the best device if not given.
 
     Raises
     ------
     UsageError
-        If a class is unknown or the hop does not divide the window into whole columns.
+        If a class is unknown, the hop does not divide the window into whole columns, or the network
+        cannot be led as asked.
     """
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        model: Engine | Checkpoint,
         config: DetectorConfig | None = None,
         *,
         sample_rate: int | None = None,
-        engine: TorchEngine | None = None,
     ) -> None:
         self.config = config or DetectorConfig()
-        self.engine = engine or TorchEngine(checkpoint.model)
-        self.timeline = checkpoint.timeline
-        self.front_end = checkpoint.model.log_mel.config
+        self.engine = engine_of(model)
+        spec = self.spec = self.engine.spec
+        self.timeline = spec.timeline
+        self.front_end = spec.front_end
         own_rate = self.timeline.sample_rate
         self._resampler = Resampler(sample_rate or own_rate, own_rate)
         self._samples = Ring()
+        self._hop_columns = hop_columns(spec, self.config.hop)
+        self._mode = self._chosen_mode()
+        self._stretch = min(
+            self._mode.step_columns, self.timeline.nearest_columns(STRETCH_SECONDS)
+        )  # columns computed together
+        self._batcher = Batcher(self._mode.batch_size)
 
-        hop_columns = self._hop_columns(checkpoint)
-        silence = self.engine.columns(np.zeros(self.front_end.column_samples, np.float32))[0]
-        self._windower = Windower(checkpoint.window_columns, hop_columns, silence)
-        edges = checkpoint.model.frame_edges(checkpoint.window_columns)
-        ahead = self.config.look_ahead
-        self._stitcher = Stitcher(
-            edges,
-            self.timeline.frame_columns,
-            hop_columns,
-            None if ahead is None else self.timeline.nearest_columns(ahead),
-        )
-
-        self._chosen = choose_classes(checkpoint.labels, self.config.classes)
-        self.labels = tuple(checkpoint.labels[c] for c in self._chosen)
-        tracker = tracker_config(checkpoint, self.config, self._chosen)
+        self._chosen = choose_classes(spec.labels, self.config.classes)
+        self.labels = tuple(spec.labels[c] for c in self._chosen)
+        tracker = tracker_config(spec, self.config, self._chosen)
         self._tracker = EventTracker(tracker, self.labels, self.timeline)
         self.reset()
 
     def reset(self) -> None:
         """Forget everything: the next sample is the first of a recording."""
-        for link in (
-            self._resampler, self._samples, self._windower, self._stitcher, self._tracker
-        ):  # fmt: skip
-            link.reset()
-        self._samples.push(np.zeros(self.front_end.context_before, np.float32))
-        self.n_samples = 0  # at the model's rate
-        self._n_columns = 0
-        self._waiting: list[Window] = []
+        self._reset_cutting()
+        self._mode.reset()
+        self._batcher.reset()
+        self._tracker.reset()
+
+    @property
+    def mode(self) -> str:
+        """How the model is led: windowed or dense."""
+        return self._mode.name
 
     @property
     def hop_seconds(self) -> float:
-        """From one window to the next."""
-        hop_samples = self._windower.hop_columns * self.timeline.hop_samples
-        return seconds_from_samples(hop_samples, self.timeline.sample_rate)
+        """From one input of the model to the next."""
+        return self._seconds(self._mode.step_columns)
+
+    @property
+    def clip_hop_seconds(self) -> float:
+        """From one window, of those that clip probabilities are of, to the next."""
+        return self._seconds(self._hop_columns)
 
     @property
     def heard_seconds(self) -> float:
-        """How much of the recording has been pushed."""
+        """How much of the recording has been cut."""
         return seconds_from_samples(self.n_samples, self.timeline.sample_rate)
 
     @property
@@ -172,8 +177,7 @@ class Detector:
         Of it, what the stitcher waits for, the rest of the frame, and half the median filter.
         """
         frames = 1 + self._tracker.half_median_frames
-        columns = self._stitcher.look_ahead_columns + frames * self.timeline.frame_columns
-        return seconds_from_samples(columns * self.timeline.hop_samples, self.timeline.sample_rate)
+        return self._seconds(self._mode.look_ahead_columns + frames * self.timeline.frame_columns)
 
     @property
     def delay_seconds(self) -> float:
@@ -184,127 +188,171 @@ class Detector:
 
     def push(self, samples: Floats) -> Detection:
         """Take samples, shape (n,), mono; return what they complete."""
-        columns, windows = self.cut(samples)
-        self._waiting += windows
-        probs = [self._frames(batch) for batch in self._batches()]
-        return self._decided(columns, np.concatenate([self._no_frames(), *probs]))
-
-    def cut(self, samples: Floats) -> Cut:
-        """Take samples, shape (n,), mono; return the windows that they complete.
-
-        For those who run the model themselves, on the windows of several detectors at once: what it
-        says goes to `hear`.
-        """
-        return self._advance(self._resampler.push(samples))
-
-    def hear(self, cut: Cut, frame_probs: Floats) -> Detection:
-        """Return what the model's answer to a `Cut` completes, shape (windows, frames, classes)."""
-        return self._decided(cut.columns, self._stitched(cut.windows, frame_probs))
+        return self._together(self.batched(self.cut(samples)))
 
     def flush(self) -> Detection:
         """End the recording; return the rest, and be ready for the next one."""
-        first = self._advance(self._resampler.flush())
-        end_column = -(-self.n_samples // self.timeline.hop_samples)
-        columns = self._last_columns(end_column)
-        self._waiting += first.windows + self._windower.push(columns)
-        if end_column:
-            self._waiting += self._windower.flush()
-        probs = [self._frames(batch) for batch in self._batches(last=True)]
-        probs.append(self._choose(self._stitcher.flush(end_column)))
-        last = self._decided(np.concatenate([first.columns, columns]), np.concatenate(probs))
-        events = last.events + self._tracker.flush(self.n_samples)
-        begun = last.begun + self._tracker.begun()
+        detection = self._together(self.batched(self.cut_last()))
         self.reset()
-        return last._replace(events=events, begun=begun)
+        return detection
 
-    def _advance(self, samples: Floats) -> Cut:
-        """Move samples at the model's rate up to where the model comes."""
-        self.n_samples += len(samples)
-        self._samples.push(samples)
-        columns = self._full_stretches()
-        return Cut(columns, self._windower.push(columns))
+    def cut(self, samples: Floats) -> Cut:
+        """Take samples, shape (n,), mono; return the inputs of the model that they complete.
 
-    def _decided(self, columns: Floats, frame_probs: Floats) -> Detection:
+        For those who run the model themselves, in other threads or on the inputs of several
+        detectors at once: what it says goes to `hear`.
+        """
+        columns = self._full_stretches(self._resampler.push(samples))
+        windows = [window for part in columns for window in self._mode.push(part)]
+        return Cut(columns, windows, self.n_samples)
+
+    def cut_last(self) -> Cut:
+        """End the recording; return the last inputs of the model. The next sample is a first."""
+        columns = self._full_stretches(self._resampler.flush())
+        end_column = -(-self.n_samples // self.timeline.hop_samples)
+        columns += self._last_columns(end_column)
+        windows = [window for part in columns for window in self._mode.push(part)]
+        if end_column:
+            windows += self._mode.flush()
+        n_samples = self.n_samples
+        self._reset_cutting()
+        return Cut(columns, windows, n_samples, is_last=True)
+
+    def batched(self, cut: Cut) -> list[Cut]:
+        """Gather cuts into batches of the size in the config, the last of a recording but one."""
+        return self._batcher.push(cut)
+
+    def ask(self, cut: Cut) -> Answer:
+        """Return what the model says of the windows of a cut. Any thread may ask."""
+        return self.engine.hear(cut.stacked())
+
+    def hear(self, cut: Cut, answer: Answer | None) -> Detection:
+        """Return what the model's answer to a cut completes; None if the cut has no windows."""
+        said = [self._mode.join(w, answer[i]) for i, w in enumerate(cut.windows) if answer]
+        if cut.is_last and cut.n_samples:
+            said.append(self._mode.end(-(-cut.n_samples // self.timeline.hop_samples)))
+        n_classes = len(self.spec.labels)
+        frame_probs = self._choose(_stacked([s.frame_probs for s in said], n_classes))
+        clip_probs = _stacked([s.clip_probs for s in said], n_classes)[:, self._chosen]
         events = self._tracker.push(frame_probs)
-        return Detection(events, frame_probs, columns, self._tracker.begun())
+        if cut.is_last:
+            events += self._tracker.flush(cut.n_samples)
+        columns = _stacked(cut.columns, self.front_end.n_mels)
+        begun = self._tracker.begun()
+        return Detection(events, frame_probs, columns, begun, clip_probs, cut.n_samples)
 
-    def _full_stretches(self) -> Floats:
-        """Return the columns of all whole hops there are, computed hop by hop.
+    def _together(self, cuts: Sequence[Cut]) -> Detection:
+        """Hear cuts one after the other."""
+        heard = [self.hear(cut, self.ask(cut) if cut.windows else None) for cut in cuts]
+        n_classes = len(self._chosen)
+        return Detection(
+            [event for d in heard for event in d.events],
+            _stacked([d.frame_probs for d in heard], n_classes),
+            _stacked([d.columns for d in heard], self.front_end.n_mels),
+            [event for d in heard for event in d.begun],
+            _stacked([d.clip_probs for d in heard], n_classes),
+            heard[-1].n_samples if heard else 0,
+        )
+
+    def _full_stretches(self, samples: Floats) -> list[Floats]:
+        """Take samples at the model's rate; return the columns of all whole stretches there are.
 
         The rounding of a matrix product depends on its size, so the size must not depend on how
         the samples arrived.
         """
-        stretch = self._windower.hop_columns
-        needed = (stretch - 1) * self.timeline.hop_samples + self.front_end.column_samples
-        stretches = [self._no_columns()]
+        self.n_samples += len(samples)
+        self._samples.push(samples)
+        needed = (self._stretch - 1) * self.timeline.hop_samples + self.front_end.column_samples
+        stretches = []
         while self._samples.stop >= (at := self._n_columns * self.timeline.hop_samples) + needed:
             stretches.append(self.engine.columns(self._samples.view(at, at + needed)))
-            self._n_columns += stretch
+            self._n_columns += self._stretch
             self._samples.drop(self._n_columns * self.timeline.hop_samples)
-        return np.concatenate(stretches)
+        return stretches
 
-    def _last_columns(self, end_column: int) -> Floats:
+    def _last_columns(self, end_column: int) -> list[Floats]:
         """Return the columns that are left, the last of them filled up with silence."""
         n = end_column - self._n_columns
         if n <= 0:
-            return self._no_columns()
+            return []
         at = self._n_columns * self.timeline.hop_samples
         needed = at + (n - 1) * self.timeline.hop_samples + self.front_end.column_samples
         self._samples.push(np.zeros(max(0, needed - self._samples.stop), np.float32))
-        return self.engine.columns(self._samples.view(at, needed))
+        return [self.engine.columns(self._samples.view(at, needed))]
 
-    def _batches(self, *, last: bool = False) -> list[list[Window]]:
-        """Take full batches from what is waiting, and at the end the rest."""
-        size = self.config.batch_size
-        n = len(self._waiting) if last else len(self._waiting) // size * size
-        ready, self._waiting = self._waiting[:n], self._waiting[n:]
-        return [ready[i : i + size] for i in range(0, n, size)]
-
-    def _frames(self, batch: Sequence[Window]) -> Floats:
-        """Run the model on a batch; return the frames of the recording that are final now."""
-        probs = self.engine.frame_probs(np.stack([window.columns for window in batch]))
-        return self._stitched(batch, probs)
-
-    def _stitched(self, windows: Sequence[Window], probs: Floats) -> Floats:
-        """Return the frames of the recording that are final now."""
-        pushed = [
-            self._choose(self._stitcher.push(window.start, frames))
-            for window, frames in zip(windows, probs, strict=True)
-        ]
-        return np.concatenate([self._no_frames(), *pushed])
+    def _reset_cutting(self) -> None:
+        self._resampler.reset()
+        self._samples.reset()
+        self._samples.push(np.zeros(self.front_end.context_before, np.float32))
+        self.n_samples = 0  # at the model's rate
+        self._n_columns = 0
 
     def _choose(self, frame_probs: Floats) -> Floats:
         """Apply `top`, and keep the classes that were asked for."""
         top = self.config.top
-        if frame_probs.size == 0:
-            return self._no_frames()
-        if top is not None and top < frame_probs.shape[1]:
+        if top is not None and top < frame_probs.shape[1] and len(frame_probs):
             least = np.partition(frame_probs, -top, axis=1)[:, -top, None]
             frame_probs = np.where(frame_probs >= least, frame_probs, np.float32(0))
         return frame_probs[:, self._chosen]
 
-    def _no_frames(self) -> Floats:
-        return np.empty((0, len(self._chosen)), np.float32)
+    def _chosen_mode(self) -> Mode:
+        """Return how the model is led.
 
-    def _no_columns(self) -> Floats:
-        return np.empty((0, self.front_end.n_mels), np.float32)
-
-    def _hop_columns(self, checkpoint: Checkpoint) -> int:
-        hop, window = self.config.hop, checkpoint.window_columns
-        if hop is None:
-            return window // 2 if window % 2 == 0 else window
-        try:
-            columns = self.timeline.columns_from_seconds(hop)
-        except ValueError as error:
-            raise UsageError(f"hop: {error}") from error
-        if window % columns:
-            seconds = checkpoint.window_seconds
-            choices = ", ".join(f"{seconds / n:g}" for n in (1, 2, 4, 5, 10) if window % n == 0)
+        Raises
+        ------
+        UsageError
+            If dense is asked for, and the network or the look-ahead does not allow it.
+        """
+        config, spec = self.config, self.spec
+        mode = config.mode
+        overlaps_much = 2 * self._hop_columns < spec.window_columns
+        if mode == "auto":
+            asks = overlaps_much and config.look_ahead is None
+            mode = "dense" if asks and self.engine.context is not None else "windowed"
+        if mode == "windowed":
+            ahead = config.look_ahead
+            columns = None if ahead is None else self.timeline.nearest_columns(ahead)
+            return Windowed(spec, self._hop_columns, columns, config.batch_size)
+        if config.look_ahead is not None:
+            raise UsageError("a look-ahead is for windows: leave it out, or choose windowed")
+        if self.engine.context is None:
             raise UsageError(
-                f"a hop of {hop:g} s does not divide the window of {seconds:g} s. "
-                f"Choose for example {choices}"
+                "the frames of this network know of the whole window (squeeze and excitation, for "
+                "example), so it cannot be led densely: choose windowed"
             )
-        return columns
+        return Dense(spec, self.engine.context, self._hop_columns, config.batch_size)
+
+    def _seconds(self, columns: int) -> float:
+        return seconds_from_samples(columns * self.timeline.hop_samples, self.timeline.sample_rate)
+
+
+def _stacked(parts: Sequence[Floats], width: int) -> Floats:
+    return np.concatenate([np.empty((0, width), np.float32), *parts])
+
+
+def hop_columns(spec: ModelSpec, hop: float | None) -> int:
+    """Return the columns from one window to the next; half a window if no seconds are given.
+
+    Raises
+    ------
+    UsageError
+        If the hop is not a whole number of columns, or does not divide the window.
+    """
+    window = spec.window_columns
+    if hop is None:
+        return window // 2 if window % 2 == 0 else window
+    try:
+        columns = spec.timeline.columns_from_seconds(hop)
+    except ValueError as error:
+        raise UsageError(f"hop: {error}") from error
+    if window % columns:
+        seconds = spec.window_seconds
+        choices = ", ".join(f"{seconds / n:g}" for n in (1, 2, 4, 5, 10) if window % n == 0)
+        raise UsageError(
+            f"a hop of {hop:g} s does not divide the window of {seconds:g} s. "
+            f"Choose for example {choices}"
+        )
+    return columns
 
 
 def choose_classes(labels: Sequence[str], wanted: Sequence[str]) -> list[int]:
@@ -321,20 +369,18 @@ def choose_classes(labels: Sequence[str], wanted: Sequence[str]) -> list[int]:
     return [labels.index(name) for name in dict.fromkeys(wanted)] or list(range(len(labels)))
 
 
-def tracker_config(
-    checkpoint: Checkpoint, config: DetectorConfig, chosen: Sequence[int]
-) -> TrackerConfig:
-    """Return the thresholds of the checkpoint for the chosen classes, with what was asked for.
+def tracker_config(spec: ModelSpec, config: DetectorConfig, chosen: Sequence[int]) -> TrackerConfig:
+    """Return the thresholds of the model for the chosen classes, with what was asked for.
 
     Raises
     ------
     UsageError
         If `off` lies above `on`.
     """
-    fitted = checkpoint.tracker
+    fitted = spec.tracker
 
     def of_chosen(value: float | tuple[float, ...]) -> tuple[float, ...]:
-        every = np.broadcast_to(np.asarray(value), len(checkpoint.labels))
+        every = np.broadcast_to(np.asarray(value), len(spec.labels))
         return tuple(every[list(chosen)].tolist())
 
     on = config.threshold if config.on is None else config.on

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
 
-from sed.features import LogMelConfig, hz_to_mel, mel_to_hz
+from sed.mels import LogMelConfig, hz_to_mel, mel_to_hz
 
 Floats = NDArray[np.float32]
 Levels = NDArray[np.uint8]

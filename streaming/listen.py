@@ -6,20 +6,23 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sed.checkpoint import Checkpoint, load_model
 from sed.events import Event
 from streaming.detector import DetectorConfig
 from streaming.ears import open_ear
-from streaming.engine import TorchEngine
+from streaming.engine import Engine
 from streaming.listener import BUFFER_SECONDS, LIVE, Listener
 from streaming.messages import Ended
+from streaming.open_engine import open_engine
+
+if TYPE_CHECKING:
+    from sed.checkpoint import Checkpoint
 
 
 def listen(
     device: str | Sequence[str] | None = None,
-    model: Checkpoint | str | os.PathLike[str] | None = None,
+    model: Engine | Checkpoint | str | os.PathLike[str] | None = None,
     *,
     hop: float | None = LIVE.hop,
     threshold: float | None = None,
@@ -32,6 +35,7 @@ def listen(
     top: int | None = None,
     channel: int | None = None,
     buffer: float = BUFFER_SECONDS,
+    engine: str = "auto",
     compute: str = "auto",
     precision: str = "auto",
 ) -> LiveEvents:
@@ -55,8 +59,8 @@ def listen(
         Counted from 1; the mean of all if not given.
     buffer
         Seconds of sound that may wait for the model.
-    compute, precision
-        Device and precision of the model, see `TorchEngine`.
+    engine, compute, precision
+        What runs the model, on which device and in which precision; see `open_engine`.
 
     Raises
     ------
@@ -67,6 +71,7 @@ def listen(
     """
     config = DetectorConfig(
         hop=hop,
+        mode="windowed",
         threshold=threshold,
         on=on,
         off=off,
@@ -76,13 +81,12 @@ def listen(
         classes=tuple(classes),
         top=top,
     )
-    checkpoint = model if isinstance(model, Checkpoint) else load_model(model)
+    opened = open_engine(model, engine=engine, device=compute, precision=precision, n_streams=1)
     devices = [device] if device is None or isinstance(device, str) else device
     listener = Listener(
         [open_ear(source, channel=channel) for source in devices],
-        checkpoint,
+        opened,
         config,
-        engine=TorchEngine(checkpoint.model, compute, precision),
         channel=channel,
         buffer_seconds=buffer,
     )
@@ -117,7 +121,7 @@ class LiveEvents(Iterator[Event]):
 
 async def listen_async(
     device: str | Sequence[str] | None = None,
-    model: Checkpoint | str | os.PathLike[str] | None = None,
+    model: Engine | Checkpoint | str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> AsyncIterator[Event]:
     """Yield the events of live sound while others run too; see `listen` for what it takes."""

@@ -17,6 +17,7 @@ from sed.errors import FAILED, UsageError, printable
 from streaming.options import (
     Channel,
     Classes,
+    Engine,
     MergeGap,
     MinLength,
     Model,
@@ -150,6 +151,7 @@ def listen(
         str,
         typer.Option(help="Where the model runs: auto (a GPU where there is one), cpu, cuda:N."),
     ] = "auto",
+    engine: Engine = "auto",
     precision: Precision = "auto",
     raw_rate: RawRate = None,
     raw_encoding: RawEncoding = "s16",
@@ -164,17 +166,15 @@ def listen(
     In a terminal it draws what it hears; elsewhere it writes lines. Ctrl-C ends it: what was heard
     is finished, events that still last are closed, and the account of every sample is told.
     """
-    import torch
-
-    from sed.checkpoint import load_model
     from streaming.detector import DetectorConfig
-    from streaming.engine import TorchEngine
     from streaming.lines import told_status
     from streaming.listener import Listener
     from streaming.live_results import LiveResults
+    from streaming.open_engine import open_engine
 
     config = DetectorConfig(
         hop=hop,
+        mode="windowed",
         threshold=threshold,
         on=on,
         off=off,
@@ -209,15 +209,19 @@ def listen(
         ears = _ears(device, channel, raw_rate, raw_encoding, raw_channels)
         if not quiet:
             print("loading the model", file=sys.stderr)
-        checkpoint = load_model(model)
-        torch.set_num_threads(threads)
-        engine = TorchEngine(checkpoint.model, compute, precision)
-        listener = Listener(
-            ears, checkpoint, config, engine=engine, channel=channel, buffer_seconds=buffer
+        opened = open_engine(
+            model,
+            engine=engine,
+            device=compute,
+            precision=precision,
+            n_streams=1,
+            n_threads=threads,
+            tell=lambda text: None if quiet else print(text, file=sys.stderr),
         )
+        listener = Listener(ears, opened, config, channel=channel, buffer_seconds=buffer)
         name = "the default model" if model is None else str(model)
         if not quiet:
-            print(f"{engine}; {name}, {len(checkpoint.labels)} classes", file=sys.stderr)
+            print(f"{opened}; {name}, {len(opened.spec.labels)} classes", file=sys.stderr)
             for ear in ears:
                 print(
                     f"listening to {printable(ear.name)}: {ear.sample_rate:,} Hz, "

@@ -16,15 +16,17 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 from statistics import median
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sed.checkpoint import Checkpoint
 from sed.errors import SedError, UsageError
-from streaming.detector import Cut, Detector, DetectorConfig
+from streaming.answers import Answer, joined
+from streaming.batches import Cut
+from streaming.detector import Detector, DetectorConfig
 from streaming.ears import Ear
-from streaming.engine import TorchEngine
+from streaming.engine import Engine, engine_of
 from streaming.intake import Break, Hole, Item, Note, Piece
 from streaming.live_input import LiveInput
 from streaming.messages import (
@@ -34,9 +36,12 @@ from streaming.messages import (
 )
 from streaming.names import numbered
 
+if TYPE_CHECKING:
+    from sed.checkpoint import Checkpoint
+
 Floats = NDArray[np.float32]
 
-LIVE = DetectorConfig(hop=0.5, look_ahead=1.0)
+LIVE = DetectorConfig(hop=0.5, mode="windowed", look_ahead=1.0)
 BUFFER_SECONDS = 10.0
 STATUS_SECONDS = 0.5
 RECENT = 20  # statuses and windows that load and latency are taken over
@@ -49,12 +54,10 @@ class Listener:
     ----------
     ears
         What to listen to, not started yet.
-    checkpoint
-        The model.
+    model
+        An engine that runs a model, or a checkpoint, which torch then runs on the best device.
     config
         How it is led over the sound; hop 0.5 s and a look-ahead of 1 s if not given.
-    engine
-        What runs the model; a `TorchEngine` on the best device if not given.
     channel
         Counted from 1; the mean of all if not given.
     buffer_seconds
@@ -70,21 +73,20 @@ class Listener:
     def __init__(
         self,
         ears: Sequence[Ear],
-        checkpoint: Checkpoint,
+        model: Engine | Checkpoint,
         config: DetectorConfig = LIVE,
         *,
-        engine: TorchEngine | None = None,
         channel: int | None = None,
         buffer_seconds: float = BUFFER_SECONDS,
     ) -> None:
         if not ears:
             raise UsageError("expected an input to listen to")
-        self.engine = engine or TorchEngine(checkpoint.model)
+        self.engine = engine_of(model)
         self._wake = threading.Condition()
         self._lines = [
             LiveInput(
                 ear,
-                Detector(checkpoint, config, sample_rate=ear.sample_rate, engine=self.engine),
+                Detector(self.engine, config, sample_rate=ear.sample_rate),
                 channel,
                 self._wake,
                 buffer_seconds,
@@ -130,6 +132,7 @@ class Listener:
         """
         self._began = time.monotonic()
         self._load = _Load()
+        self.engine.start_stream()
         try:
             yield from self._started()
             yield from self._heard()
@@ -192,26 +195,26 @@ class Listener:
                         yield from line.flush()
                     yield line.gap(item)
         answers = self._answers([cut for _, _, cut in pieces])
-        for (line, piece, cut), frame_probs in zip(pieces, answers, strict=True):
+        for (line, piece, cut), answer in zip(pieces, answers, strict=True):
             if cut.windows:
                 self._latencies.append(time.monotonic() - piece.arrived)
-            detection = line.detector.hear(cut, frame_probs)
+            detection = line.detector.hear(cut, answer)
             yield line.heard(piece, detection)
             yield from line.told(detection)
 
-    def _answers(self, cuts: Sequence[Cut]) -> list[Floats]:
+    def _answers(self, cuts: Sequence[Cut]) -> list[Answer | None]:
         """Run the model on the windows of all inputs together.
 
         Windows of one input go one after the other: the rounding of a batch may depend on its
         size, and that of an input alone must not depend on how its sound arrived.
         """
-        answers: list[list[Floats]] = [[] for _ in cuts]
+        answers: list[list[Answer]] = [[] for _ in cuts]
         for windows in zip_longest(*(cut.windows for cut in cuts)):
             there = [(i, window) for i, window in enumerate(windows) if window is not None]
-            probs = self.engine.frame_probs(np.stack([window.columns for _, window in there]))
-            for (i, _), frames in zip(there, probs, strict=True):
-                answers[i].append(frames)
-        return [np.array(frames) for frames in answers]
+            answer = self.engine.hear(np.stack([window.columns for _, window in there]))
+            for row, (i, _) in enumerate(there):
+                answers[i].append(answer[row : row + 1])
+        return [joined(parts) if parts else None for parts in answers]
 
 
 class _Load:

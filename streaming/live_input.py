@@ -13,8 +13,9 @@ from sed.errors import UsageError, printable
 from sed.events import Event
 from sed.flac import in_24_bits
 from sed.timeline import samples_from_seconds, seconds_from_samples
+from streaming.batches import Cut
 from streaming.clock import WallClock
-from streaming.detector import Cut, Detection, Detector
+from streaming.detector import Detection, Detector
 from streaming.ears import Ear
 from streaming.intake import Hole, Intake, Item, Piece
 from streaming.messages import Began, Ended, Gap, Heard, Message, SourceStatus, Trouble

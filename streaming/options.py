@@ -9,7 +9,10 @@ import typer
 
 Model = Annotated[
     Path | None,
-    typer.Option(help="Checkpoint, .safetensors or .json.", show_default="the default model"),
+    typer.Option(
+        help="Checkpoint (.safetensors), run directory, or what `sed export` wrote.",
+        show_default="the default model",
+    ),
 ]
 Threshold = Annotated[
     float | None,
@@ -51,6 +54,13 @@ Channel = Annotated[
 ]
 Precision = Annotated[
     str, typer.Option(help="auto (bf16 where the device multiplies in it), fp32 or bf16.")
+]
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="What runs the model: torch, compile, openvino or onnx; auto measures once which is "
+        "fastest here."
+    ),
 ]
 RawRate = Annotated[
     int | None,

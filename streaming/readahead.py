@@ -4,49 +4,65 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def read_ahead(items: Generator[T], n_ahead: int) -> Generator[T]:
-    """Yield what a generator yields, while it runs at most `n_ahead` items ahead.
+class ReadAhead(Iterator[T]):
+    """Gives what a generator gives, while that runs at most some items ahead, from now on.
 
-    What it raises is raised here, in its place in the order. Closing this one closes it too.
+    What it raises is raised here, in its place in the order.
+
+    Parameters
+    ----------
+    items
+        Runs in the thread, and is closed there.
+    n_ahead
+        Items that may wait.
     """
-    waiting: queue.Queue[tuple[list[T], BaseException | None]] = queue.Queue(n_ahead)
-    stopped = threading.Event()
 
-    def put(item: list[T], end: BaseException | None = None) -> None:
-        while not stopped.is_set():
-            try:
-                return waiting.put((item, end), timeout=0.1)
-            except queue.Full:
-                continue
+    def __init__(self, items: Generator[T], n_ahead: int) -> None:
+        self._waiting: queue.Queue[tuple[list[T], BaseException | None]] = queue.Queue(n_ahead)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(items,), name="read-ahead", daemon=True
+        )
+        self._thread.start()
 
-    def run() -> None:
+    def __next__(self) -> T:
+        item, end = self._waiting.get()
+        if end is not None:
+            self._waiting.put(([], end))  # for whoever asks again
+            raise end
+        return item[0]
+
+    def stop(self) -> None:
+        """Have the generator closed when it gives its next item."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """Stop, and wait until the generator is closed."""
+        self.stop()
+        self._thread.join(timeout=1.0)  # longer only if it waits for somebody to say something
+
+    def _run(self, items: Generator[T]) -> None:
         try:
             for item in items:
-                put([item])
-                if stopped.is_set():
+                self._put([item])
+                if self._stopped.is_set():
                     break
-            put([], StopIteration())
+            end: BaseException = StopIteration()
         except BaseException as error:
-            put([], error)
+            end = error
         finally:
             items.close()
+        self._put([], end)
 
-    thread = threading.Thread(target=run, name="read-ahead", daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, end = waiting.get()
-            yield from item
-            if isinstance(end, StopIteration):
-                return
-            if end is not None:
-                raise end
-    finally:
-        stopped.set()
-        thread.join(timeout=1.0)  # longer only if it waits for somebody to say something
+    def _put(self, item: list[T], end: BaseException | None = None) -> None:
+        while not self._stopped.is_set():
+            try:
+                return self._waiting.put((item, end), timeout=0.1)
+            except queue.Full:
+                continue

@@ -9,11 +9,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sed.checkpoint import Checkpoint
 from sed.errors import OutputError, UsageError, near
 from sed.events import Event
 from sed.files import written_whole
 from sed.recordings import Recording, all_written, output_path
+from sed.spec import ModelSpec
 from sed.writers import WRITERS, EventWriter, FramesWriter
 from streaming.detector import Detection, Detector
 from streaming.overview import Overview
@@ -71,9 +71,7 @@ class Results:
         )
 
     @contextmanager
-    def shared_writer(
-        self, n_recordings: int, checkpoint: Checkpoint
-    ) -> Iterator[EventWriter | None]:
+    def shared_writer(self, n_recordings: int, spec: ModelSpec) -> Iterator[EventWriter | None]:
         """Open what the events of all recordings go to, if they go to one place.
 
         Raises
@@ -94,19 +92,17 @@ class Results:
             )
         with ExitStack() as stack:
             if self.output is not None:
-                yield stack.enter_context(_writer_into(Path(self.output), kind, checkpoint))
+                yield stack.enter_context(_writer_into(Path(self.output), kind, spec))
                 return
             try:
-                yield kind(sys.stdout, _band(checkpoint))
+                yield kind(sys.stdout, _band(spec))
             except BrokenPipeError:
                 raise
             except OSError as error:
                 raise OutputError("standard output", error) from error
 
     @contextmanager
-    def own_sinks(
-        self, recording: Recording, detector: Detector, checkpoint: Checkpoint
-    ) -> Iterator[Sinks]:
+    def own_sinks(self, recording: Recording, detector: Detector) -> Iterator[Sinks]:
         """Open what is written about one recording alone; all of it is kept, or nothing.
 
         Raises
@@ -125,7 +121,7 @@ class Results:
                         FramesWriter(part, detector.labels, seconds, recording.path)
                     )
                 else:
-                    writer = _writer_into(path, WRITERS[name], checkpoint)
+                    writer = _writer_into(path, WRITERS[name], detector.spec)
                     sinks.writers.append(stack.enter_context(writer))
             if self.plot:
                 sinks.picture = Picture(detector, recording)
@@ -196,17 +192,14 @@ def _extension(name: str) -> str:
     return FramesWriter.extension if name == "npz" else WRITERS[name].extension
 
 
-def _band(checkpoint: Checkpoint) -> tuple[float, float]:
-    front_end = checkpoint.model.log_mel.config
-    return front_end.f_min_hz, front_end.f_max_hz
+def _band(spec: ModelSpec) -> tuple[float, float]:
+    return spec.front_end.f_min_hz, spec.front_end.f_max_hz
 
 
 @contextmanager
-def _writer_into(
-    path: Path, kind: type[EventWriter], checkpoint: Checkpoint
-) -> Iterator[EventWriter]:
+def _writer_into(path: Path, kind: type[EventWriter], spec: ModelSpec) -> Iterator[EventWriter]:
     with (
         written_whole(path) as part,
         open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        yield kind(file, _band(checkpoint))
+        yield kind(file, _band(spec))

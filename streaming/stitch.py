@@ -68,8 +68,11 @@ class Stitcher:
         self._sums: Probs | None = None  # (frames, classes)
         self._totals = np.zeros(0, np.float32)  # (frames,)
 
-    def push(self, start: int, frame_probs: Probs) -> Probs:
-        """Add the window at column `start`, shape (frames, classes); return what is now final."""
+    def push(self, start: int, frame_probs: Probs, stop: int | None = None) -> Probs:
+        """Add the window at column `start`, shape (frames, classes); return what is now final.
+
+        The recording ends at column `stop`, if that is within the window.
+        """
         shares = self._shares_at(start % self.frame_columns)
         first = start // self.frame_columns - self._first
         shares, first = shares[max(0, -first) :], max(0, first)  # not those that are final already
@@ -78,7 +81,10 @@ class Stitcher:
         self._sums[first : first + len(shares)] += shares @ frame_probs
         self._totals[first : first + len(shares)] += shares.sum(axis=1)
         end = start + len(self._weights)
-        return self._take((end - self.look_ahead_columns) // self.frame_columns)
+        final = (end - self.look_ahead_columns) // self.frame_columns
+        if stop is not None:
+            final = min(final, -(-stop // self.frame_columns))
+        return self._take(final)
 
     def flush(self, end_column: int) -> Probs:
         """Return the frames up to the end of the recording; what lies past it is padding."""

@@ -33,7 +33,7 @@ from rich.segment import Segment, Segments
 from rich.style import Style
 
 from sed.events import Event
-from sed.features import LogMelConfig
+from sed.mels import LogMelConfig
 from streaming import panels
 from streaming.half_blocks import Brush, Line, Spectrogram
 from streaming.messages import Began, Ended, Gap, Heard, Message, Status, Trouble

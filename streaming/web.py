@@ -23,7 +23,7 @@ from pathlib import Path
 
 from sed.errors import MissingExtraError, UsageError
 from sed.events import Event
-from sed.features import LogMelConfig
+from sed.mels import LogMelConfig
 from streaming.alarm import Alarm
 from streaming.database import DatabaseError
 from streaming.history import stored_event

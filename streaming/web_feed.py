@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed.events import Event
-from sed.features import LogMelConfig, hz_to_mel, mel_to_hz
+from sed.mels import LogMelConfig, hz_to_mel, mel_to_hz
 from streaming.database import iso_time, valid_text
 from streaming.history import StoredEvent
 from streaming.messages import Began, Ended, Gap, Heard, Message, Status, Trouble

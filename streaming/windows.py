@@ -16,6 +16,7 @@ class Window(NamedTuple):
     """One input of the model."""
 
     start: int  # column of the recording that it begins with
+    stop: int  # column behind the last one that it is about: what follows is silence or context
     columns: Columns  # (window_columns, mels)
 
 
@@ -65,7 +66,7 @@ class Windower:
         windows = []
         while self._ring.stop >= self._next + self.window_columns:
             view = self._ring.view(self._next, self._next + self.window_columns)
-            windows.append(Window(self._next, view.copy()))
+            windows.append(Window(self._next, self._next + self.window_columns, view.copy()))
             self._next += self.hop_columns
             self._ring.drop(self._next)
         return windows
@@ -78,6 +79,6 @@ class Windower:
         if stop > in_a_window:
             held = self._ring.view(self._next, stop)
             rest = np.tile(self._silence, (self.window_columns - len(held), 1))
-            windows.append(Window(self._next, np.concatenate([held, rest])))
+            windows.append(Window(self._next, stop, np.concatenate([held, rest])))
         self.reset()
         return windows

@@ -16,7 +16,7 @@ import torch
 
 from sed.checkpoint import Checkpoint
 from sed.events import TrackerConfig
-from sed.features import LogMelConfig
+from sed.mels import LogMelConfig
 from sed.model import ModelConfig, SedModel
 
 ROOT = Path(__file__).parents[1]
@@ -88,3 +88,12 @@ def tiny_disk(folder: Path, kib: int) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep what is prepared once per model in a folder of this run's own."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SED_CACHE", str(folder))
+        yield folder

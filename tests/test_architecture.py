@@ -20,7 +20,11 @@ DOORS = {
     "timm": {"sed/model.py", "train/optimizer.py"},
     "soundfile": {"sed/audio.py", "sed/flac.py"},
     "sounddevice": {"streaming/microphone.py"},
-    "sqlite3": {"streaming/database.py"},
+    "onnx": {"streaming/onnx_graph.py"},
+    "onnxruntime": {"streaming/onnx_engine.py"},
+    "openvino": {"streaming/openvino_engine.py"},
+    "scipy": {"sed/mels.py"},
+    "sqlite3": {"streaming/database.py", "streaming/journal.py"},
     "starlette": {"streaming/web_answers.py"},
     "uvicorn": {"streaming/web.py"},
     "prometheus_client": {"streaming/web_answers.py"},
@@ -28,6 +32,7 @@ DOORS = {
     "paho": {"streaming/mqtt.py"},
     "soxr": {"sed/audio.py"},
     "av": {"sed/containers.py"},
+    "pyarrow": {"sed/parquet.py"},
     "typer": {
         "sed/cli.py",
         "streaming/commands.py",
@@ -59,10 +64,12 @@ DOORS = {
 # The core from bottom to top: a module imports only from the rows above its own.
 LAYERS = [
     {"errors", "timeline"},
-    {"files", "configs", "devices", "features"},
+    {"files", "configs", "devices", "mels"},
+    {"features"},
     {"pcm", "containers", "events", "model", "flac"},
-    {"audio", "losses", "metrics", "writers", "plots"},
-    {"checkpoint", "recordings"},
+    {"audio", "losses", "metrics", "writers", "plots", "parquet", "recorders"},
+    {"spec", "description"},
+    {"checkpoint", "context", "recordings"},
     {"cli", "__init__", "__main__"},
 ]
 

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from sed.errors import UsageError
 from sed.events import track_events
 from streaming.detector import Detector, DetectorConfig, tracker_config
-from streaming.engine import TorchEngine
+from streaming.torch_engine import TorchEngine
 
 HOPS = (1.0, 0.5, 0.25, 0.2, 0.1)  # of the tiny model's window of 1 s
 
 
 @pytest.fixture(scope="module")
 def engine(tiny_checkpoint):
-    return TorchEngine(tiny_checkpoint.model, "cpu", "fp32")
+    return TorchEngine(tiny_checkpoint, "cpu", "fp32")
 
 
 def listen(detector, parts):
@@ -42,7 +42,7 @@ def test_a_stream_equals_a_file(
 ):
     samples = rising_noise(n_samples, seed)
     config = DetectorConfig(hop=hop, batch_size=batch_size, look_ahead=look_ahead)
-    detector = Detector(tiny_checkpoint, config, sample_rate=rate, engine=engine)
+    detector = Detector(engine, config, sample_rate=rate)
     parts = np.split(samples, sorted(min(c, n_samples) for c in cuts))
     whole_events, whole_probs, whole_columns = listen(detector, [samples])
     events, probs, columns = listen(detector, parts)
@@ -54,13 +54,14 @@ def test_a_stream_equals_a_file(
 
 def test_windows_of_several_streams_can_go_through_the_model_together(tiny_checkpoint, engine):
     config, sounds = DetectorConfig(hop=0.5), [rising_noise(40_000, seed) for seed in (1, 2)]
-    detectors = [Detector(tiny_checkpoint, config, engine=engine) for _ in sounds]
+    detectors = [Detector(engine, config) for _ in sounds]
     cuts = [d.cut(sound) for d, sound in zip(detectors, sounds, strict=True)]
     windows = np.stack([window.columns for cut in cuts for window in cut.windows])
-    probs = engine.frame_probs(windows).reshape(2, -1, *engine.frame_probs(windows[:1]).shape[1:])
-    for detector, cut, mine, sound in zip(detectors, cuts, probs, sounds, strict=True):
+    answer, n = engine.hear(windows), len(windows) // 2
+    answers = [answer[:n], answer[n:]]
+    for detector, cut, mine, sound in zip(detectors, cuts, answers, sounds, strict=True):
         found = detector.hear(cut, mine).events + detector.flush().events
-        alone, _, _ = listen(Detector(tiny_checkpoint, config, engine=engine), [sound])
+        alone, _, _ = listen(Detector(engine, config), [sound])
         assert [(e.onset, e.offset, e.label) for e in found] == [
             (e.onset, e.offset, e.label) for e in alone
         ]
@@ -73,7 +74,7 @@ def test_the_stated_look_ahead_is_kept(tiny_checkpoint, engine, look_ahead, seco
     Frames are of 0.32 s here, and the longest median filter has five of them.
     """
     config = DetectorConfig(hop=0.5, look_ahead=look_ahead)
-    detector = Detector(tiny_checkpoint, config, engine=engine)
+    detector = Detector(engine, config)
     assert detector.look_ahead_seconds == pytest.approx(seconds)
     pushed = told = 0
     for block in np.split(rising_noise(64_000), 640):
@@ -85,14 +86,14 @@ def test_the_stated_look_ahead_is_kept(tiny_checkpoint, engine, look_ahead, seco
 
 
 def test_the_noise_of_these_tests_does_make_events(tiny_checkpoint, engine):
-    detector = Detector(tiny_checkpoint, DetectorConfig(hop=0.5), engine=engine)
+    detector = Detector(engine, DetectorConfig(hop=0.5))
     events, _, _ = listen(detector, [rising_noise(80_000)])
     assert len(events) > 5
     assert len({event.label for event in events}) > 1
 
 
 def test_the_events_are_those_of_the_frames(tiny_checkpoint, engine):
-    detector = Detector(tiny_checkpoint, DetectorConfig(hop=0.25), engine=engine)
+    detector = Detector(engine, DetectorConfig(hop=0.25))
     events, probs, _ = listen(detector, np.array_split(rising_noise(64_000), 9))
     offline = track_events(
         probs, tiny_checkpoint.labels, tiny_checkpoint.timeline, tiny_checkpoint.tracker
@@ -104,7 +105,7 @@ def test_one_window_gives_what_the_model_says_of_the_clip(tiny_checkpoint, engin
     import torch
 
     samples = rising_noise(8_000)
-    detector = Detector(tiny_checkpoint, DetectorConfig(hop=1.0), engine=engine)
+    detector = Detector(engine, DetectorConfig(hop=1.0))
     _, probs, _ = listen(detector, [samples])
     with torch.inference_mode():
         clip = tiny_checkpoint.model(torch.from_numpy(samples)[None]).frame_probs[0]
@@ -113,31 +114,29 @@ def test_one_window_gives_what_the_model_says_of_the_clip(tiny_checkpoint, engin
 
 def test_the_end_of_the_recording_is_the_end_of_the_last_event(tiny_checkpoint, engine):
     config = DetectorConfig(hop=0.5, on=0.01, off=0.01)
-    events, _, _ = listen(
-        Detector(tiny_checkpoint, config, engine=engine), [rising_noise(8_000 * 3 + 123)]
-    )
+    events, _, _ = listen(Detector(engine, config), [rising_noise(8_000 * 3 + 123)])
     assert max(event.offset for event in events) == pytest.approx(3 + 123 / 8_000)
 
 
 def test_only_the_classes_asked_for(tiny_checkpoint, engine):
     config = DetectorConfig(hop=0.5, classes=("élan", "beep"), on=0.3)
-    detector = Detector(tiny_checkpoint, config, engine=engine)
+    detector = Detector(engine, config)
     events, probs, _ = listen(detector, [rising_noise(40_000)])
-    everything = Detector(tiny_checkpoint, DetectorConfig(hop=0.5), engine=engine)
+    everything = Detector(engine, DetectorConfig(hop=0.5))
     _, every_prob, _ = listen(everything, [rising_noise(40_000)])
     np.testing.assert_array_equal(probs, every_prob[:, [2, 0]])
     assert {event.label for event in events} == {"élan", "beep"}
 
 
 def test_top_lets_only_the_likeliest_count(tiny_checkpoint, engine):
-    detector = Detector(tiny_checkpoint, DetectorConfig(hop=0.5, top=1), engine=engine)
+    detector = Detector(engine, DetectorConfig(hop=0.5, top=1))
     _, probs, _ = listen(detector, [rising_noise(40_000)])
     assert ((probs > 0).sum(axis=1) == 1).all()
 
 
 def test_thresholds_asked_for_take_the_place_of_the_fitted(tiny_checkpoint):
     def of(**options):
-        tracker = tracker_config(tiny_checkpoint, DetectorConfig(**options), [0, 2])
+        tracker = tracker_config(tiny_checkpoint.spec, DetectorConfig(**options), [0, 2])
         return tracker.on, tracker.off, tracker.median_frames, tracker.merge_gap_seconds
 
     assert of() == ((0.6, 0.6), (0.4, 0.4), (1, 5), 0.7)
@@ -162,4 +161,4 @@ def test_thresholds_asked_for_take_the_place_of_the_fitted(tiny_checkpoint):
 )
 def test_what_cannot_be_meant_is_refused(tiny_checkpoint, engine, options, message):
     with pytest.raises(UsageError, match=message):
-        Detector(tiny_checkpoint, DetectorConfig(**({"hop": 0.5} | options)), engine=engine)
+        Detector(engine, DetectorConfig(**({"hop": 0.5} | options)))

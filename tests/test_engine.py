@@ -1,10 +1,11 @@
 import pytest
 import torch
 
-from sed.features import LogMelConfig
+from sed.checkpoint import Checkpoint
+from sed.mels import LogMelConfig
 from sed.model import ModelConfig, SedModel
-from streaming.engine import TorchEngine
 from streaming.fuse import fused
+from streaming.torch_engine import TorchEngine
 
 
 @pytest.mark.parametrize(
@@ -38,14 +39,14 @@ def test_what_can_be_folded_is_and_the_callers_model_stays_as_it_is():
     model = SedModel(ModelConfig("efficientnet_b0", hidden=16), LogMelConfig(), 4)
     before = n_norms(model)
     assert before > 40
-    assert n_norms(TorchEngine(model, "cpu").model) == 0
+    assert n_norms(TorchEngine(Checkpoint(model, tuple("abcd")), "cpu").model) == 0
     assert n_norms(model) == before
 
 
 def test_the_engine_says_what_runs_the_model():
     model = SedModel(ModelConfig("resnet10t", hidden=16), LogMelConfig(), 4)
     for precision in ("fp32", "bf16"):
-        told = str(TorchEngine(model, "cpu", precision))
+        told = str(TorchEngine(Checkpoint(model, tuple("abcd")), "cpu", precision))
         assert told.startswith("torch 2.")
         assert "on cpu" in told
         assert told.endswith(precision)

@@ -42,8 +42,8 @@ def test_cut_at_random_places_the_example_gives_the_same_events(model):
     samples = sed.read_recording(EXAMPLE, 32_000)[: 40 * 32_000]
     generator = np.random.default_rng(0)
     cuts = np.sort(generator.integers(0, len(samples), 40))
-    engine = sed.TorchEngine(model.model, "cpu")
-    detector = sed.Detector(model, sample_rate=32_000, engine=engine)
+    engine = sed.TorchEngine(model, "cpu")
+    detector = sed.Detector(engine, sample_rate=32_000)
     whole = detector.push(samples).events + detector.flush().events
     parts = [event for part in np.split(samples, cuts) for event in detector.push(part).events]
     assert parts + detector.flush().events == whole != []

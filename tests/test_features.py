@@ -4,7 +4,8 @@ import pytest
 import torch
 import torchlibrosa
 
-from sed.features import LogMel, LogMelConfig, hz_to_mel, mel_filters, mel_to_hz
+from sed.features import LogMel
+from sed.mels import LogMelConfig, hz_to_mel, mel_filters, mel_to_hz
 
 BIRDS = LogMelConfig(
     sample_rate=32_000,

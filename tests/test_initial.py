@@ -5,7 +5,8 @@ import safetensors.torch
 import torch
 from conftest import TINY_FRONT_END
 
-from sed.checkpoint import DEFAULT, Checkpoint, save_checkpoint
+from sed.checkpoint import Checkpoint, save_checkpoint
+from sed.description import DEFAULT
 from sed.errors import CheckpointError
 from sed.model import ModelConfig, SedModel, create_backbone
 from train.config import load_recipe

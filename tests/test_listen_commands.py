@@ -252,5 +252,5 @@ def test_the_command_has_the_names_and_defaults_of_the_functions():
     for function in (listen, LiveResults, DetectorConfig):
         for name, default in defaults(function).items():
             live = {"hop": 0.5, "look_ahead": 1.0} if function is DetectorConfig else {}
-            if name not in ("classes", "model", "batch_size"):  # text; one by one as they come
+            if name not in ("classes", "model", "batch_size", "mode"):  # text; one by one, windowed
                 assert command[name] == live.get(name, default), name

@@ -21,11 +21,11 @@ from streaming.clock import WallClock
 from streaming.detect import detect
 from streaming.detector import Detector, DetectorConfig
 from streaming.ears import DecoderEar
-from streaming.engine import TorchEngine
 from streaming.intake import TOO_SLOW
 from streaming.listen import listen, listen_async
 from streaming.listener import Listener
 from streaming.messages import Began, Ended, Gap, Heard, Status, Trouble
+from streaming.torch_engine import TorchEngine
 
 CONFIG = DetectorConfig(hop=0.5, look_ahead=0.25)
 RATE = 8_000
@@ -65,28 +65,28 @@ class SlowEngine(TorchEngine):
     seconds = 0.0
     batches: list[int] = []  # noqa: RUF012  # of the instance that a test makes
 
-    def frame_probs(self, windows):
+    def hear(self, columns):
         time.sleep(self.seconds)
-        self.batches.append(len(windows))
-        return super().frame_probs(windows)
+        self.batches.append(len(columns))
+        return super().hear(columns)
 
 
 @pytest.fixture(scope="module")
 def engine(tiny_checkpoint):
-    return TorchEngine(tiny_checkpoint.model, "cpu", "fp32")
+    return TorchEngine(tiny_checkpoint, "cpu", "fp32")
 
 
 @pytest.fixture
-def listener(tiny_checkpoint, engine):
+def listener(engine):
     def make(*ears, **options):
-        options = {"engine": engine, "buffer_seconds": 60.0} | options
-        return Listener(ears, tiny_checkpoint, CONFIG, **options)
+        options = {"buffer_seconds": 60.0} | options
+        return Listener(ears, engine, CONFIG, **options)
 
     return make
 
 
 def offline(checkpoint, engine, samples):
-    detector = Detector(checkpoint, CONFIG, engine=engine)
+    detector = Detector(engine, CONFIG)
     return detector.push(in_24_bits(samples)).events + detector.flush().events
 
 
@@ -107,9 +107,7 @@ def test_live_equals_offline(tiny_checkpoint, engine, seed, cuts):
     samples = rising_noise(40_000, seed)
     parts = [part for part in np.split(samples, sorted(cuts)) if len(part)]
     ear = Script(*parts)
-    messages = list(
-        Listener([ear], tiny_checkpoint, CONFIG, engine=engine, buffer_seconds=60.0).messages()
-    )
+    messages = list(Listener([ear], engine, CONFIG, buffer_seconds=60.0).messages())
     events = ended(messages)
     assert spans(events) == spans(offline(tiny_checkpoint, engine, samples)) != []
     begun = [message.event for message in messages if isinstance(message, Began)]
@@ -153,10 +151,10 @@ def test_what_was_begun_before_the_device_went_ends_there_and_not_when_it_is_bac
 
 def test_a_model_that_is_too_slow_loses_whole_hops_and_says_which(tiny_checkpoint):
     """At half the speed that is needed; then as fast as it can, and it catches up in two hops."""
-    engine = SlowEngine(tiny_checkpoint.model, "cpu", "fp32")
+    engine = SlowEngine(tiny_checkpoint, "cpu", "fp32")
     engine.seconds = 0.2
     ear = DecoderEar("noise", _Endless(), speed=5.0)  # a hop in 0.1 s
-    listener = Listener([ear], tiny_checkpoint, CONFIG, engine=engine, buffer_seconds=2.0)
+    listener = Listener([ear], engine, CONFIG, buffer_seconds=2.0)
     gaps, behind = [], {}
     began = time.monotonic()
     for message in listener.messages():
@@ -191,11 +189,11 @@ class _Endless:
 
 
 def test_several_inputs_go_through_the_model_together(tiny_checkpoint):
-    engine = SlowEngine(tiny_checkpoint.model, "cpu", "fp32")
+    engine = SlowEngine(tiny_checkpoint, "cpu", "fp32")
     engine.batches = []
     sounds = [rising_noise(40_000, seed) for seed in range(3)]
     ears = [Script(sound, name=f"ear {i}") for i, sound in enumerate(sounds)]
-    listener = Listener(ears, tiny_checkpoint, CONFIG, engine=engine, buffer_seconds=60.0)
+    listener = Listener(ears, engine, CONFIG, buffer_seconds=60.0)
     events = ended(listener.messages())
     assert 3 in engine.batches
     for ear, sound in zip(ears, sounds, strict=True):
@@ -262,7 +260,7 @@ def test_a_last_status_tells_all(listener):
 
 def test_stopped_from_elsewhere_it_finishes_what_was_heard(tiny_checkpoint, engine, noise_wav):
     ear = DecoderEar("noise", open_recording(noise_wav))
-    listener = Listener([ear], tiny_checkpoint, CONFIG, engine=engine)
+    listener = Listener([ear], engine, CONFIG)
     threading.Timer(1.3, listener.stop).start()
     messages = list(listener.messages())
     samples = np.concatenate([m.block for m in messages if isinstance(m, Heard)])[:, 0]

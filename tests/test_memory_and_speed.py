@@ -11,20 +11,19 @@ import soundfile
 from conftest import ROOT, rising_noise
 
 from streaming.detector import Detector, DetectorConfig
-from streaming.engine import TorchEngine
 from streaming.overview import Overview
-from streaming.readahead import read_ahead
+from streaming.readahead import ReadAhead
+from streaming.torch_engine import TorchEngine
 
 
 def test_a_detector_holds_no_more_after_ten_minutes_than_after_a_minute(tiny_checkpoint):
-    detector = Detector(
-        tiny_checkpoint, DetectorConfig(hop=1.0), engine=TorchEngine(tiny_checkpoint.model, "cpu")
-    )
+    detector = Detector(TorchEngine(tiny_checkpoint, "cpu"), DetectorConfig(hop=1.0))
     block = rising_noise(80_000)
 
     def held():
-        rings = detector._samples._items.nbytes + detector._windower._ring._items.nbytes
-        return rings + detector._stitcher._sums.nbytes + len(detector._waiting)
+        mode = detector._mode
+        rings = detector._samples._items.nbytes + mode._windower._ring._items.nbytes
+        return rings + mode._stitcher._sums.nbytes + len(detector._batcher._windows)
 
     for _ in range(6):
         detector.push(block)
@@ -58,11 +57,11 @@ def test_reading_ahead_keeps_order_and_errors_and_stops_when_told():
         finally:
             closed.append(True)
 
-    ahead = read_ahead(numbers(), 4)
+    ahead = ReadAhead(numbers(), 4)
     assert [next(ahead) for _ in range(100)] == list(range(100))
     with pytest.raises(RuntimeError, match="the end"):
         next(ahead)
-    early = read_ahead(numbers(), 4)
+    early = ReadAhead(numbers(), 4)
     assert next(early) == 0
     early.close()
     assert closed == [True, True]

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from sed.features import LogMelConfig
+from sed.mels import LogMelConfig
 from sed.model import ModelConfig, SedModel
 
 # Five families. Frames are those of 5 s, 500 columns.

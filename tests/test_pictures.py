@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sed.features import LogMel, LogMelConfig
+from sed.features import LogMel
+from sed.mels import LogMelConfig
 from train.config import PictureConfig
 from train.pictures import SpecAugment, contrast, high_cut, shape_frequencies, shuffle_time
 

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.style import Style
 
 from sed.events import Event
-from sed.features import LogMel, LogMelConfig
+from sed.features import LogMel
+from sed.mels import LogMelConfig
 from streaming.half_blocks import GAP, MAGMA, Brush, Spectrogram
 from streaming.messages import Began, Ended, Fan, Gap, Heard, SourceStatus, Status, Trouble
 from streaming.meter import CLIPPING, Level, meter

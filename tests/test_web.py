@@ -21,7 +21,7 @@ from websockets.sync.client import connect
 
 from sed.errors import MissingExtraError, SedError, UsageError
 from sed.events import Event
-from sed.features import LogMelConfig
+from sed.mels import LogMelConfig
 from streaming.database import EventDatabase
 from streaming.history import stored_event
 from streaming.messages import (

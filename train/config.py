@@ -17,8 +17,8 @@ from typing import Any, Literal
 from sed.configs import config_from_dict
 from sed.errors import UsageError, near, printable
 from sed.events import TrackerConfig
-from sed.features import LogMelConfig
 from sed.losses import LOSSES
+from sed.mels import LogMelConfig
 from sed.model import Arguments, ModelConfig
 from sed.timeline import Timeline
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sed.audio import LOWEST_RATE, read_blocks
-from sed.checkpoint import DEFAULT
+from sed.description import DEFAULT
 from sed.errors import (
     CheckpointError,
     OutputError,

@@ -1,0 +1,79 @@
+"""What engines that run exported graphs have in common. No torch here: it takes seconds to load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sed.errors import CheckpointError
+from sed.mels import LogMelColumns
+from sed.spec import FrameContext, ModelSpec
+from streaming.answers import Answer, joined
+
+Floats = NDArray[np.float32]
+
+AT_ONCE = 8  # windows that go through together; the rest go one by one, so few shapes occur
+
+
+class GraphEngine:
+    """A graph behind its columns; the front end runs here.
+
+    Parameters
+    ----------
+    about
+        The description that was exported with the graph.
+    n_streams
+        Calls of `hear` that may run at once.
+    n_threads
+        Cores for each of them.
+
+    Raises
+    ------
+    CheckpointError
+        If the description is not one that this version reads.
+    """
+
+    def __init__(self, about: Mapping[str, Any], n_streams: int, n_threads: int) -> None:
+        try:
+            self.spec = ModelSpec.from_dict(about["spec"])
+            context = about["context"]
+            self.context = None if context is None else FrameContext(*context)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"the graph is described in a way that this version does not read ({error}). "
+                "Export it again."
+            ) from error
+        self.n_streams = n_streams
+        self.n_threads = n_threads
+        self._front_end = LogMelColumns(self.spec.front_end)
+
+    @property
+    def _threads(self) -> str:
+        n = self.n_streams * self.n_threads
+        return f"{n} thread{'s' * (n != 1)}"
+
+    def start_stream(self) -> None:
+        """Prepare a thread that is going to call `hear`."""
+
+    def columns(self, samples: Floats) -> Floats:
+        """Return the log-mel columns, shape (columns, mels), of samples, shape (samples,)."""
+        return self._front_end(samples)
+
+    def hear(self, columns: Floats) -> Answer:
+        """Return what the model says of each frame of a batch, shape (batch, columns, mels)."""
+        return joined(self._infer(piece) for piece in pieces(columns))
+
+    def _infer(self, columns: Floats) -> Answer:
+        raise NotImplementedError
+
+
+def pieces(columns: Floats) -> Iterator[Floats]:
+    """Yield a batch in eights, and what is left one by one."""
+    n_eights = len(columns) // AT_ONCE * AT_ONCE
+    for first in range(0, n_eights, AT_ONCE):
+        yield columns[first : first + AT_ONCE]
+    for first in range(n_eights, len(columns)):
+        yield columns[first : first + 1]

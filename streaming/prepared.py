@@ -1,0 +1,105 @@
+"""Checkpoints as graphs, exported once and kept: later runs need not wait for torch.
+
+They lie in ``$XDG_CACHE_HOME/sed-engine`` (``~/.cache/sed-engine``; ``$SED_CACHE`` if that is set),
+a folder for each model, which may be deleted at any time. What is in one belongs to the bytes of
+the checkpoint and to the versions that made it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from sed.errors import OutputError
+from sed.files import written_whole
+
+Tell = Callable[[str], object]  # takes a line for people
+
+GRAPH, ABOUT = "graph.onnx", "about.json"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A graph and what has to be known of it."""
+
+    graph: Path
+    about: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """Where more about this model may be kept."""
+        return self.graph.parent
+
+
+def cache_folder() -> Path:
+    """Return the folder for what can be made again."""
+    if chosen := os.environ.get("SED_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "sed-engine")
+
+
+def prepared(weights: Path, description: Path, tell: Tell) -> Prepared:
+    """Return a checkpoint as a graph, exported now if it was not before.
+
+    Parameters
+    ----------
+    weights, description
+        The two files of the checkpoint.
+    tell
+        Is told what takes long.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint cannot be loaded.
+    MissingExtraError
+        If the packages for exporting are not installed.
+    OutputError
+        If the folder cannot be written.
+    """
+    folder = cache_folder() / _key(weights, description)
+    graph, about = folder / GRAPH, folder / ABOUT
+    if not about.exists():  # it is written last
+        tell("preparing the model for this engine, once")
+        _prepare(weights, graph, about)
+    return Prepared(graph, json.loads(about.read_text("utf-8")))
+
+
+def _prepare(weights: Path, graph: Path, about: Path) -> None:
+    from sed.checkpoint import load_checkpoint
+    from streaming.export import about_graph, export
+
+    checkpoint = load_checkpoint(weights)
+    export(checkpoint, graph, "onnx")
+    with written_whole(about) as part:
+        part.write_text(json.dumps(about_graph(checkpoint)) + "\n", "utf-8")
+
+
+def _key(weights: Path, description: Path) -> str:
+    digest = hashlib.sha256()
+    for name in ("sed-engine", "torch", "timm"):
+        digest.update(f"{name} {metadata.version(name)}\n".encode())
+    for path in (description, weights):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:24]
+
+
+def remembered(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what a small JSON file holds; make it, and keep it if the folder allows it."""
+    try:
+        values: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        return values
+    except (OSError, ValueError):
+        values = make()
+    try:
+        with written_whole(path) as part:
+            part.write_text(json.dumps(values, indent=1) + "\n", "utf-8")
+    except OutputError:
+        pass  # it is measured again the next time
+    return values

@@ -1,0 +1,131 @@
+"""Torch as an engine, on a CPU or a GPU."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sed.checkpoint import Checkpoint
+from sed.context import frame_context
+from sed.devices import DeviceError, choose_device, choose_precision
+from sed.mels import LogMelColumns
+from sed.spec import FrameContext
+from streaming.answers import Answer, joined
+from streaming.fuse import fused
+from streaming.graph_engine import pieces
+
+Floats = NDArray[np.float32]
+
+
+class TorchEngine:
+    """A checkpoint on a device, in a precision.
+
+    The front end and the heads run in fp32 always; answers come in fp32.
+
+    Parameters
+    ----------
+    checkpoint
+        The model; it stays as it is.
+    device
+        auto, cpu, cuda or cuda:N.
+    precision
+        auto, fp32 or bf16, of the network. ``auto`` is bf16 where the device multiplies in it.
+    n_streams
+        Calls of `hear` that may run at once.
+    n_threads
+        Cores for each of them, on a CPU.
+    compiled
+        Let torch.compile make one program of the network, for each shape that occurs. That takes
+        a minute, and on a CPU a C++ compiler.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: str = "auto",
+        precision: str = "auto",
+        *,
+        n_streams: int = 1,
+        n_threads: int = 1,
+        compiled: bool = False,
+    ) -> None:
+        self.spec = checkpoint.spec
+        self.n_streams = n_streams
+        self.n_threads = n_threads
+        self.device = choose_device(device)
+        self.precision = choose_precision(precision, self.device)
+        self.model = fused(checkpoint.model).to(self.device)  # a copy
+        self.model.to(memory_format=torch.channels_last)
+        self._columns_on_cpu = LogMelColumns(self.spec.front_end)
+        self._features = self.model.frame_features
+        self.is_compiled = compiled
+        if compiled:
+            # Freezing lets the compiler lay weights out as it likes them.
+            self._features = torch.compile(
+                self._features, dynamic=False, options={"freezing": True}
+            )
+
+    def __str__(self) -> str:
+        name = str(self.device)
+        if self.device.type == "cuda":
+            name += f" ({torch.cuda.get_device_name(self.device)})"
+        else:
+            n = self.n_streams * self.n_threads
+            name += f", {n} thread{'s' * (n != 1)}"
+        precision = "bf16" if self.precision == torch.bfloat16 else "fp32"
+        kind = "torch.compile" if self.is_compiled else "torch"
+        return f"{kind} {torch.__version__.split('+')[0]} on {name}, {precision}"
+
+    @cached_property
+    def context(self) -> FrameContext | None:
+        """How far a frame of the network looks; None if it knows of the whole window."""
+        return frame_context(self.model, self.spec.window_columns)
+
+    def start_stream(self) -> None:
+        """Prepare a thread that is going to call `hear`."""
+        torch.set_num_threads(self.n_threads)  # of this thread, and of those that start from now on
+
+    def columns(self, samples: Floats) -> Floats:
+        """Return the log-mel columns, shape (columns, mels), of samples, shape (samples,)."""
+        if self.device.type == "cpu":
+            return self._columns_on_cpu(samples)
+        with torch.inference_mode():
+            columns: Tensor = self.model.log_mel(torch.from_numpy(samples).to(self.device))
+            return columns.cpu().numpy()
+
+    @torch.inference_mode()
+    def hear(self, columns: Floats) -> Answer:
+        """Return what the model says of each frame of a batch, shape (batch, columns, mels).
+
+        Raises
+        ------
+        DeviceError
+            If the device has no memory for it.
+        """
+        if self.is_compiled:  # few shapes, since each is compiled
+            return joined(self._infer(piece) for piece in pieces(columns))
+        return self._infer(columns)
+
+    def _infer(self, columns: Floats) -> Answer:
+        batch = torch.from_numpy(columns).to(self.device)
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16, self.precision == torch.bfloat16):
+                features = self._features(batch)
+            answer = self.model.answer(features.float())  # small: faster and finer in fp32
+        except torch.OutOfMemoryError as error:
+            raise DeviceError(
+                f"{self.device}: out of memory with {len(batch)} windows at once. "
+                "Lower --batch-size."
+            ) from error
+        except RuntimeError as error:
+            if not self.is_compiled:
+                raise
+            raise DeviceError(
+                f"torch.compile does not work here ({' '.join(str(error).split())[:200]}). "
+                "Install a C++ compiler, or choose another --engine."
+            ) from error
+        return Answer(*(part.cpu().numpy() for part in answer))
