@@ -1,16 +1,20 @@
 """Measure this machine: writes docs/benchmarks.md and the figures in the README.
 
-python benchmarks/run.py
+    python benchmarks/run.py            # everything: about an hour
+    python benchmarks/run.py --keep     # but for the throughput, whose figures are there already
+
+Everything else that is given is for `throughput.py`: its parts, --minutes, and where BirdNET is.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import accuracy
 import entry
-import speed_and_memory
-import torch
+import throughput_page
 from results import machine
 
 import sed
@@ -21,28 +25,29 @@ BEGIN, END = "<!-- figures: written by benchmarks/run.py -->", "<!-- end of figu
 
 
 def main() -> None:
-    is_there = torch.cuda.is_available()
+    arguments = sys.argv[1:]
+    if "--keep" not in arguments:
+        throughput = Path(__file__).with_name("throughput.py")
+        subprocess.run([sys.executable, throughput, *arguments], check=True)
     rightness = accuracy.report([("default", sed.load_model())])
-    speed = speed_and_memory.report()
     parts = [
         "# Benchmarks",
         "Written by `make bench` (`benchmarks/run.py`); do not edit.",
-        machine(),
+        "## Throughput (`benchmarks/throughput.py`)",
+        throughput_page.report(),
         "## Accuracy (`benchmarks/accuracy.py`)",
         rightness,
-        "## Speed and memory of `sed detect` (`benchmarks/speed_and_memory.py`)",
-        speed,
+        machine(),
         "## The command itself (`benchmarks/entry.py`)",
         entry.report(),
-        "## GPU",
-        "The engine column above says so." if is_there else "Not measured: none on this machine.",
+        machine(),
     ]
     DOCS.mkdir(exist_ok=True)
     (DOCS / "benchmarks.md").write_text("\n\n".join(parts) + "\n", "utf-8")
     readme = README.read_text("utf-8")
     before, rest = readme.split(BEGIN)
     after = rest.split(END)[1]
-    figures = "\n\n".join(["", machine(), rightness, speed, ""])
+    figures = "\n\n".join(["", machine(), rightness, throughput_page.summary(), ""])
     README.write_text(before + BEGIN + figures + END + after, "utf-8")
     print(f"written: {DOCS / 'benchmarks.md'} and the figures in {README}")
 

@@ -31,14 +31,18 @@ if TYPE_CHECKING:
     from sed.mels import LogMelConfig
     from sed.metrics import match_events, padded_cmap
     from sed.model import ModelConfig, SedModel, SedOutput
+    from sed.recorders import recording_start
     from sed.timeline import Timeline
     from sed.writers import read_events
+    from streaming.bench import Bench, bench
     from streaming.detect import detect
     from streaming.detector import Detection, Detector, DetectorConfig
     from streaming.ears import open_ear
+    from streaming.export import export
     from streaming.listen import listen, listen_async
     from streaming.listener import Listener
     from streaming.messages import Began, Ended, Gap, Heard, Status, Trouble
+    from streaming.open_engine import open_engine
     from streaming.results import Results
     from streaming.scan import Scan, Summary
     from streaming.torch_engine import TorchEngine
@@ -65,14 +69,18 @@ _HOMES = {
     "sed.mels": ("LogMelConfig",),
     "sed.metrics": ("match_events", "padded_cmap"),
     "sed.model": ("ModelConfig", "SedModel", "SedOutput"),
+    "sed.recorders": ("recording_start",),
     "sed.timeline": ("Timeline",),
     "sed.writers": ("read_events",),
+    "streaming.bench": ("Bench", "bench"),
     "streaming.detect": ("detect",),
     "streaming.detector": ("Detection", "Detector", "DetectorConfig"),
     "streaming.ears": ("open_ear",),
+    "streaming.export": ("export",),
     "streaming.listen": ("listen", "listen_async"),
     "streaming.listener": ("Listener",),
     "streaming.messages": ("Began", "Ended", "Gap", "Heard", "Status", "Trouble"),
+    "streaming.open_engine": ("open_engine",),
     "streaming.results": ("Results",),
     "streaming.scan": ("Scan", "Summary"),
     "streaming.torch_engine": ("TorchEngine",),

@@ -24,6 +24,8 @@ OURS = frozenset(
         "evaluate",
         "predict",
         "plot",
+        "bench",
+        "export",
         "info",
         "--help",
         "--install-completion",

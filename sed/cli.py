@@ -21,6 +21,8 @@ COMMANDS = {
     "evaluate": "train.result_commands",
     "predict": "train.result_commands",
     "plot": "train.result_commands",
+    "bench": "streaming.bench_commands",
+    "export": "streaming.commands",
     "info": "streaming.commands",
 }
 

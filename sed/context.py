@@ -14,7 +14,7 @@ from torch import Tensor
 from sed.model import SedModel
 from sed.spec import FrameContext
 
-WINDOWS_TRIED = (2, 8)  # lengths of picture; who looks further than half of that gains nothing
+FRAMES_TRIED = (48, 144)  # beside a window; who looks further than half of that gains nothing
 TOLERANCE = 1e-4  # of the largest feature, between a stretch and the same stretch elsewhere
 
 
@@ -35,15 +35,14 @@ def frame_context(model: SedModel, window_columns: int) -> FrameContext | None:
     was_training = model.training
     try:
         model.eval()
-        found = (_asked(model, window_columns, n_windows) for n_windows in WINDOWS_TRIED)
+        found = (_asked(model, window_columns, n_more) for n_more in FRAMES_TRIED)
         return next((context for context in found if context is not None), None)
     finally:
         model.train(was_training)
 
 
-def _asked(model: SedModel, window_columns: int, n_windows: int) -> FrameContext | None:
+def _asked(model: SedModel, window_columns: int, n_more: int) -> FrameContext | None:
     frame = model.frame_columns
-    n_more = n_windows * -(-window_columns // frame)
     picture = _noise(model, window_columns + n_more * frame)
     middle = picture.shape[1] // frame // 2
     marked = picture.repeat(2, 1, 1)
@@ -76,4 +75,4 @@ def _is_the_same_elsewhere(model: SedModel, picture: Tensor, context: FrameConte
     later = model.frame_features(picture[:, shift * model.frame_columns :])[0]
     here = whole[shift + context.before : len(whole) - context.after]
     there = later[context.before : len(later) - context.after]
-    return bool((here - there).abs().max() <= TOLERANCE * whole.abs().max())
+    return len(here) > 0 and bool((here - there).abs().max() <= TOLERANCE * whole.abs().max())

@@ -12,6 +12,8 @@
     ├── OutputError                 a result cannot be written
     ├── DatabaseError               a database of events is not one of ours
     ├── DeviceError                 a sound device or a GPU that is not there
+    ├── JournalError                the journal of an archive is not one of ours, or in use
+    ├── WorkerError                 a process that should hear recordings could not start
     └── MissingExtraError           an optional package is not installed
 
 A message names the file or device and ends with what to do next.

@@ -215,10 +215,10 @@ class SedModel(nn.Module):
         x = self.backbone.forward_features(x)  # type: ignore[operator]
         # (batch, channels, frames, bands) to (batch, features, frames)
         x = x.mean(dim=3) if self.config.bands == "mean" else x.transpose(2, 3).flatten(1, 2)
-        x = F.max_pool1d(x, 3, stride=1, padding=1) + F.avg_pool1d(
-            x, 3, stride=1, padding=1, count_include_pad=False
-        )
-        return x.transpose(1, 2)
+        # In two dimensions, since torch.export takes the length of max_pool1d for a constant.
+        highest = F.max_pool2d(x[:, :, None], (1, 3), stride=1, padding=(0, 1))[:, :, 0]
+        mean = F.avg_pool1d(x, 3, stride=1, padding=1, count_include_pad=False)
+        return (highest + mean).transpose(1, 2)
 
     def look_along(self, features: Tensor) -> SedOutput:
         """Map frame features to what the heads say, averaged."""

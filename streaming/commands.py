@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,6 +25,7 @@ from streaming.options import (
     RawEncoding,
     RawRate,
     Threshold,
+    TimeZone,
     Top,
     named,
 )
@@ -31,6 +33,8 @@ from streaming.options import (
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
+    from sed.audio import Decoder
+    from streaming.hearer import HearerSettings
     from streaming.scan import Progress, Summary
 
 
@@ -77,12 +81,14 @@ def detect(
     top: Top = None,
     channel: Channel = None,
     format: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="csv, jsonl, audacity, raven, tsv, or npz for the probability of every frame; "
-            "several as csv,raven with a folder as --output."
+            help="csv, jsonl, audacity, raven, tsv, npz for the probability of every frame and "
+            "window, or parquet for one table of all recordings; several as csv,raven with a "
+            "folder as --output.",
+            show_default="what the name of --output says, else csv",
         ),
-    ] = "csv",
+    ] = None,
     output: Annotated[
         str | None,  # a Path would drop the slash that says "folder"
         typer.Option(
@@ -102,6 +108,30 @@ def detect(
         bool,
         typer.Option("--skip-existing", help="Leave out recordings that have results."),
     ] = False,
+    time_zone: TimeZone = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Hear in N processes, and keep a journal beside the output: what crashes or hangs "
+            "one costs itself alone.",
+            show_default="one process, no journal",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with what an earlier run with --workers left, after Ctrl-C, a crash or a "
+            "power cut.",
+        ),
+    ] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            help="With --workers: seconds without progress after which a recording is given up."
+        ),
+    ] = 60.0,
     engine: Engine = "auto",
     device: Annotated[
         str, typer.Option(help="auto (a GPU where there is one), cpu, cuda or cuda:N.")
@@ -127,11 +157,11 @@ def detect(
     if some recording could not be heard whole, 2 if the command was misused.
     """
     from sed.errors import UsageError
+    from sed.recorders import time_zone as zone_of
     from streaming.detect import batch_size_for
     from streaming.detector import DetectorConfig
-    from streaming.open_engine import n_cores, open_engine
-    from streaming.results import Results
-    from streaming.scan import Scan
+    from streaming.hearer import HearerSettings
+    from streaming.results import Results, format_of
 
     sources = [str(path) for path in recordings]
     config = DetectorConfig(
@@ -147,8 +177,11 @@ def detect(
         top=top,
         batch_size=batch_size_for(sources) if batch_size is None else batch_size,
     )
-    formats = tuple(dict.fromkeys(name.strip() for name in format.split(",")))
-    results = Results(formats, output, plot=plot, skip_existing=skip_existing)
+    formats = named(format_of(output) if format is None else format)
+    zone = None if time_zone is None else zone_of(time_zone)
+    results = Results(
+        tuple(dict.fromkeys(formats)), output, plot=plot, skip_existing=skip_existing, zone=zone
+    )
     if channel is not None and channel < 1:
         raise UsageError(f"channels are counted from 1, got {channel}")
     stdin = None
@@ -163,28 +196,115 @@ def detect(
         if not quiet:
             print(text, file=sys.stderr)
 
-    opened = open_engine(model, engine=engine, device=device, precision=precision, tell=tell)
+    settings = HearerSettings(
+        results, None if model is None else str(model), config, engine, device, precision, channel
+    )
     with _bar(shown=not quiet and sys.stderr.isatty()) as bars:
-        scan = Scan(
-            opened,
-            config,
-            results,
-            channel=channel,
-            n_at_once=1 if "-" in sources else n_cores(),
-            progress=_reporter(bars),
-        )
-        tell(f"{opened}, {scan.detector.mode}; {_name(model)}, {len(opened.spec.labels)} classes")
-        summary = scan.run(sources, stdin=stdin)
-    if not quiet:
-        print(_told(summary), file=sys.stderr)
+        progress = _reporter(bars)
+        if workers is not None or resume:
+            summary = _hear_archive(settings, sources, workers, resume, timeout, progress, tell)
+        else:
+            summary = _hear(settings, sources, stdin, progress, tell)
+    tell(_told(summary))
     if summary.interrupted:
+        again = ". The same command with --resume goes on" * (workers is not None or resume)
         print(
-            f"sed: stopped in {summary.interrupted}; what was finished before it is kept",
+            f"sed: stopped in {summary.interrupted}; what was finished before it is kept{again}",
             file=sys.stderr,
         )
         raise typer.Exit(INTERRUPTED)
-    if summary.failures:
+    if summary.n_failures:
         raise typer.Exit(FAILED)
+
+
+def _hear(
+    settings: HearerSettings,
+    sources: list[str],
+    stdin: Decoder | None,
+    progress: Progress,
+    tell: Callable[[str], None],
+) -> Summary:
+    """Hear recordings in this process."""
+    from streaming.open_engine import n_cores, open_engine
+    from streaming.scan import Scan
+
+    engine = open_engine(
+        settings.model,
+        engine=settings.engine,
+        device=settings.device,
+        precision=settings.precision,
+        tell=tell,
+    )
+    scan = Scan(
+        engine,
+        settings.config,
+        settings.results,
+        channel=settings.channel,
+        n_at_once=1 if "-" in sources else n_cores(),
+        progress=progress,
+    )
+    name = settings.model or "the default model"
+    tell(f"{engine}, {scan.detector.mode}; {name}, {len(engine.spec.labels)} classes")
+    return scan.run(sources, stdin=stdin)
+
+
+def _hear_archive(
+    settings: HearerSettings,
+    sources: list[str],
+    n_workers: int | None,
+    resume: bool,
+    timeout: float,
+    progress: Progress,
+    tell: Callable[[str], None],
+) -> Summary:
+    """Hear recordings in processes of their own, with a journal."""
+    from streaming.archive import ArchiveScan
+    from streaming.open_engine import n_cores
+
+    archive = ArchiveScan(
+        settings,
+        n_workers=n_cores() if n_workers is None else n_workers,
+        resume=resume,
+        timeout_seconds=timeout,
+        progress=progress,
+        on_engine=tell,
+    )
+    summary = archive.run(sources)
+    if summary.report:
+        print(f"sed: what failed is in {summary.report}", file=sys.stderr)
+    return summary
+
+
+def export(
+    model: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="Checkpoint (.safetensors) or run directory.",
+            show_default="the default model",
+        ),
+    ] = None,
+    to: Annotated[
+        str, typer.Option(help="onnx, openvino (.xml and .bin) or torch-export (.pt2).")
+    ] = "onnx",
+    output: Annotated[
+        Path | None,
+        typer.Option(help="File to write.", show_default="the name of the model, here"),
+    ] = None,
+) -> None:
+    """Write a model as one graph, from samples to probabilities, that runs without this package.
+
+    `sed detect --model` takes the first two.
+    """
+    from sed.checkpoint import load_model
+    from streaming.export import export as export_graph
+
+    checkpoint = load_model(model)
+    written = export_graph(checkpoint, output or Path(Path(checkpoint.path).stem), to)
+    print(
+        f"{written}: samples (batch, n) at {checkpoint.timeline.sample_rate:,} Hz → frame_probs "
+        f"(batch, frames, {len(checkpoint.labels)}), clip_probs (batch, {len(checkpoint.labels)})"
+    )
 
 
 def info(
@@ -199,10 +319,6 @@ def info(
     from streaming.describe import describe, describe_program
 
     print(describe_program() if path is None else describe(path))
-
-
-def _name(model: Path | None) -> str:
-    return "the default model" if model is None else str(model)
 
 
 def _bar(*, shown: bool) -> Bars | nullcontext[None]:
@@ -264,7 +380,7 @@ def _told(summary: Summary) -> str:
     ]
     if summary.n_skipped:
         parts.append(f"{summary.n_skipped} skipped")
-    parts.append(_counted(len(summary.failures), "failure"))
+    parts.append(_counted(summary.n_failures, "failure"))
     return " · ".join(parts)
 
 

@@ -5,13 +5,17 @@
     samples (batch, n) ─▶ frame_probs (batch, frames, classes), clip_probs (batch, classes)
                           columns (batch, columns, mels), head_probs, head_weights
 
-Batch and length are free. The front end is written as a convolution, which every runtime has;
-`columns` is given out too, so that who has columns already can begin there. `head_probs` and
-`head_weights` are what pools frames over windows of any length; see `sed.model.FrameAnswer`.
+Batch and length are free; but a .pt2 takes a window plus any number of whole frames, since
+torch.export has to prove how the network pads each length. The front end is written as a
+convolution, which every runtime has; `columns` is given out too, so that who has columns already
+can begin there. `head_probs` and `head_weights` are what pools frames over windows of any length;
+see `sed.model.FrameAnswer`.
 """
 
 from __future__ import annotations
 
+import io
+import json
 import math
 import os
 import warnings
@@ -104,7 +108,10 @@ class Graph(nn.Module):
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
-        self.model = fused(checkpoint.model)
+        self.model = fused(checkpoint.model)  # a copy
+        self.model.hidden = Pointwise(self.model.hidden)
+        for head in self.model.heads:
+            head.classes, head.attention = Pointwise(head.classes), Pointwise(head.attention)
         self.front_end = ConvolvedLogMel(self.model.log_mel)
 
     def forward(self, samples: Tensor) -> tuple[Tensor, ...]:
@@ -144,15 +151,74 @@ class ConvolvedLogMel(nn.Module):
         energy = cosine.square() + sine.square()
         if c.power == 1:
             energy = energy.sqrt()
-        return self.log_mel.logarithm(energy.transpose(1, 2) @ self.log_mel.filters)
+        mel = F.conv1d(energy, self.log_mel.filters.T[:, :, None])
+        return self.log_mel.logarithm(mel.transpose(1, 2))
+
+
+class SameConv2d(nn.Module):
+    """TensorFlow's padding, reckoned in integers: exporters need not see through a ceiling.
+
+    Parameters
+    ----------
+    conv
+        What it is the same as.
+    """
+
+    def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, channels, columns, mels)."""
+        conv: Any = self.conv
+        top, left = (
+            max((conv.kernel_size[i] - 1) * conv.dilation[i] + 1 - _rest(size, conv.stride[i]), 0)
+            for i, size in enumerate(x.shape[2:])
+        )
+        x = F.pad(x, (left // 2, left - left // 2, top // 2, top - top // 2))
+        return F.conv2d(x, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
+
+
+def _rest(size: int, stride: int) -> int:
+    """Return how many positions the last stride of an axis has."""
+    rest = size % stride
+    return stride if rest == 0 else int(rest)
+
+
+class Pointwise(nn.Module):
+    """A linear layer as a convolution: its exporters need not flatten axes of free length.
+
+    Parameters
+    ----------
+    linear
+        What it is the same as.
+    """
+
+    def __init__(self, linear: nn.Module) -> None:
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, frames, features)."""
+        weight: Tensor = self.linear.weight  # type: ignore[assignment]
+        return F.conv1d(x.transpose(1, 2), weight[:, :, None], self.linear.bias).transpose(1, 2)  # type: ignore[arg-type]
 
 
 def _export_torch(graph: Graph, samples: Tensor, about: dict[str, Any], path: Path) -> None:
-    import json
-
-    batch, length = torch.export.Dim("batch"), torch.export.Dim("samples", min=samples.shape[1])
+    """Let torch.export follow a graph; the weights of its network are its own."""
+    backbone: nn.Module = graph.model.backbone
+    for name, module in list(backbone.named_modules()):
+        if type(module).__name__ == "Conv2dSame":  # of timm, which only sed.model imports
+            parent, _, last = name.rpartition(".")
+            setattr(backbone.get_submodule(parent), last, SameConv2d(module))
+    frame_samples = graph.model.frame_columns * graph.model.log_mel.config.hop_samples
+    batch, n_more = torch.export.Dim("batch"), torch.export.Dim("n_more", min=0)
+    length = frame_samples * n_more + samples.shape[1]
+    longer = F.pad(samples, (0, 3 * frame_samples))  # a length that is not special
     program = torch.export.export(
-        graph, (samples,), dynamic_shapes={"samples": {0: batch, 1: length}}
+        graph, (longer,), dynamic_shapes={"samples": {0: batch, 1: length}}, strict=False
     )
+    archive = io.BytesIO()
+    torch.export.save(program, archive, extra_files={"about.json": json.dumps(about)})
     with written_whole(path) as part:
-        torch.export.save(program, part, extra_files={"about.json": json.dumps(about)})
+        part.write_bytes(archive.getvalue())

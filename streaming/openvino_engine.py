@@ -108,6 +108,7 @@ class OpenVinoEngine(GraphEngine):
                         "INFERENCE_PRECISION_HINT": PRECISIONS[self.precision],
                         "NUM_STREAMS": self.n_streams,
                         "INFERENCE_NUM_THREADS": self.n_streams * self.n_threads,
+                        "ENABLE_CPU_PINNING": False,  # else all processes share the first core
                     },
                 )
             return self._compiled[shape]

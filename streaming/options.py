@@ -62,6 +62,15 @@ Engine = Annotated[
         "fastest here."
     ),
 ]
+TimeZone = Annotated[
+    str | None,
+    typer.Option(
+        help="Zone of the place (Europe/Berlin, +02:00, UTC, local): events get the time of day "
+        "that the recorder wrote into names or headers, and clocks of recorders that do not say "
+        "their zone were set to it.",
+        show_default="no times, but in Parquet",
+    ),
+]
 RawRate = Annotated[
     int | None,
     typer.Option(help="Standard input is raw samples at this rate.", show_default=False),

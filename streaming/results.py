@@ -7,20 +7,30 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 from sed.errors import OutputError, UsageError, near
 from sed.events import Event
 from sed.files import written_whole
+from sed.recorders import recording_start
 from sed.recordings import Recording, all_written, output_path
 from sed.spec import ModelSpec
-from sed.writers import WRITERS, EventWriter, FramesWriter
+from sed.writers import WRITERS, FramesWriter
 from streaming.detector import Detection, Detector
 from streaming.overview import Overview
+from streaming.tables import PARQUET, Table, band_of, open_table, writer_kind
 
-FORMATS = (*WRITERS, "npz")
+FORMATS = (*WRITERS, "npz", PARQUET)
+TABLE = "events.parquet"  # of all recordings, in a folder
 PICTURE = ".png"
 MOST_EVENTS_DRAWN = 1_000
+
+
+def format_of(output: str | os.PathLike[str] | None) -> str:
+    """Return the format that the name of a file asks for, else csv."""
+    suffix = "" if output is None else Path(output).suffix
+    return {".jsonl": "jsonl", ".tsv": "tsv", ".parquet": PARQUET}.get(suffix, "csv")
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class Results:
     output: str | os.PathLike[str] | None = None  # a folder, a file, or None: standard output
     plot: bool = False  # a picture of each recording
     skip_existing: bool = False  # leave out recordings whose results are all there
+    zone: tzinfo | None = None  # of the place; events then get the time of day, in Parquet always
 
     def __post_init__(self) -> None:
         """Refuse formats and combinations that cannot be."""
@@ -41,6 +52,13 @@ class Results:
             raise UsageError(f"{' and '.join(self.formats)} need a folder: give --output DIR/")
         if self.folder is None and self.skip_existing:
             raise UsageError("--skip-existing needs a folder: give --output DIR/")
+        if PARQUET in self.formats and self.output is None:
+            raise UsageError("parquet needs a file: give --output events.parquet, or DIR/")
+        if PARQUET in self.formats and self.skip_existing:
+            raise UsageError(
+                "with --skip-existing the one table would lack the recordings that are left out: "
+                "use --workers N and --resume"
+            )
 
     @property
     def folder(self) -> Path | None:
@@ -59,8 +77,25 @@ class Results:
     @property
     def extensions(self) -> list[str]:
         """The endings of all that is written about a recording."""
-        events = [_extension(name) for name in self.formats] if self.folder else []
-        return events + [PICTURE] * self.plot
+        return [_extension(name) for name in self.own_formats] + [PICTURE] * self.plot
+
+    @property
+    def own_formats(self) -> list[str]:
+        """The formats of files about one recording each."""
+        return [name for name in self.formats if name != PARQUET] if self.folder else []
+
+    @property
+    def table(self) -> tuple[Path, str] | None:
+        """The file that the events of all recordings go to, and its format, if there is one."""
+        if self.folder is None:
+            return None if self.output is None else (Path(self.output), self.formats[0])
+        return (self.folder / TABLE, PARQUET) if PARQUET in self.formats else None
+
+    def start_of(self, recording: Recording) -> datetime | None:
+        """Return when a recording began, if that is known and anybody wants to know."""
+        if self.zone is None and PARQUET not in self.formats:
+            return None
+        return recording_start(recording.path, self.zone)
 
     def are_there(self, recording: Recording) -> bool:
         """Return whether the recording may be skipped."""
@@ -71,7 +106,7 @@ class Results:
         )
 
     @contextmanager
-    def shared_writer(self, n_recordings: int, spec: ModelSpec) -> Iterator[EventWriter | None]:
+    def shared_table(self, n_recordings: int, spec: ModelSpec) -> Iterator[Table | None]:
         """Open what the events of all recordings go to, if they go to one place.
 
         Raises
@@ -81,25 +116,35 @@ class Results:
         OutputError
             If it cannot be written.
         """
-        if self.folder is not None:
+        if self.folder is None and n_recordings > 1:
+            self.check_table()
+        if self.table is not None:
+            path, format = self.table
+            with written_whole(path) as part, open_table(part, format, spec, self.zone) as table:
+                yield table
+        elif self.folder is not None:
             yield None
-            return
-        kind = WRITERS[self.formats[0]]
-        if n_recordings > 1 and not kind.many_recordings:
-            raise UsageError(
-                f"a file in the format {self.formats[0]} is about one recording, and there are "
-                f"{n_recordings}: give --output DIR/"
-            )
-        with ExitStack() as stack:
-            if self.output is not None:
-                yield stack.enter_context(_writer_into(Path(self.output), kind, spec))
-                return
+        else:
             try:
-                yield kind(sys.stdout, _band(spec))
+                yield writer_kind(self.formats[0], self.zone)(sys.stdout, band_of(spec))
             except BrokenPipeError:
                 raise
             except OSError as error:
                 raise OutputError("standard output", error) from error
+
+    def check_table(self) -> None:
+        """Make sure that several recordings may go to one place.
+
+        Raises
+        ------
+        UsageError
+            If the format has no room for the name of a recording.
+        """
+        name = self.formats[0]
+        if name != PARQUET and not WRITERS[name].many_recordings:
+            raise UsageError(
+                f"a file in the format {name} is about one recording: give --output DIR/"
+            )
 
     @contextmanager
     def own_sinks(self, recording: Recording, detector: Detector) -> Iterator[Sinks]:
@@ -112,17 +157,14 @@ class Results:
         """
         sinks = Sinks()
         with ExitStack() as stack:
-            for name in self.formats if self.folder else ():
+            for name in self.own_formats:
                 path = output_path(self.folder, recording, _extension(name))  # type: ignore[arg-type]
+                part = stack.enter_context(written_whole(path))
                 if name == "npz":
-                    part = stack.enter_context(written_whole(path))
-                    seconds = detector.timeline.frame_seconds
-                    sinks.frames = stack.enter_context(
-                        FramesWriter(part, detector.labels, seconds, recording.path)
-                    )
+                    sinks.frames = stack.enter_context(_frames_writer(part, recording, detector))
                 else:
-                    writer = _writer_into(path, WRITERS[name], detector.spec)
-                    sinks.writers.append(stack.enter_context(writer))
+                    table = open_table(part, name, detector.spec, self.zone)
+                    sinks.tables.append(stack.enter_context(table))
             if self.plot:
                 sinks.picture = Picture(detector, recording)
             yield sinks
@@ -134,17 +176,17 @@ class Results:
 class Sinks:
     """What takes the results of one recording."""
 
-    writers: list[EventWriter] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
     frames: FramesWriter | None = None
     picture: Picture | None = None
 
     def take(self, detection: Detection) -> None:
         """Pass on what was detected."""
         for event in detection.events:
-            for writer in self.writers:
-                writer.write(event)
+            for table in self.tables:
+                table.write(event)
         if self.frames:
-            self.frames.write(detection.frame_probs)
+            self.frames.write(detection.frame_probs, detection.clip_probs)
         if self.picture:
             self.picture.take(detection)
 
@@ -192,14 +234,6 @@ def _extension(name: str) -> str:
     return FramesWriter.extension if name == "npz" else WRITERS[name].extension
 
 
-def _band(spec: ModelSpec) -> tuple[float, float]:
-    return spec.front_end.f_min_hz, spec.front_end.f_max_hz
-
-
-@contextmanager
-def _writer_into(path: Path, kind: type[EventWriter], spec: ModelSpec) -> Iterator[EventWriter]:
-    with (
-        written_whole(path) as part,
-        open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        yield kind(file, _band(spec))
+def _frames_writer(part: Path, recording: Recording, detector: Detector) -> FramesWriter:
+    frame_seconds, hop_seconds = detector.timeline.frame_seconds, detector.clip_hop_seconds
+    return FramesWriter(part, detector.labels, frame_seconds, hop_seconds, recording.path)

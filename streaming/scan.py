@@ -23,12 +23,12 @@ from sed.audio import Decoder, open_recording
 from sed.errors import SedError
 from sed.events import Event
 from sed.recordings import Recording, find_recordings
-from sed.writers import EventWriter
 from streaming.detect import follow
 from streaming.detector import Detection, Detector, DetectorConfig
 from streaming.engine import Engine, engine_of, pool_of
 from streaming.readahead import ReadAhead
 from streaming.results import Results
+from streaming.tables import Table
 
 if TYPE_CHECKING:
     from sed.checkpoint import Checkpoint
@@ -46,6 +46,11 @@ class Summary:
     wall_seconds: float = 0.0
     failures: list[SedError] = field(default_factory=list)  # also of recordings heard in part
     interrupted: str = ""  # the recording that Ctrl-C fell into
+
+    @property
+    def n_failures(self) -> int:
+        """Recordings with something wrong, and what else was wrong."""
+        return len(self.failures)
 
     @property
     def times_real_time(self) -> float:
@@ -130,7 +135,7 @@ class Scan:
             self._trouble(error)
         self._progress.on_start(len(recordings), sum(r.n_bytes for r in recordings))
         with (
-            self.results.shared_writer(len(recordings), self.engine.spec) as shared,
+            self.results.shared_table(len(recordings), self.engine.spec) as shared,
             pool_of(self.engine) as pool,
         ):
             self._all(recordings, shared, stdin, pool)
@@ -140,7 +145,7 @@ class Scan:
     def _all(
         self,
         recordings: Sequence[Recording],
-        shared: EventWriter | None,
+        shared: Table | None,
         stdin: Decoder | None,
         pool: Executor,
     ) -> None:
@@ -187,6 +192,7 @@ class Scan:
                         channel=self._channel,
                         decoder=decoder,
                         pool=pool,
+                        start=self.results.start_of(recording),
                     ):
                         sinks.take(detection)
                         yield self._heard(detection, decoder)
@@ -203,7 +209,7 @@ class Scan:
         share = min(1.0, seconds * decoder.sample_rate / n_samples) if n_samples else 0.0
         return _Step(detection.events, seconds, share)
 
-    def _take(self, lane: _Lane, shared: EventWriter | None) -> None:
+    def _take(self, lane: _Lane, shared: Table | None) -> None:
         """Count and pass on all that a recording brings."""
         summary = self.summary
         heard_before = summary.audio_seconds

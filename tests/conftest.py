@@ -43,13 +43,24 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def tiny_checkpoint() -> Checkpoint:
     """Return a model of three classes that is quick, knows nothing, and has strong opinions."""
+    return opinionated("mobilenetv3_small_050")
+
+
+@pytest.fixture(scope="session")
+def dense_checkpoint() -> Checkpoint:
+    """Return one whose frames do not know of the whole window."""
+    return opinionated("mobilenetv2_035")
+
+
+def opinionated(backbone: str) -> Checkpoint:
+    """Return a random model whose logits are spread, so that events come and go."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        model = SedModel(ModelConfig("mobilenetv3_small_050", hidden=32), TINY_FRONT_END, 3).eval()
+        model = SedModel(ModelConfig(backbone, hidden=32), TINY_FRONT_END, 3).eval()
         sound = torch.from_numpy(rising_noise(64_000).reshape(8, 8_000))
         with torch.no_grad():
             spread = model(sound).frame_logits.std(dim=(0, 1))
-            for head in model.heads:  # spread the logits, so that events come and go
+            for head in model.heads:
                 head.classes.weight *= 3.0 / spread[:, None]
                 head.classes.bias.zero_()
             head.classes.bias -= model(sound).frame_logits.mean(dim=(0, 1))

@@ -35,6 +35,7 @@ DOORS = {
     "pyarrow": {"sed/parquet.py"},
     "typer": {
         "sed/cli.py",
+        "streaming/bench_commands.py",
         "streaming/commands.py",
         "streaming/listen_commands.py",
         "streaming/options.py",
@@ -43,6 +44,7 @@ DOORS = {
         "train/result_commands.py",
     },
     "rich": {
+        "streaming/bench_commands.py",
         "streaming/commands.py",
         "streaming/half_blocks.py",
         "streaming/meter.py",

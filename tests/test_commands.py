@@ -100,7 +100,7 @@ def test_every_format_says_the_same(noise_wav, model, tmp_path, format):
 
 def test_formats_about_one_recording_refuse_several(archive, model, tmp_path):
     with pytest.raises(
-        ValueError, match="about one recording, and there are 4: give --output DIR/"
+        ValueError, match="a file in the format raven is about one recording: give --output DIR/"
     ):
         sed("detect", archive, "--model", model, "--format", "raven", catch_exceptions=False)
 

@@ -91,11 +91,14 @@ def test_tsv_is_the_format_of_sound_event_detection():
 def test_frames_go_to_npz_without_being_held(tmp_path):
     path = tmp_path / "x.npz"
     frames = np.random.default_rng(0).random((100, 2)).astype(np.float32)
-    with FramesWriter(path, ["a", NASTY], 0.32, "x.wav") as writer:
-        for part in np.array_split(frames, 7):
-            writer.write(part)
+    clips = frames[:9] / 2
+    with FramesWriter(path, ["a", NASTY], 0.32, 2.5, "x.wav") as writer:
+        for part, some in zip(np.array_split(frames, 7), np.array_split(clips, 7), strict=True):
+            writer.write(part, some)
     with np.load(path) as archive:
         np.testing.assert_array_equal(archive["frame_probs"], frames)
+        np.testing.assert_array_equal(archive["clip_probs"], clips)
+        assert archive["starts"].tolist() == [2.5 * i for i in range(9)]
         assert archive["labels"].tolist() == ["a", NASTY]
         assert math.isclose(archive["edges"][-1], 32.0)
         assert archive["file"] == "x.wav"

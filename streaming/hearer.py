@@ -1,0 +1,124 @@
+"""One recording after the other, each to its own results and to an outcome that can be sent.
+
+What a worker process does, and what an actor on another machine would do: all that goes in and
+comes out can be pickled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sed.audio import Decoder, open_recording
+from sed.errors import SedError
+from sed.events import Event
+from sed.recordings import Recording
+from streaming.detect import follow
+from streaming.detector import Detector, DetectorConfig
+from streaming.open_engine import gpu_may_be_there, open_engine
+from streaming.results import Results
+
+OnHeard = Callable[[float, float], None]  # seconds, and share of the recording, heard so far
+
+
+@dataclass(frozen=True)
+class HearerSettings:
+    """What a hearer is made of."""
+
+    results: Results  # what it writes about each recording alone
+    model: str | None = None  # path of a checkpoint; None: the default model
+    config: DetectorConfig = field(default_factory=lambda: DetectorConfig(batch_size=16))
+    engine: str = "auto"  # what runs the model, see `open_engine`
+    device: str = "auto"  # auto, cpu, cuda or cuda:N; of several GPUs each worker has its own
+    precision: str = "auto"  # auto, fp32 or bf16
+    channel: int | None = None  # counted from 1; None: the mean of all
+    worker: int = 0  # which of the workers, counted from 0
+
+    def of_worker(self, worker: int) -> HearerSettings:
+        """Return the settings for one of several workers."""
+        return dataclasses.replace(self, worker=worker)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a recording."""
+
+    events: tuple[Event, ...] = ()  # also those before some damage
+    heard_seconds: float = 0.0
+    failure: str = ""  # what was wrong, and what to do; empty if nothing was
+
+
+class Hearer:
+    """Hears recordings with one model, loaded once.
+
+    Parameters
+    ----------
+    settings
+        The model, how it is led, and what is written.
+
+    Raises
+    ------
+    UsageError
+        If an option is not what it can be.
+    SedError
+        If the model or the device cannot be had.
+    """
+
+    def __init__(self, settings: HearerSettings) -> None:
+        engine = open_engine(
+            settings.model,
+            engine=settings.engine,
+            device=_own_device(settings.device, settings.worker),
+            precision=settings.precision,
+            n_streams=1,  # other workers have the other cores
+        )
+        self.engine = str(engine)
+        self._settings = settings
+        self._detector = Detector(engine, settings.config)
+
+    def hear(self, recording: Recording, on_heard: OnHeard = lambda *_: None) -> Outcome:
+        """Hear a recording and write its own results, whole or not at all.
+
+        Returns
+        -------
+        Its events, and what was wrong with it.
+        """
+        events: list[Event] = []
+        sample_rate = self._detector.timeline.sample_rate
+        heard_seconds, failure = 0.0, ""
+        try:
+            decoder = open_recording(recording.path)
+            with self._settings.results.own_sinks(recording, self._detector) as sinks:
+                try:
+                    for detection in follow(
+                        self._detector,
+                        recording.path,
+                        channel=self._settings.channel,
+                        decoder=decoder,
+                        start=self._settings.results.start_of(recording),
+                    ):
+                        sinks.take(detection)
+                        events += detection.events
+                        heard_seconds = detection.n_samples / sample_rate
+                        on_heard(heard_seconds, _share(heard_seconds, decoder))
+                except SedError as error:  # what came before it is written all the same
+                    failure = str(error)
+        except SedError as error:
+            failure = str(error)
+        return Outcome(tuple(events), heard_seconds, failure)
+
+
+def _own_device(device: str, worker: int) -> str:
+    """Return a GPU for a worker to have alone, if there are several and none is named."""
+    if device not in ("auto", "cuda") or not gpu_may_be_there():
+        return device
+    import torch  # heavy
+
+    n_gpus = torch.cuda.device_count()
+    return f"cuda:{worker % n_gpus}" if n_gpus > 1 else device
+
+
+def _share(seconds: float, decoder: Decoder) -> float:
+    n_samples = decoder.n_samples or 0
+    return min(1.0, seconds * decoder.sample_rate / n_samples) if n_samples else 0.0
