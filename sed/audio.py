@@ -7,12 +7,16 @@ has been given out.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Protocol
 
@@ -71,6 +75,13 @@ CONTAINER_SUFFIXES = frozenset(
 )
 
 
+# Where every sample is found again, to the last bit, as FLAC does. Of seeks in Ogg Vorbis, 4 in 100
+# land elsewhere (in files of Freesound, mostly near their end), of those in MP3 a half; an Opus
+# decoder only converges to what it would have said.
+_SEEKING_FORMATS = frozenset(["WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"])
+_SEEKING_SUBTYPES = re.compile(r"PCM_\w+|FLOAT|DOUBLE|ULAW|ALAW")
+
+_LONGEST_PERIOD_SECONDS = 6.0  # see `_period`; 44.1 to 16 kHz has 4.96
 _NOT_TOLD = 1 << 62  # frames that libsndfile reports where a header does not say
 _PIECE_SAMPLES = 256
 
@@ -128,6 +139,8 @@ class SoundFileDecoder:
 
     def __init__(self, path: str, file: bytes | int, *, close: bool = True) -> None:
         self._path = path
+        self._source = file
+        self._position = 0  # of the first sample of the blocks
         self._file = soundfile.SoundFile(file, closefd=close)
         self.sample_rate = self._file.samplerate
         self.n_channels = self._file.channels
@@ -135,13 +148,33 @@ class SoundFileDecoder:
         self.n_samples: int | None = n_samples if n_samples < _NOT_TOLD else None
         self.format = f"{self._file.format} {self._file.subtype}"
 
+    @property
+    def seeks_exactly(self) -> bool:
+        """Whether `seek` finds every sample again: FLAC, and WAV and its like of plain samples."""
+        is_file = isinstance(self._source, bytes) and self._file.seekable()
+        if not is_file or self.n_samples is None:
+            return False
+        is_plain = _SEEKING_SUBTYPES.fullmatch(self._file.subtype) is not None
+        return self._file.format == "FLAC" or (self._file.format in _SEEKING_FORMATS and is_plain)
+
+    def seek(self, position: int) -> int:
+        """Have the blocks begin with a sample; return its position: 0 where a seek fails."""
+        try:
+            self._position = int(self._file.seek(position))
+        except soundfile.LibsndfileError:
+            self._file.close()
+            self._file = soundfile.SoundFile(self._source)
+            self._position = 0
+        return self._position
+
     def blocks(self) -> Iterator[Samples]:
         """Yield blocks of shape (samples, channels)."""
-        position = 0
+        position = self._position
         is_ogg = self._file.format == "OGG"
         while True:
             try:
-                block = self._read_block()
+                # Blocks end where they would without a seek: damage costs the one it lies in.
+                block = self._read_block(BLOCK_SAMPLES - position % BLOCK_SAMPLES)
             except soundfile.LibsndfileError as error:
                 raise self._damaged(position, "it cannot be decoded any further") from error
             # A hole shifts all that follows it, so what was read across one is not to be trusted.
@@ -158,14 +191,14 @@ class SoundFileDecoder:
         """Close the file."""
         self._file.close()
 
-    def _read_block(self) -> Samples:
+    def _read_block(self, n_samples: int) -> Samples:
         if self.n_samples is not None:
-            block: Samples = self._file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)
+            block: Samples = self._file.read(n_samples, dtype="float32", always_2d=True)
             return block
         # The header does not say where a FLAC from a pipe ends, and libsndfile gives up the piece
         # in which it does: so the pieces are small.
         pieces = []
-        for _ in range(BLOCK_SAMPLES // _PIECE_SAMPLES):
+        for _ in range(-(-n_samples // _PIECE_SAMPLES)):
             try:
                 piece = self._file.read(_PIECE_SAMPLES, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError:
@@ -327,7 +360,50 @@ def one_channel(block: Samples, channel: int | None = None) -> Samples:
     return mono
 
 
-def mono_blocks(path: str, decoder: Decoder, *, channel: int | None = None) -> Iterator[Samples]:
+@dataclass
+class SampleCheck:
+    """What there is to say of the samples of a recording, once all have passed."""
+
+    position: int = 0  # of the next sample
+    n_bad: int = 0  # samples that are no number
+    first_bad: int = 0  # position of the first of them
+    has_sound: bool = False  # a sample was not zero
+
+    def take(self, mono: Samples) -> Samples:
+        """Look at the next samples; return them, with silence for those that are no number."""
+        if not np.isfinite(mono.sum()):  # one pass in the usual case
+            bad = ~np.isfinite(mono)
+            if bad.any():
+                self.first_bad = self.first_bad if self.n_bad else self.position + int(bad.argmax())
+                self.n_bad += int(bad.sum())
+                mono = np.where(bad, np.float32(0), mono)
+        self.has_sound = self.has_sound or bool(mono.any())
+        self.position += len(mono)
+        return mono
+
+    def end(self, path: str, sample_rate: int, channel: int | None) -> None:
+        """Raise `RecordingError` for what is wrong with the samples."""
+        if self.position == 0:
+            raise RecordingError(path, "holds no samples, only a header. Record or copy it again.")
+        if self.n_bad:
+            raise RecordingError(
+                path,
+                f"{self.n_bad} samples are no number (NaN or infinite), the first at "
+                f"{self.first_bad / sample_rate:.3f} s; they were taken as silence. Check what "
+                "wrote the file.",
+            )
+        if not self.has_sound:
+            which = "" if channel is None else f" of channel {channel}"
+            raise RecordingError(
+                path,
+                f"every sample{which} is zero (digital silence). Check the microphone, or choose "
+                "another channel with --channel.",
+            )
+
+
+def mono_blocks(
+    path: str, decoder: Decoder, *, channel: int | None = None, check: SampleCheck | None = None
+) -> Iterator[Samples]:
     """Yield one-dimensional blocks: the mean of the channels, or one of them, counted from 1.
 
     Samples that are no number are taken as silence.
@@ -344,35 +420,10 @@ def mono_blocks(path: str, decoder: Decoder, *, channel: int | None = None) -> I
             f"has no channel {channel}: it has {decoder.n_channels}, counted from 1. Choose "
             "another with --channel, or leave it out for their mean.",
         )
-    n_samples = n_bad = first_bad = 0
-    heard = False
+    check = check or SampleCheck()
     for block in decoder.blocks():
-        mono = one_channel(block, channel)
-        if not np.isfinite(mono.sum()):  # one pass in the usual case
-            bad = ~np.isfinite(mono)
-            if bad.any():
-                first_bad = first_bad if n_bad else n_samples + int(np.argmax(bad))
-                n_bad += int(bad.sum())
-                mono = np.where(bad, np.float32(0), mono)
-        heard = heard or bool(mono.any())
-        n_samples += len(mono)
-        yield mono
-    if n_samples == 0:
-        raise RecordingError(path, "holds no samples, only a header. Record or copy it again.")
-    if n_bad:
-        raise RecordingError(
-            path,
-            f"{n_bad} samples are no number (NaN or infinite), the first at "
-            f"{first_bad / decoder.sample_rate:.3f} s; they were taken as silence. Check what "
-            "wrote the file.",
-        )
-    if not heard:
-        which = "" if channel is None else f" of channel {channel}"
-        raise RecordingError(
-            path,
-            f"every sample{which} is zero (digital silence). Check the microphone, or choose "
-            "another channel with --channel.",
-        )
+        yield check.take(one_channel(block, channel))
+    check.end(path, decoder.sample_rate, channel)
 
 
 def read_blocks(
@@ -381,6 +432,8 @@ def read_blocks(
     *,
     channel: int | None = None,
     decoder: Decoder | None = None,
+    start: int = 0,
+    check: SampleCheck | None = None,
 ) -> Generator[Samples]:
     """Yield a recording as mono blocks at `sample_rate`, however long it is.
 
@@ -394,6 +447,10 @@ def read_blocks(
         Which channel to take, counted from 1; the mean of all if not given.
     decoder
         The recording, already opened; it is closed here.
+    start
+        Sample, at `sample_rate`, to begin with; for a `SoundFileDecoder` that seeks exactly.
+    check
+        What is known of the samples before `start`; takes up what is found out here.
 
     Raises
     ------
@@ -403,18 +460,64 @@ def read_blocks(
     path = os.fspath(path)
     decoder = decoder or open_recording(path)
     resampler = Resampler(decoder.sample_rate, sample_rate)
+    check = check or SampleCheck()
     trouble: RecordingError | None = None
     try:
+        n_early = _seek(decoder, sample_rate, start, check) if start else 0
         try:
-            for block in mono_blocks(path, decoder, channel=channel):
-                yield resampler.push(block)
+            for block in mono_blocks(path, decoder, channel=channel, check=check):
+                resampled = resampler.push(block)
+                yield resampled[n_early:]
+                n_early = max(0, n_early - len(resampled))
         except RecordingError as error:
             trouble = error
-        yield resampler.flush()
+        yield resampler.flush()[n_early:]
     finally:
         decoder.close()
     if trouble is not None:
         raise trouble
+
+
+def _seek(decoder: Decoder, sample_rate: int, start: int, check: SampleCheck) -> int:
+    """Seek to before a sample of the resampled stream; return how many come before it."""
+    assert isinstance(decoder, SoundFileDecoder)
+    n_in, n_out = _same_time(decoder.sample_rate, sample_rate)
+    period, n_lead = _period(decoder.sample_rate, sample_rate)
+    latest = max(0, start * n_in // n_out - n_lead)
+    check.position = decoder.seek(latest // period * period)
+    return start - check.position // n_in * n_out
+
+
+@cache
+def _period(from_rate: int, to_rate: int) -> tuple[int, int]:
+    """Return where a resampler may begin, and how much earlier than it is needed.
+
+    soxr works in blocks of a size that it chooses. Begun at a multiple of the period, in samples,
+    its blocks are those of the whole stream, and all is the same to the last bit once it has
+    forgotten that nothing came before. Where the period is too long, roundings differ.
+    """
+    n_in, _ = _same_time(from_rate, to_rate)
+    if from_rate == to_rate:
+        return 1, 0
+    first = _next_burst(from_rate, to_rate, 0)
+    second = _next_burst(from_rate, to_rate, first + 1)
+    period = math.lcm(second - first, n_in)
+    return period if period < _LONGEST_PERIOD_SECONDS * from_rate else n_in, 2 * second
+
+
+def _next_burst(from_rate: int, to_rate: int, n_pushed: int) -> int:
+    """Return how many samples a resampler takes, from so many on, until one brings out a block."""
+    for step in (256, 1):  # roughly, then to the sample
+        resampler, silence = Resampler(from_rate, to_rate), np.zeros(step, np.float32)
+        resampler.push(np.zeros(n_pushed, np.float32))
+        n_pushed += step * next(n for n in count() if len(resampler.push(silence)))
+    return n_pushed
+
+
+def _same_time(from_rate: int, to_rate: int) -> tuple[int, int]:
+    """Return the smallest numbers of samples that last equally long at two rates."""
+    common = math.gcd(from_rate, to_rate)
+    return from_rate // common, to_rate // common
 
 
 def read_recording(

@@ -8,16 +8,19 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, closing
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from sed.audio import Decoder, read_blocks
+from sed.audio import Decoder, SampleCheck, open_recording, read_blocks
 from sed.errors import RecordingError
 from sed.events import Event
+from sed.recorders import stamped
 from streaming.answers import Answer
 from streaming.batches import Cut
 from streaming.detector import Detection, Detector, DetectorConfig
 from streaming.engine import Engine, pool_of
 from streaming.open_engine import open_engine
+from streaming.ranges import read_ranges
 from streaming.readahead import ReadAhead
 
 if TYPE_CHECKING:
@@ -105,6 +108,8 @@ def follow(
     channel: int | None = None,
     decoder: Decoder | None = None,
     pool: Executor | None = None,
+    n_readers: int = 1,
+    start: datetime | None = None,
 ) -> Generator[Detection]:
     """Yield what a detector makes of a recording, everything at once.
 
@@ -124,6 +129,10 @@ def follow(
         The recording, already opened.
     pool
         Threads that call the engine, which other recordings may share; see `pool_of`.
+    n_readers
+        Threads that read a long recording at once; see `read_ranges`.
+    start
+        When the recording began; events then carry their time.
 
     Raises
     ------
@@ -134,27 +143,41 @@ def follow(
     with ExitStack() as stack:
         own = pool or stack.enter_context(pool_of(detector.engine))
         cuts = stack.enter_context(
-            closing(ReadAhead(_cuts(detector, path, channel, decoder), CUTS_AHEAD))
+            closing(ReadAhead(_cuts(detector, path, channel, decoder, n_readers), CUTS_AHEAD))
         )
         for detection in _heard(detector, cuts, own):
             events = [dataclasses.replace(event, file=path) for event in detection.events]
-            yield detection._replace(events=events)
+            yield detection._replace(events=stamped(events, start))
 
 
 def _cuts(
-    detector: Detector, path: str, channel: int | None, decoder: Decoder | None
+    detector: Detector, path: str, channel: int | None, decoder: Decoder | None, n_readers: int
 ) -> Generator[Cut]:
     """Yield the batches of a recording; raise what is wrong with it behind the last."""
     timeline = detector.timeline
     trouble: RecordingError | None = None
-    with closing(
-        read_blocks(path, timeline.sample_rate, channel=channel, decoder=decoder)
-    ) as blocks:
-        try:
-            for block in blocks:
-                yield from detector.batched(detector.cut(block))
-        except RecordingError as error:
-            trouble = error
+    try:
+        with closing(decoder or open_recording(path)) as opened:
+            check = SampleCheck()
+            ranges = read_ranges(
+                detector, path, opened, channel=channel, n_readers=n_readers, check=check
+            )
+            with closing(ranges):
+                for columns in ranges:
+                    yield from detector.batched(detector.cut_columns(columns))
+            rest = read_blocks(
+                path,
+                timeline.sample_rate,
+                channel=channel,
+                decoder=opened,
+                start=detector.n_samples,
+                check=check,
+            )
+            with closing(rest):
+                for block in rest:
+                    yield from detector.batched(detector.cut(block))
+    except RecordingError as error:
+        trouble = error
     if trouble is None and detector.n_samples < timeline.hop_samples:
         trouble = RecordingError(
             path,

@@ -28,9 +28,9 @@ from sed.spec import ModelSpec
 from sed.timeline import seconds_from_samples
 from streaming.answers import Answer
 from streaming.batches import Batcher, Cut
+from streaming.columns import ColumnStream
 from streaming.engine import Engine, engine_of
 from streaming.modes import Dense, Mode, Windowed
-from streaming.ring import Ring
 
 if TYPE_CHECKING:
     from sed.checkpoint import Checkpoint
@@ -129,12 +129,12 @@ class Detector:
         self.front_end = spec.front_end
         own_rate = self.timeline.sample_rate
         self._resampler = Resampler(sample_rate or own_rate, own_rate)
-        self._samples = Ring()
         self._hop_columns = hop_columns(spec, self.config.hop)
         self._mode = self._chosen_mode()
         self._stretch = min(
             self._mode.step_columns, self.timeline.nearest_columns(STRETCH_SECONDS)
         )  # columns computed together
+        self._stream = self.column_stream()
         self._batcher = Batcher(self._mode.batch_size)
 
         self._chosen = choose_classes(spec.labels, self.config.classes)
@@ -145,10 +145,16 @@ class Detector:
 
     def reset(self) -> None:
         """Forget everything: the next sample is the first of a recording."""
-        self._reset_cutting()
+        self._resampler.reset()
+        self._stream.reset()
         self._mode.reset()
         self._batcher.reset()
         self._tracker.reset()
+
+    @property
+    def n_samples(self) -> int:
+        """How much of the recording has been cut, at the model's rate."""
+        return self._stream.n_samples
 
     @property
     def mode(self) -> str:
@@ -202,20 +208,30 @@ class Detector:
         For those who run the model themselves, in other threads or on the inputs of several
         detectors at once: what it says goes to `hear`.
         """
-        columns = self._full_stretches(self._resampler.push(samples))
+        columns = self._stream.push(self._resampler.push(samples))
         windows = [window for part in columns for window in self._mode.push(part)]
         return Cut(columns, windows, self.n_samples)
 
+    def column_stream(self) -> ColumnStream:
+        """Return what computes columns just as `cut` does, for `cut_columns`."""
+        return ColumnStream(self.engine, self._stretch)
+
+    def cut_columns(self, columns: Floats) -> Cut:
+        """Take the next columns, shape (n, mels), of a `column_stream`; like `cut`.
+
+        Samples may follow: the next one is then number `n_samples` of the recording.
+        """
+        self._stream.reset(self._stream.n_columns + len(columns))
+        return Cut([columns], self._mode.push(columns), self.n_samples)
+
     def cut_last(self) -> Cut:
         """End the recording; return the last inputs of the model. The next sample is a first."""
-        columns = self._full_stretches(self._resampler.flush())
-        end_column = -(-self.n_samples // self.timeline.hop_samples)
-        columns += self._last_columns(end_column)
+        columns = self._stream.push(self._resampler.flush()) + self._stream.flush()
         windows = [window for part in columns for window in self._mode.push(part)]
-        if end_column:
-            windows += self._mode.flush()
         n_samples = self.n_samples
-        self._reset_cutting()
+        if n_samples:
+            windows += self._mode.flush()
+        self._stream.reset()
         return Cut(columns, windows, n_samples, is_last=True)
 
     def batched(self, cut: Cut) -> list[Cut]:
@@ -253,39 +269,6 @@ class Detector:
             _stacked([d.clip_probs for d in heard], n_classes),
             heard[-1].n_samples if heard else 0,
         )
-
-    def _full_stretches(self, samples: Floats) -> list[Floats]:
-        """Take samples at the model's rate; return the columns of all whole stretches there are.
-
-        The rounding of a matrix product depends on its size, so the size must not depend on how
-        the samples arrived.
-        """
-        self.n_samples += len(samples)
-        self._samples.push(samples)
-        needed = (self._stretch - 1) * self.timeline.hop_samples + self.front_end.column_samples
-        stretches = []
-        while self._samples.stop >= (at := self._n_columns * self.timeline.hop_samples) + needed:
-            stretches.append(self.engine.columns(self._samples.view(at, at + needed)))
-            self._n_columns += self._stretch
-            self._samples.drop(self._n_columns * self.timeline.hop_samples)
-        return stretches
-
-    def _last_columns(self, end_column: int) -> list[Floats]:
-        """Return the columns that are left, the last of them filled up with silence."""
-        n = end_column - self._n_columns
-        if n <= 0:
-            return []
-        at = self._n_columns * self.timeline.hop_samples
-        needed = at + (n - 1) * self.timeline.hop_samples + self.front_end.column_samples
-        self._samples.push(np.zeros(max(0, needed - self._samples.stop), np.float32))
-        return [self.engine.columns(self._samples.view(at, needed))]
-
-    def _reset_cutting(self) -> None:
-        self._resampler.reset()
-        self._samples.reset()
-        self._samples.push(np.zeros(self.front_end.context_before, np.float32))
-        self.n_samples = 0  # at the model's rate
-        self._n_columns = 0
 
     def _choose(self, frame_probs: Floats) -> Floats:
         """Apply `top`, and keep the classes that were asked for."""

@@ -109,9 +109,10 @@ class Graph(nn.Module):
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
         self.model = fused(checkpoint.model)  # a copy
-        self.model.hidden = Pointwise(self.model.hidden)
-        for head in self.model.heads:
-            head.classes, head.attention = Pointwise(head.classes), Pointwise(head.attention)
+        for module in (self.model, *self.model.heads):
+            for name, child in module.named_children():
+                if isinstance(child, nn.Linear):
+                    setattr(module, name, Pointwise(child))
         self.front_end = ConvolvedLogMel(self.model.log_mel)
 
     def forward(self, samples: Tensor) -> tuple[Tensor, ...]:

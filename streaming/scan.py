@@ -85,6 +85,8 @@ class Scan:
         Counted from 1; the mean of all if not given.
     n_at_once
         Recordings that are decoded at the same time.
+    n_readers
+        Threads that read one recording, where it is long and can be cut into ranges.
     progress
         Told what happens.
     """
@@ -97,6 +99,7 @@ class Scan:
         *,
         channel: int | None = None,
         n_at_once: int = 1,
+        n_readers: int = 1,
         progress: Progress | None = None,
     ) -> None:
         self.results = results or Results()
@@ -105,6 +108,7 @@ class Scan:
         self.detector = Detector(self.engine, config)  # of the first; each at once has its own
         self._free = [self.detector, *(Detector(self.engine, config) for _ in range(n_at_once - 1))]
         self._channel = channel
+        self._n_readers = n_readers
         self._progress = progress or Progress()
         self._bytes_done = 0
 
@@ -192,6 +196,7 @@ class Scan:
                         channel=self._channel,
                         decoder=decoder,
                         pool=pool,
+                        n_readers=self._n_readers,
                         start=self.results.start_of(recording),
                     ):
                         sinks.take(detection)

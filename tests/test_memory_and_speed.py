@@ -22,7 +22,7 @@ def test_a_detector_holds_no_more_after_ten_minutes_than_after_a_minute(tiny_che
 
     def held():
         mode = detector._mode
-        rings = detector._samples._items.nbytes + mode._windower._ring._items.nbytes
+        rings = detector._stream._samples._items.nbytes + mode._windower._ring._items.nbytes
         return rings + mode._stitcher._sums.nbytes + len(detector._batcher._windows)
 
     for _ in range(6):
