@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from sed.errors import DamagedRecordingError, RecordingError, UsageError
 from sed.pcm import is_open_end
+from sed.remote import fetched, is_remote
 
 Samples = NDArray[np.float32]
 
@@ -238,6 +239,8 @@ class SoundFileDecoder:
 def open_recording(path: str | os.PathLike[str]) -> Decoder:
     """Open a recording for reading; ``-`` is standard input, holding a WAV file.
 
+    One that lies elsewhere (``s3://…``) is copied to this machine until it is closed.
+
     Raises
     ------
     RecordingError
@@ -248,10 +251,18 @@ def open_recording(path: str | os.PathLike[str]) -> Decoder:
     path = os.fspath(path)
     if path == "-":
         return _open_stdin()
-    if os.path.isdir(path):
+    if is_remote(path):
+        with fetched(path) as copy:  # which is removed here, and read on by whoever has it open
+            return _open_file(path, copy, os.open(copy, os.O_RDONLY))
+    return _open_file(path, path, os.fsencode(path))
+
+
+def _open_file(path: str, place: str, source: bytes | int) -> Decoder:
+    """Open a file of this machine, which may be a copy of the one that was named."""
+    if os.path.isdir(place):
         raise RecordingError(path, "is a folder. Give a recording.")
     try:
-        with open(path, "rb") as file:
+        with open(place, "rb") as file:
             head = file.read(64)
     except FileNotFoundError:
         raise RecordingError(path, "no such file. Check the name.") from None
@@ -260,15 +271,15 @@ def open_recording(path: str | os.PathLike[str]) -> Decoder:
     if not head:
         raise RecordingError(path, "is empty (0 bytes). Record or copy it again.")
     try:
-        decoder: Decoder = SoundFileDecoder(path, os.fsencode(path))
-        if decoder.format.startswith("MP3") and not _tells_its_length(path):
+        decoder: Decoder = SoundFileDecoder(path, source)
+        if decoder.format.startswith("MP3") and not _tells_its_length(place):
             decoder.close()
-            decoder = SoundFileDecoder(path, _through_pipe(path))
+            decoder = SoundFileDecoder(path, _through_pipe(place))
     except soundfile.LibsndfileError as error:
         if Path(path).suffix.lower() in CONTAINER_SUFFIXES or _is_container(head):
             from sed.containers import ContainerDecoder
 
-            decoder = ContainerDecoder(path)
+            decoder = ContainerDecoder(place, name=path)
         else:
             raise RecordingError(
                 path,
@@ -296,9 +307,10 @@ def _tells_its_length(path: str) -> bool:
 def _through_pipe(path: str) -> int:
     """Return the reading end of a pipe that a file is poured into: nobody guesses its length."""
     reading, writing = os.pipe()
+    file = open(path, "rb")  # noqa: SIM115  # now: a copy is removed when it is open
 
     def pour() -> None:
-        with suppress(OSError), open(path, "rb") as file, open(writing, "wb") as pipe:
+        with suppress(OSError), file, open(writing, "wb") as pipe:
             while block := file.read(1 << 16):
                 pipe.write(block)
 

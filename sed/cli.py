@@ -22,8 +22,8 @@ COMMANDS = {
     "predict": "train.result_commands",
     "plot": "train.result_commands",
     "bench": "streaming.bench_commands",
-    "export": "streaming.commands",
-    "info": "streaming.commands",
+    "export": "streaming.model_commands",
+    "info": "streaming.model_commands",
 }
 
 LEFT_OUT = {"--web": "127.0.0.1:8765"}  # what an option means that is given without its value

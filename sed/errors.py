@@ -12,6 +12,7 @@
     ├── OutputError                 a result cannot be written
     ├── DatabaseError               a database of events is not one of ours
     ├── DeviceError                 a sound device or a GPU that is not there
+    ├── ClusterError                a Ray cluster that cannot be joined, or does not do its work
     ├── JournalError                the journal of an archive is not one of ours, or in use
     ├── WorkerError                 a process that should hear recordings could not start
     └── MissingExtraError           an optional package is not installed

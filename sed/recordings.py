@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sed.audio import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.errors import RecordingError
+from sed.remote import RemoteFile, is_remote, remote_files
 
 SUFFIXES = SOUND_SUFFIXES | CONTAINER_SUFFIXES
 
@@ -33,8 +34,14 @@ def find_recordings(
     named twice is taken once.
     """
     found: dict[str, str] = {}  # path, and name relative to where it was found
+    sizes: dict[str, int] = {}  # of those that lie elsewhere
     errors: list[RecordingError] = []
     for source in (os.fspath(s) for s in sources):
+        if is_remote(source):
+            for file in _remote_sounds(source, errors):
+                found.setdefault(file.path, file.name)
+                sizes[file.path] = file.n_bytes
+            continue
         if not os.path.isdir(source):
             found.setdefault(source, "stdin" if source == "-" else os.path.basename(source))
             continue
@@ -44,7 +51,8 @@ def find_recordings(
             found.setdefault(str(path), str(path.relative_to(source)))
         if len(found) == before and len(errors) == n_errors:
             errors.append(_no_recordings(source))
-    return [Recording(p, n, _size(p)) for p, n in _distinct(found).items()], errors
+    named = _distinct(found).items()
+    return [Recording(p, n, sizes[p] if p in sizes else _size(p)) for p, n in named], errors
 
 
 def _sounds_below(folder: Path, errors: list[RecordingError]) -> Iterator[Path]:
@@ -83,6 +91,11 @@ def each_recording(
     """
     for source in (os.fspath(s) for s in sources):
         name = os.path.relpath(source, root)
+        if is_remote(source):
+            for file in _remote_sounds(source, errors):
+                below = "" if file.path == source else file.name
+                yield Recording(file.path, os.path.join(name, below).rstrip("/"), file.n_bytes)
+            continue
         if not os.path.isdir(source):
             yield Recording(source, name, _size(source))
             continue
@@ -107,6 +120,21 @@ def _sound_entries(folder: str, errors: list[RecordingError]) -> Iterator[os.Dir
                     yield entry
     except OSError as error:
         errors.append(_closed_folder(error))
+
+
+def _remote_sounds(source: str, errors: list[RecordingError]) -> Iterator[RemoteFile]:
+    """Yield the sounds below a folder that lies elsewhere, or the one file that is named."""
+    is_empty = True
+    try:
+        for file in remote_files(source):
+            is_hidden = any(part.startswith(".") for part in file.name.split("/"))
+            if file.path == source or (_is_sound(file.name) and not is_hidden):
+                is_empty = False
+                yield file
+        if is_empty:
+            errors.append(_no_recordings(source))
+    except RecordingError as error:
+        errors.append(error)
 
 
 def _leads_back(folder: os.DirEntry[str]) -> bool:

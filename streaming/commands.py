@@ -1,12 +1,10 @@
-"""The commands `sed detect` and `sed info`. What is heavy is imported when they are called."""
+"""The command `sed detect`. What is heavy is imported when they are called."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,7 +18,6 @@ from streaming.options import (
     MinLength,
     Model,
     Off,
-    On,
     Precision,
     RawChannels,
     RawEncoding,
@@ -32,21 +29,21 @@ from streaming.options import (
 )
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
-
     from sed.audio import Decoder
     from streaming.hearer import HearerSettings
     from streaming.scan import Progress, Summary
 
+RAY = "ray"
+
 
 def detect(
     recordings: Annotated[
-        list[Path],
+        list[str],  # a Path would make s3:/ of s3://
         typer.Argument(
             metavar="FILES... DIR...",
-            help="Recordings, and folders to search for them. - is standard input.",
+            help="Recordings, and folders to search for them, here or elsewhere (s3://, https://, "
+            "…). - is standard input.",
             show_default=False,
-            allow_dash=True,
         ),
     ],
     model: Model = None,
@@ -66,7 +63,16 @@ def detect(
         ),
     ] = "auto",
     threshold: Threshold = None,
-    on: On = None,
+    on: Annotated[
+        list[str] | None,  # the last number counts, and ray
+        typer.Option(
+            metavar="SCORE|ray",
+            help="A score, above 0 and up to 1, that events must reach once. Or ray: hear on a "
+            "Ray cluster, the one of RAY_ADDRESS, or the one that this machine is in, or this "
+            "machine; --workers then says how many recordings at once.",
+            show_default="the threshold, in this process",
+        ),
+    ] = None,
     off: Off = None,
     min_length: MinLength = None,
     merge_gap: MergeGap = None,
@@ -160,16 +166,17 @@ def detect(
     from sed.errors import UsageError
     from sed.recorders import time_zone as zone_of
     from streaming.detect import batch_size_for
+    from streaming.detect_view import bar, reporter, told
     from streaming.detector import DetectorConfig
     from streaming.hearer import HearerSettings
     from streaming.results import Results, format_of
 
-    sources = [str(path) for path in recordings]
+    sources = recordings
     config = DetectorConfig(
         hop=hop,
         mode=mode,  # type: ignore[arg-type]  # which checks it
         threshold=threshold,
-        on=on,
+        on=_score(on or []),
         off=off,
         min_length=min_length,
         merge_gap=merge_gap,
@@ -185,6 +192,9 @@ def detect(
     )
     if channel is not None and channel < 1:
         raise UsageError(f"channels are counted from 1, got {channel}")
+    on_cluster = RAY in (on or ())
+    if on_cluster and resume:
+        raise UsageError("--resume is for one machine: on a cluster, --skip-existing goes on")
     stdin = None
     if raw_rate is not None:
         from sed.audio import open_raw_stdin
@@ -200,15 +210,18 @@ def detect(
     settings = HearerSettings(
         results, None if model is None else str(model), config, engine, device, precision, channel
     )
-    with _bar(shown=not quiet and sys.stderr.isatty()) as bars:
-        progress = _reporter(bars)
-        if workers is not None or resume:
+    with bar(shown=not quiet and sys.stderr.isatty()) as bars:
+        progress = reporter(bars)
+        if on_cluster:
+            summary = _hear_on_ray(settings, sources, workers, progress, tell)
+        elif workers is not None or resume:
             summary = _hear_archive(settings, sources, workers, resume, timeout, progress, tell)
         else:
             summary = _hear(settings, sources, stdin, progress, tell)
-    tell(_told(summary))
+    tell(told(summary))
     if summary.interrupted:
-        again = ". The same command with --resume goes on" * (workers is not None or resume)
+        has_journal = not on_cluster and (workers is not None or resume)
+        again = ". The same command with --resume goes on" * has_journal
         print(
             f"sed: stopped in {summary.interrupted}; what was finished before it is kept{again}",
             file=sys.stderr,
@@ -278,114 +291,28 @@ def _hear_archive(
     return summary
 
 
-def export(
-    model: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="CHECKPOINT",
-            help="Checkpoint (.safetensors) or run directory.",
-            show_default="the default model",
-        ),
-    ] = None,
-    to: Annotated[
-        str, typer.Option(help="onnx, openvino (.xml and .bin) or torch-export (.pt2).")
-    ] = "onnx",
-    output: Annotated[
-        Path | None,
-        typer.Option(help="File to write.", show_default="the name of the model, here"),
-    ] = None,
-) -> None:
-    """Write a model as one graph, from samples to probabilities, that runs without this package.
+def _score(on: list[str]) -> float | None:
+    """Return the score among what `--on` was given."""
+    from sed.errors import UsageError
 
-    `sed detect --model` takes the first two.
-    """
-    from sed.checkpoint import load_model
-    from streaming.export import export as export_graph
-
-    checkpoint = load_model(model)
-    written = export_graph(checkpoint, output or Path(Path(checkpoint.path).stem), to)
-    print(
-        f"{written}: samples (batch, n) at {checkpoint.timeline.sample_rate:,} Hz → frame_probs "
-        f"(batch, frames, {len(checkpoint.labels)}), clip_probs (batch, {len(checkpoint.labels)})"
-    )
+    score = None
+    for value in on:
+        if value != RAY:
+            try:
+                score = float(value)
+            except ValueError:
+                raise UsageError(f"expected --on to be a score, or {RAY}, got {value!r}") from None
+    return score
 
 
-def info(
-    path: Annotated[
-        Path | None,
-        typer.Argument(
-            help="A checkpoint or a recording.", show_default="this program and its default model"
-        ),
-    ] = None,
-) -> None:
-    """Say what a checkpoint or a recording is; without one, what this program is."""
-    from streaming.describe import describe, describe_program
+def _hear_on_ray(
+    settings: HearerSettings,
+    sources: list[str],
+    n_workers: int | None,
+    progress: Progress,
+    tell: Callable[[str], None],
+) -> Summary:
+    """Hear recordings on a cluster."""
+    from streaming.on_ray import RayScan
 
-    print(describe_program() if path is None else describe(path))
-
-
-def _bar(*, shown: bool) -> Bars | nullcontext[None]:
-    """Return one bar over all recordings, drawn on stderr, or nothing."""
-    if not shown:
-        return nullcontext()
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %  {task.fields[speed]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-
-
-def _reporter(bars: Bars | None) -> Progress:
-    """Return what moves the bar, and what says at once what is wrong with a recording."""
-    import time
-
-    from sed.errors import SedError
-    from streaming.scan import Progress
-
-    def on_trouble(error: SedError) -> None:
-        if bars is not None:
-            bars.console.print(f"sed: {error}", markup=False, highlight=False, soft_wrap=True)
-        else:
-            print(f"sed: {error}", file=sys.stderr)
-
-    if bars is None:
-        return Progress(on_trouble=on_trouble)
-    task = bars.add_task("loading", total=None, speed="")
-    began = time.perf_counter()
-
-    def on_start(n_recordings: int, n_bytes: int) -> None:
-        noun = "recording" if n_recordings == 1 else "recordings"
-        bars.update(task, description=f"{n_recordings} {noun}", total=n_bytes or None)
-
-    def on_heard(n_bytes: float, seconds: float) -> None:
-        speed = seconds / max(1e-3, time.perf_counter() - began)
-        bars.update(task, completed=n_bytes, speed=f"{speed:,.0f} × real time")
-
-    return Progress(on_start, on_heard, on_trouble)
-
-
-def _told(summary: Summary) -> str:
-    """Return the last line: what was heard, how fast, and what was not."""
-    hours = summary.audio_seconds / 3600
-    length = f"{hours:.2f} h" if hours >= 0.1 else f"{summary.audio_seconds:.1f} s"
-    parts = [
-        _counted(summary.n_files, "file"),
-        f"{length} of sound",
-        _counted(summary.n_events, "event"),
-        f"{summary.wall_seconds:.1f} s",
-        f"{summary.times_real_time:,.0f} × real time",
-    ]
-    if summary.n_skipped:
-        parts.append(f"{summary.n_skipped} skipped")
-    parts.append(_counted(summary.n_failures, "failure"))
-    return " · ".join(parts)
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+    return RayScan(settings, n_actors=n_workers, progress=progress, on_engine=tell).run(sources)

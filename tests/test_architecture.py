@@ -38,6 +38,7 @@ DOORS = {
         "streaming/bench_commands.py",
         "streaming/commands.py",
         "streaming/listen_commands.py",
+        "streaming/model_commands.py",
         "streaming/options.py",
         "train/commands.py",
         "train/prepare_commands.py",
@@ -45,7 +46,7 @@ DOORS = {
     },
     "rich": {
         "streaming/bench_commands.py",
-        "streaming/commands.py",
+        "streaming/detect_view.py",
         "streaming/half_blocks.py",
         "streaming/meter.py",
         "streaming/panels.py",
