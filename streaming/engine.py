@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
@@ -31,6 +33,9 @@ class Engine(Protocol):
     def start_stream(self) -> None:
         """Prepare a thread that is going to call `hear`."""
 
+    def end_streams(self) -> None:
+        """Undo what preparing threads has done to the process."""
+
     def columns(self, samples: Floats) -> Floats:
         """Return the log-mel columns, shape (columns, mels), of samples, shape (samples,)."""
 
@@ -47,6 +52,11 @@ def engine_of(model: Engine | Checkpoint) -> Engine:
     return TorchEngine(model)
 
 
-def pool_of(engine: Engine) -> ThreadPoolExecutor:
-    """Return threads that call an engine, as many as may at once."""
-    return ThreadPoolExecutor(engine.n_streams, "engine", engine.start_stream)
+@contextmanager
+def pool_of(engine: Engine) -> Iterator[ThreadPoolExecutor]:
+    """Give threads that call an engine, as many as may at once."""
+    try:
+        with ThreadPoolExecutor(engine.n_streams, "engine", engine.start_stream) as pool:
+            yield pool
+    finally:
+        engine.end_streams()

@@ -58,6 +58,9 @@ class GraphEngine:
     def start_stream(self) -> None:
         """Prepare a thread that is going to call `hear`."""
 
+    def end_streams(self) -> None:
+        """Undo what preparing threads has done to the process."""
+
     def columns(self, samples: Floats) -> Floats:
         """Return the log-mel columns, shape (columns, mels), of samples, shape (samples,)."""
         return self._front_end(samples)

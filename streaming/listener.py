@@ -139,6 +139,7 @@ class Listener:
             yield self.status()
         finally:
             self._stop_ears()
+            self.engine.end_streams()
 
     def _started(self) -> Generator[Message]:
         troubles: list[SedError] = []

@@ -234,6 +234,9 @@ class _Tape:
     def start_stream(self) -> None:
         """Whoever calls has done so."""
 
+    def end_streams(self) -> None:
+        """Whoever calls does so."""
+
     def columns(self, samples: Floats) -> Floats:
         self._samples.append(samples.copy())
         self.columns_of_all.append(self._engine.columns(samples))
@@ -264,6 +267,9 @@ class _Replay:
 
     def start_stream(self) -> None:
         """Nothing to prepare."""
+
+    def end_streams(self) -> None:
+        """Nothing to undo."""
 
     def columns(self, samples: Floats) -> Floats:
         return next(self._columns)

@@ -60,6 +60,7 @@ class TorchEngine:
         self.precision = choose_precision(precision, self.device)
         self.model = fused(checkpoint.model).to(self.device)  # a copy
         self.model.to(memory_format=torch.channels_last)
+        self._n_threads_before = torch.get_num_threads()
         self._columns_on_cpu = LogMelColumns(self.spec.front_end)
         self._features = self.model.frame_features
         self.is_compiled = compiled
@@ -88,6 +89,10 @@ class TorchEngine:
     def start_stream(self) -> None:
         """Prepare a thread that is going to call `hear`."""
         torch.set_num_threads(self.n_threads)  # of this thread, and of those that start from now on
+
+    def end_streams(self) -> None:
+        """Undo what preparing threads has done to the process."""
+        torch.set_num_threads(self._n_threads_before)
 
     def columns(self, samples: Floats) -> Floats:
         """Return the log-mel columns, shape (columns, mels), of samples, shape (samples,)."""

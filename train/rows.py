@@ -14,6 +14,9 @@ import pandas as pd
 from sed.errors import TableError, lines, printable
 from sed.files import written_whole
 
+# Where pyarrow is installed, pandas keeps text in it, and it refuses file names that are no UTF-8.
+pd.set_option("mode.string_storage", "python")
+
 
 def read_header(path: Path) -> tuple[str, ...]:
     """Return the names of a table's columns; none if it cannot be read as one."""
