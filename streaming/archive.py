@@ -254,6 +254,7 @@ def asked_of(settings: HearerSettings) -> dict[str, str]:
     asked = asdict(settings.config) | {
         "format": ",".join(sorted(results.formats)),
         "plot": results.plot,
+        "time_zone": None if results.zone is None else str(results.zone),
         "engine": settings.engine,
         "precision": settings.precision,
         "channel": settings.channel,

@@ -16,7 +16,7 @@ from sed.events import Event
 from sed.recordings import Recording
 from streaming.detect import follow
 from streaming.detector import Detector, DetectorConfig
-from streaming.open_engine import gpu_may_be_there, open_engine
+from streaming.open_engine import has_gpu, open_engine
 from streaming.results import Results
 
 OnHeard = Callable[[float, float], None]  # seconds, and share of the recording, heard so far
@@ -111,7 +111,7 @@ class Hearer:
 
 def _own_device(device: str, worker: int) -> str:
     """Return a GPU for a worker to have alone, if there are several and none is named."""
-    if device not in ("auto", "cuda") or not gpu_may_be_there():
+    if device not in ("auto", "cuda") or not has_gpu():
         return device
     import torch  # heavy
 

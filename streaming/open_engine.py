@@ -64,7 +64,8 @@ def open_engine(
     precision
         auto, fp32 or bf16. ``auto`` is bf16 where the device multiplies in it.
     n_streams
-        Calls of the engine that may run at once; as many as there are cores if not given.
+        Calls of the engine that may run at once. If not given, as many as there are cores; on a GPU
+        two, so that one is copied while the other is computed.
     n_threads
         Cores for each of them, on a CPU.
     tell
@@ -83,11 +84,11 @@ def open_engine(
         return cast(Engine, model)
     if engine not in ENGINES:
         raise UsageError(f"unknown engine {engine!r}. {near(engine, ENGINES)}")
-    on_gpu = gpu_may_be_there() if device == "auto" else device != "cpu"
+    on_gpu = has_gpu() if device == "auto" else device != "cpu"
     if on_gpu and engine in PACKAGES and device != "auto":
         raise UsageError(f"the engine {engine} runs on the CPU: leave out --device {device}")
     source = _Source(model, tell)
-    wanted = _Wanted(device, precision, n_streams or n_cores(), n_threads)
+    wanted = _Wanted(device, precision, n_streams or (2 if on_gpu else n_cores()), n_threads)
     if source.is_graph:
         return _of_graph(source, engine, wanted)
     if engine == "auto" and not on_gpu and source.has_files:
@@ -100,10 +101,14 @@ def n_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def gpu_may_be_there() -> bool:
-    """Return whether it is worth loading torch to ask it for a GPU."""
+def has_gpu() -> bool:
+    """Return whether torch sees a GPU; it is loaded, and asked, only where there may be one."""
     signs = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
-    return sys.platform == "win32" or any(map(os.path.exists, signs))
+    if sys.platform != "win32" and not any(map(os.path.exists, signs)):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 class _Source:

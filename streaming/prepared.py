@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -41,7 +42,12 @@ def cache_folder() -> Path:
     """Return the folder for what can be made again."""
     if chosen := os.environ.get("SED_CACHE"):
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "sed-engine")
+    if chosen := os.environ.get("XDG_CACHE_HOME"):
+        return Path(chosen, "sed-engine")
+    try:
+        return Path.home() / ".cache" / "sed-engine"
+    except RuntimeError:  # nobody's: a container, a service
+        return Path(tempfile.gettempdir(), f"sed-engine-{os.getuid()}")
 
 
 def prepared(weights: Path, description: Path, tell: Tell) -> Prepared:

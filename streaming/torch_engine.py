@@ -89,6 +89,8 @@ class TorchEngine:
     def start_stream(self) -> None:
         """Prepare a thread that is going to call `hear`."""
         torch.set_num_threads(self.n_threads)  # of this thread, and of those that start from now on
+        if self.device.type == "cuda":  # copies of one thread while another computes
+            torch.cuda.set_stream(torch.cuda.Stream(self.device))
 
     def end_streams(self) -> None:
         """Undo what preparing threads has done to the process."""
@@ -116,7 +118,9 @@ class TorchEngine:
         return self._infer(columns)
 
     def _infer(self, columns: Floats) -> Answer:
-        batch = torch.from_numpy(columns).to(self.device)
+        batch = torch.from_numpy(columns)
+        if self.device.type == "cuda":
+            batch = batch.pin_memory().to(self.device, non_blocking=True)
         try:
             with torch.autocast(self.device.type, torch.bfloat16, self.precision == torch.bfloat16):
                 features = self._features(batch)
