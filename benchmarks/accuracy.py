@@ -14,13 +14,22 @@ from pathlib import Path
 import numpy as np
 import scenes
 import torch
+from numpy.typing import NDArray
 
 import sed
 from sed.checkpoint import Checkpoint
 from sed.metrics import EventScore, accuracy, match_events, padded_cmap
+from streaming.engine import Engine
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "village"
 N_SCENES, EVENTS_PER_SCENE = 5, 26
+N_SCENES_OF_MODES = 20
+MODES = {
+    "windowed, hop 2.5 s (the default)": sed.DetectorConfig(batch_size=16),
+    "windowed, hop 5 s": sed.DetectorConfig(hop=5.0, batch_size=16),
+    "windowed, hop 1 s": sed.DetectorConfig(hop=1.0, mode="windowed", batch_size=16),
+    "dense": sed.DetectorConfig(mode="dense", batch_size=16),
+}
 
 
 def clip_figures(checkpoint: Checkpoint, fold: str = "1") -> dict[str, float]:
@@ -51,14 +60,14 @@ def example_score(checkpoint: Checkpoint) -> tuple[EventScore, float]:
 
 
 def scenes_score(
-    checkpoint: Checkpoint, config: sed.DetectorConfig | None = None
+    model: Checkpoint | Engine, config: sed.DetectorConfig | None = None, n_scenes: int = N_SCENES
 ) -> tuple[EventScore, float]:
     """Return the same for random scenes of fold 1, every fourth event overlapping another."""
     data = scenes.shared_folder() / "data"
     rows = [row for row in scenes.esc50_rows(data / "esc50") if row["fold"] == "1"]
-    detector = sed.Detector(checkpoint, config, sample_rate=scenes.SAMPLE_RATE)
+    detector = sed.Detector(model, config, sample_rate=scenes.SAMPLE_RATE)
     totals, seconds = np.zeros(3, int), 0.0
-    for seed in range(N_SCENES):
+    for seed in range(n_scenes):
         generator = np.random.default_rng(seed)
         story = scenes.random_story(rows, EVENTS_PER_SCENE, 6.0, generator)
         duration = story[-1][0] + 9.0
@@ -70,6 +79,36 @@ def scenes_score(
         totals += score.n_true, score.n_found, score.n_matched
         seconds += duration
     return EventScore(*map(int, totals)), seconds / 60
+
+
+def modes_report() -> str:
+    """Return how right the default model is in either mode, and how far they agree."""
+    engine = sed.open_engine()
+    has_data = (scenes.shared_folder() / "data" / "esc50").is_dir()
+    frames = {name: example_frames(engine, config) for name, config in MODES.items()}
+    lines = [
+        f"The default model, {engine}; {N_SCENES_OF_MODES} random scenes of fold 1. Agreement: the "
+        "correlation of all frame probabilities of the example with those of windows a second "
+        "apart.",
+        "",
+        "| led | events | found | false a minute | F1 | agreement |",
+        "|---|---|---|---|---|---|",
+    ]
+    reference = frames["windowed, hop 1 s"].ravel()
+    for name, config in MODES.items():
+        cells = "not measured: no data folder | | | "
+        if has_data:
+            cells = event_row(*scenes_score(engine, config, N_SCENES_OF_MODES))
+        agreement = np.corrcoef(frames[name].ravel(), reference)[0, 1]
+        lines.append(f"| {name} | {cells} | {agreement:.4f} |")
+    return "\n".join(lines)
+
+
+def example_frames(engine: Engine, config: sed.DetectorConfig) -> NDArray[np.float32]:
+    """Return the frame probabilities of the example."""
+    detector = sed.Detector(engine, config, sample_rate=32_000)
+    parts = [detector.push(sed.read_recording(f"{EXAMPLE}.ogg", 32_000)), detector.flush()]
+    return np.concatenate([part.frame_probs for part in parts])
 
 
 def event_row(score: EventScore, minutes: float) -> str:
@@ -112,3 +151,4 @@ if __name__ == "__main__":
     paths = sys.argv[1:]
     models = [(path, sed.load_model(path)) for path in paths]
     print(report(models or [("default", sed.load_model())]))
+    print(f"\n{modes_report()}")

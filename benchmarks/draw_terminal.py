@@ -122,10 +122,10 @@ def status(n_samples: int, n_events: int) -> Status:
     return Status(n_samples / RATE, LOAD, LATENCY_SECONDS, n_events, (source,))
 
 
-def svg(console: Console) -> str:
+def svg(console: Console, title: str = "sed listen") -> str:
     """Return what was recorded as SVG; half blocks are rectangles, which no font can tear apart."""
     text = console.export_svg(
-        title="sed listen", theme=THEME, code_format=SVG, unique_id="sed", font_aspect_ratio=ASPECT
+        title=title, theme=THEME, code_format=SVG, unique_id="sed", font_aspect_ratio=ASPECT
     )
     return HALF_BLOCKS.sub(_rectangle, text)
 

@@ -37,6 +37,8 @@ def main() -> None:
         throughput_page.report(),
         "## Accuracy (`benchmarks/accuracy.py`)",
         rightness,
+        "### Windows or long stretches",
+        accuracy.modes_report(),
         machine(),
         "## The command itself (`benchmarks/entry.py`)",
         entry.report(),

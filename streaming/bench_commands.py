@@ -12,6 +12,7 @@ from sed.errors import printable
 from streaming.options import Model, Precision
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from streaming.bench import Bench
@@ -58,10 +59,7 @@ def bench(
     Takes less than a minute. × real time is seconds of sound heard in a second.
     """
     from rich.console import Console
-    from rich.padding import Padding
-    from rich.text import Text
 
-    from streaming.bench import advice
     from streaming.bench import bench as measured
 
     def tell(text: str) -> None:
@@ -78,11 +76,20 @@ def bench(
         precision=precision,
         tell=tell,
     )
-    console = Console(highlight=False)
     name = "noise that was made for this" if recording is None else printable(str(recording))
+    of_model = "by default" if model is None else printable(str(model))
+    print_bench(found, Console(highlight=False), f"{name}; model {of_model}")
+
+
+def print_bench(found: Bench, console: Console, what: str) -> None:
+    """Print what was measured, and of what."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from streaming.bench import advice
+
     console.print(
-        f"{name}: {found.format}, {found.sample_rate:,} Hz; model "
-        f"{'by default' if model is None else printable(str(model))}, hop {found.hop_seconds:g} s, "
+        f"{what}; {found.format}, {found.sample_rate:,} Hz, hop {found.hop_seconds:g} s, "
         f"{found.mode}",
         markup=False,
         soft_wrap=True,

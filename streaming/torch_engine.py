@@ -90,7 +90,7 @@ class TorchEngine:
         """Prepare a thread that is going to call `hear`."""
         torch.set_num_threads(self.n_threads)  # of this thread, and of those that start from now on
         if self.device.type == "cuda":  # copies of one thread while another computes
-            torch.cuda.set_stream(torch.cuda.Stream(self.device))
+            torch.cuda.set_stream(torch.cuda.Stream(self.device))  # type: ignore[no-untyped-call]
 
     def end_streams(self) -> None:
         """Undo what preparing threads has done to the process."""
