@@ -311,7 +311,9 @@ def _places(results: Results) -> tuple[Path, Path]:
 def _checksum(model: str | None) -> str:
     """Return what tells models apart: the first digits of the checksum of their files."""
     digest = hashlib.sha256()
-    for file in sorted({*checkpoint_files(model), Path(model or DEFAULT)}):
+    path = Path(model or DEFAULT)
+    weights = [path.with_suffix(".bin")] if path.suffix == ".xml" else []  # of a graph
+    for file in sorted({*checkpoint_files(model), path, *weights}):
         with suppress(OSError), open(file, "rb") as opened:  # who loads it says what is wrong
             digest.update(hashlib.file_digest(opened, "sha256").digest())
     return digest.hexdigest()[:12]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
@@ -249,14 +248,13 @@ def _hear(
         precision=settings.precision,
         tell=tell,
     )
-    is_one = len(sources) == 1 and not os.path.isdir(sources[0])
     scan = Scan(
         engine,
         settings.config,
         settings.results,
         channel=settings.channel,
-        n_at_once=1 if is_one or "-" in sources else n_cores(),
-        n_readers=max(1, n_cores() // 2) if is_one else 1,  # the network needs cores too
+        n_at_once=1 if "-" in sources else n_cores(),
+        n_readers=max(1, n_cores() // 2),  # the network needs cores too
         progress=progress,
     )
     name = settings.model or "the default model"

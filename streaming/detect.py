@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
@@ -18,7 +18,7 @@ from sed.recorders import stamped
 from streaming.answers import Answer
 from streaming.batches import Cut
 from streaming.detector import Detection, Detector, DetectorConfig
-from streaming.engine import Engine, pool_of
+from streaming.engine import Engine, EnginePool, pool_of
 from streaming.open_engine import open_engine
 from streaming.ranges import read_ranges
 from streaming.readahead import ReadAhead
@@ -107,7 +107,7 @@ def follow(
     *,
     channel: int | None = None,
     decoder: Decoder | None = None,
-    pool: Executor | None = None,
+    pool: EnginePool | None = None,
     n_readers: int = 1,
     start: datetime | None = None,
 ) -> Generator[Detection]:
@@ -142,12 +142,14 @@ def follow(
     detector.reset()
     with ExitStack() as stack:
         own = pool or stack.enter_context(pool_of(detector.engine))
-        cuts = stack.enter_context(
-            closing(ReadAhead(_cuts(detector, path, channel, decoder, n_readers), CUTS_AHEAD))
-        )
-        for detection in _heard(detector, cuts, own):
-            events = [dataclasses.replace(event, file=path) for event in detection.events]
-            yield detection._replace(events=stamped(events, start))
+        cuts = ReadAhead(_cuts(detector, path, channel, decoder, n_readers), CUTS_AHEAD)
+        try:
+            for detection in _heard(detector, cuts, own):
+                events = [dataclasses.replace(event, file=path) for event in detection.events]
+                yield detection._replace(events=stamped(events, start))
+        finally:
+            cuts.close()
+            detector.in_use = not cuts.is_done
 
 
 def _cuts(
@@ -190,7 +192,7 @@ def _cuts(
         raise trouble
 
 
-def _heard(detector: Detector, cuts: Iterator[Cut], pool: Executor) -> Iterator[Detection]:
+def _heard(detector: Detector, cuts: Iterator[Cut], pool: EnginePool) -> Iterator[Detection]:
     """Yield what becomes of cuts, in their order, while the next ones are with the engine."""
     asked: deque[tuple[Cut, Future[Answer] | None]] = deque()
 
@@ -202,7 +204,7 @@ def _heard(detector: Detector, cuts: Iterator[Cut], pool: Executor) -> Iterator[
     try:
         for cut in cuts:
             asked.append((cut, pool.submit(detector.ask, cut) if cut.windows else None))
-            while len(asked) > detector.engine.n_streams or (asked and _is_there(asked[0][1])):
+            while asked and _is_there(asked[0][1]):
                 yield next_one()
     except RecordingError as error:
         trouble = error

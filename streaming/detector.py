@@ -141,6 +141,7 @@ class Detector:
         self.labels = tuple(spec.labels[c] for c in self._chosen)
         tracker = tracker_config(spec, self.config, self._chosen)
         self._tracker = EventTracker(tracker, self.labels, self.timeline)
+        self.in_use = False  # somebody who reads for it could not be stopped
         self.reset()
 
     def reset(self) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from sed.checkpoint import Checkpoint
 
 Floats = NDArray[np.float32]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Engine(Protocol):
@@ -52,11 +55,47 @@ def engine_of(model: Engine | Checkpoint) -> Engine:
     return TorchEngine(model)
 
 
+class EnginePool:
+    """Threads that call an engine, and no more calls waiting for them than keep them busy.
+
+    Whoever asks while there is no room waits, so memory does not grow with those who ask.
+
+    Parameters
+    ----------
+    engine
+        What is called; it says by how many threads.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._threads = ThreadPoolExecutor(engine.n_streams, "engine", engine.start_stream)
+        self._room = threading.BoundedSemaphore(2 * engine.n_streams)
+
+    def submit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have a thread call what calls the engine, as soon as there is room."""
+        self._room.acquire()
+        try:
+            answer = self._threads.submit(call, *args, **kwargs)
+        except RuntimeError:  # it is closed
+            self._room.release()
+            raise
+        answer.add_done_callback(lambda _: self._room.release())
+        return answer
+
+    def cancel(self) -> None:
+        """Take no more calls, and drop those that wait."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        """Drop the calls that wait, and wait for those that run."""
+        self._threads.shutdown(cancel_futures=True)
+
+
 @contextmanager
-def pool_of(engine: Engine) -> Iterator[ThreadPoolExecutor]:
+def pool_of(engine: Engine) -> Iterator[EnginePool]:
     """Give threads that call an engine, as many as may at once."""
+    pool = EnginePool(engine)
     try:
-        with ThreadPoolExecutor(engine.n_streams, "engine", engine.start_stream) as pool:
-            yield pool
+        yield pool
     finally:
+        pool.close()
         engine.end_streams()

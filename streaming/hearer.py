@@ -66,16 +66,18 @@ class Hearer:
     """
 
     def __init__(self, settings: HearerSettings) -> None:
+        told: list[str] = []  # of what was chosen, and why
         engine = open_engine(
             settings.model,
             engine=settings.engine,
             device=_own_device(settings.device, settings.worker),
             precision=settings.precision,
             n_streams=1,  # other workers have the other cores
+            tell=told.append,
         )
-        self.engine = str(engine)
         self._settings = settings
         self._detector = Detector(engine, settings.config)
+        self.engine = "\n".join([*told, f"{engine}, {self._detector.mode}"])
 
     def hear(self, recording: Recording, on_heard: OnHeard = lambda *_: None) -> Outcome:
         """Hear a recording and write its own results, whole or not at all.

@@ -88,6 +88,8 @@ def open_engine(
     if on_gpu and engine in PACKAGES and device != "auto":
         raise UsageError(f"the engine {engine} runs on the CPU: leave out --device {device}")
     source = _Source(model, tell)
+    if source.is_graph and device not in ("auto", "cpu"):
+        raise UsageError(f"graphs run on the CPU: leave out --device {device}")
     wanted = _Wanted(device, precision, n_streams or (2 if on_gpu else n_cores()), n_threads)
     if source.is_graph:
         return _of_graph(source, engine, wanted)

@@ -23,6 +23,7 @@ from sed.files import written_whole
 Tell = Callable[[str], object]  # takes a line for people
 
 GRAPH, ABOUT = "graph.onnx", "about.json"
+GRAPH_VERSION = 1  # raised when graphs, or their descriptions, are made in another way
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def prepared(weights: Path, description: Path, tell: Tell) -> Prepared:
     """
     folder = cache_folder() / _key(weights, description)
     graph, about = folder / GRAPH, folder / ABOUT
-    if not about.exists():  # it is written last
+    if not os.path.exists(about):  # it is written last; nor is what nobody may look at
         tell("preparing the model for this engine, once")
         _prepare(weights, graph, about)
     return Prepared(graph, json.loads(about.read_text("utf-8")))
@@ -88,7 +89,7 @@ def _prepare(weights: Path, graph: Path, about: Path) -> None:
 
 
 def _key(weights: Path, description: Path) -> str:
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"graph {GRAPH_VERSION}\n".encode())
     for name in ("sed-engine", "torch", "timm"):
         digest.update(f"{name} {metadata.version(name)}\n".encode())
     for path in (description, weights):

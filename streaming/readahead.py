@@ -42,10 +42,15 @@ class ReadAhead(Iterator[T]):
         """Have the generator closed when it gives its next item."""
         self._stopped.set()
 
-    def close(self) -> None:
-        """Stop, and wait until the generator is closed."""
+    @property
+    def is_done(self) -> bool:
+        """Whether the generator is closed."""
+        return not self._thread.is_alive()
+
+    def close(self, timeout_seconds: float = 1.0) -> None:
+        """Stop, and wait until the generator is closed, unless it waits for somebody itself."""
         self.stop()
-        self._thread.join(timeout=1.0)  # longer only if it waits for somebody to say something
+        self._thread.join(timeout_seconds)
 
     def _run(self, items: Generator[T]) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from pathlib import Path
 
-from sed.errors import OutputError, UsageError, near
+from sed.errors import MissingExtraError, OutputError, UsageError, near
 from sed.events import Event
 from sed.files import written_whole
 from sed.recorders import recording_start
@@ -52,6 +53,8 @@ class Results:
             raise UsageError(f"{' and '.join(self.formats)} need a folder: give --output DIR/")
         if self.folder is None and self.skip_existing:
             raise UsageError("--skip-existing needs a folder: give --output DIR/")
+        if PARQUET in self.formats and importlib.util.find_spec("pyarrow") is None:
+            raise MissingExtraError("the format parquet", "parquet")
         if PARQUET in self.formats and self.output is None:
             raise UsageError("parquet needs a file: give --output events.parquet, or DIR/")
         if PARQUET in self.formats and self.skip_existing:

@@ -15,8 +15,8 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from sed.audio import Decoder, open_recording
@@ -25,7 +25,7 @@ from sed.events import Event
 from sed.recordings import Recording, find_recordings
 from streaming.detect import follow
 from streaming.detector import Detection, Detector, DetectorConfig
-from streaming.engine import Engine, engine_of, pool_of
+from streaming.engine import Engine, EnginePool, engine_of, pool_of
 from streaming.readahead import ReadAhead
 from streaming.results import Results
 from streaming.tables import Table
@@ -33,6 +33,7 @@ from streaming.tables import Table
 if TYPE_CHECKING:
     from sed.checkpoint import Checkpoint
 STEPS_AHEAD = 4_096  # a step is a minute or so, and small: recordings wait for their turn, done
+MOST_LANES = 1_024  # recordings under way or waiting for their turn
 
 
 @dataclass
@@ -86,7 +87,8 @@ class Scan:
     n_at_once
         Recordings that are decoded at the same time.
     n_readers
-        Threads that read one recording, where it is long and can be cut into ranges.
+        Threads that read a recording that is the only one, if it is long and can be cut into
+        ranges.
     progress
         Told what happens.
     """
@@ -110,7 +112,8 @@ class Scan:
         self._channel = channel
         self._n_readers = n_readers
         self._progress = progress or Progress()
-        self._bytes_done = 0
+        self._n_at_once = n_at_once
+        self._bytes_done, self._seconds_done = 0, 0.0
 
     def run(
         self, sources: Iterable[str | os.PathLike[str]], *, stdin: Decoder | None = None
@@ -151,34 +154,46 @@ class Scan:
         recordings: Sequence[Recording],
         shared: Table | None,
         stdin: Decoder | None,
-        pool: Executor,
+        pool: EnginePool,
     ) -> None:
         """Keep some recordings under way; take what they bring in their order."""
         lanes: deque[_Lane] = deque()
         waiting = iter(recordings)
+        n_readers = self._n_readers if len(recordings) == 1 else 1
 
-        def start_one() -> None:
-            if (recording := next(waiting, None)) is not None:
-                steps = self._steps(recording, stdin if recording.path == "-" else None, pool)
+        def fill() -> None:
+            """Start recordings as long as fewer are under way than may be."""
+            n_under_way = sum(not lane.steps.is_done for lane in lanes)
+            n_more = min(self._n_at_once - n_under_way, MOST_LANES - len(lanes))
+            for recording in islice(waiting, max(0, n_more)):
+                decoder = stdin if recording.path == "-" else None
+                steps = self._steps(recording, decoder, pool, n_readers)
                 lanes.append(_Lane(recording, ReadAhead(steps, STEPS_AHEAD)))
 
         try:
-            for _ in range(len(self._free)):
-                start_one()
+            fill()
             while lanes:
-                self._take(lanes[0], shared)
-                lanes.popleft()
-                start_one()
+                for step in lanes[0].steps:
+                    self._take(step, lanes[0].recording, shared)
+                    fill()  # while this one takes long, others may be done
+                self._finished(lanes.popleft().recording)
+                fill()
         except KeyboardInterrupt:
-            self.summary.interrupted = lanes[0].recording.path
+            self.summary.interrupted = lanes[0].recording.path if lanes else "between recordings"
         finally:
-            for lane in lanes:
-                lane.steps.stop()
-            for lane in lanes:
-                lane.steps.close()
+            self._stop(lanes, pool)
+
+    def _stop(self, lanes: Sequence[_Lane], pool: EnginePool) -> None:
+        """End what is under way, within a second."""
+        for lane in lanes:
+            lane.steps.stop()
+        pool.cancel()
+        deadline = time.monotonic() + 1.0
+        for lane in lanes:
+            lane.steps.close(max(0.0, deadline - time.monotonic()))
 
     def _steps(
-        self, recording: Recording, decoder: Decoder | None, pool: Executor
+        self, recording: Recording, decoder: Decoder | None, pool: EnginePool, n_readers: int
     ) -> Generator[_Step]:
         """Listen to one recording, in a thread of its own; note what goes wrong with it."""
         if self.results.are_there(recording):
@@ -196,7 +211,7 @@ class Scan:
                         channel=self._channel,
                         decoder=decoder,
                         pool=pool,
-                        n_readers=self._n_readers,
+                        n_readers=n_readers,
                         start=self.results.start_of(recording),
                     ):
                         sinks.take(detection)
@@ -206,7 +221,10 @@ class Scan:
         except SedError as error:
             yield _Step(trouble=error)
         finally:
-            self._free.append(detector)
+            # A reader that hangs in a disk may still use it.
+            self._free.append(
+                Detector(self.engine, detector.config) if detector.in_use else detector
+            )
 
     def _heard(self, detection: Detection, decoder: Decoder) -> _Step:
         seconds = detection.n_samples / self.detector.timeline.sample_rate
@@ -214,27 +232,30 @@ class Scan:
         share = min(1.0, seconds * decoder.sample_rate / n_samples) if n_samples else 0.0
         return _Step(detection.events, seconds, share)
 
-    def _take(self, lane: _Lane, shared: Table | None) -> None:
-        """Count and pass on all that a recording brings."""
+    def _take(self, step: _Step, recording: Recording, shared: Table | None) -> None:
+        """Count and pass on what a recording brings."""
         summary = self.summary
-        heard_before = summary.audio_seconds
-        for step in lane.steps:
-            if shared:
-                for event in step.events:
-                    shared.write(event)
-            summary.n_files += step.n_files
-            summary.n_skipped += step.n_skipped
-            summary.n_events += len(step.events)
-            if step.trouble:
-                self._trouble(step.trouble)
-            elif step.seconds:
-                summary.audio_seconds = heard_before + step.seconds
-                self._progress.on_heard(
-                    self._bytes_done + step.share * lane.recording.n_bytes, summary.audio_seconds
-                )
-        self._bytes_done += lane.recording.n_bytes
+        if shared:
+            for event in step.events:
+                shared.write(event)
+        summary.n_files += step.n_files
+        summary.n_skipped += step.n_skipped
+        summary.n_events += len(step.events)
+        if step.trouble:
+            self._trouble(step.trouble)
+        elif step.seconds:
+            summary.audio_seconds = self._seconds_done + step.seconds
+            n_bytes = self._bytes_done + step.share * recording.n_bytes
+            self._progress.on_heard(n_bytes, summary.audio_seconds)
+
+    def _finished(self, recording: Recording) -> None:
+        self._bytes_done += recording.n_bytes
+        self._seconds_done = self.summary.audio_seconds
 
     def _trouble(self, error: SedError) -> None:
+        # Its frames would keep what they hold, of each bad recording of an archive.
+        error = error.with_traceback(None)
+        error.__cause__ = error.__context__ = None
         self.summary.failures.append(error)
         self._progress.on_trouble(error)
 

@@ -16,7 +16,7 @@ from sed.mels import LogMelColumns
 from sed.spec import FrameContext
 from streaming.answers import Answer, joined
 from streaming.fuse import fused
-from streaming.graph_engine import pieces
+from streaming.graph_engine import AT_ONCE, pieces
 
 Floats = NDArray[np.float32]
 
@@ -69,6 +69,9 @@ class TorchEngine:
             self._features = torch.compile(
                 self._features, dynamic=False, options={"freezing": True}
             )
+            for n_windows in (AT_ONCE, 1):  # now, not while somebody waits for an answer
+                shape = n_windows, self.spec.window_columns, self.spec.front_end.n_mels
+                self.hear(np.zeros(shape, np.float32))
 
     def __str__(self) -> str:
         name = str(self.device)

@@ -235,7 +235,7 @@ class Workers:
         )
         with _one_core_and_no_signals(), theirs:
             process.start()
-        self._workers[ours] = _Worker(number, process, ours)
+            self._workers[ours] = _Worker(number, process, ours)  # before Ctrl-C can come between
 
     def _end(self, worker: _Worker) -> None:
         del self._workers[worker.connection]

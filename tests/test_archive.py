@@ -18,8 +18,9 @@ from conftest import rising_noise
 from sed.checkpoint import save_checkpoint
 from sed.errors import SedError, UsageError
 from sed.parquet import read_parquet_events
+from sed.recorders import time_zone
 from sed.writers import read_events
-from streaming.archive import FAILURES, JOURNAL, ArchiveScan, write_report
+from streaming.archive import FAILURES, JOURNAL, ArchiveScan, asked_of, write_report
 from streaming.detector import DetectorConfig
 from streaming.hearer import HearerSettings
 from streaming.open_engine import open_engine
@@ -159,6 +160,13 @@ def test_one_file_of_results_is_a_table_of_all_in_the_order_of_the_names(archive
     first = out.read_bytes()
     scan(out, resume=True).run([folder])
     assert out.read_bytes() == first
+
+
+def test_another_time_zone_is_another_setting():
+    def asked(zone):
+        return asked_of(HearerSettings(Results(zone=zone), "none"))
+
+    assert asked(None) != asked(time_zone("UTC")) != asked(time_zone("Europe/Berlin"))
 
 
 def test_one_parquet_table_of_all_is_written_in_the_end(archive, tmp_path):

@@ -60,6 +60,9 @@ def test_no_event_of_the_example_appears_or_disappears(said, kind, precision, le
         pytest.skip("this engine computes in fp32")
     engine = open_engine(engine=kind, device="cpu", precision=precision)
     frames, events = frames_and_events(engine, LEADS[lead])
+    assert sed.Detector(engine, sed.DetectorConfig(**LEADS[lead])).mode == (
+        "dense" if lead == "dense" else "windowed"
+    )
     expected_frames, expected = said[lead]
     assert np.abs(frames - expected_frames).max() <= TOLERANCE[precision]
     assert [event.label for event in events] == [event.label for event in expected]
@@ -222,6 +225,7 @@ def test_an_engine_that_is_not_installed_names_its_extra(saved, monkeypatch, nam
     [
         ({"engine": "opnvino"}, "unknown engine 'opnvino'. Did you mean openvino"),
         ({"engine": "openvino", "device": "cuda"}, "runs on the CPU: leave out --device cuda"),
+        ({"engine": "compile", "device": "tpu"}, "unknown device 'tpu'"),
         ({"engine": "onnx", "precision": "bf16"}, "computes in fp32, not in bf16"),
         ({"engine": "torch", "precision": "fp8"}, "unknown precision 'fp8'"),
     ],
@@ -229,6 +233,22 @@ def test_an_engine_that_is_not_installed_names_its_extra(saved, monkeypatch, nam
 def test_what_an_engine_cannot_be_is_refused(saved, options, message):
     with pytest.raises(UsageError, match=message):
         open_engine(saved, **({"device": "cpu"} | options))
+
+
+def test_a_graph_is_not_for_a_gpu(tmp_path):
+    with pytest.raises(UsageError, match="graphs run on the CPU: leave out --device cuda"):
+        open_engine(tmp_path / "model.onnx", device="cuda")
+
+
+def test_without_a_place_to_keep_graphs_torch_is_chosen_and_that_is_told(
+    saved, tmp_path, monkeypatch
+):
+    needs("openvino")
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("SED_CACHE", str(tmp_path / "file" / "cache"))
+    told = []
+    assert isinstance(open_engine(saved, device="cpu", tell=told.append), TorchEngine)
+    assert "engine: torch, since the model cannot be prepared for others" in told[-1]
 
 
 def test_a_loaded_checkpoint_stays_in_torch(tiny_checkpoint):
