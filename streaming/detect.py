@@ -26,7 +26,7 @@ from streaming.readahead import ReadAhead
 if TYPE_CHECKING:
     from sed.checkpoint import Checkpoint
 
-CUTS_AHEAD = 2  # batches of columns that may wait for the engine
+CUTS_AHEAD = 8  # batches of columns that may wait for the engine, and hide how it gets ready
 
 
 def detect(

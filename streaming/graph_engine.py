@@ -15,7 +15,7 @@ from streaming.answers import Answer, joined
 
 Floats = NDArray[np.float32]
 
-AT_ONCE = 8  # windows that go through together; the rest go one by one, so few shapes occur
+AT_ONCE = 8  # windows that go through together; few shapes occur, since each is compiled
 
 
 class GraphEngine:
@@ -67,16 +67,18 @@ class GraphEngine:
 
     def hear(self, columns: Floats) -> Answer:
         """Return what the model says of each frame of a batch, shape (batch, columns, mels)."""
-        return joined(self._infer(piece) for piece in pieces(columns))
+        answers = [self._infer(piece) for piece in pieces(columns)]
+        return joined(answers)[: len(columns)]
 
     def _infer(self, columns: Floats) -> Answer:
         raise NotImplementedError
 
 
 def pieces(columns: Floats) -> Iterator[Floats]:
-    """Yield a batch in eights, and what is left one by one."""
-    n_eights = len(columns) // AT_ONCE * AT_ONCE
-    for first in range(0, n_eights, AT_ONCE):
-        yield columns[first : first + AT_ONCE]
-    for first in range(n_eights, len(columns)):
-        yield columns[first : first + 1]
+    """Yield a batch in eights, the last filled up with zeros; but one that is left goes alone."""
+    for first in range(0, len(columns), AT_ONCE):
+        piece = columns[first : first + AT_ONCE]
+        if 1 < len(piece) < AT_ONCE:
+            rest = np.zeros((AT_ONCE - len(piece), *columns.shape[1:]), np.float32)
+            piece = np.concatenate([piece, rest])
+        yield piece

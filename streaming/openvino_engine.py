@@ -101,9 +101,10 @@ class OpenVinoEngine(GraphEngine):
             if shape not in self._ready:
                 compiled = self._compiled(shape)
                 requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
-                for _ in range(self.n_streams):
+                for i in range(self.n_streams):
                     request = compiled.create_infer_request()
-                    _asked(request, np.zeros(shape, np.float32))
+                    if i == 0:
+                        _asked(request, np.zeros(shape, np.float32))
                     requests.put(request)
                 self._ready[shape] = requests
             return self._ready[shape]

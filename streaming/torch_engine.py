@@ -117,7 +117,7 @@ class TorchEngine:
             If the device has no memory for it.
         """
         if self.is_compiled:  # few shapes, since each is compiled
-            return joined(self._infer(piece) for piece in pieces(columns))
+            return joined(self._infer(piece) for piece in pieces(columns))[: len(columns)]
         return self._infer(columns)
 
     def _infer(self, columns: Floats) -> Answer:
