@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import queue
 import tempfile
@@ -68,7 +69,7 @@ class OpenVinoEngine(GraphEngine):
         if precision not in ("auto", *PRECISIONS):
             raise UsageError(f"unknown precision {precision!r}: expected auto, fp32 or bf16")
         self._openvino = _openvino()
-        self._core = self._openvino.Core()
+        self._core = _core()
         if precision == "auto":
             capable = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
             precision = "bf16" if "BF16" in capable else "fp32"
@@ -160,7 +161,7 @@ def write_openvino(graph: Graph, samples: torch.Tensor, about: dict[str, Any], p
     with tempfile.TemporaryDirectory() as folder:
         traced = Path(folder, "graph.onnx")
         write_onnx(graph, samples, about, traced)
-        model = openvino.Core().read_model(traced)
+        model = _core().read_model(traced)
         model.set_rt_info(json.dumps(about), KEY)
         whole = Path(folder, "graph.xml")
         openvino.save_model(model, whole, compress_to_fp16=False)
@@ -178,6 +179,17 @@ def _about(graph: Any, path: Path) -> dict[str, Any]:
             "what it hears. Export it from its checkpoint."
         ) from None
     return about
+
+
+@functools.cache
+def _core() -> Any:
+    """Return OpenVINO's core: one, which lasts as long as the process.
+
+    Its CPU plugin lays a signal stack under the thread that loads it, and frees it in the thread
+    that drops the last core. If that is another, the first one's next signal (Ctrl-C, say) ends the
+    process with a segmentation fault.
+    """
+    return _openvino().Core()
 
 
 def _openvino() -> Any:

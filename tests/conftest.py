@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -109,9 +108,3 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SED_CACHE", str(folder))
         yield folder
-
-
-@pytest.fixture(autouse=True)
-def own_ctrl_c() -> None:
-    """Give Ctrl-C back to Python: a library that another test loaded may have taken it."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -120,6 +120,32 @@ def test_an_openvino_file_equals_the_model(tiny_checkpoint, tmp_path, n_samples)
     np.testing.assert_allclose(answers["clip_probs"], expected.clip_probs, atol=1e-4)
 
 
+LET_GO = """
+import gc, os, signal, sys, threading
+from pathlib import Path
+from streaming.openvino_engine import OpenVinoEngine
+
+def let_go(engines):
+    engines.clear()
+    gc.collect()
+
+engines = [OpenVinoEngine(Path(sys.argv[1]))]
+thread = threading.Thread(target=let_go, args=[engines])
+thread.start()
+thread.join()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_is_heard_after_another_thread_let_go_of_openvino(tiny_checkpoint, tmp_path):
+    path = exported(tiny_checkpoint, tmp_path, "openvino")
+    done = subprocess.run([sys.executable, "-c", LET_GO, path], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
+
+
 @pytest.fixture(scope="module")
 def torch_export(dense_checkpoint, tmp_path_factory):
     path = sed.export(dense_checkpoint, tmp_path_factory.mktemp("graph") / "m", "torch-export")
