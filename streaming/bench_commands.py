@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sed.errors import printable
-from streaming.options import Model, Precision
+from streaming.options import Device, Engine, Hop, Mode, Model, Precision
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,21 +37,10 @@ def bench(
         ),
     ] = None,
     model: Model = None,
-    hop: Annotated[
-        float | None,
-        typer.Option(
-            help="Seconds from one window to the next; divides the window.",
-            show_default="half the window, 2.5",
-        ),
-    ] = None,
-    mode: Annotated[
-        Literal["auto", "windowed", "dense"],
-        typer.Option(help="How the model is led; see `sed detect`."),
-    ] = "auto",
-    device: Annotated[
-        str, typer.Option(help="auto (a GPU where there is one), cpu, cuda or cuda:N.")
-    ] = "auto",
-    engine: Annotated[str, typer.Option(help="What runs the model; auto chooses.")] = "auto",
+    hop: Hop = None,
+    mode: Mode = "auto",
+    device: Device = "auto",
+    engine: Engine = "auto",
     precision: Precision = "auto",
 ) -> None:
     """Measure this machine: what each stage costs, what is possible, and what would help.
@@ -70,7 +59,7 @@ def bench(
         recording,
         model,
         hop=hop,
-        mode=mode,
+        mode=mode,  # type: ignore[arg-type]  # which checks it
         device=device,
         engine=engine,
         precision=precision,

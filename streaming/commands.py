@@ -12,9 +12,12 @@ from sed.errors import FAILED, INTERRUPTED
 from streaming.options import (
     Channel,
     Classes,
+    Device,
     Engine,
+    Hop,
     MergeGap,
     MinLength,
+    Mode,
     Model,
     Off,
     Precision,
@@ -46,21 +49,8 @@ def detect(
         ),
     ],
     model: Model = None,
-    hop: Annotated[
-        float | None,
-        typer.Option(
-            help="Seconds from one window to the next; divides the window.",
-            show_default="half the window, 2.5",
-        ),
-    ] = None,
-    mode: Annotated[
-        str,
-        typer.Option(
-            help="windowed, or dense: the network runs once over long stretches and the hop costs "
-            "nothing. auto is dense where windows overlap by more than half and the network allows "
-            "it."
-        ),
-    ] = "auto",
+    hop: Hop = None,
+    mode: Mode = "auto",
     threshold: Threshold = None,
     on: Annotated[
         list[str] | None,  # the last number counts, and ray
@@ -139,9 +129,7 @@ def detect(
         ),
     ] = 60.0,
     engine: Engine = "auto",
-    device: Annotated[
-        str, typer.Option(help="auto (a GPU where there is one), cpu, cuda or cuda:N.")
-    ] = "auto",
+    device: Device = "auto",
     precision: Precision = "auto",
     batch_size: Annotated[
         int | None,

@@ -101,6 +101,12 @@ def batch_size_for(sources: Iterable[str]) -> int:
     return 1 if "-" in sources else 16
 
 
+def share_of(decoder: Decoder, seconds: float) -> float:
+    """Return the share of a recording that so many seconds are; 0 if its length is not known."""
+    n_samples = decoder.n_samples or 0
+    return min(1.0, seconds * decoder.sample_rate / n_samples) if n_samples else 0.0
+
+
 def follow(
     detector: Detector,
     path: str,
@@ -204,7 +210,8 @@ def _heard(detector: Detector, cuts: Iterator[Cut], pool: EnginePool) -> Iterato
     try:
         for cut in cuts:
             asked.append((cut, pool.submit(detector.ask, cut) if cut.windows else None))
-            while asked and _is_there(asked[0][1]):
+            # Who lets windows go through one by one waits for each: the next may be long in coming.
+            while asked and (detector.config.batch_size == 1 or _is_there(asked[0][1])):
                 yield next_one()
     except RecordingError as error:
         trouble = error

@@ -10,11 +10,11 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sed.audio import Decoder, open_recording
+from sed.audio import open_recording
 from sed.errors import SedError
 from sed.events import Event
 from sed.recordings import Recording
-from streaming.detect import follow
+from streaming.detect import follow, share_of
 from streaming.detector import Detector, DetectorConfig
 from streaming.open_engine import has_gpu, open_engine
 from streaming.results import Results
@@ -103,7 +103,7 @@ class Hearer:
                         sinks.take(detection)
                         events += detection.events
                         heard_seconds = detection.n_samples / sample_rate
-                        on_heard(heard_seconds, _share(heard_seconds, decoder))
+                        on_heard(heard_seconds, share_of(decoder, heard_seconds))
                 except SedError as error:  # what came before it is written all the same
                     failure = str(error)
         except SedError as error:
@@ -119,8 +119,3 @@ def _own_device(device: str, worker: int) -> str:
 
     n_gpus = torch.cuda.device_count()
     return f"cuda:{worker % n_gpus}" if n_gpus > 1 else device
-
-
-def _share(seconds: float, decoder: Decoder) -> float:
-    n_samples = decoder.n_samples or 0
-    return min(1.0, seconds * decoder.sample_rate / n_samples) if n_samples else 0.0

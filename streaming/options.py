@@ -1,4 +1,4 @@
-"""Options that `sed detect` and `sed listen` share: what a model is led by, and raw samples."""
+"""Options that commands share: what a model is, how it is led and run, and raw samples."""
 
 from __future__ import annotations
 
@@ -14,6 +14,21 @@ Model = Annotated[
         show_default="the default model",
     ),
 ]
+Hop = Annotated[
+    float | None,
+    typer.Option(
+        help="Seconds from one window to the next; divides the window.",
+        show_default="half the window, 2.5",
+    ),
+]
+Mode = Annotated[
+    str,
+    typer.Option(
+        help="windowed, or dense: the network runs once over long stretches and the hop costs "
+        "nothing. auto is dense where windows overlap by more than half and the network allows it."
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda or cuda:N.")]
 Threshold = Annotated[
     float | None,
     typer.Option(

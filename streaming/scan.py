@@ -23,7 +23,7 @@ from sed.audio import Decoder, open_recording
 from sed.errors import SedError
 from sed.events import Event
 from sed.recordings import Recording, find_recordings
-from streaming.detect import follow
+from streaming.detect import follow, share_of
 from streaming.detector import Detection, Detector, DetectorConfig
 from streaming.engine import Engine, EnginePool, engine_of, pool_of
 from streaming.readahead import ReadAhead
@@ -228,9 +228,7 @@ class Scan:
 
     def _heard(self, detection: Detection, decoder: Decoder) -> _Step:
         seconds = detection.n_samples / self.detector.timeline.sample_rate
-        n_samples = decoder.n_samples or 0
-        share = min(1.0, seconds * decoder.sample_rate / n_samples) if n_samples else 0.0
-        return _Step(detection.events, seconds, share)
+        return _Step(detection.events, seconds, share_of(decoder, seconds))
 
     def _take(self, step: _Step, recording: Recording, shared: Table | None) -> None:
         """Count and pass on what a recording brings."""
