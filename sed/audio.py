@@ -16,6 +16,7 @@ from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Protocol
@@ -271,7 +272,7 @@ def _open_file(path: str, place: str, source: bytes | int) -> Decoder:
     if not head:
         raise RecordingError(path, "is empty (0 bytes). Record or copy it again.")
     try:
-        decoder: Decoder = SoundFileDecoder(path, source)
+        decoder: Decoder = _sound_file(path, source, head)
         if decoder.format.startswith("MP3") and not _tells_its_length(place):
             decoder.close()
             decoder = SoundFileDecoder(path, _through_pipe(place))
@@ -287,6 +288,15 @@ def _open_file(path: str, place: str, source: bytes | int) -> Decoder:
                 "FLAC, OGG, Opus, MP3 or AIFF). Check its content, or convert it.",
             ) from error
     return _checked(path, decoder)
+
+
+def _sound_file(path: str, source: bytes | int, head: bytes) -> SoundFileDecoder:
+    is_vorbis = head[28:35] == b"\x01vorbis"  # behind the header of an Ogg page
+    if is_vorbis and isinstance(source, bytes) and find_spec("av"):
+        from sed.vorbis import VorbisDecoder
+
+        return VorbisDecoder(path, source)
+    return SoundFileDecoder(path, source)
 
 
 def _tells_its_length(path: str) -> bool:

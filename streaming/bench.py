@@ -9,6 +9,7 @@ import wave
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -35,6 +36,7 @@ SLOW_TO_START = ("compile",)  # engines that are measured only where they are as
 LARGE_SHARE = 0.3  # of the costs, for a stage to be worth a word
 WORTH_IT = 1.1  # × faster, for a change to be worth a word
 GOOD_EFFICIENCY = 0.75
+SPARED_BY_FFMPEG = 0.3  # of the decoding of Ogg Vorbis
 COMPRESSED = ("OGG", "MP3")  # how the formats begin that are slow to decode
 
 
@@ -187,6 +189,11 @@ def _of_stages(bench: Bench) -> Iterator[tuple[float, str]]:
             _gain(bench, decode=stages.decode),
             f"Decoding {bench.format} takes {share('decode'):.0%}: record WAV or FLAC.",
         )
+        if bench.format == "OGG VORBIS" and find_spec("av") is None:
+            yield (
+                _gain(bench, decode=stages.decode * SPARED_BY_FFMPEG),
+                "FFmpeg decodes Ogg Vorbis faster: pip install 'sed-engine[av]'.",
+            )
     if bench.sample_rate != bench.model_rate:
         yield (
             _gain(bench, resample=stages.resample),

@@ -38,6 +38,7 @@ def changed(**values):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
     monkeypatch.setattr(streaming.bench, "ENGINE_SECONDS", 0.02)
+    monkeypatch.setattr(streaming.bench, "find_spec", lambda _: "all is installed")
     monkeypatch.setattr(streaming.bench, "MADE_SECONDS", 6)
     monkeypatch.setenv("SED_CACHE", str(tmp_path))
 
@@ -67,6 +68,16 @@ def test_compressed_recordings_are_told_to_be_wav_or_flac():
         "Decoding OGG VORBIS takes 55%: record WAV or FLAC. Up to 2.2 × faster."
     )
     assert not any("WAV or FLAC" in text for text in advice(changed(decode=0.0011)))
+
+
+def test_what_decodes_vorbis_faster_is_named_where_it_is_missing(monkeypatch):
+    vorbis = changed(format="OGG VORBIS", decode=0.0011)
+    assert not any("FFmpeg" in text for text in advice(vorbis))
+    monkeypatch.setattr(streaming.bench, "find_spec", lambda _: None)
+    assert advice(vorbis)[1] == (
+        "FFmpeg decodes Ogg Vorbis faster: pip install 'sed-engine[av]'. Up to 1.2 × faster."
+    )
+    assert not any("FFmpeg" in text for text in advice(changed(format="MP3", decode=0.0011)))
 
 
 def test_resampling_and_the_front_end_are_told_of_where_they_are_large():

@@ -17,7 +17,7 @@ from streaming.torch_engine import TorchEngine
 
 
 def test_a_detector_holds_no_more_after_ten_minutes_than_after_a_minute(tiny_checkpoint):
-    detector = Detector(TorchEngine(tiny_checkpoint, "cpu"), DetectorConfig(hop=1.0))
+    detector = Detector(TorchEngine(tiny_checkpoint, "cpu"), DetectorConfig(hop=2.5))
     block = rising_noise(80_000)
 
     def held():

@@ -293,7 +293,7 @@ def weights_of(run):
 @pytest.mark.parametrize(
     "moments",
     [
-        ("step7", "write2"),
+        ("write2",),
         pytest.param(("step1", "step7", "step8", "write2", "write5"), marks=pytest.mark.slow),
     ],
 )
