@@ -147,7 +147,7 @@ def follow(
     """
     detector.reset()
     with ExitStack() as stack:
-        own = pool or stack.enter_context(pool_of(detector.engine))
+        own = pool or stack.enter_context(pool_of(detector.engine, detector.batch_shape))
         cuts = ReadAhead(_cuts(detector, path, channel, decoder, n_readers), CUTS_AHEAD)
         try:
             for detection in _heard(detector, cuts, own):

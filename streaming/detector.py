@@ -163,6 +163,11 @@ class Detector:
         return self._mode.name
 
     @property
+    def batch_shape(self) -> tuple[int, int, int]:
+        """What goes through the model together: inputs, columns, mels."""
+        return self._mode.batch_size, self._mode.input_columns, self.front_end.n_mels
+
+    @property
     def hop_seconds(self) -> float:
         """From one input of the model to the next."""
         return self._seconds(self._mode.step_columns)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
     from sed.checkpoint import Checkpoint
 
 Floats = NDArray[np.float32]
+Shape = tuple[int, int, int]
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """A model, ready to be asked. `str` of it says what runs it, where and in which precision."""
 
     spec: ModelSpec  # what the model hears and says
@@ -30,20 +32,26 @@ class Engine(Protocol):
     n_threads: int  # cores for each of them, on a CPU
 
     @property
+    @abstractmethod
     def context(self) -> FrameContext | None:
         """How far a frame of the network looks; None if it knows of the whole window."""
 
-    def start_stream(self) -> None:
-        """Prepare a thread that is going to call `hear`."""
-
-    def end_streams(self) -> None:
-        """Undo what preparing threads has done to the process."""
-
+    @abstractmethod
     def columns(self, samples: Floats) -> Floats:
         """Return the log-mel columns, shape (columns, mels), of samples, shape (samples,)."""
 
+    @abstractmethod
     def hear(self, columns: Floats) -> Answer:
         """Return what the model says of each frame of a batch, shape (batch, columns, mels)."""
+
+    def prepare(self, shape: Shape) -> None:  # noqa: B027  # not all need it
+        """Get ready for batches of a shape, (batch, columns, mels), before the first one comes."""
+
+    def start_stream(self) -> None:  # noqa: B027  # not all need it
+        """Prepare a thread that is going to call `hear`."""
+
+    def end_streams(self) -> None:  # noqa: B027  # not all need it
+        """Undo what preparing threads has done to the process."""
 
 
 def engine_of(model: Engine | Checkpoint) -> Engine:
@@ -91,10 +99,15 @@ class EnginePool:
 
 
 @contextmanager
-def pool_of(engine: Engine) -> Iterator[EnginePool]:
-    """Give threads that call an engine, as many as may at once."""
+def pool_of(engine: Engine, shape: Shape | None = None) -> Iterator[EnginePool]:
+    """Give threads that call an engine, as many as may at once.
+
+    They prepare it for batches of a shape, (batch, columns, mels), while the first is on its way.
+    """
     pool = EnginePool(engine)
     try:
+        if shape is not None:
+            pool.submit(engine.prepare, shape)  # what is wrong with it is told by who calls it
         yield pool
     finally:
         pool.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,13 +13,14 @@ from sed.errors import CheckpointError
 from sed.mels import LogMelColumns
 from sed.spec import FrameContext, ModelSpec
 from streaming.answers import Answer, joined
+from streaming.engine import Engine
 
 Floats = NDArray[np.float32]
 
 AT_ONCE = 8  # windows that go through together; few shapes occur, since each is compiled
 
 
-class GraphEngine:
+class GraphEngine(Engine):
     """A graph behind its columns; the front end runs here.
 
     Parameters
@@ -40,7 +42,7 @@ class GraphEngine:
         try:
             self.spec = ModelSpec.from_dict(about["spec"])
             context = about["context"]
-            self.context = None if context is None else FrameContext(*context)
+            self._context = None if context is None else FrameContext(*context)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"the graph is described in a way that this version does not read ({error}). "
@@ -51,15 +53,14 @@ class GraphEngine:
         self._front_end = LogMelColumns(self.spec.front_end)
 
     @property
+    def context(self) -> FrameContext | None:
+        """How far a frame of the network looks; None if it knows of the whole window."""
+        return self._context
+
+    @property
     def _threads(self) -> str:
         n = self.n_streams * self.n_threads
         return f"{n} thread{'s' * (n != 1)}"
-
-    def start_stream(self) -> None:
-        """Prepare a thread that is going to call `hear`."""
-
-    def end_streams(self) -> None:
-        """Undo what preparing threads has done to the process."""
 
     def columns(self, samples: Floats) -> Floats:
         """Return the log-mel columns, shape (columns, mels), of samples, shape (samples,)."""
@@ -70,8 +71,9 @@ class GraphEngine:
         answers = [self._infer(piece) for piece in pieces(columns)]
         return joined(answers)[: len(columns)]
 
+    @abstractmethod
     def _infer(self, columns: Floats) -> Answer:
-        raise NotImplementedError
+        """Return what the graph says of a piece."""
 
 
 def pieces(columns: Floats) -> Iterator[Floats]:

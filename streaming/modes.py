@@ -39,6 +39,7 @@ class Mode(Protocol):
     """How columns become inputs of the model, and its answers become frames."""
 
     name: str
+    input_columns: int  # of one input of the model, but for the last of a recording
     step_columns: int  # from one input of the model to the next
     batch_size: int  # inputs that go through the model together
     look_ahead_columns: int  # that an input has to reach beyond a frame to decide it
@@ -83,6 +84,7 @@ class Windowed:
         look_ahead_columns: int | None = None,
         batch_size: int = 1,
     ) -> None:
+        self.input_columns = spec.window_columns
         self.step_columns = hop_columns
         self.batch_size = batch_size
         self._windower = Windower(spec.window_columns, hop_columns, silence_of(spec))
@@ -135,9 +137,10 @@ class Dense:
         self._stretcher = Stretcher(
             n_frames, context, spec.frame_columns, spec.window_columns, silence_of(spec)
         )
+        self.input_columns = self._stretcher.n_columns(n_frames)
         self.step_columns = n_frames * spec.frame_columns
         self.look_ahead_columns = (
-            self._stretcher.n_columns(n_frames)
+            self.input_columns
             - (context.before + 1) * spec.frame_columns  # of the first frame, the one that waits
         )
         self._pool = ClipPool(spec.window_columns, hop_columns, spec.frame_columns)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from sed.errors import CheckpointError, MissingExtraError, UsageError, printable
 from sed.files import written_whole
 from streaming.answers import Answer
-from streaming.graph_engine import GraphEngine
+from streaming.engine import Shape
+from streaming.graph_engine import AT_ONCE, GraphEngine
 
 if TYPE_CHECKING:
     import torch
@@ -83,6 +84,10 @@ class OpenVinoEngine(GraphEngine):
     def __str__(self) -> str:
         version = ".".join(self._openvino.__version__.split("-")[0].split(".")[:3])
         return f"OpenVINO {version} on cpu, {self._threads}, {self.precision}"
+
+    def prepare(self, shape: Shape) -> None:
+        """Compile the network for batches of a shape, (batch, columns, mels)."""
+        self._requests((1 if shape[0] == 1 else AT_ONCE, *shape[1:]))
 
     def _infer(self, columns: Floats) -> Answer:
         requests = self._requests(columns.shape)

@@ -143,7 +143,7 @@ class Scan:
         self._progress.on_start(len(recordings), sum(r.n_bytes for r in recordings))
         with (
             self.results.shared_table(len(recordings), self.engine.spec) as shared,
-            pool_of(self.engine) as pool,
+            pool_of(self.engine, self.detector.batch_shape) as pool,
         ):
             self._all(recordings, shared, stdin, pool)
         self.summary.wall_seconds = time.perf_counter() - began

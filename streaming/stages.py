@@ -212,7 +212,7 @@ def gpu_of(engine: Engine) -> str | None:
     return device if device.startswith("cuda") else None
 
 
-class _Tape:
+class _Tape(Engine):
     """An engine that keeps what it is asked and what it answers.
 
     How much is asked at once is the conveyor's decision, so each stage is run again on just that.
@@ -230,12 +230,6 @@ class _Tape:
     @property
     def context(self) -> FrameContext | None:
         return self._engine.context
-
-    def start_stream(self) -> None:
-        """Whoever calls has done so."""
-
-    def end_streams(self) -> None:
-        """Whoever calls does so."""
 
     def columns(self, samples: Floats) -> Floats:
         self._samples.append(samples.copy())
@@ -256,20 +250,18 @@ class _Tape:
             self._engine.hear(windows)
 
 
-class _Replay:
+class _Replay(Engine):
     """An engine that knows the answers beforehand, so that all else can be timed."""
 
     def __init__(self, tape: _Tape) -> None:
-        self.spec, self.context = tape.spec, tape.context
+        self.spec, self._context = tape.spec, tape.context
         self.n_streams, self.n_threads = tape.n_streams, tape.n_threads
         self._columns = iter(tape.columns_of_all)
         self._answers = iter(tape.answers)
 
-    def start_stream(self) -> None:
-        """Nothing to prepare."""
-
-    def end_streams(self) -> None:
-        """Nothing to undo."""
+    @property
+    def context(self) -> FrameContext | None:
+        return self._context
 
     def columns(self, samples: Floats) -> Floats:
         return next(self._columns)

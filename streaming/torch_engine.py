@@ -15,13 +15,14 @@ from sed.devices import DeviceError, choose_device, choose_precision
 from sed.mels import LogMelColumns
 from sed.spec import FrameContext
 from streaming.answers import Answer, joined
+from streaming.engine import Engine
 from streaming.fuse import fused
 from streaming.graph_engine import AT_ONCE, pieces
 
 Floats = NDArray[np.float32]
 
 
-class TorchEngine:
+class TorchEngine(Engine):
     """A checkpoint on a device, in a precision.
 
     The front end and the heads run in fp32 always; answers come in fp32.
