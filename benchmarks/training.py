@@ -23,6 +23,7 @@ import torch
 from results import save
 from torch.nn import functional as F
 
+from sed.devices import choose_precision
 from sed.losses import LOSSES
 from sed.model import SedOutput
 from train.config import TrainConfig, load_recipe
@@ -30,7 +31,6 @@ from train.loop import train
 from train.optimizer import freeze_stages, set_to_train
 from train.prepare import prepare
 from train.setup import initial_model
-from train.step import training_precision
 
 ROUNDS = 3
 
@@ -45,7 +45,7 @@ def plain_loop(config: TrainConfig, n_clips: int, device: torch.device) -> float
     model.to(memory_format=torch.channels_last)
     set_to_train(model, freeze_stages(model, learning.frozen_stages), batch_norm="frozen")
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-6)
-    precision = training_precision(learning.precision, device)
+    precision = choose_precision(learning.precision, device)
     began = time.perf_counter()
     for first in range(0, n_clips - learning.batch_size + 1, learning.batch_size):
         chosen = slice(first, first + learning.batch_size)

@@ -7,7 +7,7 @@ import torch
 from sed.errors import SedError, UsageError
 
 DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("auto", "fp32", "bf16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 class DeviceError(SedError):
@@ -45,13 +45,15 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     Raises
     ------
     UsageError
-        If the name is not one of `PRECISIONS`.
+        If the name is not one of `PRECISIONS`, or fp16 is asked for on a CPU.
     """
     if name not in PRECISIONS:
         raise UsageError(f"unknown precision {name!r}: expected one of {', '.join(PRECISIONS)}")
+    if name == "fp16" and device.type != "cuda":
+        raise UsageError(f"precision fp16 needs a GPU, and this is {device}: take bf16 or fp32")
     if name == "auto":
         name = "bf16" if _multiplies_bf16(device) else "fp32"
-    return torch.bfloat16 if name == "bf16" else torch.float32
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
 
 
 def _multiplies_bf16(device: torch.device) -> bool:

@@ -32,6 +32,7 @@ from streaming.scan import Progress, Summary
 from streaming.tables import open_table
 from streaming.workers import (
     TIMEOUT_SECONDS,
+    Fewer,
     Finished,
     Heard,
     MakeHearer,
@@ -129,7 +130,7 @@ class ArchiveScan:
             If there are results already, or of other settings; or if a worker finds a setting that
             cannot be.
         SedError
-            If a worker cannot start, or if the journal or a table cannot be written.
+            If no worker can start, or if the journal or a table cannot be written.
         """
         began = time.perf_counter()
         with Journal(self._journal_path) as journal, _sigterm_as_ctrl_c():
@@ -186,6 +187,8 @@ class ArchiveScan:
             case Ready(engine):
                 self._on_engine(engine)
                 self._on_engine = lambda _: None
+            case Fewer(reason):
+                self._progress.on_trouble(SedError(f"{reason} The other workers go on."))
             case Started(recording):
                 journal.start(recording)
             case Heard(recording):

@@ -63,7 +63,8 @@ def detect(
     mode, threshold, on, off, min_length, merge_gap, look_ahead, classes, top
         See `DetectorConfig`; None is what the checkpoint says.
     batch_size
-        See `DetectorConfig`; 16 if not given, and 1 for standard input, which may be live.
+        See `DetectorConfig`; what the engine is fastest with if not given, and 1 for standard
+        input, which may be live.
     channel
         Counted from 1; the mean of all if not given.
     engine, device, precision
@@ -96,9 +97,9 @@ def detect(
         yield from detection.events
 
 
-def batch_size_for(sources: Iterable[str]) -> int:
-    """Return how many windows to batch: files can wait, standard input may be live."""
-    return 1 if "-" in sources else 16
+def batch_size_for(sources: Iterable[str]) -> int | None:
+    """Return how many windows to batch: one where input may be live; else the engine decides."""
+    return 1 if "-" in sources else None
 
 
 def share_of(decoder: Decoder, seconds: float) -> float:
@@ -211,7 +212,7 @@ def _heard(detector: Detector, cuts: Iterator[Cut], pool: EnginePool) -> Iterato
         for cut in cuts:
             asked.append((cut, pool.submit(detector.ask, cut) if cut.windows else None))
             # Who lets windows go through one by one waits for each: the next may be long in coming.
-            while asked and (detector.config.batch_size == 1 or _is_there(asked[0][1])):
+            while asked and (detector.batch_size == 1 or _is_there(asked[0][1])):
                 yield next_one()
     except RecordingError as error:
         trouble = error

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 
 MODES = ("auto", "windowed", "dense")
-STRETCH_SECONDS = 5.0  # of columns that are computed together, where no window asks for less
 OFF_SHARE = 0.5  # of `on`, where only a threshold is given
 
 
@@ -61,7 +60,8 @@ class DetectorConfig:
     # None: every window over it has its say, which takes longest and is best
     classes: tuple[str, ...] = ()  # only these; empty: all
     top: int | None = None  # in a frame, only so many classes count
-    batch_size: int = 1  # windows that wait for each other to go through the model together
+    batch_size: int | None = 1  # windows that wait for each other to go through the model together;
+    # None: as many as the engine is fastest with
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -81,7 +81,9 @@ class DetectorConfig:
                 raise UsageError(f"expected {name.replace('_', '-')} of 0 or more, got {value:g}")
         if self.hop is not None and self.hop <= 0:
             raise UsageError(f"expected a hop above 0, got {self.hop:g}")
-        if self.batch_size < 1 or (self.top is not None and self.top < 1):
+        if (self.batch_size is not None and self.batch_size < 1) or (
+            self.top is not None and self.top < 1
+        ):
             raise UsageError("expected top and batch-size of 1 or more")
 
 
@@ -130,10 +132,12 @@ class Detector:
         own_rate = self.timeline.sample_rate
         self._resampler = Resampler(sample_rate or own_rate, own_rate)
         self._hop_columns = hop_columns(spec, self.config.hop)
+        self.batch_size = self.config.batch_size or self.engine.batch_size
         self._mode = self._chosen_mode()
-        self._stretch = min(
-            self._mode.step_columns, self.timeline.nearest_columns(STRETCH_SECONDS)
-        )  # columns computed together
+        self._stretch = min(  # columns computed together: no window waits for any but its batch
+            self._mode.step_columns * self._mode.batch_size,
+            self.timeline.nearest_columns(self.engine.stretch_seconds),
+        )
         self._stream = self.column_stream()
         self._batcher = Batcher(self._mode.batch_size)
 
@@ -301,7 +305,7 @@ class Detector:
         if mode == "windowed":
             ahead = config.look_ahead
             columns = None if ahead is None else self.timeline.nearest_columns(ahead)
-            return Windowed(spec, self._hop_columns, columns, config.batch_size)
+            return Windowed(spec, self._hop_columns, columns, self.batch_size)
         if config.look_ahead is not None:
             raise UsageError("a look-ahead is for windows: leave it out, or choose windowed")
         if self.engine.context is None:
@@ -309,7 +313,7 @@ class Detector:
                 "the frames of this network know of the whole window (squeeze and excitation, for "
                 "example), so it cannot be led densely: choose windowed"
             )
-        return Dense(spec, self.engine.context, self._hop_columns, config.batch_size)
+        return Dense(spec, self.engine.context, self._hop_columns, self.batch_size)
 
     def _seconds(self, columns: int) -> float:
         return seconds_from_samples(columns * self.timeline.hop_samples, self.timeline.sample_rate)

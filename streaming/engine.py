@@ -30,6 +30,12 @@ class Engine(ABC):
     spec: ModelSpec  # what the model hears and says
     n_streams: int  # calls of `hear` that may run at once, each in a thread of its own
     n_threads: int  # cores for each of them, on a CPU
+    stretch_seconds = 5.0  # columns of so much sound, at most, are computed together
+
+    @property
+    def batch_size(self) -> int:
+        """Windows that go through the model together where nobody says how many."""
+        return 16
 
     @property
     @abstractmethod
@@ -58,9 +64,9 @@ def engine_of(model: Engine | Checkpoint) -> Engine:
     """Return the engine itself, or torch on the best device for a checkpoint."""
     if hasattr(model, "hear"):
         return cast(Engine, model)
-    from streaming.torch_engine import TorchEngine
+    from streaming.open_engine import open_engine
 
-    return TorchEngine(model)
+    return open_engine(model, n_streams=1)
 
 
 class EnginePool:

@@ -28,7 +28,7 @@ class HearerSettings:
 
     results: Results  # what it writes about each recording alone
     model: str | None = None  # path of a checkpoint; None: the default model
-    config: DetectorConfig = field(default_factory=lambda: DetectorConfig(batch_size=16))
+    config: DetectorConfig = field(default_factory=lambda: DetectorConfig(batch_size=None))
     engine: str = "auto"  # what runs the model, see `open_engine`
     device: str = "auto"  # auto, cpu, cuda or cuda:N; of several GPUs each worker has its own
     precision: str = "auto"  # auto, fp32 or bf16

@@ -7,7 +7,8 @@
     events      recording, n, onset, offset, label, score, time        n counts within a recording
 
 A recording is ``waiting``, ``started``, and then ``done`` or ``failed``. It is finished together
-with its events in one transaction, so there is never a part of them.
+with its events in one transaction, so there is never a part of them. What waited in an earlier run
+and is not asked for in this one is ``left`` as it is.
 """
 
 from __future__ import annotations
@@ -56,11 +57,12 @@ PRAGMA user_version = {SCHEMA_VERSION};
 COMMIT;
 """
 # The bytes of a name need not be text; CAST takes them as they are. A recording that has changed
-# its size since it was finished was perhaps still being copied then: it waits again.
+# its size since it was finished was perhaps still being copied then: it waits again, and so does
+# what failed.
 PLAN = """
 INSERT INTO recordings (name, path, n_bytes) VALUES (CAST(? AS TEXT), CAST(? AS TEXT), ?)
 ON CONFLICT (name) DO UPDATE SET
-    state = iif(n_bytes = excluded.n_bytes, state, 'waiting'),
+    state = iif(n_bytes = excluded.n_bytes AND state = 'done', 'done', 'waiting'),
     path = excluded.path,
     n_bytes = excluded.n_bytes
 """
@@ -78,7 +80,7 @@ ORDER BY name, n
 TOTALS = """
 SELECT count(*), total(n_bytes), total(state IN ('done', 'failed')),
     total(n_bytes * (state IN ('done', 'failed')))
-FROM recordings
+FROM recordings WHERE state != 'left'
 """
 PAGE = 256  # recordings that are read from the list at once
 
@@ -158,11 +160,11 @@ class Journal:
         return self._begun_root(dict(asked), root, resume=resume)
 
     def plan(self, recordings: Iterable[Recording]) -> None:
-        """Add recordings, in any number, to the list; those that are on it keep their state."""
+        """Put recordings, in any number, on the list; what is finished stays so."""
         rows = ((_raw(r.name), _raw(r.path), r.n_bytes) for r in recordings)
         with self._transaction() as connection:
+            connection.execute("UPDATE recordings SET state = 'left' WHERE state = 'waiting'")
             connection.executemany(PLAN, rows)
-            connection.execute("UPDATE recordings SET state = 'waiting' WHERE state = 'failed'")
 
     def waiting(self) -> Iterator[Recording]:
         """Yield the recordings that are to be heard, in the order of their names.

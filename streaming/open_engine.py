@@ -25,7 +25,6 @@ import numpy as np
 from sed.description import check_weights, checkpoint_files, read_about
 from sed.errors import CheckpointError, SedError, UsageError, near
 from streaming.engine import Engine, pool_of
-from streaming.graph_engine import AT_ONCE
 from streaming.onnx_graph import read_about as read_about_graph
 from streaming.prepared import Prepared, Tell, prepared, remembered
 
@@ -62,7 +61,7 @@ def open_engine(
     device
         auto, cpu, cuda or cuda:N. A GPU is for torch.
     precision
-        auto, fp32 or bf16. ``auto`` is bf16 where the device multiplies in it.
+        auto, fp32, bf16 or, on a GPU, fp16. ``auto`` is bf16 where the device multiplies in it.
     n_streams
         Calls of the engine that may run at once. If not given, as many as there are cores; on a GPU
         two, so that one is copied while the other is computed.
@@ -166,6 +165,18 @@ class _Wanted:
 
 
 def _torch(source: _Source, wanted: _Wanted, *, compiled: bool = False) -> Engine:
+    from sed.devices import choose_device
+
+    if choose_device(wanted.device).type == "cuda":
+        from streaming.cuda_engine import CudaEngine
+
+        return CudaEngine(
+            source.checkpoint(),
+            wanted.device,
+            wanted.precision,
+            n_streams=wanted.n_streams,
+            compiled=compiled,
+        )
     from streaming.torch_engine import TorchEngine
 
     return TorchEngine(
@@ -228,6 +239,7 @@ def _fastest(source: _Source, wanted: _Wanted) -> Engine:
     speeds = remembered(
         folder / f"engines-{_machine(wanted.precision, there)}.json",
         lambda: _measured(source, wanted, [*there, "torch"]),
+        worth_it=lambda speeds: any(speeds.values()),
     )
     best = max(speeds, key=lambda name: speeds[name])
     source.tell(f"engine: {best}; measured on this machine: {_told(speeds)}")
@@ -252,9 +264,10 @@ def _measured(source: _Source, wanted: _Wanted, names: Sequence[str]) -> dict[st
 def speed_of(engine: Engine, seconds: float = MEASURED_SECONDS) -> float:
     """Return the seconds of sound, in windows side by side, that an engine hears in a second."""
     spec = engine.spec
-    shape = (AT_ONCE, spec.window_columns, spec.front_end.n_mels)
+    n_windows = engine.batch_size
+    shape = (n_windows, spec.window_columns, spec.front_end.n_mels)
     batch = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    with pool_of(engine) as pool:
+    with pool_of(engine, shape) as pool:
         best, end = 0.0, time.perf_counter() + seconds
         wait([pool.submit(engine.hear, batch) for _ in range(engine.n_streams)])
         while time.perf_counter() < end or not best:
@@ -262,7 +275,7 @@ def speed_of(engine: Engine, seconds: float = MEASURED_SECONDS) -> float:
             for answer in [pool.submit(engine.hear, batch) for _ in range(2 * engine.n_streams)]:
                 answer.result()
             passed = time.perf_counter() - began
-            heard = 2 * engine.n_streams * AT_ONCE * spec.window_seconds
+            heard = 2 * engine.n_streams * n_windows * spec.window_seconds
             best = max(best, heard / passed)
     return best
 

@@ -68,7 +68,10 @@ Channel = Annotated[
     typer.Option(help="Channel to hear, counted from 1.", show_default="their mean"),
 ]
 Precision = Annotated[
-    str, typer.Option(help="auto (bf16 where the device multiplies in it), fp32 or bf16.")
+    str,
+    typer.Option(
+        help="auto (bf16 where the device multiplies in it), fp32, bf16 or, on a GPU, fp16."
+    ),
 ]
 Engine = Annotated[
     str,

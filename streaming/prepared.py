@@ -97,13 +97,19 @@ def _key(weights: Path, description: Path) -> str:
     return digest.hexdigest()[:24]
 
 
-def remembered(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return what a small JSON file holds; make it, and keep it if the folder allows it."""
+def remembered(
+    path: Path,
+    make: Callable[[], dict[str, Any]],
+    worth_it: Callable[[dict[str, Any]], bool] = bool,
+) -> dict[str, Any]:
+    """Return what a small JSON file holds; make it, and keep what is worth it where it can be."""
     try:
         values: dict[str, Any] = json.loads(path.read_text("utf-8"))
         return values
     except (OSError, ValueError):
         values = make()
+    if not worth_it(values):
+        return values
     try:
         with written_whole(path) as part:
             part.write_text(json.dumps(values, indent=1) + "\n", "utf-8")

@@ -111,7 +111,7 @@ def measure_stages(
         If the recording cannot be read, or is too short to hear anything in.
     """
     excerpt = _Excerpt(os.fspath(path), engine, config, channel, seconds)
-    with pool_of(engine) as pool:
+    with pool_of(engine, Detector(engine, config).batch_shape) as pool:
         pool.submit(excerpt.prepare).result()
         rounds = [pool.submit(excerpt.costs).result() for _ in range(repetitions)]
     return Stages(

@@ -12,6 +12,7 @@ its place. A worker whose supervisor is gone ends itself.
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -100,8 +101,15 @@ class Broken:
     reason: str
 
 
+@dataclass(frozen=True)
+class Fewer:
+    """A worker could not start, and the others go on without it."""
+
+    reason: str
+
+
 Answer = Ready | Unable | Heard | Outcome | Broken
-Report = Ready | Started | Heard | Finished
+Report = Ready | Started | Heard | Finished | Fewer
 
 
 class Workers:
@@ -132,6 +140,7 @@ class Workers:
         self._timeout_seconds = timeout_seconds
         self._make_hearer = make_hearer
         self._workers: dict[Connection, _Worker] = {}
+        self._waiting: Iterator[Recording] = iter(())
         self._n_begun = 0
 
     def hear_all(self, recordings: Iterator[Recording]) -> Generator[Report]:
@@ -141,20 +150,23 @@ class Workers:
 
         Raises
         ------
-        UsageError, SedError
-            If a worker cannot start.
+        UsageError
+            If a setting cannot be.
+        WorkerError
+            If no worker can start.
         """
+        self._waiting = recordings
         try:
             self._start_up_to(min(1, self._n_workers))
             while self._workers:
-                yield from self._step(recordings)
+                yield from self._step()
         finally:
             for worker in self._workers.values():
                 worker.process.kill()
             for worker in list(self._workers.values()):
                 self._end(worker)
 
-    def _step(self, recordings: Iterator[Recording]) -> Iterator[Report]:
+    def _step(self) -> Iterator[Report]:
         """Wait for a worker to say something, or for the time of one to be up."""
         first_deadline = min(worker.deadline for worker in self._workers.values())
         speaking = wait(list(self._workers), max(0.0, first_deadline - time.monotonic()))
@@ -163,12 +175,12 @@ class Workers:
             for worker in self._workers.values():
                 worker.deadline += overslept
         for connection in speaking:
-            yield from self._listen(self._workers[cast(Connection, connection)], recordings)
+            yield from self._listen(self._workers[cast(Connection, connection)])
         for worker in list(self._workers.values()):
             if time.monotonic() > worker.deadline and not worker.connection.poll():
                 yield from self._lose(worker, f"gave no sign of life for {worker.patience:g} s")
 
-    def _listen(self, worker: _Worker, recordings: Iterator[Recording]) -> Iterator[Report]:
+    def _listen(self, worker: _Worker) -> Iterator[Report]:
         try:
             answer = worker.connection.recv()
         except (EOFError, OSError):
@@ -180,9 +192,12 @@ class Workers:
             case Ready():
                 self._start_up_to(self._n_workers)
                 yield answer
-                yield from self._give(worker, recordings)
+                yield from self._give(worker)
             case Unable(reason, is_misuse):
-                raise UsageError(reason) if is_misuse else WorkerError(reason)
+                if is_misuse:
+                    raise UsageError(reason)
+                self._end(worker)
+                yield self._fewer(reason)
             case Heard():
                 yield answer
             case Broken(reason):
@@ -191,11 +206,11 @@ class Workers:
                 assert worker.recording is not None
                 recording, worker.recording = worker.recording, None
                 yield Finished(recording, answer)
-                yield from self._give(worker, recordings)
+                yield from self._give(worker)
 
-    def _give(self, worker: _Worker, recordings: Iterator[Recording]) -> Iterator[Report]:
+    def _give(self, worker: _Worker) -> Iterator[Report]:
         """Give a worker the next recording, or let it go."""
-        recording = next(recordings, None)
+        recording = next(self._waiting, None)
         if recording is None:
             self._end(worker)
             return
@@ -205,19 +220,28 @@ class Workers:
             worker.connection.send(recording)
 
     def _lose(self, worker: _Worker, reason: str) -> Iterator[Report]:
-        """End a worker that failed, and put another in its place."""
+        """End a worker that failed; put another in its place if there is more to hear."""
         self._end(worker)
         if worker.recording is None:
-            raise WorkerError(
+            yield self._fewer(
                 f"a worker {reason} before it could hear anything. What it said on standard error "
                 "says more; fewer --workers need less memory."
             )
+            return
         failure = (
             f"{printable(worker.recording.path)}: the process that heard it {reason}. Check the "
             "file; if it plays elsewhere, convert it, and --resume."
         )
         yield Finished(worker.recording, Outcome(failure=failure))
-        self._start(worker.number)
+        if (following := next(self._waiting, None)) is not None:
+            self._waiting = itertools.chain([following], self._waiting)
+            self._start(worker.number)
+
+    def _fewer(self, reason: str) -> Fewer:
+        """Return what to report of a worker that could not start; raise it if it was the last."""
+        if not self._workers:
+            raise WorkerError(reason)
+        return Fewer(reason)
 
     def _start_up_to(self, n_workers: int) -> None:
         """Start workers; the first one alone, so that the others find prepared what it prepares."""

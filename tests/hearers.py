@@ -73,6 +73,18 @@ class MissingModel(FakeHearer):
         raise CheckpointError("x.safetensors: no such file. Check --model, or leave it out.")
 
 
+class StartsOnce(FakeHearer):
+    """Cannot load its model where another has."""
+
+    def __init__(self, settings: HearerSettings) -> None:
+        super().__init__(settings)
+        assert self._results.folder is not None
+        try:
+            (self._results.folder / "started").mkdir(parents=True)
+        except FileExistsError:
+            raise CheckpointError("there is no memory for another one.") from None
+
+
 class Misused(FakeHearer):
     """Is asked for what cannot be."""
 

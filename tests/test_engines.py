@@ -17,6 +17,7 @@ from sed.errors import CheckpointError, MissingExtraError, SedError, UsageError
 from streaming import open_engine as opening
 from streaming.detect import detect
 from streaming.open_engine import open_engine
+from streaming.prepared import remembered
 from streaming.torch_engine import TorchEngine
 
 EXAMPLE = ROOT / "examples" / "village.ogg"
@@ -118,6 +119,14 @@ def test_an_openvino_file_equals_the_model(tiny_checkpoint, tmp_path, n_samples)
         expected = tiny_checkpoint.model(torch.from_numpy(samples))
     np.testing.assert_allclose(answers["frame_probs"], expected.frame_probs, atol=1e-4)
     np.testing.assert_allclose(answers["clip_probs"], expected.clip_probs, atol=1e-4)
+
+
+def test_what_was_measured_is_kept_if_it_is_worth_it(tmp_path):
+    path = tmp_path / "kept" / "speeds.json"
+    assert remembered(path, lambda: {"a": 0.0}, lambda speeds: any(speeds.values())) == {"a": 0.0}
+    assert not path.exists()
+    assert remembered(path, lambda: {"a": 1.0}, lambda speeds: any(speeds.values())) == {"a": 1.0}
+    assert remembered(path, lambda: {"a": 2.0}) == {"a": 1.0}
 
 
 LET_GO = """

@@ -82,6 +82,19 @@ def test_new_recordings_and_those_that_have_grown_are_taken_in(path):
         assert journal.totals().n_bytes == 31
 
 
+def test_what_is_not_asked_for_any_more_is_left_until_it_is(path):
+    with begun(path) as journal:
+        journal.finish(A, Outcome(failure="broken"))
+    with begun(path, [B], resume=True) as journal:
+        assert list(journal.waiting()) == [B]
+        assert list(journal.failures()) == [("/sound/a.wav", "broken")]
+        assert journal.totals() == (2, 20, 1, 10)  # what is finished counts, C does not
+        journal.finish(B, heard(1, B.path))
+    with begun(path, resume=True) as journal:
+        assert list(journal.waiting()) == [A, C]
+        assert list(journal.events()) == list(heard(1, B.path).events)
+
+
 def test_a_name_need_not_be_text(path):
     odd = Recording("/sound/\udcff.wav", "\udcff.wav", 1)
     events = (Event(0.0, 1.0, "x", 0.5, odd.path),)

@@ -14,7 +14,7 @@ from sed.errors import UsageError
 from sed.recordings import Recording
 from streaming.hearer import HearerSettings
 from streaming.results import Results
-from streaming.workers import Finished, Heard, Ready, Started, WorkerError, Workers
+from streaming.workers import Fewer, Finished, Heard, Ready, Started, WorkerError, Workers
 
 
 @pytest.fixture
@@ -93,6 +93,24 @@ def test_workers_that_cannot_start_end_the_run(tmp_path, recordings):
         list(workers(tmp_path, kind=hearers.Misused).hear_all(iter(made)))
     with pytest.raises(WorkerError, match="a worker ended with status 7 before it could hear"):
         list(workers(tmp_path, kind=hearers.StillBorn).hear_all(iter(made)))
+
+
+def test_where_one_worker_can_start_the_others_are_done_without(tmp_path, recordings):
+    made = recordings("slow", "good", "good")
+    reports = list(workers(tmp_path, 3, hearers.StartsOnce).hear_all(iter(made)))
+    assert [r.reason for r in reports if isinstance(r, Fewer)] == [
+        "there is no memory for another one."
+    ] * 2
+    assert sum(isinstance(r, Finished) for r in reports) == 3
+
+
+def test_nobody_takes_the_place_of_a_worker_that_crashed_on_the_last_recording(
+    tmp_path, recordings
+):
+    reports = workers(tmp_path, 1, hearers.StartsOnce).hear_all(iter(recordings("good", "crash")))
+    assert list(outcomes(reports)) == ["0.wav", "1.wav"]
+    with pytest.raises(WorkerError, match="there is no memory"):
+        outcomes(workers(tmp_path, 1, hearers.StartsOnce).hear_all(iter(recordings("good"))))
 
 
 def test_no_worker_is_left_when_nobody_listens_any_more(tmp_path, recordings):

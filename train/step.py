@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sed.devices import choose_precision
-from sed.errors import UsageError, near
+from sed.errors import near
 from sed.losses import LOSSES, frame_bce
 from sed.model import SedModel, SedOutput
 from train.config import TrainConfig
@@ -119,18 +118,3 @@ def _check_picture(config: TrainConfig) -> None:
     ):
         if picture.spec_augment_probability and n_stripes and widest > size:
             raise ValueError(f"expected {name} up to {size}, the size of the picture, got {widest}")
-
-
-def training_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the precision of the network in training; ``auto`` is bf16 where that is fast.
-
-    Raises
-    ------
-    UsageError
-        If fp16 is asked for on a CPU.
-    """
-    if name != "fp16":
-        return choose_precision(name, device)
-    if device.type != "cuda":
-        raise UsageError(f"precision fp16 needs a GPU, and this is {device}: take bf16 or fp32")
-    return torch.float16

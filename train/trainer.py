@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from sed.checkpoint import Checkpoint
+from sed.devices import choose_precision
 from sed.errors import SedError, printable
 from sed.events import TrackerConfig
 from sed.files import written_whole
@@ -41,7 +42,7 @@ from train.optimizer import (
 )
 from train.setup import Task
 from train.state import State, load_state, save_state
-from train.step import TrainingStep, training_precision
+from train.step import TrainingStep
 
 Batches = DataLoader[Sample | SedError]
 Row = dict[str, float]
@@ -77,7 +78,7 @@ class Trainer:
         learning = config.learning
         self.config, self.task, self.device, self.world = config, task, device, world
         self.position = Position()
-        self.precision = training_precision(learning.precision, device)
+        self.precision = choose_precision(learning.precision, device)
         self.model = model.to(device)
         self.model.to(memory_format=torch.channels_last)
         if world.size > 1 and device.type == "cuda" and learning.batch_norm == "train":
