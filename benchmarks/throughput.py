@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import peak
 import rivals as rival_programs
 import soundfile
 from numpy.typing import NDArray
@@ -268,15 +268,7 @@ def write_example(path: Path, rate: int, seconds: float) -> None:
 
 def detect(path: Path, *options: str) -> Run:
     """Run `sed detect` in a process of its own."""
-    began = time.perf_counter()
-    process = subprocess.Popen(
-        [SED, "detect", path, *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    assert process.stderr
-    told = process.stderr.read().decode()
-    _, status, usage = os.wait4(process.pid, 0)
-    wall_seconds = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
+    status, wall_seconds, peak_mib, told = peak.run([SED, "detect", path, *options])
     found = re.search(r"· ([\d,]+) × real time", told)
     if status or not found:
         raise SystemExit(f"sed detect failed:\n{told}")
@@ -287,7 +279,7 @@ def detect(path: Path, *options: str) -> Run:
         speed,
         soundfile.info(path).duration / speed,
         wall_seconds,
-        mebibytes(usage.ru_maxrss),
+        peak_mib,
         engine.split(";")[0],
         mode[0] if mode else "",
     )
@@ -419,11 +411,6 @@ def forget(paths: Iterable[Path]) -> None:
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def mebibytes(maxrss: int) -> float:
-    """Return the peak memory of a process; Linux counts it in KiB, macOS in bytes."""
-    return maxrss / (2**20 if platform.system() == "Darwin" else 2**10)
 
 
 def main() -> None:

@@ -67,12 +67,13 @@ class Hearer:
 
     def __init__(self, settings: HearerSettings) -> None:
         told: list[str] = []  # of what was chosen, and why
+        on_gpu = settings.device != "cpu" and has_gpu()
         engine = open_engine(
             settings.model,
             engine=settings.engine,
-            device=_own_device(settings.device, settings.worker),
+            device=_own_device(settings.device, settings.worker) if on_gpu else settings.device,
             precision=settings.precision,
-            n_streams=1,  # other workers have the other cores
+            n_streams=None if on_gpu else 1,  # other workers have the other cores
             tell=told.append,
         )
         self._settings = settings
@@ -113,9 +114,7 @@ class Hearer:
 
 def _own_device(device: str, worker: int) -> str:
     """Return a GPU for a worker to have alone, if there are several and none is named."""
-    if device not in ("auto", "cuda") or not has_gpu():
-        return device
     import torch  # heavy
 
     n_gpus = torch.cuda.device_count()
-    return f"cuda:{worker % n_gpus}" if n_gpus > 1 else device
+    return f"cuda:{worker % n_gpus}" if n_gpus > 1 and device in ("auto", "cuda") else device
