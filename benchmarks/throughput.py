@@ -314,7 +314,7 @@ def against_limits(paths: dict[str, Path], model: Path | None = None) -> list[Fi
 
     options = ("--hop", "5") if model is None else ("--hop", "5", "--model", str(model))
     engine = open_engine(model)
-    config = DetectorConfig(hop=5.0, batch_size=16)
+    config = DetectorConfig(hop=5.0, batch_size=None)
     costs: dict[str, list[Stages]] = {name: [] for name in paths}
     runs: dict[str, list[Run]] = {name: [] for name in paths}
     for _ in range(RUNS):

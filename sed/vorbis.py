@@ -9,8 +9,9 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from sed.audio import BLOCK_SAMPLES, Samples, SoundFileDecoder
+from sed.audio import Samples, SoundFileDecoder
 
+BLOCK_SAMPLES = 65_536  # given at a time: each block costs those who take it some time
 SHORTEST_SECONDS = 30.0  # to open a file twice has to be worth it
 # A frame's time, which FFmpeg reckons from the pages, may be off by a block of Vorbis and is right
 # again in the next one. What is missing from a file shifts it by more.
