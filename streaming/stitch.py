@@ -111,8 +111,9 @@ class Stitcher:
         if self._sums is None:
             self._sums = np.zeros((0, n_classes), np.float32)
         if (missing := n_frames - len(self._sums)) > 0:
-            self._sums = np.pad(self._sums, ((0, missing), (0, 0)))
-            self._totals = np.pad(self._totals, (0, missing))
+            # Several times as fast as np.pad, which window after window pays for.
+            self._sums = np.concatenate([self._sums, np.zeros((missing, n_classes), np.float32)])
+            self._totals = np.concatenate([self._totals, np.zeros(missing, np.float32)])
 
     def _take(self, stop: int) -> Probs:
         """Return and forget the frames before frame `stop` of the recording."""
