@@ -9,7 +9,7 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from sed.audio import Samples, SoundFileDecoder
+from sed.soundfiles import Samples, SoundFileDecoder
 
 BLOCK_SAMPLES = 65_536  # given at a time: each block costs those who take it some time
 SHORTEST_SECONDS = 30.0  # to open a file twice has to be worth it

@@ -7,8 +7,8 @@
                                                  what is left, in one stream ─▶ Detector.cut
 
 A range is entered by a seek, so this is for formats that seek to the sample (see
-`sed.audio.SoundFileDecoder.seeks_exactly`). Its columns are those of the stream to the last bit,
-and where a resampler's blocks do not come round in a few seconds (11.025 to 16 kHz), to its
+`sed.soundfiles.SoundFileDecoder.seeks_exactly`). Its columns are those of the stream to the last
+bit, and where a resampler's blocks do not come round in a few seconds (11.025 to 16 kHz), to its
 rounding. Only ranges with nothing wrong in them are given: from the first other one on, the
 recording is left to whoever reads it in one stream and tells what it is.
 """
@@ -25,8 +25,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sed.audio import Decoder, SampleCheck, SoundFileDecoder, read_blocks
+from sed.audio import Decoder, SampleCheck, read_blocks
 from sed.errors import RecordingError
+from sed.soundfiles import SoundFileDecoder
 from streaming.detector import Detector
 
 Floats = NDArray[np.float32]

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sed.audio import BLOCK_SAMPLES, Resampler, Samples, one_channel, open_recording
+from sed.audio import Resampler, one_channel, open_recording
 from sed.errors import RecordingError
 from sed.events import Event
+from sed.soundfiles import BLOCK_SAMPLES, Samples
 from sed.spec import FrameContext
 from sed.writers import CsvWriter
 from streaming.answers import Answer

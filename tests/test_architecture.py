@@ -18,7 +18,7 @@ DOOR = {"sed/__init__.py", "sed/cli.py"}
 # One library, one door.
 DOORS = {
     "timm": {"sed/model.py", "train/optimizer.py"},
-    "soundfile": {"sed/audio.py", "sed/flac.py"},
+    "soundfile": {"sed/soundfiles.py", "sed/flac.py"},
     "sounddevice": {"streaming/microphone.py"},
     "onnx": {"streaming/onnx_graph.py"},
     "onnxruntime": {"streaming/onnx_engine.py"},
@@ -31,7 +31,7 @@ DOORS = {
     "websockets": {"streaming/web.py"},
     "paho": {"streaming/mqtt.py"},
     "soxr": {"sed/audio.py"},
-    "av": {"sed/containers.py"},
+    "av": {"sed/containers.py", "sed/vorbis.py"},
     "pyarrow": {"sed/parquet.py"},
     "typer": {
         "sed/cli.py",
@@ -72,6 +72,8 @@ LAYERS = [
     {"files", "configs", "devices", "mels", "remote"},
     {"features"},
     {"pcm", "containers", "events", "model", "flac"},
+    {"soundfiles"},
+    {"vorbis"},
     {"audio", "losses", "metrics", "writers", "plots", "parquet", "recorders"},
     {"spec", "description"},
     {"checkpoint", "context", "recordings"},

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_bad_input import TABLE
 
-from sed.audio import SoundFileDecoder, open_recording, read_blocks
+from sed.audio import open_recording, read_blocks
 from sed.errors import SedError
+from sed.soundfiles import SoundFileDecoder
 from streaming import ranges
 from streaming.columns import ColumnStream
 from streaming.detect import follow
@@ -51,7 +52,7 @@ def short_ranges(monkeypatch):
 
 
 def detector_of(engine):
-    return Detector(engine, DetectorConfig(hop=0.5, batch_size=4))
+    return Detector(engine, DetectorConfig(hop=0.5))
 
 
 def in_ranges(engine, path, *, channel=None, n_readers=3):

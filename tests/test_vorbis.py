@@ -8,8 +8,9 @@ import soundfile
 from conftest import rising_noise
 
 from sed import audio
-from sed.audio import SoundFileDecoder, open_recording
+from sed.audio import open_recording
 from sed.errors import RecordingError
+from sed.soundfiles import BLOCK_SAMPLES, SoundFileDecoder
 
 RATE = 8_000
 
@@ -75,7 +76,7 @@ def test_what_is_wrong_is_told_as_libsndfile_tells_it(tmp_path, damage, message)
     (ours, trouble), (theirs, their_trouble) = both(path)
     assert trouble == their_trouble
     assert message in trouble
-    assert 0 <= len(ours) - len(theirs) < audio.BLOCK_SAMPLES  # up to the damage, to the sample
+    assert 0 <= len(ours) - len(theirs) < BLOCK_SAMPLES  # up to the damage, to the sample
     np.testing.assert_allclose(ours[: len(theirs)], theirs, atol=1e-6)
 
 

@@ -15,8 +15,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sed.audio import SoundFileDecoder, open_recording, read_blocks
+from sed.audio import open_recording, read_blocks
 from sed.errors import RecordingError
+from sed.soundfiles import SoundFileDecoder
 from sed.timeline import samples_from_seconds
 from train.table import Clip
 

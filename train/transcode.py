@@ -12,9 +12,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from sed.audio import Samples, read_blocks
+from sed.audio import read_blocks
 from sed.errors import RecordingError
 from sed.files import written_whole
+from sed.soundfiles import Samples
 from sed.timeline import samples_from_seconds
 from train.cutting import CuttingConfig, kept_range, pieces_of
 from train.manifest import Made
