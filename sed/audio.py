@@ -15,7 +15,6 @@ from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Protocol
@@ -177,11 +176,19 @@ def _open_file(path: str, place: str, source: bytes | int) -> Decoder:
 
 def _sound_file(path: str, source: bytes | int, head: bytes) -> SoundFileDecoder:
     is_vorbis = head[28:35] == b"\x01vorbis"  # behind the header of an Ogg page
-    if is_vorbis and isinstance(source, bytes) and find_spec("av"):
-        from sed.vorbis import VorbisDecoder
-
-        return VorbisDecoder(path, source)
+    if is_vorbis and isinstance(source, bytes):
+        return _vorbis_decoder()(path, source)
     return SoundFileDecoder(path, source)
+
+
+@cache
+def _vorbis_decoder() -> type[SoundFileDecoder]:
+    """Return what reads Ogg Vorbis best here."""
+    try:
+        from sed.vorbis import VorbisDecoder
+    except ImportError:  # an extra
+        return SoundFileDecoder
+    return VorbisDecoder
 
 
 def _tells_its_length(path: str) -> bool:

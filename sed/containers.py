@@ -75,9 +75,11 @@ class ContainerDecoder:
             for frame in self._container.decode(self._stream):
                 if form != (form := (frame.format.name, frame.layout.name, frame.sample_rate)):
                     # Radio changes it between programmes, and a resampler takes only one.
-                    to_float = self._resampler("fltp", self._layout, self.sample_rate)
+                    # Not one plane per channel: of eight, PyAV looks for a ninth, and crashes.
+                    to_float = self._resampler("flt", self._layout, self.sample_rate)
                 for part in to_float.resample(frame):
-                    block = np.ascontiguousarray(part.to_ndarray().T, np.float32)
+                    block = part.to_ndarray().astype(np.float32, copy=False)
+                    block = block.reshape(-1, self.n_channels)
                     position += len(block)
                     yield block
         except self._error as error:

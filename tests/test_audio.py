@@ -155,6 +155,22 @@ def test_containers_of_other_kinds_are_read_with_the_extra(tmp_path, tone):
     assert np.abs(np.fft.rfft(samples[:16_000])).argmax() == 1_000
 
 
+def test_of_eight_channels_in_a_container_each_is_read(tmp_path):
+    av = pytest.importorskip("av", reason="needs the av extra")
+    path = tmp_path / "eight.mka"
+    levels = np.linspace(0.1, 0.8, 8, dtype=np.float32)
+    samples = np.tile(levels, 16_000)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_f32le", rate=16_000, layout="7.1")
+        frame = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="7.1")
+        frame.sample_rate = 16_000
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    for channel, level in enumerate(levels, 1):
+        heard = read_recording(path, 16_000, channel=channel)
+        np.testing.assert_allclose(heard, np.full(16_000, level), atol=1e-6)
+
+
 def test_without_the_extra_the_error_says_which(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     path = tmp_path / "x.m4a"
