@@ -43,6 +43,7 @@ def main() -> None:
         from sed.cli import run
 
         sys.exit(run(arguments))
+    hint_at_ours(arguments[0])
     become_unix_sed(arguments)
 
 
@@ -51,6 +52,16 @@ def is_ours(program: str, arguments: list[str], environment: Mapping[str, str]) 
     if os.path.basename(program) != "sed" or not arguments:
         return True
     return arguments[0] in OURS or "_SED_COMPLETE" in environment
+
+
+def hint_at_ours(argument: str) -> None:
+    """Say which of our commands a word is like, before the Unix `sed` says what it makes of it."""
+    if len(argument) < 4 or not argument.isalpha():
+        return
+    import difflib  # no script comes here
+
+    if near := difflib.get_close_matches(argument, OURS, n=1, cutoff=0.75):
+        print(f"sed: did you mean `sed {near[0]}`? This goes to the Unix sed:", file=sys.stderr)
 
 
 def become_unix_sed(arguments: list[str]) -> None:

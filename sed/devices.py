@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
-from sed.errors import SedError, UsageError
+from sed.errors import SedError, UsageError, near
+
+if TYPE_CHECKING:
+    import torch
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -24,6 +27,8 @@ def choose_device(name: str = "auto") -> torch.device:
     DeviceError
         If a GPU is asked for and torch sees none.
     """
+    import torch  # heavy
+
     kind, _, index = name.partition(":")
     if kind not in DEVICES or (index and (kind != "cuda" or not index.isdigit())):
         raise UsageError(f"unknown device {name!r}: expected one of {', '.join(DEVICES)}, cuda:N")
@@ -39,6 +44,20 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+def check_precision(name: str, *, on_gpu: bool) -> None:
+    """Refuse a precision that there is not.
+
+    Raises
+    ------
+    UsageError
+        If the name is not one of `PRECISIONS`, or fp16 is asked for on a CPU.
+    """
+    if name not in PRECISIONS:
+        raise UsageError(f"unknown precision {name!r}. {near(name, PRECISIONS)}")
+    if name == "fp16" and not on_gpu:
+        raise UsageError("precision fp16 needs a GPU, and this is a CPU: take bf16 or fp32")
+
+
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """Return the precision of the network; ``auto`` is bf16 where the device multiplies in it.
 
@@ -47,16 +66,17 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     UsageError
         If the name is not one of `PRECISIONS`, or fp16 is asked for on a CPU.
     """
-    if name not in PRECISIONS:
-        raise UsageError(f"unknown precision {name!r}: expected one of {', '.join(PRECISIONS)}")
-    if name == "fp16" and device.type != "cuda":
-        raise UsageError(f"precision fp16 needs a GPU, and this is {device}: take bf16 or fp32")
+    import torch  # heavy
+
+    check_precision(name, on_gpu=device.type == "cuda")
     if name == "auto":
         name = "bf16" if _multiplies_bf16(device) else "fp32"
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
 
 
 def _multiplies_bf16(device: torch.device) -> bool:
+    import torch
+
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()

@@ -53,6 +53,7 @@ class ArchiveSummary(Summary):
 
     n_failures: int = 0
     report: Path | None = None  # where all of them are written
+    n_left: int = 0  # recordings of an earlier run that were not asked for, and not heard
 
 
 class ArchiveScan:
@@ -166,7 +167,7 @@ class ArchiveScan:
         for error in self._unsearched:
             self._trouble(error)
         totals = journal.totals()
-        self.summary.n_skipped = totals.n_finished
+        self.summary.n_skipped, self.summary.n_left = totals.n_finished, totals.n_left
         self._n_bytes_finished = totals.n_bytes_finished
         self._progress.on_start(totals.n_recordings, totals.n_bytes)
 

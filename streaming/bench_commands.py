@@ -66,8 +66,8 @@ def bench(
         tell=tell,
     )
     name = "noise that was made for this" if recording is None else printable(str(recording))
-    of_model = "by default" if model is None else printable(str(model))
-    print_bench(found, Console(highlight=False), f"{name}; model {of_model}")
+    of_model = "the default model" if model is None else f"model {printable(str(model))}"
+    print_bench(found, Console(highlight=False), f"{name}; {of_model}")
 
 
 def print_bench(found: Bench, console: Console, what: str) -> None:
@@ -92,7 +92,8 @@ def print_bench(found: Bench, console: Console, what: str) -> None:
 
 def _stages(bench: Bench) -> Table:
     """Return what each stage costs."""
-    table = _table("each stage alone", "× real time", "share")
+    where = "one core" + ", or on the GPU" * bench.stages.on_gpu
+    table = _table(f"each stage alone, on {where}", "× real time", "share")
     for stage, name in STAGES.items():
         cost = getattr(bench.stages, stage)
         if cost is not None:
@@ -121,7 +122,9 @@ def _engines(bench: Bench) -> Table:
     """Return how fast every engine runs the network."""
     from rich.text import Text
 
-    table = _table("the network alone, in each engine", "× real time", "")
+    where = "the GPU" if bench.stages.on_gpu else "all cores"
+    title = f"the network alone, on {where}, of windows without overlap"
+    table = _table(title, "× real time", "")
     for engine in bench.engines:
         speed = engine.times_real_time
         used = "used" if engine.told == bench.engine else ""

@@ -33,6 +33,7 @@ from streaming.options import (
 if TYPE_CHECKING:
     from sed.audio import Decoder
     from streaming.hearer import HearerSettings
+    from streaming.results import Results
     from streaming.scan import Progress, Summary
 
 RAY = "ray"
@@ -156,7 +157,7 @@ def detect(
     from streaming.detect_view import bar, reporter, told
     from streaming.detector import DetectorConfig
     from streaming.hearer import HearerSettings
-    from streaming.results import Results, format_of
+    from streaming.results import Results, format_of, refuse_to_replace
 
     sources = recordings
     config = DetectorConfig(
@@ -177,6 +178,7 @@ def detect(
     results = Results(
         tuple(dict.fromkeys(formats)), output, plot=plot, skip_existing=skip_existing, zone=zone
     )
+    refuse_to_replace(output, sources)
     if channel is not None and channel < 1:
         raise UsageError(f"channels are counted from 1, got {channel}")
     on_cluster = RAY in (on or ())
@@ -208,14 +210,23 @@ def detect(
     tell(told(summary))
     if summary.interrupted:
         has_journal = not on_cluster and (workers is not None or resume)
-        again = ". The same command with --resume goes on" * has_journal
         print(
-            f"sed: stopped in {summary.interrupted}; what was finished before it is kept{again}",
+            f"sed: stopped in {summary.interrupted}; what was finished before it is kept"
+            + _how_to_go_on(results, has_journal=has_journal),
             file=sys.stderr,
         )
         raise typer.Exit(INTERRUPTED)
     if summary.n_failures:
         raise typer.Exit(FAILED)
+
+
+def _how_to_go_on(results: Results, *, has_journal: bool) -> str:
+    if has_journal:
+        where = " in a journal, and written when all is done" * (results.table is not None)
+        return f"{where}. The same command with --resume goes on"
+    if results.folder is not None and results.table is None:
+        return ". The same command with --skip-existing goes on"
+    return ""
 
 
 def _hear(
@@ -272,6 +283,9 @@ def _hear_archive(
         on_engine=tell,
     )
     summary = archive.run(sources)
+    if summary.n_left:
+        are = "recording is" if summary.n_left == 1 else "recordings are"
+        tell(f"{summary.n_left:,} {are} left of an earlier run: name all its folders to go on")
     if summary.report:
         print(f"sed: what failed is in {summary.report}", file=sys.stderr)
     return summary

@@ -5,13 +5,15 @@
     a thread:  pinned memory ─ copy ─▶ columns ─ CUDA graph: network, heads ─▶ copy ─▶ pinned memory
     another:                            pinned memory ─ copy ─▶ columns ─ …
 
-Each thread has a stream and buffers of its own. The front end runs on the GPU too, in fp32, on a
-minute of sound at once.
+Each graph has a stream and buffers of its own, and there are as many as calls at once. The front
+end runs on the GPU too, in fp32, on a minute of sound at once.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
+import queue
 import threading
 import time
 import warnings
@@ -24,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sed.checkpoint import Checkpoint
-from sed.devices import choose_device, choose_precision
+from sed.devices import DeviceError, choose_device, choose_precision
 from sed.model import FrameAnswer
 from streaming.answers import Answer
 from streaming.engine import Shape
@@ -35,7 +37,7 @@ Floats = NDArray[np.float32]
 
 WARM_UP = 3  # times, before a capture: libraries choose their kernels
 BUDGET = 0.5  # of the memory that is free, for what batches need
-SMALLEST, LARGEST = 16, 1_024  # windows in a batch
+SMALLEST, LARGEST = 16, 256  # windows in a batch; each recording under way has some waiting
 WORTH_IT = 1.05  # × faster, for a batch to be twice as large
 MEASURED_BATCHES = 8
 
@@ -62,31 +64,53 @@ class CudaEngine(TorchEngine):
     ) -> None:
         if precision == "auto" and choose_precision("auto", choose_device(device)) == torch.float32:
             precision = "fp16"
-        self._usual: Shape | None = None  # of batches
         self._captures = not compiled  # what is compiled may hold things that cannot be captured
-        self._own = threading.local()  # of each thread
         self._capturing = threading.Lock()
+        self._usual: Shape | None = None  # of batches, the one that there are graphs for
+        self._graphs: queue.SimpleQueue[_CudaGraph] = queue.SimpleQueue()  # those that are free
         super().__init__(checkpoint, device, precision, n_streams=n_streams, compiled=compiled)
+        self._reading = threading.Lock()
+        self._reading_stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
 
     @property
     def _place(self) -> str:
         return f"{self.device} ({torch.cuda.get_device_name(self.device)})"
 
     @cached_property
-    def batch_size(self) -> int:
+    def batch_size(self) -> int:  # type: ignore[override]  # never set
         """Windows that go through fastest together, measured once per GPU and network."""
-        facts = (str(self), repr(self.model), torch.cuda.get_device_properties(self.device))
-        key = hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
         n_free, _ = torch.cuda.mem_get_info(self.device)
+        budget = BUDGET * n_free / self.n_streams
+        facts = (
+            str(self),
+            repr(self.model),
+            self._shape_of(1),
+            torch.cuda.get_device_properties(self.device),
+            round(math.log2(budget)),
+        )
+        key = hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
         kept = remembered(
             cache_folder() / f"batch-{key}.json",
-            lambda: {"batch_size": fastest_batch(self._measured, BUDGET * n_free / self.n_streams)},
+            lambda: {"batch_size": fastest_batch(self._measured, budget)},
         )
         return int(kept["batch_size"])
 
+    @torch.inference_mode()
     def prepare(self, shape: Shape) -> None:
-        """Capture batches of a shape, (batch, columns, mels), where they come; others may come."""
-        self._usual = shape
+        """Capture batches of a shape, (batch, columns, mels); others may come as well."""
+        with self._capturing:
+            if shape == self._usual or not self._captures:
+                return
+            self._usual, self._graphs = shape, queue.SimpleQueue()
+            stream = torch.cuda.current_stream(self.device)
+            try:
+                for _ in range(self.n_streams):
+                    self._graphs.put(_CudaGraph(self._answer, shape, self.device))
+            except RuntimeError as error:
+                torch.cuda.set_stream(stream)  # a capture that fails leaves its own behind
+                self._captures, self._graphs = False, queue.SimpleQueue()
+                reason = " ".join(str(error).split())[:200]
+                warnings.warn(f"{self.device}: slower without CUDA graphs: {reason}", stacklevel=2)
 
     def start_stream(self) -> None:
         """Prepare a thread that is going to call `hear`."""
@@ -97,45 +121,54 @@ class CudaEngine(TorchEngine):
 
     @torch.inference_mode()
     def columns(self, samples: Floats) -> Floats:
-        """Return the log-mel columns, shape (columns, mels), of samples, shape (samples,)."""
-        if not hasattr(self._own, "reading"):
-            self._own.reading = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        with torch.cuda.stream(self._own.reading):
-            pinned = torch.from_numpy(samples).pin_memory()
-            columns: Tensor = self.model.log_mel(pinned.to(self.device, non_blocking=True))
-            return columns.cpu().numpy()
+        """Return the log-mel columns, shape (columns, mels), of samples, shape (samples,).
+
+        Raises
+        ------
+        DeviceError
+            If the GPU has no memory for it.
+        """
+        with self._reading, torch.cuda.stream(self._reading_stream):
+            try:
+                pinned = torch.from_numpy(samples).pin_memory()
+                columns: Tensor = self.model.log_mel(pinned.to(self.device, non_blocking=True))
+                return columns.cpu().numpy()
+            except torch.OutOfMemoryError as error:
+                raise DeviceError(
+                    f"{self.device}: out of memory. End what else runs on it, or use --device cpu."
+                ) from error
 
     def _infer(self, columns: Floats) -> Answer:
-        if self._captures and columns.shape == self._usual and (graph := self._graph(self._usual)):
+        with self._capturing:
+            is_usual = self._captures and columns.shape == self._usual
+            graphs = self._graphs
+        if not is_usual:
+            return super()._infer(columns)
+        graph = graphs.get()
+        try:
             return graph.replay(columns)
-        return super()._infer(columns)
+        finally:
+            graphs.put(graph)
 
-    def _graph(self, shape: Shape) -> _CudaGraph | None:
-        """Return this thread's graph for a shape; None, said aloud, where none can be captured."""
-        graph: _CudaGraph | None = getattr(self._own, "graph", None)
-        if graph is None or graph.shape != shape:
-            try:
-                with self._capturing:
-                    graph = _CudaGraph(self._answer, shape, self.device)
-            except RuntimeError as error:
-                self._captures = False
-                reason = " ".join(str(error).split())[:200]
-                warnings.warn(f"{self.device}: slower without CUDA graphs: {reason}", stacklevel=2)
-                return None
-            self._own.graph = graph
-        return graph
+    def _shape_of(self, n_windows: int) -> Shape:
+        return n_windows, self.spec.window_columns, self.spec.front_end.n_mels
 
     def _measured(self, n_windows: int) -> tuple[float, int]:
-        """Return the windows a second of batches of so many, and the bytes that one needs."""
-        shape = n_windows, self.spec.window_columns, self.spec.front_end.n_mels
-        batch = np.zeros(shape, np.float32)
+        """Return the windows a second of batches of so many, and the bytes that one needs.
+
+        They are 0 where there is no room.
+        """
+        batch = np.zeros(self._shape_of(n_windows), np.float32)
         torch.cuda.reset_peak_memory_stats(self.device)
         before = torch.cuda.memory_allocated(self.device)
-        self.hear(batch)
-        n_bytes = torch.cuda.max_memory_allocated(self.device) - before
-        began = time.perf_counter()
-        for _ in range(MEASURED_BATCHES):
+        try:
             self.hear(batch)
+            n_bytes = torch.cuda.max_memory_allocated(self.device) - before
+            began = time.perf_counter()
+            for _ in range(MEASURED_BATCHES):
+                self.hear(batch)
+        except DeviceError:
+            return 0.0, 0
         return MEASURED_BATCHES * n_windows / (time.perf_counter() - began), n_bytes
 
 
@@ -148,7 +181,6 @@ class _CudaGraph:
     def __init__(
         self, answer: Callable[[Tensor], FrameAnswer], shape: Shape, device: torch.device
     ) -> None:
-        self.shape = shape
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._from = torch.zeros(shape).pin_memory()
         with torch.cuda.stream(self._stream):
@@ -190,7 +222,7 @@ def fastest_batch(measure: Callable[[int], tuple[float, int]], budget: float) ->
     speed, n_bytes = measure(size)
     while 2 * size <= LARGEST and 2 * n_bytes <= budget:
         faster, n_bytes = measure(2 * size)
-        if faster < WORTH_IT * speed:
+        if faster <= WORTH_IT * speed:
             break
         size, speed = 2 * size, faster
     return size

@@ -9,6 +9,7 @@ from typing import Any
 from sed.audio import open_recording
 from sed.description import DEFAULT, check_weights, library_versions, read_about
 from sed.errors import CheckpointError, printable
+from sed.recorders import recording_start
 
 
 def describe_program() -> str:
@@ -75,10 +76,12 @@ def describe_recording(path: Path) -> str:
         if n_samples is not None:
             seconds = n_samples / decoder.sample_rate
             length = f"{seconds:.3f} s ({n_samples:,} samples)"
+        start = recording_start(path)
+        began = "" if start is None else f"\n  began {start.isoformat(' ')}"
         return (
             f"{printable(str(path))}: a recording\n  {decoder.format}, {length}, "
             f"{decoder.sample_rate:,} Hz, {decoder.n_channels} channel"
-            f"{'s' * (decoder.n_channels != 1)}"
+            f"{'s' * (decoder.n_channels != 1)}{began}"
         )
     finally:
         decoder.close()

@@ -26,7 +26,7 @@ from streaming.readahead import ReadAhead
 if TYPE_CHECKING:
     from sed.checkpoint import Checkpoint
 
-CUTS_AHEAD = 8  # batches of columns that may wait for the engine, and hide how it gets ready
+WINDOWS_AHEAD = 128  # that may wait for the engine, and hide how it gets ready
 
 
 def detect(
@@ -149,7 +149,8 @@ def follow(
     detector.reset()
     with ExitStack() as stack:
         own = pool or stack.enter_context(pool_of(detector.engine, detector.batch_shape))
-        cuts = ReadAhead(_cuts(detector, path, channel, decoder, n_readers), CUTS_AHEAD)
+        n_ahead = max(2, WINDOWS_AHEAD // detector.batch_size)  # few large batches
+        cuts = ReadAhead(_cuts(detector, path, channel, decoder, n_readers), n_ahead)
         try:
             for detection in _heard(detector, cuts, own):
                 events = [dataclasses.replace(event, file=path) for event in detection.events]

@@ -81,10 +81,10 @@ class DetectorConfig:
                 raise UsageError(f"expected {name.replace('_', '-')} of 0 or more, got {value:g}")
         if self.hop is not None and self.hop <= 0:
             raise UsageError(f"expected a hop above 0, got {self.hop:g}")
-        if (self.batch_size is not None and self.batch_size < 1) or (
-            self.top is not None and self.top < 1
-        ):
-            raise UsageError("expected top and batch-size of 1 or more")
+        for name in ("top", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"expected {name.replace('_', '-')} of 1 or more, got {value}")
 
 
 class Detection(NamedTuple):

@@ -30,12 +30,8 @@ class Engine(ABC):
     spec: ModelSpec  # what the model hears and says
     n_streams: int  # calls of `hear` that may run at once, each in a thread of its own
     n_threads: int  # cores for each of them, on a CPU
-    stretch_seconds = 5.0  # columns of so much sound, at most, are computed together
-
-    @property
-    def batch_size(self) -> int:
-        """Windows that go through the model together where nobody says how many."""
-        return 16
+    batch_size: int = 16  # windows that go through it together where nobody says how many
+    stretch_seconds: float = 5.0  # columns of so much sound, at most, are computed together
 
     @property
     @abstractmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sed.audio import open_recording
 from sed.errors import SedError
@@ -16,7 +17,7 @@ from sed.events import Event
 from sed.recordings import Recording
 from streaming.detect import follow, share_of
 from streaming.detector import Detector, DetectorConfig
-from streaming.open_engine import has_gpu, open_engine
+from streaming.open_engine import has_gpu, open_engine, runs_on_cpu
 from streaming.results import Results
 
 OnHeard = Callable[[float, float], None]  # seconds, and share of the recording, heard so far
@@ -31,7 +32,7 @@ class HearerSettings:
     config: DetectorConfig = field(default_factory=lambda: DetectorConfig(batch_size=None))
     engine: str = "auto"  # what runs the model, see `open_engine`
     device: str = "auto"  # auto, cpu, cuda or cuda:N; of several GPUs each worker has its own
-    precision: str = "auto"  # auto, fp32 or bf16
+    precision: str = "auto"  # auto, fp32, bf16 or fp16
     channel: int | None = None  # counted from 1; None: the mean of all
     worker: int = 0  # which of the workers, counted from 0
 
@@ -67,13 +68,12 @@ class Hearer:
 
     def __init__(self, settings: HearerSettings) -> None:
         told: list[str] = []  # of what was chosen, and why
-        on_gpu = settings.device != "cpu" and has_gpu()
         engine = open_engine(
             settings.model,
             engine=settings.engine,
-            device=_own_device(settings.device, settings.worker) if on_gpu else settings.device,
+            device=_own_device(settings),
             precision=settings.precision,
-            n_streams=None if on_gpu else 1,  # other workers have the other cores
+            n_streams=1,  # other workers have the other cores
             tell=told.append,
         )
         self._settings = settings
@@ -112,9 +112,13 @@ class Hearer:
         return Outcome(tuple(events), heard_seconds, failure)
 
 
-def _own_device(device: str, worker: int) -> str:
+def _own_device(settings: HearerSettings) -> str:
     """Return a GPU for a worker to have alone, if there are several and none is named."""
+    path = None if settings.model is None else Path(settings.model)
+    is_free = settings.device in ("auto", "cuda") and not runs_on_cpu(path, settings.engine)
+    if not is_free or not has_gpu():
+        return settings.device
     import torch  # heavy
 
     n_gpus = torch.cuda.device_count()
-    return f"cuda:{worker % n_gpus}" if n_gpus > 1 and device in ("auto", "cuda") else device
+    return f"cuda:{settings.worker % n_gpus}" if n_gpus > 1 else settings.device

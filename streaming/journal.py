@@ -78,9 +78,10 @@ WHERE state IN ('done', 'failed')
 ORDER BY name, n
 """
 TOTALS = """
-SELECT count(*), total(n_bytes), total(state IN ('done', 'failed')),
-    total(n_bytes * (state IN ('done', 'failed')))
-FROM recordings WHERE state != 'left'
+SELECT total(state != 'left'), total(n_bytes * (state != 'left')),
+    total(state IN ('done', 'failed')), total(n_bytes * (state IN ('done', 'failed'))),
+    total(state = 'left')
+FROM recordings
 """
 PAGE = 256  # recordings that are read from the list at once
 
@@ -96,6 +97,7 @@ class Totals(NamedTuple):
     n_bytes: int
     n_finished: int  # of the recordings
     n_bytes_finished: int
+    n_left: int = 0  # waited in an earlier run, and not asked for in this one
 
 
 class Journal:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from sed.description import check_weights, checkpoint_files, read_about
+from sed.devices import check_precision
 from sed.errors import CheckpointError, SedError, UsageError, near
 from streaming.engine import Engine, pool_of
 from streaming.onnx_graph import read_about as read_about_graph
@@ -35,6 +36,7 @@ ENGINES = ("auto", "torch", "compile", "openvino", "onnx")
 PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}  # what an engine cannot be without
 GRAPH_SUFFIXES = (".onnx", ".xml")
 MEASURED_SECONDS = 0.5  # per engine
+MEASUREMENT = 2  # raised when engines are measured in another way
 
 
 def open_engine(
@@ -63,8 +65,8 @@ def open_engine(
     precision
         auto, fp32, bf16 or, on a GPU, fp16. ``auto`` is bf16 where the device multiplies in it.
     n_streams
-        Calls of the engine that may run at once. If not given, as many as there are cores; on a GPU
-        two, so that one is copied while the other is computed.
+        Calls of the engine that may run at once on a CPU; as many as there are cores if not given.
+        On a GPU there are two, so that one is copied while the other is computed.
     n_threads
         Cores for each of them, on a CPU.
     tell
@@ -83,18 +85,24 @@ def open_engine(
         return cast(Engine, model)
     if engine not in ENGINES:
         raise UsageError(f"unknown engine {engine!r}. {near(engine, ENGINES)}")
-    on_gpu = has_gpu() if device == "auto" else device != "cpu"
-    if on_gpu and engine in PACKAGES and device != "auto":
-        raise UsageError(f"the engine {engine} runs on the CPU: leave out --device {device}")
     source = _Source(model, tell)
-    if source.is_graph and device not in ("auto", "cpu"):
-        raise UsageError(f"graphs run on the CPU: leave out --device {device}")
-    wanted = _Wanted(device, precision, n_streams or (2 if on_gpu else n_cores()), n_threads)
+    for_cpu = runs_on_cpu(source.path, engine)
+    if for_cpu and device not in ("auto", "cpu"):
+        what = "graphs run" if source.is_graph else f"the engine {engine} runs"
+        raise UsageError(f"{what} on the CPU: leave out --device {device}")
+    on_gpu = not for_cpu and (has_gpu() if device == "auto" else device != "cpu")
+    check_precision(precision, on_gpu=on_gpu)
+    wanted = _Wanted(device, precision, 2 if on_gpu else n_streams or n_cores(), n_threads)
     if source.is_graph:
         return _of_graph(source, engine, wanted)
     if engine == "auto" and not on_gpu and source.has_files:
         return _fastest(source, wanted)
     return _OPENERS["torch" if engine == "auto" else engine](source, wanted)
+
+
+def runs_on_cpu(path: Path | None, engine: str) -> bool:
+    """Return whether a model can only run on the CPU: a graph, or what the engine is for."""
+    return engine in PACKAGES or (path is not None and path.suffix in GRAPH_SUFFIXES)
 
 
 def n_cores() -> int:
@@ -120,7 +128,7 @@ class _Source:
         self._model = model
         path = model if isinstance(model, str | os.PathLike) else None
         self.path = Path(path) if path is not None else None
-        self.is_graph = self.path is not None and self.path.suffix in GRAPH_SUFFIXES
+        self.is_graph = runs_on_cpu(self.path, "auto")
         self.has_files = path is not None or model is None
         self._prepared: Prepared | None = None
 
@@ -241,6 +249,8 @@ def _fastest(source: _Source, wanted: _Wanted) -> Engine:
         lambda: _measured(source, wanted, [*there, "torch"]),
         worth_it=lambda speeds: any(speeds.values()),
     )
+    if not any(speeds.values()):
+        return _torch(source, wanted)  # which says why not
     best = max(speeds, key=lambda name: speeds[name])
     source.tell(f"engine: {best}; measured on this machine: {_told(speeds)}")
     return _OPENERS[best](source, wanted)
@@ -294,5 +304,5 @@ def _machine(precision: str, packages: list[str]) -> str:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             cpu = next((line for line in file if line.startswith("model name")), cpu)
     versions = [metadata.version(PACKAGES[name]) for name in packages]
-    facts = repr((cpu, n_cores(), precision, packages, versions))
+    facts = repr((MEASUREMENT, cpu, n_cores(), precision, packages, versions))
     return hashlib.sha256(facts.encode()).hexdigest()[:12]

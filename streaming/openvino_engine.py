@@ -68,7 +68,7 @@ class OpenVinoEngine(GraphEngine):
         n_threads: int = 1,
     ) -> None:
         if precision not in ("auto", *PRECISIONS):
-            raise UsageError(f"unknown precision {precision!r}: expected auto, fp32 or bf16")
+            raise UsageError(f"precision {precision}: this engine knows auto, fp32 and bf16")
         self._openvino = _openvino()
         self._core = _core()
         if precision == "auto":

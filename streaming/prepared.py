@@ -12,6 +12,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -102,17 +103,13 @@ def remembered(
     make: Callable[[], dict[str, Any]],
     worth_it: Callable[[dict[str, Any]], bool] = bool,
 ) -> dict[str, Any]:
-    """Return what a small JSON file holds; make it, and keep what is worth it where it can be."""
-    try:
-        values: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        return values
-    except (OSError, ValueError):
-        values = make()
-    if not worth_it(values):
-        return values
-    try:
-        with written_whole(path) as part:
+    """Return what a small JSON file holds if that is worth it; else make it, and keep it so too."""
+    with suppress(OSError, ValueError):
+        kept: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if worth_it(kept):
+            return kept
+    values = make()
+    if worth_it(values):
+        with suppress(OutputError), written_whole(path) as part:  # else it is made again each time
             part.write_text(json.dumps(values, indent=1) + "\n", "utf-8")
-    except OutputError:
-        pass  # it is measured again the next time
     return values

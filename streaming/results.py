@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from pathlib import Path
 
-from sed.errors import MissingExtraError, OutputError, UsageError, near
+from sed.audio import CONTAINER_SUFFIXES, SOUND_SUFFIXES
+from sed.errors import MissingExtraError, OutputError, UsageError, near, printable
 from sed.events import Event
 from sed.files import written_whole
 from sed.recorders import recording_start
@@ -24,14 +25,24 @@ from streaming.tables import PARQUET, Table, band_of, open_table, writer_kind
 
 FORMATS = (*WRITERS, "npz", PARQUET)
 TABLE = "events.parquet"  # of all recordings, in a folder
+OF_ENDING = {".csv": "csv", ".jsonl": "jsonl", ".tsv": "tsv", ".parquet": PARQUET}
 PICTURE = ".png"
 MOST_EVENTS_DRAWN = 1_000
 
 
 def format_of(output: str | os.PathLike[str] | None) -> str:
     """Return the format that the name of a file asks for, else csv."""
-    suffix = "" if output is None else Path(output).suffix
-    return {".jsonl": "jsonl", ".tsv": "tsv", ".parquet": PARQUET}.get(suffix, "csv")
+    return "csv" if output is None else OF_ENDING.get(Path(output).suffix, "csv")
+
+
+def refuse_to_replace(output: str | os.PathLike[str] | None, sources: Iterable[str]) -> None:
+    """Raise `UsageError` if a file of results would take the place of a recording."""
+    for source in sources:
+        with suppress(OSError):  # one of them is not there
+            if output is not None and os.path.isfile(source) and os.path.samefile(output, source):
+                raise UsageError(
+                    f"--output {printable(str(output))} is one of the recordings: give another name"
+                )
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,11 @@ class Results:
             if name not in FORMATS:
                 raise UsageError(f"unknown format {name!r}. {near(name, FORMATS)}")
         if self.folder is None and (len(self.formats) != 1 or self.formats == ("npz",)):
-            raise UsageError(f"{' and '.join(self.formats)} need a folder: give --output DIR/")
+            raise UsageError(
+                f"--format {','.join(self.formats)} needs a folder: give --output DIR/"
+            )
+        if self.output is not None and self.folder is None:
+            self._check_name(Path(self.output))
         if self.folder is None and self.skip_existing:
             raise UsageError("--skip-existing needs a folder: give --output DIR/")
         if PARQUET in self.formats and importlib.util.find_spec("pyarrow") is None:
@@ -61,6 +76,20 @@ class Results:
             raise UsageError(
                 "with --skip-existing the one table would lack the recordings that are left out: "
                 "use --workers N and --resume"
+            )
+
+    def _check_name(self, path: Path) -> None:
+        """Refuse the name of a file that would not hold what it says, or that held a recording."""
+        if path.suffix.lower() in SOUND_SUFFIXES | CONTAINER_SUFFIXES:
+            raise UsageError(
+                f"--output {printable(str(path))} is the name of a recording, and results would "
+                "take its place: give a name that ends in .csv, or DIR/"
+            )
+        named = OF_ENDING.get(path.suffix, self.formats[0])
+        if named != self.formats[0]:
+            raise UsageError(
+                f"--output {printable(str(path))} ends like {named}, and --format is "
+                f"{self.formats[0]}: leave out one of them"
             )
 
     @property

@@ -111,8 +111,10 @@ def measure_stages(
     RecordingError
         If the recording cannot be read, or is too short to hear anything in.
     """
+    detector = Detector(engine, config)
+    seconds = max(seconds, detector.batch_shape[0] * detector.hop_seconds)  # one batch, at least
     excerpt = _Excerpt(os.fspath(path), engine, config, channel, seconds)
-    with pool_of(engine, Detector(engine, config).batch_shape) as pool:
+    with pool_of(engine, detector.batch_shape) as pool:
         pool.submit(excerpt.prepare).result()
         rounds = [pool.submit(excerpt.costs).result() for _ in range(repetitions)]
     return Stages(
@@ -223,6 +225,7 @@ class _Tape(Engine):
         self._engine = engine
         self.spec = engine.spec
         self.n_streams, self.n_threads = engine.n_streams, engine.n_threads
+        self.batch_size, self.stretch_seconds = engine.batch_size, engine.stretch_seconds
         self._samples: list[Floats] = []
         self._windows: list[Floats] = []
         self.columns_of_all: list[Floats] = []
@@ -257,6 +260,7 @@ class _Replay(Engine):
     def __init__(self, tape: _Tape) -> None:
         self.spec, self._context = tape.spec, tape.context
         self.n_streams, self.n_threads = tape.n_streams, tape.n_threads
+        self.batch_size, self.stretch_seconds = tape.batch_size, tape.stretch_seconds
         self._columns = iter(tape.columns_of_all)
         self._answers = iter(tape.answers)
 

@@ -12,7 +12,6 @@ its place. A worker whose supervisor is gone ends itself.
 
 from __future__ import annotations
 
-import itertools
 import multiprocessing
 import os
 import signal
@@ -141,6 +140,7 @@ class Workers:
         self._make_hearer = make_hearer
         self._workers: dict[Connection, _Worker] = {}
         self._waiting: Iterator[Recording] = iter(())
+        self._following: Recording | None = None  # the first that waits, if somebody has looked
         self._n_begun = 0
 
     def hear_all(self, recordings: Iterator[Recording]) -> Generator[Report]:
@@ -210,10 +210,11 @@ class Workers:
 
     def _give(self, worker: _Worker) -> Iterator[Report]:
         """Give a worker the next recording, or let it go."""
-        recording = next(self._waiting, None)
-        if recording is None:
+        if not self._anything_waits():
             self._end(worker)
             return
+        assert self._following is not None
+        recording, self._following = self._following, None
         worker.recording = recording
         yield Started(recording)
         with suppress(OSError):  # it died just now, which is found out when it is listened to
@@ -233,13 +234,16 @@ class Workers:
             "file; if it plays elsewhere, convert it, and --resume."
         )
         yield Finished(worker.recording, Outcome(failure=failure))
-        if (following := next(self._waiting, None)) is not None:
-            self._waiting = itertools.chain([following], self._waiting)
+        if self._anything_waits():
             self._start(worker.number)
 
+    def _anything_waits(self) -> bool:
+        self._following = self._following or next(self._waiting, None)
+        return self._following is not None
+
     def _fewer(self, reason: str) -> Fewer:
-        """Return what to report of a worker that could not start; raise it if it was the last."""
-        if not self._workers:
+        """Return what to report of a worker that could not start; raise it if none is left."""
+        if not self._workers and self._anything_waits():
             raise WorkerError(reason)
         return Fewer(reason)
 

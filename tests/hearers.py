@@ -85,6 +85,15 @@ class StartsOnce(FakeHearer):
             raise CheckpointError("there is no memory for another one.") from None
 
 
+class LateStartsOnce(StartsOnce):
+    """The same, after all is heard."""
+
+    def __init__(self, settings: HearerSettings) -> None:
+        if settings.worker:
+            time.sleep(1.0)
+        super().__init__(settings)
+
+
 class Misused(FakeHearer):
     """Is asked for what cannot be."""
 

@@ -299,7 +299,11 @@ def test_a_full_standard_output(tmp_path, model):
         (["--hop", "0.3"], "does not divide the window", 2),
         (["--on", "0.2", "--off", "0.4"], "off no higher than on", 2),
         (["--channel", "0"], "channels are counted from 1", 2),
-        (["--format", "npz"], "npz need a folder: give --output DIR/", 2),
+        (["--format", "npz"], "--format npz needs a folder: give --output DIR/", 2),
+        (["--output", "a.Flac"], "a.Flac is the name of a recording, and results would take", 2),
+        (["--output", "a.parquet", "--format", "csv"], "ends like parquet, and --format is csv", 2),
+        (["--precision", "fp16"], "precision fp16 needs a GPU, and this is a CPU", 2),
+        (["--top", "0"], "expected top of 1 or more, got 0", 2),
         (["--skip-existing"], "--skip-existing needs a folder", 2),
         (["--raw-rate", "8000"], "--raw-rate is about standard input", 2),
         (["-", "--raw-rate", "0"], "expected --raw-rate 8000 to 384000, got 0", 2),
@@ -318,6 +322,15 @@ def test_misuse(tmp_path, model, capsys, options, message, status):
     out, err = capsys.readouterr()
     assert message in err
     assert out == ""
+
+
+def test_results_never_take_the_place_of_a_recording(tmp_path, model, capsys):
+    wav(tmp_path / "x.wav")
+    recording = (tmp_path / "x.wav").rename(tmp_path / "x.bin")  # what is named is heard
+    before = recording.read_bytes()
+    assert said(capsys, "detect", recording, "--model", model, "--output", recording) == 2
+    assert "x.bin is one of the recordings: give another name" in capsys.readouterr().err
+    assert recording.read_bytes() == before
 
 
 def test_a_gpu_that_is_not_there(tmp_path, model, capsys):

@@ -38,6 +38,13 @@ def run(program, *arguments, **options):
 
 
 @needs_unix_sed
+def test_a_word_that_is_nearly_a_command_of_ours_is_said_to_be():
+    done = subprocess.run([OURS, "detct", "dawn.wav"], capture_output=True, text=True)
+    assert done.stderr.startswith("sed: did you mean `sed detect`? This goes to the Unix sed:\n")
+    assert done.returncode == subprocess.run([UNIX, "detct"], capture_output=True).returncode
+
+
+@needs_unix_sed
 @pytest.mark.parametrize(
     ("arguments", "stdin"),
     [

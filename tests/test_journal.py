@@ -44,7 +44,7 @@ def test_recordings_wait_in_the_order_of_their_names_and_each_is_finished_once(p
         journal.finish(A, heard())
         journal.undo(B)
         assert (list(journal.waiting()), journal.started()) == ([B, C], [])
-        assert journal.totals() == (3, 30, 1, 10)
+        assert journal.totals() == (3, 30, 1, 10, 0)
     with begun(path, resume=True) as journal:
         assert list(journal.waiting()) == [B, C]
 
@@ -88,7 +88,7 @@ def test_what_is_not_asked_for_any_more_is_left_until_it_is(path):
     with begun(path, [B], resume=True) as journal:
         assert list(journal.waiting()) == [B]
         assert list(journal.failures()) == [("/sound/a.wav", "broken")]
-        assert journal.totals() == (2, 20, 1, 10)  # what is finished counts, C does not
+        assert journal.totals() == (2, 20, 1, 10, 1)  # what is finished counts, C does not
         journal.finish(B, heard(1, B.path))
     with begun(path, resume=True) as journal:
         assert list(journal.waiting()) == [A, C]

@@ -113,6 +113,11 @@ def test_nobody_takes_the_place_of_a_worker_that_crashed_on_the_last_recording(
         outcomes(workers(tmp_path, 1, hearers.StartsOnce).hear_all(iter(recordings("good"))))
 
 
+def test_that_a_worker_cannot_start_is_no_matter_once_all_is_heard(tmp_path, recordings):
+    reports = list(workers(tmp_path, 2, hearers.LateStartsOnce).hear_all(iter(recordings("good"))))
+    assert [type(report) for report in reports][-2:] == [Finished, Fewer]
+
+
 def test_no_worker_is_left_when_nobody_listens_any_more(tmp_path, recordings):
     supervisor = workers(tmp_path, 2)
     reports = supervisor.hear_all(iter(recordings("slow", "slow")))
