@@ -29,7 +29,7 @@ def main() -> None:
     console = Console(
         file=io.StringIO(), force_terminal=True, color_system="truecolor", record=True, width=96
     )
-    print_bench(found, console, "$ sed bench hour.ogg --hop 5\n\nhour.ogg; model by default")
+    print_bench(found, console, "$ sed bench hour.ogg --hop 5\n\nhour.ogg; the default model")
     with written_whole(PICTURE) as part:
         part.write_text(svg(console, "sed bench"), "utf-8")
     print(f"written: {PICTURE}")

@@ -197,7 +197,7 @@ def test_closed_standard_streams(tmp_path, model):
     wav(tmp_path / "x.wav")
     for closed in (">&- 2>&-", "<&-"):
         program = Path(sys.executable).with_name("sed-engine")
-        what = "detect -" if closed == "<&-" else "info"
+        what = f"detect - --engine torch --model '{model}'" if closed == "<&-" else "info"
         done = subprocess.run(
             ["bash", "-c", f"'{program}' {what} {closed}"], capture_output=True, text=True
         )
