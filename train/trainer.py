@@ -334,5 +334,10 @@ class Waited:
             if batch is None:
                 return
             if isinstance(batch, SedError):
-                raise batch
+                try:
+                    raise batch
+                finally:
+                    # Else the error and this frame hold each other, and with them the workers: the
+                    # garbage collector ends those only after ten seconds.
+                    del batch, waiting
             yield batch
