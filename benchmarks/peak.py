@@ -36,7 +36,9 @@ class Ran(NamedTuple):
 def run(command: Sequence[str | os.PathLike[str]]) -> Ran:
     """Run a command in a process of its own; what it writes to standard output is dropped."""
     between = subprocess.run(
-        [sys.executable, "-S", "-c", BETWEEN, *command], capture_output=True, text=True, check=True
+        [sys.executable, "-S", "-c", BETWEEN, *command], capture_output=True, text=True
     )
+    if between.returncode:
+        raise SystemExit(f"{command[0]} cannot be run:\n{between.stderr}")
     status, seconds, peak = json.loads(between.stdout)
     return Ran(status, seconds, peak / PER_MIB, between.stderr)

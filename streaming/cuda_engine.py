@@ -31,7 +31,7 @@ from sed.model import FrameAnswer
 from streaming.answers import Answer
 from streaming.engine import Shape
 from streaming.prepared import cache_folder, remembered
-from streaming.torch_engine import TorchEngine
+from streaming.torch_engine import TorchEngine, out_of_memory_told
 
 Floats = NDArray[np.float32]
 
@@ -128,15 +128,15 @@ class CudaEngine(TorchEngine):
         DeviceError
             If the GPU has no memory for it.
         """
-        with self._reading, torch.cuda.stream(self._reading_stream):
-            try:
-                pinned = torch.from_numpy(samples).pin_memory()
-                columns: Tensor = self.model.log_mel(pinned.to(self.device, non_blocking=True))
-                return columns.cpu().numpy()
-            except torch.OutOfMemoryError as error:
-                raise DeviceError(
-                    f"{self.device}: out of memory. End what else runs on it, or use --device cpu."
-                ) from error
+        remedy = "in the front end. End what else runs on it, or use --device cpu"
+        with (
+            self._reading,
+            torch.cuda.stream(self._reading_stream),
+            out_of_memory_told(self.device, remedy),
+        ):
+            pinned = torch.from_numpy(samples).pin_memory()
+            columns: Tensor = self.model.log_mel(pinned.to(self.device, non_blocking=True))
+            return columns.cpu().numpy()
 
     def _infer(self, columns: Floats) -> Answer:
         with self._capturing:

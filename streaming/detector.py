@@ -29,7 +29,7 @@ from sed.timeline import seconds_from_samples
 from streaming.answers import Answer
 from streaming.batches import Batcher, Cut
 from streaming.columns import ColumnStream
-from streaming.engine import Engine, engine_of
+from streaming.engine import Engine, Shape, engine_of
 from streaming.modes import Dense, Mode, Windowed
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class Detector:
         return self._mode.name
 
     @property
-    def batch_shape(self) -> tuple[int, int, int]:
+    def batch_shape(self) -> Shape:
         """What goes through the model together: inputs, columns, mels."""
         return self._mode.batch_size, self._mode.input_columns, self.front_end.n_mels
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,8 +58,6 @@ class Engine(ABC):
 
 def engine_of(model: Engine | Checkpoint) -> Engine:
     """Return the engine itself, or torch on the best device for a checkpoint."""
-    if hasattr(model, "hear"):
-        return cast(Engine, model)
     from streaming.open_engine import open_engine
 
     return open_engine(model, n_streams=1)

@@ -92,7 +92,8 @@ def open_engine(
         raise UsageError(f"{what} on the CPU: leave out --device {device}")
     on_gpu = not for_cpu and (has_gpu() if device == "auto" else device != "cpu")
     check_precision(precision, on_gpu=on_gpu)
-    wanted = _Wanted(device, precision, 2 if on_gpu else n_streams or n_cores(), n_threads)
+    n_streams = 2 if on_gpu else n_streams or n_cores()
+    wanted = _Wanted(device, precision, n_streams, n_threads, on_gpu)
     if source.is_graph:
         return _of_graph(source, engine, wanted)
     if engine == "auto" and not on_gpu and source.has_files:
@@ -100,9 +101,14 @@ def open_engine(
     return _OPENERS["torch" if engine == "auto" else engine](source, wanted)
 
 
+def is_graph(path: Path | None) -> bool:
+    """Return whether a path is that of an exported graph."""
+    return path is not None and path.suffix in GRAPH_SUFFIXES
+
+
 def runs_on_cpu(path: Path | None, engine: str) -> bool:
-    """Return whether a model can only run on the CPU: a graph, or what the engine is for."""
-    return engine in PACKAGES or (path is not None and path.suffix in GRAPH_SUFFIXES)
+    """Return whether only the CPU can run a model: a graph, or what is left to such an engine."""
+    return engine in PACKAGES or is_graph(path)
 
 
 def n_cores() -> int:
@@ -128,7 +134,7 @@ class _Source:
         self._model = model
         path = model if isinstance(model, str | os.PathLike) else None
         self.path = Path(path) if path is not None else None
-        self.is_graph = runs_on_cpu(self.path, "auto")
+        self.is_graph = is_graph(self.path)
         self.has_files = path is not None or model is None
         self._prepared: Prepared | None = None
 
@@ -166,6 +172,7 @@ class _Wanted:
     precision: str
     n_streams: int
     n_threads: int
+    on_gpu: bool
 
     @property
     def counts(self) -> dict[str, int]:
@@ -173,9 +180,7 @@ class _Wanted:
 
 
 def _torch(source: _Source, wanted: _Wanted, *, compiled: bool = False) -> Engine:
-    from sed.devices import choose_device
-
-    if choose_device(wanted.device).type == "cuda":
+    if wanted.on_gpu:
         from streaming.cuda_engine import CudaEngine
 
         return CudaEngine(

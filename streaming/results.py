@@ -6,7 +6,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -37,12 +37,13 @@ def format_of(output: str | os.PathLike[str] | None) -> str:
 
 def refuse_to_replace(output: str | os.PathLike[str] | None, sources: Iterable[str]) -> None:
     """Raise `UsageError` if a file of results would take the place of a recording."""
+    if output is None or not os.path.isfile(output):
+        return
     for source in sources:
-        with suppress(OSError):  # one of them is not there
-            if output is not None and os.path.isfile(source) and os.path.samefile(output, source):
-                raise UsageError(
-                    f"--output {printable(str(output))} is one of the recordings: give another name"
-                )
+        if os.path.isfile(source) and os.path.samefile(output, source):
+            raise UsageError(
+                f"--output {printable(str(output))} is one of the recordings: give another name"
+            )
 
 
 @dataclass(frozen=True)

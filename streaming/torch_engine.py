@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 import numpy as np
@@ -119,14 +121,11 @@ class TorchEngine(Engine):
         return self._infer(columns)
 
     def _infer(self, columns: Floats) -> Answer:
+        at_once = f"with {len(columns)} windows at once. Lower --batch-size"
         try:
-            answer = self._answer(torch.from_numpy(columns).to(self.device))
-            return Answer(*(part.cpu().numpy() for part in answer))
-        except torch.OutOfMemoryError as error:
-            raise DeviceError(
-                f"{self.device}: out of memory with {len(columns)} windows at once. "
-                "Lower --batch-size."
-            ) from error
+            with out_of_memory_told(self.device, at_once):
+                answer = self._answer(torch.from_numpy(columns).to(self.device))
+                return Answer(*(part.cpu().numpy() for part in answer))
         except RuntimeError as error:
             if not self.is_compiled:
                 raise
@@ -144,3 +143,12 @@ class TorchEngine(Engine):
         ):
             features = self._features(batch)
         return self.model.answer(features.float())  # small: faster and finer in fp32
+
+
+@contextmanager
+def out_of_memory_told(device: torch.device, remedy: str) -> Iterator[None]:
+    """Say in the words of a person that a device has no memory left, and what to do about it."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(f"{device}: out of memory {remedy}.") from error

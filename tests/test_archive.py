@@ -115,6 +115,20 @@ def test_what_is_finished_is_not_heard_again_and_what_failed_or_is_new_is(archiv
     assert (nothing.n_files, nothing.n_skipped) == (0, 4)
 
 
+def test_what_is_left_of_an_earlier_run_is_counted_and_heard_when_it_is_asked_for(
+    archive, tmp_path
+):
+    folder = archive(a="x", b="fail", c="fail")
+    out = tmp_path / "out"
+    scan(out).run([folder])
+    with sqlite3.connect(out / JOURNAL) as journal:  # as if it had been killed before b and c
+        journal.execute("UPDATE recordings SET state = 'waiting' WHERE state = 'failed'")
+    journal.close()
+    part = scan(out, resume=True).run([f"{folder}/b.wav"])
+    assert (part.n_left, part.n_failures) == (1, 1)
+    assert scan(out, resume=True).run([folder]).n_left == 0
+
+
 def test_a_crash_and_a_hang_are_in_the_report_and_leave_no_parts(archive, tmp_path):
     folder = archive(a="hang", b="crash", c="x")
     out = tmp_path / "out"

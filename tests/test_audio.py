@@ -141,31 +141,29 @@ def test_wav_from_a_pipe(tmp_path, tone, subtype):
     assert done.stdout.split() == ["32000", "0.5"], done.stderr
 
 
-def test_containers_of_other_kinds_are_read_with_the_extra(tmp_path, tone):
+def write_container(path, codec, samples, form, layout):
+    """Write samples at 16 kHz, shape (1, n), through FFmpeg."""
     av = pytest.importorskip("av", reason="needs the av extra")
-    path = tmp_path / "x.m4a"
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16_000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(tone[None], format="fltp", layout="mono")
+        stream = container.add_stream(codec, rate=16_000, layout=layout)
+        frame = av.AudioFrame.from_ndarray(samples, format=form, layout=layout)
         frame.sample_rate = 16_000
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             container.mux(packet)
+
+
+def test_containers_of_other_kinds_are_read_with_the_extra(tmp_path, tone):
+    path = tmp_path / "x.m4a"
+    write_container(path, "aac", tone[None], "fltp", "mono")
     samples = read_recording(path, 16_000)
     assert abs(len(samples) - 32_000) <= 2_048  # the encoder pads
     assert np.abs(np.fft.rfft(samples[:16_000])).argmax() == 1_000
 
 
 def test_of_eight_channels_in_a_container_each_is_read(tmp_path):
-    av = pytest.importorskip("av", reason="needs the av extra")
     path = tmp_path / "eight.mka"
     levels = np.linspace(0.1, 0.8, 8, dtype=np.float32)
-    samples = np.tile(levels, 16_000)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("pcm_f32le", rate=16_000, layout="7.1")
-        frame = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="7.1")
-        frame.sample_rate = 16_000
-        for packet in [*stream.encode(frame), *stream.encode(None)]:
-            container.mux(packet)
+    write_container(path, "pcm_f32le", np.tile(levels, 16_000)[None], "flt", "7.1")
     for channel, level in enumerate(levels, 1):
         heard = read_recording(path, 16_000, channel=channel)
         np.testing.assert_allclose(heard, np.full(16_000, level), atol=1e-6)
