@@ -241,11 +241,16 @@ class SavedAudio:
         if message.source not in self._files:
             seconds = len(message.block) / message.sample_rate
             began = datetime.now().astimezone() - timedelta(seconds=seconds)
-            path = self._folder / f"{stamp(began)}_{word(message.source)}.flac"
+            # What waited comes all at once, so two may seem to begin in the same millisecond.
+            while (path := self._path(began, message.source)).exists():
+                began += timedelta(milliseconds=1)
             n_channels = min(message.block.shape[1], MOST_CHANNELS)
             file = FlacFile(path, message.sample_rate, n_channels)
             self._files[message.source] = message.start, file
         return self._files[message.source][1]
+
+    def _path(self, began: datetime, source: str) -> Path:
+        return self._folder / f"{stamp(began)}_{word(source)}.flac"
 
     def _finish(self, source: str, *, has_sound: bool = True) -> None:
         _, file = self._files.pop(source, (0, None))
