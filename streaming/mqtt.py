@@ -91,6 +91,9 @@ class MqttAlert:
             self._client.disconnect()
             self._is_gone.wait(GOODBYE_SECONDS)
         self._client.disconnect()
+        # Else the two hold each other, and the client's sockets stay open until somebody collects.
+        client = self._client
+        client.on_connect = client.on_connect_fail = client.on_disconnect = client.on_publish = None
         return told
 
     def _connect(self, host: str, port: int) -> None:
