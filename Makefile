@@ -27,7 +27,7 @@ fix: $(READY)
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)  ## measure this machine; writes docs/benchmarks.md
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.run
 
 clean:
 	rm -rf .venv out

@@ -1,7 +1,7 @@
 """Measure this machine: writes docs/benchmarks.md and the figures in the README.
 
-    python benchmarks/run.py            # everything: about an hour
-    python benchmarks/run.py --keep     # but for the throughput, whose figures are there already
+    python -m benchmarks.run            # everything: about an hour
+    python -m benchmarks.run --keep     # but for the throughput, whose figures are there already
 
 Everything else that is given is for `throughput.py`: its parts, --minutes, and where BirdNET is.
 """
@@ -12,12 +12,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import accuracy
-import entry
-import throughput_page
-from results import machine
-
 import sed
+from benchmarks.quality import accuracy
+from benchmarks.quality.results import machine
+from benchmarks.speed import entry, throughput_page
 
 ROOT = Path(__file__).parents[1]
 DOCS, README = ROOT / "docs", ROOT / "README.md"
@@ -27,20 +25,20 @@ BEGIN, END = "<!-- figures: written by benchmarks/run.py -->", "<!-- end of figu
 def main() -> None:
     arguments = sys.argv[1:]
     if "--keep" not in arguments:
-        throughput = Path(__file__).with_name("throughput.py")
-        subprocess.run([sys.executable, throughput, *arguments], check=True)
+        throughput = [sys.executable, "-m", "benchmarks.speed.throughput"]
+        subprocess.run([*throughput, *arguments], check=True)
     rightness = accuracy.report([("default", sed.load_model())])
     parts = [
         "# Benchmarks",
         "Written by `make bench` (`benchmarks/run.py`); do not edit.",
-        "## Throughput (`benchmarks/throughput.py`)",
+        "## Throughput (`benchmarks/speed/throughput.py`)",
         throughput_page.report(),
-        "## Accuracy (`benchmarks/accuracy.py`)",
+        "## Accuracy (`benchmarks/quality/accuracy.py`)",
         rightness,
         "### Windows or long stretches",
         accuracy.modes_report(),
         machine(),
-        "## The command itself (`benchmarks/entry.py`)",
+        "## The command itself (`benchmarks/speed/entry.py`)",
         entry.report(),
         machine(),
     ]

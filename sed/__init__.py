@@ -14,8 +14,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sed.audio import Resampler, open_recording, read_blocks, read_recording
-    from sed.checkpoint import Checkpoint, load_checkpoint, load_model, save_checkpoint
+    from sed.audio.decode import Resampler, open_recording, read_blocks, read_recording
+    from sed.audio.start_time import recording_start
     from sed.errors import (
         CheckpointError,
         DamagedRecordingError,
@@ -26,34 +26,34 @@ if TYPE_CHECKING:
         TableError,
         UsageError,
     )
-    from sed.events import Event, EventTracker, TrackerConfig, track_events
-    from sed.features import LogMel
-    from sed.mels import LogMelConfig
+    from sed.events.tracker import Event, EventTracker, TrackerConfig, track_events
+    from sed.events.writers import read_events
+    from sed.features.log_mel import LogMelConfig
+    from sed.features.log_mel_torch import LogMel
     from sed.metrics import match_events, padded_cmap
-    from sed.model import ModelConfig, SedModel, SedOutput
-    from sed.recorders import recording_start
+    from sed.models.checkpoint import Checkpoint, load_checkpoint, load_model, save_checkpoint
+    from sed.models.network import ModelConfig, SedModel, SedOutput
     from sed.timeline import Timeline
-    from sed.writers import read_events
-    from streaming.bench import Bench, bench
-    from streaming.detect import detect
-    from streaming.detector import Detection, Detector, DetectorConfig
-    from streaming.ears import open_ear
-    from streaming.export import export
-    from streaming.listen import listen, listen_async
-    from streaming.listener import Listener
+    from streaming.bench.bench import Bench, bench
+    from streaming.engines.pytorch import TorchEngine
+    from streaming.engines.select import open_engine
+    from streaming.export.export import export
+    from streaming.live.listen import listen, listen_async
+    from streaming.live.listener import Listener
+    from streaming.live.sources import open_ear
     from streaming.messages import Began, Ended, Gap, Heard, Status, Trouble
-    from streaming.open_engine import open_engine
-    from streaming.results import Results
-    from streaming.scan import Scan, Summary
-    from streaming.torch_engine import TorchEngine
+    from streaming.offline.detect import detect
+    from streaming.offline.outputs import Results
+    from streaming.offline.scan import Scan, Summary
+    from streaming.pipeline.detector import Detection, Detector, DetectorConfig
     from train.config import TrainConfig, load_recipe
-    from train.evaluate import evaluate
-    from train.loop import train
-    from train.predict import predict
+    from train.evaluate.evaluate import evaluate
+    from train.evaluate.predict import predict
+    from train.run.train import train
 
 _HOMES = {
-    "sed.audio": ("Resampler", "open_recording", "read_blocks", "read_recording"),
-    "sed.checkpoint": ("Checkpoint", "load_checkpoint", "load_model", "save_checkpoint"),
+    "sed.audio.decode": ("Resampler", "open_recording", "read_blocks", "read_recording"),
+    "sed.models.checkpoint": ("Checkpoint", "load_checkpoint", "load_model", "save_checkpoint"),
     "sed.errors": (
         "CheckpointError",
         "DamagedRecordingError",
@@ -64,30 +64,30 @@ _HOMES = {
         "TableError",
         "UsageError",
     ),
-    "sed.events": ("Event", "EventTracker", "TrackerConfig", "track_events"),
-    "sed.features": ("LogMel",),
-    "sed.mels": ("LogMelConfig",),
+    "sed.events.tracker": ("Event", "EventTracker", "TrackerConfig", "track_events"),
+    "sed.features.log_mel_torch": ("LogMel",),
+    "sed.features.log_mel": ("LogMelConfig",),
     "sed.metrics": ("match_events", "padded_cmap"),
     "sed.model": ("ModelConfig", "SedModel", "SedOutput"),
-    "sed.recorders": ("recording_start",),
+    "sed.audio.start_time": ("recording_start",),
     "sed.timeline": ("Timeline",),
-    "sed.writers": ("read_events",),
-    "streaming.bench": ("Bench", "bench"),
-    "streaming.detect": ("detect",),
-    "streaming.detector": ("Detection", "Detector", "DetectorConfig"),
-    "streaming.ears": ("open_ear",),
-    "streaming.export": ("export",),
-    "streaming.listen": ("listen", "listen_async"),
-    "streaming.listener": ("Listener",),
+    "sed.events.writers": ("read_events",),
+    "streaming.bench.bench": ("Bench", "bench"),
+    "streaming.offline.detect": ("detect",),
+    "streaming.pipeline.detector": ("Detection", "Detector", "DetectorConfig"),
+    "streaming.live.sources": ("open_ear",),
+    "streaming.export.export": ("export",),
+    "streaming.live.listen": ("listen", "listen_async"),
+    "streaming.live.listener": ("Listener",),
     "streaming.messages": ("Began", "Ended", "Gap", "Heard", "Status", "Trouble"),
-    "streaming.open_engine": ("open_engine",),
-    "streaming.results": ("Results",),
-    "streaming.scan": ("Scan", "Summary"),
-    "streaming.torch_engine": ("TorchEngine",),
+    "streaming.engines.select": ("open_engine",),
+    "streaming.offline.outputs": ("Results",),
+    "streaming.offline.scan": ("Scan", "Summary"),
+    "streaming.engines.pytorch": ("TorchEngine",),
     "train.config": ("TrainConfig", "load_recipe"),
-    "train.evaluate": ("evaluate",),
-    "train.loop": ("train",),
-    "train.predict": ("predict",),
+    "train.evaluate.evaluate": ("evaluate",),
+    "train.run.train": ("train",),
+    "train.evaluate.predict": ("predict",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -13,17 +13,17 @@ import typer
 from sed.errors import FAILED, MISUSE, OK, SedError, UsageError
 
 COMMANDS = {
-    "detect": "streaming.commands",
-    "listen": "streaming.listen_commands",
-    "devices": "streaming.listen_commands",
-    "prepare": "train.prepare_commands",
-    "train": "train.commands",
-    "evaluate": "train.result_commands",
-    "predict": "train.result_commands",
-    "plot": "train.result_commands",
-    "bench": "streaming.bench_commands",
-    "export": "streaming.model_commands",
-    "info": "streaming.model_commands",
+    "detect": "streaming.cli.detect",
+    "listen": "streaming.cli.listen",
+    "devices": "streaming.cli.listen",
+    "prepare": "train.cli.prepare",
+    "train": "train.cli.train",
+    "evaluate": "train.cli.options",
+    "predict": "train.cli.options",
+    "plot": "train.cli.options",
+    "bench": "streaming.cli.bench",
+    "export": "streaming.cli.export",
+    "info": "streaming.cli.export",
 }
 
 LEFT_OUT = {"--web": "127.0.0.1:8765"}  # what an option means that is given without its value

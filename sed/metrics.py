@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sed.events import Event
+from sed.events.tracker import Event
 
 Floats = NDArray[np.floating]
 

@@ -7,7 +7,7 @@ Inside, positions are integers counted from the start of the recording::
     frame    |--------------0--------------|------1------ ...      frame_columns columns each
 
 Column c stands for the samples [c·hop, (c+1)·hop). It looks at a little more on either side,
-see `sed.mels`. Frame f stands for the columns [f·stride, (f+1)·stride).
+see `sed.features.log_mel`. Frame f stands for the columns [f·stride, (f+1)·stride).
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sed.events import Event
+from sed.events.tracker import Event
 
 Floats = NDArray[np.float32]
 

@@ -14,10 +14,10 @@ import pytest
 import soundfile
 import torch
 
-from sed.checkpoint import Checkpoint
-from sed.events import TrackerConfig
-from sed.mels import LogMelConfig
-from sed.model import ModelConfig, SedModel
+from sed.events.tracker import TrackerConfig
+from sed.features.log_mel import LogMelConfig
+from sed.models.checkpoint import Checkpoint
+from sed.models.network import ModelConfig, SedModel
 
 ROOT = Path(__file__).parents[1]
 TINY_FRONT_END = LogMelConfig(

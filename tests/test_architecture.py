@@ -17,68 +17,54 @@ DOOR = {"sed/__init__.py", "sed/cli.py"}
 
 # One library, one door.
 DOORS = {
-    "timm": {"sed/model.py", "train/optimizer.py"},
-    "soundfile": {"sed/soundfiles.py", "sed/flac.py"},
-    "sounddevice": {"streaming/microphone.py"},
-    "onnx": {"streaming/onnx_graph.py"},
-    "onnxruntime": {"streaming/onnx_engine.py"},
-    "openvino": {"streaming/openvino_engine.py"},
-    "scipy": {"sed/mels.py"},
-    "sqlite3": {"streaming/database.py", "streaming/journal.py"},
-    "starlette": {"streaming/web_answers.py"},
-    "uvicorn": {"streaming/web.py"},
-    "prometheus_client": {"streaming/web_answers.py"},
-    "websockets": {"streaming/web.py"},
-    "paho": {"streaming/mqtt.py"},
-    "soxr": {"sed/audio.py"},
-    "av": {"sed/containers.py", "sed/vorbis.py"},
-    "pyarrow": {"sed/parquet.py"},
+    "timm": {"sed/models/network.py", "train/loop/optimizer.py"},
+    "soundfile": {"sed/audio/libsndfile.py", "sed/audio/flac.py"},
+    "sounddevice": {"streaming/live/microphone.py"},
+    "onnx": {"streaming/export/onnx.py"},
+    "onnxruntime": {"streaming/engines/onnx.py"},
+    "openvino": {"streaming/engines/openvino.py"},
+    "scipy": {"sed/features/log_mel.py"},
+    "sqlite3": {"streaming/sinks/database.py", "streaming/offline/journal.py"},
+    "starlette": {"streaming/web/routes.py"},
+    "uvicorn": {"streaming/web/server.py"},
+    "prometheus_client": {"streaming/web/routes.py"},
+    "websockets": {"streaming/web/server.py"},
+    "paho": {"streaming/sinks/mqtt.py"},
+    "soxr": {"sed/audio/decode.py"},
+    "av": {"sed/audio/ffmpeg.py", "sed/audio/vorbis.py"},
+    "pyarrow": {"sed/events/parquet.py"},
     "typer": {
         "sed/cli.py",
-        "streaming/bench_commands.py",
-        "streaming/commands.py",
-        "streaming/listen_commands.py",
-        "streaming/model_commands.py",
-        "streaming/options.py",
-        "train/commands.py",
-        "train/prepare_commands.py",
-        "train/result_commands.py",
+        "streaming/cli/bench.py",
+        "streaming/cli/detect.py",
+        "streaming/cli/listen.py",
+        "streaming/cli/export.py",
+        "streaming/cli/options.py",
+        "train/cli/train.py",
+        "train/cli/prepare.py",
+        "train/cli/options.py",
     },
     "rich": {
-        "streaming/bench_commands.py",
-        "streaming/detect_view.py",
-        "streaming/half_blocks.py",
-        "streaming/meter.py",
-        "streaming/panels.py",
-        "streaming/terminal.py",
-        "train/bars.py",
-        "train/commands.py",
-        "train/prepare_commands.py",
-        "train/result_commands.py",
+        "streaming/cli/bench.py",
+        "streaming/cli/progress.py",
+        "streaming/terminal/spectrogram.py",
+        "streaming/terminal/meter.py",
+        "streaming/terminal/panels.py",
+        "streaming/terminal/view.py",
+        "train/cli/bars.py",
+        "train/cli/train.py",
+        "train/cli/prepare.py",
+        "train/cli/options.py",
     },
-    "fsspec": {"sed/remote.py"},
-    "ray": {"streaming/on_ray.py"},
-    "matplotlib": {"sed/plots.py"},
-    "torchlibrosa": {"train/pictures.py"},
-    "albumentations": {"train/pipelines.py"},
-    "colorednoise": {"train/waveforms.py"},
-    "tensorboardX": {"train/run_directory.py"},
-    "sklearn": {"train/folds.py"},
+    "fsspec": {"sed/audio/remote.py"},
+    "ray": {"streaming/offline/cluster.py"},
+    "matplotlib": {"sed/events/plots.py"},
+    "torchlibrosa": {"train/augment/spectrogram.py"},
+    "albumentations": {"train/augment/images.py"},
+    "colorednoise": {"train/augment/waveform.py"},
+    "tensorboardX": {"train/run/directory.py"},
+    "sklearn": {"train/data/folds.py"},
 }
-
-# The core from bottom to top: a module imports only from the rows above its own.
-LAYERS = [
-    {"errors", "timeline"},
-    {"files", "configs", "devices", "mels", "remote"},
-    {"features"},
-    {"pcm", "containers", "events", "model", "flac"},
-    {"soundfiles"},
-    {"vorbis"},
-    {"audio", "losses", "metrics", "writers", "plots", "parquet", "recorders"},
-    {"spec", "description"},
-    {"checkpoint", "context", "recordings"},
-    {"cli", "__init__", "__main__"},
-]
 
 
 def name_of(path):
@@ -118,16 +104,6 @@ def test_each_library_has_one_door(path):
     assert {
         library for library in tops & set(DOORS) if name_of(path) not in DOORS[library]
     } == set()
-
-
-def test_the_core_has_layers():
-    level = {name: i for i, names in enumerate(LAYERS) for name in names}
-    for path in FILES:
-        if path.parent.name != "sed" or path.stem in LAYERS[-1]:
-            continue
-        below = {m.split(".")[1] for m in imports_of(path) if m.startswith("sed.")}
-        for name in below:
-            assert level[name] < level[path.stem], f"{path.stem} imports {name}"
 
 
 def test_importing_the_package_imports_nothing_heavy():

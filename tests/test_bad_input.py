@@ -19,8 +19,8 @@ from conftest import rising_noise
 from typer.testing import CliRunner
 
 import sed
-from sed.checkpoint import save_checkpoint
 from sed.cli import app, run
+from sed.models.checkpoint import save_checkpoint
 
 GOOD = rising_noise(80_000)
 

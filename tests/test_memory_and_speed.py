@@ -9,10 +9,11 @@ import pytest
 import soundfile
 from conftest import ROOT, rising_noise
 
-from streaming.detector import Detector, DetectorConfig
-from streaming.overview import Overview
-from streaming.readahead import ReadAhead
-from streaming.torch_engine import TorchEngine
+from benchmarks.speed import peak
+from streaming.engines.pytorch import TorchEngine
+from streaming.offline.overview import Overview
+from streaming.pipeline.detector import Detector, DetectorConfig
+from streaming.pipeline.prefetch import ReadAhead
 
 
 def test_a_detector_holds_no_more_after_ten_minutes_than_after_a_minute(tiny_checkpoint):
@@ -66,17 +67,8 @@ def test_reading_ahead_keeps_order_and_errors_and_stops_when_told():
     assert closed == [True, True]
 
 
-@pytest.fixture
-def peak(monkeypatch):
-    """Return the module that runs a command and tells its peak memory."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import peak
-
-    return peak
-
-
 @pytest.mark.skipif(os.name != "posix", reason="needs the memory of a finished process")
-def test_the_memory_of_who_starts_a_command_does_not_count_as_its_own(peak):
+def test_the_memory_of_who_starts_a_command_does_not_count_as_its_own():
     ballast = np.ones(100_000_000)  # 800 MB
     assert peak.run([sys.executable, "-c", "pass"]).peak_mib < 100
     assert peak.run([sys.executable, "-c", "x = b'1' * 300_000_000"]).peak_mib > 280
@@ -85,7 +77,7 @@ def test_the_memory_of_who_starts_a_command_does_not_count_as_its_own(peak):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs the memory of a finished process")
-def test_six_hours_take_no_more_memory_than_one(tmp_path, peak):
+def test_six_hours_take_no_more_memory_than_one(tmp_path):
     samples, rate = soundfile.read(ROOT / "examples" / "village.ogg", dtype="float32")
     peaks = []
     for hours in (1, 6):

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from sed.configs import config_from_dict
+from sed.config import config_from_dict
 from sed.errors import UsageError, near, printable
-from sed.events import TrackerConfig
-from sed.losses import LOSSES
-from sed.mels import LogMelConfig
-from sed.model import Arguments, ModelConfig
+from sed.events.tracker import TrackerConfig
+from sed.features.log_mel import LogMelConfig
+from sed.models.losses import LOSSES
+from sed.models.network import Arguments, ModelConfig
 from sed.timeline import Timeline
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -60,7 +60,7 @@ class DataConfig:
 class WaveformConfig:
     """What is done to the samples of each clip. Validation gets none of it."""
 
-    shift: Literal["turn", "slide", "none"] = "turn"  # see train.waveforms
+    shift: Literal["turn", "slide", "none"] = "turn"  # see train.augment.waveform
     gain_db: float = 6.0  # gain drawn evenly between minus and plus this
     stretch_probability: float = 0.0  # share of clips made slower or faster, pitch kept
     stretch: tuple[float, ...] = (0.9, 1.1)  # lowest and highest speed
@@ -146,7 +146,7 @@ class PictureConfig:
     n_time_stripes: int = 2  # stripes in time
     mel_stripe_bands: int = 8  # widest stripe in frequency
     n_mel_stripes: int = 2  # stripes in frequency
-    albumentations: str = ""  # a pipeline of train.pipelines, by name; on the CPU
+    albumentations: str = ""  # a pipeline of train.augment.images, by name; on the CPU
 
     def __post_init__(self) -> None:
         """Refuse probabilities and ranges that are none."""
@@ -173,7 +173,7 @@ class LearningConfig:
     epochs: int = 30
     batch_size: int = 32  # clips per step and process
     accumulate: int = 1  # steps whose gradients are summed before the weights move
-    sampling: Literal["all", "balanced", "weighted"] = "all"  # see train.batches.EpochBatches
+    sampling: Literal["all", "balanced", "weighted"] = "all"  # see train.loop.sampler.EpochBatches
     loss: str = "focal"  # focal, bce, cross-entropy, or exclusive for clips of one class each
     focal_alpha: float = 0.25  # weight of what is present, against 1 - this
     focal_gamma: float = 2.0  # how much what is easy is forgotten
@@ -230,7 +230,7 @@ class EventConfig:
 
     beta: float = 1.0  # F-beta of clips that they serve; below 1 avoids false alarms
     off_share: float = 0.5  # of a class's `on` threshold, down to which its events last
-    median_frames: int = 1  # see sed.events.TrackerConfig, as the other two
+    median_frames: int = 1  # see sed.events.tracker.TrackerConfig, as the other two
     min_length_seconds: float = 0.0
     merge_gap_seconds: float = 1.0
 

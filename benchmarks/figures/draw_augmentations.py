@@ -1,0 +1,344 @@
+"""Draw `docs/augmentations.png`: every augmentation of `sed train`, before and after.
+
+    python -m benchmarks.figures.draw_augmentations
+
+The clips are five seconds each of `examples/village.ogg`, what sounds when is from its truth table.
+The functions are those that training calls. Their seeds were chosen so that each draws something
+that can be seen.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from sed.audio.decode import read_recording
+from sed.features.log_mel import LogMelConfig
+from sed.features.log_mel_torch import LogMel
+from sed.files import written_whole
+from train.augment import images as pipelines
+from train.augment import mix as overlay
+from train.augment import spectrogram as pictures
+from train.augment import waveform as waveforms
+from train.config import PictureConfig
+
+ROOT = Path(__file__).parents[2]
+FRONT_END = LogMelConfig(
+    sample_rate=32_000,
+    column_samples=1_280,
+    hop_samples=320,
+    fft_size=2_048,
+    n_mels=128,
+    f_min_hz=60.0,
+    f_max_hz=11_000.0,
+    power=2,
+    log="db",
+    floor=1e-6,
+)
+WINDOW = 5 * FRONT_END.sample_rate
+FRAME_COLUMNS = 10
+FRAME_SAMPLES = FRAME_COLUMNS * FRONT_END.hop_samples
+N_FRAMES = WINDOW // FRAME_SAMPLES
+FRAME_SECONDS = FRAME_SAMPLES / FRONT_END.sample_rate
+FAINTEST_DB, STRONGEST_DB = -48.0, 34.0
+
+CLASSES = ("rooster", "dog", "crow", "siren")
+COLOURS = ("#7fd4ff", "#ffd166", "#8ef0a0", "#ff9ecb")
+LANE_INCHES = 0.23  # of the targets of a class over each picture
+LOG_MEL = LogMel(FRONT_END)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Five seconds as samples or, from some point on, as a picture; and what sounds in them."""
+
+    samples: NDArray[np.float32]
+    targets: Tensor  # (frames, classes)
+    columns: Tensor | None = None  # (columns, mels)
+
+    def picture(self) -> Tensor:
+        """Return the log-mel picture, in decibels."""
+        if self.columns is not None:
+            return self.columns
+        return LOG_MEL.centred(torch.from_numpy(self.samples))
+
+
+@dataclass(frozen=True)
+class Card:
+    """One augmentation: its name, what was drawn for it, what went in and what came out."""
+
+    name: str
+    drawn: str
+    before: list[Clip]
+    after: Clip
+
+
+def main() -> None:
+    sections = {
+        "The samples of a clip": list(of_samples()),
+        "Clips over one another": list(of_several()),
+        "The log-mel picture": list(of_pictures()),
+    }
+    path = ROOT / "docs" / "augmentations.png"
+    figure = draw(sections)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    with written_whole(path) as part:  # 256 colours do, in a third of the bytes
+        image.quantize(256, dither=Image.Dither.NONE).save(part, format="png", optimize=True)
+    print(f"{sum(map(len, sections.values()))} augmentations in {path.relative_to(ROOT)}")
+
+
+def cut_out(begin_seconds: float, *, only: tuple[str, ...] = CLASSES) -> tuple[Any, Any]:
+    """Return five seconds of the village from a time on, and the spans of what sounds there."""
+    first = round(begin_seconds * FRONT_END.sample_rate)
+    with open(ROOT / "examples" / "village.tsv", newline="") as file:
+        spans = [
+            (
+                round(float(row["onset"]) * FRONT_END.sample_rate),
+                round(float(row["offset"]) * FRONT_END.sample_rate),
+                CLASSES.index(row["event_label"]),
+            )
+            for row in csv.DictReader(file, delimiter="\t")
+            if row["event_label"] in only
+        ]
+    return waveforms.crop(VILLAGE, spans, first, WINDOW)
+
+
+def labelled(samples: NDArray[np.float32], spans: waveforms.Spans) -> Clip:
+    """Return a clip with the frame targets that its spans come to."""
+    targets = torch.zeros(N_FRAMES, len(CLASSES))
+    for first, last, label in spans:
+        targets[first // FRAME_SAMPLES : -(-last // FRAME_SAMPLES), label] = 1.0
+    return Clip(samples, targets)
+
+
+def seeded(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+VILLAGE = read_recording(ROOT / "examples" / "village.ogg", FRONT_END.sample_rate)
+ROOSTER = cut_out(3.2)
+SIREN = cut_out(104.3)
+
+
+def of_samples() -> Iterator[Card]:
+    samples, spans = ROOSTER
+    rate = FRONT_END.sample_rate
+    clip = labelled(samples, spans)
+
+    def card(name: str, drawn: str, after: tuple[Any, Any], before: Clip = clip) -> Card:
+        return Card(name, drawn, [before], labelled(*after))
+
+    for name, seed in (("turn", 1), ("slide", 15)):
+        moved = waveforms.SHIFTS[name](samples, spans, seeded(seed))
+        yield card(name, f"by {(moved[1][0][0] - spans[0][0]) / rate:.1f} s", moved)
+    stretched = waveforms.stretch(samples, spans, 0.75)
+    yield card("time stretch", "speed 0.75", waveforms.crop(*stretched, 0, WINDOW))
+    higher = waveforms.shift_pitch(samples, rate, 5.0)
+    yield card("pitch shift", "+5 semitones", (higher, spans))
+
+    short = waveforms.crop(samples, spans, rate // 2, 2 * rate)
+    for how, drawn, seed in (
+        ("pad", "silence around it", 11),
+        ("repeat", "again and again", 0),
+        ("masked-copy", "copies with gaps", 7),
+    ):
+        filled = waveforms.fit(*short, WINDOW, how, seeded(seed))
+        yield card(how, drawn, filled, labelled(*short))
+    softer = waveforms.gain(samples, 12.0, seeded(34))
+    change_db = 20 * np.log10(np.std(softer) / np.std(samples))
+    yield card("gain", f"{change_db:+.0f} dB".replace("-", "−"), (softer, spans))
+
+    for kind, seed in (("white", 0), ("pink", 0), ("band", 5)):
+        hiss = waveforms.noise(kind, WINDOW, rate, seeded(seed))
+        noisy = waveforms.add_at_snr(samples, hiss, 12.0)
+        yield card(f"{kind} noise", "12 dB below", (noisy, spans))
+    rain, _ = cut_out(157.0, only=())
+    behind = waveforms.add_at_snr(samples, rain, 12.0)
+    yield card("background", "rain, 12 dB below", (behind, spans))
+
+
+def of_several() -> Iterator[Card]:
+    clips = [labelled(*ROOSTER), labelled(*SIREN)]
+    waves = torch.from_numpy(np.stack([clip.samples for clip in clips]))
+    targets = torch.stack([clip.targets for clip in clips])
+
+    summed, [heard] = overlay.sum_recordings(
+        waves,
+        [targets],
+        most=2,
+        stop_probability=0.0,
+        gain_db=(-6.0, -6.0),
+        generator=seeded(0),
+        power=False,
+    )
+    yield Card("sum of recordings", "second at −6 dB", clips, Clip(summed[0].numpy(), heard[0]))
+    mixed, [shares] = overlay.mixup(waves, [targets], alpha=1.0, rule="convex", generator=seeded(5))
+    yield Card("mixup", "in random shares", clips, Clip(mixed[0].numpy(), shares[0]))
+    columns = torch.stack([clip.picture() for clip in clips])
+    cut, _, frames = overlay.cutmix(columns, [], targets, alpha=1.0, generator=seeded(4))
+    yield Card("cutmix", "along time", clips, replace(clips[0], columns=cut[0], targets=frames[0]))
+
+    calls = [(4.0, "rooster"), (27.3, "dog"), (145.0, "crow")]
+    pieces = [
+        (cut_out(begin, only=())[0][: WINDOW // 4], [CLASSES.index(name)]) for begin, name in calls
+    ]
+    bed, _ = cut_out(190.2, only=())
+    scene = overlay.place_events(WINDOW, pieces, seeded(12), bed=bed)
+    yield Card("placed events", "at known times", [labelled(bed, [])], labelled(*scene))
+
+
+def of_pictures() -> Iterator[Card]:
+    clip = labelled(*ROOSTER)
+    log = clip.picture()[None]
+    energy = LOG_MEL.energy(LOG_MEL.padded(torch.from_numpy(clip.samples)))[None]
+    unit = {"db_per_unit": FRONT_END.db_per_unit, "lowest": float(10 * np.log10(FRONT_END.floor))}
+
+    def card(name: str, drawn: str, columns: Tensor, targets: Tensor = clip.targets) -> Card:
+        return Card(name, drawn, [clip], replace(clip, columns=columns, targets=targets))
+
+    for exponent in (0.7, 1.5):
+        raised = pictures.contrast(energy, 1.0, (exponent, exponent), seeded(0))
+        yield card("contrast", f"to the power of {exponent}", LOG_MEL.logarithm(raised)[0])
+    cut = pictures.high_cut(log, 1.0, 40.0, seeded(10), **unit)
+    yield card("high cut", f"up to −{float((log - cut).max()):.0f} dB", cut[0])
+    shaped = pictures.shape_frequencies(log, 1.0, 18.0, seeded(38), **unit)
+    yield card("frequency response", "±18 dB", shaped[0])
+
+    shuffled, targets = pictures.shuffle_time(log, clip.targets[None], 1.0, 4, seeded(21))
+    yield card("time shuffling", "at frame borders", shuffled[0], targets[0])
+    stripes = PictureConfig(time_stripe_columns=80, mel_stripe_bands=24)
+    augment = pictures.SpecAugment(stripes).train()
+    yield card("SpecAugment", "stripes at the mean", augment(log, seeded(12))[0])
+    for name, seed in (("birdclef2023", 21), ("urban-sounds", 33)):
+        changed = pipelines.apply(name, log[:, None].expand(1, 3, -1, -1), seeded(seed))
+        yield card(name, "albumentations", changed[0, 0])
+
+
+# ---- drawing
+
+
+def draw(sections: dict[str, list[Card]]) -> Figure:
+    """Return the figure: a heading per section, four cards a row."""
+    n_rows = sum(-(-len(cards) // 4) for cards in sections.values())
+    card_inches, heading_inches = 2.35, 0.62
+    height = n_rows * card_inches + len(sections) * heading_inches + 0.3
+    figure = Figure(figsize=(19, height), dpi=90)
+    top = height - 0.05
+    for heading, cards in sections.items():
+        top -= heading_inches
+        figure.text(
+            0.013, (top + 0.14) / height, heading, fontsize=20, weight="bold", color="#222222"
+        )
+        for i, card in enumerate(cards):
+            row, column = divmod(i, 4)
+            bottom = top - (row + 1) * card_inches + 0.3
+            draw_card(figure, card, 0.013 + 0.2495 * column, bottom / height, 1.55 / height)
+        top -= -(-len(cards) // 4) * card_inches
+    legend = (
+        "Five seconds each, a mark per second, 60 Hz to 11 kHz on the mel scale, all in the same "
+        "colours. Bars: the frame targets, the fainter the lower."
+    )
+    figure.text(0.013, 0.15 / height, legend, fontsize=13, color="#555555")
+    return figure
+
+
+def draw_card(figure: Figure, card: Card, left: float, bottom: float, tall: float) -> None:
+    wide, gap = 0.108, 0.017
+    n = len(card.before)
+    for i, clip in enumerate(card.before):
+        low = bottom + (n - 1 - i) * tall / n
+        draw_clip(figure.add_axes((left, low, wide, (0.97 if n > 1 else 1.0) * tall / n)), clip)
+    draw_clip(figure.add_axes((left + wide + gap, bottom, wide, tall)), card.after)
+    title = {"va": "bottom", "y": bottom + 1.05 * tall}
+    figure.text(left, s=card.name, fontsize=15, weight="bold", color="#b3331d", **title)
+    figure.text(
+        left + 2 * wide + gap, s=card.drawn, fontsize=13, color="#555555", ha="right", **title
+    )
+    figure.text(
+        left + wide + gap / 2, bottom + tall / 2, "→", fontsize=17, ha="center", va="center"
+    )
+
+
+def draw_clip(axes: Axes, clip: Clip) -> None:
+    """Draw a log-mel picture, and above it when each class sounds."""
+    columns = clip.picture().numpy()
+    seconds = len(columns) * FRONT_END.hop_samples / FRONT_END.sample_rate
+    n_lanes = max(1, int((clip.targets > 0).sum(dim=1).max()))  # classes at once
+    strip = n_lanes * LANE_INCHES / (axes.get_position().height * axes.figure.get_size_inches()[1])
+    axes.set_facecolor("#ececec")
+    axes.imshow(
+        columns.T,
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        vmin=FAINTEST_DB,
+        vmax=STRONGEST_DB,
+        extent=(0, seconds, 0, 1 - strip),
+    )
+    axes.axhspan(1 - strip, 1, color="#2b2b2b", lw=0)
+    axes.set(xlim=(0, 5), ylim=(0, 1), xticks=range(6), yticks=[])
+    axes.tick_params(labelbottom=False, length=3, color="#999999")
+    axes.spines[:].set_visible(False)
+    draw_targets(axes, clip.targets, n_lanes, strip / n_lanes)
+
+
+def draw_targets(axes: Axes, targets: Tensor, n_lanes: int, lane: float) -> None:
+    """Draw frame targets as bars, one class above the other, the fainter the less sure."""
+    present = [c for c in range(len(CLASSES)) if targets[:, c].any()]
+    for i, c in enumerate(present):
+        bottom = 1 - (1 + i % n_lanes) * lane
+        runs = list(runs_of(targets[:, c].tolist()))
+        longest = max(last - first for first, last, _ in runs)
+        for first, last, value in runs:
+            axes.add_patch(
+                Rectangle(
+                    (first * FRAME_SECONDS, bottom + 0.06 * lane),
+                    (last - first) * FRAME_SECONDS,
+                    0.88 * lane,
+                    color=COLOURS[c],
+                    alpha=0.2 + 0.8 * value,
+                    lw=0,
+                )
+            )
+            if last - first == longest and (last - first) * FRAME_SECONDS > 0.5:
+                axes.text(
+                    (first + last) / 2 * FRAME_SECONDS,
+                    bottom + 0.47 * lane,
+                    CLASSES[c] if value == 1 else f"{CLASSES[c]} {value:.2f}",
+                    fontsize=10.5,
+                    ha="center",
+                    va="center_baseline",
+                    color="black" if value > 0.5 else "white",
+                    clip_on=True,
+                )
+                longest = 0  # named once
+
+
+def runs_of(values: list[float]) -> Iterator[tuple[int, int, float]]:
+    """Yield the stretches of equal values above zero: first, last exclusive, value."""
+    first = 0
+    for value, run in groupby(values):
+        last = first + len(list(run))
+        if value > 0:
+            yield first, last, value
+        first = last
+
+
+if __name__ == "__main__":
+    main()

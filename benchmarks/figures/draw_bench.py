@@ -1,0 +1,39 @@
+"""Draw `docs/bench.svg`: what `sed bench` says of this machine, with an hour of Ogg Vorbis.
+
+python -m benchmarks.figures.draw_bench
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+import sed
+from benchmarks.figures.draw_terminal import svg
+from benchmarks.speed.throughput import write_example
+from sed.files import written_whole
+from streaming.cli.bench import print_bench
+
+PICTURE = Path(__file__).parents[2] / "docs" / "bench.svg"
+SECONDS = 3_600
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "hour.ogg")
+        write_example(path, 32_000, SECONDS)
+        found = sed.bench(path, hop=5.0)
+    console = Console(
+        file=io.StringIO(), force_terminal=True, color_system="truecolor", record=True, width=96
+    )
+    print_bench(found, console, "$ sed bench hour.ogg --hop 5\n\nhour.ogg; the default model")
+    with written_whole(PICTURE) as part:
+        part.write_text(svg(console, "sed bench"), "utf-8")
+    print(f"written: {PICTURE}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Draw `docs/web.png`: the page of `sed listen --web`, as it hears `examples/village.ogg`.
+
+    python -m benchmarks.figures.draw_web
+
+The recording goes through the default model at full speed, into a real page with a real database
+and clips; the last of it at real speed, so that the page is seen as it moves. Load and latency are
+set, and the events of the day before are made up. Needs chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from playwright.sync_api import sync_playwright
+
+import sed
+from sed.events.tracker import Event
+from streaming.live.listener import LIVE
+from streaming.messages import Began, Ended, Fan, Heard, Message, SourceStatus, Status
+from streaming.sinks.clips import Clips
+from streaming.sinks.database import EventDatabase
+from streaming.web.server import WebView
+
+ROOT = Path(__file__).parents[2]
+RECORDING = ROOT / "examples" / "village.ogg"
+SOURCE = "USB microphone"
+RATE = 48_000
+PIECE_SAMPLES = RATE // 20
+STOP_SECONDS, REAL_SECONDS = 111.9, 4.0  # where it is seen; how much before that at real speed
+LOAD, LATENCY_SECONDS = 0.05, 0.03
+
+
+def messages(detector: sed.Detector, began: datetime) -> Iterator[Message]:
+    """Yield what a listener would say of the recording."""
+    sound = np.concatenate(list(sed.read_blocks(RECORDING, RATE)))[: round(STOP_SECONDS * RATE)]
+    n_events = 0
+    for start in range(0, len(sound), PIECE_SAMPLES):
+        piece = sound[start : start + PIECE_SAMPLES]
+        detection = detector.push(piece)
+        yield Heard(SOURCE, start, piece[:, None], RATE, detection.columns, detection.frame_probs)
+        yield from (Began(placed(event, began)) for event in detection.begun)
+        yield from (Ended(placed(event, began)) for event in detection.events)
+        n_events += len(detection.events)
+        if len(detection.columns):
+            yield status(start + len(piece), n_events)
+
+
+def placed(event: Event, began: datetime) -> Event:
+    """Return an event with its input and its time of day."""
+    return dataclasses.replace(event, file=SOURCE, time=began + timedelta(seconds=event.onset))
+
+
+def status(n_samples: int, n_events: int) -> Status:
+    """Return the account of an input of which nothing was lost."""
+    source = SourceStatus(SOURCE, "listening", RATE, 1, n_samples, n_samples, 0, 0, 0, 0, 0)
+    return Status(n_samples / RATE, LOAD, LATENCY_SECONDS, n_events, (source,))
+
+
+def remember_the_day(path: Path) -> None:
+    """Have the database hold what a village may have sounded like since yesterday."""
+    generator = np.random.default_rng(5)
+    now = datetime.now().astimezone()
+    habits = {"rooster": (6, 9), "dog": (7, 22), "church_bells": (8, 20), "chirping_birds": (5, 11),
+              "car_horn": (8, 18), "crickets": (19, 27)}  # fmt: skip
+    database = EventDatabase(path, model="yesterday")
+    for hours_ago in range(23, 0, -1):
+        hour = now - timedelta(hours=hours_ago)
+        for label, (first, last) in habits.items():
+            is_time = first <= hour.hour < last or first <= hour.hour + 24 < last
+            for minute in generator.uniform(0, 55, generator.poisson(9 if is_time else 0.15)):
+                onset = 60 * float(minute)
+                moment = hour.replace(minute=0, second=0) + timedelta(seconds=onset)
+                database.take(Ended(Event(onset, onset + 2, label, 0.9, SOURCE, moment)))
+    database.close()
+
+
+def play(fan: Fan, detector: sed.Detector) -> None:
+    """Have the sinks take the recording, its end at real speed."""
+    began = datetime.now().astimezone() - timedelta(seconds=STOP_SECONDS)
+    slow_at = STOP_SECONDS - REAL_SECONDS
+    due = 0.0
+    for message in messages(detector, began):
+        if isinstance(message, Heard) and (at := message.start / RATE) >= slow_at:
+            due = due or time.monotonic() - (at - slow_at)
+            time.sleep(max(0.0, due + at - slow_at - time.monotonic()))
+        fan.take(message)
+
+
+def draw(out: Path, width: int, height: int, scheme: str) -> None:
+    detector = sed.Detector(sed.load_model(), LIVE, sample_rate=RATE)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        path = Path(folder) / "events.db"
+        remember_the_day(path)
+        web = WebView(port=0, database_path=path, labels=detector.labels,
+                      front_end=detector.front_end)  # fmt: skip
+        fan = Fan([Clips(Path(folder) / "clips", delay_seconds=2.0), EventDatabase(path), web])
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        page = browser.new_page(
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,
+            device_scale_factor=1.5,
+        )
+        page.goto(web.url)
+        play(fan, detector)
+        page.wait_for_timeout(300)
+        page.screenshot(path=out)
+        browser.close()
+        fan.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "web.png")
+    parser.add_argument("--width", type=int, default=1280)
+    parser.add_argument("--height", type=int, default=1290)
+    parser.add_argument("--scheme", choices=("dark", "light"), default="dark")
+    arguments = parser.parse_args()
+    draw(arguments.out, arguments.width, arguments.height, arguments.scheme)
+
+
+if __name__ == "__main__":
+    main()

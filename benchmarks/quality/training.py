@@ -1,0 +1,101 @@
+"""How long training waits for data, and how fast it is beside a plain loop.
+
+    python -m benchmarks.quality.training [--clips N]
+
+Prepares clips of ESC-50 as a user would, trains the default recipe's network on them for an epoch,
+and beside it runs the shortest loop there is over tensors in memory: forward, loss, backward, step.
+Three rounds in turn; writes docs/results/training.json (gpu.json where there is a GPU). Needs the
+data folder.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch.nn import functional as F
+
+from benchmarks.quality import scenes
+from benchmarks.quality.results import save
+from sed.models.devices import choose_precision
+from sed.models.losses import LOSSES
+from sed.models.network import SedOutput
+from train.config import TrainConfig, load_recipe
+from train.data.task import initial_model
+from train.loop.optimizer import freeze_stages, set_to_train
+from train.prepare.prepare import prepare
+from train.run.train import train
+
+ROUNDS = 3
+
+
+def plain_loop(config: TrainConfig, n_clips: int, device: torch.device) -> float:
+    """Return clips per second of the same network, loss and optimizer over tensors in memory."""
+    learning = config.learning
+    n_samples = round(config.data.window_seconds * config.front_end.sample_rate)
+    clips = 0.1 * torch.randn(n_clips, n_samples)
+    targets = F.one_hot(torch.arange(n_clips) % 50, 50).float()
+    model = initial_model(config, [str(i) for i in range(50)])[0].to(device)
+    model.to(memory_format=torch.channels_last)
+    set_to_train(model, freeze_stages(model, learning.frozen_stages), batch_norm="frozen")
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-6)
+    precision = choose_precision(learning.precision, device)
+    began = time.perf_counter()
+    for first in range(0, n_clips - learning.batch_size + 1, learning.batch_size):
+        chosen = slice(first, first + learning.batch_size)
+        columns = model.log_mel.centred(clips[chosen].to(device))
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            output = model.classify(columns)
+        output = SedOutput(*(part.float() for part in output))
+        loss = LOSSES[learning.loss](output, targets[chosen].to(device)).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+    return n_clips // learning.batch_size * learning.batch_size / (time.perf_counter() - began)
+
+
+def measure(n_clips: int) -> dict[str, object]:
+    """Return the figures of all rounds."""
+    config = load_recipe("default")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    esc50 = scenes.shared_folder() / "data" / "esc50"
+    rounds = []
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "esc50.csv"
+        rows = pd.read_csv(esc50 / "esc50.csv")
+        chosen = pd.concat([rows[rows["fold"] == 1][:64], rows[rows["fold"] != 1][:n_clips]])
+        known = set(chosen[chosen["fold"] != 1]["category"])
+        chosen = chosen[chosen["category"].isin(known)]
+        chosen["filename"] = [str(esc50 / "audio" / name) for name in chosen["filename"]]
+        chosen.to_csv(table, index=False)
+        prepared = Path(folder) / "prepared"
+        prepare(table, prepared, sample_rate=config.front_end.sample_rate)
+        for i in range(ROUNDS):
+            run = Path(folder) / f"run{i}"
+            train(prepared / "index.csv", 0, epochs=1, out=run, device=str(device))
+            row = pd.read_csv(run / "history.csv").iloc[0]
+            plain = plain_loop(config, n_clips, device)
+            rounds.append(
+                {
+                    "waiting": row["waiting"],
+                    "clips_per_second": row["clips_per_second"],
+                    "plain_clips_per_second": plain,
+                    "ratio": row["clips_per_second"] / plain,
+                }
+            )
+    middle = {key: statistics.median(r[key] for r in rounds) for key in rounds[0]}
+    return {"n_clips": n_clips, "rounds": rounds, "median": middle}
+
+
+if __name__ == "__main__":
+    n_clips = int(sys.argv[sys.argv.index("--clips") + 1]) if "--clips" in sys.argv else 640
+    result = measure(n_clips)
+    save("gpu" if torch.cuda.is_available() else "training", result)
+    print(json.dumps(result["median"], indent=1))

@@ -1,0 +1,1 @@
+"""Reading sound: decoders, resampling, finding recordings and when they began."""

@@ -1,0 +1,193 @@
+"""Finding recordings, and naming what is written about them."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
+from sed.audio.remote import RemoteFile, is_remote, remote_files
+from sed.errors import RecordingError
+
+SUFFIXES = SOUND_SUFFIXES | CONTAINER_SUFFIXES
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording to be listened to."""
+
+    path: str  # as the caller named it, or as found below the folder he named
+    name: str  # where results about it go, relative to the output folder
+    n_bytes: int = 0  # size of the file, 0 if unknown
+
+
+def find_recordings(
+    sources: Iterable[str | os.PathLike[str]],
+) -> tuple[list[Recording], list[RecordingError]]:
+    """Return the recordings that files and folders name, and what is wrong with the others.
+
+    Folders are searched whole, without hidden files, in the order of their names; what counts is
+    the ending of the name, in any case. Files are taken whatever they are called. A recording
+    named twice is taken once.
+    """
+    found: dict[str, str] = {}  # path, and name relative to where it was found
+    sizes: dict[str, int] = {}  # of those that lie elsewhere
+    errors: list[RecordingError] = []
+    for source in (os.fspath(s) for s in sources):
+        if is_remote(source):
+            for file in _remote_sounds(source, errors):
+                found.setdefault(file.path, file.name)
+                sizes[file.path] = file.n_bytes
+            continue
+        if not os.path.isdir(source):
+            found.setdefault(source, "stdin" if source == "-" else os.path.basename(source))
+            continue
+        before = len(found)
+        n_errors = len(errors)
+        for path in _sounds_below(Path(source), errors):
+            found.setdefault(str(path), str(path.relative_to(source)))
+        if len(found) == before and len(errors) == n_errors:
+            errors.append(_no_recordings(source))
+    named = _distinct(found).items()
+    return [Recording(p, n, sizes[p] if p in sizes else _size(p)) for p, n in named], errors
+
+
+def _sounds_below(folder: Path, errors: list[RecordingError]) -> Iterator[Path]:
+    def on_error(error: OSError) -> None:
+        errors.append(_closed_folder(error))
+
+    for parent, folders, files in os.walk(folder, onerror=on_error, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if _is_sound(name):
+                yield Path(parent, name)
+
+
+def common_folder(sources: Iterable[str | os.PathLike[str]]) -> str:
+    """Return the folder, as an absolute path, that holds all that files and folders name."""
+    places = [os.path.abspath(source) for source in sources]
+    return os.path.commonpath([p if os.path.isdir(p) else os.path.dirname(p) for p in places])
+
+
+def each_recording(
+    sources: Iterable[str | os.PathLike[str]], root: str, errors: list[RecordingError]
+) -> Iterator[Recording]:
+    """Yield the recordings that files and folders name, as the disk lists them, and keep none.
+
+    They are those of `find_recordings`, but in no order, and once for each time they are named.
+
+    Parameters
+    ----------
+    sources
+        Files and folders.
+    root
+        An absolute path above all of them, to which names are relative. So the name of a recording
+        depends on where it lies, never on what else there is.
+    errors
+        Takes what is wrong with the others.
+    """
+    for source in (os.fspath(s) for s in sources):
+        name = os.path.relpath(source, root)
+        if is_remote(source):
+            for file in _remote_sounds(source, errors):
+                below = "" if file.path == source else file.name
+                yield Recording(file.path, os.path.join(name, below).rstrip("/"), file.n_bytes)
+            continue
+        if not os.path.isdir(source):
+            yield Recording(source, name, _size(source))
+            continue
+        is_empty, n_errors = True, len(errors)
+        above = "" if name == os.curdir else os.path.join(name, "")
+        start = len(os.path.join(source, ""))
+        for entry in _sound_entries(source, errors):
+            is_empty = False
+            yield Recording(entry.path, above + entry.path[start:], _size(entry))
+        if is_empty and len(errors) == n_errors:
+            errors.append(_no_recordings(source))
+
+
+def _sound_entries(folder: str, errors: list[RecordingError]) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    if not entry.name.startswith(".") and not _leads_back(entry):
+                        yield from _sound_entries(entry.path, errors)
+                elif _is_sound(entry.name):
+                    yield entry
+    except OSError as error:
+        errors.append(_closed_folder(error))
+
+
+def _remote_sounds(source: str, errors: list[RecordingError]) -> Iterator[RemoteFile]:
+    """Yield the sounds below a folder that lies elsewhere, or the one file that is named."""
+    is_empty = True
+    try:
+        for file in remote_files(source):
+            is_hidden = any(part.startswith(".") for part in file.name.split("/"))
+            if file.path == source or (_is_sound(file.name) and not is_hidden):
+                is_empty = False
+                yield file
+        if is_empty:
+            errors.append(_no_recordings(source))
+    except RecordingError as error:
+        errors.append(error)
+
+
+def _leads_back(folder: os.DirEntry[str]) -> bool:
+    """Return whether a folder is a link to one that it lies in: a search would never end."""
+    if not folder.is_symlink():
+        return False
+    target = os.path.realpath(folder.path)
+    parent = os.path.realpath(os.path.dirname(folder.path))
+    return os.path.commonpath([target, parent]) == target
+
+
+def _is_sound(name: str) -> bool:
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix in SUFFIXES and not name.startswith(".")
+
+
+def _no_recordings(folder: str) -> RecordingError:
+    return RecordingError(
+        folder,
+        "this folder holds no recordings (.wav, .flac, .ogg, .opus, .mp3, .aiff, …). "
+        "Check the name.",
+    )
+
+
+def _closed_folder(error: OSError) -> RecordingError:
+    return RecordingError(error.filename, f"cannot look inside: {error.strerror}.")
+
+
+def _distinct(found: dict[str, str]) -> dict[str, str]:
+    """Give recordings of one name from several places the names of their folders too."""
+    counts = Counter(found.values())
+    if all(n == 1 for n in counts.values()):
+        return found
+    paths = {path: os.path.abspath(path) for path in found}
+    common = os.path.commonpath([os.path.dirname(path) for path in paths.values()])
+    return {path: os.path.relpath(absolute, common) for path, absolute in paths.items()}
+
+
+def _size(path: str | os.DirEntry[str]) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0  # what is wrong with it is said when it is opened
+
+
+def output_path(folder: Path, recording: Recording, extension: str) -> Path:
+    """Return where a result about a recording goes: its name with one more ending.
+
+    The ending of the recording stays, so that dawn.wav and dawn.flac do not meet.
+    """
+    return folder / (recording.name + extension)
+
+
+def all_written(folder: Path, recording: Recording, extensions: Sequence[str]) -> bool:
+    """Return whether every result about a recording is there already."""
+    return all(output_path(folder, recording, e).exists() for e in extensions)

@@ -1,0 +1,311 @@
+r"""When a recording began, as its recorder wrote it into the name of the file or into its header.
+
+What a clock showed is a time only together with a time zone. The zone is, in this order,
+
+1. what the name says: ``20240501T053000+0200``, ``…_053000Z``;
+2. what the header says: ``Recorded at 05:30:00 01/05/2024 (UTC+2) by AudioMoth …``, or the
+   ``Timestamp`` of GUANO and of Wildlife Acoustics, with an offset;
+3. what the caller says: the zone of the place, to which the clocks were set;
+4. what the recorder is set to when it leaves the factory, if that is documented: UTC for AudioMoth.
+
+If nobody says it, there is no time: a guess would be a lie. If the name and the header both give a
+time, the name is believed, because whoever cuts a recording into pieces gives each a name of its
+own and leaves to all of them the header of the first.
+
+A clock that is set back shows the times of an hour twice: the first is meant. A clock that is put
+forward skips an hour: a recorder that shows a time in it was not put forward, and the time is read
+with the offset before the change.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from typing import BinaryIO
+from zoneinfo import ZoneInfo, available_timezones
+
+from sed.errors import UsageError, near
+from sed.events.tracker import Event
+
+MOST_CHUNKS = 64  # of a header that are looked at; recorders write fewer than ten
+MOST_TEXT_BYTES = 1 << 16  # of one of them
+MOST_OGG_BYTES = 1 << 13  # in which an Ogg file has its comment, in the second of its pages
+
+# Impossible months, days and hours are no part of a date, and so a serial number is seldom one. A
+# clock that was never set shows 1970 or 1980.
+YEAR = r"(?P<year>199\d|20\d\d)"
+MONTH = r"(?P<month>0[1-9]|1[0-2])"
+DAY = r"(?P<day>0[1-9]|[12]\d|3[01])"
+HOUR = r"(?P<hour>[01]\d|2[0-3])"
+MINUTE = r"(?P<minute>[0-5]\d)"
+SECOND = r"(?P<second>[0-5]\d)"
+DATE = rf"(?<!\d){YEAR}(?P<dash>[-_.]?){MONTH}(?P=dash){DAY}"
+CLOCK = rf"{HOUR}(?P<colon>[-_:.]?){MINUTE}(?P=colon){SECOND}"
+FRACTION = r"(?:[._](?P<fraction>\d{6}|\d{3})(?!\d))?"
+OFFSET = r"(?:0\d|1[0-4]):?(?:00|15|30|45)(?!\d)"
+# A hyphen right behind 20240501_053000 goes before a number: only behind a T is it a minus.
+ZONE = rf"(?:(?P<zone>Z(?![A-Za-z])|[-_ ]?UTC|(?(iso)[-+]|(?:\+|_[-+])){OFFSET}))?"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """How some recorders name their files."""
+
+    recorders: str  # who does so
+    source: str  # where that is documented
+    name: re.Pattern[str]
+    zone: tzinfo | None = None  # of their clocks, unless somebody set them to another
+
+
+# The first that fits counts.
+PATTERNS = (
+    Pattern(
+        "AudioMoth with its first firmware",
+        "its main.c: seconds since 1970 in hexadecimal digits. A name without letters could be the "
+        "number of another recorder, but those do not end in .WAV",
+        re.compile(r"^(?P<unix>(?=\d*[A-F]|\d{8}\.WAV$)(?:5[7-9A-F]|6[0-9A-F])[0-9A-F]{6})\."),
+    ),
+    Pattern(
+        "AudioMoth",
+        "its main.c, generateFolderAndFilename: in the zone that it is configured to, UTC if it is "
+        "to none; T is for triggered. AudioMoth-Utils, filenameHandler.js: milliseconds, SYNC",
+        re.compile(
+            rf"^(?:[0-9A-F]{{16}}_)?{YEAR}{MONTH}{DAY}_{HOUR}{MINUTE}{SECOND}"
+            r"(?:_(?P<fraction>\d{3}))?(?:T|_SYNC)?\."
+        ),
+        UTC,
+    ),
+    Pattern(
+        "BirdNET-Pi",
+        "its birdnet_recording.sh: local time, of twelve hours if so configured",
+        re.compile(rf"{DATE}-birdnet-(?:RTSP_\d+-)?{CLOCK}(?P<half>[ap]m)?"),
+    ),
+    Pattern(
+        "SoundTrap",
+        "its user guide, Data Files and Clock details: serial number and yymmddhhmmss in the zone "
+        "of the computer that the files were copied to",
+        re.compile(
+            rf"(?<!\d)\d{{3,10}}[._](?P<year>\d\d){MONTH}{DAY}{HOUR}{MINUTE}{SECOND}(?=[._])"
+        ),
+    ),
+    Pattern(
+        "Song Meter, SMART, Swift, OwlSense, Frontier Labs BAR, PAMGuard, JASCO AMAR, our own "
+        "clips, and all who follow ISO 8601 or the advice of Open Ecoacoustics",
+        "guides of Wildlife Acoustics (local time; $ where a GPS set the clock; microseconds); "
+        "tests of aru_metadata_parser (Swift, OwlSense) and ecosound (PAMGuard, JASCO); "
+        "openecoacoustics.org, Filenames for audio files; sed listen --save-clips",
+        re.compile(rf"{DATE}(?:[_ ]?(?P<iso>T)|[-_$. ]{{0,3}}){CLOCK}(?!\d){FRACTION}{ZONE}"),
+    ),
+)
+
+COMMENT = re.compile(  # AudioMoth; the first firmware does not say UTC and means it
+    rf"Recorded at {HOUR}:{MINUTE}:{SECOND}(?:\.(?P<fraction>\d{{3}}))? {DAY}/{MONTH}/{YEAR}"
+    r"(?P<zone> by AudioMoth| \(UTC(?:[-+](?:1[0-4]|\d)(?::[0-5]\d)?)?\))"
+)
+ISO = rf"{YEAR}-{MONTH}-{DAY}[T ]{HOUR}:{MINUTE}:{SECOND}(?:\.(?P<fraction>\d{{1,6}}))?"
+ISO_ZONE = r" ?(?P<zone>Z|[-+](?:0\d|1[0-4]):?[0-5]\d)?"
+CHUNKS = {  # of a WAV file: what its text says of the time
+    b"LIST": COMMENT,
+    b"guan": re.compile(rf"^Timestamp:\s*{ISO}{ISO_ZONE}", re.MULTILINE),  # guano-md.org
+    b"wamd": re.compile(rf"{ISO}{ISO_ZONE}"),  # Wildlife Acoustics, wa_meta-1.0
+}
+FLAC_COMMENT = 4  # the block of a FLAC file to which converters copy the comment of a WAV file
+
+
+def recording_start(path: str | os.PathLike[str], zone: tzinfo | None = None) -> datetime | None:
+    """Return when a recording began, in `zone` if it is given, None if that is not known.
+
+    Parameters
+    ----------
+    path
+        The recording; its header is read unless its name says everything.
+    zone
+        Of the place: how the clocks were set whose recorders do not say it.
+    """
+    named = _in_name(path)
+    if named and named.zone:
+        return _on_calendar(named, zone)
+    headed = _in_header(path)
+    if named and headed:
+        return _on_calendar(replace(named, zone=headed.zone), zone)
+    return _on_calendar(named or headed, zone)
+
+
+def recorded_at(path: str | os.PathLike[str], zone: tzinfo | None = None) -> datetime | None:
+    """Return when a recording began according to its name; see `recording_start`."""
+    return _on_calendar(_in_name(path), zone)
+
+
+def recorded_in(path: str | os.PathLike[str], zone: tzinfo | None = None) -> datetime | None:
+    """Return when a recording began according to its header; see `recording_start`.
+
+    Of a WAV, FLAC or Ogg file, some hundred bytes are read. What cannot be read says nothing here:
+    what is wrong with it is said when it is decoded.
+    """
+    return _on_calendar(_in_header(path), zone)
+
+
+def stamped(events: Iterable[Event], start: datetime | None) -> list[Event]:
+    """Return events with the time of their onset, if it is known when the recording began.
+
+    Seconds are added to the absolute time, so that no hour is lost when the clocks change. A time
+    has its offset from UTC, as when it is read from a file, and not the name of a zone: of such
+    times, Python calls none in an hour that comes twice equal to any other.
+    """
+    if start is None:
+        return list(events)
+    return [replace(event, time=_later(start, event.onset)) for event in events]
+
+
+def _later(start: datetime, seconds: float) -> datetime:
+    time = (start.astimezone(UTC) + timedelta(seconds=seconds)).astimezone(start.tzinfo)
+    return datetime.fromisoformat(time.isoformat())
+
+
+def time_zone(name: str) -> tzinfo:
+    """Return a time zone: Europe/Berlin, UTC, an offset such as +02:00, or local.
+
+    Raises
+    ------
+    UsageError
+        If there is none of that name.
+    """
+    if name.lower() == "local":
+        name = _local_name()
+    if name.upper() in ("UTC", "Z"):
+        return UTC
+    if match := re.fullmatch(r"(?:UTC)?([-+])([01]?\d|2[0-3])(?::?([0-5]\d))?", name):
+        return _fixed(*match.groups())
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise UsageError(
+            f"unknown time zone {name!r}. {near(name, sorted(available_timezones()))} "
+            "An offset such as +02:00 will do as well."
+        ) from None
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What a clock showed."""
+
+    clock: datetime  # without a zone
+    zone: tzinfo | None = None  # as it was said beside it
+    usual: tzinfo | None = None  # of such recorders, unless somebody set them to another
+
+
+def _on_calendar(reading: _Reading | None, zone: tzinfo | None) -> datetime | None:
+    if reading is None:
+        return None
+    read_in = reading.zone or zone or reading.usual
+    if read_in is None:
+        return None
+    return reading.clock.replace(tzinfo=read_in).astimezone(UTC).astimezone(zone or read_in)
+
+
+def _in_name(path: str | os.PathLike[str]) -> _Reading | None:
+    name = os.path.basename(os.fspath(path))
+    for pattern in PATTERNS:
+        for match in pattern.name.finditer(name):
+            if reading := _read(match):
+                return replace(reading, usual=pattern.zone)
+    return None
+
+
+def _in_header(path: str | os.PathLike[str]) -> _Reading | None:
+    if not os.path.isfile(path):  # a pipe would lose what is read here
+        return None
+    try:
+        with open(path, "rb") as file:
+            for pattern, text in _texts(file):
+                match = pattern.search(text.decode("latin-1"))
+                if match and (reading := _read(match)):
+                    return reading
+    except OSError:
+        pass
+    return None
+
+
+def _texts(file: BinaryIO) -> Iterator[tuple[re.Pattern[str], bytes]]:
+    """Yield the parts of a header that may say when it was written, and how they say it."""
+    magic = file.read(12)
+    if magic[:4] in (b"RIFF", b"RF64") and magic[8:] == b"WAVE":
+        yield from _wav_texts(file)
+    elif magic[:4] == b"fLaC":
+        file.seek(4)
+        yield from _flac_texts(file)
+    elif magic[:4] == b"OggS":
+        yield COMMENT, file.read(MOST_OGG_BYTES)
+
+
+def _wav_texts(file: BinaryIO) -> Iterator[tuple[re.Pattern[str], bytes]]:
+    for _ in range(MOST_CHUNKS):
+        head = file.read(8)
+        if len(head) < 8:
+            return
+        n_bytes = int.from_bytes(head[4:], "little")
+        after = file.tell() + n_bytes + n_bytes % 2
+        if pattern := CHUNKS.get(head[:4]):
+            yield pattern, file.read(min(n_bytes, MOST_TEXT_BYTES))
+        file.seek(after)
+
+
+def _flac_texts(file: BinaryIO) -> Iterator[tuple[re.Pattern[str], bytes]]:
+    for _ in range(MOST_CHUNKS):
+        head = file.read(4)
+        if len(head) < 4:
+            return
+        n_bytes = int.from_bytes(head[1:], "big")
+        after = file.tell() + n_bytes
+        if head[0] & 0x7F == FLAC_COMMENT:
+            yield COMMENT, file.read(min(n_bytes, MOST_TEXT_BYTES))
+        if head[0] & 0x80:  # the last one
+            return
+        file.seek(after)
+
+
+def _read(match: re.Match[str]) -> _Reading | None:
+    """Return what a pattern found, None if there is no such day."""
+    part = match.groupdict()
+    if part.get("unix"):
+        return _Reading(
+            datetime.fromtimestamp(int(part["unix"], 16), UTC).replace(tzinfo=None), UTC
+        )
+    year, month, day, hour, minute, second = (
+        int(part[name]) for name in ("year", "month", "day", "hour", "minute", "second")
+    )
+    if half := part.get("half"):
+        hour = hour % 12 + 12 * (half == "pm")
+    microsecond = int((part.get("fraction") or "").ljust(6, "0"))
+    try:
+        clock = datetime(
+            year if year >= 100 else 2000 + year, month, day, hour, minute, second, microsecond
+        )
+    except ValueError:
+        return None
+    return _Reading(clock, _zone_in(part.get("zone")))
+
+
+def _zone_in(text: str | None) -> tzinfo | None:
+    """Return the zone that stands behind a time: with an offset, or UTC without one."""
+    if not text:
+        return None
+    match = re.search(r"([-+])(\d\d?):?(\d\d)?", text)
+    return _fixed(*match.groups()) if match else UTC
+
+
+def _fixed(sign: str, hours: str, minutes: str | None) -> tzinfo:
+    offset = timedelta(hours=int(hours), minutes=int(minutes or 0))
+    return timezone(-offset if sign == "-" else offset)
+
+
+def _local_name() -> str:
+    """Return the name of the time zone of this machine."""
+    name = os.environ.get("TZ", "").lstrip(":")
+    name = name or os.path.realpath("/etc/localtime").rpartition("zoneinfo/")[2]
+    if name.startswith("/"):
+        raise UsageError("this machine does not say its time zone: name it, as in Europe/Berlin")
+    return name

@@ -1,0 +1,1 @@
+"""Frame probabilities to events, and events to files."""

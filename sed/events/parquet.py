@@ -1,0 +1,185 @@
+"""Events of a whole archive in one Parquet file.
+
+::
+
+    file                string, dictionary      the recording, as it was named by the caller
+    onset, offset       double                  seconds from the start of the recording
+    label               string, dictionary
+    score               float
+    time                timestamp[us, UTC]      of the onset; null where it is not known
+    utc_offset_minutes  int16                   what the clocks there were ahead of UTC by; or null
+
+`pandas.read_parquet("events.parquet")`, `polars.scan_parquet("events.parquet")` and
+`duckdb.sql("SELECT label, count(*) FROM 'events.parquet' GROUP BY label")` open it. The hour of the
+day, as the clocks at the place showed it, is in pandas::
+
+    (table.time + pandas.to_timedelta(table.utc_offset_minutes, "min")).dt.hour
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta, timezone
+from types import TracebackType
+from typing import IO, Any
+
+from sed.errors import MissingExtraError, SedError, printable
+from sed.events.tracker import Event
+
+ROWS_EACH = 65_536  # of a row group: what is in memory, and what a reader can skip
+
+
+class ParquetWriter:
+    """Writes events into a Parquet file, of any number: row groups go to the disk as they fill.
+
+    The file can be read after `close`, or after the end of a ``with`` block, and not before.
+
+    Parameters
+    ----------
+    path
+        Where to; `sed.files.written_whole` makes it whole or not there at all.
+    model
+        Its name, for the metadata of the file, which has it as ``sed.models.network``.
+    labels
+        All that the model knows, for the metadata, as a list in JSON in ``sed.labels``.
+    rows_each
+        Events in a row group.
+
+    Raises
+    ------
+    MissingExtraError
+        If pyarrow is not installed.
+    OSError
+        If it cannot be written; also from `write` and `close`.
+    """
+
+    extension = ".parquet"
+    many_recordings = True
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        model: str = "",
+        labels: Sequence[str] = (),
+        rows_each: int = ROWS_EACH,
+    ) -> None:
+        self._arrow = _pyarrow(path)
+        metadata = {"sed.model": model, "sed.labels": json.dumps(list(labels)) if labels else ""}
+        self._schema = _schema(self._arrow, {k: v for k, v in metadata.items() if v})
+        self._rows_each = rows_each
+        self._events: list[Event] = []
+        self._file: IO[bytes] = open(path, "wb")  # noqa: SIM115  # closed by close
+        self._writer = self._arrow.parquet.ParquetWriter(
+            self._file, self._schema, compression="zstd", use_dictionary=["file", "label"]
+        )
+
+    def __enter__(self) -> ParquetWriter:
+        return self
+
+    def write(self, event: Event) -> None:
+        r"""Take an event.
+
+        A name or label with bytes that are no text has them as ``\xff``.
+        """
+        self._events.append(event)
+        if len(self._events) >= self._rows_each:
+            self._write_group()
+
+    def close(self) -> None:
+        """Write what is left, and the end of the file."""
+        if not self._file.closed:
+            with self._file, self._writer:
+                self._write_group()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it; after an error, without what was not yet written."""
+        if error is not None:
+            self._events = []
+        self.close()
+
+    def _write_group(self) -> None:
+        events, self._events = self._events, []
+        if not events:
+            return
+        columns = {
+            "file": [_text(e.file) for e in events],
+            "onset": [e.onset for e in events],
+            "offset": [e.offset for e in events],
+            "label": [_text(e.label) for e in events],
+            "score": [e.score for e in events],
+            "time": [e.time and e.time.astimezone(UTC) for e in events],
+            "utc_offset_minutes": [e.time and _offset_minutes(e.time) for e in events],
+        }
+        self._writer.write_table(self._arrow.table(columns, schema=self._schema))
+
+
+def read_parquet_events(path: str | os.PathLike[str]) -> list[Event]:
+    """Return the events that a `ParquetWriter` wrote.
+
+    Raises
+    ------
+    MissingExtraError
+        If pyarrow is not installed.
+    SedError
+        If it cannot be read, or is something else.
+    """
+    arrow = _pyarrow(path)
+    try:
+        with arrow.parquet.ParquetFile(os.fspath(path)) as file:
+            return [_event(row) for batch in file.iter_batches() for row in batch.to_pylist()]
+    except (OSError, KeyError, arrow.ArrowException) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not ours"
+        raise SedError(
+            f"{printable(os.fspath(path))}: cannot be read as events ({reason}). "
+            "Give a Parquet file that sed wrote."
+        ) from error
+
+
+def _event(row: dict[str, Any]) -> Event:
+    time, minutes = row["time"], row["utc_offset_minutes"]
+    if time is not None:
+        time = time.astimezone(timezone(timedelta(minutes=minutes)))
+    return Event(row["onset"], row["offset"], row["label"], row["score"], row["file"], time)
+
+
+def _schema(arrow: Any, metadata: dict[str, str] | None = None) -> Any:
+    words = arrow.dictionary(arrow.int32(), arrow.string())
+    types = {
+        "file": words,
+        "onset": arrow.float64(),
+        "offset": arrow.float64(),
+        "label": words,
+        "score": arrow.float32(),
+        "time": arrow.timestamp("us", "UTC"),
+        "utc_offset_minutes": arrow.int16(),
+    }
+    return arrow.schema(types, metadata=metadata)
+
+
+def _offset_minutes(time: datetime) -> int:
+    offset = time.utcoffset()
+    if offset is None:
+        raise ValueError(f"expected a time with its zone, got {time}")
+    return offset // timedelta(minutes=1)
+
+
+def _text(name: str) -> str:
+    """Return a name as text: one from a file system may hold bytes that are none."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _pyarrow(path: str | os.PathLike[str]) -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise MissingExtraError(f"{printable(os.fspath(path))}: Parquet", "parquet") from None
+    return pyarrow

@@ -1,0 +1,353 @@
+"""Pictures: curves of a training run, and what was heard in a recording."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator, MultipleLocator
+from numpy.typing import NDArray
+
+from sed.events.tracker import Event
+from sed.features.log_mel import LogMelConfig, hz_to_mel
+from sed.files import written_whole
+
+MOST_CLASSES = 28  # rows of probabilities in a picture
+MOST_LANES = 7  # of labels over a spectrogram
+LETTER_INCHES = 0.062  # width of a letter of a label, about
+
+
+def plot_curves(history: Sequence[Mapping[str, float]], path: str | os.PathLike[str]) -> None:
+    """Draw loss, accuracy and cmAP over the epochs of a training run into a PNG."""
+    epochs = [row["epoch"] for row in history]
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(epochs, [row["loss"] for row in history], color="#1f4e79", marker=".")
+    left.set(xlabel="epoch", ylabel="training loss")
+    for key, name, colour in (
+        ("accuracy", "accuracy", "#c1440e"),
+        ("cmap5", "padded cmAP (5)", "#1f4e79"),
+    ):
+        values = [row[key] for row in history]
+        best = max(range(len(values)), key=values.__getitem__)
+        right.plot(
+            epochs, values, color=colour, marker=".", label=f"{name}, best {values[best]:.3f}"
+        )
+    right.set(xlabel="epoch", ylim=(0, 1))
+    _count_epochs(left, right)
+    right.legend(loc="lower right", frameon=False)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+    _save(figure, path, dpi=150)
+
+
+def plot_confusion(
+    confusion: NDArray[np.int64], labels: Sequence[str], path: str | os.PathLike[str]
+) -> None:
+    """Draw which class was taken for which into a PNG.
+
+    Parameters
+    ----------
+    confusion
+        Clips, shape (true, predicted).
+    labels
+        One per class.
+    path
+        Where to.
+    """
+    n_classes = len(labels)
+    cell_inches = float(np.clip(6 / n_classes, 0.2 if n_classes <= 100 else 0.1, 0.9))
+    letters = min(9.0, 60 * cell_inches)  # points: just as high as the rows they stand beside
+    margin_inches = 1.0 + max(map(len, labels)) * letters / 110
+    side_inches = n_classes * cell_inches + margin_inches
+    figure = Figure(figsize=(side_inches, side_inches), layout="constrained")
+    axes = figure.subplots()
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if n_classes <= 100:
+        _write_counts(axes, confusion, shares, 0.85 * letters)
+    names = [_drawable(label) for label in labels]
+    axes.set_xticks(range(n_classes), names, rotation=90, fontsize=letters, parse_math=False)
+    axes.set_yticks(range(n_classes), names, fontsize=letters, parse_math=False)
+    axes.set_xticks(np.arange(n_classes + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(n_classes + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="#e4e4e4", lw=0.5)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("predicted", fontsize=10, weight="bold")
+    axes.set_ylabel("true", fontsize=10, weight="bold")
+    n_clips, n_right = int(confusion.sum()), int(np.trace(confusion))
+    right = f", {n_right / n_clips:.1%} of them right" if n_clips else ""
+    axes.set_title(f"{n_clips:,} clips{right}", loc="left", fontsize=10)
+    _save(figure, path, dpi=150 if n_classes <= 100 else 100)
+
+
+def _write_counts(
+    axes: Axes, confusion: NDArray[np.int64], shares: NDArray[np.float64], letters: float
+) -> None:
+    for true, predicted in np.argwhere(confusion):
+        axes.text(
+            predicted, true, str(confusion[true, predicted]), ha="center", va="center",
+            fontsize=letters, color="white" if shares[true, predicted] > 0.5 else "black",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunCurves:
+    """What is drawn of a run; of several folds, their mean and spread."""
+
+    name: str
+    loss: Sequence[Sequence[float]]  # of each fold, one value per epoch
+    metric: Sequence[Sequence[float]]  # likewise
+
+
+def plot_runs(runs: Sequence[RunCurves], metric: str, path: str | os.PathLike[str]) -> None:
+    """Draw training loss and a metric over the epochs of several runs into a PNG.
+
+    A run of one fold is a line, its best epoch marked. Folds are drawn as the line of their mean
+    in a band from the lowest to the highest, and what is marked is the mean's best epoch.
+
+    Parameters
+    ----------
+    runs
+        What to draw.
+    metric
+        What their metric is, in words.
+    path
+        Where to.
+    """
+    figure = Figure(figsize=(11, 4.4 + 0.19 * len(runs)), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for i, run in enumerate(runs):
+        colour = _colour(i)
+        _draw_folds(left, run.loss, colour)
+        mean = _draw_folds(right, run.metric, colour)
+        best = int(np.nanargmax(mean)) if not np.isnan(mean).all() else 0
+        right.plot(best + 1, mean[best], marker="*", ms=13, color=colour, mec="white", zorder=5)
+        folds = f", {len(run.metric)} folds" * (len(run.metric) > 1)
+        label = f"{_drawable(run.name)}{folds}: {mean[best]:.4f} in epoch {best + 1}"
+        left.plot([], [], color=colour, lw=2, label=label)
+    left.set(xlabel="epoch", ylabel="training loss")
+    right.set(xlabel="epoch", ylabel=metric)
+    _count_epochs(left, right)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    legend = figure.legend(loc="outside lower left", frameon=False, fontsize=9)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    _save(figure, path, dpi=150)
+
+
+def _draw_folds(axes: Axes, folds: Sequence[Sequence[float]], colour: str) -> NDArray[np.float64]:
+    """Draw the mean of folds and their spread; return the mean, one value per epoch.
+
+    Folds that stopped early count as long as they lasted.
+    """
+    values = np.full((len(folds), max(map(len, folds))), np.nan)
+    for row, fold in zip(values, folds, strict=True):
+        row[: len(fold)] = fold
+    there = np.maximum((~np.isnan(values)).sum(axis=0), 1)
+    mean = np.where(np.isnan(values).all(axis=0), np.nan, np.nansum(values, axis=0) / there)
+    epochs = np.arange(1, values.shape[1] + 1)
+    axes.plot(epochs, mean, color=colour, marker="." if len(epochs) <= 40 else None)
+    if len(folds) > 1:
+        lowest, highest = np.fmin.reduce(values), np.fmax.reduce(values)
+        axes.fill_between(epochs, lowest, highest, color=colour, alpha=0.18, lw=0)
+    return mean
+
+
+def plot_detections(
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    columns: NDArray[np.float32],
+    column_seconds: float,
+    front_end: LogMelConfig,
+    frame_probs: NDArray[np.float32],
+    frame_seconds: float,
+    labels: Sequence[str],
+    events: Sequence[Event],
+    n_events: int,
+) -> None:
+    """Draw a recording into a PNG: its log-mel with the events on it, its classes below.
+
+    Parameters
+    ----------
+    path
+        Where to.
+    title
+        Over the picture.
+    columns
+        Log-mel, shape (columns, mels).
+    column_seconds
+        From one column to the next.
+    front_end
+        What made the columns.
+    frame_probs
+        Shape (frames, classes).
+    frame_seconds
+        From one frame to the next.
+    labels
+        One per class.
+    events
+        What to mark.
+    n_events
+        How many there were, of which `events` may be the first.
+    """
+    shown = _classes_to_show(frame_probs, labels, events)
+    colours = {labels[c]: _colour(i) for i, c in enumerate(shown)}
+    rows_inches = 0.27 * max(3, len(shown))
+    figure = Figure(figsize=(13, 3.6 + rows_inches), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.9, rows_inches])
+    _draw_log_mel(top, columns, column_seconds, front_end)
+    duration = len(columns) * column_seconds
+    _draw_events(top, events, colours, duration / 11.0)
+    top.set_title(_drawable(title), loc="left", fontsize=12, weight="bold", parse_math=False)
+    told = f"{n_events:,} event{'s' * (n_events != 1)} in {_clock(duration)}"
+    if n_events > len(events):
+        told += f", the first {len(events):,} drawn"
+    top.set_title(told, loc="right", fontsize=10)
+    _draw_probabilities(bottom, frame_probs[:, shown], frame_seconds, [labels[c] for c in shown])
+    bottom.set_xlim(0, duration)
+    bottom.xaxis.set_major_locator(MultipleLocator(_tick_seconds(duration)))
+    bottom.xaxis.set_major_formatter(lambda seconds, _: _clock(seconds))
+    bottom.set_xlabel("time")
+    _save(figure, path, dpi=120)
+
+
+def _count_epochs(*pictures: Axes) -> None:
+    """Mark whole epochs: there are no others."""
+    for axes in pictures:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def _draw_log_mel(
+    axes: Axes, columns: NDArray[np.float32], column_seconds: float, front_end: LogMelConfig
+) -> None:
+    low, high = np.percentile(columns, [2, 99.7])
+    axes.imshow(
+        columns.T,
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        vmin=low,
+        vmax=max(high, low + 1e-3),
+        extent=(0, len(columns) * column_seconds, 0, front_end.n_mels),
+        interpolation="antialiased",
+    )
+    first, last = hz_to_mel(np.array([front_end.f_min_hz, front_end.f_max_hz]), front_end.mel_scale)
+    marks_hz = np.array([250, 500, 1000, 2000, 4000, 8000, 16000])
+    marks_hz = marks_hz[(marks_hz >= front_end.f_min_hz) & (marks_hz <= front_end.f_max_hz)]
+    places = (hz_to_mel(marks_hz, front_end.mel_scale) - first) / (last - first) * front_end.n_mels
+    axes.set_yticks(places, [f"{hz / 1000:g}" for hz in marks_hz])
+    axes.set_ylabel("kHz, mel scale")
+
+
+def _draw_events(
+    axes: Axes, events: Sequence[Event], colours: Mapping[str, str], seconds_per_inch: float
+) -> None:
+    """Draw each event as a bar with its label, on the first lane that has room for both."""
+    free_from = [0.0] * MOST_LANES
+    for event in sorted(events, key=lambda e: e.onset):
+        text_seconds = len(event.label) * LETTER_INCHES * seconds_per_inch
+        lane = next((i for i, t in enumerate(free_from) if t <= event.onset), None)
+        if lane is None:  # more at once than lanes: share the one that is free soonest
+            lane = free_from.index(min(free_from))
+        free_from[lane] = max(event.offset, event.onset + text_seconds) + 0.1 * seconds_per_inch
+        height = 0.93 - lane * 0.125
+        colour = colours.get(event.label, "#dddddd")
+        axes.axvspan(event.onset, event.offset, color=colour, alpha=0.12, lw=0)
+        axes.plot(
+            [event.onset, event.offset],
+            [height - 0.035] * 2,
+            color=colour,
+            lw=3.5,
+            solid_capstyle="butt",
+            transform=axes.get_xaxis_transform(),
+        )
+        at_the_end = event.onset + text_seconds > axes.get_xlim()[1]
+        axes.text(
+            event.offset if at_the_end else event.onset,
+            height - 0.01,
+            _drawable(event.label),
+            color="white",
+            fontsize=8.5,
+            ha="right" if at_the_end else "left",
+            va="bottom",
+            transform=axes.get_xaxis_transform(),
+            path_effects=[withStroke(linewidth=2, foreground="black")],
+            clip_on=True,
+            parse_math=False,
+        )
+
+
+def _draw_probabilities(
+    axes: Axes, probs: NDArray[np.float32], frame_seconds: float, names: Sequence[str]
+) -> None:
+    """Draw a row for each class, its probability as a hill that fills the row at one."""
+    edges = np.arange(len(probs) + 1) * frame_seconds
+    for i, name in enumerate(names):
+        base = len(names) - 1 - i
+        colour = _colour(i)
+        axes.stairs(base + 0.9 * probs[:, i], edges, baseline=base, fill=True, color=colour)
+        axes.axhline(base, color="#bbbbbb", lw=0.5)
+        axes.text(
+            -0.008, base + 0.4, _drawable(name), color=colour, fontsize=9, ha="right",
+            va="center", transform=axes.get_yaxis_transform(), parse_math=False,
+        )  # fmt: skip
+    axes.set_ylim(0, max(1, len(names)))
+    axes.set_yticks([])
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.set_title("probability of each class", loc="left", fontsize=9, color="#555555")
+
+
+def _classes_to_show(
+    frame_probs: NDArray[np.float32], labels: Sequence[str], events: Sequence[Event]
+) -> list[int]:
+    """Return the classes with events, the surest ones, else the likeliest, in order of time."""
+    peak = frame_probs.max(axis=0, initial=0.0)
+    heard = {event.label for event in events}
+    order = sorted(range(len(labels)), key=lambda c: (labels[c] not in heard, -peak[c]))
+    shown = order[: max(4, min(MOST_CLASSES, len(heard)))]
+    return sorted(shown, key=lambda c: frame_probs[:, c].argmax())  # a staircase through time
+
+
+def _colour(i: int) -> str:
+    """Return the i-th of colours that can be told apart on black and on white."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return to_hex(colormaps["tab20"]((2 * i + (i // 10)) % 20))
+
+
+def _tick_seconds(duration: float) -> float:
+    """Return the distance of about ten marks that a clock would have."""
+    steps = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
+    return next((step for step in steps if duration / step <= 14), 86400.0)
+
+
+def _drawable(text: str) -> str:
+    """Return a label or a file name as it may stand in a picture, on one line."""
+    shown = "".join(c if c.isprintable() else " " for c in text.replace("_", " "))
+    return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _save(figure: Figure, path: str | os.PathLike[str], *, dpi: int) -> None:
+    with written_whole(path) as part, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a letter the font lacks is drawn as a box
+        figure.savefig(part, dpi=dpi, format="png")

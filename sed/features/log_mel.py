@@ -1,0 +1,195 @@
+"""Samples to log-mel columns, without torch: what a column is, and the columns of a stream.
+
+A column looks at `column_samples` samples and the next one starts `hop_samples` later. Nothing is
+padded here, so the columns of a stream are the columns of a file. Whoever owns the beginning and
+the end of a sound (a clip in training, a recording in the detector) puts `context_before` zeros in
+front and `context_after` behind, which centres each column on the samples it stands for::
+
+      context_before   hop 0     hop 1     hop 2    context_after
+    |......|---------|---------|---------|......|
+    [        column 0       ]
+              [        column 1       ]
+                        [        column 2       ]
+
+`sed.features.log_mel_torch.LogMel` is the same in torch, for training and for a GPU.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import scipy.fft
+import scipy.sparse
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+_AT_ONCE = 128  # columns whose spectra lie in the cache of a core together
+
+
+@dataclass(frozen=True)
+class LogMelConfig:
+    """Everything that decides what a column looks like. The defaults are YAMNet's."""
+
+    sample_rate: int = 16_000  # samples per second
+    column_samples: int = 400  # samples a column looks at (win_length elsewhere)
+    hop_samples: int = 160  # samples from one column to the next
+    fft_size: int = 512  # column_samples are padded with zeros to this length
+    n_mels: int = 64  # mel bands
+    f_min_hz: float = 125.0  # lower edge of the lowest band
+    f_max_hz: float = 7_500.0  # upper edge of the highest band
+    mel_scale: Literal["htk", "slaney"] = "htk"
+    mel_shape: Literal["hz", "mel"] = "mel"  # triangles are straight in: librosa hz, TensorFlow mel
+    mel_norm: Literal["none", "slaney"] = "none"  # slaney: equal area instead of equal height
+    power: Literal[1, 2] = 1  # 1 magnitude, 2 power
+    log: Literal["offset", "db"] = "offset"  # ln(x + floor), or 10·log10(max(x, floor))
+    floor: float = 1e-3  # the offset, or the smallest value
+    mean: float = 0.0  # subtracted after the logarithm
+    std: float = 1.0  # divided by after that
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot work together."""
+        if not 0 < self.hop_samples <= self.column_samples <= self.fft_size:
+            raise ValueError(
+                "expected 0 < hop_samples <= column_samples <= fft_size, got "
+                f"{self.hop_samples}, {self.column_samples}, {self.fft_size}"
+            )
+        if not 0 <= self.f_min_hz < self.f_max_hz <= self.sample_rate / 2:
+            raise ValueError(
+                f"expected 0 <= f_min_hz < f_max_hz <= {self.sample_rate / 2:g} (half the sample "
+                f"rate), got {self.f_min_hz:g} and {self.f_max_hz:g}"
+            )
+        if self.power not in (1, 2):
+            raise ValueError(f"expected power 1 (magnitude) or 2 (power), got {self.power}")
+        for name, value, allowed in (
+            ("mel_scale", self.mel_scale, ("htk", "slaney")),
+            ("mel_shape", self.mel_shape, ("hz", "mel")),
+            ("mel_norm", self.mel_norm, ("none", "slaney")),
+            ("log", self.log, ("offset", "db")),
+        ):
+            if value not in allowed:
+                raise ValueError(f"expected {name} to be one of {allowed}, got {value!r}")
+        if self.floor <= 0 or self.std <= 0 or self.n_mels < 1:
+            raise ValueError("expected floor, std and n_mels above zero")
+
+    @property
+    def db_per_unit(self) -> float:
+        """Decibels that one unit of a column stands for."""
+        per_neper = (20.0 if self.power == 1 else 10.0) / math.log(10.0)
+        return self.std * (1.0 if self.log == "db" else per_neper)
+
+    @property
+    def lowest(self) -> float:
+        """What a column holds where there is no sound at all."""
+        logarithm = 10.0 * math.log10(self.floor) if self.log == "db" else math.log(self.floor)
+        return (logarithm - self.mean) / self.std
+
+    @property
+    def context_before(self) -> int:
+        """Zeros that belong in front of the first sample of a sound."""
+        return (self.column_samples - self.hop_samples) // 2
+
+    @property
+    def context_after(self) -> int:
+        """Zeros that belong behind the last sample of a sound."""
+        return self.column_samples - self.hop_samples - self.context_before
+
+    def n_columns(self, n_samples: int) -> int:
+        """Return how many whole columns lie in so many samples."""
+        return max(0, 1 + (n_samples - self.column_samples) // self.hop_samples)
+
+
+def hz_to_mel(hz: NDArray[np.float64], scale: str) -> NDArray[np.float64]:
+    """Convert frequencies to mels: HTK's formula, or Slaney's (linear to 1 kHz, then log)."""
+    if scale == "htk":
+        return np.asarray(2595.0 * np.log10(1.0 + hz / 700.0))
+    log_part = 15.0 + 27.0 * np.log(np.maximum(hz, 1000.0) / 1000.0) / np.log(6.4)
+    return np.where(hz < 1000.0, hz * 3.0 / 200.0, log_part)
+
+
+def mel_to_hz(mel: NDArray[np.float64], scale: str) -> NDArray[np.float64]:
+    """Convert mels to frequencies; the inverse of `hz_to_mel`."""
+    if scale == "htk":
+        return np.asarray(700.0 * (10.0 ** (mel / 2595.0) - 1.0))
+    log_part = 1000.0 * np.exp((mel - 15.0) * np.log(6.4) / 27.0)
+    return np.where(mel < 15.0, mel * 200.0 / 3.0, log_part)
+
+
+def mel_filters(config: LogMelConfig) -> NDArray[np.float32]:
+    """Return the triangular filters, shape (fft_size // 2 + 1, n_mels)."""
+    bins_hz = np.linspace(0.0, config.sample_rate / 2, config.fft_size // 2 + 1)
+    low, high = hz_to_mel(np.array([config.f_min_hz, config.f_max_hz]), config.mel_scale)
+    edges_mel = np.linspace(low, high, config.n_mels + 2)
+    edges_hz = mel_to_hz(edges_mel, config.mel_scale)
+    if config.mel_shape == "hz":
+        bins, edges = bins_hz, edges_hz
+    else:
+        bins, edges = hz_to_mel(bins_hz, config.mel_scale), edges_mel
+
+    lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
+    rising = (bins[:, None] - lower) / (centre - lower)
+    falling = (upper - bins[:, None]) / (upper - centre)
+    filters = np.maximum(0.0, np.minimum(rising, falling))
+    if config.mel_shape == "mel":
+        filters[0] = 0.0  # as TensorFlow does: the constant part of a sound is no sound
+    if config.mel_norm == "slaney":
+        filters *= 2.0 / (edges_hz[2:] - edges_hz[:-2])
+    return filters.astype(np.float32)
+
+
+class LogMelColumns:
+    """Log-mel columns by FFT, in fp32, of samples on the CPU.
+
+    Parameters
+    ----------
+    config
+        What a column looks like.
+    """
+
+    def __init__(self, config: LogMelConfig) -> None:
+        self.config = config
+        phase = 2.0 * np.pi * np.arange(config.column_samples) / config.column_samples
+        self._window = (0.5 - 0.5 * np.cos(phase)).astype(np.float32)  # Hann, periodic
+        # Sparse: few multiplications, no threads of a BLAS in the way of others, and a column comes
+        # out the same to the last bit whatever columns it is computed with.
+        self._filters = scipy.sparse.csr_array(mel_filters(config).T)
+
+    def __call__(self, samples: Floats) -> Floats:
+        """Return the columns, shape (columns, mels), of samples, shape (samples,).
+
+        Raises
+        ------
+        ValueError
+            If there are fewer samples than one column looks at.
+        """
+        c = self.config
+        if len(samples) < c.column_samples:
+            raise ValueError(f"expected at least {c.column_samples} samples, got {len(samples)}")
+        pieces = np.lib.stride_tricks.sliding_window_view(samples, c.column_samples)
+        pieces = pieces[:: c.hop_samples]
+        mel = np.empty((len(pieces), c.n_mels), np.float32)
+        for first in range(0, len(pieces), _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
+            mel[part] = (self._filters @ np.ascontiguousarray(self._energy(pieces[part]).T)).T
+        return self._logarithm(mel)
+
+    def _energy(self, pieces: Floats) -> Floats:
+        spectrum = scipy.fft.rfft(pieces * self._window, self.config.fft_size, axis=-1)
+        magnitude: Floats = np.abs(spectrum)
+        return magnitude if self.config.power == 1 else np.square(magnitude, out=magnitude)
+
+    def _logarithm(self, mel: Floats) -> Floats:
+        c = self.config
+        if c.log == "db":
+            np.log10(np.maximum(mel, np.float32(c.floor), out=mel), out=mel)
+            mel *= np.float32(10.0)
+        else:
+            mel += np.float32(c.floor)
+            np.log(mel, out=mel)
+        if c.mean != 0.0 or c.std != 1.0:
+            mel -= np.float32(c.mean)
+            mel /= np.float32(c.std)
+        return mel

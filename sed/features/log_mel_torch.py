@@ -1,0 +1,86 @@
+"""Samples to log-mel columns in torch, on any device and with gradients; see `sed.features.log_mel`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sed.features.log_mel import LogMelConfig, mel_filters
+
+
+class LogMel(nn.Module):
+    """Log-mel columns by FFT, always in fp32: the squared magnitude overflows fp16.
+
+    Parameters
+    ----------
+    config
+        What a column looks like.
+
+    Shape
+    -----
+    Input ``(..., samples)``, output ``(..., columns, n_mels)`` with
+    ``columns = 1 + (samples - column_samples) // hop_samples``.
+    """
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, config: LogMelConfig) -> None:
+        super().__init__()
+        self.config = config
+        window = torch.hann_window(config.column_samples, periodic=True)
+        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("filters", torch.from_numpy(mel_filters(config)), persistent=False)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Return the log-mel columns of `samples`.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer samples than one column looks at.
+        """
+        c = self.config
+        if samples.shape[-1] < c.column_samples:
+            raise ValueError(
+                f"expected at least {c.column_samples} samples, got {samples.shape[-1]}"
+            )
+        return self.logarithm(self.energy(samples))
+
+    def energy(self, samples: Tensor) -> Tensor:
+        """Return the mel energies of `samples`: what `forward` gives, before the logarithm.
+
+        Magnitudes or powers, as `LogMelConfig.power` says; powers of sounds add up.
+        """
+        c = self.config
+        with torch.autocast(samples.device.type, enabled=False):
+            columns = samples.float().unfold(-1, c.column_samples, c.hop_samples) * self.window
+            spectrum = torch.fft.rfft(columns, n=c.fft_size)  # (..., columns, bins)
+            energy = spectrum.real.square() + spectrum.imag.square()
+            if c.power == 1:
+                energy = energy.sqrt()
+            mel: Tensor = energy @ self.filters  # (..., columns, n_mels)
+            return mel
+
+    def logarithm(self, mel: Tensor) -> Tensor:
+        """Return the log-mel columns of mel energies, normalised by the config's constants."""
+        c = self.config
+        if c.log == "db":
+            mel = 10.0 * torch.log10(mel.clamp_min(c.floor))
+        else:
+            mel = torch.log(mel + c.floor)
+        if c.mean != 0.0 or c.std != 1.0:
+            mel = (mel - c.mean) / c.std
+        return mel
+
+    def centred(self, samples: Tensor) -> Tensor:
+        """Return the columns of a whole clip, as many as its samples hold hops.
+
+        Zeros are put around the clip so that each column is centred on its hop.
+        """
+        return self(self.padded(samples))  # type: ignore[no-any-return]
+
+    def padded(self, samples: Tensor) -> Tensor:
+        """Return a whole clip with the zeros around it that centre each column on its hop."""
+        c = self.config
+        return nn.functional.pad(samples, (c.context_before, c.context_after))

@@ -1,0 +1,1 @@
+"""The network, its losses, its checkpoint and the model that ships."""

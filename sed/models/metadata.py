@@ -1,0 +1,96 @@
+"""The two files of a checkpoint, and what can be known of it without its weights, or torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from sed.errors import CheckpointError, printable
+
+FORMAT = "sed-engine checkpoint"
+FORMAT_VERSION = 1
+DEFAULT = Path(__file__).parent / "pretrained" / "default.safetensors"
+
+
+def checkpoint_files(path: str | os.PathLike[str] | None) -> tuple[Path, Path]:
+    """Return both files of a checkpoint, weights and description; None is the default model.
+
+    A run directory stands for its best one.
+    """
+    path = DEFAULT if path is None else Path(path)
+    if path.is_dir():
+        path = path / "best"
+    stem = path.with_suffix("") if path.suffix in (".safetensors", ".json") else path
+    return stem.with_name(stem.name + ".safetensors"), stem.with_name(stem.name + ".json")
+
+
+def check_weights(path: str | os.PathLike[str], about: Mapping[str, Any]) -> None:
+    """Make sure that the weights beside a description are those that it describes.
+
+    Raises
+    ------
+    CheckpointError
+        If they are missing, corrupt, truncated or others.
+    """
+    weights_path, json_path = checkpoint_files(path)
+    name = printable(str(weights_path))
+    if not weights_path.is_file():
+        raise CheckpointError(f"{name}: not found. Keep the .safetensors beside the .json.")
+    if about["weights"]["sha256"] != sha256_of(weights_path):
+        raise CheckpointError(
+            f"{name}: the weights are not those that {json_path.name} describes: corrupt, "
+            "truncated or from another run. Copy both files again."
+        )
+
+
+def read_about(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the description of a checkpoint without loading its weights.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, or it is not one that this version reads.
+    """
+    weights_path, json_path = checkpoint_files(path)
+    name = printable(os.fspath(path))
+    foreign = (
+        f"{name}: not a checkpoint of this engine. Give the .safetensors (or .json) that "
+        "`sed train` wrote, or leave out --model for the default one."
+    )
+    if not (Path(path).exists() or weights_path.exists() or json_path.exists()):
+        raise CheckpointError(f"{name}: no such file. Check --model, or leave it out.")
+    try:
+        about = json.loads(json_path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{foreign} ({json_path.name} is missing beside it.)") from None
+    except OSError as error:
+        raise CheckpointError(f"{name}: cannot read: {error.strerror}.") from error
+    except ValueError as error:
+        raise CheckpointError(f"{foreign} ({json_path.name} is no JSON: {error}.)") from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise CheckpointError(foreign)
+    version = about.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{name}: format version {version}, and this sed-engine reads up to {FORMAT_VERSION}. "
+            "Upgrade: pip install -U sed-engine."
+        )
+    return about
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of what a result depends on."""
+    names = ("sed-engine", "torch", "timm", "numpy")
+    return {"python": platform.python_version()} | {n: metadata.version(n) for n in names}
+
+
+def sha256_of(path: Path) -> str:
+    """Return the checksum of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

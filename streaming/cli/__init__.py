@@ -1,0 +1,1 @@
+"""The commands detect, listen, bench, export and info."""

@@ -1,0 +1,1 @@
+"""The runtimes that compute a network: PyTorch, CUDA graphs, OpenVINO, ONNX Runtime."""

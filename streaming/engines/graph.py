@@ -1,0 +1,86 @@
+"""What engines that run exported graphs have in common. No torch here: it takes seconds to load."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sed.errors import CheckpointError
+from sed.features.log_mel import LogMelColumns
+from sed.models.spec import FrameContext, ModelSpec
+from streaming.engines.answers import Answer, joined
+from streaming.engines.base import Engine
+
+Floats = NDArray[np.float32]
+
+AT_ONCE = 8  # windows that go through together; few shapes occur, since each is compiled
+
+
+class GraphEngine(Engine):
+    """A graph behind its columns; the front end runs here.
+
+    Parameters
+    ----------
+    about
+        The description that was exported with the graph.
+    n_streams
+        Calls of `hear` that may run at once.
+    n_threads
+        Cores for each of them.
+
+    Raises
+    ------
+    CheckpointError
+        If the description is not one that this version reads.
+    """
+
+    def __init__(self, about: Mapping[str, Any], n_streams: int, n_threads: int) -> None:
+        try:
+            self.spec = ModelSpec.from_dict(about["spec"])
+            context = about["context"]
+            self._context = None if context is None else FrameContext(*context)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"the graph is described in a way that this version does not read ({error}). "
+                "Export it again."
+            ) from error
+        self.n_streams = n_streams
+        self.n_threads = n_threads
+        self._front_end = LogMelColumns(self.spec.front_end)
+
+    @property
+    def context(self) -> FrameContext | None:
+        """How far a frame of the network looks; None if it knows of the whole window."""
+        return self._context
+
+    @property
+    def _threads(self) -> str:
+        n = self.n_streams * self.n_threads
+        return f"{n} thread{'s' * (n != 1)}"
+
+    def columns(self, samples: Floats) -> Floats:
+        """Return the log-mel columns, shape (columns, mels), of samples, shape (samples,)."""
+        return self._front_end(samples)
+
+    def hear(self, columns: Floats) -> Answer:
+        """Return what the model says of each frame of a batch, shape (batch, columns, mels)."""
+        answers = [self._infer(piece) for piece in pieces(columns)]
+        return joined(answers)[: len(columns)]
+
+    @abstractmethod
+    def _infer(self, columns: Floats) -> Answer:
+        """Return what the graph says of a piece."""
+
+
+def pieces(columns: Floats) -> Iterator[Floats]:
+    """Yield a batch in eights, the last filled up with zeros; but one that is left goes alone."""
+    for first in range(0, len(columns), AT_ONCE):
+        piece = columns[first : first + AT_ONCE]
+        if 1 < len(piece) < AT_ONCE:
+            rest = np.zeros((AT_ONCE - len(piece), *columns.shape[1:]), np.float32)
+            piece = np.concatenate([piece, rest])
+        yield piece

@@ -1,0 +1,1 @@
+"""A model as one graph that runs without this package."""

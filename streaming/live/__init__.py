@@ -1,0 +1,1 @@
+"""Microphones, URLs and files as live input."""

@@ -1,0 +1,1 @@
+"""Recordings to files of events, on one machine or a cluster."""

@@ -1,0 +1,124 @@
+"""One recording after the other, each to its own results and to an outcome that can be sent.
+
+What a worker process does, and what an actor on another machine would do: all that goes in and
+comes out can be pickled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sed.audio.decode import open_recording
+from sed.audio.find import Recording
+from sed.errors import SedError
+from sed.events.tracker import Event
+from streaming.engines.select import has_gpu, open_engine, runs_on_cpu
+from streaming.offline.detect import follow, share_of
+from streaming.offline.outputs import Results
+from streaming.pipeline.detector import Detector, DetectorConfig
+
+OnHeard = Callable[[float, float], None]  # seconds, and share of the recording, heard so far
+
+
+@dataclass(frozen=True)
+class HearerSettings:
+    """What a hearer is made of."""
+
+    results: Results  # what it writes about each recording alone
+    model: str | None = None  # path of a checkpoint; None: the default model
+    config: DetectorConfig = field(default_factory=lambda: DetectorConfig(batch_size=None))
+    engine: str = "auto"  # what runs the model, see `open_engine`
+    device: str = "auto"  # auto, cpu, cuda or cuda:N; of several GPUs each worker has its own
+    precision: str = "auto"  # auto, fp32, bf16 or fp16
+    channel: int | None = None  # counted from 1; None: the mean of all
+    worker: int = 0  # which of the workers, counted from 0
+
+    def of_worker(self, worker: int) -> HearerSettings:
+        """Return the settings for one of several workers."""
+        return dataclasses.replace(self, worker=worker)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a recording."""
+
+    events: tuple[Event, ...] = ()  # also those before some damage
+    heard_seconds: float = 0.0
+    failure: str = ""  # what was wrong, and what to do; empty if nothing was
+
+
+class Hearer:
+    """Hears recordings with one model, loaded once.
+
+    Parameters
+    ----------
+    settings
+        The model, how it is led, and what is written.
+
+    Raises
+    ------
+    UsageError
+        If an option is not what it can be.
+    SedError
+        If the model or the device cannot be had.
+    """
+
+    def __init__(self, settings: HearerSettings) -> None:
+        told: list[str] = []  # of what was chosen, and why
+        engine = open_engine(
+            settings.model,
+            engine=settings.engine,
+            device=_own_device(settings),
+            precision=settings.precision,
+            n_streams=1,  # other workers have the other cores
+            tell=told.append,
+        )
+        self._settings = settings
+        self._detector = Detector(engine, settings.config)
+        self.engine = "\n".join([*told, f"{engine}, {self._detector.mode}"])
+
+    def hear(self, recording: Recording, on_heard: OnHeard = lambda *_: None) -> Outcome:
+        """Hear a recording and write its own results, whole or not at all.
+
+        Returns
+        -------
+        Its events, and what was wrong with it.
+        """
+        events: list[Event] = []
+        sample_rate = self._detector.timeline.sample_rate
+        heard_seconds, failure = 0.0, ""
+        try:
+            decoder = open_recording(recording.path)
+            with self._settings.results.own_sinks(recording, self._detector) as sinks:
+                try:
+                    for detection in follow(
+                        self._detector,
+                        recording.path,
+                        channel=self._settings.channel,
+                        decoder=decoder,
+                        start=self._settings.results.start_of(recording),
+                    ):
+                        sinks.take(detection)
+                        events += detection.events
+                        heard_seconds = detection.n_samples / sample_rate
+                        on_heard(heard_seconds, share_of(decoder, heard_seconds))
+                except SedError as error:  # what came before it is written all the same
+                    failure = str(error)
+        except SedError as error:
+            failure = str(error)
+        return Outcome(tuple(events), heard_seconds, failure)
+
+
+def _own_device(settings: HearerSettings) -> str:
+    """Return a GPU for a worker to have alone, if there are several and none is named."""
+    path = None if settings.model is None else Path(settings.model)
+    is_free = settings.device in ("auto", "cuda") and not runs_on_cpu(path, settings.engine)
+    if not is_free or not has_gpu():
+        return settings.device
+    import torch  # heavy
+
+    n_gpus = torch.cuda.device_count()
+    return f"cuda:{settings.worker % n_gpus}" if n_gpus > 1 else settings.device

@@ -1,0 +1,1 @@
+"""Samples to events over a stream: features, windows, overlap-add, detector."""

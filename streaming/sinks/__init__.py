@@ -1,0 +1,1 @@
+"""Where live events go: files, clips, a database, MQTT, webhooks, commands."""

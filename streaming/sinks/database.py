@@ -1,0 +1,299 @@
+"""Events in SQLite: one file that many sessions go into, and that anybody can query.
+
+::
+
+    sessions  id, started, ended, model       ended is NULL while it listens, or if it was killed
+    events    id, session, source, label, onset, offset, score, time, unix, clip
+    gaps      id, session, source, onset, offset, n_samples, reason, time, unix
+
+`onset` and `offset` are seconds on the clock of the samples of the session. `time` is the onset in
+local time, ISO 8601 with milliseconds and zone, so ``substr(time, 1, 10)`` is the day and
+``substr(time, 12, 2)`` the hour; `unix` is the same moment in seconds since 1970, and has an index.
+`clip` is the path of a FLAC file, or NULL. Ids only grow. `n_samples` is 0 if nobody knows how many
+samples were lost::
+
+    SELECT label, count(*) FROM events WHERE unix > unixepoch('now', '-1 day') GROUP BY label;
+    pandas.read_sql("SELECT * FROM events", sqlite3.connect("events.db"))
+
+`PRAGMA user_version` is the version of this schema. An event is in the file, for whoever reads it
+and also if this program is killed, before anybody else is told that it is complete; a power cut may
+cost the last seconds. `streaming.sinks.history` has functions that read.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sed.errors import OutputError, SedError, printable
+from sed.events.tracker import Event
+from streaming.messages import Clip, Ended, Gap, Message, Trouble
+
+APPLICATION_ID = 0x5345444C  # "SEDL", by which a database of ours is known
+SCHEMA_VERSION = 1
+SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS sessions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    started TEXT NOT NULL,
+    ended TEXT,
+    model TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    session INTEGER NOT NULL REFERENCES sessions (id),
+    source TEXT NOT NULL,
+    label TEXT NOT NULL,
+    onset REAL NOT NULL,
+    offset REAL NOT NULL,
+    score REAL NOT NULL,
+    time TEXT NOT NULL,
+    unix REAL NOT NULL,
+    clip TEXT
+);
+CREATE TABLE IF NOT EXISTS gaps (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    session INTEGER NOT NULL REFERENCES sessions (id),
+    source TEXT NOT NULL,
+    onset REAL NOT NULL,
+    offset REAL NOT NULL,
+    n_samples INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    time TEXT NOT NULL,
+    unix REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS events_by_time ON events (unix);
+CREATE INDEX IF NOT EXISTS gaps_by_time ON gaps (unix);
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+COMMIT;
+"""
+BEGIN_SESSION = "INSERT INTO sessions (started, model) VALUES (?, ?)"
+END_SESSION = "UPDATE sessions SET ended = ? WHERE id = ?"
+ADD_EVENT = """
+INSERT INTO events (session, source, label, onset, offset, score, time, unix)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+ADD_GAP = """
+INSERT INTO gaps (session, source, onset, offset, n_samples, reason, time, unix)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+ADD_CLIP = """
+UPDATE events SET clip = ?2 WHERE unix = ?3 AND session = ?1 AND source = ?4 AND label = ?5
+"""
+
+PATIENCE_SECONDS = 0.2  # that a write waits for another process; listening waits too
+RETRY_SECONDS = 0.5  # from one try to the next, as long as it fails
+RETRY_PATIENCE_SECONDS = 0.02
+LONG_PATIENCE_SECONDS = 5.0  # when nothing is listening: at the start, the end, and for readers
+MOST_WAITING = 10_000  # writes in memory that wait for the database
+
+
+class DatabaseError(SedError):
+    """A database that is not one of ours, or cannot be read."""
+
+
+class EventDatabase:
+    """Keeps events, where their clips are, and gaps; a sink of messages.
+
+    While the database cannot be written, because another process holds it or the disk is full, up
+    to `MOST_WAITING` writes wait in memory, and are tried again with the messages that come.
+
+    Parameters
+    ----------
+    path
+        The file; made if it is missing, gone on with if it is there.
+    model
+        Its name, for the table of sessions.
+
+    Raises
+    ------
+    DatabaseError
+        If the file is something else, or of a newer version; it is not touched.
+    OutputError
+        If it cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, model: str = "") -> None:
+        self._path = Path(path)
+        self._name = printable(os.fspath(path))
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection, self._session = _begun_session(self._path, valid_text(model))
+        except OSError as error:
+            raise OutputError(path, error) from error
+        except sqlite3.Error as error:
+            raise OutputError(path, OSError(None, str(error))) from error
+        self._waiting: deque[tuple[str, Sequence[Any]]] = deque()  # statements and their values
+        self._n_lost = 0  # events and gaps that there was no room for, since it failed
+        self._is_failing = False
+        self._retry_at = 0.0
+        self._be_patient(PATIENCE_SECONDS)
+
+    def take(self, message: Message) -> Sequence[Message]:
+        """Write what is to be kept; it is in the file when this returns, or a `Trouble` says why.
+
+        Raises
+        ------
+        ValueError
+            If an event has no time; a listener gives it one.
+        """
+        match message:
+            case Ended(event):
+                span = event.onset, event.offset, event.score
+                self._keep(ADD_EVENT, *names_of(event), *span, *calendar(event.time))
+            case Clip(event, str(path)):
+                clip, (_, unix) = valid_text(os.path.abspath(path)), calendar(event.time)
+                self._keep(ADD_CLIP, clip, unix, *names_of(event))
+            case Gap():
+                what = message.onset, message.offset, message.n_samples, valid_text(message.reason)
+                self._keep(ADD_GAP, valid_text(message.source), *what, *calendar(message.time))
+        if not self._waiting or (self._is_failing and time.monotonic() < self._retry_at):
+            return ()
+        return self._write()
+
+    def close(self) -> Sequence[Message]:
+        """Write what waits, end the session and close the file."""
+        self._waiting.append((END_SESSION, (iso_time(_now()), self._session)))
+        self._be_patient(LONG_PATIENCE_SECONDS)
+        told = self._write()
+        self._connection.close()
+        if n_left := _n_rows(self._waiting) + self._n_lost:
+            return [Trouble(f"{self._name}: closed with {n_left} events and gaps not written")]
+        return told
+
+    def _keep(self, statement: str, *values: Any) -> None:
+        self._waiting.append((statement, (self._session, *values)))
+        if len(self._waiting) > MOST_WAITING:
+            self._n_lost += _n_rows([self._waiting.popleft()])
+
+    def _write(self) -> Sequence[Message]:
+        """Write all that waits, or nothing; return what is new about how that goes."""
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                for statement, values in self._waiting:
+                    self._connection.execute(statement, values)
+        except sqlite3.Error as error:
+            return self._failed(error)
+        n_written = _n_rows(self._waiting)
+        self._waiting.clear()
+        return self._succeeded(n_written)
+
+    def _failed(self, error: sqlite3.Error) -> Sequence[Message]:
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+        was_failing, self._is_failing = self._is_failing, True
+        if was_failing:
+            return ()
+        self._be_patient(RETRY_PATIENCE_SECONDS)
+        reason = f"{self._name}: cannot write: {error}."
+        return [Trouble(f"{reason} Listening goes on, and events wait in memory for it.")]
+
+    def _succeeded(self, n_written: int) -> Sequence[Message]:
+        if not self._is_failing:
+            return ()
+        self._is_failing = False
+        self._be_patient(PATIENCE_SECONDS)
+        lost = f"; {self._n_lost} were too many to wait and are lost" if self._n_lost else ""
+        self._n_lost = 0
+        text = f"{self._name}: written again, with {n_written} events and gaps that waited{lost}"
+        return [Trouble(text)]
+
+    def _be_patient(self, seconds: float) -> None:
+        """Set how long a write waits for other processes."""
+        self._connection.execute(f"PRAGMA busy_timeout = {round(1000 * seconds)}")
+
+
+def _begun_session(path: Path, model: str) -> tuple[sqlite3.Connection, int | None]:
+    """Open a database, once it is sure that it is ours or new; return the id of a session, too."""
+    if path.exists() and path.stat().st_size:
+        with opened_to_read(path):
+            pass
+    # Messages may come from one thread after the other.
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {round(1000 * LONG_PATIENCE_SECONDS)}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.executescript(SCHEMA)
+        begun = connection.execute(BEGIN_SESSION, (iso_time(_now()), model))
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection, begun.lastrowid
+
+
+@contextmanager
+def opened_to_read(path: str | os.PathLike[str]) -> Iterator[sqlite3.Connection]:
+    """Open a database of ours for as long as the context lasts; it cannot be changed.
+
+    Raises
+    ------
+    DatabaseError
+        If it is not one of ours, or cannot be read.
+    """
+    name = printable(os.fspath(path))
+    uri = f"{Path(path).absolute().as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(uri, uri=True, timeout=LONG_PATIENCE_SECONDS)) as connection:
+            _check(connection, name)
+            yield connection
+    except sqlite3.Error as error:
+        raise DatabaseError(f"{name}: cannot be read: {error}. Choose another file.") from error
+
+
+def _check(connection: sqlite3.Connection, name: str) -> None:
+    """Raise if a database is not one of ours; an empty one is nobody's."""
+    application, version, n_tables = (
+        connection.execute(query).fetchone()[0]
+        for query in (
+            "PRAGMA application_id",
+            "PRAGMA user_version",
+            "SELECT count(*) FROM sqlite_master",
+        )
+    )
+    if application != APPLICATION_ID and n_tables:
+        raise DatabaseError(f"{name}: is a database of another program. Choose another file.")
+    if version > SCHEMA_VERSION:
+        raise DatabaseError(
+            f"{name}: is of a newer version, {version}, and this program knows {SCHEMA_VERSION}. "
+            "Update the program or choose another file."
+        )
+
+
+def _n_rows(statements: Sequence[tuple[str, Sequence[Any]]] | deque[tuple[str, Any]]) -> int:
+    """Return how many events and gaps there are among statements."""
+    return sum(statement in (ADD_EVENT, ADD_GAP) for statement, _ in statements)
+
+
+def names_of(event: Event) -> tuple[str, str]:
+    """Return the input and the label of an event, as they are stored."""
+    return valid_text(event.file), valid_text(event.label)
+
+
+def calendar(time: datetime | None) -> tuple[str, float]:
+    """Return a time as text and in seconds since 1970."""
+    if time is None:
+        raise ValueError("expected an event with its time, as a listener gives it")
+    return iso_time(time), time.timestamp()
+
+
+def iso_time(time: datetime) -> str:
+    """Return a time as text, to the millisecond and with its zone."""
+    return time.isoformat(timespec="milliseconds")
+
+
+def _now() -> datetime:
+    return datetime.now().astimezone()
+
+
+def valid_text(text: str) -> str:
+    """Return text that UTF-8 can hold: the name of a file may have bytes that are no characters."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,125 @@
+"""What is heard as plain lines, where no terminal is there to draw on, and what is wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TextIO
+
+from sed.errors import OutputError, printable
+from sed.events.tracker import Event
+from sed.events.writers import written_time
+from streaming.alarm import Alarm
+from streaming.messages import Began, Ended, Gap, Message, Status, Trouble
+
+
+class PlainLines:
+    """Writes a line when an event begins and another when it is complete.
+
+    Parameters
+    ----------
+    out
+        Where to; lines go there at once.
+    gone
+        Called when the reader of a pipe has left.
+    """
+
+    def __init__(self, out: TextIO, gone: Callable[[], None] = lambda: None) -> None:
+        self._out = out
+        self._gone = gone
+        self._alarm = Alarm("lines are written again")
+
+    def take(self, message: Message) -> Sequence[Message]:
+        """Write what is to be written."""
+        try:
+            match message:
+                case Began(event):
+                    self._write(event, "begins")
+                case Ended(event):
+                    self._write(event, f"lasted {event.offset - event.onset:.2f} s")
+                case _:
+                    return ()
+        except BrokenPipeError:
+            leave(self._out)
+            self._gone()
+        except OSError as error:
+            return self._alarm.judge(f"{OutputError('lines', error)} They are lost.")
+        return self._alarm.judge(None)
+
+    def close(self) -> Sequence[Message]:
+        """Leave the stream to its owner."""
+        return ()
+
+    def _write(self, event: Event, what: str) -> None:
+        source = printable(event.file)
+        label = printable(event.label)
+        time = written_time(event.time)
+        print(f"{time}  {label}  {event.score:.2f}  {what}  ({source})", file=self._out, flush=True)
+
+
+class Log:
+    """Writes what was lost and what is wrong."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def take(self, message: Message) -> Sequence[Message]:
+        """Write what is to be written."""
+        with suppress(OSError):  # there is nobody left to tell
+            match message:
+                case Trouble(text):
+                    print(f"sed: {_plain(text)}", file=self._out, flush=True)
+                case Gap():
+                    print(f"sed: {told_gap(message)}", file=self._out, flush=True)
+        return ()
+
+    def close(self) -> Sequence[Message]:
+        """Leave the stream to its owner."""
+        return ()
+
+
+def leave(out: TextIO) -> None:
+    """Have what is still written to a pipe without a reader go nowhere."""
+    with suppress(OSError):  # it is no file of the system
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, out.fileno())
+        os.close(nowhere)
+
+
+def told_gap(gap: Gap) -> str:
+    """Return what was lost, and why, on a line."""
+    lost = f"{gap.offset - gap.onset:.2f} s ({gap.n_samples:,} samples)"
+    if not gap.n_samples:
+        lost = "some samples"
+    at = written_time(gap.time)
+    return f"{printable(gap.source)}: lost {lost} at {at}: {gap.reason}"
+
+
+def told_status(status: Status) -> str:
+    """Return the account of all that was heard, on a line."""
+    heard = sum(source.n_heard / source.sample_rate for source in status.sources)
+    dropped = sum(source.n_dropped for source in status.sources)
+    missing = sum(source.n_missing for source in status.sources)
+    overflows = sum(source.n_overflows for source in status.sources)
+    return " · ".join(
+        [
+            f"{_clock(heard)} heard",
+            f"{status.n_events:,} event{'s' * (status.n_events != 1)}",
+            f"{dropped:,} samples dropped",
+            f"{missing:,} missing",
+            f"{overflows:,} overflows of the driver",
+            f"answers {1000 * status.latency_seconds:.0f} ms behind the sound",
+            f"load {status.load:.1%}",
+        ]
+    )
+
+
+def _plain(text: str) -> str:
+    """Return a text without what a terminal would obey."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

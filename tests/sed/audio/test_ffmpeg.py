@@ -1,0 +1,176 @@
+"""Ogg Vorbis by FFmpeg and by libsndfile is one and the same."""
+
+import os
+import struct
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import rising_noise
+
+from sed.audio import decode as audio
+from sed.audio.decode import open_recording
+from sed.audio.libsndfile import BLOCK_SAMPLES, SoundFileDecoder
+from sed.errors import RecordingError
+
+RATE = 8_000
+
+pytest.importorskip("av")
+
+
+def vorbis(path, n_seconds=40.0, n_channels=1):
+    """Write noise, bit by bit: libsndfile crashes where it is given much Vorbis at once."""
+    samples = rising_noise(int(n_seconds * RATE) * n_channels).reshape(-1, n_channels)
+    with soundfile.SoundFile(path, "w", RATE, n_channels, "VORBIS", format="OGG") as file:
+        for first in range(0, len(samples), RATE):
+            file.write(samples[first : first + RATE])
+    return path
+
+
+def heard(decoder):
+    """Return all samples, and what is said to be wrong."""
+    blocks, trouble = [np.empty((0, decoder.n_channels), np.float32)], ""
+    try:
+        blocks += decoder.blocks()
+    except RecordingError as error:
+        trouble = str(error)
+    decoder.close()
+    return np.concatenate(blocks), trouble
+
+
+def by_libsndfile(path):
+    return heard(SoundFileDecoder(str(path), os.fsencode(path)))
+
+
+def both(path, monkeypatch):
+    """Return what is heard as recordings are opened, by libsndfile alone, and how FFmpeg helped.
+
+    That is the number of samples that come from FFmpeg.
+    """
+    from sed.audio.vorbis import VorbisDecoder
+
+    by_ffmpeg = []
+    agreed = VorbisDecoder._agreed
+
+    def counted(decoder):
+        for block in agreed(decoder):
+            by_ffmpeg.append(len(block))
+            yield block
+
+    monkeypatch.setattr(VorbisDecoder, "_agreed", counted)
+    return heard(open_recording(path)), by_libsndfile(path), sum(by_ffmpeg)
+
+
+@pytest.mark.parametrize("n_channels", [1, 2])
+@pytest.mark.parametrize("n_seconds", [30.0, 40.0123, 65.536])
+def test_the_samples_are_those_of_libsndfile(tmp_path, monkeypatch, n_seconds, n_channels):
+    path = vorbis(tmp_path / "x.ogg", n_seconds, n_channels)
+    (ours, trouble), (theirs, _), n_by_ffmpeg = both(path, monkeypatch)
+    assert trouble == ""
+    assert len(ours) == n_by_ffmpeg == int(n_seconds * RATE)
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("n_seconds", "n_channels"), [(0.1, 1), (29.9, 1), (31.0, 3), (31.0, 6), (31.0, 8)]
+)
+def test_what_is_short_or_has_many_channels_is_left_to_libsndfile(
+    tmp_path, monkeypatch, n_seconds, n_channels
+):
+    path = vorbis(tmp_path / "x.ogg", n_seconds, n_channels)
+    (ours, trouble), (theirs, _), n_by_ffmpeg = both(path, monkeypatch)
+    assert (trouble, n_by_ffmpeg) == ("", 0)
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def overwritten(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes(3_000) + content[middle + 3_000 :]
+
+
+def without_a_part(content):
+    return content[: len(content) // 2] + content[len(content) // 2 + 9_000 :]
+
+
+@pytest.mark.parametrize("damage", [overwritten, without_a_part])
+def test_a_hole_is_told_as_libsndfile_tells_it_and_nothing_across_it_is_heard(
+    tmp_path, monkeypatch, damage
+):
+    path = vorbis(tmp_path / "x.ogg")
+    whole, _ = by_libsndfile(path)
+    path.write_bytes(damage(path.read_bytes()))
+    (ours, trouble), (theirs, their_trouble), n_by_ffmpeg = both(path, monkeypatch)
+    assert trouble == their_trouble
+    assert "a part of the file is missing or overwritten" in trouble
+    assert len(theirs) <= len(ours) == n_by_ffmpeg < len(theirs) + BLOCK_SAMPLES
+    np.testing.assert_allclose(ours, whole[: len(ours)], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "helps"),
+    [
+        (lambda content: content[: len(content) // 2], "cut off there, before its end mark", False),
+        (lambda content: content + b"junk" * 1_000, "", True),
+        (lambda content: content + content, "", None),
+        (lambda content: moved(content, 700), "", False),
+        (lambda content: moved(content, -500), "", True),
+        (lambda content: moved(content, -5_000), "", False),
+    ],
+    ids=["cut", "more behind", "twice", "beginning trimmed", "begun a little late", "begun late"],
+)
+def test_what_is_odd_is_heard_as_libsndfile_hears_it(tmp_path, monkeypatch, change, message, helps):
+    path = vorbis(tmp_path / "x.ogg")
+    path.write_bytes(change(path.read_bytes()))
+    (ours, trouble), (theirs, their_trouble), n_by_ffmpeg = both(path, monkeypatch)
+    assert trouble == their_trouble
+    assert message in trouble
+    assert helps is None or (n_by_ffmpeg > 0) == helps
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def moved(content, n_samples):
+    """Return an Ogg file whose pages end so many samples earlier: in front, these are cut off."""
+    pages, start = [], 0
+    while (end := content.find(b"OggS", start + 4)) > 0:
+        pages.append(bytearray(content[start:end]))
+        start = end
+    pages.append(bytearray(content[start:]))
+    for page in pages:
+        (position,) = struct.unpack_from("<q", page, 6)
+        if position > 0:
+            struct.pack_into("<q", page, 6, position - n_samples)
+        struct.pack_into("<I", page, 22, 0)
+        struct.pack_into("<I", page, 22, ogg_checksum(page))
+    return b"".join(pages)
+
+
+def ogg_checksum(page):
+    remainder = 0
+    for byte in page:
+        remainder ^= byte << 24
+        for _ in range(8):
+            remainder = (remainder << 1) ^ (0x04C11DB7 if remainder & 0x8000_0000 else 0)
+        remainder &= 0xFFFF_FFFF
+    return remainder
+
+
+def test_reading_begins_anywhere_after_a_seek(tmp_path):
+    path = vorbis(tmp_path / "x.ogg")
+    whole, _ = by_libsndfile(path)
+    decoder = open_recording(path)
+    position = decoder.seek(12_345)
+    rest, _ = heard(decoder)
+    np.testing.assert_allclose(rest, whole[position:], atol=1e-6)
+
+
+def test_without_ffmpeg_libsndfile_reads_it(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "sed.audio.vorbis", raising=False)
+    monkeypatch.setitem(sys.modules, "av", None)
+    audio._vorbis_decoder.cache_clear()
+    try:
+        decoder = open_recording(vorbis(tmp_path / "x.ogg"))
+    finally:
+        audio._vorbis_decoder.cache_clear()
+    assert type(decoder) is SoundFileDecoder
+    assert len(heard(decoder)[0]) == 40 * RATE

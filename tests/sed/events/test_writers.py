@@ -1,0 +1,110 @@
+import io
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sed.errors import UsageError
+from sed.events.tracker import Event
+from sed.events.writers import WRITERS, FramesWriter, RavenWriter, read_events
+
+NASTY = 'a, "b"\t\\t\nc\r; ünï 🦉'
+EVENTS = [
+    Event(0.32, 5.12, "dog", 0.9312, "dawn chorus.wav"),
+    Event(3661.5, 3662.0, NASTY, 0.5, "odd\tname, 'x'.wav"),
+]
+
+
+def write(path, format, events):
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as out:
+        writer = WRITERS[format](out)
+        for event in events:
+            writer.write(event)
+    return path
+
+
+@pytest.mark.parametrize("format", WRITERS)
+def test_round_trip(format, tmp_path):
+    back = read_events(write(tmp_path / "x", format, EVENTS), format)
+    assert [(e.onset, e.offset, e.label) for e in back] == [
+        (e.onset, e.offset, e.label) for e in EVENTS
+    ]
+    if format not in ("audacity", "tsv"):
+        assert [e.score for e in back] == [0.9312, 0.5]
+    if format != "audacity":
+        assert [e.file for e in back] == [e.file for e in EVENTS]
+
+
+@given(st.text(min_size=1), st.sampled_from(list(WRITERS)))
+def test_any_label_survives(tmp_path_factory, label, format):
+    label = label.encode("utf-8", "replace").decode()  # lone surrogates are no text
+    path = tmp_path_factory.mktemp("labels") / "x"
+    back = read_events(write(path, format, [Event(0.0, 1.0, label, 1.0, "x")] * 2), format)
+    assert [e.label for e in back] == [label, label]
+
+
+def test_csv_is_what_pandas_reads(tmp_path):
+    table = pd.read_csv(write(tmp_path / "x.csv", "csv", EVENTS))
+    assert list(table.columns) == ["file", "onset", "offset", "label", "score"]
+    assert table["onset"].tolist() == [0.32, 3661.5]
+    assert table["label"][1] == NASTY
+
+
+def test_jsonl_is_one_object_a_line_there_at_once():
+    out = io.StringIO()
+    writer = WRITERS["jsonl"](out)
+    writer.write(EVENTS[0])
+    assert json.loads(out.getvalue()) == {
+        "file": "dawn chorus.wav",
+        "onset": 0.32,
+        "offset": 5.12,
+        "label": "dog",
+        "score": 0.9312,
+    }
+
+
+def test_raven_has_the_columns_that_it_requires():
+    out = io.StringIO()
+    writer = RavenWriter(out, band_hz=(125.0, 7_500.0))
+    for event in EVENTS:
+        writer.write(event)
+    table = pd.read_csv(io.StringIO(out.getvalue()), sep="\t")
+    required = ["Selection", "View", "Channel", "Begin Time (s)", "End Time (s)"]
+    assert list(table.columns[:7]) == [*required, "Low Freq (Hz)", "High Freq (Hz)"]
+    assert table["Selection"].tolist() == [1, 2]
+    assert table["High Freq (Hz)"].tolist() == [7_500.0, 7_500.0]
+    assert (table["View"] == "Spectrogram 1").all()
+
+
+def test_tsv_is_the_format_of_sound_event_detection():
+    out = io.StringIO()
+    WRITERS["tsv"](out).write(EVENTS[0])
+    assert out.getvalue() == (
+        "filename\tonset\toffset\tevent_label\ndawn chorus.wav\t0.320\t5.120\tdog\n"
+    )
+
+
+def test_frames_go_to_npz_without_being_held(tmp_path):
+    path = tmp_path / "x.npz"
+    frames = np.random.default_rng(0).random((100, 2)).astype(np.float32)
+    clips = frames[:9] / 2
+    with FramesWriter(path, ["a", NASTY], 0.32, 2.5, "x.wav") as writer:
+        for part, some in zip(np.array_split(frames, 7), np.array_split(clips, 7), strict=True):
+            writer.write(part, some)
+    with np.load(path) as archive:
+        np.testing.assert_array_equal(archive["frame_probs"], frames)
+        np.testing.assert_array_equal(archive["clip_probs"], clips)
+        assert archive["starts"].tolist() == [2.5 * i for i in range(9)]
+        assert archive["labels"].tolist() == ["a", NASTY]
+        assert math.isclose(archive["edges"][-1], 32.0)
+        assert archive["file"] == "x.wav"
+    assert [p.name for p in tmp_path.iterdir()] == ["x.npz"]
+
+
+def test_an_unknown_format_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"unknown format 'ravn'. Did you mean raven"):
+        read_events(tmp_path / "x", "ravn")

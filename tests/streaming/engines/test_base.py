@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from sed.features.log_mel import LogMelConfig
+from sed.models.checkpoint import Checkpoint
+from sed.models.fusion import fused
+from sed.models.network import ModelConfig, SedModel
+from streaming.engines.pytorch import TorchEngine
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilenetv1_100",
+        "efficientnet_b0",
+        "resnet18",
+        "resnetv2_50",
+        "densenet121",
+        "convnext_atto",
+    ],
+)
+def test_folding_batch_norms_does_not_change_what_a_model_says(name):
+    torch.manual_seed(0)
+    model = SedModel(ModelConfig(name, hidden=16), LogMelConfig(), 4).train()
+    with torch.no_grad():  # statistics other than zero and one
+        for _ in range(2):
+            model.classify(torch.randn(2, 96, 64) * 2 - 3)
+    model.eval()
+    picture = torch.randn(2, 160, 64)
+    with torch.inference_mode():
+        expected, found = model.classify(picture), fused(model).classify(picture)
+    torch.testing.assert_close(found.frame_logits, expected.frame_logits, atol=1e-3, rtol=1e-3)
+
+
+def test_what_can_be_folded_is_and_the_callers_model_stays_as_it_is():
+    def n_norms(model):
+        return sum(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
+
+    model = SedModel(ModelConfig("efficientnet_b0", hidden=16), LogMelConfig(), 4)
+    before = n_norms(model)
+    assert before > 40
+    assert n_norms(TorchEngine(Checkpoint(model, tuple("abcd")), "cpu").model) == 0
+    assert n_norms(model) == before
+
+
+def test_the_engine_says_what_runs_the_model():
+    model = SedModel(ModelConfig("resnet10t", hidden=16), LogMelConfig(), 4)
+    for precision in ("fp32", "bf16"):
+        told = str(TorchEngine(Checkpoint(model, tuple("abcd")), "cpu", precision))
+        assert told.startswith("torch 2.")
+        assert "on cpu" in told
+        assert told.endswith(precision)

@@ -1,0 +1,335 @@
+"""Whatever runs the model, and however it is led, the same is heard."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, rising_noise
+
+import sed
+from sed.errors import CheckpointError, MissingExtraError, SedError, UsageError
+from sed.models.checkpoint import save_checkpoint
+from streaming.engines import select as opening
+from streaming.engines.exported import remembered
+from streaming.engines.pytorch import TorchEngine
+from streaming.engines.select import open_engine
+from streaming.offline.detect import detect
+
+EXAMPLE = ROOT / "examples" / "village.ogg"
+OTHERS = ("onnx", "openvino")
+LEADS = {
+    "half a window": {},
+    "no overlap": {"hop": 5.0},
+    "dense": {"hop": 0.5},
+}
+# The largest difference of a frame's probability from fp32 in torch, on the example.
+TOLERANCE = {"fp32": 1e-4, "bf16": 0.06}
+
+
+def needs(engine):
+    for package in {"openvino": ["openvino", "onnx"], "onnx": ["onnxruntime", "onnx"]}[engine]:
+        pytest.importorskip(package)
+
+
+@pytest.fixture(scope="module")
+def said():
+    """Return what fp32 torch says of the example, by how it is led."""
+    engine = open_engine(engine="torch", device="cpu", precision="fp32")
+    return {name: frames_and_events(engine, lead) for name, lead in LEADS.items()}
+
+
+def frames_and_events(engine, lead):
+    detector = sed.Detector(engine, sed.DetectorConfig(batch_size=16, **lead), sample_rate=32_000)
+    samples = sed.read_recording(EXAMPLE, 32_000)
+    parts = [detector.push(samples), detector.flush()]
+    frames = np.concatenate([part.frame_probs for part in parts])
+    return frames, [event for part in parts for event in part.events]
+
+
+@pytest.mark.parametrize("lead", LEADS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", ["torch", *OTHERS])
+def test_no_event_of_the_example_appears_or_disappears(said, kind, precision, lead):
+    if kind != "torch":
+        needs(kind)
+    if (kind, precision) == ("onnx", "bf16"):
+        pytest.skip("this engine computes in fp32")
+    engine = open_engine(engine=kind, device="cpu", precision=precision)
+    frames, events = frames_and_events(engine, LEADS[lead])
+    assert sed.Detector(engine, sed.DetectorConfig(**LEADS[lead])).mode == (
+        "dense" if lead == "dense" else "windowed"
+    )
+    expected_frames, expected = said[lead]
+    assert np.abs(frames - expected_frames).max() <= TOLERANCE[precision]
+    assert [event.label for event in events] == [event.label for event in expected]
+    for event, other in zip(events, expected, strict=True):
+        assert event.onset == pytest.approx(other.onset, abs=0.33)  # a frame
+        assert event.offset == pytest.approx(other.offset, abs=0.65)
+        assert event.score == pytest.approx(other.score, abs=TOLERANCE[precision])
+
+
+def test_dense_mode_says_nearly_what_windows_say(said):
+    windows, dense = said["half a window"][0], said["dense"][0]
+    assert np.corrcoef(windows.ravel(), dense.ravel())[0, 1] > 0.95
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, tiny_checkpoint):
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_checkpoint(tiny_checkpoint, path)
+    return path
+
+
+def exported(checkpoint, folder, to):
+    needs(to)
+    return sed.export(checkpoint, folder / "tiny", to)
+
+
+@pytest.mark.parametrize("n_clips", [1, 3])
+@pytest.mark.parametrize("n_samples", [8_000, 12_345])
+def test_an_onnx_file_equals_the_model_for_any_batch_and_length(
+    tiny_checkpoint, tmp_path, n_clips, n_samples
+):
+    path = exported(tiny_checkpoint, tmp_path, "onnx")
+    import onnxruntime
+
+    samples = rising_noise(n_clips * n_samples).reshape(n_clips, n_samples)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    frames, clips = session.run(["frame_probs", "clip_probs"], {"samples": samples})
+    with torch.inference_mode():
+        expected = tiny_checkpoint.model(torch.from_numpy(samples))
+    np.testing.assert_allclose(frames, expected.frame_probs.numpy(), atol=1e-4)
+    np.testing.assert_allclose(clips, expected.clip_probs.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("n_samples", [8_000, 12_345])
+def test_an_openvino_file_equals_the_model(tiny_checkpoint, tmp_path, n_samples):
+    path = exported(tiny_checkpoint, tmp_path, "openvino")
+    import openvino
+
+    samples = rising_noise(2 * n_samples).reshape(2, n_samples)
+    model = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    answers = model(samples)
+    with torch.inference_mode():
+        expected = tiny_checkpoint.model(torch.from_numpy(samples))
+    np.testing.assert_allclose(answers["frame_probs"], expected.frame_probs, atol=1e-4)
+    np.testing.assert_allclose(answers["clip_probs"], expected.clip_probs, atol=1e-4)
+
+
+def test_what_was_measured_is_kept_if_it_is_worth_it(tmp_path):
+    path = tmp_path / "kept" / "speeds.json"
+    assert remembered(path, lambda: {"a": 0.0}, lambda speeds: any(speeds.values())) == {"a": 0.0}
+    assert not path.exists()
+    assert remembered(path, lambda: {"a": 1.0}, lambda speeds: any(speeds.values())) == {"a": 1.0}
+    assert remembered(path, lambda: {"a": 2.0}) == {"a": 1.0}
+
+
+LET_GO = """
+import gc, os, signal, sys, threading
+from pathlib import Path
+from streaming.engines.openvino import OpenVinoEngine
+
+def let_go(engines):
+    engines.clear()
+    gc.collect()
+
+engines = [OpenVinoEngine(Path(sys.argv[1]))]
+thread = threading.Thread(target=let_go, args=[engines])
+thread.start()
+thread.join()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_is_heard_after_another_thread_let_go_of_openvino(tiny_checkpoint, tmp_path):
+    path = exported(tiny_checkpoint, tmp_path, "openvino")
+    done = subprocess.run([sys.executable, "-c", LET_GO, path], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
+
+
+@pytest.fixture(scope="module")
+def torch_export(dense_checkpoint, tmp_path_factory):
+    path = sed.export(dense_checkpoint, tmp_path_factory.mktemp("graph") / "m", "torch-export")
+    return torch.export.load(path).module()
+
+
+@pytest.mark.parametrize("n_frames", [0, 1, 5])
+def test_a_torch_export_equals_the_model_for_windows_and_frames_more(
+    dense_checkpoint, torch_export, n_frames
+):
+    samples = torch.from_numpy(rising_noise(8_000 + n_frames * 32 * 80)[None])
+    with torch.no_grad():
+        frames, clips, *_ = torch_export(samples)
+        expected = dense_checkpoint.model(samples)
+    torch.testing.assert_close(frames, expected.frame_probs, atol=1e-4, rtol=0)
+    torch.testing.assert_close(clips, expected.clip_probs, atol=1e-4, rtol=0)
+
+
+def test_an_exported_file_runs_without_this_package_and_without_torch(tiny_checkpoint, tmp_path):
+    path = exported(tiny_checkpoint, tmp_path, "onnx")
+    program = f"""
+import sys
+import threading
+sys.modules["sed"] = sys.modules["torch"] = None
+import numpy, onnxruntime
+session = onnxruntime.InferenceSession({str(path)!r})
+print(*(a.shape for a in session.run(["frame_probs", "clip_probs"],
+      {{"samples": numpy.zeros((2, 8000), "f4")}})))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "(2, 4, 3) (2, 3)\n", done.stderr
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_detect_takes_what_was_exported(saved, tiny_checkpoint, noise_wav, tmp_path, to):
+    path = exported(tiny_checkpoint, tmp_path, to)
+    options = {"hop": 0.5, "precision": "fp32", "device": "cpu"}
+    found = list(detect(noise_wav, path, **options))
+    expected = list(detect(noise_wav, saved, engine="torch", **options))
+    assert [(e.onset, e.label) for e in found] == [(e.onset, e.label) for e in expected]
+    assert len(found) > 2
+
+
+def test_hearing_with_a_prepared_graph_needs_no_torch(saved, noise_wav):
+    needs("openvino")
+    list(detect(noise_wav, saved, engine="openvino"))  # prepares it
+    program = f"""
+import sys
+import threading
+from streaming.offline.detect import detect
+print(len(list(detect({str(noise_wav)!r}, {str(saved)!r}, engine="openvino", device="cpu"))) > 0)
+print("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "True\nFalse\n", done.stderr
+
+
+def test_the_fastest_engine_is_measured_once_and_what_fails_is_told(saved, monkeypatch):
+    needs("openvino")
+    told = []
+
+    def broken(source, wanted):
+        raise RuntimeError("no such instruction")
+
+    monkeypatch.setitem(opening._OPENERS, "openvino", broken)
+    monkeypatch.setattr(opening, "_machine", lambda *_: "a machine of this test")
+    monkeypatch.setattr(opening, "MEASURED_SECONDS", 0.01)
+    engine = open_engine(saved, device="cpu", tell=told.append)
+    assert "OpenVINO" not in str(engine)
+    assert "the engine openvino does not work here: no such instruction" in told
+    assert "measuring engines, once" in told
+    assert "openvino fails" in told[-1]
+    told.clear()
+    again = open_engine(saved, device="cpu", tell=told.append)
+    assert str(again) == str(engine)
+    assert len(told) == 1
+    assert told[0].startswith("engine: ")
+
+
+def test_without_other_engines_torch_is_chosen_and_the_remedy_told(saved, monkeypatch):
+    told = []
+    find_spec = importlib.util.find_spec
+    hidden = set(opening.PACKAGES.values())
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name in hidden else find_spec(name)
+    )
+    engine = open_engine(saved, device="cpu", tell=told.append)
+    assert isinstance(engine, TorchEngine)
+    assert "pip install 'sed-engine[openvino]'" in told[0]
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime", "onnx"])
+def test_an_engine_that_is_not_installed_names_its_extra(saved, monkeypatch, name, tmp_path):
+    monkeypatch.setenv("SED_CACHE", str(tmp_path))
+    monkeypatch.setitem(sys.modules, name, None)
+    engine = "openvino" if name == "openvino" else "onnx"
+    with pytest.raises(MissingExtraError, match=rf"pip install 'sed-engine\[{engine}\]'"):
+        open_engine(saved, engine=engine, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "opnvino"}, "unknown engine 'opnvino'. Did you mean openvino"),
+        ({"engine": "openvino", "device": "cuda"}, "runs on the CPU: leave out --device cuda"),
+        ({"engine": "compile", "device": "tpu"}, "unknown device 'tpu'"),
+        ({"engine": "onnx", "precision": "bf16"}, "computes in fp32, not in bf16"),
+        ({"engine": "torch", "precision": "fp8"}, "unknown precision 'fp8'"),
+    ],
+)
+def test_what_an_engine_cannot_be_is_refused(saved, options, message):
+    with pytest.raises(UsageError, match=message):
+        open_engine(saved, **({"device": "cpu"} | options))
+
+
+def test_a_graph_is_not_for_a_gpu(tmp_path):
+    with pytest.raises(UsageError, match="graphs run on the CPU: leave out --device cuda"):
+        open_engine(tmp_path / "model.onnx", device="cuda")
+
+
+def test_without_a_place_to_keep_graphs_torch_is_chosen_and_that_is_told(
+    saved, tmp_path, monkeypatch
+):
+    needs("openvino")
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("SED_CACHE", str(tmp_path / "file" / "cache"))
+    told = []
+    assert isinstance(open_engine(saved, device="cpu", tell=told.append), TorchEngine)
+    assert "engine: torch, since the model cannot be prepared for others" in told[-1]
+
+
+def test_a_loaded_checkpoint_stays_in_torch(tiny_checkpoint):
+    assert isinstance(open_engine(tiny_checkpoint, device="cpu"), TorchEngine)
+    with pytest.raises(UsageError, match="give its path for another engine"):
+        open_engine(tiny_checkpoint, engine="openvino", device="cpu")
+
+
+def test_a_graph_of_somebody_else_is_refused(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    x, y = (onnx.helper.make_tensor_value_info(n, 1, [1]) for n in "xy")
+    path = tmp_path / "other.onnx"
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([node], "g", [x], [y])), path)
+    with pytest.raises(CheckpointError, match="was not written by `sed export`"):
+        open_engine(path)
+    path.write_bytes(b"no graph")
+    with pytest.raises(SedError, match="cannot be read as ONNX"):
+        open_engine(path)
+    with pytest.raises(SedError, match="no such file"):
+        open_engine(tmp_path / "none.onnx")
+
+
+def test_the_description_in_a_file_is_that_of_the_model(tiny_checkpoint, tmp_path):
+    path = exported(tiny_checkpoint, tmp_path, "onnx")
+    spec = open_engine(path).spec
+    assert spec == tiny_checkpoint.spec
+    json.dumps(spec.as_dict())
+
+
+@pytest.mark.slow
+def test_torch_compile_hears_the_same(said):
+    try:
+        engine = open_engine(engine="compile", device="cpu", precision="fp32")
+        frames, _ = frames_and_events(engine, LEADS["no overlap"])
+    except SedError as error:
+        pytest.skip(str(error))
+    assert np.abs(frames - said["no overlap"][0]).max() <= TOLERANCE["fp32"]
+
+
+def test_torch_has_as_many_threads_afterwards_as_before(tiny_checkpoint, noise_wav):
+    before = torch.get_num_threads()
+    engine = TorchEngine(tiny_checkpoint, "cpu", n_streams=2)
+    list(detect(noise_wav, engine, hop=0.5))
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert torch.get_num_threads() == before == seen[0]

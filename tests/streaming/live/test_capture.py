@@ -1,0 +1,176 @@
+"""Every sample that arrives is heard, dropped or waiting, and positions tell the time."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streaming.live.capture import OVERFLOW, TOO_SLOW, Break, Hole, Intake, Note, Piece
+
+HOP = 100
+
+
+def intake(capacity=1000):
+    return Intake(hop_samples=HOP, capacity_samples=capacity, wake=threading.Condition())
+
+
+def sound(first, n):
+    """Return samples that say where they belong."""
+    return np.arange(first, first + n, dtype=np.float32)[:, None]
+
+
+def taken(ring, most=HOP):
+    items = []
+    while (item := ring.take(most)) is not None:
+        items.append(item)
+    return items
+
+
+def test_what_is_pushed_comes_out_in_hops_and_in_order():
+    ring = intake()
+    for first in range(0, 350, 50):
+        ring.push(sound(first, 50))
+    items = taken(ring)
+    assert [(item.start, len(item.block)) for item in items] == [
+        (0, 100), (100, 100), (200, 100), (300, 50)
+    ]  # fmt: skip
+    np.testing.assert_array_equal(np.concatenate([i.block for i in items])[:, 0], np.arange(350))
+
+
+def test_a_full_ring_drops_half_of_it_in_whole_hops_the_oldest_first():
+    ring = intake(1000)
+    for first in range(0, 1050, 50):
+        ring.push(sound(first, 50))
+    hole, *pieces = taken(ring)
+    assert hole == Hole(0, 500, TOO_SLOW)
+    assert pieces[0].start == 500
+    assert pieces[0].block[0, 0] == 500.0
+    assert (ring.n_delivered, ring.n_dropped, ring.n_heard, ring.n_gaps) == (1050, 500, 550, 1)
+
+
+def test_holes_side_by_side_are_one():
+    ring = intake(1000)
+    for first in range(0, 2050, 50):
+        ring.push(sound(first, 50))
+    holes = [item for item in taken(ring) if isinstance(item, Hole)]
+    assert holes == [Hole(0, 1500, TOO_SLOW)]
+
+
+def test_a_block_longer_than_the_ring_keeps_its_end():
+    ring = intake(1000)
+    ring.push(sound(0, 2750))
+    hole, *pieces = taken(ring)
+    assert hole.n_samples % HOP == 0
+    assert pieces[-1].block[-1, 0] == 2749.0
+    assert ring.n_delivered == 2750 == ring.n_heard + ring.n_dropped
+
+
+def test_a_device_that_was_gone_leaves_a_hole_in_its_place():
+    ring = intake()
+    ring.push(sound(0, 150))
+    ring.lost("gone")
+    assert ring.state == "lost"
+    ring.found(5_000, "unplugged", "back")
+    ring.push(sound(5_150, 50))
+    kinds = [type(item) for item in taken(ring)]
+    assert kinds == [Piece, Piece, Break, Note, Hole, Note, Piece]
+    assert ring.n_missing == 5_000
+    assert ring.state == "listening"
+
+
+def test_overflows_are_all_counted_and_told_once_a_second():
+    ring = intake()
+    for _ in range(5):
+        ring.overflowed()
+    assert taken(ring) == [Hole(0, 0, OVERFLOW)]
+    assert ring.n_overflows == 5
+
+
+def test_who_can_wait_waits_for_room_and_loses_nothing():
+    ring, stop = intake(1000), threading.Event()
+
+    def deliver():
+        for first in range(0, 10_000, 50):
+            ring.wait_for_room(50, stop)
+            ring.push(sound(first, 50))
+        ring.end()
+
+    thread = threading.Thread(target=deliver)
+    thread.start()
+    n = 0
+    while not ring.is_done:
+        if (item := ring.take(HOP)) is not None:
+            assert item.start == n
+            n += len(item.block)
+    thread.join()
+    assert (n, ring.n_dropped) == (10_000, 0)
+
+
+def test_a_block_longer_than_the_ring_does_not_wait_for_ever():
+    ring = intake(200)
+    ring.wait_for_room(400, threading.Event())
+    ring.push(sound(0, 400))
+    assert ring.n_delivered == 400
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("push"), st.integers(1, 700)),
+        st.tuples(st.just("take"), st.integers(1, 300)),
+        st.tuples(st.just("lose"), st.integers(0, 900)),
+    ),
+    max_size=40,
+)
+
+
+@settings(deadline=None)
+@given(steps, st.sampled_from([200, 1000, 1234]))
+def test_nothing_is_lost_without_account(steps, capacity):
+    ring = intake(capacity)
+    position = heard = 0
+    seen = []
+    for what, n in steps:
+        if what == "push":
+            ring.push(sound(position, n))
+            position += n
+        elif what == "lose":
+            ring.lost("gone")
+            ring.found(n, "unplugged")
+            position += n
+        elif (item := ring.take(n)) is not None:
+            seen.append(item)
+    assert ring.n_waiting <= max(capacity, 2 * HOP)
+    seen += taken(ring)
+    at = 0  # positions have neither overlap nor hole that is not told of
+    for item in seen:
+        if isinstance(item, Piece):
+            assert item.start == at
+            np.testing.assert_array_equal(item.block[:, 0], sound(at, len(item.block))[:, 0])
+            heard += len(item.block)
+            at = item.stop
+        elif isinstance(item, Hole):
+            assert item.start == at
+            at = item.stop
+    assert at == position
+    assert heard == ring.n_heard
+    assert ring.n_delivered == ring.n_heard + ring.n_dropped + ring.n_waiting
+    assert sum(i.n_samples for i in seen if isinstance(i, Hole)) == ring.n_dropped + ring.n_missing
+    assert ring.n_dropped % HOP == 0
+    assert ring.n_gaps == sum(isinstance(item, Hole) for item in seen)
+
+
+def test_nothing_comes_from_an_empty_ring():
+    ring = intake()
+    assert ring.take(HOP) is None
+    assert not ring.is_done
+    ring.end()
+    assert ring.is_done
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 8])
+def test_channels_stay_together(n_channels):
+    ring = Intake(hop_samples=HOP, capacity_samples=1000, wake=threading.Condition())
+    ring.push(np.tile(sound(0, 130), (1, n_channels)))
+    assert [item.block.shape for item in taken(ring)] == [(100, n_channels), (30, n_channels)]

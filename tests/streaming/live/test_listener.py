@@ -1,0 +1,373 @@
+"""Live sound: the same events as offline, gaps in their place, and an account of every sample."""
+
+import asyncio
+import threading
+import time
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import rising_noise
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sed.audio.decode import open_recording
+from sed.audio.flac import in_24_bits
+from sed.errors import UsageError
+from sed.models.checkpoint import save_checkpoint
+from sed.models.devices import DeviceError
+from streaming.engines.pytorch import TorchEngine
+from streaming.live.capture import TOO_SLOW
+from streaming.live.clock import WallClock
+from streaming.live.listen import listen, listen_async
+from streaming.live.listener import Listener
+from streaming.live.sources import DecoderEar
+from streaming.messages import Began, Ended, Gap, Heard, Status, Trouble
+from streaming.offline.detect import detect
+from streaming.pipeline.detector import Detector, DetectorConfig
+
+CONFIG = DetectorConfig(hop=0.5, look_ahead=0.25)
+RATE = 8_000
+
+
+class Script:
+    """An ear that does what it is told at once: blocks, and what happens between them."""
+
+    sample_rate, n_channels = RATE, 1
+
+    def __init__(self, *steps, name="script"):
+        self.name = name
+        self._steps = steps
+
+    def start(self, intake):
+        self._intake = intake
+        for step in self._steps:
+            if isinstance(step, int):
+                intake.lost("gone")
+                intake.found(step, "unplugged", "back")
+            else:
+                intake.push(step[:, None] if step.ndim == 1 else step)
+        intake.end()
+
+    def stop(self):
+        self._intake.end()
+
+
+class Unplugged(Script):
+    def start(self, intake):
+        raise DeviceError(f"{self.name}: cannot be opened")
+
+
+class SlowEngine(TorchEngine):
+    """Takes its time while it is told to."""
+
+    seconds = 0.0
+    batches: list[int] = []  # noqa: RUF012  # of the instance that a test makes
+
+    def hear(self, columns):
+        time.sleep(self.seconds)
+        self.batches.append(len(columns))
+        return super().hear(columns)
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_checkpoint):
+    return TorchEngine(tiny_checkpoint, "cpu", "fp32")
+
+
+@pytest.fixture
+def listener(engine):
+    def make(*ears, **options):
+        options = {"buffer_seconds": 60.0} | options
+        return Listener(ears, engine, CONFIG, **options)
+
+    return make
+
+
+def offline(checkpoint, engine, samples):
+    detector = Detector(engine, CONFIG)
+    return detector.push(in_24_bits(samples)).events + detector.flush().events
+
+
+def spans(events, shift=0.0):
+    return [(round(e.onset + shift, 6), round(e.offset + shift, 6), e.label) for e in events]
+
+
+def ended(messages):
+    return [message.event for message in messages if isinstance(message, Ended)]
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    seed=st.integers(0, 10**6),
+    cuts=st.lists(st.integers(1, 40_000), max_size=8),
+)
+def test_live_equals_offline(tiny_checkpoint, engine, seed, cuts):
+    samples = rising_noise(40_000, seed)
+    parts = [part for part in np.split(samples, sorted(cuts)) if len(part)]
+    ear = Script(*parts)
+    messages = list(Listener([ear], engine, CONFIG, buffer_seconds=60.0).messages())
+    events = ended(messages)
+    assert spans(events) == spans(offline(tiny_checkpoint, engine, samples)) != []
+    begun = [message.event for message in messages if isinstance(message, Began)]
+    assert sorted((e.onset, e.label) for e in begun) == sorted((e.onset, e.label) for e in events)
+    blocks = [message.block for message in messages if isinstance(message, Heard)]
+    np.testing.assert_array_equal(np.concatenate(blocks)[:, 0], in_24_bits(samples))
+
+
+def test_an_event_is_told_when_it_begins_and_when_it_is_complete(listener):
+    messages = list(listener(Script(rising_noise(64_000))).messages())
+    for event in ended(messages):
+        key = event.onset, event.label
+        told = [m for m in messages if isinstance(m, Began | Ended)]
+        mine = [type(m) for m in told if (m.event.onset, m.event.label) == key]
+        assert mine == [Began, Ended]
+
+
+def test_behind_a_gap_times_are_still_true(tiny_checkpoint, engine, listener):
+    """Each stretch is heard as a recording of its own, at its place."""
+    first, second = rising_noise(30_000, 1), rising_noise(30_000, 2)
+    messages = list(listener(Script(first, 12_345, second)).messages())
+    expected = spans(offline(tiny_checkpoint, engine, first))
+    expected += spans(offline(tiny_checkpoint, engine, second), 42_345 / RATE)
+    assert spans(ended(messages)) == expected
+    (gap,) = [message for message in messages if isinstance(message, Gap)]
+    assert (gap.onset, gap.offset, gap.n_samples) == (30_000 / RATE, 42_345 / RATE, 12_345)
+    assert gap.reason == "unplugged"
+    assert [m.text for m in messages if isinstance(m, Trouble)] == ["gone", "back"]
+    (source,) = messages[-1].sources
+    assert (source.n_heard, source.n_missing, source.n_gaps) == (60_000, 12_345, 1)
+
+
+def test_what_was_begun_before_the_device_went_ends_there_and_not_when_it_is_back(listener):
+    kinds = [
+        type(message)
+        for message in listener(Script(rising_noise(30_000, 1), 8_000_000)).messages()
+        if isinstance(message, Ended | Gap)
+    ]
+    assert kinds.index(Gap) == len(kinds) - 1 > 0
+
+
+def test_a_model_that_is_too_slow_loses_whole_hops_and_says_which(tiny_checkpoint):
+    """At half the speed that is needed; then as fast as it can, and it catches up in two hops."""
+    engine = SlowEngine(tiny_checkpoint, "cpu", "fp32")
+    engine.seconds = 0.2
+    ear = DecoderEar("noise", _Endless(), speed=5.0)  # a hop in 0.1 s
+    listener = Listener([ear], engine, CONFIG, buffer_seconds=2.0)
+    gaps, behind = [], {}
+    began = time.monotonic()
+    for message in listener.messages():
+        now = time.monotonic() - began
+        if isinstance(message, Gap):
+            gaps.append(message)
+        if isinstance(message, Heard):
+            behind[now] = listener.status().sources[0].n_waiting / RATE
+        if now > 2.0:
+            engine.seconds = 0.0
+        if now > 3.5:
+            listener.stop()
+    (source,) = listener.status().sources
+    assert source.n_delivered == source.n_heard + source.n_dropped
+    assert source.n_waiting == 0
+    assert source.n_dropped == sum(gap.n_samples for gap in gaps) > 0
+    assert {gap.reason for gap in gaps} == {TOO_SLOW}
+    assert source.n_dropped % (RATE // 2) == 0
+    assert max(behind.values()) > 1.0
+    assert min(wait for at, wait in behind.items() if at > 2.0) < 0.5  # less than a hop
+
+
+class _Endless:
+    sample_rate, n_channels, n_samples = RATE, 1, None
+
+    def blocks(self):
+        while True:
+            yield rising_noise(4_000)[:, None]
+
+    def close(self):
+        pass
+
+
+def test_several_inputs_go_through_the_model_together(tiny_checkpoint):
+    engine = SlowEngine(tiny_checkpoint, "cpu", "fp32")
+    engine.batches = []
+    sounds = [rising_noise(40_000, seed) for seed in range(3)]
+    ears = [Script(sound, name=f"ear {i}") for i, sound in enumerate(sounds)]
+    listener = Listener(ears, engine, CONFIG, buffer_seconds=60.0)
+    events = ended(listener.messages())
+    assert 3 in engine.batches
+    for ear, sound in zip(ears, sounds, strict=True):
+        mine = [event for event in events if event.file == ear.name]
+        assert spans(mine) == spans(offline(tiny_checkpoint, engine, sound))
+
+
+def test_an_input_that_cannot_be_started_does_not_keep_the_others_from_it(listener):
+    messages = list(
+        listener(Unplugged(name="a"), Script(rising_noise(20_000), name="b")).messages()
+    )
+    assert messages[0] == Trouble("a: cannot be opened")
+    assert messages[-1].sources[1].n_heard == 20_000
+    with pytest.raises(DeviceError, match="a: cannot be opened"):
+        list(listener(Unplugged(name="a")).messages())
+
+
+def test_one_channel_or_the_mean_of_all(listener, tiny_checkpoint, engine):
+    left, right = rising_noise(20_000, 1), rising_noise(20_000, 2)
+
+    class Stereo(Script):
+        n_channels = 2
+
+    both = np.stack([left, right], axis=1)
+    for channel, mono in ((1, left), (2, right), (None, in_24_bits(both).mean(axis=1))):
+        events = ended(listener(Stereo(both), channel=channel).messages())
+        assert spans(events) == spans(offline(tiny_checkpoint, engine, mono))
+    with pytest.raises(UsageError, match="script has no channel 3: it has 2"):
+        listener(Stereo(both), channel=3)
+
+
+def test_inputs_of_one_name_are_told_apart(listener):
+    *_, last = listener(Script(rising_noise(8_000)), Script(rising_noise(8_000))).messages()
+    assert [source.name for source in last.sources] == ["script", "script 2"]
+    with pytest.raises(UsageError, match="expected an input"):
+        listener()
+
+
+def test_digital_silence_is_told_once_and_its_end_too(listener):
+    zeros, sound = np.zeros(RATE, np.float32), rising_noise(RATE)
+    messages = listener(Script(*[zeros] * 25, sound, sound), buffer_seconds=90.0).messages()
+    texts = [message.text for message in messages if isinstance(message, Trouble)]
+    assert texts == [
+        "script: nothing but digital silence for 10 s. Is it muted, or is it the wrong channel?",
+        "script: there is sound again",
+    ]
+
+
+def test_samples_that_are_no_number_are_silence(listener):
+    bad = rising_noise(20_000)
+    bad[5_000:5_010] = np.nan
+    bad[6_000] = np.inf
+    messages = list(listener(Script(bad)).messages())
+    probs = np.concatenate([m.frame_probs for m in messages if isinstance(m, Heard)])
+    assert np.isfinite(probs).all()
+
+
+def test_a_last_status_tells_all(listener):
+    *_, last = listener(Script(rising_noise(20_000))).messages()
+    assert isinstance(last, Status)
+    assert last.sources[0].state == "ended"
+    assert last.n_lost == 0
+
+
+def test_stopped_from_elsewhere_it_finishes_what_was_heard(tiny_checkpoint, engine, noise_wav):
+    ear = DecoderEar("noise", open_recording(noise_wav))
+    listener = Listener([ear], engine, CONFIG)
+    threading.Timer(1.3, listener.stop).start()
+    messages = list(listener.messages())
+    samples = np.concatenate([m.block for m in messages if isinstance(m, Heard)])[:, 0]
+    assert RATE < len(samples) < 5 * RATE
+    assert spans(ended(messages)) == spans(offline(tiny_checkpoint, engine, samples))
+
+
+def test_events_say_when_they_were_on_the_calendar_and_do_not_change_their_minds(listener):
+    """The sound comes faster than it was spoken, so that the clock is corrected all the time."""
+    ear = DecoderEar("noise", _Sound(rising_noise(40_000)), speed=4.0)
+    before = datetime.now().astimezone()
+    messages = list(listener(ear).messages())
+    times = {(m.event.onset, m.event.label): m.event.time for m in messages if type(m) is Began}
+    events = ended(messages)
+    assert events
+    for event in events:
+        assert event.time == times[event.onset, event.label]
+        assert event.time.tzinfo is not None
+        arrived = (event.onset + 1.0) / 4.0  # the window that it is in ends within a second of it
+        assert (event.time - before).total_seconds() < arrived + 1.0
+    assert len({round((e.time - before).total_seconds() - e.onset, 1) for e in events}) > 1
+
+
+class _Sound(_Endless):
+    def __init__(self, samples):
+        self._samples = samples
+
+    def blocks(self):
+        yield self._samples[:, None]
+
+
+def test_the_clock_of_a_device_that_runs_wrong_is_followed():
+    """A crystal 100 ppm too fast gains 8.6 s a day; blocks come up to 80 ms late."""
+    generator = np.random.default_rng(0)
+    clock, true_rate = WallClock(RATE), RATE * (1 + 100e-6)
+    for position in range(0, 6 * 3600 * RATE, 10 * RATE):
+        clock.update(position, 1e9 + position / true_rate + generator.uniform(0, 0.08))
+    expected = datetime.fromtimestamp(1e9 + position / true_rate).astimezone()
+    assert abs(clock.time(position) - expected) < timedelta(seconds=0.1)
+
+
+def test_a_clock_that_was_set_is_believed_at_once():
+    clock = WallClock(RATE)
+    clock.update(RATE, 1_000.0)
+    clock.update(2 * RATE, 1_000.9)
+    assert clock.time(0).timestamp() == pytest.approx(998.9)
+    clock.update(3 * RATE, 5_000.0)
+    assert clock.time(3 * RATE).timestamp() == pytest.approx(5_000.0)
+    clock.update(4 * RATE, 4_000.0)
+    assert clock.time(4 * RATE).timestamp() == pytest.approx(4_000.0)
+
+
+def test_the_load_is_that_of_the_input_that_still_gives(listener):
+    ears = [DecoderEar(f"{i}", _Sound(rising_noise(n)), speed=2.0) for i, n in
+            enumerate((24_000, 800, 800))]  # fmt: skip
+    loads = [m.load for m in listener(*ears).messages() if isinstance(m, Status)]
+    alone = DecoderEar("alone", _Sound(rising_noise(24_000)), speed=2.0)
+    expected = [m.load for m in listener(alone).messages() if isinstance(m, Status)]
+    assert loads[-1] < 2.0 * expected[-1] + 0.1
+
+
+def test_before_it_listens_there_is_a_status_too(listener):
+    status = listener(Script()).status()
+    assert (status.uptime_seconds, status.load, status.n_events) == (0.0, 0.0, 0)
+
+
+def test_for_python_events_come_one_by_one(noise_wav, tiny_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr("streaming.live.sources.FILE_SPEED", 4.0)
+    path = tmp_path / "tiny.safetensors"
+    save_checkpoint(tiny_checkpoint, path)
+    events = list(listen(str(noise_wav), path, look_ahead=0.25, compute="cpu"))
+    expected = detect(noise_wav, path, hop=0.5, look_ahead=0.25, device="cpu", batch_size=1)
+    assert spans(events) == spans(expected) != []
+    assert {event.file for event in events} == {noise_wav.name}
+
+
+def test_asynchronously_too_and_others_run_meanwhile(noise_wav, tiny_checkpoint, monkeypatch):
+    monkeypatch.setattr("streaming.live.sources.FILE_SPEED", 4.0)
+
+    async def hear():
+        ticks, heard = 0, []
+
+        async def tick():
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0.02)
+                ticks += 1
+
+        ticking = asyncio.create_task(tick())
+        events = listen_async(str(noise_wav), tiny_checkpoint, look_ahead=0.25, compute="cpu")
+        async for event in events:
+            heard.append(event)
+            if len(heard) == 2:
+                break
+        await events.aclose()
+        ticking.cancel()
+        return ticks, heard
+
+    ticks, heard = asyncio.run(hear())
+    assert len(heard) == 2
+    assert ticks > 10
+    assert "read" not in {thread.name.split()[0] for thread in threading.enumerate()}
+
+
+def test_a_file_is_heard_at_real_speed(tmp_path, listener):
+    soundfile.write(tmp_path / "a.wav", rising_noise(8_000), RATE)
+    ear = DecoderEar("a", open_recording(tmp_path / "a.wav"))
+    began = time.monotonic()
+    list(listener(ear).messages())
+    assert 0.95 < time.monotonic() - began < 4.0

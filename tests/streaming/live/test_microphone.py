@@ -1,0 +1,344 @@
+"""Sound devices: found by names that stay, heard at what they offer, and again when they return."""
+
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from sed.cli import app
+from sed.errors import UsageError
+from sed.models.devices import DeviceError
+from streaming.live import microphone
+from streaming.live.capture import Break, Hole, Intake, Note, Piece
+from streaming.live.microphone import Microphone, devices, find_device
+
+
+class PortAudioError(Exception):
+    pass
+
+
+class Stream:
+    """A stream of a device that delivers when a test says so."""
+
+    def __init__(self, portaudio, *, device, samplerate, channels, callback, **_):
+        self.about = portaudio.listed[device]
+        self.settings = samplerate, channels
+        self.callback = callback
+        self.active = False
+        portaudio.streams.append(self)
+        if self.about.get("is_gone"):
+            raise PortAudioError("Error opening InputStream: Device unavailable", -9985)
+
+    def start(self):
+        self.active = True
+
+    def close(self):
+        self.active = False
+
+    def deliver(self, n, *, overflow=False):
+        block = np.full((n, self.settings[1]), 0.5, np.float32)
+        self.callback(block, n, None, SimpleNamespace(input_overflow=overflow))
+        block[:] = 9.0  # PortAudio uses its memory again
+
+
+class FakePortAudio:
+    """What sounddevice says of some devices."""
+
+    PortAudioError = PortAudioError
+
+    def __init__(self, *listed, default=0):
+        self.listed = list(listed)
+        self.default = SimpleNamespace(device=(default, default))
+        self.streams = []
+        self.n_looked = 0
+        self.is_starting = False
+
+    def query_devices(self):
+        return self.listed
+
+    def query_hostapis(self, index):
+        return {"name": "ALSA"}
+
+    def check_input_settings(self, *, device, channels, samplerate, **_):
+        about = self.listed[device]
+        if samplerate not in about["rates"] or channels not in about["counts"]:
+            raise PortAudioError("Invalid sample rate")
+
+    def InputStream(self, **settings):
+        return Stream(self, **settings)
+
+    def _terminate(self):
+        self.n_looked += 1
+        for stream in self.streams:
+            stream.active = False
+
+    def _initialize(self):
+        if self.is_starting:
+            self.is_starting = False
+            raise PortAudioError("Host error", -9999)
+
+
+def device(name, channels=2, rate=48_000, rates=None, counts=None):
+    return {
+        "name": name, "max_input_channels": channels, "default_samplerate": float(rate),
+        "hostapi": 0, "rates": rates or (rate,), "counts": counts or range(1, channels + 1),
+    }  # fmt: skip
+
+
+@pytest.fixture
+def portaudio(monkeypatch):
+    def make(*listed, **options):
+        fake = FakePortAudio(*listed, **options)
+        monkeypatch.setitem(sys.modules, "sounddevice", fake)
+        return fake
+
+    return make
+
+
+USB = device("USB Audio: Mic (hw:2,0)")
+BUILT_IN = device("HDA Intel: ALC (hw:0,0)")
+SPEAKER = device("Speaker", channels=0)
+
+
+def test_names_are_those_that_stay_when_the_numbers_change(portaudio):
+    portaudio(SPEAKER, BUILT_IN, USB, default=1)
+    assert [(d.index, d.name, d.is_default) for d in devices()] == [
+        (1, "HDA Intel: ALC", True),
+        (2, "USB Audio: Mic", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (None, 1), ("2", 2), ("USB Audio: Mic", 2), ("usb", 2), ("USB Audio: Mic (hw:7,0)", 2),
+        ("alc", 1),
+    ],
+)  # fmt: skip
+def test_a_device_is_found_by_name_part_or_index(portaudio, wanted, index):
+    portaudio(SPEAKER, BUILT_IN, USB, default=1)
+    assert find_device(wanted).index == index
+
+
+def test_what_is_not_there_is_answered_with_what_is(portaudio):
+    portaudio(BUILT_IN, USB)
+    with pytest.raises(DeviceError, match=r"no device or file 'USB Adio'.*Did you mean USB Audio"):
+        find_device("USB Adio")
+    with pytest.raises(UsageError, match="'A' is part of several names: HDA Intel: ALC, USB"):
+        find_device("A")
+
+
+def test_no_device_at_all(portaudio):
+    portaudio(SPEAKER)
+    with pytest.raises(DeviceError, match=r"no microphone\. Plug one in"):
+        find_device()
+    done = CliRunner().invoke(app(), ["devices"])
+    assert done.exit_code == 1
+    assert "there is no microphone" in done.stderr
+
+
+def test_portaudio_missing_says_how_to_get_it(monkeypatch):
+    class Missing:
+        def find_spec(self, name, *_):
+            if name == "sounddevice":
+                raise OSError("PortAudio library not found")
+
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
+    with pytest.raises(DeviceError, match="apt install libportaudio2"):
+        devices()
+
+
+def test_the_list_of_devices_marks_the_default_and_its_own_rate(portaudio):
+    portaudio(device("A", rates=(16_000, 48_000)), device("Longer name", 1, 8_000), default=1)
+    done = CliRunner().invoke(app(), ["devices"])
+    assert done.stdout.splitlines() == [
+        "   0  A            ALSA, 2 channels, Hz: 16,000 (48,000)",
+        "*  1  Longer name  ALSA, 1 channels, Hz: (8,000)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("about", "settings"),
+    [
+        (device("x", 1, 8_000), (8_000, 1)),
+        (device("x", 8, 48_000, counts=[8]), (48_000, 8)),
+        (device("x", 32, 44_100), (44_100, 2)),
+        (device("x", 2, 22_050, rates=(16_000,)), (16_000, 2)),
+        (device("x", 2, 4_000, rates=(4_000, 96_000)), (96_000, 2)),
+    ],
+)
+def test_a_device_is_taken_at_what_it_offers(portaudio, about, settings):
+    portaudio(about)
+    microphone = Microphone()
+    assert (microphone.sample_rate, microphone.n_channels) == settings
+
+
+def test_a_device_in_use_or_without_the_channel_is_refused(portaudio):
+    portaudio(device("x", rates=(1,)))
+    with pytest.raises(DeviceError, match=r"x: takes none of the usual rates\. Is another program"):
+        Microphone()
+    portaudio(device("x", 2))
+    with pytest.raises(UsageError, match="x has no channel 3: it has 2"):
+        Microphone(channel=3)
+
+
+def test_a_channel_far_up_opens_enough_of_them(portaudio):
+    portaudio(device("x", 32))
+    assert Microphone(channel=5).n_channels == 5
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Have microphones notice at once that a device is gone."""
+    monkeypatch.setattr(microphone, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(microphone, "SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(microphone, "FIRST_PAUSE_SECONDS", 0.02)
+
+
+def new_intake():
+    return Intake(hop_samples=24_000, capacity_samples=480_000, wake=threading.Condition())
+
+
+@pytest.fixture
+def started(portaudio, quick):
+    """Return a microphone that listens, its intake, and its PortAudio."""
+    fake = portaudio(dict(USB))
+    ear, intake = Microphone("usb"), new_intake()
+    ear.start(intake)
+    yield ear, intake, fake
+    if intake.state != "ended":
+        ear.stop()
+
+
+def test_blocks_are_copied_and_overflows_counted(started):
+    _, intake, fake = started
+    fake.streams[0].deliver(2_400)
+    fake.streams[0].deliver(2_400, overflow=True)
+    piece, hole, other = intake.take(24_000), intake.take(24_000), intake.take(24_000)
+    assert piece.block.shape == (2_400, 2)
+    assert (piece.block == 0.5).all()
+    assert isinstance(hole, Hole)
+    assert other.start == 2_400
+    assert intake.n_overflows == 1
+
+
+def until(condition):
+    deadline = time.monotonic() + 5.0
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("how", ["stops", "falls silent"])
+def test_a_device_that_goes_is_opened_again_and_the_gap_is_as_long_as_it_was(started, how):
+    _, intake, fake = started
+    fake.streams[0].deliver(2_400)
+    gone_at = time.monotonic()
+    fake.listed[0]["is_gone"] = True
+    if how == "stops":
+        fake.streams[0].active = False
+    until(lambda: len(fake.streams) >= 3)  # twice it was not there
+    fake.listed[0]["is_gone"] = False
+    until(lambda: fake.streams[-1].active)
+    fake.streams[-1].deliver(2_400)
+    missing = round((time.monotonic() - gone_at) * 48_000)
+    items = [intake.take(24_000) for _ in range(6)]
+    assert [type(item) for item in items] == [Piece, Break, Note, Hole, Note, Piece]
+    assert items[2].text == "USB Audio: Mic: gone; trying to open it again"
+    assert items[4].text == "USB Audio: Mic: is back"
+    assert items[5].start == 2_400 + items[3].n_samples
+    assert abs(items[3].n_samples + 2_400 - missing) < 2_400
+    assert fake.n_looked >= 3
+
+
+def test_a_device_still_gone_at_the_end_leaves_its_gap(started):
+    ear, intake, fake = started
+    fake.streams[0].deliver(2_400)
+    fake.listed[0]["is_gone"] = True
+    fake.streams[0].active = False
+    until(lambda: intake.state == "lost")
+    time.sleep(0.1)
+    ear.stop()
+    items = [intake.take(24_000) for _ in range(4)]
+    assert [type(item) for item in items] == [Piece, Break, Note, Hole]
+    assert 0.1 < items[3].n_samples / 48_000 < 1.0
+    assert intake.is_done
+
+
+def test_devices_of_one_name_are_told_apart_and_the_one_that_is_meant_is_opened(portaudio):
+    fake = portaudio(BUILT_IN, device("Mic (hw:1,0)", 1), device("Mic (hw:2,0)", 2))
+    assert [d.name for d in devices()] == ["HDA Intel: ALC", "Mic", "Mic 2"]
+    for wanted, index in (("1", 1), ("Mic", 1), ("2", 2), ("mic 2", 2)):
+        ear, intake = Microphone(wanted), new_intake()
+        ear.start(intake)
+        assert fake.streams[-1].about is fake.listed[index]
+        ear.stop()
+
+
+def test_a_sound_server_that_starts_again_does_not_end_the_search(started):
+    _, intake, fake = started
+    fake.streams[0].deliver(2_400)
+    fake.is_starting = True
+    fake.streams[0].active = False
+    until(lambda: len(fake.streams) == 2 and fake.streams[1].active)
+    fake.streams[1].deliver(2_400)
+    assert intake.state == "listening"
+    assert fake.n_looked == 2
+
+
+def test_a_stream_that_was_given_up_has_nothing_more_to_say(started):
+    """What it delivers while it is being closed is counted as missing, and not as there."""
+    _, intake, fake = started
+    first = fake.streams[0]
+    first.deliver(2_400)
+    real_close = first.close
+
+    def close():
+        first.deliver(2_400)
+        real_close()
+
+    first.close = close
+    until(lambda: len(fake.streams) == 2 and fake.streams[1].active)
+    assert intake.state == "lost"
+    fake.streams[1].deliver(2_400)
+    assert intake.n_delivered == 4_800
+    assert intake.n_missing > 0.3 * 48_000 - 4_800
+
+
+def test_one_microphone_that_goes_does_not_end_the_other(portaudio, quick, monkeypatch):
+    monkeypatch.setattr(microphone, "SILENT_SECONDS", 60.0)
+    fake = portaudio(dict(USB), dict(BUILT_IN))
+    ears = [Microphone("usb"), Microphone("hda")]
+    intakes = [new_intake() for _ in ears]
+    for ear, intake in zip(ears, intakes, strict=True):
+        ear.start(intake)
+    usb, hda = fake.streams
+    usb.active = False
+    until(lambda: len(fake.streams) == 3 and fake.streams[2].active)
+    assert hda.active  # PortAudio did not look again, which would have ended it
+    assert fake.n_looked == 0
+    for listed in fake.listed:
+        listed["is_gone"] = True
+    fake.streams[2].active = hda.active = False
+    until(lambda: fake.n_looked > 0)  # now that nobody delivers
+    for ear in ears:
+        ear.stop()
+
+
+def test_a_stream_that_cannot_be_started_is_closed(portaudio, monkeypatch):
+    fake = portaudio(USB)
+
+    def refuse(stream):
+        raise PortAudioError("Device unavailable", -9985)
+
+    closed = []
+    monkeypatch.setattr(Stream, "start", refuse)
+    monkeypatch.setattr(Stream, "close", lambda stream: closed.append(stream))
+    with pytest.raises(DeviceError, match="USB Audio: Mic: cannot be opened: Device unavailable"):
+        Microphone().start(new_intake())
+    assert closed == fake.streams

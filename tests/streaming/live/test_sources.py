@@ -1,0 +1,267 @@
+"""Files at real speed, pipes, and URLs that come and go."""
+
+import contextlib
+import http.server
+import io
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import ROOT, rising_noise
+
+from sed.audio.decode import open_recording
+from sed.audio.ffmpeg import ContainerDecoder
+from sed.errors import RecordingError
+from sed.models.checkpoint import save_checkpoint
+from streaming.live import sources as ears
+from streaming.live.capture import Break, Hole, Intake, Note, Piece
+from streaming.live.sources import DecoderEar, UrlEar, open_ear, stdin_ear, without_secrets
+
+RATE = 8_000
+
+
+def hear(ear, seconds=60.0):
+    """Return what an ear delivers until it ends, or so many seconds of sound are there."""
+    intake = Intake(
+        hop_samples=ear.sample_rate,
+        capacity_samples=600 * ear.sample_rate,
+        wake=threading.Condition(),
+    )
+    ear.start(intake)
+    items = []
+    while not intake.is_done and intake.n_heard < seconds * ear.sample_rate:
+        if (item := intake.take(10**9)) is None:
+            time.sleep(0.005)
+        else:
+            items.append(item)
+    ear.stop()
+    while (item := intake.take(10**9)) is not None:
+        items.append(item)
+    return items, intake
+
+
+def samples_of(items):
+    return np.concatenate([item.block for item in items if isinstance(item, Piece)])
+
+
+class Samples:
+    """A decoder of what is in memory."""
+
+    sample_rate, n_channels, format = RATE, 1, "memory"
+
+    def __init__(self, n_samples):
+        self.n_samples = n_samples
+        self.is_closed = False
+
+    def blocks(self):
+        yield rising_noise(self.n_samples)[:, None]
+
+    def close(self):
+        self.is_closed = True
+
+
+def test_a_file_comes_at_real_speed_in_blocks_of_a_twentieth_of_a_second():
+    decoder = Samples(RATE)
+    began = time.monotonic()
+    items, _ = hear(DecoderEar("x", decoder))
+    assert 0.9 < time.monotonic() - began < 4.0
+    np.testing.assert_array_equal(samples_of(items)[:, 0], rising_noise(RATE))
+    assert decoder.is_closed
+
+
+def test_what_is_piped_faster_than_real_time_is_held_back_after_two_seconds():
+    began = time.monotonic()
+    items, intake = hear(stdin_ear(Samples(3 * RATE)))
+    assert len(samples_of(items)) == 3 * RATE
+    assert 0.85 < time.monotonic() - began < 2.8  # 3 s / 1.02 - 2 s
+    assert intake.n_dropped == 0
+
+
+def test_a_pipe_is_read_before_anybody_listens():
+    """Or whoever records into it would have to wait until the model is loaded."""
+
+    class Counted(Samples):
+        n_read = 0
+
+        def blocks(self):
+            for block in np.array_split(rising_noise(self.n_samples), 20):
+                self.n_read += len(block)
+                yield block[:, None]
+
+    decoder = Counted(RATE)
+    ear = stdin_ear(decoder)
+    deadline = time.monotonic() + 5
+    while decoder.n_read < RATE:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    items, _ = hear(ear)
+    np.testing.assert_array_equal(samples_of(items)[:, 0], rising_noise(RATE))
+
+
+def test_what_is_damaged_is_told_and_what_came_before_is_heard(tmp_path):
+    path = tmp_path / "cut.flac"
+    soundfile.write(path, rising_noise(10 * RATE), RATE)
+    path.write_bytes(path.read_bytes()[:-20_000])
+    items, _ = hear(DecoderEar("cut", open_recording(path), speed=None))
+    assert len(samples_of(items)) > RATE / 2
+    (note,) = [item for item in items if isinstance(item, Note)]
+    assert "cut.flac: damaged at" in note.text
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rtsp://admin:s3cret@cam.lan:554/live?token=abc", "rtsp://cam.lan:554/live"),
+        ("http://radio.example/stream.mp3", "http://radio.example/stream.mp3"),
+        ("https://user@host", "https://host"),
+        ("http://host/a#b", "http://host/a"),
+    ],
+)
+def test_names_of_urls_hold_no_secrets(url, shown):
+    assert without_secrets(url) == shown
+
+
+def test_a_url_that_is_not_there_says_so_without_its_password():
+    pytest.importorskip("av")
+    with pytest.raises(RecordingError, match=r"^http://127\.0\.0\.1:9/x: cannot be read") as caught:
+        open_ear("http://me:secret@127.0.0.1:9/x?key=secret")
+    assert "secret" not in str(caught.value)
+
+
+class Radio(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    """Streams WAV without an end; each listener is cut off after its second."""
+
+    daemon_threads = True
+    n_listeners = 0
+
+
+class _Station(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.n_listeners += 1
+        self.send_response(200)
+        self.send_header("Content-Type", "audio/wav")
+        self.end_headers()
+        head = io.BytesIO()
+        soundfile.write(head, np.zeros(0, np.float32), RATE, format="WAV", subtype="PCM_16")
+        open_end = head.getvalue()[:40] + b"\xff\xff\xff\xff"
+        sound = (rising_noise(RATE) * 32767).astype("<i2").tobytes()
+        self.wfile.write(open_end + sound)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_stream_that_ends_is_reached_again_and_the_gap_is_in_the_account(monkeypatch):
+    pytest.importorskip("av")
+    monkeypatch.setattr(ears, "FIRST_PAUSE_SECONDS", 0.3)
+    with Radio(("127.0.0.1", 0), _Station) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        ear = UrlEar(f"http://127.0.0.1:{server.server_port}/live")
+        assert (ear.sample_rate, ear.n_channels) == (RATE, 1)
+        items, intake = hear(ear, seconds=1.5)
+        server.shutdown()
+    kinds = [type(item) for item in items if not isinstance(item, Piece)]
+    assert kinds[:4] == [Break, Note, Hole, Note]
+    notes = [item.text for item in items if isinstance(item, Note)]
+    assert notes[0].endswith("/live: gone; trying to reach it again")
+    assert notes[1].endswith("is back")
+    hole = next(item for item in items if isinstance(item, Hole))
+    assert 0.25 < hole.n_samples / RATE < 3.0
+    assert intake.n_missing >= hole.n_samples
+    assert server.n_listeners >= 2
+    first = samples_of(items[:1])[:, 0]
+    np.testing.assert_allclose(first[:RATE], rising_noise(RATE)[: len(first)], atol=1e-4)
+
+
+def test_a_stream_that_is_gone_at_the_end_is_in_the_account(monkeypatch):
+    pytest.importorskip("av")
+    monkeypatch.setattr(ears, "FIRST_PAUSE_SECONDS", 0.2)
+    with Radio(("127.0.0.1", 0), _Station) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        ear = UrlEar(f"http://127.0.0.1:{server.server_port}/live")
+        server.shutdown()
+    intake = Intake(hop_samples=RATE, capacity_samples=60 * RATE, wake=threading.Condition())
+    ear.start(intake)
+    deadline = time.monotonic() + 20
+    while intake.state != "lost":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.3)
+    ear.stop()
+    items = []
+    while (item := intake.take(10**9)) is not None:
+        items.append(item)
+    assert isinstance(items[-1], Hole)
+    assert 0.25 < items[-1].n_samples / RATE < 5.0
+    assert intake.n_missing == items[-1].n_samples
+
+
+def test_a_file_behind_a_url_that_breaks_off_says_so(tmp_path):
+    pytest.importorskip("av")
+    whole = io.BytesIO()
+    soundfile.write(whole, rising_noise(4 * RATE), RATE, format="FLAC")
+    cut = whole.getvalue()[: len(whole.getvalue()) // 2]
+
+    class Cut(_Station):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "audio/flac")
+            self.send_header("Content-Length", str(len(cut)))
+            self.end_headers()
+            self.wfile.write(cut)
+
+    with Radio(("127.0.0.1", 0), Cut) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        items, intake = hear(UrlEar(f"http://127.0.0.1:{server.server_port}/a.flac"))
+        server.shutdown()
+    assert intake.state == "ended"
+    (note,) = [item for item in items if isinstance(item, Note)]
+    assert "damaged at" in note.text
+
+
+def test_a_container_may_change_its_channels_on_the_way(tmp_path):
+    """As radio does: MPEG audio of one channel, and then of two."""
+    pytest.importorskip("av")
+    parts = []
+    for n_channels in (1, 2):
+        path = tmp_path / f"{n_channels}.mp3"
+        soundfile.write(path, np.tile(rising_noise(16_000)[:, None], (1, n_channels)), 16_000)
+        parts.append(path.read_bytes())
+    joined = tmp_path / "joined.mp3"
+    joined.write_bytes(b"".join(parts))
+    decoder = ContainerDecoder(str(joined))
+    blocks = []
+    with contextlib.suppress(RecordingError):  # the header of the first part is about itself
+        blocks.extend(decoder.blocks())
+    decoder.close()
+    assert {block.shape[1] for block in blocks} == {decoder.n_channels}
+    assert sum(map(len, blocks)) > 30_000
+
+
+@pytest.mark.slow
+def test_raw_samples_from_a_pipe_are_tagged_as_they_come(tiny_checkpoint, tmp_path):
+    """As `arecord -t raw | sed listen --device -` would."""
+    save_checkpoint(tiny_checkpoint, tmp_path / "tiny.safetensors")
+    command = [
+        *(sys.executable, "-m", "sed", "listen", "--device", "-", "--raw-rate", str(RATE)),
+        *("--model", tmp_path / "tiny.safetensors", "--look-ahead", "0.25", "--compute", "cpu"),
+        *("--format", "csv"),
+    ]
+    process = subprocess.Popen(
+        [str(part) for part in command],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    sound = (rising_noise(4 * RATE) * 32767).astype("<i2").tobytes()
+    out, told = process.communicate(sound, timeout=60)
+    assert process.returncode == 0, told.decode()
+    lines = out.decode().splitlines()
+    assert lines[0] == "file,onset,offset,label,score,time"
+    assert len(lines) > 2
+    assert all(line.startswith("stdin,") for line in lines[1:])
+    assert "0:00:04 heard" in told.decode()
+    assert "0 samples dropped · 0 missing" in told.decode()

@@ -1,0 +1,69 @@
+"""All the way through a sound server, PortAudio and the model; only where there can be one."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+import soundfile
+from conftest import ROOT, rising_noise
+
+from sed.events.writers import read_events
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def live():
+    """Return the benchmarks of live sound, and what makes a microphone."""
+    from benchmarks.live import live, virtual_microphone
+
+    if missing := virtual_microphone.what_is_missing():
+        pytest.skip(f"a virtual microphone needs: {missing}")
+    live.VirtualMicrophone = virtual_microphone.VirtualMicrophone
+    return live
+
+
+def test_live_events_are_those_of_what_was_captured(live):
+    figures = live.equality(minutes=0.6)
+    assert figures["same_to_the_frame"]
+    assert figures["live"] == figures["offline"] >= 4
+    assert figures["gaps"] == 0
+
+
+@pytest.mark.parametrize(("rate", "n_channels"), [(8_000, 1), (48_000, 8)])
+def test_devices_of_8_khz_or_8_channels_are_heard(live, tmp_path, rate, n_channels):
+    soundfile.write(tmp_path / "noise.wav", rising_noise(5 * 16_000), 16_000)
+    with live.VirtualMicrophone(rate, n_channels) as room:
+        with live.listening(room, "--save-audio", tmp_path / "saved"):
+            room.play(tmp_path / "noise.wav")
+        (saved,) = (tmp_path / "saved").iterdir()
+    samples, _ = soundfile.read(saved)
+    assert abs(samples).max() > 0.1
+    assert len(samples) > 4 * 44_100
+
+
+def test_a_device_that_is_unplugged_is_heard_again_and_the_gap_is_told(live, tmp_path):
+    out = tmp_path / "e.jsonl"
+    with live.VirtualMicrophone() as room:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sed", "listen", "--output", out],
+            env=room.environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+        while "listening" not in process.stderr.readline():
+            assert process.poll() is None
+        time.sleep(4.0)
+        room.unplug()
+        time.sleep(3.0)
+        room.plug()
+        while '"gap"' not in out.read_text():
+            time.sleep(0.2)
+        time.sleep(2.0)
+        process.terminate()
+        told = process.communicate()[1]
+    assert "default: gone; trying to open it again" in told
+    assert "default: is back" in told
+    assert "missing" in told.splitlines()[-1]
+    assert read_events(out, "jsonl") == []
+    assert '"gap": "the device was gone"' in out.read_text()

@@ -1,0 +1,309 @@
+"""Archives that are killed, interrupted, resumed, and hold what crashes those who hear it."""
+
+import csv
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import jobs
+import pytest
+import soundfile
+from conftest import rising_noise
+
+from sed.audio.start_time import time_zone
+from sed.errors import SedError, UsageError
+from sed.events.parquet import read_parquet_events
+from sed.events.writers import read_events
+from sed.models.checkpoint import save_checkpoint
+from streaming.engines.select import open_engine
+from streaming.offline.archive import FAILURES, JOURNAL, ArchiveScan, asked_of, write_report
+from streaming.offline.job import HearerSettings
+from streaming.offline.outputs import Results
+from streaming.offline.scan import Progress, Scan
+from streaming.pipeline.detector import DetectorConfig
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+if __name__ == "__main__":
+    import jobs
+    from streaming.offline.archive import ArchiveScan
+    from streaming.offline.job import HearerSettings
+    from streaming.offline.outputs import Results
+    settings = HearerSettings(Results(output=sys.argv[2]), model="none")
+    scan = ArchiveScan(settings, n_workers=2, resume=True, make_hearer=jobs.SlowHearer)
+    scan._tell_progress = lambda: print("on", flush=True)
+    print("interrupted:", scan.run([sys.argv[1]]).interrupted)
+"""
+
+
+def scan(out, *, make_hearer=jobs.FakeHearer, config=None, formats=("csv",), **options):
+    results = Results(formats, str(out))
+    settings = HearerSettings(results, "none", config or DetectorConfig())
+    return ArchiveScan(settings, make_hearer=make_hearer, **options)
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """Return what makes a folder of recordings, from their names and words."""
+
+    def make(**contents):
+        for name, content in contents.items():
+            path = tmp_path / "archive" / f"{name.replace('_', '/')}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+        return tmp_path / "archive"
+
+    return make
+
+
+def rows(out, query):
+    with closing(sqlite3.connect(Path(out) / JOURNAL)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def table(path):
+    with open(path, newline="") as file:
+        return list(csv.reader(file))
+
+
+def files(out):
+    return sorted(str(p.relative_to(out)) for p in Path(out).rglob("*") if p.is_file())
+
+
+def test_an_archive_is_heard_and_told_as_by_a_scan(archive, tmp_path):
+    folder = archive(a="x", deep_b="x x", deep_er_c="")
+    told = []
+    progress = Progress(
+        lambda *start: told.append(start), lambda *heard: told.append(heard), told.append
+    )
+    engines = []
+    run = scan(tmp_path / "out", n_workers=2, progress=progress, on_engine=engines.append)
+    summary = run.run([folder])
+    assert (summary.n_files, summary.n_events, summary.audio_seconds) == (3, 3, 30.0)
+    assert (summary.n_skipped, summary.failures, summary.interrupted) == (0, [], "")
+    assert (summary.n_failures, summary.report) == (0, None)
+    assert told[0] == (3, 4)
+    assert told[-1] == (4, 30.0)
+    assert engines == ["an ear of tin"]
+    assert files(tmp_path / "out") == [JOURNAL, "a.wav.csv", "deep/b.wav.csv", "deep/er/c.wav.csv"]
+
+
+def test_what_is_finished_is_not_heard_again_and_what_failed_or_is_new_is(archive, tmp_path):
+    folder = archive(a="x", b="fail", c="x")
+    out = tmp_path / "out"
+    summary = scan(out).run([folder])
+    assert str(summary.failures[0]) == f"{folder}/b.wav: is broken. Mend it."
+    assert table(out / FAILURES) == [
+        ["file", "what", "remedy"],
+        [f"{folder}/b.wav", "is broken", "Mend it."],
+    ]
+    assert summary.report == out / FAILURES
+    archive(b="long", d="x x")
+    again = scan(out, resume=True).run([folder])
+    assert (again.n_files, again.n_skipped, again.n_events, again.n_failures) == (2, 2, 3, 0)
+    assert not (out / FAILURES).exists()
+    assert rows(out, "SELECT name, n_finished FROM recordings ORDER BY name") == [
+        ("a.wav", 1), ("b.wav", 2), ("c.wav", 1), ("d.wav", 1)
+    ]  # fmt: skip
+    nothing = scan(out, resume=True, make_hearer=jobs.StillBorn).run([folder])
+    assert (nothing.n_files, nothing.n_skipped) == (0, 4)
+
+
+def test_what_is_left_of_an_earlier_run_is_counted_and_heard_when_it_is_asked_for(
+    archive, tmp_path
+):
+    folder = archive(a="x", b="fail", c="fail")
+    out = tmp_path / "out"
+    scan(out).run([folder])
+    with sqlite3.connect(out / JOURNAL) as journal:  # as if it had been killed before b and c
+        journal.execute("UPDATE recordings SET state = 'waiting' WHERE state = 'failed'")
+    journal.close()
+    part = scan(out, resume=True).run([f"{folder}/b.wav"])
+    assert (part.n_left, part.n_failures) == (1, 1)
+    assert scan(out, resume=True).run([folder]).n_left == 0
+
+
+def test_a_crash_and_a_hang_are_in_the_report_and_leave_no_parts(archive, tmp_path):
+    folder = archive(a="hang", b="crash", c="x")
+    out = tmp_path / "out"
+    summary = scan(out, timeout_seconds=1.0).run([folder])
+    assert (summary.n_files, summary.n_failures) == (1, 2)
+    _, hang, crash = table(out / FAILURES)
+    remedy = "Check the file; if it plays elsewhere, convert it, and --resume."
+    told = "the process that heard it"
+    assert hang == [f"{folder}/a.wav", f"{told} gave no sign of life for 1 s", remedy]
+    assert crash == [f"{folder}/b.wav", f"{told} was ended by SIGSEGV", remedy]
+    assert files(out) == [JOURNAL, "c.wav.csv", FAILURES]
+
+
+def test_an_earlier_run_is_gone_on_with_only_if_asked_and_as_it_was(archive, tmp_path):
+    folder = archive(a="x")
+    out = tmp_path / "out"
+    scan(out).run([folder])
+    with pytest.raises(UsageError, match=r"an earlier run left results here. Give --resume"):
+        scan(out).run([folder])
+    other = DetectorConfig(hop=1.0)
+    with pytest.raises(UsageError, match=r"was begun with hop default, and now it is 1\.0"):
+        scan(out, config=other, resume=True).run([folder])
+    assert scan(out, config=DetectorConfig(batch_size=4), resume=True).run([folder]).n_skipped == 1
+
+
+def test_a_run_that_never_started_can_be_asked_for_differently(archive, tmp_path):
+    folder = archive(a="x")
+    with pytest.raises(SedError, match="no such file"):
+        scan(tmp_path / "out", make_hearer=jobs.MissingModel).run([folder])
+    settings = {"config": DetectorConfig(hop=1.0)}
+    assert scan(tmp_path / "out", **settings).run([folder]).n_files == 1
+
+
+def test_one_file_of_results_is_a_table_of_all_in_the_order_of_the_names(archive, tmp_path):
+    folder = archive(b="x x", a="x", c="fail")
+    out = tmp_path / "all.csv"
+    summary = scan(out, n_workers=2).run([folder])
+    events = read_events(out, "csv")
+    assert [(Path(e.file).name, e.label) for e in events] == [
+        ("a.wav", "väl0"), ("b.wav", "väl0"), ("b.wav", "väl1")
+    ]  # fmt: skip
+    assert summary.report == tmp_path / "all.csv.failures.csv"
+    first = out.read_bytes()
+    scan(out, resume=True).run([folder])
+    assert out.read_bytes() == first
+
+
+def test_another_time_zone_is_another_setting():
+    def asked(zone):
+        return asked_of(HearerSettings(Results(zone=zone), "none"))
+
+    assert asked(None) != asked(time_zone("UTC")) != asked(time_zone("Europe/Berlin"))
+
+
+def test_one_parquet_table_of_all_is_written_in_the_end(archive, tmp_path):
+    pytest.importorskip("pyarrow")
+    folder = archive(b="x", a="x")
+    scan(tmp_path / "out", formats=("parquet",)).run([folder])
+    events = read_parquet_events(tmp_path / "out" / "events.parquet")
+    assert [event.file for event in events] == [f"{folder}/a.wav", f"{folder}/b.wav"]
+
+
+def test_recordings_of_one_name_from_several_places_do_not_meet(archive, tmp_path):
+    folder = archive(x_a="x", y_a="x x")
+    scan(tmp_path / "out").run([folder / "x", folder / "y"])
+    assert files(tmp_path / "out") == [JOURNAL, "x/a.wav.csv", "y/a.wav.csv"]
+
+
+def test_what_cannot_be_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="keep a journal beside the results: give --output"):
+        ArchiveScan(HearerSettings(Results()))
+    with pytest.raises(UsageError, match="expected workers of 1 or more, got 0"):
+        scan(tmp_path, n_workers=0)
+    with pytest.raises(UsageError, match="expected a timeout above 0 s, got 0"):
+        scan(tmp_path, timeout_seconds=0)
+    with pytest.raises(UsageError, match="a file in the format raven is about one recording"):
+        ArchiveScan(HearerSettings(Results(("raven",), tmp_path / "x.txt")))
+    with pytest.raises(UsageError, match="--resume knows what is finished"):
+        ArchiveScan(HearerSettings(Results(output=tmp_path, skip_existing=True)))
+    with pytest.raises(UsageError, match="standard input cannot be heard by --workers"):
+        scan(tmp_path / "out").run(["-"])
+
+
+def test_folders_without_recordings_are_in_the_report(tmp_path):
+    (tmp_path / "empty").mkdir()
+    summary = scan(tmp_path / "out").run([tmp_path / "empty"])
+    assert "this folder holds no recordings" in str(summary.failures[0])
+    _, row = table(tmp_path / "out" / FAILURES)
+    assert (row[0], row[2]) == (str(tmp_path / "empty"), "Check the name.")
+
+
+def test_a_report_says_what_is_wrong_and_what_to_do(tmp_path):
+    path = tmp_path / "failures.csv"
+    write_report(path, [("a\nb", "'a\\nb': it, or so. Do this. Or that."), ("c", "c: odd")])
+    assert table(path)[1:] == [
+        ["a\nb", "it, or so", "Do this. Or that."], ["c", "odd", ""]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_stops_at_once_and_undoes_what_is_in_work(archive, tmp_path, how):
+    folder = archive(a="x", b="x", c="hang", d="x", e="hang")
+    with running(folder, tmp_path) as process:
+        for _ in range(6):  # two for each that does not hang
+            assert process.stdout.readline() == b"on\n"
+        time.sleep(0.2)
+        began = time.monotonic()
+        process.send_signal(how)
+        said = process.communicate()
+    assert time.monotonic() - began < 1.0
+    assert said == (f"interrupted: {folder}/c.wav, {folder}/e.wav\n".encode(), b"")
+    out = tmp_path / "out"
+    assert files(out) == [JOURNAL, "a.wav.csv", "b.wav.csv", "d.wav.csv"]
+    states = dict(rows(out, "SELECT name, state FROM recordings"))
+    assert [states[f"{n}.wav"] for n in "abcde"] == ["done", "done", "waiting", "done", "waiting"]
+
+
+def running(folder, tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
+    program = [sys.executable, script, folder, tmp_path / "out"]
+    return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("n_kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_kills_at_any_moment_lose_nothing_double_nothing_and_leave_nothing_in_part(
+    archive, tmp_path, n_kills
+):
+    n_recordings = 10 * (n_kills + 1)
+    folder = archive(**{f"{n:03}": "x " * (n % 4) for n in range(n_recordings)})
+    scan(tmp_path / "undisturbed", n_workers=2).run([folder])
+    chance = random.Random(5)
+    for _ in range(n_kills):
+        with running(folder, tmp_path) as process:
+            for _ in range(chance.randrange(9)):  # signs of life that are waited for
+                assert process.stdout.readline() == b"on\n"
+            time.sleep(chance.uniform(0, 0.02))
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
+    with running(folder, tmp_path) as process:
+        said, trouble = process.communicate()
+    assert (said.splitlines()[-1], trouble) == (b"interrupted: ", b"")
+    query = "SELECT name, state, n_finished FROM recordings ORDER BY name"
+    assert rows(tmp_path / "out", query) == [
+        (f"{n:03}.wav", "done", 1) for n in range(n_recordings)
+    ]
+    query = """
+    SELECT name, n, onset, offset, label, score
+    FROM recordings JOIN events ON id = recording ORDER BY name, n
+    """
+    assert rows(tmp_path / "out", query) == rows(tmp_path / "undisturbed", query) != []
+    assert files(tmp_path / "out") == files(tmp_path / "undisturbed")
+    for name in files(tmp_path / "out")[1:]:
+        assert (tmp_path / "out" / name).read_text().endswith("end\n")
+
+
+def test_results_are_those_of_a_plain_scan_to_the_byte(tiny_checkpoint, tmp_path):
+    model = tmp_path / "tiny.safetensors"
+    save_checkpoint(tiny_checkpoint, model)
+    folder = tmp_path / "archive"
+    (folder / "deep").mkdir(parents=True)
+    names = ("a.flac", "b.wav", "deep/a.wav")
+    for n, name in enumerate(names):
+        soundfile.write(folder / name, rising_noise(24_000 + 800 * n, n), 8_000)
+    (folder / "bad.wav").write_text("no sound")
+    config = DetectorConfig(hop=0.5, batch_size=4)
+    settings = HearerSettings(
+        Results(output=f"{tmp_path}/out/"), str(model), config, "torch", "cpu"
+    )
+    summary = ArchiveScan(settings).run([folder])
+    engine = open_engine(tiny_checkpoint, device="cpu", n_streams=1)
+    plain = Scan(engine, config, Results(output=f"{tmp_path}/plain/")).run([folder])
+    assert [str(e) for e in summary.failures] == [str(e) for e in plain.failures]
+    assert (summary.n_files, summary.n_events) == (3, plain.n_events)
+    assert summary.audio_seconds == pytest.approx(9.3)
+    for name in names:
+        ours, theirs = (tmp_path / o / f"{name}.csv" for o in ("out", "plain"))
+        assert ours.read_bytes() == theirs.read_bytes()

@@ -1,0 +1,203 @@
+"""The journal of an archive: what is in it survives, and only what belongs together."""
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import contextmanager
+from datetime import datetime
+
+import pytest
+
+from sed.audio.find import Recording
+from sed.errors import OutputError, UsageError
+from sed.events.tracker import Event
+from streaming.offline.job import Outcome
+from streaming.offline.journal import PAGE, Journal, JournalError
+
+ASKED = {"model": "a1b2", "hop": "default"}
+A, B, C = (Recording(f"/sound/{name}.wav", f"{name}.wav", 10) for name in "abc")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "out" / ".sed-journal.sqlite"
+
+
+@contextmanager
+def begun(path, recordings=(B, A, C), *, asked=ASKED, resume=False):
+    with Journal(path) as journal:
+        journal.begin(asked, "/sound", resume=resume)
+        journal.plan(recordings)
+        yield journal
+
+
+def heard(n=2, path="/sound/a.wav"):
+    return Outcome(tuple(Event(k / 3, k + 0.1, "wren", k / 7, path) for k in range(n)), 60.0)
+
+
+def test_recordings_wait_in_the_order_of_their_names_and_each_is_finished_once(path):
+    with begun(path) as journal:
+        assert list(journal.waiting()) == [A, B, C]
+        journal.start(A)
+        journal.start(B)
+        assert journal.started() == [A, B]
+        journal.finish(A, heard())
+        journal.undo(B)
+        assert (list(journal.waiting()), journal.started()) == ([B, C], [])
+        assert journal.totals() == (3, 30, 1, 10, 0)
+    with begun(path, resume=True) as journal:
+        assert list(journal.waiting()) == [B, C]
+
+
+def test_events_come_back_as_they_were_in_the_order_of_the_names(path):
+    time = datetime.fromisoformat("2024-05-01T05:30:00.123456+02:00")
+    dated = Event(1 / 3, 0.1 + 0.2, "merle à plastron", 1 / 7, B.path, time)
+    with begun(path) as journal:
+        journal.finish(B, Outcome((dated,), 1.0))
+        journal.finish(A, heard(2))
+        assert list(journal.events()) == [*heard(2).events, dated]
+
+
+def test_a_failure_keeps_its_events_and_is_tried_again(path):
+    failed = Outcome(heard(1).events, 3.0, "/sound/a.wav: damaged at 3 s. Copy it again.")
+    with begun(path) as journal:
+        journal.finish(A, failed)
+        assert list(journal.events()) == list(failed.events)
+        assert list(journal.failures()) == [("/sound/a.wav", failed.failure)]
+    with begun(path, resume=True) as journal:
+        assert list(journal.waiting()) == [A, B, C]
+        assert list(journal.events()) == []
+        journal.finish(A, heard(2))
+        assert list(journal.failures()) == []
+        assert list(journal.events()) == list(heard(2).events)
+
+
+def test_new_recordings_and_those_that_have_grown_are_taken_in(path):
+    with begun(path, [A, B]) as journal:
+        journal.finish(A, heard())
+        journal.finish(B, heard())
+    grown = Recording("/sound/b.wav", "b.wav", 11)
+    with begun(path, [A, grown, C, C], resume=True) as journal:
+        assert list(journal.waiting()) == [grown, C]
+        assert journal.totals().n_bytes == 31
+
+
+def test_what_is_not_asked_for_any_more_is_left_until_it_is(path):
+    with begun(path) as journal:
+        journal.finish(A, Outcome(failure="broken"))
+    with begun(path, [B], resume=True) as journal:
+        assert list(journal.waiting()) == [B]
+        assert list(journal.failures()) == [("/sound/a.wav", "broken")]
+        assert journal.totals() == (2, 20, 1, 10, 1)  # what is finished counts, C does not
+        journal.finish(B, heard(1, B.path))
+    with begun(path, resume=True) as journal:
+        assert list(journal.waiting()) == [A, C]
+        assert list(journal.events()) == list(heard(1, B.path).events)
+
+
+def test_a_name_need_not_be_text(path):
+    odd = Recording("/sound/\udcff.wav", "\udcff.wav", 1)
+    events = (Event(0.0, 1.0, "x", 0.5, odd.path),)
+    with begun(path, [odd]) as journal:
+        assert list(journal.waiting()) == [odd]
+        journal.start(odd)
+        journal.finish(odd, Outcome(events, 1.0, "\udcff: odd"))
+        assert list(journal.events()) == list(events)
+        assert list(journal.failures()) == [(odd.path, "\udcff: odd")]
+
+
+def test_more_recordings_than_a_page_are_each_given_once_while_they_are_finished(path):
+    many = [Recording(f"/sound/{n:04}", f"{n:04}", 1) for n in range(2 * PAGE + 3)]
+    with begun(path, many) as journal:
+        given = []
+        for recording in journal.waiting():
+            given.append(recording)
+            journal.start(recording)
+            if len(given) % 2:
+                journal.finish(recording, Outcome())
+        assert given == many
+
+
+def test_what_is_there_is_gone_on_with_only_if_asked(path):
+    with begun(path) as journal:
+        journal.finish(A, heard())
+    with (
+        pytest.raises(UsageError, match=r"out: an earlier run left results.*Give --resume"),
+        begun(path),
+    ):
+        pass
+
+
+def test_other_settings_are_refused_and_named(path):
+    def again(changes):
+        with Journal(path) as journal:
+            journal.begin(ASKED | changes, "/sound", resume=True)
+
+    with begun(path) as journal:
+        journal.finish(A, heard())
+    with pytest.raises(UsageError, match=r"begun with hop default, and now it is 1\.0\. Ask for"):
+        again({"hop": "1.0"})
+    with pytest.raises(UsageError, match="begun with top nothing, and now it is 3"):
+        again({"top": "3"})
+
+
+def test_recordings_elsewhere_need_an_output_of_their_own(path):
+    with begun(path) as journal:
+        journal.finish(A, heard())
+    with Journal(path) as journal:
+        assert journal.begin(ASKED, "/sound/deep", resume=True) == "/sound"
+        with pytest.raises(UsageError, match="about recordings in /sound, and /soun lies outside"):
+            journal.begin(ASKED, "/soun", resume=True)
+
+
+def test_where_nothing_is_finished_a_journal_is_begun_anew(path):
+    with begun(path):
+        pass
+    with begun(path, [C], asked={"model": "other"}) as journal:
+        assert list(journal.waiting()) == [C]
+
+
+def test_half_a_transaction_is_none(path):
+    """The events of a recording are there with its end, or not at all."""
+    with begun(path) as journal:
+        journal.start(A)
+        bad = Outcome((*heard(2).events, Event(0.0, 1.0, None, 0.5)), 9.0)
+        with pytest.raises(JournalError, match="NOT NULL"):
+            journal.finish(A, bad)
+        assert (journal.started(), list(journal.events())) == ([A], [])
+
+
+def test_two_runs_in_one_folder_are_refused_until_the_first_is_dead(path):
+    program = (
+        "import os, sys; from streaming.offline.journal import Journal; journal = Journal(sys.argv[1]); "
+        "journal.begin({}, '/', resume=False); print('has it', flush=True); sys.stdin.read()"
+    )
+    first = subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with first:
+        assert first.stdout.readline() == b"has it\n"
+        with pytest.raises(JournalError, match=r"another run is at work here. Wait for it"):
+            Journal(path)
+        first.kill()
+    Journal(path).__exit__()
+
+
+def test_what_is_no_journal_is_left_alone(path):
+    path.parent.mkdir()
+    path.write_text("hello" * 1_000)
+    with pytest.raises(JournalError, match=r"is no journal that can be read"):
+        Journal(path)
+    assert path.read_text() == "hello" * 1_000
+    path.unlink()
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE mine (x)")
+    other.close()
+    with pytest.raises(JournalError, match="of another program"):
+        Journal(path)
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="journal: cannot write: File exists"):
+        Journal(tmp_path / "file" / "journal")

@@ -1,0 +1,103 @@
+"""Several recordings at a time: the same results in the same order, whatever ends first."""
+
+import threading
+import time
+
+import pytest
+import soundfile
+from conftest import rising_noise
+
+from sed.errors import RecordingError
+from streaming.engines.pytorch import TorchEngine
+from streaming.offline.outputs import Results
+from streaming.offline.scan import Progress, Scan
+from streaming.pipeline.detector import DetectorConfig
+
+CONFIG = DetectorConfig(hop=0.5, batch_size=4)
+
+
+class SlowAtFirst(TorchEngine):
+    """Takes its time with the first batches, so that later recordings are done before."""
+
+    n_heard = 0
+
+    def hear(self, columns):
+        self.n_heard += 1
+        if self.n_heard < 4:
+            time.sleep(0.2)
+        return super().hear(columns)
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    for i, seconds in enumerate([9, 1, 2, 0.5, 5, 3]):
+        noise = rising_noise(round(8_000 * seconds), seed=i)
+        soundfile.write(folder / f"{i}.wav", noise, 8_000)
+    (folder / "3b.wav").write_bytes(b"no sound")
+    return folder
+
+
+def scanned(engine, recordings, output, n_at_once, formats=("csv",)):
+    scan = Scan(engine, CONFIG, Results(formats, output), n_at_once=n_at_once)
+    return scan.run([recordings])
+
+
+@pytest.mark.parametrize("n_at_once", [2, 3, 16])
+def test_results_do_not_depend_on_how_many_are_heard_at_once(
+    tiny_checkpoint, recordings, tmp_path, n_at_once
+):
+    alone = scanned(TorchEngine(tiny_checkpoint, "cpu"), recordings, tmp_path / "alone.csv", 1)
+    engine = SlowAtFirst(tiny_checkpoint, "cpu", n_streams=2)
+    together = scanned(engine, recordings, tmp_path / "together.csv", n_at_once)
+    assert (tmp_path / "together.csv").read_text() == (tmp_path / "alone.csv").read_text()
+    assert together.n_events == alone.n_events > 10
+    assert together.audio_seconds == pytest.approx(20.5) == alone.audio_seconds
+    assert together.n_files == alone.n_files == 6
+    assert [error.path for error in together.failures] == [str(recordings / "3b.wav")]
+    assert isinstance(together.failures[0], RecordingError)
+
+
+def test_progress_only_grows_and_ends_with_all(tiny_checkpoint, recordings):
+    told = []
+    scan = Scan(
+        TorchEngine(tiny_checkpoint, "cpu", n_streams=2),
+        CONFIG,
+        Results(("csv",), recordings.parent / "out"),
+        n_at_once=3,
+        progress=Progress(on_heard=lambda *heard: told.append(heard)),
+    )
+    scan.run([recordings])
+    assert told == sorted(told)
+    assert told[-1][1] == pytest.approx(20.5)
+
+
+def test_ctrl_c_stops_within_a_second_and_keeps_what_is_finished(tiny_checkpoint, tmp_path):
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    soundfile.write(folder / "0.wav", rising_noise(8_000), 8_000)
+    for i in (1, 2):
+        soundfile.write(folder / f"{i}.wav", rising_noise(800_000), 8_000)
+
+    class Interrupting(TorchEngine):
+        def hear(self, columns):
+            time.sleep(0.05)
+            return super().hear(columns)
+
+    def interrupt(*_):
+        if threading.current_thread() is threading.main_thread() and (folder / "../out").exists():
+            raise KeyboardInterrupt
+
+    scan = Scan(
+        Interrupting(tiny_checkpoint, "cpu", n_streams=2),
+        CONFIG,
+        Results(("csv",), tmp_path / "out"),
+        n_at_once=2,
+        progress=Progress(on_heard=lambda _, seconds: interrupt() if seconds > 3 else None),
+    )
+    began = time.monotonic()
+    summary = scan.run([folder])
+    assert time.monotonic() - began < 2.5
+    assert summary.interrupted == str(folder / "1.wav")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["0.wav.csv"]

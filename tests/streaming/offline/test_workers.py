@@ -1,0 +1,178 @@
+"""Workers that crash, hang, cannot start, or lose their supervisor."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jobs
+import pytest
+
+from sed.audio.find import Recording
+from sed.errors import UsageError
+from streaming.offline.job import HearerSettings
+from streaming.offline.outputs import Results
+from streaming.offline.workers import Fewer, Finished, Heard, Ready, Started, WorkerError, Workers
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    """Return what makes recordings of words."""
+
+    def make(*contents):
+        made = []
+        for n, content in enumerate(contents):
+            path = tmp_path / f"{n}.wav"
+            path.write_text(content)
+            made.append(Recording(str(path), path.name, len(content)))
+        return made
+
+    return make
+
+
+def workers(tmp_path, n=1, kind=jobs.FakeHearer, **options):
+    settings = HearerSettings(Results(output=f"{tmp_path}/out/"))
+    return Workers(settings, n, make_hearer=kind, **options)
+
+
+def outcomes(reports):
+    return {r.recording.name: r.outcome for r in reports if isinstance(r, Finished)}
+
+
+def test_every_recording_is_started_and_finished_once_whoever_hears_it(tmp_path, recordings):
+    made = recordings("a", "b b", "slow c", "d", "e")
+    reports = list(workers(tmp_path, 2).hear_all(iter(made)))
+    assert sum(isinstance(r, Ready) for r in reports) == 2
+    assert [r.recording for r in reports if isinstance(r, Started)] == made
+    heard = outcomes(reports)
+    assert [len(heard[r.name].events) for r in made] == [1, 2, 2, 1, 1]
+    beats = [r for r in reports if isinstance(r, Heard) and r.recording == made[2]]
+    assert [b.seconds for b in beats][:3] == [1.0, 2.0, 3.0]
+    assert beats[1].share == 0.4
+
+
+def test_a_recording_is_taken_from_the_list_only_when_a_worker_is_free(tmp_path, recordings):
+    taken = []
+    made = recordings("a", "b", "c")
+    listed = (taken.append(r.name) or r for r in made)
+    for report in workers(tmp_path).hear_all(listed):
+        if isinstance(report, Finished):
+            assert taken[-1] == report.recording.name
+
+
+def test_what_crashes_a_worker_costs_itself_alone(tmp_path, recordings, capfd):
+    made = recordings("good", "crash", "good", "leave", "surprise", "good")
+    heard = outcomes(workers(tmp_path).hear_all(iter(made)))
+    assert [heard[r.name].failure for r in made][::2] == ["", "", heard["4.wav"].failure]
+    assert [len(heard[f"{n}.wav"].events) for n in (0, 2, 5)] == [1, 1, 1]
+    failures = {name: o.failure for name, o in heard.items() if o.failure}
+    told = "the process that heard it"
+    assert failures["1.wav"].startswith(f"{made[1].path}: {told} was ended by SIGSEGV. Check the")
+    assert f"{told} ended with status 3. " in failures["3.wav"]
+    assert f"{told} met an unexpected TypeError (what is this?). " in failures["4.wav"]
+    assert sorted(failures) == ["1.wav", "3.wav", "4.wav"]
+    assert "TypeError: what is this?" in capfd.readouterr().err
+
+
+def test_what_hangs_is_ended_after_a_while_and_costs_itself_alone(tmp_path, recordings):
+    made = recordings("hang", "slow", "good")
+    began = time.monotonic()
+    heard = outcomes(workers(tmp_path, timeout_seconds=1.0).hear_all(iter(made)))
+    assert time.monotonic() - began < 8.0
+    assert "gave no sign of life for 1 s. Check the file" in heard["0.wav"].failure
+    assert [o.failure for o in heard.values()][1:] == ["", ""]  # slow says that it goes on
+
+
+def test_workers_that_cannot_start_end_the_run(tmp_path, recordings):
+    made = recordings("a")
+    with pytest.raises(WorkerError, match=r"x\.safetensors: no such file\. Check --model"):
+        list(workers(tmp_path, 2, jobs.MissingModel).hear_all(iter(made)))
+    with pytest.raises(UsageError, match="a hop of 3 s does not divide"):
+        list(workers(tmp_path, kind=jobs.Misused).hear_all(iter(made)))
+    with pytest.raises(WorkerError, match="a worker ended with status 7 before it could hear"):
+        list(workers(tmp_path, kind=jobs.StillBorn).hear_all(iter(made)))
+
+
+def test_where_one_worker_can_start_the_others_are_done_without(tmp_path, recordings):
+    made = recordings("slow", "good", "good")
+    reports = list(workers(tmp_path, 3, jobs.StartsOnce).hear_all(iter(made)))
+    assert [r.reason for r in reports if isinstance(r, Fewer)] == [
+        "there is no memory for another one."
+    ] * 2
+    assert sum(isinstance(r, Finished) for r in reports) == 3
+
+
+def test_nobody_takes_the_place_of_a_worker_that_crashed_on_the_last_recording(
+    tmp_path, recordings
+):
+    reports = workers(tmp_path, 1, jobs.StartsOnce).hear_all(iter(recordings("good", "crash")))
+    assert list(outcomes(reports)) == ["0.wav", "1.wav"]
+    with pytest.raises(WorkerError, match="there is no memory"):
+        outcomes(workers(tmp_path, 1, jobs.StartsOnce).hear_all(iter(recordings("good"))))
+
+
+def test_that_a_worker_cannot_start_is_no_matter_once_all_is_heard(tmp_path, recordings):
+    reports = list(workers(tmp_path, 2, jobs.LateStartsOnce).hear_all(iter(recordings("good"))))
+    assert [type(report) for report in reports][-2:] == [Finished, Fewer]
+
+
+def test_no_worker_is_left_when_nobody_listens_any_more(tmp_path, recordings):
+    supervisor = workers(tmp_path, 2)
+    reports = supervisor.hear_all(iter(recordings("slow", "slow")))
+    while not isinstance(next(reports), Heard):
+        pass
+    processes = [w.process for w in supervisor._workers.values()]
+    reports.close()
+    assert len(processes) == 2
+    assert not any(p.is_alive() for p in processes)
+
+
+def test_workers_end_by_themselves_when_their_supervisor_is_killed(tmp_path, recordings):
+    made = recordings("hang", "hang")
+    program = f"""
+import sys; sys.path.insert(0, {str(Path(jobs.__file__).parent)!r})
+import jobs
+from sed.audio.find import Recording
+from test_workers import workers
+from streaming.offline.workers import Started
+if __name__ == "__main__":
+    supervisor = workers({str(tmp_path)!r}, 2)
+    reports = supervisor.hear_all(iter({made!r}))
+    started = [r for _, r in zip(range(4), reports)]
+    print(*[w.process.pid for w in supervisor._workers.values()], flush=True)
+    list(reports)
+"""
+    script = tmp_path / "run.py"
+    script.write_text(program)
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE) as process:
+        pids = [int(pid) for pid in process.stdout.readline().split()]
+        time.sleep(0.3)
+        process.kill()
+    assert len(pids) == 2
+    deadline = time.monotonic() + 2.0
+    while any(is_running(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not any(is_running(pid) for pid in pids)
+    assert not list((tmp_path / "out").glob("*.csv"))
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_workers_do_not_hear_ctrl_c(tmp_path, recordings):
+    supervisor = workers(tmp_path, 2)
+    reports = supervisor.hear_all(iter(recordings("slow", "slow")))
+    first = next(reports)
+    assert isinstance(first, Ready)
+    for worker in supervisor._workers.values():
+        os.kill(worker.process.pid, signal.SIGINT)
+        os.kill(worker.process.pid, signal.SIGTERM)
+    assert [o.failure for o in outcomes(reports).values()] == ["", ""]

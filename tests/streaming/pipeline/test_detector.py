@@ -1,0 +1,164 @@
+"""The conveyor as a whole: however samples arrive, what comes out is the same."""
+
+import numpy as np
+import pytest
+from conftest import rising_noise
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sed.errors import UsageError
+from sed.events.tracker import track_events
+from streaming.engines.pytorch import TorchEngine
+from streaming.pipeline.detector import Detector, DetectorConfig, tracker_config
+
+HOPS = (1.0, 0.5, 0.25, 0.2, 0.1)  # of the tiny model's window of 1 s
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_checkpoint):
+    return TorchEngine(tiny_checkpoint, "cpu", "fp32")
+
+
+def listen(detector, parts):
+    heard = [detector.push(part) for part in parts] + [detector.flush()]
+    events = [event for detection in heard for event in detection.events]
+    probs = np.concatenate([d.frame_probs for d in heard])
+    columns = np.concatenate([d.columns for d in heard])
+    return events, probs, columns
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 10**6),
+    n_samples=st.integers(1, 60_000),
+    cuts=st.lists(st.integers(0, 60_000), max_size=12),
+    hop=st.sampled_from(HOPS),
+    rate=st.sampled_from([8_000, 11_025, 16_000, 44_100, 48_000]),
+    batch_size=st.sampled_from([1, 3, 16]),
+    look_ahead=st.sampled_from([None, 0.0, 0.3]),
+)
+def test_a_stream_equals_a_file(
+    tiny_checkpoint, engine, seed, n_samples, cuts, hop, rate, batch_size, look_ahead
+):
+    samples = rising_noise(n_samples, seed)
+    config = DetectorConfig(hop=hop, batch_size=batch_size, look_ahead=look_ahead)
+    detector = Detector(engine, config, sample_rate=rate)
+    parts = np.split(samples, sorted(min(c, n_samples) for c in cuts))
+    whole_events, whole_probs, whole_columns = listen(detector, [samples])
+    events, probs, columns = listen(detector, parts)
+    assert events == whole_events
+    np.testing.assert_allclose(probs, whole_probs, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(columns, whole_columns, rtol=0, atol=1e-4)
+    assert len(columns) == -(-round(n_samples * 8_000 / rate) // 80) or rate != 8_000
+
+
+def test_windows_of_several_streams_can_go_through_the_model_together(tiny_checkpoint, engine):
+    config, sounds = DetectorConfig(hop=0.5), [rising_noise(40_000, seed) for seed in (1, 2)]
+    detectors = [Detector(engine, config) for _ in sounds]
+    cuts = [d.cut(sound) for d, sound in zip(detectors, sounds, strict=True)]
+    windows = np.stack([window.columns for cut in cuts for window in cut.windows])
+    answer, n = engine.hear(windows), len(windows) // 2
+    answers = [answer[:n], answer[n:]]
+    for detector, cut, mine, sound in zip(detectors, cuts, answers, sounds, strict=True):
+        found = detector.hear(cut, mine).events + detector.flush().events
+        alone, _, _ = listen(Detector(engine, config), [sound])
+        assert [(e.onset, e.offset, e.label) for e in found] == [
+            (e.onset, e.offset, e.label) for e in alone
+        ]
+
+
+@pytest.mark.parametrize(("look_ahead", "seconds"), [(0.0, 0.96), (0.25, 1.21), (None, 1.46)])
+def test_the_stated_look_ahead_is_kept(tiny_checkpoint, engine, look_ahead, seconds):
+    """A moment is decided on a hop after so much sound has followed it, at the latest.
+
+    Frames are of 0.32 s here, and the longest median filter has five of them.
+    """
+    config = DetectorConfig(hop=0.5, look_ahead=look_ahead)
+    detector = Detector(engine, config)
+    assert detector.look_ahead_seconds == pytest.approx(seconds)
+    pushed = told = 0
+    for block in np.split(rising_noise(64_000), 640):
+        pushed += len(block)
+        told += len(detector.push(block).frame_probs)
+        if pushed > 16_000:
+            decided = (told - 2) * 0.32  # two frames wait for the median filter
+            assert pushed / 8_000 - decided <= seconds + 0.5 + 0.03
+
+
+def test_the_noise_of_these_tests_does_make_events(tiny_checkpoint, engine):
+    detector = Detector(engine, DetectorConfig(hop=0.5))
+    events, _, _ = listen(detector, [rising_noise(80_000)])
+    assert len(events) > 5
+    assert len({event.label for event in events}) > 1
+
+
+def test_the_events_are_those_of_the_frames(tiny_checkpoint, engine):
+    detector = Detector(engine, DetectorConfig(hop=0.25))
+    events, probs, _ = listen(detector, np.array_split(rising_noise(64_000), 9))
+    offline = track_events(
+        probs, tiny_checkpoint.labels, tiny_checkpoint.timeline, tiny_checkpoint.tracker
+    )
+    assert [(e.onset, e.label) for e in events] == [(e.onset, e.label) for e in offline]
+
+
+def test_one_window_gives_what_the_model_says_of_the_clip(tiny_checkpoint, engine):
+    import torch
+
+    samples = rising_noise(8_000)
+    detector = Detector(engine, DetectorConfig(hop=1.0))
+    _, probs, _ = listen(detector, [samples])
+    with torch.inference_mode():
+        clip = tiny_checkpoint.model(torch.from_numpy(samples)[None]).frame_probs[0]
+    np.testing.assert_allclose(probs, clip.numpy(), atol=1e-5)
+
+
+def test_the_end_of_the_recording_is_the_end_of_the_last_event(tiny_checkpoint, engine):
+    config = DetectorConfig(hop=0.5, on=0.01, off=0.01)
+    events, _, _ = listen(Detector(engine, config), [rising_noise(8_000 * 3 + 123)])
+    assert max(event.offset for event in events) == pytest.approx(3 + 123 / 8_000)
+
+
+def test_only_the_classes_asked_for(tiny_checkpoint, engine):
+    config = DetectorConfig(hop=0.5, classes=("élan", "beep"), on=0.3)
+    detector = Detector(engine, config)
+    events, probs, _ = listen(detector, [rising_noise(40_000)])
+    everything = Detector(engine, DetectorConfig(hop=0.5))
+    _, every_prob, _ = listen(everything, [rising_noise(40_000)])
+    np.testing.assert_array_equal(probs, every_prob[:, [2, 0]])
+    assert {event.label for event in events} == {"élan", "beep"}
+
+
+def test_top_lets_only_the_likeliest_count(tiny_checkpoint, engine):
+    detector = Detector(engine, DetectorConfig(hop=0.5, top=1))
+    _, probs, _ = listen(detector, [rising_noise(40_000)])
+    assert ((probs > 0).sum(axis=1) == 1).all()
+
+
+def test_thresholds_asked_for_take_the_place_of_the_fitted(tiny_checkpoint):
+    def of(**options):
+        tracker = tracker_config(tiny_checkpoint.spec, DetectorConfig(**options), [0, 2])
+        return tracker.on, tracker.off, tracker.median_frames, tracker.merge_gap_seconds
+
+    assert of() == ((0.6, 0.6), (0.4, 0.4), (1, 5), 0.7)
+    assert of(threshold=0.8) == ((0.8, 0.8), (0.4, 0.4), (1, 5), 0.7)
+    assert of(threshold=0.8, off=0.7, merge_gap=0.0) == ((0.8, 0.8), (0.7, 0.7), (1, 5), 0.0)
+    assert of(on=0.9)[1] == (0.45, 0.45)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hop": 0.3}, "does not divide the window of 1 s. Choose for example 1, 0.5"),
+        ({"hop": 0.1234}, "not a whole number of columns of 10 ms"),
+        ({"hop": -1}, "hop above 0"),
+        ({"threshold": 0.0}, "threshold above 0 and up to 1"),
+        ({"on": 1.5}, "on above 0 and up to 1"),
+        ({"off": 0.9}, "off no higher than on, got off 0.9 and on 0.6"),
+        ({"classes": ("bep",)}, "no class 'bep'. Did you mean beep"),
+        ({"min_length": -1.0}, "min-length of 0 or more"),
+        ({"batch_size": 0}, "batch-size of 1 or more"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(tiny_checkpoint, engine, options, message):
+    with pytest.raises(UsageError, match=message):
+        Detector(engine, DetectorConfig(**({"hop": 0.5} | options)))

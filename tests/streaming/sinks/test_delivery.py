@@ -1,0 +1,174 @@
+"""A queue that delivers: in order, bounded, again and again, and never in anyone's way."""
+
+import threading
+import time
+
+import pytest
+
+from streaming.sinks.delivery import Outbox, OutboxConfig, RefusedError, UnreachableError
+
+QUICK = OutboxConfig(capacity=3, first_wait=0.005, longest_wait=0.01, close_wait=2)
+
+
+def until(condition, seconds=5.0):
+    """Wait until something is so."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.002)
+
+
+class Receiver:
+    """Takes letters, or raises what it is told to."""
+
+    def __init__(self, error=None):
+        self.error = error
+        self.letters = []
+        self.n_tries = 0
+        self.door = threading.Event()
+        self.door.set()
+
+    def __call__(self, letter):
+        self.n_tries += 1
+        assert self.door.wait(5)
+        if self.error is not None:
+            raise self.error
+        self.letters.append(letter)
+
+
+def texts(news):
+    return [trouble.text for trouble in news]
+
+
+def test_letters_are_sent_in_their_order():
+    receiver = Receiver()
+    outbox = Outbox("it", receiver, OutboxConfig())
+    for letter in range(50):
+        outbox.put(letter)
+    assert outbox.close() == []
+    assert receiver.letters == list(range(50))
+
+
+def test_what_cannot_be_sent_is_tried_again_in_order_and_told_once_each_way():
+    receiver = Receiver(UnreachableError("it is away"))
+    outbox = Outbox("it", receiver, QUICK)
+    for letter in range(3):
+        outbox.put(letter)
+    until(lambda: receiver.n_tries > 5)
+    assert texts(outbox.news()) == ["it: it is away. It is tried again until it works"]
+    receiver.error = None
+    until(lambda: len(receiver.letters) == 3)
+    assert texts(outbox.close()) == ["it: works again: 3 delivered"]
+    assert receiver.letters == [0, 1, 2]
+
+
+def test_the_oldest_that_wait_are_dropped_and_counted():
+    receiver = Receiver()
+    receiver.door.clear()
+    outbox = Outbox("it", receiver, QUICK)
+    outbox.put(0)
+    until(lambda: receiver.n_tries == 1)
+    for letter in range(1, 9):
+        outbox.put(letter)
+    assert texts(outbox.news()) == ["it: 3 wait to be delivered; the oldest are lost"]
+    receiver.door.set()
+    assert texts(outbox.close()) == ["it: works again: 4 delivered, 5 lost"]
+    assert receiver.letters == [0, 6, 7, 8]
+
+
+def test_what_is_refused_is_not_tried_again_and_told_once():
+    receiver = Receiver(RefusedError("it does not want that"))
+    outbox = Outbox("it", receiver, QUICK)
+    for letter in range(3):
+        outbox.put(letter)
+    until(lambda: receiver.n_tries == 3)
+    receiver.error = None
+    outbox.put(3)
+    until(lambda: receiver.letters)
+    assert texts(outbox.close()) == [
+        "it: it does not want that",
+        "it: works again: 1 delivered, 3 lost",
+    ]
+
+
+def test_what_fails_unforeseen_is_refused_and_the_rest_is_still_sent():
+    receiver = Receiver(KeyError("x"))
+    outbox = Outbox("it", receiver, QUICK)
+    outbox.put(0)
+    until(lambda: receiver.n_tries == 1 and not outbox._is_sending)
+    receiver.error = None
+    outbox.put(1)
+    assert texts(outbox.close()) == [
+        "it: something could not be sent: KeyError('x')",
+        "it: works again: 1 delivered, 1 lost",
+    ]
+    assert receiver.letters == [1]
+
+
+def test_waits_double_up_to_the_longest_and_jitter_shortens_them_by_half_at_most():
+    waits = []
+
+    class Watched(Outbox):
+        def _pause(self, seconds):
+            waits.append(seconds)
+            self._is_closed = len(waits) == 12
+            return False
+
+    outbox = Watched("it", Receiver(UnreachableError("away")), OutboxConfig())
+    outbox.put(0)
+    until(lambda: len(waits) == 12)
+    assert waits == [2.0**n for n in range(12)]
+    began = time.monotonic()
+    quick = Outbox("it", Receiver(), OutboxConfig(longest_wait=0.1), seed=1)
+    assert not quick._pause(1000)
+    assert 0.05 <= time.monotonic() - began < 5
+    quick.close()
+
+
+def test_what_works_again_is_tried_at_once():
+    receiver = Receiver(UnreachableError("away"))
+    outbox = Outbox("it", receiver, OutboxConfig(first_wait=1000))
+    outbox.put(0)
+    until(lambda: receiver.n_tries == 1)
+    receiver.error = None
+    outbox.works()
+    until(lambda: receiver.letters)
+    assert texts(outbox.close())[1:] == ["it: works again: 1 delivered"]
+
+
+def test_what_fails_while_nothing_waits_is_told_as_well():
+    outbox = Outbox("it", Receiver(), QUICK)
+    outbox.fail("it is away")
+    outbox.fail("it is still away")
+    outbox.works()
+    outbox.works()
+    assert texts(outbox.news()) == ["it: it is away", "it: works again"]
+    assert outbox.close() == []
+
+
+@pytest.mark.parametrize("is_hanging", [False, True])
+def test_closing_takes_no_longer_than_it_may_and_counts_what_is_left(is_hanging):
+    receiver = Receiver(UnreachableError("away"))
+    if is_hanging:
+        receiver.door.clear()
+    outbox = Outbox("it", receiver, OutboxConfig(first_wait=1000, close_wait=0.05))
+    for letter in range(4):
+        outbox.put(letter)
+    until(lambda: receiver.n_tries == 1)
+    began = time.monotonic()
+    told = texts(outbox.close())
+    assert time.monotonic() - began < 5
+    assert told[-1] == "it: closed with 4 not delivered"
+    receiver.door.set()
+    outbox._thread.join(5)
+    assert not outbox._thread.is_alive()
+    assert outbox.news() == []
+
+
+def test_closing_tries_once_more():
+    receiver = Receiver(UnreachableError("away"))
+    outbox = Outbox("it", receiver, OutboxConfig(first_wait=1000))
+    outbox.put(0)
+    until(lambda: receiver.n_tries == 1)
+    receiver.error = None
+    assert texts(outbox.close())[1:] == ["it: works again: 1 delivered"]

@@ -1,0 +1,274 @@
+"""Lines and sound that stay, whatever happens to the disk or to us."""
+
+import errno
+import io
+import os
+import re
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import rising_noise
+
+from sed.audio.decode import read_recording
+from sed.audio.flac import in_24_bits, write_flac
+from sed.errors import OutputError, UsageError
+from sed.events.tracker import Event
+from sed.events.writers import read_events
+from streaming.messages import Began, Ended, Gap, Heard, Trouble
+from streaming.sinks.event_file import EventFile, EventLines, SavedAudio
+from streaming.sinks.text import Log, PlainLines
+
+TIME = datetime(2026, 11, 21, 13, 15, 2, 350_000, UTC)
+DOG = Event(1.5, 2.75, "dog", 0.9123, "garden", TIME)
+ODD = Event(3.0, 4.0, 'a, b\t"c"\n', 0.5, "garden", TIME)
+GAP = Gap("garden", 5.0, 7.5, 40_000, "the device was gone", TIME)
+RATE = 8_000
+
+
+def heard(samples, start=0, source="garden"):
+    block = samples[:, None] if samples.ndim == 1 else samples
+    nothing = np.empty((0, 0), np.float32)
+    return Heard(source, start, block.astype(np.float32), RATE, nothing, nothing)
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl"])
+def test_what_is_written_is_read_again_with_its_time_and_without_gaps(tmp_path, format):
+    path = tmp_path / f"events.{format}"
+    file = EventFile(path)
+    for message in (Began(DOG), Ended(DOG), GAP, Ended(ODD)):
+        assert list(file.take(message)) == []
+    file.close()
+    assert [(e.onset, e.label, e.file, e.time) for e in read_events(path, format)] == [
+        (1.5, "dog", "garden", TIME),
+        (3.0, ODD.label, "garden", TIME),
+    ]
+
+
+def test_gaps_are_rows_too():
+    out = {format: io.StringIO() for format in ("csv", "jsonl", "tsv")}
+    for format, stream in out.items():
+        EventLines(stream, format).take(GAP)
+    time = "2026-11-21T13:15:02.350+00:00"
+    assert out["csv"].getvalue() == (
+        f"file,onset,offset,label,score,time\ngarden,5.000,7.500,[gap],0.0000,{time}\n"
+    )
+    assert out["jsonl"].getvalue() == (
+        '{"file": "garden", "onset": 5.0, "offset": 7.5, "gap": "the device was gone", '
+        f'"samples": 40000, "time": "{time}"}}\n'
+    )
+    assert out["tsv"].getvalue().endswith("garden\t5.000\t7.500\t[gap]\n")
+
+
+def test_a_file_without_a_header_goes_on_too(tmp_path):
+    for _ in range(2):
+        file = EventFile(tmp_path / "events.jsonl")
+        file.take(Ended(DOG))
+        file.close()
+    assert len(read_events(tmp_path / "events.jsonl", "jsonl")) == 2
+
+
+def test_a_file_goes_on_where_it_was_even_after_a_line_that_was_cut(tmp_path):
+    path = tmp_path / "events.csv"
+    for cut in (0, 10):
+        file = EventFile(path)
+        file.take(Ended(DOG))
+        file.close()
+        with open(path, "rb+") as end:
+            end.truncate(path.stat().st_size - cut)
+    file = EventFile(path)
+    file.take(Ended(DOG))
+    file.close()
+    lines = path.read_text().splitlines()
+    assert lines[0] == "file,onset,offset,label,score,time"
+    assert lines[1] == lines[3]
+    assert lines[1].startswith(lines[2])
+    assert len(lines) == 4
+
+
+@pytest.mark.parametrize(
+    ("format", "text"),
+    [
+        ("csv", "file,onset,offset,label,score\n"),
+        ("jsonl", "Dear diary\n"),
+        ("jsonl", '{"a": 1}\n'),
+        ("tsv", "x"),
+    ],
+)
+def test_another_kind_of_file_is_left_alone(tmp_path, format, text):
+    path = tmp_path / f"events.{format}"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=f"holds something else than live events as {format}"):
+        EventFile(path)
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("name", "format"), [("x.raven", None), ("x.csv", "audacity"), ("x", None)]
+)
+def test_formats_without_room_for_the_name_of_an_input_are_refused(tmp_path, name, format):
+    with pytest.raises(UsageError, match="live events cannot be written as"):
+        EventFile(tmp_path / name, format)
+
+
+def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    for kind in (EventFile, SavedAudio):
+        with pytest.raises(OutputError, match=r"cannot write"):
+            kind(tmp_path / "file" / "x.csv")
+
+
+def test_a_full_disk_is_told_once_and_nothing_is_missing_when_there_is_room(tmp_path, monkeypatch):
+    path = tmp_path / "events.csv"
+    file = EventFile(path)
+    disk = _Disk(file._file)
+    monkeypatch.setattr(file, "_file", disk)
+    disk.room = 30
+    (trouble,) = file.take(Ended(DOG))
+    assert "events.csv: cannot write: No space left on device" in trouble.text
+    assert list(file.take(Ended(ODD))) == []
+    disk.room = 10_000
+    (trouble,) = file.take(Ended(DOG))
+    assert trouble == Trouble(f"{path}: written again, with all that waited")
+    file.close()
+    assert [event.label for event in read_events(path, "csv")] == ["dog", ODD.label, "dog"]
+
+
+class _Disk:
+    """A file on a disk with so much room."""
+
+    def __init__(self, file):
+        self._file = file
+        self.room = 0
+
+    def write(self, data):
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = self._file.write(data[: self.room])
+        self.room -= written
+        return written
+
+    def close(self):
+        self._file.close()
+
+
+def test_all_that_is_heard_is_saved_to_the_last_bit_of_24(tmp_path):
+    saved = SavedAudio(tmp_path)
+    sound = rising_noise(20_000)
+    for first in range(0, 20_000, 400):
+        assert list(saved.take(heard(sound[first : first + 400], first))) == []
+    saved.close()
+    (path,) = tmp_path.iterdir()
+    assert re.fullmatch(r"\d{8}T\d{6}\.\d{3}Z_garden\.flac", path.name)
+    np.testing.assert_allclose(read_recording(path, RATE), sound, rtol=0, atol=2.0**-23)
+
+
+def test_a_gap_and_an_hour_each_begin_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("streaming.sinks.event_file.LONGEST_FILE_SECONDS", 1.0)
+    saved = SavedAudio(tmp_path)
+    blocks = [0, 4_000, 8_000, 12_000, 20_000]  # of half a second each; one second is missing
+    for first in blocks:
+        saved.take(heard(np.full(4_000, first / 50_000), first))
+    saved.take(heard(np.full(4_000, 0.9), 0, source="shed"))
+    saved.close()
+    files = sorted(tmp_path.iterdir())
+    assert [soundfile.info(path).frames for path in files if "garden" in path.name] == [
+        8_000, 8_000, 4_000
+    ]  # fmt: skip
+    assert [path.name.split("_")[1] for path in files].count("shed.flac") == 1
+
+
+def test_saved_sound_survives_a_full_disk(tmp_path, monkeypatch):
+    saved = SavedAudio(tmp_path)
+    monkeypatch.setattr("streaming.sinks.event_file.PAUSE_SECONDS", 1.0)
+    saved.take(heard(np.ones(800) / 2))
+
+    def full(self, block):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as broken:
+        broken.setattr("sed.audio.flac.FlacFile.write", full)
+        (trouble,) = saved.take(heard(np.ones(800) / 2, 800))
+        assert re.search(r"No space left.*Events go on without it", trouble.text)
+        for first in range(1_600, 20_000, 800):  # it is tried again, and not told again
+            assert list(saved.take(heard(np.ones(800) / 2, first))) == []
+    told = [
+        m for first in range(20_000, 32_000, 800) for m in saved.take(heard(np.ones(800), first))
+    ]
+    assert told == [Trouble(f"sound is saved again in {tmp_path}")]
+    saved.close()
+    frames = [soundfile.info(path).frames for path in sorted(tmp_path.iterdir())]
+    assert frames[0] == 800
+    assert frames[-1] > 4_000
+
+
+def test_a_flac_is_whole_or_not_there(tmp_path):
+    write_flac(tmp_path / "a.flac", rising_noise(999)[:, None], RATE)
+    assert soundfile.info(tmp_path / "a.flac").frames == 999
+    with pytest.raises(OutputError):
+        write_flac(tmp_path / "a.flac" / "b.flac", rising_noise(9)[:, None], RATE)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.flac"]
+
+
+def test_plain_lines_and_the_log():
+    out, log = io.StringIO(), io.StringIO()
+    for message in (Began(DOG), Ended(DOG), GAP, Trouble("odd"), Ended(ODD)):
+        PlainLines(out).take(message)
+        Log(log).take(message)
+    assert out.getvalue().splitlines() == [
+        "2026-11-21T13:15:02.350+00:00  dog  0.91  begins  (garden)",
+        "2026-11-21T13:15:02.350+00:00  dog  0.91  lasted 1.25 s  (garden)",
+        "2026-11-21T13:15:02.350+00:00  'a, b\\t\"c\"\\n'  0.50  lasted 1.00 s  (garden)",
+    ]
+    assert log.getvalue().splitlines() == [
+        "sed: garden: lost 2.50 s (40,000 samples) at 2026-11-21T13:15:02.350+00:00: "
+        "the device was gone",
+        "sed: odd",
+    ]
+
+
+def test_a_full_disk_behind_the_lines_is_told_once_and_ends_nothing():
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for sink in (PlainLines(Full()), EventLines(io.StringIO(), "csv")):
+        if isinstance(sink, EventLines):
+            sink._writer.out = Full()
+        (trouble,) = sink.take(Ended(DOG))
+        assert trouble.text.startswith("lines: cannot write: No space left on device")
+        assert list(sink.take(Ended(DOG))) == []
+    assert list(Log(Full()).take(Trouble("nobody hears this"))) == []
+    with pytest.raises(OutputError, match="lines: cannot write"):
+        EventLines(Full(), "csv")
+
+
+def test_a_reader_who_leaves_a_pipe_is_noticed_and_the_rest_is_finished():
+    for make in (PlainLines, lambda out, gone: EventLines(out, "jsonl", gone=gone)):
+        reading, writing = os.pipe()
+        left = []
+        with open(writing, "w") as out:
+            sink = make(out, lambda left=left: left.append(True))
+            os.close(reading)
+            assert list(sink.take(Ended(DOG))) == []
+            assert left == [True]
+            assert list(sink.take(Ended(DOG))) == []
+        assert left == [True]
+
+
+def test_the_log_does_not_obey_what_it_prints():
+    log = io.StringIO()
+    Log(log).take(Trouble("\x1b[2Jcleared\n"))
+    assert log.getvalue() == "sed: \\x1b[2Jcleared\\n\n"
+
+
+def test_24_bits_go_through_a_file_unchanged(tmp_path):
+    samples = in_24_bits(
+        np.concatenate([rising_noise(5_000), [2.0, -2.0, np.nan, np.inf]], dtype="f4")
+    )
+    assert samples.dtype == np.float32
+    write_flac(tmp_path / "a.flac", samples[:, None], RATE)
+    again, _ = soundfile.read(tmp_path / "a.flac", dtype="float32")
+    np.testing.assert_array_equal(again, samples)
+    np.testing.assert_array_equal(samples[-4:], [1 - 2.0**-23, -1.0, 0.0, 1 - 2.0**-23])

@@ -1,0 +1,268 @@
+"""Events by MQTT, with a real broker that goes away and comes back."""
+
+import gc
+import importlib.util
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import weakref
+
+import pytest
+from test_alerts import EVENT, GAP, labelled, texts
+from test_outbox import until
+
+import streaming.sinks.mqtt
+from sed.errors import MissingExtraError, UsageError
+from streaming.messages import Began, Clip, Ended, Trouble
+from streaming.sinks.command import note_of
+from streaming.sinks.delivery import OutboxConfig
+from streaming.sinks.mqtt import MqttAlert
+
+QUICK = OutboxConfig(first_wait=0.01, longest_wait=0.02, close_wait=3)
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+
+needs_paho = pytest.mark.skipif(
+    importlib.util.find_spec("paho") is None, reason="needs the mqtt extra"
+)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Broker:
+    """A broker on this machine, and somebody who hears all that it is told."""
+
+    def __init__(self, folder, password=None):
+        self.port = free_port()
+        self.heard = []  # (topic, text, whether it was retained)
+        self._password = password
+        self._config = folder / "mosquitto.conf"
+        lines = [f"listener {self.port} 127.0.0.1", f"allow_anonymous {str(not password).lower()}"]
+        if password:
+            passwords = folder / "passwords"
+            passwords.touch(mode=0o600)
+            subprocess.run(["mosquitto_passwd", "-b", str(passwords), "ada", password], check=True)
+            # Started by root, it would become somebody who may not read the passwords.
+            lines += [f"password_file {passwords}", "user root"]
+        self._config.write_text("\n".join(lines) + "\n")
+        self.start()
+
+    def start(self):
+        self._process = subprocess.Popen(
+            [MOSQUITTO, "-c", str(self._config)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        until(self._is_there)
+        self._listen()
+
+    def _is_there(self):
+        try:
+            socket.create_connection(("127.0.0.1", self.port)).close()
+        except OSError:
+            return False
+        return True
+
+    def _listen(self):
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        subscribed = threading.Event()
+        self._client = client = Client(CallbackAPIVersion.VERSION2)
+        client.on_message = lambda _, __, m: self.heard.append(
+            (m.topic, m.payload.decode(), m.retain)
+        )
+        client.on_subscribe = lambda *_: subscribed.set()
+        client.on_connect = lambda c, *_: c.subscribe("#", qos=1)
+        if self._password:
+            client.username_pw_set("ada", self._password)
+        client.connect("127.0.0.1", self.port)
+        client.loop_start()
+        assert subscribed.wait(5)
+
+    def stop(self):
+        if self._process is None:
+            return
+        self._client.disconnect()
+        until(lambda: self._client._thread is None)
+        self._client.on_message = self._client.on_subscribe = self._client.on_connect = None
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    @property
+    def labels(self):
+        return [json.loads(text)["label"] for topic, text, _ in self.heard if "event" in topic]
+
+
+@pytest.fixture
+def broker(tmp_path, monkeypatch):
+    pytest.importorskip("paho.mqtt.client", reason="needs the mqtt extra")
+    if MOSQUITTO is None:
+        pytest.skip("needs mosquitto")
+    monkeypatch.setattr(streaming.sinks.mqtt, "RECONNECT_SECONDS", (0.05, 0.1))
+    monkeypatch.delenv("SED_MQTT_PASSWORD", raising=False)
+    broker = Broker(tmp_path)
+    yield broker
+    broker.stop()
+
+
+def alert_to(broker, **options):
+    return MqttAlert(f"mqtt://127.0.0.1:{broker.port}/home/sed", config=QUICK, **options)
+
+
+def test_notes_are_published_and_the_status_is_retained(broker):
+    alert = alert_to(broker, waits_for_clip=True)
+    messages = (Began(EVENT), Ended(EVENT), Clip(EVENT, "a.flac"), GAP)
+    until(lambda: broker.heard)
+    for message in messages:
+        assert alert.take(message) == []
+    assert alert.close() == []
+    until(lambda: len(broker.heard) == 5)
+    assert [(topic, text) for topic, text, _ in broker.heard[::4]] == [
+        ("home/sed/status", "online"),
+        ("home/sed/status", "offline"),
+    ]
+    topics = [topic for topic, _, _ in broker.heard[1:4]]
+    assert topics == ["home/sed/onset", "home/sed/event", "home/sed/gap"]
+    assert [json.loads(text) for _, text, _ in broker.heard[1:4]] == [
+        note_of(message, waits_for_clip=True) for message in (messages[0], *messages[2:])
+    ]
+    broker.heard.clear()
+    broker._client.subscribe("home/sed/status")
+    until(lambda: broker.heard)
+    assert broker.heard == [("home/sed/status", "offline", True)]
+
+
+def test_a_last_will_says_that_it_is_gone(broker):
+    program = (
+        "import sys, time; from streaming.sinks.mqtt import MqttAlert; "
+        f"alert = MqttAlert('mqtt://127.0.0.1:{broker.port}/x'); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program])
+    try:
+        until(lambda: broker.heard, 30)
+    finally:
+        process.kill()
+        process.wait()
+    until(lambda: len(broker.heard) == 2)
+    assert [text for _, text, _ in broker.heard] == ["online", "offline"]
+
+
+def test_a_broker_that_is_away_gets_everything_once_when_it_is_back(broker):
+    alert = alert_to(broker)
+    alert.take(Ended(labelled("first")))
+    until(lambda: broker.labels == ["first"] and not alert._outbox._is_sending)
+    broker.stop()
+    told = []
+    until(lambda: told.extend(texts(alert.take(Trouble("")))) or told)
+    labels = [f"label {n}" for n in range(20)]
+    for label in labels:
+        told += texts(alert.take(Ended(labelled(label))))
+    broker.start()
+    told += texts(alert.close())
+    until(lambda: len(broker.labels) == 21)
+    name = f"mqtt://127.0.0.1:{broker.port}/home/sed"
+    assert told[0].startswith(f"{name}: the connection is lost: ")
+    assert told[0].endswith(". It is tried again until it works")
+    assert told[1:] == [f"{name}: works again: 20 delivered"]
+    assert broker.labels == ["first", *labels]
+
+
+def test_a_broker_that_is_away_at_the_start_is_told_at_once(broker):
+    broker.stop()
+    alert = alert_to(broker)
+    told = []
+    until(lambda: told.extend(texts(alert.take(Trouble("")))) or told)
+    broker.start()
+    until(lambda: told.extend(texts(alert.take(Trouble("")))) or len(told) == 2)
+    name = f"mqtt://127.0.0.1:{broker.port}/home/sed"
+    assert told == [
+        f"{name}: the server cannot be reached: Connection refused. It is tried again until it "
+        "works",
+        f"{name}: works again",
+    ]
+    assert alert.close() == []
+
+
+def test_closing_without_a_broker_counts_what_is_left(broker):
+    broker.stop()
+    config = OutboxConfig(capacity=5, first_wait=0.01, close_wait=0.2)
+    alert = MqttAlert(f"mqtt://127.0.0.1:{broker.port}/x", config=config)
+    told = texts(alert.take(Ended(EVENT)))
+    until(lambda: not alert._outbox._waiting)
+    told += [text for _ in range(9) for text in texts(alert.take(Ended(EVENT)))]
+    told += texts(alert.close())
+    assert told[-1] == f"mqtt://127.0.0.1:{broker.port}/x: closed with 6 not delivered"
+    assert len(told) == 3
+
+
+@pytest.mark.parametrize("place", ["url", "environment", "nowhere"])
+def test_a_password_is_sent_and_never_told(broker, tmp_path, monkeypatch, place):
+    if shutil.which("mosquitto_passwd") is None:
+        pytest.skip("needs mosquitto_passwd")
+    (tmp_path / "guarded").mkdir()
+    guarded = Broker(tmp_path / "guarded", password="pa55 word")
+    in_url = ":pa55%20word" if place == "url" else ""
+    if place == "environment":
+        monkeypatch.setenv("SED_MQTT_PASSWORD", "pa55 word")
+    config = OutboxConfig(first_wait=0.01, close_wait=0.3)
+    try:
+        alert = MqttAlert(f"mqtt://ada{in_url}@127.0.0.1:{guarded.port}/x", config=config)
+        alert.take(Ended(EVENT))
+        told = []
+        until(lambda: guarded.labels or told.extend(texts(alert.take(Trouble("")))) or told)
+        told += texts(alert.close())
+    finally:
+        guarded.stop()
+    assert "pa55" not in " ".join(told)
+    if place == "nowhere":
+        assert "the broker refuses: Not authorized" in told[0]
+        assert told[-1].endswith("closed with 1 not delivered")
+    else:
+        assert told == []
+        assert guarded.labels == ["dog"]
+
+
+def test_nothing_stays_open(broker):
+    before = set(threading.enumerate())
+    alert = alert_to(broker)
+    alert.take(Ended(EVENT))
+    until(lambda: broker.labels)
+    alert.close()
+    until(lambda: set(threading.enumerate()) <= before)
+    client = weakref.ref(alert._client)
+    del alert
+    gc.collect()
+    assert client() is None
+
+
+@needs_paho
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://host/topic",
+        "mqtt://host",
+        "mqtt://host/",
+        "mqtt:///topic",
+        "mqtt://host/a/#",
+        "mqtt://host/+/b",
+        "mqtt://host/a?b",
+        "mqtt://u:pa55@host:x/topic",
+    ],
+)
+def test_an_address_that_cannot_be_used_is_refused(url):
+    with pytest.raises(UsageError, match=r"like mqtt://user@host:1883/topic$"):
+        MqttAlert(url)
+
+
+def test_without_the_extra_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
+    with pytest.raises(MissingExtraError, match=r"MQTT needs an extra: .*sed-engine\[mqtt\]"):
+        MqttAlert("mqtt://host/topic")

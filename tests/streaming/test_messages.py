@@ -1,0 +1,87 @@
+"""Who hears what, and in which order."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from sed.events.tracker import Event
+from streaming.messages import Clip, Ended, Fan, Heard, SourceStatus, Status, Trouble
+
+EVENT = Event(0.0, 1.0, "dog", 0.9, "garden", datetime(2026, 1, 1, tzinfo=UTC))
+
+
+class Listens:
+    """A sink that keeps what it hears, and answers what it is told to."""
+
+    def __init__(self, *, answer=None, last=()):
+        self.heard = []
+        self._answer, self._last = answer or {}, last
+
+    def take(self, message):
+        self.heard.append(message)
+        return self._answer.get(type(message), ())
+
+    def close(self):
+        self.heard.append("close")
+        return self._last
+
+
+def test_answers_come_behind_what_they_answer_for_everybody():
+    clip = Clip(EVENT, "a.flac")
+    first, second = Listens(answer={Ended: [clip]}), Listens()
+    Fan([first, second]).take(Ended(EVENT))
+    assert first.heard == second.heard == [Ended(EVENT), clip]
+
+
+def test_at_the_end_those_still_open_hear_what_the_others_had_left():
+    last = Trouble("3 not delivered")
+    first, second = Listens(last=[last]), Listens(last=[Trouble("nobody hears this")])
+    fan = Fan()
+    fan.add(first)
+    fan.add(second)
+    fan.close()
+    fan.close()
+    assert first.heard == ["close"]
+    assert second.heard == [last, "close"]
+
+
+def test_a_sink_that_fails_is_told_of_and_left_out_and_the_others_go_on():
+    class Fails(Listens):
+        def take(self, message):
+            super().take(message)
+            raise KeyError("odd")
+
+    fails, good = Fails(), Listens()
+    fan = Fan([fails, good])
+    fan.take(Ended(EVENT))
+    fan.take(Ended(EVENT))
+    trouble = Trouble("Fails failed and is left out from now on: KeyError('odd')")
+    assert good.heard == [Ended(EVENT), trouble, Ended(EVENT)]
+    assert fails.heard == [Ended(EVENT)]
+
+
+def test_one_that_cannot_be_closed_does_not_keep_the_others_open():
+    class Fails(Listens):
+        def close(self):
+            raise OSError("stuck")
+
+    good = Listens()
+    Fan([Fails(), good]).close()
+    assert [type(m) for m in good.heard[:1]] == [Trouble]
+    assert good.heard[-1] == "close"
+
+
+def test_the_level_of_a_block():
+    nothing = np.empty((0, 0), np.float32)
+    block = np.array([[0.5, -0.5], [0.5, -1.0]], np.float32)
+    heard = Heard("x", 0, block, 8_000, nothing, nothing)
+    assert heard.peak == 1.0
+    assert heard.rms == pytest.approx(np.sqrt(1.75 / 4))
+    empty = Heard("x", 0, nothing, 8_000, nothing, nothing)
+    assert (empty.peak, empty.rms) == (0.0, 0.0)
+
+
+def test_lost_samples_are_those_dropped_and_those_that_never_came():
+    source = SourceStatus("x", "listening", 8_000, 1, 100, 60, 30, 10, 7, 2, 3)
+    assert Status(1.0, 0.1, 0.02, 4, (source, source)).n_lost == 74

@@ -1,0 +1,750 @@
+"""The page: who may see it, what it answers, and that nobody who watches slows the listener."""
+
+import asyncio
+import base64
+import json
+import shutil
+import socket
+import sqlite3
+import sys
+import time
+import tracemalloc
+from contextlib import closing, contextmanager
+from datetime import datetime, timedelta, timezone
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from sed.errors import MissingExtraError, SedError, UsageError
+from sed.events.tracker import Event
+from sed.features.log_mel import LogMelConfig
+from streaming.messages import (
+    Began,
+    Clip,
+    Ended,
+    Fan,
+    Gap,
+    Heard,
+    SourceStatus,
+    Status,
+    Trouble,
+)
+from streaming.sinks.database import EventDatabase
+from streaming.sinks.history import stored_event
+from streaming.web.feed import MOST_WAITING, Feed, Viewer
+from streaming.web.routes import PAGE
+from streaming.web.server import WebView, parse_address
+
+START = datetime(2026, 11, 21, 13, 15, tzinfo=timezone(timedelta(hours=1)))
+FRONT_END = LogMelConfig()
+LABELS = ("dog", "siren", "wind")
+RATE = 16_000
+ROUTES = ["/", "/page.css", "/page.js", "/icon.svg", "/events", "/history", "/clips/1", "/metrics",
+          "/health", "/nothing"]  # fmt: skip
+
+
+def event(onset, label="dog", source="mic", time=None):
+    return Event(onset, onset + 1.5, label, 0.8, source, time or START + timedelta(seconds=onset))
+
+
+def heard(start=0, seconds=0.5, source="mic", seed=0):
+    """Return noise, its columns of about the right size, and a frame."""
+    generator = np.random.default_rng(seed)
+    block = 0.1 * generator.standard_normal((round(seconds * RATE), 1)).astype(np.float32)
+    columns = generator.normal(-2, 2, (round(100 * seconds), 64)).astype(np.float32)
+    probs = generator.uniform(0, 1, (2, len(LABELS))).astype(np.float32)
+    return Heard(source, start, block, RATE, columns, probs)
+
+
+def status(state="listening", **counts):
+    values = {"n_delivered": 100, "n_heard": 90, "n_dropped": 7, "n_waiting": 3, "n_missing": 0,
+              "n_overflows": 2, "n_gaps": 1} | counts  # fmt: skip
+    return Status(12.5, 0.25, 0.4, 3, (SourceStatus("mic", state, RATE, 1, **values),))
+
+
+@contextmanager
+def viewed(path, **options):
+    """Give a page, and a fan that leads to its database and to it."""
+    database = EventDatabase(path)
+    web = WebView(
+        options.pop("host", "127.0.0.1"), 0, database_path=path, labels=LABELS,
+        front_end=FRONT_END, **options,
+    )  # fmt: skip
+    fan = Fan([database, web])
+    try:
+        yield web, fan
+    finally:
+        fan.close()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "events.db"
+
+
+@pytest.fixture
+def view(path):
+    with viewed(path) as (web, fan):
+        yield web, fan
+
+
+def live(web, **options):
+    return connect(web.url.replace("http", "ws") + "live", proxy=None, **options)
+
+
+CLIENT = httpx.Client(
+    trust_env=False, verify=False, limits=httpx.Limits(max_keepalive_connections=0)
+)
+
+
+def get(web, path, **options):
+    return CLIENT.get(web.url + path.removeprefix("/"), **options)
+
+
+def told(viewer, kind):
+    """Return all that a viewer is told up to the first of a kind, that one last."""
+    seen = []
+    until = time.monotonic() + 10
+    while not any(each["type"] == kind for each in seen):
+        seen += json.loads(viewer.recv(timeout=until - time.monotonic()))
+    return seen
+
+
+def last(viewer, kind):
+    return next(each for each in told(viewer, kind) if each["type"] == kind)
+
+
+def save_clip(folder, seconds=1.0):
+    """Write a FLAC file."""
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, round(seconds * RATE))
+    soundfile.write(folder / "dog.flac", sound, RATE)
+    return folder / "dog.flac"
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("", ("127.0.0.1", 8765)),
+        ("9000", ("127.0.0.1", 9000)),
+        (":9000", ("127.0.0.1", 9000)),
+        ("0.0.0.0", ("0.0.0.0", 8765)),
+        ("garden.local:80", ("garden.local", 80)),
+        ("garden:0", ("garden", 0)),
+        ("[::1]:8000", ("::1", 8000)),
+        ("[::1]", ("::1", 8765)),
+        ("::1", ("::1", 8765)),
+    ],
+)
+def test_addresses_are_read(text, address):
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["host:port", "99999", "a:1:b:2]:3", "http://x:1", "a b", "x:-1"])
+def test_what_is_no_address_is_refused(text):
+    with pytest.raises(UsageError, match=r"is no address\. Give HOST:PORT, like 127\.0\.0\.1:8765"):
+        parse_address(text)
+
+
+def test_a_viewer_is_told_of_all_that_happens(view):
+    web, fan = view
+    with live(web) as viewer:
+        hello = last(viewer, "hello")
+        assert hello["labels"] == list(LABELS)
+        assert hello["strip_seconds"] == 0.04
+        assert len(hello["band_hz"]) == 64
+        assert hello["band_hz"] == sorted(hello["band_hz"])
+        assert (hello["sources"], hello["lasting"], hello["status"]) == ([], [], None)
+        fan.take(heard())
+        fan.take(Began(event(0.5)))
+        fan.take(Ended(event(0.5)))
+        fan.take(Gap("mic", 1, 2, 16_000, "unplugged", START))
+        fan.take(Trouble("something"))
+        fan.take(status())
+        seen = told(viewer, "status")
+    assert [each["type"] for each in seen] == [
+        "heard",
+        "began",
+        "ended",
+        "gap",
+        "trouble",
+        "status",
+    ]
+    sound, began, ended, gap, trouble, account = seen
+    assert (sound["source"], sound["end"], sound["clips"]) == ("mic", 0.48, False)
+    assert len(base64.b64decode(sound["strips"])) == 12 * 64
+    assert sound["rms_db"] == pytest.approx(-20, abs=0.3)
+    assert sound["peak_db"] > sound["rms_db"]
+    assert {c for c, _ in sound["top"]} == {0, 1, 2}
+    assert began["event"] == ended["event"]
+    assert ended["event"] == {
+        "source": "mic", "label": "dog", "onset": 0.5, "offset": 2.0, "score": 0.8,
+        "time": "2026-11-21T13:15:00.500+01:00",
+    }  # fmt: skip
+    assert gap["time"] == "2026-11-21T13:15:00.000+01:00"
+    assert gap["n_samples"] == 16_000
+    assert trouble["text"] == "something"
+    assert account["sources"][0]["n_dropped"] == 7
+
+
+def test_a_viewer_that_comes_later_is_told_of_the_last_minute(view):
+    web, fan = view
+    with live(web) as first:
+        for n in range(150):
+            fan.take(heard(n * RATE // 2))
+        fan.take(Began(event(1)))
+        fan.take(Began(event(2, "siren")))
+        fan.take(Ended(event(1)))
+        fan.take(status())
+        told(first, "status")
+        with live(web) as second:
+            hello = last(second, "hello")
+    (known,) = hello["sources"]
+    assert known["end"] == pytest.approx(75, abs=0.04)
+    assert len(base64.b64decode(known["strips"])) == 60 / 0.04 * 64
+    assert [each["label"] for each in hello["lasting"]] == ["siren"]
+    assert hello["status"]["uptime_seconds"] == 12.5
+
+
+def test_strips_mean_the_same_however_sound_came_and_go_on_after_a_gap():
+    columns = np.random.default_rng(1).normal(-2, 3, (100, 64)).astype(np.float32)
+    nothing = np.empty((0, 3), np.float32)
+    pictures = []
+    for size in (100, 7):
+        feed = Feed(LABELS, FRONT_END, "m")
+        for at in range(0, 100, size):
+            block = np.zeros((RATE // 100, 1), np.float32)
+            feed.tell(Heard("mic", at, block, RATE, columns[at : at + size], nothing))
+        pictures.append(feed.hello()["sources"])
+    assert pictures[0] == pictures[1]
+    strips = np.frombuffer(base64.b64decode(pictures[0][0]["strips"]), np.uint8).reshape(25, 64)
+    loudest = columns.reshape(25, 4, 64).max(axis=1)
+    decibels = (loudest - FRONT_END.lowest) * FRONT_END.db_per_unit
+    np.testing.assert_array_equal(strips, np.clip(decibels / 0.5, 0, 255).astype(np.uint8))
+    feed.tell(Gap("mic", 1, 3, 2 * RATE, "lost", START))
+    (picture,) = feed.hello()["sources"]
+    assert picture["end"] == 3
+    assert base64.b64decode(picture["strips"])[25 * 64 :] == bytes(50 * 64)
+
+
+def test_sound_that_is_no_number_and_names_that_are_no_text_stay_json(view):
+    web, fan = view
+    bad = np.full((10, 1), np.nan, np.float32)
+    frames, columns = np.full((1, 3), np.nan, np.float32), np.full((4, 64), np.nan, np.float32)
+    with live(web) as viewer:
+        fan.take(Heard("m\udc80", 0, bad, RATE, columns, frames))
+        fan.take(status())
+        assert "NaN" not in json.dumps(told(viewer, "status"))
+
+
+def test_a_clip_is_told_with_its_id_as_soon_as_the_database_has_it(view, path, tmp_path):
+    web, fan = view
+    clip = save_clip(tmp_path)
+    with live(web) as viewer:
+        fan.take(Ended(event(0)))
+        fan.take(Ended(event(5)))
+        fan.take(Clip(event(0), None))
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            fan.take(Clip(event(5), str(clip)))
+            time.sleep(0.2)
+            other.execute("ROLLBACK")
+        time.sleep(0.5)
+        fan.take(status())
+        fan.take(status())
+        row = last(viewer, "clip")["event"]
+    assert (row["id"], row["label"], row["onset"], row["has_clip"]) == (2, "dog", 5.0, True)
+    assert "dog.flac" not in json.dumps(row)
+
+
+def test_a_clip_that_cannot_be_told_of_for_a_reason_unforeseen_keeps_no_other_from_it(
+    view, tmp_path, monkeypatch
+):
+    web, fan = view
+    clip = str(save_clip(tmp_path))
+
+    def fail_at_first(path, the_event):
+        if the_event.onset < 5:
+            raise KeyError(the_event.onset)
+        return stored_event(path, the_event)
+
+    monkeypatch.setattr("streaming.web.server.stored_event", fail_at_first)
+    with live(web) as viewer:
+        for onset in (0.0, 1.0, 5.0):
+            fan.take(Ended(event(onset)))
+            fan.take(Clip(event(onset), clip))
+        seen, until = [], time.monotonic() + 10
+        while sum(each["type"] == "trouble" for each in seen) < 2:
+            assert time.monotonic() < until
+            fan.take(status())
+            seen += told(viewer, "status")
+    assert [each["event"]["onset"] for each in seen if each["type"] == "clip"] == [5]
+    assert [each["text"] for each in seen if each["type"] == "trouble"] == [
+        "the web view could not tell of a clip: KeyError(0.0)",
+        "the web view tells of clips again",
+    ]
+
+
+def test_clips_are_served_by_id_whole_and_in_part(view, tmp_path):
+    web, fan = view
+    clip = save_clip(tmp_path)
+    fan.take(Ended(event(0)))
+    fan.take(Clip(event(0), str(clip)))
+    fan.take(Ended(event(5)))
+    whole = get(web, "/clips/1")
+    assert (whole.status_code, whole.headers["content-type"]) == (200, "audio/flac")
+    assert whole.content == clip.read_bytes()
+    part = get(web, "/clips/1", headers={"Range": "bytes=4-41"})
+    assert (part.status_code, part.content) == (206, clip.read_bytes()[4:42])
+    assert get(web, "/clips/2").json() == {"error": "event 2 has no clip"}
+    clip.unlink()
+    gone = get(web, "/clips/1")
+    assert (gone.status_code, gone.json()) == (404, {"error": "the clip of event 1 was deleted"})
+
+
+def test_nothing_is_served_by_its_path(view):
+    web, _ = view
+    host, port = web.url.removeprefix("http://").rstrip("/").split(":")
+    for path in (
+        "clips/../web.py", "clips/%2e%2e/%2e%2e/etc/passwd", "clips//etc/passwd", "clips/-1",
+        "clips/1%2f..%2f..", "clips/" + "9" * 40, "clips/1.flac", "page/../web.py", "..%2fweb.py",
+        "%2fetc%2fpasswd", "page.html/../../web.py", "page.html",
+    ):  # fmt: skip
+        with socket.create_connection((host, int(port))) as raw:  # a client that tidies nothing
+            request = f"GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+            raw.sendall(request.encode())
+            answer = b"".join(iter(lambda: raw.recv(65_536), b""))
+        assert answer.startswith(b"HTTP/1.1 404 "), path
+
+
+def test_what_is_no_sound_is_not_served_even_if_the_database_names_it(view, tmp_path):
+    web, fan = view
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    fan.take(Ended(event(0)))
+    fan.take(Clip(event(0), str(secret)))
+    assert get(web, "/clips/1").status_code == 404
+
+
+def test_events_and_hours_are_told_from_the_database(view):
+    web, fan = view
+    now = datetime.now().astimezone()
+    for n in range(5):
+        fan.take(Ended(event(n, time=now - timedelta(minutes=60 * n))))
+    fan.take(Ended(event(9, "siren", time=now)))
+    rows = get(web, "/events?limit=2").json()["events"]
+    assert [row["id"] for row in rows] == [5, 6]
+    assert rows[1] | {"time": "", "unix": 0} == {
+        "id": 6, "session": 1, "source": "mic", "label": "siren", "onset": 9.0, "offset": 10.5,
+        "score": 0.8, "time": "", "unix": 0, "has_clip": False,
+    }  # fmt: skip
+    assert [row["id"] for row in get(web, "/events?after=1&limit=3").json()["events"]] == [2, 3, 4]
+    assert len(get(web, "/events").json()["events"]) == 6
+    history = get(web, "/history?hours=3").json()
+    assert history["counts"] == {"dog": [1, 1, 1], "siren": [0, 0, 1]}
+    assert datetime.fromisoformat(history["hours"][2]) == now.replace(
+        minute=0, second=0, microsecond=0
+    )
+    assert len(get(web, "/history").json()["hours"]) == 24
+
+
+def test_numbers_that_cannot_be_are_refused(view):
+    for query in (
+        "events?limit=0", "events?limit=x", "events?after=-1", "events?after=" + "9" * 30,
+        "history?hours=0", "history?hours=99999", "events?limit=²",
+    ):  # fmt: skip
+        answer = get(view[0], query)
+        assert answer.status_code == 400, query
+        assert answer.json()["error"].startswith("expected ")
+
+
+def test_a_database_that_cannot_be_read_is_told(tmp_path):
+    web = WebView(port=0, database_path=tmp_path / "none.db", labels=LABELS, front_end=FRONT_END)
+    answer = get(web, "/events")
+    assert answer.status_code == 503
+    assert "none.db: cannot be read: unable to open" in answer.json()["error"]
+    assert web.close() == []
+
+
+def test_what_fails_unforeseen_is_told_once(view, monkeypatch):
+    web, _ = view
+
+    def fail(*_):
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("streaming.web.routes.latest_events", fail)
+    for _ in range(2):
+        answer = get(web, "/events")
+        assert (answer.status_code, answer.json()) == (500, {"error": "this could not be answered"})
+    assert web.take(status()) == [
+        Trouble("the web view could not answer /events: ZeroDivisionError('division by zero')")
+    ]
+    assert web.take(status()) == []
+
+
+def test_metrics_are_what_prometheus_reads(view):
+    web, fan = view
+    assert "sed_viewers 0.0" in get(web, "/metrics").text
+    for label in ("dog", "dog", 'a "quoted" label'):
+        fan.take(Ended(event(0, label)))
+    fan.take(status())
+    with live(web) as viewer:
+        told(viewer, "hello")
+        answer = get(web, "/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    lines = answer.text.splitlines()
+    for line in (
+        'sed_events_total{label="dog",source="mic"} 2.0',
+        'sed_events_total{label="a \\"quoted\\" label",source="mic"} 1.0',
+        'sed_samples_delivered_total{source="mic"} 100.0',
+        'sed_samples_heard_total{source="mic"} 90.0',
+        'sed_samples_dropped_total{source="mic"} 7.0',
+        'sed_samples_missing_total{source="mic"} 0.0',
+        'sed_overflows_total{source="mic"} 2.0',
+        'sed_gaps_total{source="mic"} 1.0',
+        'sed_listening{source="mic"} 1.0',
+        "sed_latency_seconds 0.4",
+        "sed_load 0.25",
+        "sed_uptime_seconds 12.5",
+        "sed_viewers 1.0",
+    ):
+        assert line in lines
+
+
+def test_health_is_that_of_the_listener(view, monkeypatch):
+    web, fan = view
+    states = []
+    for message in (None, status(), status("lost")):
+        if message:
+            fan.take(message)
+        answer = get(web, "/health")
+        states.append((answer.status_code, answer.json()["state"]))
+    fan.take(status())
+    monkeypatch.setattr("streaming.web.routes.STALLED_SECONDS", -1)
+    states.append((get(web, "/health").status_code, get(web, "/health").json()["state"]))
+    assert states == [(503, "starting"), (200, "listening"), (503, "lost"), (503, "stalled")]
+
+
+def test_every_answer_forbids_what_is_not_ours(view):
+    for route in ROUTES:
+        headers = get(view[0], route).headers
+        assert headers["content-security-policy"].startswith("default-src 'self';"), route
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "server" not in headers
+
+
+def test_the_page_has_nothing_inline_and_nothing_from_elsewhere():
+    for name in ("page.html", "door.html"):
+        text = (PAGE / name).read_text()
+        assert "<style" not in text
+        assert " style=" not in text
+        assert "http:" not in text
+        assert "https:" not in text
+
+
+def test_with_a_token_nothing_is_told_without_it(path):
+    with viewed(path, token="s3cret é") as (web, fan):
+        fan.take(Ended(event(0)))
+        wrong = (
+            {},
+            {"headers": {"Authorization": "Bearer wrong"}},
+            {"headers": {"Authorization": "Basic s3cret"}},
+            {"headers": {"Cookie": "sed_0=x; nothing"}},
+            {"params": {"token": "wrong"}},
+            {"params": {"token": ""}},
+        )
+        for route in ROUTES:
+            for options in wrong:
+                answer = get(web, route, **options)
+                assert answer.status_code == 401, (route, options)
+                assert "set-cookie" not in answer.headers
+        bearer = {"Authorization": "Bearer s3cret é".encode()}
+        for route in ROUTES[:6] + ROUTES[7:8]:
+            assert get(web, route, headers=bearer).status_code == 200, route
+        for options in ({}, {"additional_headers": {"Authorization": "Bearer wrong"}}):
+            with pytest.raises(InvalidStatus, match="403"):
+                live(web, **options)
+        door = get(web, "/", headers={"Accept": "text/html"})
+        assert door.status_code == 401
+        assert 'name="token"' in door.text
+        assert get(web, "/door.css").status_code == 200
+
+
+def test_a_token_in_the_address_becomes_a_cookie_and_goes_away(path):
+    page = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
+    with viewed(path, token="s3cret") as (web, _):
+        answer = get(web, "/events?limit=2&token=s3cret", headers=page)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/events?limit=2")
+        cookie, *attributes = answer.headers["set-cookie"].split("; ")
+        assert attributes == ["Path=/", "HttpOnly", "SameSite=Strict"]
+        assert "s3cret" not in cookie
+        assert get(web, "/", headers={"Cookie": f"other=1; {cookie}"}).status_code == 200
+        with live(web, additional_headers={"Cookie": cookie}) as viewer:
+            told(viewer, "hello")
+        with connect(web.url.replace("http", "ws") + "live?token=s3cret", proxy=None) as viewer:
+            told(viewer, "hello")
+        far = get(web, "//far.example/%5C?token=s3cret", headers=page).headers["location"]
+        assert far == "/far.example/%5C"
+
+
+def test_a_program_may_give_the_token_in_the_address(path):
+    with viewed(path, token="s3cret é") as (web, _):
+        for route in ("/metrics", "/events", "/"):
+            answer = get(web, route, params={"token": "s3cret é"})
+            assert (answer.status_code, "set-cookie" in answer.headers) == (200, False), route
+        assert "sed_viewers 0.0" in get(web, "/metrics?token=s3cret%20%C3%A9").text
+
+
+def test_strangers_do_not_get_in_through_a_browser(view):
+    web, _ = view
+    port = web.url.rstrip("/").rpartition(":")[2]
+    for host in (
+        "far.example",
+        f"far.example:{port}",
+        "127.0.0.1.far.example",
+        "10.0.0.1",
+        "",
+        "[",
+    ):
+        for route in ROUTES:
+            answer = get(web, route, headers={"Host": host})
+            assert answer.status_code in (400, 403), (host, route)
+    for host in ("localhost", f"LOCALHOST:{port}", "127.0.0.1", "[::1]:80", "127.1.2.3"):
+        assert get(web, "/", headers={"Host": host}).status_code == 200, host
+    for origin in ("http://far.example", "null", "http://localhost:1", f"http://localhost:{port}x"):
+        with pytest.raises(InvalidStatus, match="403"):
+            live(web, origin=origin)
+    with live(web, origin=web.url.rstrip("/")) as viewer:
+        told(viewer, "hello")
+
+
+def test_others_can_reach_it_only_with_a_token(path):
+    for host in ("0.0.0.0", "::"):
+        with pytest.raises(UsageError, match="give --token"):
+            WebView(host, 0, database_path=path, labels=LABELS, front_end=FRONT_END)
+    with pytest.raises(UsageError, match="the token is empty"):
+        WebView(port=0, token=" ", database_path=path, labels=LABELS, front_end=FRONT_END)
+    with viewed(path, host="0.0.0.0", token="s3cret") as (web, _):
+        assert web.url.startswith("http://127.0.0.1:")
+        bearer = {"Authorization": "Bearer s3cret"}
+        assert get(web, "/", headers={**bearer, "Host": "garden.local"}).status_code == 200
+
+
+def test_an_address_in_use_is_an_error_at_once(path, view):
+    port = int(view[0].url.rstrip("/").rpartition(":")[2])
+    with pytest.raises(SedError) as refused:
+        WebView(port=port, database_path=path, labels=LABELS, front_end=FRONT_END)
+    assert str(refused.value) == (
+        f"127.0.0.1:{port}: cannot be listened on: Address already in use. "
+        "Choose another with --web HOST:PORT."
+    )
+    with pytest.raises(SedError, match=r"no\.such\.host\.invalid:0: cannot be listened on"):
+        WebView("no.such.host.invalid", 0, database_path=path, labels=LABELS, front_end=FRONT_END)
+
+
+@pytest.mark.parametrize("host", ["..", "a..b", "a" * 64])
+def test_a_host_that_cannot_be_a_name_is_an_error_at_once(path, host):
+    with pytest.raises(SedError) as refused:
+        WebView(host, 80, database_path=path, labels=LABELS, front_end=FRONT_END)
+    assert str(refused.value) == (
+        f"{host}:80: cannot be listened on: no machine can have that name. "
+        "Choose another with --web HOST:PORT."
+    )
+
+
+def test_the_address_is_free_again_when_it_is_closed(path):
+    with viewed(path) as (web, _), live(web) as viewer:
+        told(viewer, "hello")
+        port = int(web.url.rstrip("/").rpartition(":")[2])
+    again = WebView(port=port, database_path=path, labels=LABELS, front_end=FRONT_END)
+    assert get(again, "/").status_code == 200
+    again.close()
+
+
+def test_what_is_not_installed_is_named(path, monkeypatch):
+    for name in ("uvicorn", "websockets", "starlette.applications", "prometheus_client"):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, name, None)
+            patch.delitem(sys.modules, "streaming.web.routes", raising=False)
+            with pytest.raises(MissingExtraError, match=r"the web view needs .*\[web\]"):
+                WebView(port=0, database_path=path, labels=LABELS, front_end=FRONT_END)
+
+
+def test_viewers_do_not_disturb_each_other(view):
+    web, fan = view
+    with live(web) as first, live(web) as second:
+        told(first, "hello")
+        with live(web) as third:
+            told(third, "hello")
+        fan.take(status())
+        assert last(first, "status") == last(second, "status")
+        until = time.monotonic() + 10
+        while "sed_viewers 2.0" not in get(web, "/metrics").text:
+            assert time.monotonic() < until
+
+
+def test_a_viewer_that_never_reads_slows_nobody_and_memory_stays(view):
+    web, fan = view
+    messages = [heard(n * RATE // 2, seed=n) for n in range(20)]
+    host, port = web.url.removeprefix("http://").rstrip("/").split(":")
+    with live(web) as good, socket.create_connection((host, int(port))) as stuck:
+        stuck.sendall(
+            b"GET /live HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        told(good, "hello")
+        for n in range(500):
+            fan.take(messages[n % 20])
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        began = time.monotonic()
+        for n in range(100_000):
+            web.take(messages[n % 20])
+        seconds = time.monotonic() - began
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert seconds < 20
+        assert after - before < 30e6
+        fan.take(Ended(event(7)))
+        seen = told(good, "ended")
+        n_missed = sum(each["n"] for each in seen if each["type"] == "missed")
+        assert n_missed > 0
+        assert n_missed + sum(each["type"] == "heard" for each in seen) == 100_500
+        assert len(seen) > 1
+
+
+def test_a_slow_viewer_is_told_how_much_it_missed():
+    async def watch():
+        viewer = Viewer('{"type": "hello"}')
+        assert await viewer.next() == '[{"type": "hello"}]'
+        for n in range(MOST_WAITING + 25):
+            viewer.put(str(n))
+        first = json.loads(await viewer.next())
+        viewer.put("7")
+        return first, json.loads(await viewer.next())
+
+    first, second = asyncio.run(watch())
+    assert first == [{"type": "missed", "n": 25}, *range(25, MOST_WAITING + 25)]
+    assert second == [7]
+
+
+def test_messages_after_the_end_are_no_trouble(path):
+    with viewed(path) as (web, _):
+        web.close()
+        assert web.take(status()) == []
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if (program := shutil.which("chromium")) is None:
+        pytest.skip("needs chromium")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def seen(browser, web, **options):
+    """Open the page; at the end, nothing was wrong and nothing was asked of anybody else."""
+    page = browser.new_page(**options)
+    complaints, requests = [], []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(web.url)
+    try:
+        yield page
+        assert complaints == []
+        assert {url for url in requests if not url.startswith(web.url)} == set()
+    finally:
+        page.close()
+
+
+COLOURS = """
+canvas => new Set(new Uint32Array(
+    canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size
+"""
+
+
+def feed_a_scene(fan, folder):
+    """Have sinks take some seconds of two inputs, in which all there is happens."""
+    now = datetime.now().astimezone()
+    for n in range(16):
+        for source in ("mic", "<b>garden</b>"):
+            fan.take(heard(n * RATE // 2, source=source, seed=n))
+    early, late = (now - timedelta(seconds=s) for s in (6, 2))
+    fan.take(Began(event(2, time=early)))
+    fan.take(Ended(event(2, time=early)))
+    fan.take(Clip(event(2, time=early), str(save_clip(folder))))
+    fan.take(Began(event(6, "<img src=x onerror=alert(1)>", "<b>garden</b>", late)))
+    fan.take(Gap("mic", 4, 5, RATE, "unplugged", now - timedelta(seconds=4)))
+    fan.take(Trouble("the disk is full"))
+    fan.take(status(n_dropped=RATE))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (375, "dark")])
+def test_the_page_shows_what_happens(browser, view, tmp_path, width, scheme):
+    web, fan = view
+    size = {"width": width, "height": 800}
+    with seen(browser, web, viewport=size, color_scheme=scheme) as page:
+        page.get_by_text("Nothing yet.").wait_for()
+        feed_a_scene(fan, tmp_path)
+        page.locator(".play:visible").wait_for()
+        assert page.locator(".source-name").all_text_contents() == ["mic", "<b>garden</b>"]
+        assert page.locator("#log li .label").all_text_contents() == [
+            "<img src=x onerror=alert(1)>", "dog",
+        ]  # fmt: skip
+        assert page.locator("#log .lasts").count() == 1
+        notes = page.locator("#log .note p").all_text_contents()
+        assert notes == ["the disk is full", "mic: 1.0 s lost: unplugged"]
+        assert "dropped16,000 samples (1.00 s)" in page.locator("#status").text_content()
+        assert page.locator("#classes li").count() == len(LABELS)
+        page.wait_for_timeout(300)
+        for n in range(2):
+            assert page.locator("canvas").nth(n).evaluate(COLOURS) > 100
+        page.locator(".play:visible").click()
+        page.locator(".play.plays").wait_for()
+        page.locator(".play:visible:not(.plays)").wait_for()  # when it was heard to its end
+        assert page.evaluate("document.getElementById('player').currentTime") == pytest.approx(1)
+        page.locator("#hours td.hot").first.wait_for(timeout=8_000)
+        assert page.locator("#hours tbody tr").count() == 1
+        room = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert room <= 0
+
+
+@pytest.mark.slow
+def test_the_page_comes_back_when_the_listener_does(browser, path):
+    page = browser.new_page()
+    with viewed(path) as (web, fan):
+        port = int(web.url.rstrip("/").rpartition(":")[2])
+        page.goto(web.url)
+        page.locator("#link[data-state=live]").wait_for()
+        fan.take(Began(event(0)))
+        page.locator("#log .lasts").wait_for()
+    page.get_by_text("no connection, trying again").wait_for()
+    again = WebView(port=port, database_path=path, labels=LABELS, front_end=FRONT_END)
+    page.locator("#link[data-state=live]").wait_for()
+    assert page.get_by_text("connected again, after").count() == 1
+    assert page.locator("#log .lasts").count() == 0
+    page.close()
+    again.close()
+
+
+@pytest.mark.slow
+def test_the_door_takes_the_token(browser, path):
+    with viewed(path, token="s3cret é") as (web, _):
+        page = browser.new_page()
+        page.goto(web.url)
+        page.get_by_label("token").fill("s3cret é")
+        page.get_by_role("button").click()
+        page.locator("#link[data-state=live]").wait_for()
+        assert page.url == web.url
+        page.close()

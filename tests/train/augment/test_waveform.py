@@ -1,0 +1,347 @@
+"""What is done to samples, in decibels, hertz and samples."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sed.errors import TableError
+from train.augment.waveform import (
+    SHIFTS,
+    add_at_snr,
+    background,
+    band_noise,
+    crop,
+    fit,
+    gain,
+    noise,
+    shift_pitch,
+    sound_files,
+    stretch,
+)
+
+RATE = 32_000
+CLASS = 7
+
+
+def tone_of(hz, n=5 * RATE, rate=RATE):
+    return np.sin(2 * np.pi * hz * np.arange(n) / rate).astype(np.float32)
+
+
+def peak_hz(samples, rate=RATE):
+    n = 2**20  # bins close together, and quick whatever the length
+    return np.abs(np.fft.rfft(samples * np.hanning(len(samples)), n)).argmax() * rate / n
+
+
+def level_db(samples):
+    return 10 * np.log10(np.mean(np.square(samples, dtype=np.float64)))
+
+
+def marked(n, *spans):
+    """Return a clip that is 1 where something sounds and 0 elsewhere."""
+    samples = np.zeros(n, np.float32)
+    for first, last, _ in spans:
+        samples[first:last] = 1.0
+    return samples
+
+
+def assert_spans_are_where_it_sounds(samples, spans):
+    np.testing.assert_array_equal(marked(len(samples), *spans), samples)
+    assert all(0 <= first < last <= len(samples) and c == CLASS for first, last, c in spans)
+
+
+places = st.integers(0, 100)
+
+
+@given(places, places, st.sampled_from(["turn", "slide", "none"]), st.integers(0, 2**32))
+def test_spans_move_with_the_sound(one, other, shift, seed):
+    spans = [(min(one, other), max(one, other), CLASS)] if one != other else []
+    moved, moved_spans = SHIFTS[shift](marked(100, *spans), spans, np.random.default_rng(seed))
+    assert_spans_are_where_it_sounds(moved, moved_spans)
+
+
+def test_a_turn_loses_nothing_and_goes_everywhere():
+    generator = np.random.default_rng(0)
+    clip = np.arange(50, dtype=np.float32)
+    firsts = set()
+    for _ in range(1_000):
+        turned, spans = SHIFTS["turn"](clip, [(10, 20, CLASS)], generator)
+        np.testing.assert_array_equal(np.diff(turned) % 50, 1)
+        assert sum(last - first for first, last, _ in spans) == 10
+        assert sorted(turned[i] for a, b, _ in spans for i in range(a, b)) == list(range(10, 20))
+        firsts.add(int(turned[0]))
+    assert firsts == set(range(50))
+
+
+def test_a_slide_keeps_at_least_half_of_the_energy():
+    generator = np.random.default_rng(0)
+    clip = marked(1_000, (50, 80, CLASS))  # a bark near the start, soon lost on a slide to the left
+    moves = set()
+    for _ in range(200):
+        moved, spans = SHIFTS["slide"](clip, [(50, 80, CLASS)], generator)
+        assert moved.sum() >= 15
+        assert_spans_are_where_it_sounds(moved, spans)
+        moves.add(spans[0][0])
+    assert max(moves) > 400
+    assert min(moves) < 50
+
+
+def test_a_crop_is_what_was_there():
+    clip = np.arange(10, dtype=np.float32)
+    cut, spans = crop(clip, [(0, 5, 1), (6, 9, 2), (8, 10, 3)], 3, 5)
+    assert cut.tolist() == [3, 4, 5, 6, 7]
+    assert spans == [(0, 2, 1), (3, 5, 2)]
+    with pytest.raises(ValueError, match="a stretch within 10 samples, got 5 from sample 6"):
+        crop(clip, [], 6, 5)
+
+
+def test_without_a_generator_clips_are_cut_and_filled_up_evenly():
+    assert fit(np.arange(10.0), [(4, 6, 0)], 4, "pad", None)[0].tolist() == [3, 4, 5, 6]
+    padded, spans = fit(np.ones(2, np.float32), [(0, 2, 0)], 5, "pad", None)
+    assert (padded.tolist(), spans) == ([0, 1, 1, 0, 0], [(1, 3, 0)])
+    clip = np.arange(1, 4, dtype=np.float32)
+    for short in ("repeat", "masked-copy"):
+        looped, spans = fit(clip, [(1, 3, 0)], 8, short, None)
+        assert looped.tolist() == [1, 2, 3, 1, 2, 3, 1, 2]
+        assert spans == [(1, 3, 0), (4, 6, 0), (7, 8, 0)]
+
+
+@given(
+    st.integers(1, 200),
+    st.integers(1, 200),
+    st.sampled_from(["pad", "repeat", "masked-copy"]),
+    st.integers(0, 2**32),
+)
+def test_a_clip_is_made_as_long_as_asked_for(n, length, short, seed):
+    spans = [(0, 1 + n // 3, CLASS)]
+    fitted, moved = fit(marked(n, *spans), spans, length, short, np.random.default_rng(seed))
+    assert fitted.shape == (length,)
+    assert_spans_are_where_it_sounds(fitted, moved)
+
+
+def test_copies_are_masked_and_the_clip_is_not():
+    generator = np.random.default_rng(0)
+    clip = np.ones(1_000, np.float32)
+    blanked = []
+    for _ in range(200):
+        fitted, _ = fit(clip, [], 2_000, "masked-copy", generator)
+        assert fitted[:1_000].all()
+        blanked.append(1 - fitted[1_000:].mean())
+    assert 0 <= min(blanked) < 0.05
+    assert 0.4 < max(blanked) <= 0.5  # two stretches, each a quarter at most
+    assert len(set(blanked)) > 100
+
+
+def test_gain_is_even_between_its_bounds():
+    generator = np.random.default_rng(0)
+    clip = tone_of(440, 1_000)
+    gains = [level_db(gain(clip, 6.0, generator)) - level_db(clip) for _ in range(2_000)]
+    assert -6.001 < min(gains) < -5.9
+    assert 5.9 < max(gains) < 6.001
+    assert np.mean(gains) == pytest.approx(0, abs=0.3)
+    assert np.std(gains) == pytest.approx(12 / np.sqrt(12), rel=0.03)
+
+
+@pytest.mark.parametrize("speed", [0.5, 0.83, 0.9, 1.1, 2.0])
+def test_a_stretched_tone_keeps_its_pitch_and_level(speed):
+    clip = tone_of(1_000)
+    stretched, spans = stretch(clip, [(RATE, 2 * RATE, CLASS)], speed)
+    assert len(stretched) == round(len(clip) / speed)
+    assert spans == [(round(RATE / speed), round(2 * RATE / speed), CLASS)]
+    assert peak_hz(stretched) == pytest.approx(1_000, abs=0.1)
+    assert level_db(stretched) == pytest.approx(level_db(clip), abs=0.05)
+
+
+def test_a_stretched_onset_is_where_its_span_says():
+    clip = np.concatenate([np.zeros(RATE, np.float32), tone_of(3_000, RATE)])
+    for speed in (0.8, 1.25):
+        stretched, [(first, _, _)] = stretch(clip, [(RATE, 2 * RATE, CLASS)], speed)
+        power = np.convolve(np.square(stretched), np.ones(64) / 64, "same")
+        onset = int(np.argmax(power > 0.25))  # half of a tone's power
+        assert abs(onset - first) < 0.008 * RATE
+
+
+def test_two_tones_stay_two_tones():
+    clip = tone_of(700) + tone_of(5_000)
+    stretched, _ = stretch(clip, [], 1.15)
+    middle = stretched[RATE : 3 * RATE]
+    spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle)))) ** 2
+    hz = np.fft.rfftfreq(len(middle), 1 / RATE)
+    near = (np.abs(hz - 700) < 40) | (np.abs(hz - 5_000) < 40)
+    assert spectrum[near].sum() > 0.999 * spectrum.sum()
+
+
+def test_a_stretch_by_one_changes_nothing():
+    clip = np.random.default_rng(0).standard_normal(12_345).astype(np.float32)
+    np.testing.assert_allclose(stretch(clip, [], 1.0)[0], clip, atol=1e-4)
+
+
+def test_silence_and_a_few_samples_can_be_stretched():
+    assert not stretch(np.zeros(5_000, np.float32), [], 1.3)[0].any()
+    for n in (1, 2, 100):
+        assert len(stretch(np.ones(n, np.float32), [(0, n, CLASS)], 0.7)[0]) == round(n / 0.7)
+    with pytest.raises(ValueError, match="a speed above 0, got 0"):
+        stretch(np.ones(9, np.float32), [], 0.0)
+
+
+@pytest.mark.parametrize(
+    ("semitones", "hz"), [(12, 2_000.0), (-12, 500.0), (3, 1_189.21), (-0.5, 971.53)]
+)
+def test_a_tone_moves_by_semitones_and_keeps_its_length(semitones, hz):
+    clip = tone_of(1_000)
+    moved = shift_pitch(clip, RATE, semitones)
+    assert moved.shape == clip.shape
+    assert moved.dtype == np.float32
+    assert peak_hz(moved) == pytest.approx(hz, abs=0.2)
+    assert level_db(moved) == pytest.approx(level_db(clip), abs=0.1)
+
+
+def chirp(from_hz, n):
+    """Return two seconds, three octaves up, evenly per octave."""
+    rate = np.log(8) * RATE / n
+    return np.sin(2 * np.pi * from_hz * np.expm1(rate * np.arange(n) / RATE) / rate)
+
+
+def ridge_hz(samples):
+    columns = np.lib.stride_tricks.sliding_window_view(samples, 1_024)[::256] * np.hanning(1_024)
+    return np.abs(np.fft.rfft(columns, 8_192)).argmax(axis=1) * RATE / 8_192
+
+
+def test_a_moved_chirp_is_the_chirp_that_starts_higher():
+    clip = chirp(500, 2 * RATE).astype(np.float32)
+    moved = ridge_hz(shift_pitch(clip, RATE, 4.0))
+    ratio = moved / ridge_hz(chirp(500 * 2 ** (4 / 12), 2 * RATE))
+    assert np.median(np.abs(ratio - 1)) < 0.005  # librosa's pitch_shift comes to 0.014
+    assert np.abs(ratio[5:-5] - 1).max() < 0.015
+
+
+def test_stretching_keeps_up_with_training():
+    clip = np.random.default_rng(0).standard_normal(5 * RATE).astype(np.float32)
+    times = []
+    for _ in range(5):
+        begin = time.process_time()
+        stretch(clip, [], 1.07)
+        times.append(time.process_time() - begin)
+    assert min(times) < 0.06  # about 0.015 on one core of 2025
+
+
+@pytest.mark.parametrize(("kind", "slope_db"), [("white", 0.0), ("pink", -3.01)])
+def test_noise_falls_by_so_many_decibels_per_octave(kind, slope_db):
+    samples = noise(kind, 30 * RATE, RATE, np.random.default_rng(0))
+    power = np.abs(np.fft.rfft(samples)) ** 2
+    hz = np.fft.rfftfreq(len(samples), 1 / RATE)
+    edges = 62.5 * 2.0 ** np.arange(9)  # octaves, to 16 kHz
+    density_db = [
+        10 * np.log10(power[(hz >= low) & (hz < high)].mean()) for low, high in pairwise(edges)
+    ]
+    slope, _ = np.polyfit(np.arange(8), density_db, 1)
+    assert slope == pytest.approx(slope_db, abs=0.3)
+    residual = np.asarray(density_db) - np.polyval(
+        np.polyfit(np.arange(8), density_db, 1), range(8)
+    )
+    assert np.abs(residual).max() < 0.5
+
+
+def test_band_noise_is_white_in_its_band_and_nothing_elsewhere():
+    samples = band_noise(10 * RATE, RATE, 1_000.0, 4_000.0, np.random.default_rng(0))
+    power = np.abs(np.fft.rfft(samples)) ** 2
+    hz = np.fft.rfftfreq(len(samples), 1 / RATE)
+    inside = (hz >= 1_000) & (hz <= 4_000)
+    assert power[~inside].sum() < 1e-10 * power.sum()
+    low, high = power[inside & (hz < 2_500)].mean(), power[inside & (hz > 2_500)].mean()
+    assert 10 * np.log10(low / high) == pytest.approx(0, abs=0.3)
+
+
+def test_bands_are_random_and_half_an_octave_to_three_wide():
+    generator = np.random.default_rng(0)
+    bands = []
+    for _ in range(100):
+        power = np.abs(np.fft.rfft(noise("band", RATE, RATE, generator))) ** 2
+        there = np.flatnonzero(power > 1e-6 * power.max())
+        bands.append((there[0], there[-1]))  # in hertz, since it is a second long
+    lowest, highest = np.array(bands).T
+    assert 95 < lowest.min() < 200
+    assert 4_000 < lowest.max() <= RATE / 4
+    assert highest.max() <= RATE / 2
+    octaves = np.log2(highest / lowest)
+    assert 0.45 < octaves.min() < 0.7
+    assert 2.5 < octaves.max() < 3.05
+
+
+@given(st.sampled_from(["white", "pink", "band"]), st.integers(2, 3_000), st.integers(0, 2**32))
+def test_noise_has_unit_rms_and_follows_from_its_generator(kind, n, seed):
+    samples = noise(kind, n, 8_000, np.random.default_rng(seed))
+    assert samples.shape == (n,)
+    assert samples.dtype == np.float32
+    assert level_db(samples) == pytest.approx(0, abs=1e-4)
+    np.testing.assert_array_equal(samples, noise(kind, n, 8_000, np.random.default_rng(seed)))
+
+
+def test_noise_that_cannot_be_is_refused():
+    with pytest.raises(ValueError, match="white, pink or band noise, got 'brown'"):
+        noise("brown", 10, RATE, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="two samples of noise or more, got 1"):
+        noise("white", 1, RATE, np.random.default_rng(0))
+
+
+@given(st.floats(-20, 50), st.floats(1e-4, 1.0), st.floats(1e-4, 1.0))
+def test_the_ratio_of_clip_to_noise_is_the_one_asked_for(snr_db, clip_level, noise_level):
+    clip = np.float32(clip_level) * tone_of(440, 4_000)
+    hiss = np.float32(noise_level) * noise("pink", 4_000, RATE, np.random.default_rng(1))
+    added = add_at_snr(clip, hiss, snr_db).astype(np.float64) - clip
+    assert level_db(clip) - level_db(added) == pytest.approx(snr_db, abs=0.1)
+
+
+def test_noise_behind_silence_is_left_out():
+    silence, clip = np.zeros(100, np.float32), np.ones(100, np.float32)
+    assert add_at_snr(silence, clip, 10.0) is silence
+    assert add_at_snr(clip, silence, 10.0) is clip
+    with pytest.raises(ValueError, match=r"\(100,\) samples to lay behind, got \(99,\)"):
+        add_at_snr(clip, clip[1:], 10.0)
+
+
+def test_backgrounds_come_from_anywhere_in_any_recording(tmp_path):
+    ramp = np.linspace(-1, 1, 16_000, dtype=np.float32)  # a sample tells where it is from
+    (tmp_path / "below").mkdir()
+    soundfile.write(tmp_path / "long.wav", ramp, 8_000, subtype="FLOAT")
+    soundfile.write(tmp_path / "below" / "short.wav", ramp[-100:], 8_000, subtype="FLOAT")
+    (tmp_path / "notes.txt").write_text("wind from the west")
+    files = sound_files(tmp_path)
+    assert [path.name for path in files] == ["long.wav", "short.wav"]
+
+    generator = np.random.default_rng(0)
+    beds = [background(files, 1_000, 8_000, generator) for _ in range(200)]
+    short = [bed for bed in beds if bed[0] == ramp[-100]]
+    assert 60 < len(short) < 140  # one of two
+    np.testing.assert_array_equal(short[0], np.tile(ramp[-100:], 10))
+    starts = [int(np.argmin(np.abs(ramp - bed[0]))) for bed in beds if bed[0] != ramp[-100]]
+    assert min(starts) < 1_500
+    assert 13_500 < max(starts) <= 15_000
+    for bed, start in zip((b for b in beds if b[0] != ramp[-100]), starts, strict=True):
+        np.testing.assert_array_equal(bed, ramp[start : start + 1_000])
+
+
+def test_backgrounds_come_at_the_rate_asked_for(tmp_path):
+    soundfile.write(tmp_path / "hum.flac", tone_of(500, 16_000, 8_000) / 2, 8_000)
+    bed = background(sound_files(tmp_path), 8_000, 16_000, np.random.default_rng(0))
+    assert bed.shape == (8_000,)
+    assert peak_hz(bed, 16_000) == pytest.approx(500, abs=1)
+
+
+def test_a_recording_whose_length_only_decoding_tells_is_a_background_too(tmp_path):
+    soundfile.write(tmp_path / "hum.mp3", tone_of(500, 3 * 16_000, 16_000) / 2, 16_000)
+    bed = background(sound_files(tmp_path), 16_000, 16_000, np.random.default_rng(0))
+    assert peak_hz(bed, 16_000) == pytest.approx(500, abs=1)
+
+
+def test_a_folder_without_backgrounds_is_refused(tmp_path):
+    with pytest.raises(TableError, match="no folder with recordings to lay behind clips"):
+        sound_files(tmp_path)
+    with pytest.raises(TableError, match="nowhere: no folder"):
+        sound_files(tmp_path / "nowhere")

@@ -1,0 +1,1 @@
+"""Changes to waveforms and spectrograms that make training data richer."""

@@ -1,0 +1,331 @@
+"""Changes to the samples of a clip that do not change what is heard in it.
+
+Pure functions of numpy arrays; randomness is an argument. What moves in time is told twice, as
+samples and as spans: where in the clip which class sounds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sed.audio.decode import Resampler
+from sed.audio.find import find_recordings
+from sed.errors import TableError, printable
+from train.augment.vocoder import time_scale
+from train.data.audio import n_samples, read_clip
+from train.data.tables import Clip
+
+Samples = NDArray[np.float32]
+Spans = list[tuple[int, int, int]]  # first sample, last sample exclusive, class index
+Shift = Callable[[Samples, Spans, np.random.Generator], tuple[Samples, Spans]]
+
+BAND_LOWEST_HZ = 100.0  # lower edge of band-limited noise, at least
+BAND_OCTAVES = (0.5, 3.0)  # its narrowest and widest band
+
+_N_BLANKS = 2  # stretches of a masked copy that are blanked
+_WIDEST_BLANK = 0.25  # each, as a share of the copy
+
+
+def turn(samples: Samples, spans: Spans, generator: np.random.Generator) -> tuple[Samples, Spans]:
+    """Turn a clip by a random number of samples; what leaves at the end comes in at the start."""
+    n = len(samples)
+    by = int(generator.integers(n))
+    turned: Spans = []
+    for first, last, label in spans:
+        begin = (first + by) % n
+        end = begin + last - first
+        if last - first == n:
+            turned.append((0, n, label))
+        elif end <= n:
+            turned.append((begin, end, label))
+        else:
+            turned += [(begin, n, label), (0, end - n, label)]
+    return np.roll(samples, by), turned
+
+
+def slide(samples: Samples, spans: Spans, generator: np.random.Generator) -> tuple[Samples, Spans]:
+    """Move a clip by up to half its length, with silence behind it, as a window meets a sound.
+
+    The move is drawn again, nearer and nearer, until half of the energy stays inside.
+    """
+    n = len(samples)
+    energy = np.concatenate([[0.0], np.cumsum(samples.astype(np.float64) ** 2)])
+    furthest = n // 2
+    while furthest:
+        by = int(generator.integers(-furthest, furthest + 1))
+        first, last = max(0, -by), n - max(0, by)
+        if energy[last] - energy[first] >= 0.5 * energy[-1]:
+            moved = np.zeros_like(samples)
+            moved[first + by : last + by] = samples[first:last]
+            return moved, _moved(spans, by, n)
+        furthest //= 2
+    return samples, spans
+
+
+def stay(samples: Samples, spans: Spans, generator: np.random.Generator) -> tuple[Samples, Spans]:
+    """Leave a clip where it is."""
+    return samples, spans
+
+
+SHIFTS: dict[str, Shift] = {"turn": turn, "slide": slide, "none": stay}
+
+
+def crop(samples: Samples, spans: Spans, start: int, length: int) -> tuple[Samples, Spans]:
+    """Cut a stretch out of a clip.
+
+    Raises
+    ------
+    ValueError
+        If it does not lie in the clip.
+    """
+    if not 0 <= start <= start + length <= len(samples):
+        raise ValueError(
+            f"expected a stretch within {len(samples)} samples, got {length} from sample {start}"
+        )
+    return np.ascontiguousarray(samples[start : start + length]), _moved(spans, -start, length)
+
+
+def fit(
+    samples: Samples,
+    spans: Spans,
+    length: int,
+    short: str,
+    generator: np.random.Generator | None,
+) -> tuple[Samples, Spans]:
+    """Make a clip exactly so long: cut what is longer, fill up what is shorter.
+
+    Parameters
+    ----------
+    samples
+        Shape ``(samples,)``.
+    spans
+        What sounds where in them.
+    length
+        Samples of the result.
+    short
+        What fills up: ``pad`` puts silence around the clip, ``repeat`` loops it, ``masked-copy``
+        loops it too, and blanks random stretches of each copy but the first.
+    generator
+        Draws the place of the cut, of the clip in its silence, and of what is blanked. Without
+        one, it is the middle, and nothing is blanked.
+    """
+    spare = len(samples) - length
+    if spare < 0 and short != "pad" and len(samples):
+        masking = generator if short == "masked-copy" else None
+        return _looped(samples, spans, length, masking)
+    start = abs(spare) // 2 if generator is None else int(generator.integers(abs(spare) + 1))
+    if spare >= 0:
+        return crop(samples, spans, start, length)
+    return np.pad(samples, (start, -spare - start)), _moved(spans, start, length)
+
+
+def gain(samples: Samples, gain_db: float, generator: np.random.Generator) -> Samples:
+    """Make a clip louder or softer by up to `gain_db` decibels."""
+    return samples * np.float32(10 ** (generator.uniform(-gain_db, gain_db) / 20))
+
+
+def stretch(samples: Samples, spans: Spans, speed: float) -> tuple[Samples, Spans]:
+    """Play a clip faster (above 1) or slower at the same pitch; see `train.augment.vocoder.time_scale`.
+
+    Returns
+    -------
+    tuple
+        ``round(samples / speed)`` samples, and the spans at their new times.
+
+    Raises
+    ------
+    ValueError
+        If the speed is not above 0.
+    """
+    stretched = time_scale(samples, speed)
+    n = len(stretched)
+    scaled = [(round(first / speed), round(last / speed), label) for first, last, label in spans]
+    return stretched, _moved(scaled, 0, n)
+
+
+def shift_pitch(samples: Samples, sample_rate: int, semitones: float) -> Samples:
+    """Move a clip up or down by so many semitones; its duration stays.
+
+    Stretched by the ratio of the pitches, then resampled back to its length.
+    """
+    ratio = 2.0 ** (semitones / 12)
+    stretched = time_scale(samples, 1 / ratio)
+    resampler = Resampler(round(sample_rate * ratio), sample_rate)
+    moved = np.concatenate([resampler.push(stretched), resampler.flush()])[: len(samples)]
+    return np.pad(moved, (0, len(samples) - len(moved)))  # a sample or two, by rounding
+
+
+def noise(kind: str, n: int, sample_rate: int, generator: np.random.Generator) -> Samples:
+    """Return noise of unit RMS.
+
+    Parameters
+    ----------
+    kind
+        ``white`` (as strong at every frequency), ``pink`` (3 dB less per octave, as wind, surf and
+        traffic come near to; by colorednoise, after Timmer and Koenig, 1995), or ``band`` (white
+        within a random band of half an octave to three).
+    n
+        Samples.
+    sample_rate
+        Samples per second.
+    generator
+        Draws the noise, and the band.
+
+    Raises
+    ------
+    ValueError
+        If there is no such kind, or less than two samples are asked for.
+    """
+    if n < 2:
+        raise ValueError(f"expected two samples of noise or more, got {n}")
+    if kind == "white":
+        return _unit_rms(generator.standard_normal(n, dtype=np.float32))
+    if kind == "pink":
+        from colorednoise import powerlaw_psd_gaussian
+
+        return _unit_rms(powerlaw_psd_gaussian(1, n, random_state=generator))
+    if kind == "band":
+        low_hz = np.exp(generator.uniform(np.log(BAND_LOWEST_HZ), np.log(sample_rate / 4)))
+        high_hz = min(low_hz * 2 ** generator.uniform(*BAND_OCTAVES), sample_rate / 2)
+        return band_noise(n, sample_rate, low_hz, high_hz, generator)
+    raise ValueError(f"expected white, pink or band noise, got {kind!r}")
+
+
+def band_noise(
+    n: int, sample_rate: int, low_hz: float, high_hz: float, generator: np.random.Generator
+) -> Samples:
+    """Return noise of unit RMS that is white between two frequencies, and nothing elsewhere."""
+    spectrum = np.fft.rfft(generator.standard_normal(n, dtype=np.float32))
+    bins_hz = np.fft.rfftfreq(n, 1 / sample_rate)
+    inside = (bins_hz >= low_hz) & (bins_hz <= high_hz)
+    inside[np.abs(bins_hz - low_hz).argmin()] = True  # a few samples may have no bin in the band
+    return _unit_rms(np.fft.irfft(np.where(inside, spectrum, 0), n))
+
+
+def add_at_snr(samples: Samples, other: Samples, snr_db: float) -> Samples:
+    """Lay another sound behind a clip, `snr_db` decibels below it over the whole clip.
+
+    A clip of silence stays as it is: there is nothing to be so far below.
+
+    Raises
+    ------
+    ValueError
+        If the other sound is not as long.
+    """
+    if samples.shape != other.shape:
+        raise ValueError(f"expected {samples.shape} samples to lay behind, got {other.shape}")
+    loudness, other_loudness = _rms(samples), _rms(other)
+    if loudness == 0 or other_loudness == 0:
+        return samples
+    return samples + other * np.float32(loudness / other_loudness * 10 ** (-snr_db / 20))
+
+
+@cache
+def sound_files(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """Return the recordings in a folder and those below it, in the order of their names.
+
+    Raises
+    ------
+    TableError
+        If there is no such folder, or no recording in it.
+    """
+    files = tuple(Path(found.path) for found in find_recordings([folder])[0])
+    if not files or not os.path.isdir(folder):
+        raise TableError(
+            f"{printable(os.fspath(folder))}: no folder with recordings to lay behind clips. "
+            "Check `background` in the recipe, or set background_probability to 0."
+        )
+    return files
+
+
+def background(
+    files: Sequence[str | os.PathLike[str]],
+    length: int,
+    sample_rate: int,
+    generator: np.random.Generator,
+) -> Samples:
+    """Return a random stretch of a random recording, looped if the recording is shorter.
+
+    Parameters
+    ----------
+    files
+        The recordings, as `sound_files` lists them.
+    length
+        Samples to return.
+    sample_rate
+        Samples per second to return them at.
+    generator
+        Draws recording and place.
+
+    Raises
+    ------
+    RecordingError
+        If the recording cannot be read up to there.
+    """
+    path = os.fspath(files[int(generator.integers(len(files)))])
+    recording = Clip(path, (), path)
+    there = n_samples(recording, sample_rate)
+    if there is None:  # only decoding tells how long it is
+        samples = read_clip(recording, sample_rate)
+        start = int(generator.integers(max(1, len(samples) - length + 1)))
+        return np.resize(samples[start : start + length], length)
+    start = int(generator.integers(max(1, there - length + 1)))
+    return np.resize(read_clip(recording, sample_rate, start=start, length=length), length)
+
+
+def _moved(spans: Spans, by: int, length: int) -> Spans:
+    """Return spans moved by some samples, as far as they stay within a clip of such a length."""
+    moved = [(max(0, first + by), min(length, last + by), label) for first, last, label in spans]
+    return [(first, last, label) for first, last, label in moved if first < last]
+
+
+def _without(spans: Spans, first: int, last: int) -> Spans:
+    """Return what is left of spans when a stretch is blanked."""
+    parts = [
+        part
+        for begin, end, label in spans
+        for part in ((begin, min(end, first), label), (max(begin, last), end, label))
+    ]
+    return [part for part in parts if part[0] < part[1]]
+
+
+def _looped(
+    samples: Samples, spans: Spans, length: int, masking: np.random.Generator | None
+) -> tuple[Samples, Spans]:
+    """Return a clip and copies of it up to a length, with blanks in the copies where asked for."""
+    n = len(samples)
+    looped, all_spans = samples, spans
+    for begin in range(n, length, n):
+        copy, copy_spans = samples, spans
+        if masking is not None:
+            copy, copy_spans = _masked(samples, spans, masking)
+        looped = np.concatenate([looped, copy])
+        all_spans = all_spans + _moved(copy_spans, begin, begin + n)
+    return looped[:length], _moved(all_spans, 0, length)
+
+
+def _masked(
+    samples: Samples, spans: Spans, generator: np.random.Generator
+) -> tuple[Samples, Spans]:
+    """Return a clip with some stretches of silence, which may meet or overlap."""
+    masked, n = samples.copy(), len(samples)
+    for _ in range(_N_BLANKS):
+        width = int(generator.integers(int(_WIDEST_BLANK * n) + 1))
+        first = int(generator.integers(n - width + 1))
+        masked[first : first + width] = 0.0
+        spans = _without(spans, first, first + width)
+    return masked, spans
+
+
+def _rms(samples: Samples) -> float:
+    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
+
+
+def _unit_rms(samples: NDArray[np.floating]) -> Samples:
+    return (samples / _rms(samples)).astype(np.float32)

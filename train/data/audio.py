@@ -1,0 +1,197 @@
+"""Samples of clips: memory-mapped from plain WAV files where possible, decoded otherwise.
+
+A mono WAV at the wanted rate needs no decoding: its samples lie in the file as they are, so the
+pages of a clip are mapped into memory and nothing else of the file is read. `sed prepare` writes
+such files.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from contextlib import closing
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from sed.audio.decode import open_recording, read_blocks
+from sed.audio.libsndfile import SoundFileDecoder
+from sed.errors import RecordingError
+from sed.timeline import samples_from_seconds
+from train.data.tables import Clip
+
+Samples = NDArray[np.float32]
+
+PCM16_FULL_SCALE = 32_768.0
+LARGEST_WAV_BYTES = 0x7FFF_0000  # of sound; beyond it some programs take the size for unknown
+_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE  # WAV's encoding tags
+_HEAD_BYTES = 4_096
+
+
+def open_samples(path: str | os.PathLike[str], sample_rate: int) -> np.memmap | None:
+    """Return the samples of a plain WAV file without reading them.
+
+    Parameters
+    ----------
+    path
+        A file of any kind.
+    sample_rate
+        Samples per second that it must have.
+
+    Returns
+    -------
+    Shape (samples,), int16 or float32, read-only. None if the file is anything but a whole mono
+    WAV of 16-bit integers or 32-bit floats at this rate: such a file has to be decoded.
+    """
+    try:
+        with open(path, "rb") as file:
+            layout = _layout(file, sample_rate)
+            if layout is None:
+                return None
+            dtype, offset, n_samples = layout
+            return np.memmap(file, dtype, "r", offset, (n_samples,))
+    except OSError:  # the decoder says what is wrong
+        return None
+
+
+def n_samples(clip: Clip, sample_rate: int) -> int | None:
+    """Return how many samples `read_clip` gives, or None if only decoding can tell.
+
+    Raises
+    ------
+    RecordingError
+        If the file cannot be opened.
+    """
+    mapped = open_samples(clip.path, sample_rate)
+    length = _length_in_header(clip.path, sample_rate) if mapped is None else len(mapped)
+    if length is None:
+        return None
+    begin, end = clip_range(clip, sample_rate)
+    return max(0, (length if end is None else min(end, length)) - begin)
+
+
+def read_clip(
+    clip: Clip, sample_rate: int, *, start: int | None = None, length: int | None = None
+) -> Samples:
+    """Return samples of a clip, shape (samples,), mono.
+
+    Parameters
+    ----------
+    clip
+        What to read; its `begin_seconds` and `seconds` bound it.
+    sample_rate
+        Samples per second to return.
+    start
+        First sample, counted from the clip's begin; 0 if not given.
+    length
+        How many samples; all to the clip's end if not given. Fewer are returned where the clip or
+        its file ends before.
+
+    Raises
+    ------
+    RecordingError
+        If the file cannot be read, or something is wrong in it before the last sample asked for.
+    """
+    begin, end = clip_range(clip, sample_rate)
+    first = begin + (start or 0)
+    if length is not None:
+        end = first + length if end is None else min(end, first + length)
+    mapped = open_samples(clip.path, sample_rate)
+    if mapped is None:
+        return _decoded(clip.path, sample_rate, first, end)
+    samples = mapped[first:end]
+    if samples.dtype == np.int16:
+        scaled: Samples = np.divide(samples, PCM16_FULL_SCALE, dtype=np.float32)
+        return scaled
+    samples = np.array(samples)
+    if not np.isfinite(samples.sum()) and not np.isfinite(samples).all():
+        raise RecordingError(
+            clip.path, "holds samples that are no number (NaN or infinite). Check what wrote it."
+        )
+    return samples
+
+
+def clip_range(clip: Clip, sample_rate: int) -> tuple[int, int | None]:
+    """Return where a clip begins and ends in its file, in samples; None is the file's end."""
+    begin = samples_from_seconds(clip.begin_seconds, sample_rate)
+    if clip.seconds is None:
+        return begin, None
+    return begin, begin + samples_from_seconds(clip.seconds, sample_rate)
+
+
+def wav_header(n_samples: int, sample_rate: int, dtype: DTypeLike) -> bytes:
+    """Return what stands before the samples of a mono WAV file of int16 or float32."""
+    is_float = np.dtype(dtype) == np.float32
+    width = np.dtype(dtype).itemsize
+    tag = _FLOAT if is_float else _PCM
+    body = b"fmt " + struct.pack(
+        "<IHHIIHH", 16, tag, 1, sample_rate, sample_rate * width, width, 8 * width
+    )
+    if is_float:  # how long it is has to stand there for all but integers
+        body += struct.pack("<4sII", b"fact", 4, n_samples)
+    body += struct.pack("<4sI", b"data", n_samples * width)
+    return struct.pack("<4sI4s", b"RIFF", 4 + len(body) + n_samples * width, b"WAVE") + body
+
+
+def _layout(file: BinaryIO, sample_rate: int) -> tuple[np.dtype[np.generic], int, int] | None:
+    """Return type, place and number of the samples, or None if they cannot be mapped."""
+    head = file.read(_HEAD_BYTES)
+    size = os.fstat(file.fileno()).st_size
+    if (
+        head[:4] != b"RIFF"
+        or head[8:12] != b"WAVE"
+        or size != 8 + int.from_bytes(head[4:8], "little")
+    ):
+        return None  # no WAV, or one that was cut off
+    dtype: np.dtype[np.generic] | None = None
+    position = 12
+    while position + 8 <= len(head):
+        name, n_bytes = struct.unpack_from("<4sI", head, position)
+        position += 8
+        if name == b"data":
+            if dtype is None or n_bytes < dtype.itemsize or position + n_bytes > size:
+                return None
+            return dtype, position, n_bytes // dtype.itemsize
+        if name == b"fmt ":
+            dtype = _encoding(head[position : position + n_bytes], sample_rate)
+        position += n_bytes + n_bytes % 2
+    return None
+
+
+def _encoding(body: bytes, sample_rate: int) -> np.dtype[np.generic] | None:
+    """Return the type of mono samples at the rate that a WAV's format chunk tells of."""
+    if len(body) < 16:
+        return None
+    tag, n_channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", body)
+    if tag == _EXTENSIBLE and len(body) >= 26:  # the true tag stands further on
+        (tag,) = struct.unpack_from("<H", body, 24)
+    if n_channels != 1 or rate != sample_rate:
+        return None
+    known = {(_PCM, 16): "<i2", (_FLOAT, 32): "<f4"}
+    return np.dtype(known[tag, bits]) if (tag, bits) in known else None
+
+
+def _length_in_header(path: str, sample_rate: int) -> int | None:
+    """Return how many samples decoding will give, where the header is to be trusted with it."""
+    with closing(open_recording(path)) as decoder:
+        exact = isinstance(decoder, SoundFileDecoder) and not decoder.format.startswith("MP3")
+        if not exact or decoder.n_samples is None:
+            return None
+        # The resampler gives the nearest number; halves go up.
+        rate = decoder.sample_rate
+        return (2 * decoder.n_samples * sample_rate + rate) // (2 * rate)
+
+
+def _decoded(path: str, sample_rate: int, first: int, end: int | None) -> Samples:
+    """Decode up to `end` and no further; return what lies behind `first`."""
+    parts = []
+    position = 0
+    with closing(read_blocks(path, sample_rate)) as blocks:
+        for block in blocks:
+            parts.append(block[max(0, first - position) :])
+            position += len(block)
+            if end is not None and position >= end:
+                break
+    samples = np.concatenate(parts)
+    return samples if end is None else samples[: max(0, end - first)]

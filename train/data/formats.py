@@ -1,0 +1,323 @@
+"""The kinds of tables that are known, by their columns: how each becomes clips.
+
+=============  ====================================================================================
+esc50          ``filename, fold, category``; also ``src_file`` and ``licence``
+urbansound8k   ``slice_file_name, fsID, fold, class``; audio in ``audio/fold1`` and so on
+birdclef       ``primary_label, filename``; also ``secondary_labels``, ``author``, ``license``
+fsdkaggle2018  ``fname, label``, and ``manually_verified`` or ``usage``, which only tests have
+index          ``file, label``, and all that `train.data.tables.write_index` writes
+strong         ``filename, onset, offset, event_label``, or annotations beside recordings
+folders        no table: a folder per class
+=============  ====================================================================================
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
+from sed.errors import TableError, printable
+from sed.events.tracker import Event
+from train.data.rows import (
+    Faults,
+    audio_folders,
+    found_file,
+    number,
+    read_header,
+    read_rows,
+    require,
+)
+from train.data.strong import (
+    STRONG_COLUMNS,
+    checked_event,
+    is_annotated,
+    read_annotated,
+    read_strong,
+)
+from train.data.tables import SPLITS, Clip
+
+Row = Mapping[str, str]
+Find = Callable[..., str]  # names that a file may have -> its path; ValueError if there is none
+
+_N_URBAN_FOLDS = 10
+_N_NEAR = 3  # kinds of tables that are named where a table is of none
+_MOST_SHOWN = 60  # characters of a faulty cell
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """A kind of table: by which columns it is known, and how it is read."""
+
+    read: Callable[[Path], list[Clip]]
+    columns: tuple[str, ...] = ()  # must all be there; none: it is no table
+    either: tuple[str, ...] = ()  # one of them must be there as well
+
+    def lacks(self, header: tuple[str, ...]) -> list[str]:
+        """Return what is missing from these columns."""
+        missing = [column for column in self.columns if column not in header]
+        if self.either and not {*self.either} & {*header}:
+            missing.append(" or ".join(self.either))
+        return missing
+
+
+def read_file(path: Path, kinds: tuple[str, ...]) -> list[Clip]:
+    """Return the clips of a table that is of one of these kinds.
+
+    Raises
+    ------
+    TableError
+        If it is of none, or any row is faulty.
+    """
+    header = read_header(path)
+    if (kind := _kind(header, kinds)) is None:
+        what = f"no {kinds[0]} table" if len(kinds) == 1 else "no table that is known"
+        raise TableError(
+            f"{printable(str(path))}: {what}: {_nearest(header, kinds)}. Mend its columns or name "
+            "another --format; for a folder per class give the folder that holds them."
+        )
+    return _read(path, kind)
+
+
+def read_folder(path: Path, kinds: tuple[str, ...]) -> list[Clip]:
+    """Return the clips of a folder: of the table in it, of annotations, or of folders per class.
+
+    Raises
+    ------
+    TableError
+        If there is nothing of these kinds, several tables are, or any row is faulty.
+    """
+    files = _files(path)
+    tables = {file: kind for file in files if (kind := _kind(read_header(file), kinds))}
+    if len(tables) > 1 and {*tables.values()} != {"fsdkaggle2018"}:  # has one to test with
+        names = ", ".join(str(file.relative_to(path)) for file in tables)
+        raise TableError(f"{printable(str(path))}: holds several tables; name one of {names}.")
+    if tables:
+        return [clip for file, kind in tables.items() for clip in _read(file, kind)]
+    if kinds == ("strong",) or ("strong" in kinds and is_annotated(path)):
+        return read_annotated(path)
+    if "folders" in kinds:
+        return read_folders(path)
+    if len(files) == 1:  # the one that is meant: say what it lacks
+        return read_file(files[0], kinds)
+    raise TableError(
+        f"{printable(str(path))}: holds no {kinds[0]} table: {_nearest((), kinds)}. Check --data."
+    )
+
+
+def read_folders(path: Path) -> list[Clip]:
+    """Return the clips of a folder per class, each a source of its own.
+
+    Raises
+    ------
+    TableError
+        If there are none.
+    """
+    suffixes = SOUND_SUFFIXES | CONTAINER_SUFFIXES
+    clips = [
+        Clip(str(file), (folder.name,), str(file.relative_to(path)))
+        for folder in sorted(p for p in path.iterdir() if p.is_dir() and p.name[0] != ".")
+        for file in sorted(folder.rglob("*"))
+        if file.suffix.lower() in suffixes and file.name[0] != "." and file.is_file()
+    ]
+    if not clips:
+        files = _files(path)
+        seen = f" ({files[0].name}: {_nearest(read_header(files[0]))})" if files else ""
+        raise TableError(
+            f"{printable(str(path))}: neither a table that is known{seen}, nor recordings with "
+            "annotations beside them, nor folders with sounds in them, one per class. Check --data."
+        )
+    return clips
+
+
+def _read(path: Path, kind: str) -> list[Clip]:
+    clips = FORMATS[kind].read(path)
+    if not clips:
+        raise TableError(f"{printable(str(path))}: holds no rows. Check --data.")
+    return clips
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return what may be the table of a folder, also where data sets keep theirs apart."""
+    inner = [p for p in folder.iterdir() if p.is_dir() and p.name.endswith(("meta", "metadata"))]
+    files = [file for place in (folder, *sorted(inner)) for file in sorted(place.iterdir())]
+    return [file for file in files if file.suffix.lower() in (".csv", ".tsv") and file.is_file()]
+
+
+def _kind(header: tuple[str, ...], kinds: tuple[str, ...]) -> str | None:
+    """Return the kind of table that has these columns; of several the one that needs most."""
+    fitting = [kind for kind in kinds if FORMATS[kind].columns and not FORMATS[kind].lacks(header)]
+    return max(fitting, key=lambda kind: len(FORMATS[kind].columns), default=None)
+
+
+def _nearest(header: tuple[str, ...], kinds: tuple[str, ...] = ()) -> str:
+    """Return what columns lack to be the table that is wanted, or of a kind near to it."""
+    lacks = {kind: table.lacks(header) for kind, table in FORMATS.items() if table.columns}
+    wanted = kinds[0] if len(kinds) == 1 else None
+    order = sorted(lacks, key=lambda kind: (kind != wanted, len(lacks[kind])))[:_N_NEAR]
+    return "; ".join(
+        f"{kind} lacks {', '.join(lacks[kind])}" if lacks[kind] else f"its columns fit {kind}"
+        for kind in order
+    )
+
+
+def _esc50(row: Row, find: Find) -> Clip:
+    return Clip(
+        find(row["filename"]),
+        (row["category"].strip(),),
+        row.get("src_file") or row["filename"],
+        row["fold"].strip(),
+        row.get("licence", ""),
+    )
+
+
+def _urbansound8k(row: Row, find: Find) -> Clip:
+    """Return a slice. Its ``start`` and ``end`` are places in the source, not in its own file."""
+    fold, name = row["fold"].strip(), row["slice_file_name"]
+    if fold not in map(str, range(1, _N_URBAN_FOLDS + 1)):
+        raise ValueError(f"unknown fold {fold!r}: expected 1 to {_N_URBAN_FOLDS}")
+    return Clip(find(f"fold{fold}/{name}", name), (row["class"].strip(),), row["fsID"], fold)
+
+
+def _birdclef(row: Row, find: Find) -> Clip:
+    """Return a recording of birds; those of one recordist are one source."""
+    label, name = row["primary_label"].strip(), row["filename"]
+    return Clip(
+        find(name, f"{label}/{name}"),  # 2021 named files without the folder of their bird
+        (label,),
+        row.get("author", "").strip() or name,
+        licence=row.get("license", ""),
+        secondary=tuple(x for x in _literal_list(row.get("secondary_labels", "")) if x != label),
+    )
+
+
+def _literal_list(cell: str) -> list[str]:
+    """Return the labels in a Python list literal, which is parsed and never evaluated."""
+    if not cell.strip():
+        return []
+    try:
+        labels = ast.literal_eval(cell.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        labels = None
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise ValueError(f"secondary_labels is no list of labels: {cell[:_MOST_SHOWN]!r}")
+    return [label for label in dict.fromkeys(labels) if label]
+
+
+def _fsdkaggle2018(row: Row, find: Find) -> Clip | None:
+    """Return a clip; those with a usage are for tests, and padding of the test set is no clip."""
+    usage = row.get("usage", "").strip()
+    if usage == "Ignored":
+        return None
+    return Clip(
+        find(row["fname"]),
+        (row["label"].strip(),),
+        row.get("freesound_id") or row["fname"],
+        "test" if usage else "",
+        row.get("license", ""),
+    )
+
+
+def _index(row: Row, find: Find) -> Clip:
+    labels, events = _several(row["label"]), _events(row.get("events", ""))
+    if not labels and events is None:
+        raise ValueError("no label")
+    if (split := row.get("split", "").strip()) not in ("", *SPLITS):
+        raise ValueError(f"unknown split {split!r}: expected {', '.join(SPLITS)} or nothing")
+    begin = number("begin", row["begin"]) if row.get("begin", "").strip() else 0.0
+    seconds = number("seconds", row["seconds"]) if row.get("seconds", "").strip() else None
+    if begin < 0 or (seconds is not None and seconds <= 0):
+        raise ValueError("expected a begin of 0 or more, and seconds above 0")
+    return Clip(
+        find(row["file"]),
+        labels,
+        row.get("group") or row["file"],
+        split or row.get("fold", "").strip(),
+        row.get("licence", ""),
+        _several(row.get("secondary", "")),
+        events,
+        begin,
+        seconds,
+    )
+
+
+def _several(cell: str) -> tuple[str, ...]:
+    return tuple(label for label in cell.split(";") if label)
+
+
+def _events(cell: str) -> tuple[Event, ...] | None:
+    """Return the events in a cell of an index: [[onset, offset, label], …]; None if it is empty."""
+    if not cell.strip():
+        return None
+    try:
+        events = [(float(onset), float(offset), label) for onset, offset, label in json.loads(cell)]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"events are no list of [onset, offset, label]: {cell[:_MOST_SHOWN]!r}"
+        ) from error
+    return tuple(checked_event(*event) for event in events)
+
+
+def _row_by_row(
+    path: Path,
+    *,
+    clip: Callable[[Row, Find], Clip | None],
+    needs: tuple[str, ...],
+    audio: tuple[str, ...],
+) -> list[Clip]:
+    """Return a clip for each row, or for those that are one; all faulty rows are told at once."""
+    header, rows = read_rows(path)
+    find = partial(_found, folders=audio_folders(path, audio))
+    faults = Faults(path, len(rows))
+    clips = []
+    for i, cells in rows:
+        row = dict(zip(header, cells, strict=True))
+        with faults.of_row(i, row[needs[0]]):
+            require(row, needs)
+            clips.append(clip(row, find))
+    faults.check()
+    return [clip for clip in clips if clip is not None]
+
+
+def _found(*names: str, folders: list[Path]) -> str:
+    return found_file(names, folders)
+
+
+def _table(
+    clip: Callable[[Row, Find], Clip | None],
+    *needs: str,
+    more: tuple[str, ...] = (),
+    either: tuple[str, ...] = (),
+    audio: tuple[str, ...] = ("audio",),
+) -> TableFormat:
+    """Return a format with a clip per row; the cells of `needs`, first the file, hold something."""
+    read = partial(_row_by_row, clip=clip, needs=needs, audio=audio)
+    return TableFormat(read, (*needs, *more), either)
+
+
+FORMATS = {
+    "esc50": _table(_esc50, "filename", "fold", "category"),
+    "urbansound8k": _table(_urbansound8k, "slice_file_name", "fsID", "fold", "class"),
+    "birdclef": _table(
+        _birdclef, "filename", "primary_label", audio=("train_audio", "train_short_audio")
+    ),
+    "fsdkaggle2018": _table(
+        _fsdkaggle2018,
+        "fname",
+        "label",
+        either=("manually_verified", "usage"),
+        audio=(
+            "FSDKaggle2018.audio_train",
+            "audio_train",
+            "FSDKaggle2018.audio_test",
+            "audio_test",
+        ),
+    ),
+    "index": _table(_index, "file", more=("label",), audio=()),
+    "strong": TableFormat(read_strong, STRONG_COLUMNS),
+    "folders": TableFormat(read_folders),
+}

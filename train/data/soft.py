@@ -1,0 +1,168 @@
+"""Tables of soft labels: what an ensemble made of recordings that nobody labelled.
+
+Such a table is two files. ``NAME.csv`` has the columns ``file, begin, seconds`` and one column of
+clip probabilities per class; ``NAME.npz`` beside it holds ``frame_probs`` (rows, frames, classes)
+in half precision, and ``labels`` (classes,).
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from sed.errors import TableError, UsageError, printable
+from sed.files import written_whole
+from train.data.rows import Faults, found_file, number, read_rows, write_rows, written_file
+from train.data.tables import Clip, SoftLabels
+
+_POSITION = ("file", "begin", "seconds")
+_BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error)
+
+
+def write_soft_labels(
+    path: str | os.PathLike[str],
+    files: Sequence[str],
+    begins: Sequence[float],
+    seconds: Sequence[float],
+    labels: Sequence[str],
+    clip_probs: ArrayLike,
+    frame_probs: ArrayLike,
+) -> None:
+    """Write a table of soft labels, each of its two files whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Of the table, ``NAME.csv``; the frame probabilities go to ``NAME.npz``.
+    files, begins, seconds
+        The recording of each row, where the clip begins in it and how long it is.
+    labels
+        The classes.
+    clip_probs, frame_probs
+        Shapes (rows, classes) and (rows, frames, classes).
+
+    Raises
+    ------
+    UsageError
+        If the path does not end in .csv, or the shapes do not fit one another.
+    OutputError
+        If a file cannot be written.
+    """
+    path = _checked_name(path)
+    clips, frames = np.asarray(clip_probs, np.float32), np.asarray(frame_probs)
+    shape = (len(files), len(labels))
+    if frames.ndim != 3 or {clips.shape, (frames.shape[0], frames.shape[2])} != {shape}:
+        raise UsageError(
+            f"expected clip_probs (rows, classes) and frame_probs (rows, frames, classes) of "
+            f"{shape[0]} rows and {shape[1]} classes, got {clips.shape} and {frames.shape}"
+        )
+    if not len(files) == len(begins) == len(seconds):
+        raise UsageError("expected a file, a begin and a length for each row")
+    position = {
+        "file": [written_file(file, path.parent) for file in files],
+        "begin": [repr(float(begin)) for begin in begins],  # as text: digits are not rounded
+        "seconds": [repr(float(length)) for length in seconds],
+    }
+    table = pd.concat([pd.DataFrame(position), pd.DataFrame(clips, columns=list(labels))], axis=1)
+    with written_whole(path.with_suffix(".npz")) as part, open(part, "wb") as file:
+        np.savez_compressed(
+            file, frame_probs=frames.astype(np.float16), labels=np.array(labels, dtype=np.str_)
+        )
+    write_rows(path, table)
+
+
+def read_soft_labels(path: str | os.PathLike[str], *, least: float) -> list[Clip]:
+    """Return the clips of a table of soft labels, to be learnt from and never judged by.
+
+    Parameters
+    ----------
+    path
+        Of the table, ``NAME.csv``.
+    least
+        Clips whose highest clip probability is below this are left out.
+
+    Raises
+    ------
+    TableError
+        If the two files do not belong together, any row is faulty (all are listed), or no clip
+        is left.
+    """
+    path = _checked_name(path)
+    header, rows = read_rows(path)
+    labels, frame_probs = _read_frames(path.with_suffix(".npz"))
+    name = printable(str(path))
+    if header[:3] != _POSITION or header[3:] != labels:
+        raise TableError(
+            f"{name}: expected the columns file, begin, seconds and the {len(labels)} classes of "
+            f"{path.stem}.npz in their order. Write both anew with sed predict --soft."
+        )
+    if len(rows) != len(frame_probs):
+        raise TableError(
+            f"{name}: has {len(rows)} rows, but {path.stem}.npz has {len(frame_probs)}. Write "
+            "both anew with sed predict --soft."
+        )
+    faults = Faults(path, len(rows))
+    clips = []
+    for (row, cells), frames in zip(rows, frame_probs, strict=True):
+        with faults.of_row(row, cells[0]):
+            clips.append(_clip(cells, labels, frames, path.parent))
+    faults.check()
+    kept = [clip for clip in clips if clip.soft and clip.soft.clip_probs.max() >= least]
+    if not kept:
+        raise TableError(
+            f"{name}: no clip has a probability of {least:g} or more. Lower soft_least in the "
+            "recipe."
+        )
+    return kept
+
+
+def _clip(
+    cells: Sequence[str], labels: tuple[str, ...], frames: NDArray[np.float16], folder: Path
+) -> Clip:
+    begin, seconds = number("begin", cells[1]), number("seconds", cells[2])
+    if begin < 0 or seconds <= 0:
+        raise ValueError(f"expected begin >= 0 and seconds > 0, got {begin:g} and {seconds:g}")
+    probs = np.array([number(*cell) for cell in zip(labels, cells[3:], strict=True)], np.float32)
+    if not all(((p >= 0) & (p <= 1)).all() for p in (probs, frames)):
+        raise ValueError("expected probabilities from 0 to 1")
+    return Clip(
+        found_file([cells[0]], [folder]),
+        (),
+        group=cells[0],
+        fold="train",
+        begin_seconds=begin,
+        seconds=seconds,
+        soft=SoftLabels(labels, probs, frames),  # float16, as they are many
+    )
+
+
+def _read_frames(path: Path) -> tuple[tuple[str, ...], NDArray[np.float16]]:
+    """Return the classes and the frame probabilities (rows, frames, classes)."""
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            labels, frame_probs = archive["labels"], archive["frame_probs"]
+    except (OSError, ValueError, KeyError, EOFError, TypeError, *_BROKEN_ARCHIVE) as error:
+        raise TableError(
+            f"{printable(str(path))}: cannot be read ({error}); it holds the frame probabilities "
+            f"of {path.stem}.csv. Write both anew with sed predict --soft."
+        ) from error
+    if frame_probs.ndim != 3 or frame_probs.shape[2:] != labels.shape or not labels.size:
+        raise TableError(
+            f"{printable(str(path))}: expected frame_probs (rows, frames, classes) and labels "
+            f"(classes,), got {frame_probs.shape} and {labels.shape}. Write both anew with sed "
+            "predict --soft."
+        )
+    return tuple(str(label) for label in labels), frame_probs
+
+
+def _checked_name(path: str | os.PathLike[str]) -> Path:
+    if Path(path).suffix.lower() != ".csv":
+        raise UsageError(f"{printable(os.fspath(path))}: expected a table of soft labels, NAME.csv")
+    return Path(path)

@@ -1,0 +1,1 @@
+"""Batches, optimisation steps and training state."""

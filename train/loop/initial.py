@@ -1,0 +1,95 @@
+"""Where the weights of the backbone come from before training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from sed.errors import CheckpointError, printable
+from sed.models.checkpoint import load_checkpoint
+from sed.models.network import SedModel
+
+
+def load_backbone(backbone: nn.Module, path: str | os.PathLike[str]) -> list[str]:
+    """Fill a backbone from a file with timm's names; return the names left as they were.
+
+    The file may be a checkpoint of ours, whatever its classes. A classifier in it is passed over.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read, or fits another backbone.
+    """
+    name = printable(os.fspath(path))
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"{name}: no such file. Check the initial weights.") from None
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{name}: is no safetensors file ({error}). Check the initial weights."
+        ) from error
+    if any(key.startswith("backbone.") for key in tensors):  # a checkpoint of ours
+        tensors = {k.removeprefix("backbone."): t for k, t in tensors.items() if "backbone." in k}
+    own = backbone.state_dict()
+    fitting = {k: t for k, t in tensors.items() if k in own and own[k].shape == t.shape}
+    missing = [k for k in own if k not in fitting and not k.endswith("num_batches_tracked")]
+    if len(missing) > len(own) // 10:
+        raise CheckpointError(
+            f"{name}: holds {len(fitting)} of the backbone's {len(own)} tensors, the first missing "
+            f"{missing[0]!r}. Choose the backbone, in_channels and backbone_args it was made for."
+        )
+    backbone.load_state_dict(fitting, strict=False)
+    return missing
+
+
+def load_initial(model: SedModel, labels: Sequence[str], path: str | os.PathLike[str]) -> list[str]:
+    """Fill a model from a file; return the names in its backbone that are left as they were.
+
+    From a checkpoint of ours the head is filled as well.
+
+    The class lists may differ: what the checkpoint knows of a label goes to the same label here,
+    and labels that it does not know start as they are.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read, or fits another backbone.
+    """
+    missing = load_backbone(model.backbone, path)
+    if not _is_ours(path):
+        return missing
+    known = load_checkpoint(path)
+    if known.model.hidden.weight.shape != model.hidden.weight.shape:
+        return missing  # the head is of another architecture
+    model.hidden.load_state_dict(known.model.hidden.state_dict())
+    shared = [label for label in labels if label in known.labels]
+    here = [labels.index(label) for label in shared]
+    there = [known.labels.index(label) for label in shared]
+    for own, other in zip(model.heads, known.model.heads, strict=False):
+        for layer in ("classes", "attention"):
+            target, source = getattr(own, layer), getattr(other, layer)
+            with torch.no_grad():
+                target.weight[here] = source.weight[there]
+                target.bias[here] = source.bias[there]
+    return missing
+
+
+def _is_ours(path: str | os.PathLike[str]) -> bool:
+    with safetensors.safe_open(path, "pt") as file:
+        return any(key.startswith("backbone.") for key in file.keys())  # noqa: SIM118
+
+
+def freeze_batch_norms(model: nn.Module) -> None:
+    """Keep the statistics of all batch norms as they are; their scale and shift go on learning.
+
+    Call it after each ``model.train()``.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()

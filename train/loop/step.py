@@ -1,0 +1,120 @@
+"""From a batch of clips to its loss: what several processes, or the compiler, wrap as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sed.errors import near
+from sed.models.losses import LOSSES, frame_bce
+from sed.models.network import SedModel, SedOutput
+from train.augment.images import PIPELINES, apply
+from train.config import TrainConfig
+from train.data.task import Task, class_weights, teacher_features
+from train.loop.dataset import Sample
+from train.loop.mixer import Mixed, Mixer
+
+
+class TrainingStep(nn.Module):
+    """Mixes a batch, shows it to the model, and returns the loss.
+
+    Parameters
+    ----------
+    model
+        What learns.
+    task
+        What is learnt: for the weights of classes and the teacher's embeddings.
+    config
+        Augmentation and loss.
+    precision
+        Of the network; the front end and the losses are in fp32.
+    """
+
+    class_weights: Tensor
+
+    def __init__(
+        self, model: SedModel, task: Task, config: TrainConfig, precision: torch.dtype
+    ) -> None:
+        super().__init__()
+        learning = config.learning
+        _check_picture(config)
+        self.config = config
+        self.model = model
+        self.mixer = Mixer(config, model)
+        self.precision = precision
+        weights = class_weights(task.learnt, task.labels, learning.class_weights)
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.teacher = torch.zeros(len(task.learnt), 0)  # no buffer: DDP would send it round
+        self.extra = nn.Module()  # learns along and is left behind
+        if learning.distil:
+            self.teacher = teacher_features(learning.distil, task.learnt)
+            self.extra = nn.Linear(model.n_features, self.teacher.shape[1])
+        self.features_of: Callable[[Tensor], Tensor] = model.features_of
+        if learning.compile:
+            self.features_of = torch.compile(model.features_of)
+
+    def forward(self, batch: Sample, generator: np.random.Generator) -> Tensor:
+        """Return the mean loss of a batch."""
+        teacher = self.teacher[batch.number.cpu()].to(batch.samples.device)
+        mixed = self.mixer(batch, teacher, generator)
+        picture = self.model.picture(mixed.columns)
+        if name := self.config.picture.albumentations:
+            picture = apply(name, picture, generator)
+        with torch.autocast(
+            picture.device.type, self.precision, enabled=self.precision != torch.float32
+        ):
+            features = self.features_of(picture)
+            output = self.model.look_along(features)
+        output = SedOutput(*(part.float() for part in output))
+        losses = self._clip_losses(output, features.float(), mixed)
+        return torch.mean(losses * mixed.weight[:, 0])
+
+    def _clip_losses(self, output: SedOutput, features: Tensor, mixed: Mixed) -> Tensor:
+        """Return the loss of each clip, shape (batch,)."""
+        learning = self.config.learning
+        targets = mixed.targets
+        if learning.label_smoothing:
+            even = 1.0 / targets.shape[-1]
+            targets = torch.lerp(targets, torch.full_like(targets, even), learning.label_smoothing)
+        losses = LOSSES[learning.loss](
+            output,
+            targets,
+            self.class_weights,
+            alpha=learning.focal_alpha,
+            gamma=learning.focal_gamma,
+        )
+        if learning.frame_weight:
+            frames = frame_bce(output, mixed.frame_targets, self.class_weights)
+            losses = losses + learning.frame_weight * frames
+        if learning.distil:
+            seen = self.extra(features.mean(dim=1))
+            distance = F.mse_loss(seen, mixed.teacher, reduction="none").mean(-1)
+            losses = losses + learning.distil_weight * distance
+        return losses
+
+
+def _check_picture(config: TrainConfig) -> None:
+    """Refuse now what would be refused in the first batch.
+
+    Raises
+    ------
+    ValueError
+        If there is no such pipeline, or stripes may be wider than the picture.
+    """
+    picture, front_end = config.picture, config.front_end
+    if picture.albumentations and picture.albumentations not in PIPELINES:
+        raise ValueError(
+            f"unknown albumentations {picture.albumentations!r}. "
+            f"{near(picture.albumentations, PIPELINES)}"
+        )
+    n_columns = round(config.data.window_seconds * front_end.sample_rate / front_end.hop_samples)
+    for name, n_stripes, widest, size in (
+        ("time_stripe_columns", picture.n_time_stripes, picture.time_stripe_columns, n_columns),
+        ("mel_stripe_bands", picture.n_mel_stripes, picture.mel_stripe_bands, front_end.n_mels),
+    ):
+        if picture.spec_augment_probability and n_stripes and widest > size:
+            raise ValueError(f"expected {name} up to {size}, the size of the picture, got {widest}")

@@ -1,0 +1,1 @@
+"""Audio of any kind to a folder that training reads fast."""
