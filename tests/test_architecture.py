@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 import sed
+from tests.conftest import ROOT
 
 PACKAGES = ("sed", "streaming", "train")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))

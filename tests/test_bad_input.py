@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import rising_noise
 from typer.testing import CliRunner
 
 import sed
 from sed.cli import app, run
 from sed.models.checkpoint import save_checkpoint
+from tests.conftest import rising_noise
 
 GOOD = rising_noise(80_000)
 

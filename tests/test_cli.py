@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, rising_noise
 from typer.testing import CliRunner
 
 import streaming.cli.detect
@@ -22,6 +21,7 @@ from sed.events.writers import WRITERS, read_events
 from sed.models.checkpoint import save_checkpoint
 from streaming.offline.detect import detect
 from streaming.pipeline.detector import DetectorConfig
+from tests.conftest import ROOT, rising_noise
 from train.run.train import train as train_function
 
 

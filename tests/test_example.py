@@ -4,9 +4,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import ROOT
 
 import sed
+from tests.conftest import ROOT
 
 EXAMPLE = ROOT / "examples" / "village.ogg"
 MINUTES = 196 / 60

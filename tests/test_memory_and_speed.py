@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, rising_noise
 
 from benchmarks.speed import peak
 from streaming.engines.pytorch import TorchEngine
 from streaming.offline.overview import Overview
 from streaming.pipeline.detector import Detector, DetectorConfig
 from streaming.pipeline.prefetch import ReadAhead
+from tests.conftest import ROOT, rising_noise
 
 
 def test_a_detector_holds_no_more_after_ten_minutes_than_after_a_minute(tiny_checkpoint):

@@ -7,12 +7,12 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from conftest import rising_noise
 
 from sed.audio import decode as audio
 from sed.audio.decode import open_recording
 from sed.audio.libsndfile import BLOCK_SAMPLES, SoundFileDecoder
 from sed.errors import RecordingError
+from tests.conftest import rising_noise
 
 RATE = 8_000
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from conftest import rising_noise
 
 from sed.audio.decode import open_recording, read_recording
 from sed.audio.find import common_folder, each_recording, find_recordings
@@ -17,6 +16,7 @@ from sed.errors import MissingExtraError, RecordingError
 from streaming.offline.outputs import Results
 from streaming.offline.scan import Scan
 from streaming.pipeline.detector import DetectorConfig
+from tests.conftest import rising_noise
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import tiny_disk
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from sed.errors import MissingExtraError, OutputError, SedError
 from sed.events.parquet import ParquetWriter, read_parquet_events
 from sed.events.tracker import Event
 from sed.files import written_whole
+from tests.conftest import tiny_disk
 
 arrow_files = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
 

@@ -3,7 +3,6 @@ import re
 
 import pytest
 import soundfile
-from conftest import rising_noise
 from typer import Typer
 from typer.testing import CliRunner
 
@@ -13,6 +12,7 @@ from sed.models.checkpoint import save_checkpoint
 from streaming.bench.bench import Bench, EngineSpeed, advice, bench
 from streaming.bench.stages import Stages
 from streaming.cli.bench import bench as bench_command
+from tests.conftest import rising_noise
 
 FOUND = Bench(
     format="WAV PCM_16",

@@ -3,12 +3,12 @@ import time
 import numpy as np
 import pytest
 import soundfile
-from conftest import rising_noise
 
 from sed.errors import RecordingError
 from streaming.bench.stages import Stages, measure_stages
 from streaming.engines.select import open_engine
 from streaming.pipeline.detector import Detector, DetectorConfig
+from tests.conftest import rising_noise
 
 COSTS = Stages(
     decode=0.001, resample=0.0005, front_end=0.0005, network=0.002, events=0.0009, write=0.0001

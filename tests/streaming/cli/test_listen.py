@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
-from conftest import rising_noise
 from typer.testing import CliRunner
 
 import streaming.cli.listen
@@ -29,6 +28,7 @@ from streaming.live import sources as ears
 from streaming.live.listen import listen
 from streaming.offline.detect import detect
 from streaming.pipeline.detector import DetectorConfig
+from tests.conftest import rising_noise
 
 RATE = 8_000
 SED = str(Path(sys.executable).with_name("sed-engine"))

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from conftest import rising_noise
 
 import sed
 from sed.errors import UsageError
@@ -11,6 +10,7 @@ from sed.models.devices import choose_precision
 from streaming.engines.base import pool_of
 from streaming.engines.cuda import LARGEST, SMALLEST, CudaEngine, _CudaGraph, fastest_batch
 from streaming.engines.pytorch import TorchEngine
+from tests.conftest import rising_noise
 
 
 def on_a_gpu(test):

@@ -9,7 +9,6 @@ import threading
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, rising_noise
 
 import sed
 from sed.errors import CheckpointError, MissingExtraError, SedError, UsageError
@@ -19,6 +18,7 @@ from streaming.engines.exported import remembered
 from streaming.engines.pytorch import TorchEngine
 from streaming.engines.select import open_engine
 from streaming.offline.detect import detect
+from tests.conftest import ROOT, rising_noise
 
 EXAMPLE = ROOT / "examples" / "village.ogg"
 OTHERS = ("onnx", "openvino")

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 import soundfile
-from conftest import rising_noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +25,7 @@ from streaming.live.sources import DecoderEar
 from streaming.messages import Began, Ended, Gap, Heard, Status, Trouble
 from streaming.offline.detect import detect
 from streaming.pipeline.detector import Detector, DetectorConfig
+from tests.conftest import rising_noise
 
 CONFIG = DetectorConfig(hop=0.5, look_ahead=0.25)
 RATE = 8_000

@@ -12,7 +12,6 @@ import time
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, rising_noise
 
 from sed.audio.decode import open_recording
 from sed.audio.ffmpeg import ContainerDecoder
@@ -21,6 +20,7 @@ from sed.models.checkpoint import save_checkpoint
 from streaming.live import sources as ears
 from streaming.live.capture import Break, Hole, Intake, Note, Piece
 from streaming.live.sources import DecoderEar, UrlEar, open_ear, stdin_ear, without_secrets
+from tests.conftest import ROOT, rising_noise
 
 RATE = 8_000
 

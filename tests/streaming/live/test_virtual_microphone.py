@@ -6,9 +6,9 @@ import time
 
 import pytest
 import soundfile
-from conftest import ROOT, rising_noise
 
 from sed.events.writers import read_events
+from tests.conftest import ROOT, rising_noise
 
 pytestmark = pytest.mark.slow
 

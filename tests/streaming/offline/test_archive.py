@@ -10,10 +10,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import jobs
 import pytest
 import soundfile
-from conftest import rising_noise
 
 from sed.audio.start_time import time_zone
 from sed.errors import SedError, UsageError
@@ -26,12 +24,14 @@ from streaming.offline.job import HearerSettings
 from streaming.offline.outputs import Results
 from streaming.offline.scan import Progress, Scan
 from streaming.pipeline.detector import DetectorConfig
+from tests.conftest import ROOT, rising_noise
+from tests.streaming.offline import jobs
 
 SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
 if __name__ == "__main__":
-    import jobs
+    from tests.streaming.offline import jobs
     from streaming.offline.archive import ArchiveScan
     from streaming.offline.job import HearerSettings
     from streaming.offline.outputs import Results
@@ -248,7 +248,7 @@ def test_an_interrupted_run_stops_at_once_and_undoes_what_is_in_work(archive, tm
 
 def running(folder, tmp_path):
     script = tmp_path / "run.py"
-    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
+    script.write_text(SCRIPT.format(tests=str(ROOT)))
     program = [sys.executable, script, folder, tmp_path / "out"]
     return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 

@@ -5,10 +5,8 @@ import signal
 import sys
 from pathlib import Path
 
-import jobs
 import pytest
 import soundfile
-from conftest import ROOT, rising_noise
 
 from sed.audio.find import Recording
 from sed.errors import MissingExtraError, UsageError
@@ -19,6 +17,8 @@ from streaming.offline.job import HearerSettings
 from streaming.offline.outputs import Results
 from streaming.offline.scan import Progress, Scan
 from streaming.pipeline.detector import DetectorConfig
+from tests.conftest import ROOT, rising_noise
+from tests.streaming.offline import jobs
 
 # Ray's own: the names of its options change from one version to the next.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -96,7 +96,7 @@ def cluster():
     ray = pytest.importorskip("ray", reason="needs the ray extra")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+        patch.setenv("PYTHONPATH", str(ROOT))
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, address="local")
         yield
         ray.shutdown()

@@ -7,10 +7,8 @@ from contextlib import closing
 import numpy as np
 import pytest
 import soundfile
-from conftest import TINY_FRONT_END, rising_noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_bad_input import TABLE
 
 from sed.audio.decode import open_recording, read_blocks
 from sed.audio.libsndfile import SoundFileDecoder
@@ -21,6 +19,8 @@ from streaming.offline.detect import follow
 from streaming.offline.ranges import read_ranges
 from streaming.pipeline.detector import Detector, DetectorConfig
 from streaming.pipeline.feature_stream import ColumnStream
+from tests.conftest import TINY_FRONT_END, rising_noise
+from tests.test_bad_input import TABLE
 
 PLAIN = [
     ("WAV", "PCM_U8"),

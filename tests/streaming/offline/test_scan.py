@@ -5,13 +5,13 @@ import time
 
 import pytest
 import soundfile
-from conftest import rising_noise
 
 from sed.errors import RecordingError
 from streaming.engines.pytorch import TorchEngine
 from streaming.offline.outputs import Results
 from streaming.offline.scan import Progress, Scan
 from streaming.pipeline.detector import DetectorConfig
+from tests.conftest import rising_noise
 
 CONFIG = DetectorConfig(hop=0.5, batch_size=4)
 

@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-import jobs
 import pytest
 
 from sed.audio.find import Recording
@@ -15,6 +14,8 @@ from sed.errors import UsageError
 from streaming.offline.job import HearerSettings
 from streaming.offline.outputs import Results
 from streaming.offline.workers import Fewer, Finished, Heard, Ready, Started, WorkerError, Workers
+from tests.conftest import ROOT
+from tests.streaming.offline import jobs
 
 
 @pytest.fixture
@@ -132,10 +133,10 @@ def test_no_worker_is_left_when_nobody_listens_any_more(tmp_path, recordings):
 def test_workers_end_by_themselves_when_their_supervisor_is_killed(tmp_path, recordings):
     made = recordings("hang", "hang")
     program = f"""
-import sys; sys.path.insert(0, {str(Path(jobs.__file__).parent)!r})
-import jobs
+import sys; sys.path.insert(0, {str(ROOT)!r})
+from tests.streaming.offline import jobs
 from sed.audio.find import Recording
-from test_workers import workers
+from tests.streaming.offline.test_workers import workers
 from streaming.offline.workers import Started
 if __name__ == "__main__":
     supervisor = workers({str(tmp_path)!r}, 2)

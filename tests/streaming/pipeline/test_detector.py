@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from conftest import rising_noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +9,7 @@ from sed.errors import UsageError
 from sed.events.tracker import track_events
 from streaming.engines.pytorch import TorchEngine
 from streaming.pipeline.detector import Detector, DetectorConfig, tracker_config
+from tests.conftest import rising_noise
 
 HOPS = (1.0, 0.5, 0.25, 0.2, 0.1)  # of the tiny model's window of 1 s
 

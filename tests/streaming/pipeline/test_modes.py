@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_FRONT_END, rising_noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from streaming.engines.answers import Answer
 from streaming.engines.pytorch import TorchEngine
 from streaming.pipeline.dense import ClipPool, Stretcher
 from streaming.pipeline.detector import Detector, DetectorConfig
+from tests.conftest import TINY_FRONT_END, rising_noise
 
 
 @pytest.fixture(scope="module")

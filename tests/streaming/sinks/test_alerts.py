@@ -13,7 +13,6 @@ from http import HTTPStatus
 
 import numpy as np
 import pytest
-from test_outbox import until
 
 from sed.errors import UsageError
 from sed.events.tracker import Event
@@ -21,6 +20,7 @@ from streaming.messages import Began, Clip, Ended, Fan, Gap, Heard, Trouble
 from streaming.sinks.clips import Clips
 from streaming.sinks.command import CommandAlert, Webhook, note_of
 from streaming.sinks.delivery import OutboxConfig
+from tests.streaming.sinks.test_delivery import until
 
 QUICK = OutboxConfig(capacity=100, first_wait=0.01, longest_wait=0.02, close_wait=3)
 TIME = datetime(2026, 11, 21, 13, 15, 0, 250_000, timezone(timedelta(hours=1)))

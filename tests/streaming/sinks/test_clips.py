@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import tiny_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +27,7 @@ from streaming.messages import (
     Trouble,
 )
 from streaming.sinks.clips import Clips, ClipsConfig
+from tests.conftest import tiny_disk
 
 RATE = 8_000
 START = datetime(2026, 11, 21, 13, 15, tzinfo=timezone(timedelta(hours=1)))

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pandas as pd
 import pytest
-from conftest import tiny_disk
 
 from sed.errors import OutputError
 from sed.events.tracker import Event
@@ -27,6 +26,7 @@ from streaming.sinks.history import (
     latest_events,
     stored_event,
 )
+from tests.conftest import tiny_disk
 
 START = datetime(2026, 11, 21, 13, 15, tzinfo=timezone(timedelta(hours=1)))
 

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 import soundfile
-from conftest import rising_noise
 
 from sed.audio.decode import read_recording
 from sed.audio.flac import in_24_bits, write_flac
@@ -19,6 +18,7 @@ from sed.events.writers import read_events
 from streaming.messages import Began, Ended, Gap, Heard, Trouble
 from streaming.sinks.event_file import EventFile, EventLines, SavedAudio
 from streaming.sinks.text import Log, PlainLines
+from tests.conftest import rising_noise
 
 TIME = datetime(2026, 11, 21, 13, 15, 2, 350_000, UTC)
 DOG = Event(1.5, 2.75, "dog", 0.9123, "garden", TIME)

@@ -11,8 +11,6 @@ import threading
 import weakref
 
 import pytest
-from test_alerts import EVENT, GAP, labelled, texts
-from test_outbox import until
 
 import streaming.sinks.mqtt
 from sed.errors import MissingExtraError, UsageError
@@ -20,6 +18,8 @@ from streaming.messages import Began, Clip, Ended, Trouble
 from streaming.sinks.command import note_of
 from streaming.sinks.delivery import OutboxConfig
 from streaming.sinks.mqtt import MqttAlert
+from tests.streaming.sinks.test_alerts import EVENT, GAP, labelled, texts
+from tests.streaming.sinks.test_delivery import until
 
 QUICK = OutboxConfig(first_wait=0.01, longest_wait=0.02, close_wait=3)
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")

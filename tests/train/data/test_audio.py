@@ -6,12 +6,12 @@ import tracemalloc
 import numpy as np
 import pytest
 import soundfile
-from conftest import rising_noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sed.audio.decode import read_recording
 from sed.errors import DamagedRecordingError, RecordingError
+from tests.conftest import rising_noise
 from train.data.audio import n_samples, open_samples, read_clip, wav_header
 from train.data.tables import Clip
 

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import rising_noise
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sed.errors import RecordingError
 from sed.models.checkpoint import Checkpoint
 from sed.models.network import SedOutput
+from tests.conftest import rising_noise
 from train.evaluate.ensemble import LEAST_SHARE, Ensemble, blended
 
 

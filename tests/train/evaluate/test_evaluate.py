@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import rising_noise
 from sklearn.metrics import average_precision_score
 from typer.testing import CliRunner
 
@@ -17,6 +16,7 @@ from sed.cli import app
 from sed.errors import TableError, UsageError
 from sed.metrics import padded_cmap
 from sed.models.checkpoint import save_checkpoint
+from tests.conftest import rising_noise
 from train.data.folds import NEVER, save_folds
 from train.data.tables import Clip
 from train.evaluate.evaluate import choose_clips, evaluate, predict_clips

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import rising_noise
 from typer.testing import CliRunner
 
 import train.evaluate.ensemble
 from sed.cli import app
 from sed.errors import RecordingError, UsageError
 from sed.models.checkpoint import save_checkpoint
+from tests.conftest import rising_noise
 from train.data.audio import read_clip
 from train.data.soft import read_soft_labels
 from train.data.tables import Clip

@@ -3,12 +3,12 @@
 import pytest
 import safetensors.torch
 import torch
-from conftest import TINY_FRONT_END
 
 from sed.errors import CheckpointError
 from sed.models.checkpoint import Checkpoint, save_checkpoint
 from sed.models.metadata import DEFAULT
 from sed.models.network import ModelConfig, SedModel, create_backbone
+from tests.conftest import TINY_FRONT_END
 from train.config import load_recipe
 from train.loop.initial import freeze_batch_norms, load_backbone, load_initial
 

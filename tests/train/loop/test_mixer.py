@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_FRONT_END
 
 from sed.models.network import ModelConfig, SedModel
+from tests.conftest import TINY_FRONT_END
 from train.config import MixingConfig, PictureConfig, TrainConfig
 from train.loop.dataset import Sample
 from train.loop.mixer import Mixer

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, rising_noise
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -22,6 +21,7 @@ from sed.audio.decode import read_recording
 from sed.cli import app
 from sed.errors import OutputError, TableError, UsageError
 from sed.events.tracker import Event
+from tests.conftest import ROOT, rising_noise
 from train.data.audio import n_samples, open_samples, read_clip, wav_header
 from train.data.tables import Clip, read_table, write_index
 from train.prepare.cutting import CuttingConfig, clip_of_piece, kept_range, loud_range, pieces_of

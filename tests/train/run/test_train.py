@@ -15,11 +15,11 @@ import pytest
 import safetensors.torch
 import soundfile
 import torch
-from conftest import ROOT
 
 from sed.errors import CheckpointError, OutputError, SedError, TableError, UsageError
 from sed.events.tracker import Event
 from sed.models.checkpoint import load_checkpoint
+from tests.conftest import ROOT
 from train.config import load_recipe
 from train.data.folds import NEVER
 from train.data.loudness import active_frames, active_part
