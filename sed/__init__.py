@@ -14,7 +14,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sed.audio.decode import Resampler, open_recording, read_blocks, read_recording
+    from sed.audio.blocks import read_blocks, read_recording
+    from sed.audio.decode import open_recording
+    from sed.audio.resample import Resampler
     from sed.audio.start_time import recording_start
     from sed.errors import (
         CheckpointError,
@@ -26,11 +28,12 @@ if TYPE_CHECKING:
         TableError,
         UsageError,
     )
+    from sed.events.match import match_events
     from sed.events.tracker import Event, EventTracker, TrackerConfig, track_events
     from sed.events.writers import read_events
     from sed.features.log_mel import LogMelConfig
     from sed.features.log_mel_torch import LogMel
-    from sed.metrics import match_events, padded_cmap
+    from sed.metrics import padded_cmap
     from sed.models.checkpoint import Checkpoint, load_checkpoint, load_model, save_checkpoint
     from sed.models.network import ModelConfig, SedModel, SedOutput
     from sed.timeline import Timeline
@@ -45,7 +48,8 @@ if TYPE_CHECKING:
     from streaming.offline.detect import detect
     from streaming.offline.outputs import Results
     from streaming.offline.scan import Scan, Summary
-    from streaming.pipeline.detector import Detection, Detector, DetectorConfig
+    from streaming.pipeline.config import DetectorConfig
+    from streaming.pipeline.detector import Detection, Detector
     from train.config import TrainConfig, load_recipe
     from train.evaluate.evaluate import evaluate
     from train.evaluate.predict import predict

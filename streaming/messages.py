@@ -18,11 +18,9 @@ from datetime import datetime
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sed.events.tracker import Event
-
-Floats = NDArray[np.float32]
+from sed.types import Floats
 
 
 @dataclass(frozen=True)
@@ -179,3 +177,27 @@ class Fan:
 def _failed(sink: Sink, error: Exception) -> Trouble:
     """Return what is told of a sink that fails as nobody foresaw."""
     return Trouble(f"{type(sink).__name__} failed and is left out from now on: {error!r}")
+
+
+CLIPPED = 1.0 - 2.0**-15  # the largest sample of 16 bits
+
+
+class Alarm:
+    """Tells once that something is wrong, and once that it is right again.
+
+    Parameters
+    ----------
+    right
+        What to tell when it is right again.
+    """
+
+    def __init__(self, right: str) -> None:
+        self._right = right
+        self._is_wrong = False
+
+    def judge(self, wrong: str | None) -> list[Message]:
+        """Take what is wrong now, or None; return what is new about it."""
+        was_wrong, self._is_wrong = self._is_wrong, wrong is not None
+        if self._is_wrong == was_wrong:
+            return []
+        return [Trouble(wrong or self._right)]

@@ -20,7 +20,7 @@ from sed.cli import COMMANDS, app
 from sed.events.writers import WRITERS, read_events
 from sed.models.checkpoint import save_checkpoint
 from streaming.offline.detect import detect
-from streaming.pipeline.detector import DetectorConfig
+from streaming.pipeline.config import DetectorConfig
 from tests.conftest import ROOT, rising_noise
 from train.run.train import train as train_function
 

@@ -11,7 +11,8 @@ import soundfile
 from benchmarks.speed import peak
 from streaming.engines.pytorch import TorchEngine
 from streaming.offline.overview import Overview
-from streaming.pipeline.detector import Detector, DetectorConfig
+from streaming.pipeline.config import DetectorConfig
+from streaming.pipeline.detector import Detector
 from streaming.pipeline.prefetch import ReadAhead
 from tests.conftest import ROOT, rising_noise
 

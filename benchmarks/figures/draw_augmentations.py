@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from sed.audio.decode import read_recording
+from sed.audio.blocks import read_recording
 from sed.features.log_mel import LogMelConfig
 from sed.features.log_mel_torch import LogMel
 from sed.files import written_whole

@@ -32,7 +32,7 @@ import sed
 from benchmarks.live.virtual_microphone import VirtualMicrophone, what_is_missing
 from benchmarks.quality import accuracy, results
 from sed.events.tracker import MedianFilter
-from streaming.engines.answers import Answer
+from streaming.engines.base import Answer
 from streaming.engines.pytorch import TorchEngine
 from streaming.live.listener import LIVE, Listener
 from streaming.live.microphone import Microphone

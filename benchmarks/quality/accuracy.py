@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 import sed
 from benchmarks.quality import scenes
-from sed.metrics import EventScore, accuracy, match_events, padded_cmap
+from sed.events.match import EventScore, match_events
+from sed.metrics import accuracy, padded_cmap
 from sed.models.checkpoint import Checkpoint
 from streaming.engines.base import Engine
 

@@ -27,7 +27,7 @@ from sed.models.devices import choose_precision
 from sed.models.losses import LOSSES
 from sed.models.network import SedOutput
 from train.config import TrainConfig, load_recipe
-from train.data.task import initial_model
+from train.loop.initial import initial_model
 from train.loop.optimizer import freeze_stages, set_to_train
 from train.prepare.prepare import prepare
 from train.run.train import train

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from benchmarks.speed import peak
 from benchmarks.speed import rivals as rival_programs
-from sed.audio.decode import Resampler
+from sed.audio.resample import Resampler
 
 if TYPE_CHECKING:
     from streaming.bench.stages import Stages
@@ -184,11 +184,13 @@ def gpu(given: Given) -> Figures:
 
 def from_memory(device: str) -> Figures:
     """Measure recordings whose samples, at 32 kHz, lie in memory: as many at once as cores."""
-    from sed.audio.decode import read_recording
+    from sed.audio.blocks import read_recording
+    from sed.models.devices import n_cores
     from streaming.engines.base import pool_of
-    from streaming.engines.select import n_cores, open_engine
+    from streaming.engines.select import open_engine
     from streaming.offline.detect import follow
-    from streaming.pipeline.detector import Detector, DetectorConfig
+    from streaming.pipeline.config import DetectorConfig
+    from streaming.pipeline.detector import Detector
 
     engine = open_engine(device=device)
     config = DetectorConfig(hop=5.0, batch_size=None)
@@ -310,7 +312,7 @@ def against_limits(paths: dict[str, Path], model: Path | None = None) -> list[Fi
     """Return, for each recording, the stages, the limit, the whole and its share of the limit."""
     from streaming.bench.stages import measure_stages
     from streaming.engines.select import open_engine
-    from streaming.pipeline.detector import DetectorConfig
+    from streaming.pipeline.config import DetectorConfig
 
     options = ("--hop", "5") if model is None else ("--hop", "5", "--model", str(model))
     engine = open_engine(model)
@@ -326,7 +328,7 @@ def against_limits(paths: dict[str, Path], model: Path | None = None) -> list[Fi
 
 def against_limit(costs: Sequence[Stages], runs: Sequence[Run]) -> Figures:
     """Return the medians of what runs took, and of the limits that were measured beside them."""
-    from streaming.engines.select import n_cores
+    from sed.models.devices import n_cores
 
     limits = [cost.limit(n_cores()) for cost in costs]
     speeds = [run.times_real_time for run in runs]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -178,16 +178,3 @@ def _size(path: str | os.DirEntry[str]) -> int:
         return os.stat(path).st_size
     except OSError:
         return 0  # what is wrong with it is said when it is opened
-
-
-def output_path(folder: Path, recording: Recording, extension: str) -> Path:
-    """Return where a result about a recording goes: its name with one more ending.
-
-    The ending of the recording stays, so that dawn.wav and dawn.flac do not meet.
-    """
-    return folder / (recording.name + extension)
-
-
-def all_written(folder: Path, recording: Recording, extensions: Sequence[str]) -> bool:
-    """Return whether every result about a recording is there already."""
-    return all(output_path(folder, recording, e).exists() for e in extensions)

@@ -13,8 +13,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from sed.files import written_whole
-
-Floats = NDArray[np.float32]
+from sed.types import Floats
 
 MOST_CHANNELS = 8  # that FLAC knows
 FULL_SCALE = 1 << 23

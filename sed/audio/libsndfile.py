@@ -7,13 +7,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 from soundfile import LibsndfileError as LibsndfileError
 
 from sed.audio.pcm import is_open_end
 from sed.errors import DamagedRecordingError
-
-Samples = NDArray[np.float32]
+from sed.types import Floats
 
 BLOCK_SAMPLES = 16_384  # read at a time: small, since a damaged FLAC loses the block it breaks in
 
@@ -59,7 +57,7 @@ class SoundFileDecoder:
             self._position = 0
         return self._position
 
-    def blocks(self) -> Iterator[Samples]:
+    def blocks(self) -> Iterator[Floats]:
         """Yield blocks of shape (samples, channels)."""
         position = self._position
         is_ogg = self._file.format == "OGG"
@@ -83,9 +81,9 @@ class SoundFileDecoder:
         """Close the file."""
         self._file.close()
 
-    def _read_block(self, n_samples: int) -> Samples:
+    def _read_block(self, n_samples: int) -> Floats:
         if self.n_samples is not None:
-            block: Samples = self._file.read(n_samples, dtype="float32", always_2d=True)
+            block: Floats = self._file.read(n_samples, dtype="float32", always_2d=True)
             return block
         # The header does not say where a FLAC from a pipe ends, and libsndfile gives up the piece
         # in which it does: so the pieces are small.

@@ -21,14 +21,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import BinaryIO
 from zoneinfo import ZoneInfo, available_timezones
 
 from sed.errors import UsageError, near
-from sed.events.tracker import Event
 
 MOST_CHUNKS = 64  # of a header that are looked at; recorders write fewer than ten
 MOST_TEXT_BYTES = 1 << 16  # of one of them
@@ -146,23 +145,6 @@ def recorded_in(path: str | os.PathLike[str], zone: tzinfo | None = None) -> dat
     what is wrong with it is said when it is decoded.
     """
     return _on_calendar(_in_header(path), zone)
-
-
-def stamped(events: Iterable[Event], start: datetime | None) -> list[Event]:
-    """Return events with the time of their onset, if it is known when the recording began.
-
-    Seconds are added to the absolute time, so that no hour is lost when the clocks change. A time
-    has its offset from UTC, as when it is read from a file, and not the name of a zone: of such
-    times, Python calls none in an hour that comes twice equal to any other.
-    """
-    if start is None:
-        return list(events)
-    return [replace(event, time=_later(start, event.onset)) for event in events]
-
-
-def _later(start: datetime, seconds: float) -> datetime:
-    time = (start.astimezone(UTC) + timedelta(seconds=seconds)).astimezone(start.tzinfo)
-    return datetime.fromisoformat(time.isoformat())
 
 
 def time_zone(name: str) -> tzinfo:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import MaxNLocator, MultipleLocator
+from matplotlib.ticker import MultipleLocator
 from numpy.typing import NDArray
 
 from sed.events.tracker import Event
@@ -21,148 +20,6 @@ from sed.files import written_whole
 MOST_CLASSES = 28  # rows of probabilities in a picture
 MOST_LANES = 7  # of labels over a spectrogram
 LETTER_INCHES = 0.062  # width of a letter of a label, about
-
-
-def plot_curves(history: Sequence[Mapping[str, float]], path: str | os.PathLike[str]) -> None:
-    """Draw loss, accuracy and cmAP over the epochs of a training run into a PNG."""
-    epochs = [row["epoch"] for row in history]
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.plot(epochs, [row["loss"] for row in history], color="#1f4e79", marker=".")
-    left.set(xlabel="epoch", ylabel="training loss")
-    for key, name, colour in (
-        ("accuracy", "accuracy", "#c1440e"),
-        ("cmap5", "padded cmAP (5)", "#1f4e79"),
-    ):
-        values = [row[key] for row in history]
-        best = max(range(len(values)), key=values.__getitem__)
-        right.plot(
-            epochs, values, color=colour, marker=".", label=f"{name}, best {values[best]:.3f}"
-        )
-    right.set(xlabel="epoch", ylim=(0, 1))
-    _count_epochs(left, right)
-    right.legend(loc="lower right", frameon=False)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.3)
-    _save(figure, path, dpi=150)
-
-
-def plot_confusion(
-    confusion: NDArray[np.int64], labels: Sequence[str], path: str | os.PathLike[str]
-) -> None:
-    """Draw which class was taken for which into a PNG.
-
-    Parameters
-    ----------
-    confusion
-        Clips, shape (true, predicted).
-    labels
-        One per class.
-    path
-        Where to.
-    """
-    n_classes = len(labels)
-    cell_inches = float(np.clip(6 / n_classes, 0.2 if n_classes <= 100 else 0.1, 0.9))
-    letters = min(9.0, 60 * cell_inches)  # points: just as high as the rows they stand beside
-    margin_inches = 1.0 + max(map(len, labels)) * letters / 110
-    side_inches = n_classes * cell_inches + margin_inches
-    figure = Figure(figsize=(side_inches, side_inches), layout="constrained")
-    axes = figure.subplots()
-    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    if n_classes <= 100:
-        _write_counts(axes, confusion, shares, 0.85 * letters)
-    names = [_drawable(label) for label in labels]
-    axes.set_xticks(range(n_classes), names, rotation=90, fontsize=letters, parse_math=False)
-    axes.set_yticks(range(n_classes), names, fontsize=letters, parse_math=False)
-    axes.set_xticks(np.arange(n_classes + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(n_classes + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color="#e4e4e4", lw=0.5)
-    axes.tick_params(which="both", length=0)
-    axes.spines[:].set_visible(False)
-    axes.set_xlabel("predicted", fontsize=10, weight="bold")
-    axes.set_ylabel("true", fontsize=10, weight="bold")
-    n_clips, n_right = int(confusion.sum()), int(np.trace(confusion))
-    right = f", {n_right / n_clips:.1%} of them right" if n_clips else ""
-    axes.set_title(f"{n_clips:,} clips{right}", loc="left", fontsize=10)
-    _save(figure, path, dpi=150 if n_classes <= 100 else 100)
-
-
-def _write_counts(
-    axes: Axes, confusion: NDArray[np.int64], shares: NDArray[np.float64], letters: float
-) -> None:
-    for true, predicted in np.argwhere(confusion):
-        axes.text(
-            predicted, true, str(confusion[true, predicted]), ha="center", va="center",
-            fontsize=letters, color="white" if shares[true, predicted] > 0.5 else "black",
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class RunCurves:
-    """What is drawn of a run; of several folds, their mean and spread."""
-
-    name: str
-    loss: Sequence[Sequence[float]]  # of each fold, one value per epoch
-    metric: Sequence[Sequence[float]]  # likewise
-
-
-def plot_runs(runs: Sequence[RunCurves], metric: str, path: str | os.PathLike[str]) -> None:
-    """Draw training loss and a metric over the epochs of several runs into a PNG.
-
-    A run of one fold is a line, its best epoch marked. Folds are drawn as the line of their mean
-    in a band from the lowest to the highest, and what is marked is the mean's best epoch.
-
-    Parameters
-    ----------
-    runs
-        What to draw.
-    metric
-        What their metric is, in words.
-    path
-        Where to.
-    """
-    figure = Figure(figsize=(11, 4.4 + 0.19 * len(runs)), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for i, run in enumerate(runs):
-        colour = _colour(i)
-        _draw_folds(left, run.loss, colour)
-        mean = _draw_folds(right, run.metric, colour)
-        best = int(np.nanargmax(mean)) if not np.isnan(mean).all() else 0
-        right.plot(best + 1, mean[best], marker="*", ms=13, color=colour, mec="white", zorder=5)
-        folds = f", {len(run.metric)} folds" * (len(run.metric) > 1)
-        label = f"{_drawable(run.name)}{folds}: {mean[best]:.4f} in epoch {best + 1}"
-        left.plot([], [], color=colour, lw=2, label=label)
-    left.set(xlabel="epoch", ylabel="training loss")
-    right.set(xlabel="epoch", ylabel=metric)
-    _count_epochs(left, right)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.3)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    legend = figure.legend(loc="outside lower left", frameon=False, fontsize=9)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
-    _save(figure, path, dpi=150)
-
-
-def _draw_folds(axes: Axes, folds: Sequence[Sequence[float]], colour: str) -> NDArray[np.float64]:
-    """Draw the mean of folds and their spread; return the mean, one value per epoch.
-
-    Folds that stopped early count as long as they lasted.
-    """
-    values = np.full((len(folds), max(map(len, folds))), np.nan)
-    for row, fold in zip(values, folds, strict=True):
-        row[: len(fold)] = fold
-    there = np.maximum((~np.isnan(values)).sum(axis=0), 1)
-    mean = np.where(np.isnan(values).all(axis=0), np.nan, np.nansum(values, axis=0) / there)
-    epochs = np.arange(1, values.shape[1] + 1)
-    axes.plot(epochs, mean, color=colour, marker="." if len(epochs) <= 40 else None)
-    if len(folds) > 1:
-        lowest, highest = np.fmin.reduce(values), np.fmax.reduce(values)
-        axes.fill_between(epochs, lowest, highest, color=colour, alpha=0.18, lw=0)
-    return mean
 
 
 def plot_detections(
@@ -222,12 +79,6 @@ def plot_detections(
     bottom.xaxis.set_major_formatter(lambda seconds, _: _clock(seconds))
     bottom.set_xlabel("time")
     _save(figure, path, dpi=120)
-
-
-def _count_epochs(*pictures: Axes) -> None:
-    """Mark whole epochs: there are no others."""
-    for axes in pictures:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _draw_log_mel(

@@ -14,16 +14,15 @@ to come can change it, and never changed afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sed.timeline import Timeline, seconds_from_samples
-
-Probs = NDArray[np.float32]
+from sed.types import Floats
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class EventTracker:
         """Frames by which decisions lag behind what was pushed."""
         return self._median.half
 
-    def push(self, frame_probs: Probs) -> list[Event]:
+    def push(self, frame_probs: Floats) -> list[Event]:
         """Take the next frames, shape (frames, classes); return the events they completed."""
         done = self._track(self._median.push(frame_probs))
         self._note_begun(done)
@@ -134,7 +133,7 @@ class EventTracker:
         end = seconds_from_samples(end_sample, self.timeline.sample_rate)
         return [Event(e.onset, min(e.offset, end), e.label, e.score) for e in events]
 
-    def _track(self, probs: Probs) -> list[tuple[int, int, _Run]]:
+    def _track(self, probs: Floats) -> list[tuple[int, int, _Run]]:
         """Advance by filtered frames; return (frame of decision, class, run) of finished events."""
         if len(probs) == 0:
             return []
@@ -249,9 +248,9 @@ class MedianFilter:
 
     def reset(self) -> None:
         """Forget everything."""
-        self._frames: Probs | None = None  # the last 2 · half frames
+        self._frames: Floats | None = None  # the last 2 · half frames
 
-    def push(self, frames: Probs) -> Probs:
+    def push(self, frames: Floats) -> Floats:
         """Take frames, shape (frames, classes); return those whose neighbours are all known."""
         if self.half == 0 or len(frames) == 0:
             return frames
@@ -261,7 +260,7 @@ class MedianFilter:
         self._frames = frames[-2 * self.half :]
         return self._filter(frames)
 
-    def flush(self) -> Probs:
+    def flush(self) -> Floats:
         """Return the rest, and forget everything."""
         frames = self._frames
         self.reset()
@@ -269,7 +268,7 @@ class MedianFilter:
             return np.empty((0, len(self._lengths)), np.float32)
         return self._filter(np.concatenate([frames, np.repeat(frames[-1:], self.half, axis=0)]))
 
-    def _filter(self, frames: Probs) -> Probs:
+    def _filter(self, frames: Floats) -> Floats:
         n = max(0, len(frames) - 2 * self.half)
         result = np.empty((n, frames.shape[1]), np.float32)
         for length in np.unique(self._lengths):
@@ -283,7 +282,7 @@ class MedianFilter:
 
 
 def track_events(
-    frame_probs: Probs,
+    frame_probs: Floats,
     labels: Sequence[str],
     timeline: Timeline,
     config: TrackerConfig | None = None,
@@ -294,3 +293,20 @@ def track_events(
     """
     tracker = EventTracker(config or TrackerConfig(), labels, timeline)
     return tracker.push(np.asarray(frame_probs, np.float32)) + tracker.flush()
+
+
+def stamped(events: Iterable[Event], start: datetime | None) -> list[Event]:
+    """Return events with the time of their onset, if it is known when the recording began.
+
+    Seconds are added to the absolute time, so that no hour is lost when the clocks change. A time
+    has its offset from UTC, as when it is read from a file, and not the name of a zone: of such
+    times, Python calls none in an hour that comes twice equal to any other.
+    """
+    if start is None:
+        return list(events)
+    return [replace(event, time=_later(start, event.onset)) for event in events]
+
+
+def _later(start: datetime, seconds: float) -> datetime:
+    time = (start.astimezone(UTC) + timedelta(seconds=seconds)).astimezone(start.tzinfo)
+    return datetime.fromisoformat(time.isoformat())

@@ -25,7 +25,7 @@ import scipy.fft
 import scipy.sparse
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from sed.types import Floats
 
 _AT_ONCE = 128  # columns whose spectra lie in the cache of a core together
 
@@ -118,7 +118,7 @@ def mel_to_hz(mel: NDArray[np.float64], scale: str) -> NDArray[np.float64]:
     return np.where(mel < 15.0, mel * 200.0 / 3.0, log_part)
 
 
-def mel_filters(config: LogMelConfig) -> NDArray[np.float32]:
+def mel_filters(config: LogMelConfig) -> Floats:
     """Return the triangular filters, shape (fft_size // 2 + 1, n_mels)."""
     bins_hz = np.linspace(0.0, config.sample_rate / 2, config.fft_size // 2 + 1)
     low, high = hz_to_mel(np.array([config.f_min_hz, config.f_max_hz]), config.mel_scale)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
 from sed.errors import SedError, UsageError, near
+
+if TYPE_CHECKING:
+    pass
 
 if TYPE_CHECKING:
     import torch
@@ -81,3 +86,18 @@ def _multiplies_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def n_cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def has_gpu() -> bool:
+    """Return whether torch sees a GPU; it is loaded, and asked, only where there may be one."""
+    signs = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+    if sys.platform != "win32" and not any(map(os.path.exists, signs)):
+        return False
+    import torch
+
+    return torch.cuda.is_available()

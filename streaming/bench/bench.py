@@ -16,11 +16,13 @@ import numpy as np
 
 from sed.audio.decode import open_recording
 from sed.errors import SedError, UsageError
+from sed.models.devices import n_cores
 from streaming.bench.stages import Stages, measure_stages
-from streaming.engines.exported import Tell
-from streaming.engines.select import ENGINES, n_cores, open_engine, speed_of
+from streaming.engines.cache import Tell
+from streaming.engines.select import ENGINES, open_engine, speed_of
 from streaming.offline.detect import batch_size_for, follow
-from streaming.pipeline.detector import Detector, DetectorConfig
+from streaming.pipeline.config import DetectorConfig
+from streaming.pipeline.detector import Detector
 
 if TYPE_CHECKING:
     from sed.models.checkpoint import Checkpoint

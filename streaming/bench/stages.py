@@ -16,19 +16,20 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sed.audio.decode import Resampler, one_channel, open_recording
-from sed.audio.libsndfile import BLOCK_SAMPLES, Samples
+from sed.audio.blocks import one_channel
+from sed.audio.decode import open_recording
+from sed.audio.libsndfile import BLOCK_SAMPLES
+from sed.audio.resample import Resampler
 from sed.errors import RecordingError
 from sed.events.tracker import Event
 from sed.events.writers import CsvWriter
 from sed.models.spec import FrameContext
-from streaming.engines.answers import Answer
-from streaming.engines.base import Engine, pool_of
-from streaming.pipeline.detector import Detector, DetectorConfig
+from sed.types import Floats
+from streaming.engines.base import Answer, Engine, pool_of
+from streaming.pipeline.config import DetectorConfig
+from streaming.pipeline.detector import Detector
 
-Floats = NDArray[np.float32]
 Clock = Callable[[], float]
 
 EXCERPT_SECONDS = 80.0  # of the recording: sixteen windows of five seconds
@@ -185,7 +186,7 @@ class _Excerpt:
             blocks = _first(decoder.blocks(), self._n_own_samples)
             return _timed(lambda: sum(len(block) for block in blocks))
 
-    def _resampled(self) -> Samples:
+    def _resampled(self) -> Floats:
         resampler = Resampler(self._own_rate, self._rate)
         pieces = [resampler.push(one_channel(block, self._channel)) for block in self._blocks]
         return np.concatenate([*pieces, resampler.flush()])
@@ -275,7 +276,7 @@ class _Replay(Engine):
         return next(self._answers)
 
 
-def _first(blocks: Iterator[Samples], n_samples: int) -> Iterator[Samples]:
+def _first(blocks: Iterator[Floats], n_samples: int) -> Iterator[Floats]:
     """Yield blocks until there are so many samples, the last one cut to that."""
     while n_samples > 0 and (block := next(blocks, None)) is not None:
         yield block[:n_samples]

@@ -157,7 +157,7 @@ def detect(
     from streaming.offline.detect import batch_size_for
     from streaming.offline.job import HearerSettings
     from streaming.offline.outputs import Results, format_of, refuse_to_replace
-    from streaming.pipeline.detector import DetectorConfig
+    from streaming.pipeline.config import DetectorConfig
 
     sources = recordings
     config = DetectorConfig(
@@ -237,7 +237,8 @@ def _hear(
     tell: Callable[[str], None],
 ) -> Summary:
     """Hear recordings in this process."""
-    from streaming.engines.select import n_cores, open_engine
+    from sed.models.devices import n_cores
+    from streaming.engines.select import open_engine
     from streaming.offline.scan import Scan
 
     engine = open_engine(
@@ -271,7 +272,7 @@ def _hear_archive(
     tell: Callable[[str], None],
 ) -> Summary:
     """Hear recordings in processes of their own, with a journal."""
-    from streaming.engines.select import n_cores
+    from sed.models.devices import n_cores
     from streaming.offline.archive import ArchiveScan
 
     archive = ArchiveScan(

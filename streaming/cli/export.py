@@ -38,17 +38,3 @@ def export(
         f"{written}: samples (batch, n) at {checkpoint.timeline.sample_rate:,} Hz → frame_probs "
         f"(batch, frames, {len(checkpoint.labels)}), clip_probs (batch, {len(checkpoint.labels)})"
     )
-
-
-def info(
-    path: Annotated[
-        Path | None,
-        typer.Argument(
-            help="A checkpoint or a recording.", show_default="this program and its default model"
-        ),
-    ] = None,
-) -> None:
-    """Say what a checkpoint or a recording is; without one, what this program is."""
-    from streaming.cli.info import describe, describe_program
-
-    print(describe_program() if path is None else describe(path))

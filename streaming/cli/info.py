@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from sed.audio.decode import open_recording
 from sed.audio.start_time import recording_start
@@ -106,3 +108,17 @@ def _value(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def info(
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A checkpoint or a recording.", show_default="this program and its default model"
+        ),
+    ] = None,
+) -> None:
+    """Say what a checkpoint or a recording is; without one, what this program is."""
+    from streaming.cli.info import describe, describe_program
+
+    print(describe_program() if path is None else describe(path))

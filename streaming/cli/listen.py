@@ -169,7 +169,7 @@ def listen(
     from streaming.cli.outputs import LiveResults
     from streaming.engines.select import open_engine
     from streaming.live.listener import Listener
-    from streaming.pipeline.detector import DetectorConfig
+    from streaming.pipeline.config import DetectorConfig
     from streaming.sinks.text import told_status
 
     config = DetectorConfig(

@@ -14,7 +14,8 @@ from pathlib import Path
 from sed.errors import UsageError
 from streaming.live.listener import Listener
 from streaming.messages import Fan, Sink
-from streaming.sinks.event_file import EventFile, EventLines, SavedAudio, format_of
+from streaming.sinks.audio_file import SavedAudio
+from streaming.sinks.event_file import EventFile, EventLines, format_of
 from streaming.sinks.text import Log, PlainLines
 
 
@@ -156,7 +157,7 @@ class LiveResults:
 
             yield CommandAlert(self.on_event, "event", waits_for_clip=waits)
         if self.webhook is not None:
-            from streaming.sinks.command import Webhook
+            from streaming.sinks.webhook import Webhook
 
             yield Webhook(self.webhook, waits_for_clip=waits)
         if self.mqtt is not None:

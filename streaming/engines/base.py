@@ -4,24 +4,55 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sed.models.spec import FrameContext, ModelSpec
-from streaming.engines.answers import Answer
+from sed.types import Floats
 
 if TYPE_CHECKING:
-    from sed.models.checkpoint import Checkpoint
+    pass
 
-Floats = NDArray[np.float32]
 Shape = tuple[int, int, int]
 P = ParamSpec("P")
 T = TypeVar("T")
+
+AT_ONCE = 8  # windows that go through together; few shapes occur, since each is compiled
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the heads of a model say about frames; see `sed.models.network.FrameAnswer`.
+
+    The first axis is the batch; an answer to one window has none.
+    """
+
+    frame_probs: Floats  # (..., frames, classes)
+    head_probs: Floats  # (..., frames, heads, classes)
+    head_weights: Floats  # (..., frames, heads, classes)
+
+    def __len__(self) -> int:
+        return len(self.frame_probs)
+
+    def __getitem__(self, of: int | slice) -> Answer:
+        return Answer(self.frame_probs[of], self.head_probs[of], self.head_weights[of])
+
+    def clip_probs(self) -> Floats:
+        """Return the probability of each class in all of one window, shape (classes,)."""
+        weighted = (self.head_weights * self.head_probs).sum(axis=0)
+        probs: Floats = (weighted / self.head_weights.sum(axis=0)).mean(axis=0)
+        return probs
+
+
+def joined(answers: Iterable[Answer]) -> Answer:
+    """Return what answers say one after the other, along their first axis."""
+    rows = [(a.frame_probs, a.head_probs, a.head_weights) for a in answers]
+    return Answer(*(np.concatenate(parts) for parts in zip(*rows, strict=True)))
 
 
 class Engine(ABC):
@@ -54,13 +85,6 @@ class Engine(ABC):
 
     def end_streams(self) -> None:  # noqa: B027  # not all need it
         """Undo what preparing threads has done to the process."""
-
-
-def engine_of(model: Engine | Checkpoint) -> Engine:
-    """Return the engine itself, or torch on the best device for a checkpoint."""
-    from streaming.engines.select import open_engine
-
-    return open_engine(model, n_streams=1)
 
 
 class EnginePool:
@@ -112,3 +136,13 @@ def pool_of(engine: Engine, shape: Shape | None = None) -> Iterator[EnginePool]:
     finally:
         pool.close()
         engine.end_streams()
+
+
+def pieces(columns: Floats) -> Iterator[Floats]:
+    """Yield a batch in eights, the last filled up with zeros; but one that is left goes alone."""
+    for first in range(0, len(columns), AT_ONCE):
+        piece = columns[first : first + AT_ONCE]
+        if 1 < len(piece) < AT_ONCE:
+            rest = np.zeros((AT_ONCE - len(piece), *columns.shape[1:]), np.float32)
+            piece = np.concatenate([piece, rest])
+        yield piece

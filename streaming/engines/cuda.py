@@ -22,18 +22,15 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from sed.models.checkpoint import Checkpoint
 from sed.models.devices import DeviceError, choose_device, choose_precision
 from sed.models.network import FrameAnswer
-from streaming.engines.answers import Answer
-from streaming.engines.base import Shape
-from streaming.engines.exported import cache_folder, remembered
+from sed.types import Floats
+from streaming.engines.base import Answer, Shape
+from streaming.engines.cache import cache_folder, remembered
 from streaming.engines.pytorch import TorchEngine, out_of_memory_told
-
-Floats = NDArray[np.float32]
 
 WARM_UP = 3  # times, before a capture: libraries choose their kernels
 BUDGET = 0.5  # of the memory that is free, for what batches need

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from sed.errors import CheckpointError
 from sed.features.log_mel import LogMelColumns
 from sed.models.spec import FrameContext, ModelSpec
-from streaming.engines.answers import Answer, joined
-from streaming.engines.base import Engine
-
-Floats = NDArray[np.float32]
-
-AT_ONCE = 8  # windows that go through together; few shapes occur, since each is compiled
+from sed.types import Floats
+from streaming.engines.base import Answer, Engine, joined, pieces
 
 
 class GraphEngine(Engine):
@@ -74,13 +67,3 @@ class GraphEngine(Engine):
     @abstractmethod
     def _infer(self, columns: Floats) -> Answer:
         """Return what the graph says of a piece."""
-
-
-def pieces(columns: Floats) -> Iterator[Floats]:
-    """Yield a batch in eights, the last filled up with zeros; but one that is left goes alone."""
-    for first in range(0, len(columns), AT_ONCE):
-        piece = columns[first : first + AT_ONCE]
-        if 1 < len(piece) < AT_ONCE:
-            rest = np.zeros((AT_ONCE - len(piece), *columns.shape[1:]), np.float32)
-            piece = np.concatenate([piece, rest])
-        yield piece

@@ -6,15 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sed.errors import MissingExtraError, UsageError
-from streaming.engines.answers import Answer
+from sed.types import Floats
+from streaming.engines.base import Answer
 from streaming.engines.graph import GraphEngine
 from streaming.export.onnx import ANSWERS, network_of, read_about
-
-Floats = NDArray[np.float32]
 
 
 class OnnxEngine(GraphEngine):

@@ -8,7 +8,6 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from sed.features.log_mel import LogMelColumns
@@ -18,11 +17,8 @@ from sed.models.fusion import fused
 from sed.models.network import FrameAnswer
 from sed.models.receptive_field import frame_context
 from sed.models.spec import FrameContext
-from streaming.engines.answers import Answer, joined
-from streaming.engines.base import Engine
-from streaming.engines.graph import AT_ONCE, pieces
-
-Floats = NDArray[np.float32]
+from sed.types import Floats
+from streaming.engines.base import AT_ONCE, Answer, Engine, joined, pieces
 
 NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 

@@ -10,7 +10,6 @@ import hashlib
 import importlib.util
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
@@ -23,10 +22,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from sed.errors import CheckpointError, SedError, UsageError, near
-from sed.models.devices import check_precision
+from sed.models.devices import check_precision, has_gpu, n_cores
 from sed.models.metadata import check_weights, checkpoint_files, read_about
 from streaming.engines.base import Engine, pool_of
-from streaming.engines.exported import Prepared, Tell, prepared, remembered
+from streaming.engines.cache import Tell, remembered
+from streaming.engines.exported import Prepared, prepared
 from streaming.export.onnx import read_about as read_about_graph
 
 if TYPE_CHECKING:
@@ -109,21 +109,6 @@ def is_graph(path: Path | None) -> bool:
 def runs_on_cpu(path: Path | None, engine: str) -> bool:
     """Return whether only the CPU can run a model: a graph, or what is left to such an engine."""
     return engine in PACKAGES or is_graph(path)
-
-
-def n_cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def has_gpu() -> bool:
-    """Return whether torch sees a GPU; it is loaded, and asked, only where there may be one."""
-    signs = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
-    if sys.platform != "win32" and not any(map(os.path.exists, signs)):
-        return False
-    import torch
-
-    return torch.cuda.is_available()
 
 
 class _Source:

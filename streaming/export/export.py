@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import warnings
 from pathlib import Path
@@ -27,16 +26,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sed.errors import UsageError, near
-from sed.features.log_mel_torch import LogMel
 from sed.files import written_whole
 from sed.models.checkpoint import Checkpoint
-from sed.models.fusion import fused
 from sed.models.metadata import library_versions
 from sed.models.receptive_field import frame_context
+from streaming.export.graph import Graph, SameConv2d
 
-OUTPUTS = ("frame_probs", "clip_probs", "columns", "head_probs", "head_weights")
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
-OPSET = 17
 
 
 def export(checkpoint: Checkpoint, path: str | os.PathLike[str], to: str = "onnx") -> Path:
@@ -80,7 +76,7 @@ def export(checkpoint: Checkpoint, path: str | os.PathLike[str], to: str = "onnx
 
             write_onnx(graph, samples, about, path)
         else:
-            from streaming.engines.openvino import write_openvino
+            from streaming.export.openvino import write_openvino
 
             write_openvino(graph, samples, about, path)
     return path
@@ -95,114 +91,6 @@ def about_graph(checkpoint: Checkpoint) -> dict[str, Any]:
         "data": checkpoint.data,
         "versions": library_versions(),
     }
-
-
-class Graph(nn.Module):
-    """Samples to the probabilities of frames and clips.
-
-    Parameters
-    ----------
-    checkpoint
-        The model; it stays as it is.
-    """
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        super().__init__()
-        self.model = fused(checkpoint.model)  # a copy
-        for module in (self.model, *self.model.heads):
-            for name, child in module.named_children():
-                if isinstance(child, nn.Linear):
-                    setattr(module, name, Pointwise(child))
-        self.front_end = ConvolvedLogMel(self.model.log_mel)
-
-    def forward(self, samples: Tensor) -> tuple[Tensor, ...]:
-        """Map clips (batch, samples) to the tensors named in `OUTPUTS`."""
-        columns = self.front_end(samples)
-        frame_probs, probs, weights = self.model.answer(self.model.frame_features(columns))
-        clip_probs = ((weights * probs).sum(1) / weights.sum(1)).mean(1)
-        return frame_probs, clip_probs, columns, probs, weights
-
-
-class ConvolvedLogMel(nn.Module):
-    """The front end as a convolution with sines and cosines: slower than an FFT, but everywhere.
-
-    Parameters
-    ----------
-    log_mel
-        What it is the same as.
-    """
-
-    basis: Tensor
-
-    def __init__(self, log_mel: LogMel) -> None:
-        super().__init__()
-        self.log_mel = log_mel
-        c = log_mel.config
-        bins = torch.arange(c.fft_size // 2 + 1, dtype=torch.float64)[:, None]
-        phase = 2 * math.pi / c.fft_size * bins * torch.arange(c.column_samples)
-        basis = torch.cat([phase.cos(), phase.sin()]) * log_mel.window.double()
-        self.register_buffer("basis", basis.float()[:, None])
-
-    def forward(self, samples: Tensor) -> Tensor:
-        """Map clips (batch, samples) to columns (batch, columns, mels)."""
-        c = self.log_mel.config
-        padded = F.pad(samples, (c.context_before, c.context_after))
-        waves = F.conv1d(padded[:, None], self.basis, stride=c.hop_samples)
-        cosine, sine = waves.chunk(2, dim=1)
-        energy = cosine.square() + sine.square()
-        if c.power == 1:
-            energy = energy.sqrt()
-        mel = F.conv1d(energy, self.log_mel.filters.T[:, :, None])
-        return self.log_mel.logarithm(mel.transpose(1, 2))
-
-
-class SameConv2d(nn.Module):
-    """TensorFlow's padding, reckoned in integers: exporters need not see through a ceiling.
-
-    Parameters
-    ----------
-    conv
-        What it is the same as.
-    """
-
-    def __init__(self, conv: nn.Module) -> None:
-        super().__init__()
-        self.conv = conv
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, channels, columns, mels)."""
-        conv: Any = self.conv
-        top, left = (
-            max((conv.kernel_size[i] - 1) * conv.dilation[i] + 1 - _rest(size, conv.stride[i]), 0)
-            for i, size in enumerate(x.shape[2:])
-        )
-        x = F.pad(x, (left // 2, left - left // 2, top // 2, top - top // 2))
-        return F.conv2d(x, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
-
-
-def _rest(size: int, stride: int) -> int:
-    """Return how many positions the last stride of an axis has."""
-    rest = size % stride
-    return stride if rest == 0 else int(rest)
-
-
-class Pointwise(nn.Module):
-    """A linear layer as a convolution: its exporters need not flatten axes of free length.
-
-    Parameters
-    ----------
-    linear
-        What it is the same as.
-    """
-
-    def __init__(self, linear: nn.Module) -> None:
-        super().__init__()
-        self.linear = linear
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, frames, features)."""
-        weight: Tensor = self.linear.weight  # type: ignore[assignment]
-        return F.conv1d(x.transpose(1, 2), weight[:, :, None], self.linear.bias).transpose(1, 2)  # type: ignore[arg-type]
 
 
 def _export_torch(graph: Graph, samples: Tensor, about: dict[str, Any], path: Path) -> None:

@@ -6,14 +6,18 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from sed.errors import CheckpointError, MissingExtraError, printable
 from sed.files import written_whole
+from streaming.export.graph import Graph
 
 if TYPE_CHECKING:
     import torch
 
-    from streaming.export.export import Graph
+    from streaming.export.graph import Graph
 
+OPSET = 17
 KEY = "sed-engine"  # of the metadata
 ANSWERS = ["frame_probs", "head_probs", "head_weights"]  # what an engine wants of a graph
 
@@ -22,7 +26,7 @@ def write_onnx(graph: Graph, samples: torch.Tensor, about: dict[str, Any], path:
     """Trace a graph with samples, and write it with its description."""
     import torch
 
-    from streaming.export.export import OPSET, OUTPUTS
+    from streaming.export.graph import OUTPUTS
 
     onnx = _onnx()
     with written_whole(path) as part:

@@ -18,9 +18,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from sed.types import Floats
 
 TOO_SLOW = "the model was too slow: raise --hop or --threads, or choose a smaller model"
 OVERFLOW = "the driver lost samples before we could have them, and does not say how many"

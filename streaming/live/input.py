@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 
-from sed.audio.decode import one_channel
+from sed.audio.blocks import one_channel
 from sed.audio.flac import in_24_bits
 from sed.errors import UsageError, printable
 from sed.events.tracker import Event

@@ -14,7 +14,7 @@ from streaming.engines.select import open_engine
 from streaming.live.listener import BUFFER_SECONDS, LIVE, Listener
 from streaming.live.sources import open_ear
 from streaming.messages import Ended
-from streaming.pipeline.detector import DetectorConfig
+from streaming.pipeline.config import DetectorConfig
 
 if TYPE_CHECKING:
     from sed.models.checkpoint import Checkpoint

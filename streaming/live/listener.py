@@ -19,11 +19,10 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sed.errors import SedError, UsageError
-from streaming.engines.answers import Answer, joined
-from streaming.engines.base import Engine, engine_of
+from streaming.engines.base import Answer, Engine, joined
+from streaming.engines.select import open_engine
 from streaming.live.capture import Break, Hole, Item, Note, Piece
 from streaming.live.input import LiveInput
 from streaming.live.sources import Ear
@@ -34,12 +33,12 @@ from streaming.messages import (
 )
 from streaming.names import numbered
 from streaming.pipeline.batching import Cut
-from streaming.pipeline.detector import Detector, DetectorConfig
+from streaming.pipeline.config import DetectorConfig
+from streaming.pipeline.detector import Detector
 
 if TYPE_CHECKING:
     from sed.models.checkpoint import Checkpoint
 
-Floats = NDArray[np.float32]
 
 LIVE = DetectorConfig(hop=0.5, mode="windowed", look_ahead=1.0)
 BUFFER_SECONDS = 10.0
@@ -81,7 +80,7 @@ class Listener:
     ) -> None:
         if not ears:
             raise UsageError("expected an input to listen to")
-        self.engine = engine_of(model)
+        self.engine = open_engine(model, n_streams=1)
         self._wake = threading.Condition()
         self._lines = [
             LiveInput(

@@ -10,16 +10,12 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sed.audio.decode import HIGHEST_RATE, LOWEST_RATE
 from sed.errors import UsageError, near, some
 from sed.models.devices import DeviceError
+from sed.types import Floats
 from streaming.live.capture import Intake
 from streaming.names import numbered
-
-Floats = NDArray[np.float32]
 
 RATES = (8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000, 192_000, 256_000, 384_000)
 BLOCK_SECONDS = 0.05  # short beside a hop, long beside what waking up costs

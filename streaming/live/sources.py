@@ -11,15 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sed.audio.decode import Decoder, open_recording
 from sed.audio.ffmpeg import ContainerDecoder
 from sed.errors import RecordingError, SedError
+from sed.types import Floats
 from streaming.live.capture import Intake
-
-Block = NDArray[np.float32]
 
 FILE_SPEED = 1.0  # seconds of a file per second
 AHEAD_SECONDS = 2.0  # what a source that is faster than real time may deliver in advance
@@ -100,10 +96,10 @@ class Drain:
         self.n_samples, self.format = decoder.n_samples, decoder.format
         self._decoder, self._pace = decoder, pace
         self._stop = threading.Event()
-        self._read: queue.SimpleQueue[Block | SedError | None] = queue.SimpleQueue()
+        self._read: queue.SimpleQueue[Floats | SedError | None] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="read ahead", daemon=True).start()
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[Floats]:
         """Yield blocks of shape (samples, channels)."""
         while (item := self._read.get()) is not None:
             if isinstance(item, SedError):

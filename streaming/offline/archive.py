@@ -21,13 +21,13 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sed.audio.find import Recording, common_folder, each_recording, output_path
+from sed.audio.find import Recording, common_folder, each_recording
 from sed.errors import RecordingError, SedError, UsageError, printable, some
 from sed.files import written_whole
 from sed.models.metadata import DEFAULT, checkpoint_files
 from streaming.offline.job import Hearer, HearerSettings
 from streaming.offline.journal import Journal
-from streaming.offline.outputs import Results
+from streaming.offline.outputs import Results, output_path
 from streaming.offline.scan import Progress, Summary
 from streaming.offline.tables import open_table
 from streaming.offline.workers import (

@@ -22,12 +22,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, NamedTuple
 
-from sed.audio.find import Recording, all_written, find_recordings, output_path
+from sed.audio.find import Recording, find_recordings
 from sed.errors import MissingExtraError, RecordingError, SedError, UsageError, printable, some
 from sed.files import written_whole
 from sed.models.devices import DeviceError
 from streaming.offline.job import Hearer, HearerSettings, Outcome
-from streaming.offline.outputs import Results
+from streaming.offline.outputs import Results, all_written, output_path
 from streaming.offline.scan import Progress, Summary
 from streaming.offline.tables import Table, open_table, writer_kind
 from streaming.offline.workers import MakeHearer, Unable

@@ -11,16 +11,16 @@ from contextlib import ExitStack, closing
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from sed.audio.decode import Decoder, SampleCheck, open_recording, read_blocks
-from sed.audio.start_time import stamped
+from sed.audio.blocks import SampleCheck, read_blocks
+from sed.audio.decode import Decoder, open_recording
 from sed.errors import RecordingError
-from sed.events.tracker import Event
-from streaming.engines.answers import Answer
-from streaming.engines.base import Engine, EnginePool, pool_of
+from sed.events.tracker import Event, stamped
+from streaming.engines.base import Answer, Engine, EnginePool, pool_of
 from streaming.engines.select import open_engine
 from streaming.offline.ranges import read_ranges
 from streaming.pipeline.batching import Cut
-from streaming.pipeline.detector import Detection, Detector, DetectorConfig
+from streaming.pipeline.config import DetectorConfig
+from streaming.pipeline.detector import Detection, Detector
 from streaming.pipeline.prefetch import ReadAhead
 
 if TYPE_CHECKING:

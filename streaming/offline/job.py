@@ -15,10 +15,12 @@ from sed.audio.decode import open_recording
 from sed.audio.find import Recording
 from sed.errors import SedError
 from sed.events.tracker import Event
-from streaming.engines.select import has_gpu, open_engine, runs_on_cpu
+from sed.models.devices import has_gpu
+from streaming.engines.select import open_engine, runs_on_cpu
 from streaming.offline.detect import follow, share_of
 from streaming.offline.outputs import Results
-from streaming.pipeline.detector import Detector, DetectorConfig
+from streaming.pipeline.config import DetectorConfig
+from streaming.pipeline.detector import Detector
 
 OnHeard = Callable[[float, float], None]  # seconds, and share of the recording, heard so far
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from pathlib import Path
 
 from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
-from sed.audio.find import Recording, all_written, output_path
+from sed.audio.find import Recording
 from sed.audio.start_time import recording_start
 from sed.errors import MissingExtraError, OutputError, UsageError, near, printable
-from sed.events.tracker import Event
-from sed.events.writers import WRITERS, FramesWriter
+from sed.events.npz import FramesWriter
+from sed.events.writers import WRITERS
 from sed.files import written_whole
 from sed.models.spec import ModelSpec
-from streaming.offline.overview import Overview
+from streaming.offline.overview import Picture
 from streaming.offline.tables import PARQUET, Table, band_of, open_table, writer_kind
 from streaming.pipeline.detector import Detection, Detector
 
@@ -27,7 +27,6 @@ FORMATS = (*WRITERS, "npz", PARQUET)
 TABLE = "events.parquet"  # of all recordings, in a folder
 OF_ENDING = {".csv": "csv", ".jsonl": "jsonl", ".tsv": "tsv", ".parquet": PARQUET}
 PICTURE = ".png"
-MOST_EVENTS_DRAWN = 1_000
 
 
 def format_of(output: str | os.PathLike[str] | None) -> str:
@@ -224,47 +223,6 @@ class Sinks:
             self.picture.take(detection)
 
 
-class Picture:
-    """What `--plot` draws, gathered in bounded memory."""
-
-    def __init__(self, detector: Detector, recording: Recording) -> None:
-        self._detector = detector
-        self._recording = recording
-        self._columns = Overview("mean")
-        self._probs = Overview("max")
-        self._events: list[Event] = []  # the first ones; more could not be told apart anyway
-        self._n_events = 0
-
-    def take(self, detection: Detection) -> None:
-        """Gather."""
-        self._columns.push(detection.columns)
-        self._probs.push(detection.frame_probs)
-        self._n_events += len(detection.events)
-        self._events += detection.events[: MOST_EVENTS_DRAWN - len(self._events)]
-
-    def draw(self, path: Path) -> None:
-        """Draw."""
-        from sed.events.plots import (
-            plot_detections,  # matplotlib takes its time: only when it is needed
-        )
-
-        timeline = self._detector.timeline
-        if not len(self._probs.rows()):
-            return
-        plot_detections(
-            path,
-            title=os.path.basename(self._recording.path),
-            columns=self._columns.rows(),
-            column_seconds=self._columns.rows_each * timeline.hop_samples / timeline.sample_rate,
-            front_end=self._detector.front_end,
-            frame_probs=self._probs.rows(),
-            frame_seconds=self._probs.rows_each * timeline.frame_seconds,
-            labels=self._detector.labels,
-            events=self._events,
-            n_events=self._n_events,
-        )
-
-
 def _extension(name: str) -> str:
     return FramesWriter.extension if name == "npz" else WRITERS[name].extension
 
@@ -272,3 +230,16 @@ def _extension(name: str) -> str:
 def _frames_writer(part: Path, recording: Recording, detector: Detector) -> FramesWriter:
     frame_seconds, hop_seconds = detector.timeline.frame_seconds, detector.clip_hop_seconds
     return FramesWriter(part, detector.labels, frame_seconds, hop_seconds, recording.path)
+
+
+def output_path(folder: Path, recording: Recording, extension: str) -> Path:
+    """Return where a result about a recording goes: its name with one more ending.
+
+    The ending of the recording stays, so that dawn.wav and dawn.flac do not meet.
+    """
+    return folder / (recording.name + extension)
+
+
+def all_written(folder: Path, recording: Recording, extensions: Sequence[str]) -> bool:
+    """Return whether every result about a recording is there already."""
+    return all(output_path(folder, recording, e).exists() for e in extensions)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Rows = NDArray[np.float32]
+from sed.audio.find import Recording
+from sed.events.tracker import Event
+from sed.types import Floats
+from streaming.pipeline.detector import Detection, Detector
 
 
 class Overview:
@@ -33,10 +37,10 @@ class Overview:
     def reset(self) -> None:
         """Forget everything."""
         self.rows_each = 1  # pushed rows that one kept row stands for
-        self._kept: list[Rows] = []
-        self._pending: Rows | None = None  # fewer than rows_each
+        self._kept: list[Floats] = []
+        self._pending: Floats | None = None  # fewer than rows_each
 
-    def push(self, rows: Rows) -> None:
+    def push(self, rows: Floats) -> None:
         """Take rows, shape (n, values)."""
         if self._pending is not None:
             rows = np.concatenate([self._pending, rows])
@@ -53,13 +57,57 @@ class Overview:
             self._kept = [self._reduced(kept, 2)]
             self.rows_each *= 2
 
-    def rows(self) -> Rows:
+    def rows(self) -> Floats:
         """Return the rows kept, shape (rows, values); the last may stand for fewer."""
         rest = [] if self._pending is None or not len(self._pending) else [
             self._reduced(self._pending, len(self._pending))
         ]  # fmt: skip
         return np.concatenate(self._kept + rest) if self._kept or rest else np.empty((0, 0), "f4")
 
-    def _reduced(self, rows: Rows, step: int) -> Rows:
+    def _reduced(self, rows: Floats, step: int) -> Floats:
         grouped = rows.reshape(-1, step, rows.shape[1])
         return np.asarray(self._combine(grouped, axis=1), np.float32)
+
+
+MOST_EVENTS_DRAWN = 1_000
+
+
+class Picture:
+    """What `--plot` draws, gathered in bounded memory."""
+
+    def __init__(self, detector: Detector, recording: Recording) -> None:
+        self._detector = detector
+        self._recording = recording
+        self._columns = Overview("mean")
+        self._probs = Overview("max")
+        self._events: list[Event] = []  # the first ones; more could not be told apart anyway
+        self._n_events = 0
+
+    def take(self, detection: Detection) -> None:
+        """Gather."""
+        self._columns.push(detection.columns)
+        self._probs.push(detection.frame_probs)
+        self._n_events += len(detection.events)
+        self._events += detection.events[: MOST_EVENTS_DRAWN - len(self._events)]
+
+    def draw(self, path: Path) -> None:
+        """Draw."""
+        from sed.events.plots import (
+            plot_detections,  # matplotlib takes its time: only when it is needed
+        )
+
+        timeline = self._detector.timeline
+        if not len(self._probs.rows()):
+            return
+        plot_detections(
+            path,
+            title=os.path.basename(self._recording.path),
+            columns=self._columns.rows(),
+            column_seconds=self._columns.rows_each * timeline.hop_samples / timeline.sample_rate,
+            front_end=self._detector.front_end,
+            frame_probs=self._probs.rows(),
+            frame_seconds=self._probs.rows_each * timeline.frame_seconds,
+            labels=self._detector.labels,
+            events=self._events,
+            n_events=self._n_events,
+        )

@@ -22,15 +22,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sed.audio.decode import Decoder, SampleCheck, read_blocks
+from sed.audio.blocks import SampleCheck, read_blocks
+from sed.audio.decode import Decoder
 from sed.audio.libsndfile import SoundFileDecoder
 from sed.errors import RecordingError
+from sed.types import Floats
 from streaming.pipeline.detector import Detector
-
-Floats = NDArray[np.float32]
 
 RANGE_SECONDS = 60.0  # about; long beside the opening of a file, short beside a recording
 FEWEST = 4  # ranges, for which threads are worth starting

@@ -23,11 +23,13 @@ from sed.audio.decode import Decoder, open_recording
 from sed.audio.find import Recording, find_recordings
 from sed.errors import SedError
 from sed.events.tracker import Event
-from streaming.engines.base import Engine, EnginePool, engine_of, pool_of
+from streaming.engines.base import Engine, EnginePool, pool_of
+from streaming.engines.select import open_engine
 from streaming.offline.detect import follow, share_of
 from streaming.offline.outputs import Results
 from streaming.offline.tables import Table
-from streaming.pipeline.detector import Detection, Detector, DetectorConfig
+from streaming.pipeline.config import DetectorConfig
+from streaming.pipeline.detector import Detection, Detector
 from streaming.pipeline.prefetch import ReadAhead
 
 if TYPE_CHECKING:
@@ -106,7 +108,7 @@ class Scan:
     ) -> None:
         self.results = results or Results()
         self.summary = Summary()
-        self.engine = engine_of(model)
+        self.engine = open_engine(model, n_streams=1)
         self.detector = Detector(self.engine, config)  # of the first; each at once has its own
         self._free = [self.detector, *(Detector(self.engine, config) for _ in range(n_at_once - 1))]
         self._channel = channel

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from sed.types import Floats
 from streaming.pipeline.windows import Window
-
-Floats = NDArray[np.float32]
 
 
 class Cut(NamedTuple):

@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed.models.spec import FrameContext
-from streaming.engines.answers import Answer, joined
+from sed.types import Floats
+from streaming.engines.base import Answer, joined
 from streaming.pipeline.ring_buffer import Ring
 from streaming.pipeline.windows import Window
-
-Floats = NDArray[np.float32]
 
 SHORTEST = 16  # frames that the last stretch is filled up to at least
 

@@ -12,81 +12,25 @@ What `cut` touches and what `hear` touches is not the same, so each may run in a
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sed.audio.decode import Resampler
-from sed.errors import UsageError, near
-from sed.events.tracker import Event, EventTracker, TrackerConfig
-from sed.models.spec import ModelSpec
+from sed.audio.resample import Resampler
+from sed.errors import UsageError
+from sed.events.tracker import Event, EventTracker
 from sed.timeline import seconds_from_samples
-from streaming.engines.answers import Answer
-from streaming.engines.base import Engine, Shape, engine_of
+from sed.types import Floats
+from streaming.engines.base import Answer, Engine, Shape
+from streaming.engines.select import open_engine
 from streaming.pipeline.batching import Batcher, Cut
+from streaming.pipeline.config import DetectorConfig, choose_classes, hop_columns, tracker_config
 from streaming.pipeline.feature_stream import ColumnStream
 from streaming.pipeline.modes import Dense, Mode, Windowed
 
 if TYPE_CHECKING:
     from sed.models.checkpoint import Checkpoint
-
-Floats = NDArray[np.float32]
-
-MODES = ("auto", "windowed", "dense")
-OFF_SHARE = 0.5  # of `on`, where only a threshold is given
-
-
-@dataclass(frozen=True)
-class DetectorConfig:
-    """How a model is led over a recording. What is None is taken from the checkpoint.
-
-    Larger batches are faster, and bring the first events later.
-    """
-
-    hop: float | None = None  # seconds from one window to the next; None: half a window
-    mode: Literal["auto", "windowed", "dense"] = (
-        "auto"  # see `streaming.pipeline.modes`; auto: dense where
-    )
-    # windows overlap by more than half, the network allows it and there is no look-ahead
-    threshold: float | None = None  # for all classes: events reach it, and last above half of it
-    on: float | None = None  # in place of what the threshold says
-    off: float | None = None  # in place of what the threshold says
-    min_length: float | None = None  # seconds; shorter events are dropped
-    merge_gap: float | None = None  # seconds; events of a class no further apart are one
-    look_ahead: float | None = None  # seconds that a window must hear beyond a frame to decide it;
-    # None: every window over it has its say, which takes longest and is best
-    classes: tuple[str, ...] = ()  # only these; empty: all
-    top: int | None = None  # in a frame, only so many classes count
-    batch_size: int | None = 1  # windows that wait for each other to go through the model together;
-    # None: as many as the engine is fastest with
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
-        if self.mode not in MODES:
-            raise UsageError(f"unknown mode {self.mode!r}. {near(self.mode, MODES)}")
-        for name in ("hop", "threshold", "on", "off", "min_length", "merge_gap", "look_ahead"):
-            value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
-                raise UsageError(f"expected {name.replace('_', '-')} to be a number, got {value}")
-        for name in ("threshold", "on", "off"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value <= 1:
-                raise UsageError(f"expected {name} above 0 and up to 1, got {value:g}")
-        for name in ("min_length", "merge_gap", "look_ahead"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise UsageError(f"expected {name.replace('_', '-')} of 0 or more, got {value:g}")
-        if self.hop is not None and self.hop <= 0:
-            raise UsageError(f"expected a hop above 0, got {self.hop:g}")
-        for name in ("top", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"expected {name.replace('_', '-')} of 1 or more, got {value}")
 
 
 class Detection(NamedTuple):
@@ -127,7 +71,7 @@ class Detector:
         sample_rate: int | None = None,
     ) -> None:
         self.config = config or DetectorConfig()
-        self.engine = engine_of(model)
+        self.engine = open_engine(model, n_streams=1)
         spec = self.spec = self.engine.spec
         self.timeline = spec.timeline
         self.front_end = spec.front_end
@@ -323,82 +267,3 @@ class Detector:
 
 def _stacked(parts: Sequence[Floats], width: int) -> Floats:
     return np.concatenate([np.empty((0, width), np.float32), *parts])
-
-
-def hop_columns(spec: ModelSpec, hop: float | None) -> int:
-    """Return the columns from one window to the next; half a window if no seconds are given.
-
-    Raises
-    ------
-    UsageError
-        If the hop is not a whole number of columns, or does not divide the window.
-    """
-    window = spec.window_columns
-    if hop is None:
-        return window // 2 if window % 2 == 0 else window
-    try:
-        columns = spec.timeline.columns_from_seconds(hop)
-    except ValueError as error:
-        raise UsageError(f"hop: {error}") from error
-    if window % columns:
-        seconds = spec.window_seconds
-        choices = ", ".join(f"{seconds / n:g}" for n in (1, 2, 4, 5, 10) if window % n == 0)
-        raise UsageError(
-            f"a hop of {hop:g} s does not divide the window of {seconds:g} s. "
-            f"Choose for example {choices}"
-        )
-    return columns
-
-
-def choose_classes(labels: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    """Return the indices of the wanted labels, all if none is named.
-
-    Raises
-    ------
-    UsageError
-        If a label is unknown to the model.
-    """
-    unknown = [name for name in wanted if name not in labels]
-    if unknown:
-        raise UsageError(f"the model has no class {unknown[0]!r}. {near(unknown[0], labels)}")
-    return [labels.index(name) for name in dict.fromkeys(wanted)] or list(range(len(labels)))
-
-
-def tracker_config(spec: ModelSpec, config: DetectorConfig, chosen: Sequence[int]) -> TrackerConfig:
-    """Return the thresholds of the model for the chosen classes, with what was asked for.
-
-    Raises
-    ------
-    UsageError
-        If `off` lies above `on`.
-    """
-    fitted = spec.tracker
-
-    def of_chosen(value: float | tuple[float, ...]) -> tuple[float, ...]:
-        every = np.broadcast_to(np.asarray(value), len(spec.labels))
-        return tuple(every[list(chosen)].tolist())
-
-    on = config.threshold if config.on is None else config.on
-    ons = of_chosen(fitted.on if on is None else on)
-    if config.off is not None:
-        offs = of_chosen(config.off)
-    elif on is not None:
-        offs = of_chosen(OFF_SHARE * on)
-    else:
-        offs = of_chosen(fitted.off)
-    if any(off > on for off, on in zip(offs, ons, strict=True)):
-        raise UsageError(
-            f"expected off no higher than on, got off {max(offs):g} and on {min(ons):g}; give both"
-        )
-    return dataclasses.replace(
-        fitted,
-        on=ons,
-        off=offs,
-        median_frames=tuple(int(n) for n in of_chosen(fitted.median_frames)),
-        min_length_seconds=(
-            fitted.min_length_seconds if config.min_length is None else config.min_length
-        ),
-        merge_gap_seconds=(
-            fitted.merge_gap_seconds if config.merge_gap is None else config.merge_gap
-        ),
-    )

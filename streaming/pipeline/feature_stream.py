@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from sed.types import Floats
 from streaming.engines.base import Engine
 from streaming.pipeline.ring_buffer import Ring
-
-Floats = NDArray[np.float32]
 
 
 class ColumnStream:

@@ -17,15 +17,13 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sed.models.spec import FrameContext, ModelSpec
-from streaming.engines.answers import Answer
+from sed.types import Floats
+from streaming.engines.base import Answer
 from streaming.pipeline.dense import ClipPool, Stretcher
 from streaming.pipeline.overlap_add import Stitcher
 from streaming.pipeline.windows import Window, Windower
-
-Floats = NDArray[np.float32]
 
 
 class Said(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Probs = NDArray[np.float32]
+from sed.types import Floats
 
 
 class Stitcher:
@@ -59,16 +59,16 @@ class Stitcher:
         self._frame_of_column = np.searchsorted(frame_edges, column, side="right") - 1
         self._n_frames = len(frame_edges) - 1
         self._weights = np.minimum(column + 0.5, n_columns - column - 0.5) / (n_columns / 2)
-        self._shares: dict[int, NDArray[np.float32]] = {}
+        self._shares: dict[int, Floats] = {}
         self.reset()
 
     def reset(self) -> None:
         """Forget everything: the next window is the first of a recording."""
         self._first = 0  # frame of the recording that the sums begin with
-        self._sums: Probs | None = None  # (frames, classes)
+        self._sums: Floats | None = None  # (frames, classes)
         self._totals = np.zeros(0, np.float32)  # (frames,)
 
-    def push(self, start: int, frame_probs: Probs, stop: int | None = None) -> Probs:
+    def push(self, start: int, frame_probs: Floats, stop: int | None = None) -> Floats:
         """Add the window at column `start`, shape (frames, classes); return what is now final.
 
         The recording ends at column `stop`, if that is within the window.
@@ -86,7 +86,7 @@ class Stitcher:
             final = min(final, -(-stop // self.frame_columns))
         return self._take(final)
 
-    def flush(self, end_column: int) -> Probs:
+    def flush(self, end_column: int) -> Floats:
         """Return the frames up to the end of the recording; what lies past it is padding."""
         if self._sums is None:
             return np.empty((0, 0), np.float32)
@@ -94,7 +94,7 @@ class Stitcher:
         self.reset()
         return rest
 
-    def _shares_at(self, phase: int) -> NDArray[np.float32]:
+    def _shares_at(self, phase: int) -> Floats:
         """Return the weight of each frame of a window in those of the recording.
 
         Shape (frames of the recording, frames of the window); `phase` is the column of a frame of
@@ -115,13 +115,13 @@ class Stitcher:
             self._sums = np.concatenate([self._sums, np.zeros((missing, n_classes), np.float32)])
             self._totals = np.concatenate([self._totals, np.zeros(missing, np.float32)])
 
-    def _take(self, stop: int) -> Probs:
+    def _take(self, stop: int) -> Floats:
         """Return and forget the frames before frame `stop` of the recording."""
         assert self._sums is not None
         n = max(0, stop - self._first)
         totals = self._totals[:n, None]
         assert totals.min(initial=1.0) > 0.0
-        frames: Probs = self._sums[:n] / totals
+        frames: Floats = self._sums[:n] / totals
         self._sums, self._totals = self._sums[n:], self._totals[n:]
         self._first += n
         return frames

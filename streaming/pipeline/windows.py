@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from sed.types import Floats
 from streaming.pipeline.ring_buffer import Ring
-
-Columns = NDArray[np.float32]
 
 
 class Window(NamedTuple):
@@ -17,7 +15,7 @@ class Window(NamedTuple):
 
     start: int  # column of the recording that it begins with
     stop: int  # column behind the last one that it is about: what follows is silence or context
-    columns: Columns  # (window_columns, mels)
+    columns: Floats  # (window_columns, mels)
 
 
 class Windower:
@@ -43,7 +41,7 @@ class Windower:
         If the hop does not divide the window.
     """
 
-    def __init__(self, window_columns: int, hop_columns: int, silence: Columns) -> None:
+    def __init__(self, window_columns: int, hop_columns: int, silence: Floats) -> None:
         if hop_columns < 1 or window_columns % hop_columns:
             raise ValueError(
                 f"expected a hop that divides the window of {window_columns} columns, "
@@ -60,7 +58,7 @@ class Windower:
         self._ring.reset()
         self._next = 0  # first column of the next window
 
-    def push(self, columns: Columns) -> list[Window]:
+    def push(self, columns: Floats) -> list[Window]:
         """Take columns, shape (n, mels); return the windows they complete."""
         self._ring.push(columns)
         windows = []

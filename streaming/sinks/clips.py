@@ -16,18 +16,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sed.audio.flac import MOST_CHANNELS
 from sed.errors import OutputError, UsageError
 from sed.events.tracker import Event
 from sed.timeline import samples_from_seconds
-from streaming.alarm import Alarm
-from streaming.messages import Began, Clip, Ended, Gap, Heard, Message, Status
+from sed.types import Floats
+from streaming.messages import Alarm, Began, Clip, Ended, Gap, Heard, Message, Status
 from streaming.pipeline.ring_buffer import Ring
 from streaming.sinks.clip_folder import ClipFolder
-
-Floats = NDArray[np.float32]
 
 AN_HOUR = 3_600.0  # seconds
 

@@ -12,8 +12,8 @@ from urllib.parse import unquote
 
 from sed.errors import MissingExtraError, UsageError
 from streaming.messages import Message
-from streaming.sinks.command import Note, note_of, reason_of, split_url
 from streaming.sinks.delivery import Outbox, OutboxConfig, UnreachableError
+from streaming.sinks.payload import Note, note_of, reason_of, split_url
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client

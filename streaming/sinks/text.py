@@ -10,8 +10,7 @@ from typing import TextIO
 from sed.errors import OutputError, printable
 from sed.events.tracker import Event
 from sed.events.writers import written_time
-from streaming.alarm import Alarm
-from streaming.messages import Began, Ended, Gap, Message, Status, Trouble
+from streaming.messages import Alarm, Began, Ended, Gap, Message, Status, Trouble
 
 
 class PlainLines:

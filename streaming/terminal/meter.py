@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 
-from streaming.messages import Heard
+from streaming.messages import CLIPPED, Heard
 from streaming.terminal.spectrogram import Line
 
 DIM, BOLD = Style(dim=True), Style(bold=True)
@@ -20,7 +20,6 @@ ZONES = ((-18.0, GREEN), (-6.0, YELLOW), (0.0, RED))  # of the meter, up to so m
 TICKS_DB = (-48.0, -36.0, -24.0, -12.0)  # marked on the meter
 SMOOTHING_SECONDS = 0.3  # that the level is taken over
 FALL_DB = 12.0  # a second, by which the mark of the peak comes down: slower than the level
-CLIPPED = 1.0 - 2.0**-15  # the largest sample of 16 bits
 CLIPPING_SECONDS = 2.0  # that the clipping mark stays
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.segment import Segment
@@ -17,11 +15,10 @@ from rich.text import Text
 
 from sed.errors import printable
 from sed.events.tracker import Event
+from sed.types import Floats
 from streaming.messages import Heard, SourceStatus, Status
 from streaming.terminal.meter import DIM, RED, YELLOW, Level, bar
 from streaming.terminal.spectrogram import Brush, Line, Spectrogram
-
-Floats = NDArray[np.float32]
 
 GUTTER = 6  # characters beside a spectrogram, for frequencies
 LEAST_PICTURE = 2  # lines of a spectrogram; with fewer there is none

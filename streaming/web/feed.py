@@ -22,16 +22,14 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sed.events.tracker import Event
 from sed.features.log_mel import LogMelConfig, hz_to_mel, mel_to_hz
-from streaming.messages import Began, Ended, Gap, Heard, Message, Status, Trouble
+from sed.types import Floats
+from streaming.messages import CLIPPED, Began, Ended, Gap, Heard, Message, Status, Trouble
 from streaming.sinks.database import iso_time, valid_text
 from streaming.sinks.history import StoredEvent
-from streaming.terminal.meter import CLIPPED
 
-Floats = NDArray[np.float32]
 Told = dict[str, Any]
 
 STRIPS_PER_SECOND = 25  # of a spectrogram, about: each is the loudest of a few columns

@@ -24,8 +24,7 @@ from pathlib import Path
 from sed.errors import MissingExtraError, UsageError
 from sed.events.tracker import Event
 from sed.features.log_mel import LogMelConfig
-from streaming.alarm import Alarm
-from streaming.messages import Clip, Message, Trouble
+from streaming.messages import Alarm, Clip, Message, Trouble
 from streaming.sinks.database import DatabaseError
 from streaming.sinks.history import stored_event
 from streaming.web.auth import Guard, bound_socket

@@ -6,6 +6,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn import metrics as sklearn_metrics
 from sklearn.metrics import accuracy_score, average_precision_score
 
+from sed.events.match import match_events
 from sed.events.tracker import Event
 from sed.metrics import (
     accuracy,
@@ -15,7 +16,6 @@ from sed.metrics import (
     decision_report,
     fit_thresholds,
     map_at,
-    match_events,
     padded_cmap,
     roc_auc,
 )

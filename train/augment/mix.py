@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from train.augment.waveform import Samples, Spans
+from sed.types import Floats
+from train.augment.waveform import Spans
 
 Frames = TypeVar("Frames", Tensor, None)  # frame targets, where there are any
 
@@ -183,19 +184,19 @@ def sum_recordings(
 
 def place_events(
     length: int,
-    pieces: Sequence[tuple[Samples, Sequence[int]]],
+    pieces: Sequence[tuple[Floats, Sequence[int]]],
     generator: np.random.Generator,
     *,
-    bed: Samples | None = None,
-) -> tuple[Samples, Spans]:
+    bed: Floats | None = None,
+) -> tuple[Floats, Spans]:
     """Make a clip of events, each at a random time that is then known. They may overlap.
 
     Parameters
     ----------
     length
-        Samples of the clip.
+        Floats of the clip.
     pieces
-        Samples of each event, and the indices of its classes. Of one that is longer than the clip a
+        Floats of each event, and the indices of its classes. Of one that is longer than the clip a
         random stretch is taken.
     generator
         Draws the times.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Samples = NDArray[np.float32]
+from sed.types import Floats
 
 # 64 ms at 16 kHz, 32 ms at 32 kHz: between smeared onsets and rough low tones.
 _FFT_SIZE = 1_024
@@ -16,7 +16,7 @@ _SUM_OF_SQUARES = np.float32(0.375 * _OVERLAP)  # of the windows over each sampl
 _SILENT = np.float32(1e-20)  # a magnitude below it has no phase
 
 
-def time_scale(samples: Samples, speed: float) -> Samples:
+def time_scale(samples: Floats, speed: float) -> Floats:
     """Play a clip faster (above 1) or slower at the same pitch.
 
     A phase vocoder with identity phase locking (Laroche and Dolson, 1999, doi:10.1109/89.759041):
@@ -53,7 +53,7 @@ def time_scale(samples: Samples, speed: float) -> Samples:
     return _overlap_add(_read_at(spectrum, positions))[:n_out]
 
 
-def _spectrum(samples: Samples, n_columns: int) -> NDArray[np.complex64]:
+def _spectrum(samples: Floats, n_columns: int) -> NDArray[np.complex64]:
     """Return so many columns of spectrum, the first of which lies in the silence before a clip."""
     needed = _FFT_SIZE + (n_columns - 1) * _HOP
     padded = np.zeros(max(needed, _FFT_SIZE + len(samples)), np.float32)
@@ -81,7 +81,7 @@ def _read_at(
     return here
 
 
-def _nearest_peaks(magnitude: Samples) -> NDArray[np.int32]:
+def _nearest_peaks(magnitude: Floats) -> NDArray[np.int32]:
     """Return for each bin of each column the bin of the nearest peak: a maximum of five bins."""
     n_bins = magnitude.shape[1]
     padded = np.pad(magnitude, ((0, 0), (2, 2)), constant_values=-1.0)
@@ -96,7 +96,7 @@ def _nearest_peaks(magnitude: Samples) -> NDArray[np.int32]:
     return np.where(bins - below <= above - bins, below, above)
 
 
-def _overlap_add(spectrum: NDArray[np.complex64]) -> Samples:
+def _overlap_add(spectrum: NDArray[np.complex64]) -> Floats:
     """Return the samples of a spectrum, from the first that lies under `_OVERLAP` windows."""
     columns = np.fft.irfft(spectrum, _FFT_SIZE) * (_WINDOW / _SUM_OF_SQUARES)
     parts = columns.reshape(len(columns), _OVERLAP, _HOP)

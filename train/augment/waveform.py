@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sed.audio.decode import Resampler
 from sed.audio.find import find_recordings
+from sed.audio.resample import Resampler
 from sed.errors import TableError, printable
+from sed.types import Floats
 from train.augment.vocoder import time_scale
 from train.data.audio import n_samples, read_clip
-from train.data.tables import Clip
+from train.data.clips import Clip
 
-Samples = NDArray[np.float32]
 Spans = list[tuple[int, int, int]]  # first sample, last sample exclusive, class index
-Shift = Callable[[Samples, Spans, np.random.Generator], tuple[Samples, Spans]]
+Shift = Callable[[Floats, Spans, np.random.Generator], tuple[Floats, Spans]]
 
 BAND_LOWEST_HZ = 100.0  # lower edge of band-limited noise, at least
 BAND_OCTAVES = (0.5, 3.0)  # its narrowest and widest band
@@ -32,7 +32,7 @@ _N_BLANKS = 2  # stretches of a masked copy that are blanked
 _WIDEST_BLANK = 0.25  # each, as a share of the copy
 
 
-def turn(samples: Samples, spans: Spans, generator: np.random.Generator) -> tuple[Samples, Spans]:
+def turn(samples: Floats, spans: Spans, generator: np.random.Generator) -> tuple[Floats, Spans]:
     """Turn a clip by a random number of samples; what leaves at the end comes in at the start."""
     n = len(samples)
     by = int(generator.integers(n))
@@ -49,7 +49,7 @@ def turn(samples: Samples, spans: Spans, generator: np.random.Generator) -> tupl
     return np.roll(samples, by), turned
 
 
-def slide(samples: Samples, spans: Spans, generator: np.random.Generator) -> tuple[Samples, Spans]:
+def slide(samples: Floats, spans: Spans, generator: np.random.Generator) -> tuple[Floats, Spans]:
     """Move a clip by up to half its length, with silence behind it, as a window meets a sound.
 
     The move is drawn again, nearer and nearer, until half of the energy stays inside.
@@ -68,7 +68,7 @@ def slide(samples: Samples, spans: Spans, generator: np.random.Generator) -> tup
     return samples, spans
 
 
-def stay(samples: Samples, spans: Spans, generator: np.random.Generator) -> tuple[Samples, Spans]:
+def stay(samples: Floats, spans: Spans, generator: np.random.Generator) -> tuple[Floats, Spans]:
     """Leave a clip where it is."""
     return samples, spans
 
@@ -76,7 +76,7 @@ def stay(samples: Samples, spans: Spans, generator: np.random.Generator) -> tupl
 SHIFTS: dict[str, Shift] = {"turn": turn, "slide": slide, "none": stay}
 
 
-def crop(samples: Samples, spans: Spans, start: int, length: int) -> tuple[Samples, Spans]:
+def crop(samples: Floats, spans: Spans, start: int, length: int) -> tuple[Floats, Spans]:
     """Cut a stretch out of a clip.
 
     Raises
@@ -92,12 +92,12 @@ def crop(samples: Samples, spans: Spans, start: int, length: int) -> tuple[Sampl
 
 
 def fit(
-    samples: Samples,
+    samples: Floats,
     spans: Spans,
     length: int,
     short: str,
     generator: np.random.Generator | None,
-) -> tuple[Samples, Spans]:
+) -> tuple[Floats, Spans]:
     """Make a clip exactly so long: cut what is longer, fill up what is shorter.
 
     Parameters
@@ -125,12 +125,12 @@ def fit(
     return np.pad(samples, (start, -spare - start)), _moved(spans, start, length)
 
 
-def gain(samples: Samples, gain_db: float, generator: np.random.Generator) -> Samples:
+def gain(samples: Floats, gain_db: float, generator: np.random.Generator) -> Floats:
     """Make a clip louder or softer by up to `gain_db` decibels."""
     return samples * np.float32(10 ** (generator.uniform(-gain_db, gain_db) / 20))
 
 
-def stretch(samples: Samples, spans: Spans, speed: float) -> tuple[Samples, Spans]:
+def stretch(samples: Floats, spans: Spans, speed: float) -> tuple[Floats, Spans]:
     """Play a clip faster (above 1) or slower at the same pitch; see `train.augment.vocoder.time_scale`.
 
     Returns
@@ -149,7 +149,7 @@ def stretch(samples: Samples, spans: Spans, speed: float) -> tuple[Samples, Span
     return stretched, _moved(scaled, 0, n)
 
 
-def shift_pitch(samples: Samples, sample_rate: int, semitones: float) -> Samples:
+def shift_pitch(samples: Floats, sample_rate: int, semitones: float) -> Floats:
     """Move a clip up or down by so many semitones; its duration stays.
 
     Stretched by the ratio of the pitches, then resampled back to its length.
@@ -161,7 +161,7 @@ def shift_pitch(samples: Samples, sample_rate: int, semitones: float) -> Samples
     return np.pad(moved, (0, len(samples) - len(moved)))  # a sample or two, by rounding
 
 
-def noise(kind: str, n: int, sample_rate: int, generator: np.random.Generator) -> Samples:
+def noise(kind: str, n: int, sample_rate: int, generator: np.random.Generator) -> Floats:
     """Return noise of unit RMS.
 
     Parameters
@@ -199,7 +199,7 @@ def noise(kind: str, n: int, sample_rate: int, generator: np.random.Generator) -
 
 def band_noise(
     n: int, sample_rate: int, low_hz: float, high_hz: float, generator: np.random.Generator
-) -> Samples:
+) -> Floats:
     """Return noise of unit RMS that is white between two frequencies, and nothing elsewhere."""
     spectrum = np.fft.rfft(generator.standard_normal(n, dtype=np.float32))
     bins_hz = np.fft.rfftfreq(n, 1 / sample_rate)
@@ -208,7 +208,7 @@ def band_noise(
     return _unit_rms(np.fft.irfft(np.where(inside, spectrum, 0), n))
 
 
-def add_at_snr(samples: Samples, other: Samples, snr_db: float) -> Samples:
+def add_at_snr(samples: Floats, other: Floats, snr_db: float) -> Floats:
     """Lay another sound behind a clip, `snr_db` decibels below it over the whole clip.
 
     A clip of silence stays as it is: there is nothing to be so far below.
@@ -249,7 +249,7 @@ def background(
     length: int,
     sample_rate: int,
     generator: np.random.Generator,
-) -> Samples:
+) -> Floats:
     """Return a random stretch of a random recording, looped if the recording is shorter.
 
     Parameters
@@ -296,8 +296,8 @@ def _without(spans: Spans, first: int, last: int) -> Spans:
 
 
 def _looped(
-    samples: Samples, spans: Spans, length: int, masking: np.random.Generator | None
-) -> tuple[Samples, Spans]:
+    samples: Floats, spans: Spans, length: int, masking: np.random.Generator | None
+) -> tuple[Floats, Spans]:
     """Return a clip and copies of it up to a length, with blanks in the copies where asked for."""
     n = len(samples)
     looped, all_spans = samples, spans
@@ -310,9 +310,7 @@ def _looped(
     return looped[:length], _moved(all_spans, 0, length)
 
 
-def _masked(
-    samples: Samples, spans: Spans, generator: np.random.Generator
-) -> tuple[Samples, Spans]:
+def _masked(samples: Floats, spans: Spans, generator: np.random.Generator) -> tuple[Floats, Spans]:
     """Return a clip with some stretches of silence, which may meet or overlap."""
     masked, n = samples.copy(), len(samples)
     for _ in range(_N_BLANKS):
@@ -323,9 +321,9 @@ def _masked(
     return masked, spans
 
 
-def _rms(samples: Samples) -> float:
+def _rms(samples: Floats) -> float:
     return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
 
 
-def _unit_rms(samples: NDArray[np.floating]) -> Samples:
+def _unit_rms(samples: NDArray[np.floating]) -> Floats:
     return (samples / _rms(samples)).astype(np.float32)

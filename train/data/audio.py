@@ -13,15 +13,15 @@ from contextlib import closing
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
-from sed.audio.decode import open_recording, read_blocks
+from sed.audio.blocks import read_blocks
+from sed.audio.decode import open_recording
 from sed.audio.libsndfile import SoundFileDecoder
 from sed.errors import RecordingError
 from sed.timeline import samples_from_seconds
-from train.data.tables import Clip
-
-Samples = NDArray[np.float32]
+from sed.types import Floats
+from train.data.clips import Clip
 
 PCM16_FULL_SCALE = 32_768.0
 LARGEST_WAV_BYTES = 0x7FFF_0000  # of sound; beyond it some programs take the size for unknown
@@ -73,7 +73,7 @@ def n_samples(clip: Clip, sample_rate: int) -> int | None:
 
 def read_clip(
     clip: Clip, sample_rate: int, *, start: int | None = None, length: int | None = None
-) -> Samples:
+) -> Floats:
     """Return samples of a clip, shape (samples,), mono.
 
     Parameters
@@ -102,7 +102,7 @@ def read_clip(
         return _decoded(clip.path, sample_rate, first, end)
     samples = mapped[first:end]
     if samples.dtype == np.int16:
-        scaled: Samples = np.divide(samples, PCM16_FULL_SCALE, dtype=np.float32)
+        scaled: Floats = np.divide(samples, PCM16_FULL_SCALE, dtype=np.float32)
         return scaled
     samples = np.array(samples)
     if not np.isfinite(samples.sum()) and not np.isfinite(samples).all():
@@ -183,7 +183,7 @@ def _length_in_header(path: str, sample_rate: int) -> int | None:
         return (2 * decoder.n_samples * sample_rate + rate) // (2 * rate)
 
 
-def _decoded(path: str, sample_rate: int, first: int, end: int | None) -> Samples:
+def _decoded(path: str, sample_rate: int, first: int, end: int | None) -> Floats:
     """Decode up to `end` and no further; return what lies behind `first`."""
     parts = []
     position = 0

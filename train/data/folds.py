@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from sed.errors import TableError, UsageError, printable
 from train.config import DataConfig
+from train.data.clips import SPLITS, Clip
 from train.data.rows import write_rows
-from train.data.tables import SPLITS, Clip
 
 ALWAYS_TRAIN = -1  # the fold of clips that every fold learns from
 NEVER = -2  # the fold of clips that nothing is learnt or fitted from

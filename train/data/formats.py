@@ -23,6 +23,7 @@ from pathlib import Path
 from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.errors import TableError, printable
 from sed.events.tracker import Event
+from train.data.clips import SPLITS, Clip
 from train.data.rows import (
     Faults,
     audio_folders,
@@ -39,7 +40,6 @@ from train.data.strong import (
     read_annotated,
     read_strong,
 )
-from train.data.tables import SPLITS, Clip
 
 Row = Mapping[str, str]
 Find = Callable[..., str]  # names that a file may have -> its path; ValueError if there is none

@@ -19,8 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from sed.errors import TableError, UsageError, printable
 from sed.files import written_whole
+from train.data.clips import Clip, SoftLabels
 from train.data.rows import Faults, found_file, number, read_rows, write_rows, written_file
-from train.data.tables import Clip, SoftLabels
 
 _POSITION = ("file", "begin", "seconds")
 _BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error)

@@ -17,8 +17,8 @@ from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.errors import TableError, printable
 from sed.events.tracker import Event
 from sed.events.writers import unescaped
+from train.data.clips import Clip
 from train.data.rows import Faults, audio_folders, found_file, number, read_rows, require
-from train.data.tables import Clip
 
 STRONG_COLUMNS = ("filename", "onset", "offset", "event_label")
 

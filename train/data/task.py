@@ -6,46 +6,20 @@ Everything that can be wrong with a run is said here, before hours are spent on 
 from __future__ import annotations
 
 import dataclasses
-import errno
 import hashlib
-import json
-import math
 import os
-import shutil
-from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
-from sed.audio.decode import LOWEST_RATE, read_blocks
 from sed.errors import (
-    CheckpointError,
-    OutputError,
-    RecordingError,
-    SedError,
     TableError,
     UsageError,
-    lines,
     printable,
     some,
 )
-from sed.models.metadata import DEFAULT
-from sed.models.network import SedModel
 from train.config import TrainConfig
-from train.data.audio import n_samples, open_samples
-from train.data.folds import NEVER, assign_folds, load_folds, save_folds
-from train.data.tables import Clip, bare_name
-from train.evaluate.report import write_json
-from train.loop.initial import load_backbone, load_initial
-
-_BLOCK = 1 << 20  # samples looked at at once
+from train.data.clips import Clip
+from train.data.folds import NEVER
 
 
 @dataclass(frozen=True)
@@ -154,183 +128,3 @@ def with_pseudo_labels(task: Task, soft: Sequence[Clip], config: TrainConfig) ->
             f"{config.data.window_seconds:g} s. Predict them with a model of this window."
         )
     return dataclasses.replace(task, learnt=[*task.learnt, *soft])
-
-
-def folds_of_run(run: Path, clips: Sequence[Clip], config: TrainConfig) -> list[int]:
-    """Return the folds that the run directory has, if they were made in the same way, or make them.
-
-    Raises
-    ------
-    UsageError
-        If they were made with other settings.
-    """
-    path = run / "folds.csv"
-    if not (path.is_file() and (run / "folds.json").is_file()):
-        return assign_folds(clips, config.data, seed=config.seed)
-    if json.loads((run / "folds.json").read_text("utf-8")) != _fold_settings(config):
-        raise UsageError(
-            f"{printable(str(path))} was made with another seed or other [data] in the recipe. "
-            "Delete it, or train into another folder with --out."
-        )
-    return load_folds(path, clips)
-
-
-def save_folds_of_run(
-    run: Path, clips: Sequence[Clip], folds: Sequence[int], config: TrainConfig
-) -> None:
-    """Write the folds and how they were made."""
-    write_json(run / "folds.json", _fold_settings(config))
-    save_folds(run / "folds.csv", clips, folds)
-
-
-def _fold_settings(config: TrainConfig) -> dict[str, Any]:
-    settings = dataclasses.asdict(config.data) | {"seed": config.seed}
-    return json.loads(json.dumps(settings))  # type: ignore[no-any-return]
-
-
-def initial_model(config: TrainConfig, labels: Sequence[str]) -> tuple[SedModel, str]:
-    """Return the model to start from, and what a person should know of it.
-
-    Its random parts follow from the seed.
-
-    Raises
-    ------
-    UsageError
-        If the backbone does not exist or cannot keep time.
-    CheckpointError
-        If its weights cannot be had.
-    """
-    initial = config.learning.initial
-    torch.manual_seed(config.seed)
-    try:
-        model = SedModel(config.model, config.front_end, len(labels), pretrained=initial == "timm")
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    except Exception as error:  # whatever timm's hub and the libraries below it raise
-        if initial != "timm":
-            raise
-        raise CheckpointError(
-            f"{config.model.backbone}: timm's weights could not be fetched "
-            f"({type(error).__name__}). Check the network, or give --initial a file."
-        ) from error
-    missing: list[str] = []
-    if initial == "default":  # its head knows other sounds by the same names
-        missing = load_backbone(model.backbone, DEFAULT)
-    elif initial not in ("none", "timm"):
-        missing = load_initial(model, labels, initial)
-    told = f"; {len(missing)} tensors start at random: {some(missing)}" if missing else ""
-    return model, told
-
-
-def find_faults(
-    clips: Sequence[Clip],
-    sample_rate: int,
-    on_checked: Callable[[int, int], None] = lambda *_: None,
-) -> list[str]:
-    """Return what is wrong with the files of clips: look into all, before hours are spent on some.
-
-    Plain WAV files are only looked through for silence and for samples that are no number.
-    """
-    ranges: dict[str, list[Clip]] = {}
-    for clip in clips:
-        ranges.setdefault(clip.path, []).append(clip)
-
-    def fault(path: str) -> str:
-        try:
-            plain = open_samples(path, sample_rate)
-            if plain is None or not _sounds(plain):
-                for _ in read_blocks(path, LOWEST_RATE):
-                    pass
-            for clip in ranges[path]:
-                if n_samples(clip, sample_rate) == 0:
-                    reason = f"holds no sound from {clip.begin_seconds:g} s on. Check the table."
-                    return str(RecordingError(path, reason))
-        except SedError as error:
-            return str(error)
-        return ""
-
-    pool = ThreadPoolExecutor()
-    faults = []
-    try:
-        for n_checked, found in enumerate(pool.map(fault, ranges), start=1):
-            faults += [found] * bool(found)
-            on_checked(n_checked, len(ranges))
-    finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for the others
-    return faults
-
-
-def refuse_faults(faults: Sequence[str], n_files: int) -> None:
-    """Raise a `TableError` that lists what is wrong with files, if anything is."""
-    if faults:
-        raise TableError(
-            f"{len(faults)} of {n_files} files cannot be learnt from; mend them, take them out, or "
-            f"run sed prepare, which leaves them out:{lines(faults)}"
-        )
-
-
-def check_space(run: Path, model: SedModel, *, averages: bool) -> None:
-    """Make sure that the checkpoints of a run will fit on the disk.
-
-    Best, last, and the state twice while it is written: with the moments of the optimizer it is
-    three times the weights, four with their average.
-
-    Raises
-    ------
-    OutputError
-        If they will not.
-    """
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    needed = (2 + 2 * (3 + averages)) * weights
-    run.mkdir(parents=True, exist_ok=True)
-    if (free := shutil.disk_usage(run).free) < needed:
-        reason = f"the run needs {needed / 2**20:.0f} MiB and {free / 2**20:.0f} MiB are free"
-        raise OutputError(run, OSError(errno.ENOSPC, reason))
-
-
-def class_weights(clips: Sequence[Clip], labels: Sequence[str], kind: str) -> Tensor:
-    """Return the weight of each class: ones, or by the inverse of its clips; their mean is one."""
-    if kind == "none":
-        return torch.ones(len(labels))
-    counts = Counter(label for clip in clips for label in clip.labels)
-    weights = torch.tensor([1.0 / max(1, counts[label]) for label in labels])
-    return weights / weights.mean()
-
-
-def teacher_features(path: str, clips: Sequence[Clip]) -> Tensor:
-    """Return a teacher's embedding of each clip, standardised, shape (clips, features).
-
-    The NPZ holds ``filename`` and ``embedding``; names are compared without folders and endings.
-
-    Raises
-    ------
-    TableError
-        If there is no such file, or it lacks clips.
-    """
-    name = printable(path)
-    try:
-        with np.load(path) as archive:
-            named = zip(archive["filename"], archive["embedding"], strict=True)
-            rows = {bare_name(str(name)): embedding for name, embedding in named}
-    except (OSError, KeyError, ValueError) as error:
-        raise TableError(
-            f"{name}: expected an NPZ with filename and embedding ({error}). Check distil."
-        ) from error
-    lacking = [clip.path for clip in clips if bare_name(clip.path) not in rows]
-    if lacking:
-        raise TableError(
-            f"{name}: has no embedding of {len(lacking)} clips, the first {printable(lacking[0])}. "
-            "Make it from the same table, or leave out distil."
-        )
-    features = np.stack([rows[bare_name(clip.path)] for clip in clips]).astype(np.float32)
-    spread = features.std(axis=0)
-    return torch.from_numpy((features - features.mean(axis=0)) / np.maximum(spread, 1e-3))
-
-
-def _sounds(samples: NDArray[Any]) -> bool:
-    """Return whether samples are numbers, and not all zero."""
-    blocks = (samples[i : i + _BLOCK] for i in range(0, len(samples), _BLOCK))
-    if samples.dtype == np.int16:
-        return any(block.any() for block in blocks)
-    sums = [float(np.abs(block).sum(dtype=np.float64)) for block in blocks]
-    return math.isfinite(total := sum(sums)) and total > 0

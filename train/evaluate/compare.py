@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from sed.errors import TableError, UsageError, near, printable
-from sed.events.plots import RunCurves, plot_runs
+from train.evaluate.plots import RunCurves, plot_runs
 
 METRICS = {
     "cmap5": "padded cmAP (5)",

@@ -19,9 +19,8 @@ from sed.errors import SedError, UsageError, near, printable, some
 from sed.models.checkpoint import Checkpoint
 from sed.models.devices import choose_device
 from sed.timeline import samples_from_seconds, seconds_from_samples
+from sed.types import Floats
 from train.augment.waveform import fit
-
-Floats = NDArray[np.float32]
 
 BLENDS = ("arithmetic", "geometric")
 LEAST_SHARE = 0.1  # of a window: a shorter rest behind whole windows says too little to be heard

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from sed.errors import RecordingError, SedError, TableError, UsageError, lines, printable
 from sed.models.checkpoint import Checkpoint, load_checkpoint
+from sed.types import Floats
 from train.config import DataConfig
 from train.data.audio import read_clip
+from train.data.clips import Clip, bare_name
 from train.data.folds import ALWAYS_TRAIN, NEVER, assign_folds, load_folds
-from train.data.tables import Clip, bare_name, read_table
+from train.data.tables import read_table
 from train.evaluate.ensemble import Ensemble, Piece
 from train.evaluate.report import ClassFigures, class_figures, overall_figures, write_report
-
-Floats = NDArray[np.float32]
 
 OF_THE_TABLE = " of the table"  # folds that are not those of the run
 OnProgress = Callable[[int, int], None]  # clips done, clips in all

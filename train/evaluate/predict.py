@@ -16,7 +16,8 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from sed.audio.decode import open_recording, read_blocks
+from sed.audio.blocks import read_blocks
+from sed.audio.decode import open_recording
 from sed.audio.find import find_recordings
 from sed.errors import (
     DamagedRecordingError,
@@ -29,10 +30,9 @@ from sed.errors import (
 )
 from sed.files import written_whole
 from sed.models.checkpoint import load_checkpoint
+from sed.types import Floats
 from train.data.soft import write_soft_labels
 from train.evaluate.ensemble import Ensemble, Heard, Piece
-
-Floats = NDArray[np.float32]
 
 SUBMISSIONS = ("birdclef", "urban", "freesound")
 BIRDCLEF_SECONDS = 5.0  # from one row to the next

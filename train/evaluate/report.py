@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed.errors import UsageError
-from sed.events.plots import plot_confusion
 from sed.files import written_whole
 from sed.metrics import (
     average_precision,
@@ -32,8 +31,8 @@ from sed.metrics import (
     padded_cmap,
     roc_auc,
 )
-
-Floats = NDArray[np.float32]
+from sed.types import Floats
+from train.evaluate.plots import plot_confusion
 
 
 class ClassFigures(NamedTuple):

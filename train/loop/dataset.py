@@ -13,10 +13,10 @@ from torch.utils.data import Dataset
 
 from sed.errors import SedError
 from sed.timeline import samples_from_seconds
+from sed.types import Floats
 from train.augment.mix import place_events
 from train.augment.waveform import (
     SHIFTS,
-    Samples,
     Spans,
     add_at_snr,
     background,
@@ -30,8 +30,8 @@ from train.augment.waveform import (
 )
 from train.config import TrainConfig
 from train.data.audio import n_samples, read_clip
+from train.data.clips import Clip, SoftLabels
 from train.data.loudness import active_frames, active_part
-from train.data.tables import Clip, SoftLabels
 
 Key = tuple[
     int, int, int
@@ -130,7 +130,7 @@ class ClipDataset(Dataset[Sample | SedError]):
 
     # ------------------------------------------------------------------------------------- samples
 
-    def _window(self, clip: Clip, generator: np.random.Generator | None) -> tuple[Samples, Spans]:
+    def _window(self, clip: Clip, generator: np.random.Generator | None) -> tuple[Floats, Spans]:
         """Read a window of a clip: a random one, moved about, or without generator the middle."""
         waveform = self.config.waveform
         speed = 1.0
@@ -150,7 +150,7 @@ class ClipDataset(Dataset[Sample | SedError]):
 
     def _read(
         self, clip: Clip, length: int, generator: np.random.Generator | None
-    ) -> tuple[Samples, Spans]:
+    ) -> tuple[Floats, Spans]:
         """Read a clip, or no more than `length` of it where it is known to be longer."""
         there = n_samples(clip, self.sample_rate)
         spans = self._spans(clip)
@@ -164,7 +164,7 @@ class ClipDataset(Dataset[Sample | SedError]):
 
     def _scene(
         self, i: int, generator: np.random.Generator
-    ) -> tuple[Samples, NDArray[np.float32], NDArray[np.float32]]:
+    ) -> tuple[Floats, NDArray[np.float32], NDArray[np.float32]]:
         """Place this clip and some others at times of their own in one window."""
         n_others = int(generator.integers(self.config.mixing.place_most))
         chosen = [i, *map(int, generator.integers(len(self.clips), size=n_others))]
@@ -177,7 +177,7 @@ class ClipDataset(Dataset[Sample | SedError]):
 
     def _event_of(
         self, clip: Clip, generator: np.random.Generator
-    ) -> list[tuple[Samples, list[int]]]:
+    ) -> list[tuple[Floats, list[int]]]:
         """Return one event of a clip, and what it is: all that sounds, or one of those labelled."""
         samples, spans = self._read(clip, self.window_samples, generator)
         samples = gain(samples, self.config.waveform.gain_db, generator)
@@ -190,7 +190,7 @@ class ClipDataset(Dataset[Sample | SedError]):
         there = {c for begin, end, c in spans if begin < last and end > first}
         return [(samples[first:last], sorted(there))]
 
-    def _with_noise(self, samples: Samples, generator: np.random.Generator) -> Samples:
+    def _with_noise(self, samples: Floats, generator: np.random.Generator) -> Floats:
         waveform, length = self.config.waveform, len(samples)
         if generator.random() < waveform.background_probability:
             bed = background(self._backgrounds, length, self.sample_rate, generator)
@@ -219,7 +219,7 @@ class ClipDataset(Dataset[Sample | SedError]):
         ]
 
     def _targets(
-        self, clip: Clip, samples: Samples, spans: Spans
+        self, clip: Clip, samples: Floats, spans: Spans
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return frame and clip targets: of the events in a window, or of the labels of its clip.
 

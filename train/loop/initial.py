@@ -10,9 +10,16 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from sed.errors import CheckpointError, printable
+from sed.errors import (
+    CheckpointError,
+    UsageError,
+    printable,
+    some,
+)
 from sed.models.checkpoint import load_checkpoint
+from sed.models.metadata import DEFAULT
 from sed.models.network import SedModel
+from train.config import TrainConfig
 
 
 def load_backbone(backbone: nn.Module, path: str | os.PathLike[str]) -> list[str]:
@@ -93,3 +100,37 @@ def freeze_batch_norms(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
+
+
+def initial_model(config: TrainConfig, labels: Sequence[str]) -> tuple[SedModel, str]:
+    """Return the model to start from, and what a person should know of it.
+
+    Its random parts follow from the seed.
+
+    Raises
+    ------
+    UsageError
+        If the backbone does not exist or cannot keep time.
+    CheckpointError
+        If its weights cannot be had.
+    """
+    initial = config.learning.initial
+    torch.manual_seed(config.seed)
+    try:
+        model = SedModel(config.model, config.front_end, len(labels), pretrained=initial == "timm")
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    except Exception as error:  # whatever timm's hub and the libraries below it raise
+        if initial != "timm":
+            raise
+        raise CheckpointError(
+            f"{config.model.backbone}: timm's weights could not be fetched "
+            f"({type(error).__name__}). Check the network, or give --initial a file."
+        ) from error
+    missing: list[str] = []
+    if initial == "default":  # its head knows other sounds by the same names
+        missing = load_backbone(model.backbone, DEFAULT)
+    elif initial not in ("none", "timm"):
+        missing = load_initial(model, labels, initial)
+    told = f"; {len(missing)} tensors start at random: {some(missing)}" if missing else ""
+    return model, told

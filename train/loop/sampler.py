@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler, default_collate
 
 from sed.errors import SedError
-from train.data.tables import Clip
+from train.data.clips import Clip
 from train.loop.dataset import ORDER, ClipDataset, Key, Sample
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sed.errors import near
+from sed.errors import (
+    TableError,
+    near,
+    printable,
+)
 from sed.models.losses import LOSSES, frame_bce
 from sed.models.network import SedModel, SedOutput
 from train.augment.images import PIPELINES, apply
 from train.config import TrainConfig
-from train.data.task import Task, class_weights, teacher_features
+from train.data.clips import Clip, bare_name
+from train.data.task import Task
 from train.loop.dataset import Sample
 from train.loop.mixer import Mixed, Mixer
 
@@ -118,3 +124,42 @@ def _check_picture(config: TrainConfig) -> None:
     ):
         if picture.spec_augment_probability and n_stripes and widest > size:
             raise ValueError(f"expected {name} up to {size}, the size of the picture, got {widest}")
+
+
+def class_weights(clips: Sequence[Clip], labels: Sequence[str], kind: str) -> Tensor:
+    """Return the weight of each class: ones, or by the inverse of its clips; their mean is one."""
+    if kind == "none":
+        return torch.ones(len(labels))
+    counts = Counter(label for clip in clips for label in clip.labels)
+    weights = torch.tensor([1.0 / max(1, counts[label]) for label in labels])
+    return weights / weights.mean()
+
+
+def teacher_features(path: str, clips: Sequence[Clip]) -> Tensor:
+    """Return a teacher's embedding of each clip, standardised, shape (clips, features).
+
+    The NPZ holds ``filename`` and ``embedding``; names are compared without folders and endings.
+
+    Raises
+    ------
+    TableError
+        If there is no such file, or it lacks clips.
+    """
+    name = printable(path)
+    try:
+        with np.load(path) as archive:
+            named = zip(archive["filename"], archive["embedding"], strict=True)
+            rows = {bare_name(str(name)): embedding for name, embedding in named}
+    except (OSError, KeyError, ValueError) as error:
+        raise TableError(
+            f"{name}: expected an NPZ with filename and embedding ({error}). Check distil."
+        ) from error
+    lacking = [clip.path for clip in clips if bare_name(clip.path) not in rows]
+    if lacking:
+        raise TableError(
+            f"{name}: has no embedding of {len(lacking)} clips, the first {printable(lacking[0])}. "
+            "Make it from the same table, or leave out distil."
+        )
+    features = np.stack([rows[bare_name(clip.path)] for clip in clips]).astype(np.float32)
+    spread = features.std(axis=0)
+    return torch.from_numpy((features - features.mean(axis=0)) / np.maximum(spread, 1e-3))

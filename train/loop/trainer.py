@@ -34,13 +34,13 @@ from train.loop.distributed import World
 from train.loop.interruption import Stop
 from train.loop.optimizer import (
     Average,
-    Rate,
     create_optimizer,
     freeze_stages,
     set_to_train,
     with_synchronised_norms,
 )
 from train.loop.sampler import EpochBatches, clip_loader
+from train.loop.schedule import Rate
 from train.loop.state import State, load_state, save_state
 from train.loop.step import TrainingStep
 

@@ -7,20 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sed.audio.decode import HIGHEST_RATE, LOWEST_RATE
 from sed.errors import UsageError
 from sed.events.tracker import Event
 from sed.timeline import samples_from_seconds, seconds_from_samples
-from train.data.tables import Clip
-
-Samples = NDArray[np.float32]
-Range = tuple[int, int]
-
-LEVELS_PER_SECOND = 50  # loudness is measured over 20 ms
-_FRAMES_AT_ONCE = 1_000  # of 20 ms; a long recording is never in memory whole
+from sed.types import Floats
+from train.data.clips import Clip
+from train.data.loudness import Range, loud_range
 
 
 @dataclass(frozen=True)
@@ -48,7 +41,7 @@ class CuttingConfig:
             raise UsageError("expected " + "; ".join(faults))
 
 
-def kept_range(samples: Samples, whole: Range, config: CuttingConfig) -> Range:
+def kept_range(samples: Floats, whole: Range, config: CuttingConfig) -> Range:
     """Return what is left of a range of samples after trimming and shortening it."""
     begin, end = whole
     if config.trim_db is not None:
@@ -56,19 +49,6 @@ def kept_range(samples: Samples, whole: Range, config: CuttingConfig) -> Range:
     if config.first_seconds is not None:
         end = min(end, begin + samples_from_seconds(config.first_seconds, config.sample_rate))
     return begin, end
-
-
-def loud_range(samples: Samples, whole: Range, sample_rate: int, trim_db: float) -> Range:
-    """Return a range without the silence at its two ends; what lies between is untouched.
-
-    Silence is what lies more than `trim_db` below the loudest 20 ms of the range, in steps of
-    20 ms from its begin. A range of zeros stays as it is.
-    """
-    begin, end = whole
-    step = sample_rate // LEVELS_PER_SECOND
-    powers = _powers(samples, whole, step)
-    loud = np.flatnonzero(powers >= powers.max() * 10 ** (-trim_db / 10))
-    return begin + int(loud[0]) * step, min(end, begin + (int(loud[-1]) + 1) * step)
 
 
 def pieces_of(kept: Range, config: CuttingConfig) -> list[Range]:
@@ -98,7 +78,7 @@ def clip_of_piece(clip: Clip, piece: Range, sample_rate: int) -> Clip:
     piece
         Counted from the begin of the clip.
     sample_rate
-        Samples per second.
+        Floats per second.
 
     Returns
     -------
@@ -125,14 +105,3 @@ def _labels(clip: Clip, events: tuple[Event, ...]) -> tuple[tuple[str, ...], tup
     labels = tuple(label for label in clip.labels if label in heard or label not in told)
     secondary = tuple(label for label in clip.secondary if label in heard or label not in told)
     return labels, secondary
-
-
-def _powers(samples: Samples, whole: Range, step: int) -> NDArray[np.float64]:
-    """Return the mean square of each step of a range; the last may be shorter."""
-    begin, end = whole
-    powers = []
-    for first in range(begin, end, step * _FRAMES_AT_ONCE):
-        squares = samples[first : min(end, first + step * _FRAMES_AT_ONCE)].astype(np.float64) ** 2
-        starts = np.arange(0, len(squares), step)
-        powers.append(np.add.reduceat(squares, starts) / np.diff(starts, append=len(squares)))
-    return np.concatenate(powers)

@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 from sed.errors import OutputError, SedError, TableError, UsageError, printable, some
 from sed.timeline import seconds_from_samples
 from train.data.audio import clip_range
-from train.data.tables import Clip, read_table, write_index
+from train.data.clips import Clip
+from train.data.tables import read_table, write_index
 from train.prepare.cutting import CuttingConfig, clip_of_piece
 from train.prepare.manifest import AUDIO, INDEX, Manifest, is_ours, open_folder
 from train.prepare.transcode import Recording, recordings_of, stamp, transcode

@@ -12,13 +12,13 @@ from typing import BinaryIO
 
 import numpy as np
 
-from sed.audio.decode import read_blocks
-from sed.audio.libsndfile import Samples
+from sed.audio.blocks import read_blocks
 from sed.errors import RecordingError
 from sed.files import written_whole
 from sed.timeline import samples_from_seconds
+from sed.types import Floats
 from train.data.audio import LARGEST_WAV_BYTES, PCM16_FULL_SCALE, clip_range, wav_header
-from train.data.tables import Clip
+from train.data.clips import Clip
 from train.prepare.cutting import CuttingConfig, kept_range, pieces_of
 from train.prepare.manifest import Made
 
@@ -116,7 +116,7 @@ def stamp(path: str) -> tuple[int, int]:
 
 def _decoded(
     recording: Recording, config: CuttingConfig, spool: BinaryIO, check: Callable[[], None]
-) -> Samples:
+) -> Floats:
     """Decode as much of a recording as is needed; return it, mapped from the spool."""
     needed = _needed_samples(recording, config)
     n_samples = 0
@@ -146,7 +146,7 @@ def _needed_samples(recording: Recording, config: CuttingConfig) -> int | None:
 
 
 def _pieces(
-    recording: Recording, samples: Samples, config: CuttingConfig
+    recording: Recording, samples: Floats, config: CuttingConfig
 ) -> tuple[list[Piece], int]:
     """Return the pieces that are stored, and how many are nothing but zeros and left out."""
     pieces: list[Piece] = []
@@ -173,7 +173,7 @@ def _pieces(
 
 
 def _write_wav(
-    part: Path, samples: Samples, config: CuttingConfig, source: str, check: Callable[[], None]
+    part: Path, samples: Floats, config: CuttingConfig, source: str, check: Callable[[], None]
 ) -> int:
     """Write samples as floats or 16-bit integers; return how many were clipped."""
     dtype = np.dtype("<f4" if config.bits == 32 else "<i2")
@@ -197,6 +197,6 @@ def _write_wav(
     return n_clipped
 
 
-def _blocks(samples: Samples) -> Iterator[Samples]:
+def _blocks(samples: Floats) -> Iterator[Floats]:
     for first in range(0, len(samples), _SAMPLES_AT_ONCE):
         yield samples[first : first + _SAMPLES_AT_ONCE]

@@ -8,6 +8,8 @@ any time.
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -16,15 +18,21 @@ from typing import Any
 
 import pandas as pd
 
-from sed.errors import UsageError, printable
-from sed.events.plots import plot_curves
+from sed.errors import (
+    OutputError,
+    UsageError,
+    printable,
+)
 from sed.files import written_whole
 from sed.models.checkpoint import load_checkpoint
 from sed.models.network import SedModel
 from train.augment.waveform import sound_files
 from train.config import TrainConfig
-from train.data.tables import Clip
-from train.data.task import Task, check_space, find_faults, refuse_faults
+from train.data.check import find_faults, refuse_faults
+from train.data.clips import Clip
+from train.data.folds import assign_folds, load_folds, save_folds
+from train.data.task import Task
+from train.evaluate.plots import plot_curves
 from train.evaluate.report import write_json, write_report
 from train.loop.distributed import World
 from train.loop.trainer import Row, Trainer
@@ -128,3 +136,54 @@ def write_run_report(run: Path, task: Task, trainer: Trainer) -> None:
             files=[clip.path for clip in task.judged],
             begins=[clip.begin_seconds for clip in task.judged],
         )
+
+
+def folds_of_run(run: Path, clips: Sequence[Clip], config: TrainConfig) -> list[int]:
+    """Return the folds that the run directory has, if they were made in the same way, or make them.
+
+    Raises
+    ------
+    UsageError
+        If they were made with other settings.
+    """
+    path = run / "folds.csv"
+    if not (path.is_file() and (run / "folds.json").is_file()):
+        return assign_folds(clips, config.data, seed=config.seed)
+    if json.loads((run / "folds.json").read_text("utf-8")) != _fold_settings(config):
+        raise UsageError(
+            f"{printable(str(path))} was made with another seed or other [data] in the recipe. "
+            "Delete it, or train into another folder with --out."
+        )
+    return load_folds(path, clips)
+
+
+def save_folds_of_run(
+    run: Path, clips: Sequence[Clip], folds: Sequence[int], config: TrainConfig
+) -> None:
+    """Write the folds and how they were made."""
+    write_json(run / "folds.json", _fold_settings(config))
+    save_folds(run / "folds.csv", clips, folds)
+
+
+def _fold_settings(config: TrainConfig) -> dict[str, Any]:
+    settings = dataclasses.asdict(config.data) | {"seed": config.seed}
+    return json.loads(json.dumps(settings))  # type: ignore[no-any-return]
+
+
+def check_space(run: Path, model: SedModel, *, averages: bool) -> None:
+    """Make sure that the checkpoints of a run will fit on the disk.
+
+    Best, last, and the state twice while it is written: with the moments of the optimizer it is
+    three times the weights, four with their average.
+
+    Raises
+    ------
+    OutputError
+        If they will not.
+    """
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    needed = (2 + 2 * (3 + averages)) * weights
+    run.mkdir(parents=True, exist_ok=True)
+    if (free := shutil.disk_usage(run).free) < needed:
+        reason = f"the run needs {needed / 2**20:.0f} MiB and {free / 2**20:.0f} MiB are free"
+        raise OutputError(run, OSError(errno.ENOSPC, reason))

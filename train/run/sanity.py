@@ -14,11 +14,14 @@ from torch import Tensor
 from sed.errors import SedError, UsageError
 from sed.models.devices import choose_device
 from train.config import MixingConfig, PictureConfig, TrainConfig, WaveformConfig, load_recipe
+from train.data.check import find_faults, refuse_faults
+from train.data.clips import Clip
 from train.data.folds import assign_folds
-from train.data.tables import Clip, read_table
-from train.data.task import find_faults, initial_model, make_task, refuse_faults
+from train.data.tables import read_table
+from train.data.task import make_task
 from train.loop.dataset import Sample
 from train.loop.distributed import World
+from train.loop.initial import initial_model
 from train.loop.optimizer import set_to_train
 from train.loop.trainer import Trainer
 

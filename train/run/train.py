@@ -18,17 +18,18 @@ from sed.models.devices import choose_device
 from train.config import TrainConfig, load_recipe
 from train.data.soft import read_soft_labels
 from train.data.tables import read_table
-from train.data.task import (
-    Task,
-    folds_of_run,
-    initial_model,
-    make_task,
-    save_folds_of_run,
-    with_pseudo_labels,
-)
+from train.data.task import Task, make_task, with_pseudo_labels
 from train.loop.distributed import World, joined_world, own_device
+from train.loop.initial import initial_model
 from train.loop.trainer import Row, Trainer
-from train.run.directory import begin_run, check_same_run, write_history, write_run_report
+from train.run.directory import (
+    begin_run,
+    check_same_run,
+    folds_of_run,
+    save_folds_of_run,
+    write_history,
+    write_run_report,
+)
 
 
 @dataclass(frozen=True)

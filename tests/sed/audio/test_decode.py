@@ -9,8 +9,10 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sed.audio.decode import Resampler, open_recording, read_blocks, read_recording
+from sed.audio.blocks import read_blocks, read_recording
+from sed.audio.decode import open_recording
 from sed.audio.pcm import PcmStreamDecoder
+from sed.audio.resample import Resampler
 from sed.errors import MissingExtraError, RecordingError
 
 # Ending, container, encoding, and how near the samples come back.

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from sed.audio.decode import open_recording, read_recording
+from sed.audio.blocks import read_recording
+from sed.audio.decode import open_recording
 from sed.audio.find import common_folder, each_recording, find_recordings
 from sed.audio.remote import RemoteFile, fetched, is_remote, remote_files
 from sed.errors import MissingExtraError, RecordingError
 from streaming.offline.outputs import Results
 from streaming.offline.scan import Scan
-from streaming.pipeline.detector import DetectorConfig
+from streaming.pipeline.config import DetectorConfig
 from tests.conftest import rising_noise
 
 

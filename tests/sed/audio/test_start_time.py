@@ -10,16 +10,9 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sed.audio.start_time import (
-    PATTERNS,
-    recorded_at,
-    recorded_in,
-    recording_start,
-    stamped,
-    time_zone,
-)
+from sed.audio.start_time import PATTERNS, recorded_at, recorded_in, recording_start, time_zone
 from sed.errors import UsageError
-from sed.events.tracker import Event
+from sed.events.tracker import Event, stamped
 
 BERLIN = ZoneInfo("Europe/Berlin")  # two hours ahead of UTC in May
 PLUS_10 = timezone(timedelta(hours=10))

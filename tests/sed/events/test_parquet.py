@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sed.audio.start_time import stamped
 from sed.errors import MissingExtraError, OutputError, SedError
 from sed.events.parquet import ParquetWriter, read_parquet_events
-from sed.events.tracker import Event
+from sed.events.tracker import Event, stamped
 from sed.files import written_whole
 from tests.conftest import tiny_disk
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sed.errors import UsageError
+from sed.events.npz import FramesWriter
 from sed.events.tracker import Event
-from sed.events.writers import WRITERS, FramesWriter, RavenWriter, read_events
+from sed.events.writers import WRITERS, RavenWriter, read_events
 
 NASTY = 'a, "b"\t\\t\nc\r; ünï 🦉'
 EVENTS = [

@@ -7,7 +7,8 @@ import soundfile
 from sed.errors import RecordingError
 from streaming.bench.stages import Stages, measure_stages
 from streaming.engines.select import open_engine
-from streaming.pipeline.detector import Detector, DetectorConfig
+from streaming.pipeline.config import DetectorConfig
+from streaming.pipeline.detector import Detector
 from tests.conftest import rising_noise
 
 COSTS = Stages(

@@ -27,7 +27,7 @@ from streaming.cli.outputs import LiveResults
 from streaming.live import sources as ears
 from streaming.live.listen import listen
 from streaming.offline.detect import detect
-from streaming.pipeline.detector import DetectorConfig
+from streaming.pipeline.config import DetectorConfig
 from tests.conftest import rising_noise
 
 RATE = 8_000

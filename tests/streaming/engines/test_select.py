@@ -14,7 +14,7 @@ import sed
 from sed.errors import CheckpointError, MissingExtraError, SedError, UsageError
 from sed.models.checkpoint import save_checkpoint
 from streaming.engines import select as opening
-from streaming.engines.exported import remembered
+from streaming.engines.cache import remembered
 from streaming.engines.pytorch import TorchEngine
 from streaming.engines.select import open_engine
 from streaming.offline.detect import detect

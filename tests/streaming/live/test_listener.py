@@ -24,7 +24,8 @@ from streaming.live.listener import Listener
 from streaming.live.sources import DecoderEar
 from streaming.messages import Began, Ended, Gap, Heard, Status, Trouble
 from streaming.offline.detect import detect
-from streaming.pipeline.detector import Detector, DetectorConfig
+from streaming.pipeline.config import DetectorConfig
+from streaming.pipeline.detector import Detector
 from tests.conftest import rising_noise
 
 CONFIG = DetectorConfig(hop=0.5, look_ahead=0.25)

@@ -7,11 +7,12 @@ import signal
 import time
 from pathlib import Path
 
-from sed.audio.find import Recording, output_path
+from sed.audio.find import Recording
 from sed.errors import CheckpointError, UsageError
 from sed.events.tracker import Event
 from sed.files import written_whole
 from streaming.offline.job import HearerSettings, OnHeard, Outcome
+from streaming.offline.outputs import output_path
 
 
 class FakeHearer:

@@ -23,7 +23,7 @@ from streaming.offline.archive import FAILURES, JOURNAL, ArchiveScan, asked_of, 
 from streaming.offline.job import HearerSettings
 from streaming.offline.outputs import Results
 from streaming.offline.scan import Progress, Scan
-from streaming.pipeline.detector import DetectorConfig
+from streaming.pipeline.config import DetectorConfig
 from tests.conftest import ROOT, rising_noise
 from tests.streaming.offline import jobs
 

@@ -16,7 +16,7 @@ from streaming.offline.cluster import ClusterError, RayScan, _Ear, shares
 from streaming.offline.job import HearerSettings
 from streaming.offline.outputs import Results
 from streaming.offline.scan import Progress, Scan
-from streaming.pipeline.detector import DetectorConfig
+from streaming.pipeline.config import DetectorConfig
 from tests.conftest import ROOT, rising_noise
 from tests.streaming.offline import jobs
 

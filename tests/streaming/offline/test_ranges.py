@@ -10,14 +10,16 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sed.audio.decode import open_recording, read_blocks
+from sed.audio.blocks import read_blocks
+from sed.audio.decode import open_recording
 from sed.audio.libsndfile import SoundFileDecoder
 from sed.errors import SedError
 from streaming.engines.pytorch import TorchEngine
 from streaming.offline import ranges
 from streaming.offline.detect import follow
 from streaming.offline.ranges import read_ranges
-from streaming.pipeline.detector import Detector, DetectorConfig
+from streaming.pipeline.config import DetectorConfig
+from streaming.pipeline.detector import Detector
 from streaming.pipeline.feature_stream import ColumnStream
 from tests.conftest import TINY_FRONT_END, rising_noise
 from tests.test_bad_input import TABLE

@@ -10,7 +10,7 @@ from sed.errors import RecordingError
 from streaming.engines.pytorch import TorchEngine
 from streaming.offline.outputs import Results
 from streaming.offline.scan import Progress, Scan
-from streaming.pipeline.detector import DetectorConfig
+from streaming.pipeline.config import DetectorConfig
 from tests.conftest import rising_noise
 
 CONFIG = DetectorConfig(hop=0.5, batch_size=4)

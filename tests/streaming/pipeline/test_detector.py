@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from sed.errors import UsageError
 from sed.events.tracker import track_events
 from streaming.engines.pytorch import TorchEngine
-from streaming.pipeline.detector import Detector, DetectorConfig, tracker_config
+from streaming.pipeline.config import DetectorConfig, tracker_config
+from streaming.pipeline.detector import Detector
 from tests.conftest import rising_noise
 
 HOPS = (1.0, 0.5, 0.25, 0.2, 0.1)  # of the tiny model's window of 1 s

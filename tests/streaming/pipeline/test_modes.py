@@ -13,10 +13,11 @@ from sed.features.log_mel import LogMelConfig
 from sed.models.network import ModelConfig, SedModel
 from sed.models.receptive_field import frame_context
 from sed.models.spec import FrameContext
-from streaming.engines.answers import Answer
+from streaming.engines.base import Answer
 from streaming.engines.pytorch import TorchEngine
+from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.dense import ClipPool, Stretcher
-from streaming.pipeline.detector import Detector, DetectorConfig
+from streaming.pipeline.detector import Detector
 from tests.conftest import TINY_FRONT_END, rising_noise
 
 

@@ -18,8 +18,10 @@ from sed.errors import UsageError
 from sed.events.tracker import Event
 from streaming.messages import Began, Clip, Ended, Fan, Gap, Heard, Trouble
 from streaming.sinks.clips import Clips
-from streaming.sinks.command import CommandAlert, Webhook, note_of
+from streaming.sinks.command import CommandAlert
 from streaming.sinks.delivery import OutboxConfig
+from streaming.sinks.payload import note_of
+from streaming.sinks.webhook import Webhook
 from tests.streaming.sinks.test_delivery import until
 
 QUICK = OutboxConfig(capacity=100, first_wait=0.01, longest_wait=0.02, close_wait=3)

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from sed.audio.decode import read_recording
+from sed.audio.blocks import read_recording
 from sed.audio.flac import in_24_bits, write_flac
 from sed.errors import OutputError, UsageError
 from sed.events.tracker import Event
 from sed.events.writers import read_events
 from streaming.messages import Began, Ended, Gap, Heard, Trouble
-from streaming.sinks.event_file import EventFile, EventLines, SavedAudio
+from streaming.sinks.audio_file import SavedAudio
+from streaming.sinks.event_file import EventFile, EventLines
 from streaming.sinks.text import Log, PlainLines
 from tests.conftest import rising_noise
 
@@ -165,7 +166,7 @@ def test_all_that_is_heard_is_saved_to_the_last_bit_of_24(tmp_path):
 
 
 def test_a_gap_and_an_hour_each_begin_a_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("streaming.sinks.event_file.LONGEST_FILE_SECONDS", 1.0)
+    monkeypatch.setattr("streaming.sinks.audio_file.LONGEST_FILE_SECONDS", 1.0)
     saved = SavedAudio(tmp_path)
     blocks = [0, 4_000, 8_000, 12_000, 20_000]  # of half a second each; one second is missing
     for first in blocks:
@@ -181,7 +182,7 @@ def test_a_gap_and_an_hour_each_begin_a_file(tmp_path, monkeypatch):
 
 def test_saved_sound_survives_a_full_disk(tmp_path, monkeypatch):
     saved = SavedAudio(tmp_path)
-    monkeypatch.setattr("streaming.sinks.event_file.PAUSE_SECONDS", 1.0)
+    monkeypatch.setattr("streaming.sinks.audio_file.PAUSE_SECONDS", 1.0)
     saved.take(heard(np.ones(800) / 2))
 
     def full(self, block):

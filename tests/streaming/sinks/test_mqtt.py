@@ -15,9 +15,9 @@ import pytest
 import streaming.sinks.mqtt
 from sed.errors import MissingExtraError, UsageError
 from streaming.messages import Began, Clip, Ended, Trouble
-from streaming.sinks.command import note_of
 from streaming.sinks.delivery import OutboxConfig
 from streaming.sinks.mqtt import MqttAlert
+from streaming.sinks.payload import note_of
 from tests.streaming.sinks.test_alerts import EVENT, GAP, labelled, texts
 from tests.streaming.sinks.test_delivery import until
 

@@ -9,11 +9,11 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sed.audio.decode import read_recording
+from sed.audio.blocks import read_recording
 from sed.errors import DamagedRecordingError, RecordingError
 from tests.conftest import rising_noise
 from train.data.audio import n_samples, open_samples, read_clip, wav_header
-from train.data.tables import Clip
+from train.data.clips import Clip
 
 RATE = 8_000
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sed.errors import TableError, UsageError
 from train.config import DataConfig
+from train.data.clips import Clip, SoftLabels
 from train.data.folds import (
     ALWAYS_TRAIN,
     NEVER,
@@ -20,7 +21,6 @@ from train.data.folds import (
     save_folds,
     split_clips,
 )
-from train.data.tables import Clip, SoftLabels
 
 SOFT = SoftLabels(("a",), np.ones(1, np.float32), np.ones((1, 1), np.float32))
 

@@ -5,8 +5,9 @@ import pytest
 from sed.errors import TableError
 from sed.events.tracker import Event
 from sed.events.writers import WRITERS
+from train.data.clips import Clip
 from train.data.strong import read_annotated
-from train.data.tables import Clip, read_table
+from train.data.tables import read_table
 
 EVENTS = [
     Event(0.25, 1.5, "a\\b", 1.0),

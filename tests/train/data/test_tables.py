@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from sed.errors import TableError, UsageError
 from sed.events.tracker import Event
+from train.data.clips import Clip, bare_name
 from train.data.formats import FORMATS
-from train.data.tables import Clip, bare_name, read_table, write_index
+from train.data.tables import read_table, write_index
 
 
 def touch(*paths):

@@ -17,8 +17,8 @@ from sed.errors import TableError, UsageError
 from sed.metrics import padded_cmap
 from sed.models.checkpoint import save_checkpoint
 from tests.conftest import rising_noise
+from train.data.clips import Clip
 from train.data.folds import NEVER, save_folds
-from train.data.tables import Clip
 from train.evaluate.evaluate import choose_clips, evaluate, predict_clips
 
 LABELS = ("beep", "a, b\t'c'", "élan")

@@ -16,8 +16,8 @@ from sed.errors import RecordingError, UsageError
 from sed.models.checkpoint import save_checkpoint
 from tests.conftest import rising_noise
 from train.data.audio import read_clip
+from train.data.clips import Clip
 from train.data.soft import read_soft_labels
-from train.data.tables import Clip
 from train.evaluate.evaluate import predict_clips
 from train.evaluate.predict import predict
 

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 import train.evaluate.compare
 from sed.cli import app
 from sed.errors import TableError, UsageError
-from sed.events.plots import _draw_folds, plot_confusion
 from sed.metrics import padded_cmap
 from train.evaluate.compare import compare_runs
+from train.evaluate.plots import _draw_folds, plot_confusion
 from train.evaluate.report import overall_figures, write_report
 
 LABELS = ("crow", "dog, big", "élan")

@@ -17,14 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from sed.audio.decode import read_recording
+from sed.audio.blocks import read_recording
 from sed.cli import app
 from sed.errors import OutputError, TableError, UsageError
 from sed.events.tracker import Event
 from tests.conftest import ROOT, rising_noise
 from train.data.audio import n_samples, open_samples, read_clip, wav_header
-from train.data.tables import Clip, read_table, write_index
-from train.prepare.cutting import CuttingConfig, clip_of_piece, kept_range, loud_range, pieces_of
+from train.data.clips import Clip
+from train.data.loudness import loud_range
+from train.data.tables import read_table, write_index
+from train.prepare.cutting import CuttingConfig, clip_of_piece, kept_range, pieces_of
 from train.prepare.manifest import load_manifest, reset
 from train.prepare.prepare import Progress, prepare
 

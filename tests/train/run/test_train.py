@@ -21,22 +21,20 @@ from sed.events.tracker import Event
 from sed.models.checkpoint import load_checkpoint
 from tests.conftest import ROOT
 from train.config import load_recipe
+from train.data.check import find_faults
+from train.data.clips import Clip, SoftLabels
 from train.data.folds import NEVER
 from train.data.loudness import active_frames, active_part
-from train.data.tables import Clip, SoftLabels, read_table
-from train.data.task import (
-    check_space,
-    class_weights,
-    find_faults,
-    make_task,
-    teacher_features,
-    with_pseudo_labels,
-)
+from train.data.tables import read_table
+from train.data.task import make_task, with_pseudo_labels
 from train.loop.dataset import ClipDataset
-from train.loop.optimizer import rate_share, with_synchronised_norms
+from train.loop.optimizer import with_synchronised_norms
 from train.loop.sampler import EpochBatches, clip_loader
+from train.loop.schedule import rate_share
+from train.loop.step import class_weights, teacher_features
 from train.loop.trainer import Waited
 from train.run.crossval import train_all_folds
+from train.run.directory import check_space
 from train.run.sanity import check_sanity
 from train.run.train import Progress, train
 

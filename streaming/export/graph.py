@@ -1,0 +1,124 @@
+"""The module that is exported: samples to the probabilities of frames and clips."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sed.features.log_mel_torch import LogMel
+from sed.models.checkpoint import Checkpoint
+from sed.models.fusion import fused
+
+OUTPUTS = ("frame_probs", "clip_probs", "columns", "head_probs", "head_weights")
+
+
+class Graph(nn.Module):
+    """Samples to the probabilities of frames and clips.
+
+    Parameters
+    ----------
+    checkpoint
+        The model; it stays as it is.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__()
+        self.model = fused(checkpoint.model)  # a copy
+        for module in (self.model, *self.model.heads):
+            for name, child in module.named_children():
+                if isinstance(child, nn.Linear):
+                    setattr(module, name, Pointwise(child))
+        self.front_end = ConvolvedLogMel(self.model.log_mel)
+
+    def forward(self, samples: Tensor) -> tuple[Tensor, ...]:
+        """Map clips (batch, samples) to the tensors named in `OUTPUTS`."""
+        columns = self.front_end(samples)
+        frame_probs, probs, weights = self.model.answer(self.model.frame_features(columns))
+        clip_probs = ((weights * probs).sum(1) / weights.sum(1)).mean(1)
+        return frame_probs, clip_probs, columns, probs, weights
+
+
+class ConvolvedLogMel(nn.Module):
+    """The front end as a convolution with sines and cosines: slower than an FFT, but everywhere.
+
+    Parameters
+    ----------
+    log_mel
+        What it is the same as.
+    """
+
+    basis: Tensor
+
+    def __init__(self, log_mel: LogMel) -> None:
+        super().__init__()
+        self.log_mel = log_mel
+        c = log_mel.config
+        bins = torch.arange(c.fft_size // 2 + 1, dtype=torch.float64)[:, None]
+        phase = 2 * math.pi / c.fft_size * bins * torch.arange(c.column_samples)
+        basis = torch.cat([phase.cos(), phase.sin()]) * log_mel.window.double()
+        self.register_buffer("basis", basis.float()[:, None])
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Map clips (batch, samples) to columns (batch, columns, mels)."""
+        c = self.log_mel.config
+        padded = F.pad(samples, (c.context_before, c.context_after))
+        waves = F.conv1d(padded[:, None], self.basis, stride=c.hop_samples)
+        cosine, sine = waves.chunk(2, dim=1)
+        energy = cosine.square() + sine.square()
+        if c.power == 1:
+            energy = energy.sqrt()
+        mel = F.conv1d(energy, self.log_mel.filters.T[:, :, None])
+        return self.log_mel.logarithm(mel.transpose(1, 2))
+
+
+class SameConv2d(nn.Module):
+    """TensorFlow's padding, reckoned in integers: exporters need not see through a ceiling.
+
+    Parameters
+    ----------
+    conv
+        What it is the same as.
+    """
+
+    def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, channels, columns, mels)."""
+        conv: Any = self.conv
+        top, left = (
+            max((conv.kernel_size[i] - 1) * conv.dilation[i] + 1 - _rest(size, conv.stride[i]), 0)
+            for i, size in enumerate(x.shape[2:])
+        )
+        x = F.pad(x, (left // 2, left - left // 2, top // 2, top - top // 2))
+        return F.conv2d(x, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
+
+
+def _rest(size: int, stride: int) -> int:
+    """Return how many positions the last stride of an axis has."""
+    rest = size % stride
+    return stride if rest == 0 else int(rest)
+
+
+class Pointwise(nn.Module):
+    """A linear layer as a convolution: its exporters need not flatten axes of free length.
+
+    Parameters
+    ----------
+    linear
+        What it is the same as.
+    """
+
+    def __init__(self, linear: nn.Module) -> None:
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, frames, features)."""
+        weight: Tensor = self.linear.weight  # type: ignore[assignment]
+        return F.conv1d(x.transpose(1, 2), weight[:, :, None], self.linear.bias).transpose(1, 2)  # type: ignore[arg-type]

@@ -1,0 +1,83 @@
+"""What commands, webhooks and MQTT receive about an event."""
+
+from __future__ import annotations
+
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from urllib.parse import SplitResult, urlsplit
+
+from sed.errors import UsageError
+from sed.events.tracker import Event
+from streaming.messages import Began, Clip, Ended, Gap, Message
+
+Note = dict[str, str | float | None]
+
+
+def note_of(message: Message, *, waits_for_clip: bool) -> Note | None:
+    """Return what others are told of a message, or None.
+
+    The note of an event goes out with its `Ended`, or with its `Clip` if there are clips. At its
+    onset, neither its offset nor its clip is known, and its score may yet rise.
+    """
+    match message:
+        case Began(event):
+            return _event_note("onset", event, None, None)
+        case Ended(event) if not waits_for_clip:
+            return _event_note("event", event, event.offset, None)
+        case Clip(event, path) if waits_for_clip:
+            return _event_note("event", event, event.offset, path)
+        case Gap():
+            return {
+                "type": "gap",
+                "onset": message.onset,
+                "offset": message.offset,
+                "time": message.time.isoformat(timespec="milliseconds"),
+                "source": message.source,
+                "reason": message.reason,
+            }
+    return None
+
+
+def _event_note(kind: str, event: Event, offset: float | None, clip: str | None) -> Note:
+    return {
+        "type": kind,
+        "label": event.label,
+        "score": event.score,
+        "onset": event.onset,
+        "offset": offset,
+        "duration": None if offset is None else offset - event.onset,
+        "time": event.time.isoformat(timespec="milliseconds") if event.time else None,
+        "source": event.file,
+        "clip": clip,
+    }
+
+
+def split_url(url: str, schemes: Sequence[str], example: str) -> SplitResult:
+    """Return the parts of an address; what is said of a wrong one does not repeat its secrets.
+
+    Raises
+    ------
+    UsageError
+        If its scheme is none of those given, or its host or port cannot be.
+    """
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("idna")
+        is_usable = bool(host) and parts.port != 0 and not re.search(r"\s", url)
+    except ValueError:  # the port is no number, or no host can be called so
+        is_usable = False
+    if not is_usable or parts.scheme not in schemes:
+        raise UsageError(
+            f"expected an address that begins with {' or '.join(schemes)}, like {example}"
+        )
+    return parts
+
+
+def reason_of(error: OSError) -> str:
+    """Return why a server cannot be reached, without its address."""
+    inner = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(inner, OSError):
+        return f"the server cannot be reached: {inner.strerror or inner}"
+    return f"the server cannot be reached: {inner}"

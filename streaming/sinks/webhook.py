@@ -1,0 +1,113 @@
+"""Events by HTTP POST."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote, unquote
+
+from sed.errors import UsageError
+from streaming.messages import Message
+from streaming.sinks.delivery import Outbox, OutboxConfig, RefusedError, UnreachableError
+from streaming.sinks.payload import Note, note_of, reason_of, split_url
+
+WEBHOOK_SECONDS = 10.0
+
+
+TRY_AGAIN = frozenset([408, 429])  # of the 4xx, those that may pass by themselves
+
+
+class Webhook:
+    """Posts a note as JSON to an address for each onset, event and gap.
+
+    What cannot be delivered waits, and is tried again in its order.
+
+    Parameters
+    ----------
+    url
+        An http or https address; ``user:password@`` in it becomes basic authentication.
+    headers
+        Sent as well.
+    waits_for_clip
+        Whether events are followed by a `Clip`, for which they wait.
+    timeout
+        Seconds that the server may be silent.
+    config
+        Bounds and times of what waits.
+
+    Raises
+    ------
+    UsageError
+        If the address or a header cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        waits_for_clip: bool = False,
+        timeout: float = WEBHOOK_SECONDS,
+        config: OutboxConfig | None = None,
+    ) -> None:
+        parts = split_url(url, ("http", "https"), "https://host/path")
+        self._headers = {"Content-Type": "application/json", "User-Agent": "sed-engine"}
+        self._headers |= _checked_headers(headers or {})
+        if parts.username is not None:
+            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            self._headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        place = parts.netloc.rpartition("@")[2]
+        address = parts._replace(netloc=place, fragment="").geturl()
+        self._url = quote(address, safe="/:?#[]@!$&'()*+,;=%~")
+        self._opener = urllib.request.build_opener(_NoRedirect)
+        self._timeout = timeout
+        self._waits_for_clip = waits_for_clip
+        # Neither the path nor the query is named: many services keep a secret there.
+        self._outbox = Outbox(f"webhook {parts.scheme}://{place}", self._post, config)
+
+    def take(self, message: Message) -> Sequence[Message]:
+        """Have the note of a message posted, if it has one."""
+        if (note := note_of(message, waits_for_clip=self._waits_for_clip)) is not None:
+            self._outbox.put(note)
+        return self._outbox.news()
+
+    def close(self) -> Sequence[Message]:
+        """Deliver what waits, for a few seconds at most."""
+        return self._outbox.close()
+
+    def _post(self, note: Note) -> None:
+        request = urllib.request.Request(
+            self._url, json.dumps(note).encode(), self._headers, method="POST"
+        )
+        try:
+            self._opener.open(request, timeout=self._timeout).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+            answer = f"the server answers {error.code} {http.client.responses.get(error.code, '')}"
+            if error.code >= 500 or error.code in TRY_AGAIN:
+                raise UnreachableError(answer.strip()) from error
+            raise RefusedError(f"{answer.strip()}. Check the address") from error
+        except OSError as error:
+            raise UnreachableError(reason_of(error)) from error
+        except http.client.HTTPException as error:
+            raise UnreachableError("the server answers something that is not HTTP") from error
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Takes a redirect for a refusal: to follow it would turn the POST into a GET."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        is_name = re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.ASCII)
+        if not is_name or not re.fullmatch(r"[\t\x20-\x7e\xa0-\xff]*", value):
+            raise UsageError(f"the header {name!r} cannot be sent. Give a name and one line.")
+    return dict(headers)
