@@ -43,10 +43,10 @@ if TYPE_CHECKING:
     from streaming.export.export import export
     from streaming.live.listen import listen, listen_async
     from streaming.live.listener import Listener
-    from streaming.live.sources import open_ear
-    from streaming.messages import Began, Ended, Gap, Heard, Status, Trouble
+    from streaming.live.sources import open_source
+    from streaming.messages import AudioBlock, EventEnded, EventStarted, Gap, Problem, Status
     from streaming.offline.detect import detect
-    from streaming.offline.outputs import Results
+    from streaming.offline.outputs import OutputConfig
     from streaming.offline.scan import Scan, Summary
     from streaming.pipeline.config import DetectorConfig
     from streaming.pipeline.detector import Detection, Detector
@@ -79,13 +79,13 @@ _HOMES = {
     "streaming.bench.bench": ("Bench", "bench"),
     "streaming.offline.detect": ("detect",),
     "streaming.pipeline.detector": ("Detection", "Detector", "DetectorConfig"),
-    "streaming.live.sources": ("open_ear",),
+    "streaming.live.sources": ("open_source",),
     "streaming.export.export": ("export",),
     "streaming.live.listen": ("listen", "listen_async"),
     "streaming.live.listener": ("Listener",),
-    "streaming.messages": ("Began", "Ended", "Gap", "Heard", "Status", "Trouble"),
+    "streaming.messages": ("EventStarted", "EventEnded", "Gap", "AudioBlock", "Status", "Problem"),
     "streaming.engines.select": ("open_engine",),
-    "streaming.offline.outputs": ("Results",),
+    "streaming.offline.outputs": ("OutputConfig",),
     "streaming.offline.scan": ("Scan", "Summary"),
     "streaming.engines.pytorch": ("TorchEngine",),
     "train.config": ("TrainConfig", "load_recipe"),

@@ -3,7 +3,7 @@
 Inside, positions are integers counted from the start of the recording::
 
     sample   |0 1 2 3 ...                                          one value of sound
-    column   |----0----|----1----|----2----| ...                   hop_samples samples each
+    column   |----0----|----1----|----2----| ...                   hop_length samples each
     frame    |--------------0--------------|------1------ ...      frame_columns columns each
 
 Column c stands for the samples [c·hop, (c+1)·hop). It looks at a little more on either side,
@@ -45,13 +45,13 @@ class Timeline:
     """The grid of a model laid over a recording."""
 
     sample_rate: int  # samples per second that the model hears
-    hop_samples: int  # samples from one column to the next
+    hop_length: int  # samples from one column to the next
     frame_columns: int  # columns from one frame to the next
 
     @property
     def frame_samples(self) -> int:
         """Samples from one frame to the next."""
-        return self.hop_samples * self.frame_columns
+        return self.hop_length * self.frame_columns
 
     @property
     def frame_seconds(self) -> float:
@@ -70,7 +70,7 @@ class Timeline:
     def nearest_columns(self, seconds: float) -> int:
         """Return the number of whole columns nearest to a duration."""
         samples = samples_from_seconds(seconds, self.sample_rate)
-        return (samples + self.hop_samples // 2) // self.hop_samples
+        return (samples + self.hop_length // 2) // self.hop_length
 
     def columns_from_seconds(self, seconds: float) -> int:
         """Return the number of columns in a duration.
@@ -81,9 +81,9 @@ class Timeline:
             If the duration is not a whole number of columns.
         """
         samples = samples_from_seconds(seconds, self.sample_rate)
-        columns, rest = divmod(samples, self.hop_samples)
+        columns, rest = divmod(samples, self.hop_length)
         if rest or columns < 1:
-            column_ms = 1000 * self.hop_samples / self.sample_rate
+            column_ms = 1000 * self.hop_length / self.sample_rate
             raise ValueError(
                 f"{seconds} s is not a whole number of columns of {column_ms:g} ms each"
             )

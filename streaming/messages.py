@@ -2,9 +2,9 @@
 
 ::
 
-    Listener ─ Heard, Began, Ended, Gap, Trouble, Status ─▶ Fan ─▶ Sink, Sink, Sink
+    Listener ─ AudioBlock, EventStarted, EventEnded, Gap, Problem, Status ─▶ Dispatcher ─▶ Sink, Sink, Sink
                                                              ▲         │
-                                                             └─ Clip, Trouble
+                                                             └─ ClipSaved, Problem
 
 Times are seconds from the moment that listening began, on the clock of the samples; an `Event` of
 live sound also carries the time of its onset on the calendar.
@@ -24,7 +24,7 @@ from sed.types import Floats
 
 
 @dataclass(frozen=True)
-class Heard:
+class AudioBlock:
     """A piece of sound that went through, a few dozen a second; what it completed goes with it."""
 
     source: str  # the input, as events call it in `file`
@@ -46,25 +46,25 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Began:
+class EventStarted:
     """An event is certain to come, and told while it still lasts; its score may yet rise."""
 
     event: Event
 
 
 @dataclass(frozen=True)
-class Ended:
-    """An event is complete. Its onset, label and file are those of the `Began` before it."""
+class EventEnded:
+    """An event is complete. Its onset, label and file are those of the `EventStarted` before it."""
 
     event: Event
 
 
 @dataclass(frozen=True)
-class Clip:
-    """The sound of an event was saved, or could not be; follows each `Ended` if clips are kept."""
+class ClipSaved:
+    """The sound of an event was saved, or could not be; follows each `EventEnded` if clips are kept."""
 
     event: Event
-    path: str | None  # None: it could not be saved, and a `Trouble` said why
+    path: str | None  # None: it could not be saved, and a `Problem` said why
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,14 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Trouble:
+class Problem:
     """Something is wrong, or right again, and listening goes on."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class SourceStatus:
+class InputStatus:
     """An input and its account: delivered = heard + dropped + waiting."""
 
     name: str
@@ -98,7 +98,7 @@ class SourceStatus:
     sample_rate: int
     n_channels: int
     n_delivered: int  # samples that the device gave us, per channel
-    n_heard: int  # of them, those that went through the model
+    n_processed: int  # of them, those that went through the model
     n_dropped: int  # of them, those that the model was too slow for
     n_waiting: int  # of them, those in the ring
     n_missing: int  # samples never delivered, while the device was gone
@@ -114,7 +114,7 @@ class Status:
     load: float  # seconds of work per second of sound, of late: below 1 it keeps up
     latency_seconds: float  # from the arrival of the newest sample of a window to its answer
     n_events: int
-    sources: tuple[SourceStatus, ...]
+    sources: tuple[InputStatus, ...]
 
     @property
     def n_lost(self) -> int:
@@ -122,7 +122,7 @@ class Status:
         return sum(source.n_dropped + source.n_missing for source in self.sources)
 
 
-Message = Heard | Began | Ended | Clip | Gap | Trouble | Status
+Message = AudioBlock | EventStarted | EventEnded | ClipSaved | Gap | Problem | Status
 
 
 class Sink(Protocol):
@@ -137,7 +137,7 @@ class Sink(Protocol):
         ...
 
 
-class Fan:
+class Dispatcher:
     """Hands every message to every sink, and what they answer as well.
 
     Sinks are asked in their order, so a record comes before the view that tells of it.
@@ -174,15 +174,15 @@ class Fan:
                 self.take(answer)
 
 
-def _failed(sink: Sink, error: Exception) -> Trouble:
+def _failed(sink: Sink, error: Exception) -> Problem:
     """Return what is told of a sink that fails as nobody foresaw."""
-    return Trouble(f"{type(sink).__name__} failed and is left out from now on: {error!r}")
+    return Problem(f"{type(sink).__name__} failed and is left out from now on: {error!r}")
 
 
 CLIPPED = 1.0 - 2.0**-15  # the largest sample of 16 bits
 
 
-class Alarm:
+class FaultReporter:
     """Tells once that something is wrong, and once that it is right again.
 
     Parameters
@@ -200,4 +200,4 @@ class Alarm:
         was_wrong, self._is_wrong = self._is_wrong, wrong is not None
         if self._is_wrong == was_wrong:
             return []
-        return [Trouble(wrong or self._right)]
+        return [Problem(wrong or self._right)]

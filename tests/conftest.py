@@ -20,14 +20,14 @@ from sed.models.checkpoint import Checkpoint
 from sed.models.network import ModelConfig, SedModel
 
 ROOT = Path(__file__).parents[1]
-TINY_FRONT_END = LogMelConfig(
+TINY_LOG_MEL = LogMelConfig(
     sample_rate=8_000,
-    column_samples=128,
-    hop_samples=80,
-    fft_size=128,
+    win_length=128,
+    hop_length=80,
+    n_fft=128,
     n_mels=24,
-    f_min_hz=60.0,
-    f_max_hz=4_000.0,
+    f_min=60.0,
+    f_max=4_000.0,
 )
 
 
@@ -56,7 +56,7 @@ def opinionated(backbone: str) -> Checkpoint:
     """Return a random model whose logits are spread, so that events come and go."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        model = SedModel(ModelConfig(backbone, hidden=32), TINY_FRONT_END, 3).eval()
+        model = SedModel(ModelConfig(backbone, hidden=32), TINY_LOG_MEL, 3).eval()
         sound = torch.from_numpy(rising_noise(64_000).reshape(8, 8_000))
         with torch.no_grad():
             spread = model(sound).frame_logits.std(dim=(0, 1))
@@ -64,7 +64,12 @@ def opinionated(backbone: str) -> Checkpoint:
                 head.classes.weight *= 3.0 / spread[:, None]
                 head.classes.bias.zero_()
             head.classes.bias -= model(sound).frame_logits.mean(dim=(0, 1))
-    tracker = TrackerConfig(on=0.6, off=0.4, median_frames=(1, 3, 5), merge_gap_seconds=0.7)
+    tracker = TrackerConfig(
+        onset_threshold=0.6,
+        offset_threshold=0.4,
+        median_filter_frames=(1, 3, 5),
+        min_gap_seconds=0.7,
+    )
     return Checkpoint(model, ("beep", "a, b\t'c'", "élan"), 1.0, tracker)
 
 

@@ -140,10 +140,13 @@ def test_standard_input_wav_and_raw(noise_wav, model):
     [
         (("--classes", "beep,élan"), {"classes": ("beep", "élan")}),
         (("--threshold", "0.9"), {"threshold": 0.9}),
-        (("--on", "0.9", "--off", "0.8"), {"on": 0.9, "off": 0.8}),
+        (
+            ("--onset-threshold", "0.9", "--offset-threshold", "0.8"),
+            {"onset_threshold": 0.9, "offset_threshold": 0.8},
+        ),
         (("--top", "1"), {"top": 1}),
-        (("--min-length", "0.6"), {"min_length": 0.6}),
-        (("--merge-gap", "5"), {"merge_gap": 5.0}),
+        (("--min-duration", "0.6"), {"min_duration_seconds": 0.6}),
+        (("--min-gap", "5"), {"min_gap_seconds": 5.0}),
         (("--hop", "0.25"), {"hop": 0.25}),
     ],
 )

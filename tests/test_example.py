@@ -34,7 +34,7 @@ def test_four_of_five_events_are_found_with_one_false_a_minute_at_most(model, tr
 @pytest.mark.slow
 @pytest.mark.parametrize("hop", [5.0, 1.0, 0.5])
 def test_other_hops_hear_most_of_it_too(model, truth, hop):
-    score = sed.match_events(truth, list(sed.detect(EXAMPLE, model, hop=hop)))
+    score = sed.match_events(truth, list(sed.detect(EXAMPLE, model, hop_seconds=hop)))
     assert score.recall >= 0.7
 
 

@@ -10,15 +10,17 @@ import soundfile
 
 from benchmarks.speed import peak
 from streaming.engines.pytorch import TorchEngine
-from streaming.offline.overview import Overview
+from streaming.offline.overview import Downsampler
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
-from streaming.pipeline.prefetch import ReadAhead
+from streaming.pipeline.prefetch import Prefetcher
 from tests.conftest import ROOT, rising_noise
 
 
 def test_a_detector_holds_no_more_after_ten_minutes_than_after_a_minute(tiny_checkpoint):
-    detector = Detector(TorchEngine(tiny_checkpoint, "cpu"), DetectorConfig(hop=1.0, batch_size=8))
+    detector = Detector(
+        TorchEngine(tiny_checkpoint, "cpu"), DetectorConfig(hop_seconds=1.0, batch_size=8)
+    )
     block = rising_noise(80_000)
 
     def held():
@@ -37,7 +39,7 @@ def test_a_detector_holds_no_more_after_ten_minutes_than_after_a_minute(tiny_che
 @pytest.mark.parametrize("n_rows", [1, 7, 64, 65, 1_000, 12_345])
 def test_an_overview_is_bounded_and_keeps_the_peaks(n_rows):
     rows = np.random.default_rng(0).random((n_rows, 2)).astype(np.float32)
-    mean, peak = Overview("mean", most=64), Overview("max", most=64)
+    mean, peak = Downsampler("mean", most=64), Downsampler("max", most=64)
     for part in np.array_split(rows, 13):
         mean.push(part)
         peak.push(part)
@@ -58,11 +60,11 @@ def test_reading_ahead_keeps_order_and_errors_and_stops_when_told():
         finally:
             closed.append(True)
 
-    ahead = ReadAhead(numbers(), 4)
+    ahead = Prefetcher(numbers(), 4)
     assert [next(ahead) for _ in range(100)] == list(range(100))
     with pytest.raises(RuntimeError, match="the end"):
         next(ahead)
-    early = ReadAhead(numbers(), 4)
+    early = Prefetcher(numbers(), 4)
     assert next(early) == 0
     early.close()
     assert closed == [True, True]

@@ -229,19 +229,19 @@ class EventConfig:
     """How the thresholds of the finished model are set."""
 
     beta: float = 1.0  # F-beta of clips that they serve; below 1 avoids false alarms
-    off_share: float = 0.5  # of a class's `on` threshold, down to which its events last
-    median_frames: int = 1  # see sed.events.tracker.TrackerConfig, as the other two
-    min_length_seconds: float = 0.0
-    merge_gap_seconds: float = 1.0
+    offset_ratio: float = 0.5  # of a class's `on` threshold, down to which its events last
+    median_filter_frames: int = 1  # see sed.events.tracker.TrackerConfig, as the other two
+    min_duration_seconds: float = 0.0
+    min_gap_seconds: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse now what the tracker would refuse after the first epoch."""
         TrackerConfig(
             1.0,
-            self.off_share,
-            self.median_frames,
-            self.min_length_seconds,
-            self.merge_gap_seconds,
+            self.offset_ratio,
+            self.median_filter_frames,
+            self.min_duration_seconds,
+            self.min_gap_seconds,
         )
         if self.beta <= 0:
             raise ValueError(f"expected beta above 0, got {self.beta}")
@@ -257,7 +257,7 @@ class TrainConfig:
     picture: PictureConfig = field(default_factory=PictureConfig)
     learning: LearningConfig = field(default_factory=LearningConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
-    front_end: LogMelConfig = field(default_factory=LogMelConfig)
+    log_mel: LogMelConfig = field(default_factory=LogMelConfig)
     events: EventConfig = field(default_factory=EventConfig)
     seed: int = 0  # everything random follows from it
 
@@ -277,8 +277,8 @@ class TrainConfig:
             )
         if self.picture.albumentations and self.model.in_channels != 3:
             raise ValueError("albumentations change three-channel pictures: set in_channels to 3")
-        front_end = self.front_end
-        Timeline(front_end.sample_rate, front_end.hop_samples, 1).columns_from_seconds(
+        log_mel = self.log_mel
+        Timeline(log_mel.sample_rate, log_mel.hop_length, 1).columns_from_seconds(
             self.data.window_seconds
         )
 

@@ -39,19 +39,19 @@ from train.config import PictureConfig
 ROOT = Path(__file__).parents[2]
 FRONT_END = LogMelConfig(
     sample_rate=32_000,
-    column_samples=1_280,
-    hop_samples=320,
-    fft_size=2_048,
+    win_length=1_280,
+    hop_length=320,
+    n_fft=2_048,
     n_mels=128,
-    f_min_hz=60.0,
-    f_max_hz=11_000.0,
+    f_min=60.0,
+    f_max=11_000.0,
     power=2,
     log="db",
     floor=1e-6,
 )
 WINDOW = 5 * FRONT_END.sample_rate
 FRAME_COLUMNS = 10
-FRAME_SAMPLES = FRAME_COLUMNS * FRONT_END.hop_samples
+FRAME_SAMPLES = FRAME_COLUMNS * FRONT_END.hop_length
 N_FRAMES = WINDOW // FRAME_SAMPLES
 FRAME_SECONDS = FRAME_SAMPLES / FRONT_END.sample_rate
 FAINTEST_DB, STRONGEST_DB = -48.0, 34.0
@@ -278,7 +278,7 @@ def draw_card(figure: Figure, card: Card, left: float, bottom: float, tall: floa
 def draw_clip(axes: Axes, clip: Clip) -> None:
     """Draw a log-mel picture, and above it when each class sounds."""
     columns = clip.picture().numpy()
-    seconds = len(columns) * FRONT_END.hop_samples / FRONT_END.sample_rate
+    seconds = len(columns) * FRONT_END.hop_length / FRONT_END.sample_rate
     n_lanes = max(1, int((clip.targets > 0).sum(dim=1).max()))  # classes at once
     strip = n_lanes * LANE_INCHES / (axes.get_position().height * axes.figure.get_size_inches()[1])
     axes.set_facecolor("#ececec")

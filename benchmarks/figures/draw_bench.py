@@ -25,7 +25,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "hour.ogg")
         write_example(path, 32_000, SECONDS)
-        found = sed.bench(path, hop=5.0)
+        found = sed.bench(path, hop_seconds=5.0)
     console = Console(
         file=io.StringIO(), force_terminal=True, color_system="truecolor", record=True, width=96
     )

@@ -24,7 +24,7 @@ import sed
 from sed.events.tracker import Event
 from sed.files import written_whole
 from streaming.live.listener import LIVE
-from streaming.messages import Began, Ended, Heard, Message, SourceStatus, Status
+from streaming.messages import AudioBlock, EventEnded, EventStarted, InputStatus, Message, Status
 from streaming.terminal.view import TerminalView
 
 ROOT = Path(__file__).parents[2]
@@ -84,9 +84,9 @@ def main() -> None:
         width=WIDTH, height=HEIGHT,
     )  # fmt: skip
     detector = sed.Detector(sed.load_model(), LIVE, sample_rate=RATE)
-    view = TerminalView(detector.labels, detector.front_end, console=console, now=lambda: now)
+    view = TerminalView(detector.labels, detector.log_mel, console=console, now=lambda: now)
     for message in messages(detector):
-        if isinstance(message, Heard):
+        if isinstance(message, AudioBlock):
             now = BEGAN + timedelta(seconds=message.start / RATE)
         view.take(message)
     console.export_text()  # forgets all pictures but the last
@@ -103,9 +103,11 @@ def messages(detector: sed.Detector) -> Iterator[Message]:
     for start in range(0, len(sound), PIECE_SAMPLES):
         piece = sound[start : start + PIECE_SAMPLES]
         detection = detector.push(piece)
-        yield Heard(SOURCE, start, piece[:, None], RATE, detection.columns, detection.frame_probs)
-        yield from (Began(placed(event)) for event in detection.begun)
-        yield from (Ended(placed(event)) for event in detection.events)
+        yield AudioBlock(
+            SOURCE, start, piece[:, None], RATE, detection.columns, detection.frame_probs
+        )
+        yield from (EventStarted(placed(event)) for event in detection.begun)
+        yield from (EventEnded(placed(event)) for event in detection.events)
         n_events += len(detection.events)
         if len(detection.columns):
             yield status(start + len(piece), n_events)
@@ -118,7 +120,7 @@ def placed(event: Event) -> Event:
 
 def status(n_samples: int, n_events: int) -> Status:
     """Return the account of an input of which nothing was lost."""
-    source = SourceStatus(SOURCE, "listening", RATE, 1, n_samples, n_samples, 0, 0, 0, 0, 0)
+    source = InputStatus(SOURCE, "listening", RATE, 1, n_samples, n_samples, 0, 0, 0, 0, 0)
     return Status(n_samples / RATE, LOAD, LATENCY_SECONDS, n_events, (source,))
 
 

@@ -24,7 +24,15 @@ from playwright.sync_api import sync_playwright
 import sed
 from sed.events.tracker import Event
 from streaming.live.listener import LIVE
-from streaming.messages import Began, Ended, Fan, Heard, Message, SourceStatus, Status
+from streaming.messages import (
+    AudioBlock,
+    Dispatcher,
+    EventEnded,
+    EventStarted,
+    InputStatus,
+    Message,
+    Status,
+)
 from streaming.sinks.clips import Clips
 from streaming.sinks.database import EventDatabase
 from streaming.web.server import WebView
@@ -45,9 +53,11 @@ def messages(detector: sed.Detector, began: datetime) -> Iterator[Message]:
     for start in range(0, len(sound), PIECE_SAMPLES):
         piece = sound[start : start + PIECE_SAMPLES]
         detection = detector.push(piece)
-        yield Heard(SOURCE, start, piece[:, None], RATE, detection.columns, detection.frame_probs)
-        yield from (Began(placed(event, began)) for event in detection.begun)
-        yield from (Ended(placed(event, began)) for event in detection.events)
+        yield AudioBlock(
+            SOURCE, start, piece[:, None], RATE, detection.columns, detection.frame_probs
+        )
+        yield from (EventStarted(placed(event, began)) for event in detection.begun)
+        yield from (EventEnded(placed(event, began)) for event in detection.events)
         n_events += len(detection.events)
         if len(detection.columns):
             yield status(start + len(piece), n_events)
@@ -60,7 +70,7 @@ def placed(event: Event, began: datetime) -> Event:
 
 def status(n_samples: int, n_events: int) -> Status:
     """Return the account of an input of which nothing was lost."""
-    source = SourceStatus(SOURCE, "listening", RATE, 1, n_samples, n_samples, 0, 0, 0, 0, 0)
+    source = InputStatus(SOURCE, "listening", RATE, 1, n_samples, n_samples, 0, 0, 0, 0, 0)
     return Status(n_samples / RATE, LOAD, LATENCY_SECONDS, n_events, (source,))
 
 
@@ -78,17 +88,17 @@ def remember_the_day(path: Path) -> None:
             for minute in generator.uniform(0, 55, generator.poisson(9 if is_time else 0.15)):
                 onset = 60 * float(minute)
                 moment = hour.replace(minute=0, second=0) + timedelta(seconds=onset)
-                database.take(Ended(Event(onset, onset + 2, label, 0.9, SOURCE, moment)))
+                database.take(EventEnded(Event(onset, onset + 2, label, 0.9, SOURCE, moment)))
     database.close()
 
 
-def play(fan: Fan, detector: sed.Detector) -> None:
+def play(fan: Dispatcher, detector: sed.Detector) -> None:
     """Have the sinks take the recording, its end at real speed."""
     began = datetime.now().astimezone() - timedelta(seconds=STOP_SECONDS)
     slow_at = STOP_SECONDS - REAL_SECONDS
     due = 0.0
     for message in messages(detector, began):
-        if isinstance(message, Heard) and (at := message.start / RATE) >= slow_at:
+        if isinstance(message, AudioBlock) and (at := message.start / RATE) >= slow_at:
             due = due or time.monotonic() - (at - slow_at)
             time.sleep(max(0.0, due + at - slow_at - time.monotonic()))
         fan.take(message)
@@ -100,8 +110,10 @@ def draw(out: Path, width: int, height: int, scheme: str) -> None:
         path = Path(folder) / "events.db"
         remember_the_day(path)
         web = WebView(port=0, database_path=path, labels=detector.labels,
-                      front_end=detector.front_end)  # fmt: skip
-        fan = Fan([Clips(Path(folder) / "clips", delay_seconds=2.0), EventDatabase(path), web])
+                      log_mel=detector.log_mel)  # fmt: skip
+        fan = Dispatcher(
+            [Clips(Path(folder) / "clips", delay_seconds=2.0), EventDatabase(path), web]
+        )
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )

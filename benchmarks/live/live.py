@@ -32,13 +32,13 @@ import sed
 from benchmarks.live.virtual_microphone import VirtualMicrophone, what_is_missing
 from benchmarks.quality import accuracy, results
 from sed.events.tracker import MedianFilter
-from streaming.engines.base import Answer
+from streaming.engines.base import FrameOutput
 from streaming.engines.pytorch import TorchEngine
 from streaming.live.listener import LIVE, Listener
 from streaming.live.microphone import Microphone
-from streaming.live.sources import DecoderEar
-from streaming.messages import Began, Ended, Gap, Heard
-from streaming.sinks.text import PlainLines
+from streaming.live.sources import FileSource
+from streaming.messages import AudioBlock, EventEnded, EventStarted, Gap
+from streaming.sinks.text import TextSink
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "village.ogg"
@@ -56,7 +56,7 @@ def equality(minutes: float = 10.0) -> Figures:
             room.play(folder / "played.wav")
             time.sleep(3.0)
         (saved,) = (folder / "saved").iterdir()
-        offline = run("detect", saved, "--hop", HOP, "--look-ahead", 1.0, "--format", "jsonl")
+        offline = run("detect", saved, "--hop", HOP, "--lookahead", 1.0, "--format", "jsonl")
         live = sed.read_events(folder / "live.jsonl", "jsonl")
         gaps = (folder / "live.jsonl").read_text().count('"gap"')
         seconds = soundfile.info(str(saved)).duration
@@ -85,27 +85,27 @@ def latency(minutes: float = 10.0) -> Figures:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "played.wav"
         write_example(path, 60 * minutes)
-        ear = DecoderEar("example", sed.open_recording(path))
+        ear = FileSource("example", sed.open_recording(path))
         listener = Listener([ear], checkpoint)
-        told, lines = [], PlainLines(stamped := _Stamped())
+        told, lines = [], TextSink(with_timestamps := _Stamped())
         began = time.monotonic()
         frames: list[NDArray[np.float32]] = []
         newest = 0.0
         for message in listener.messages():
             lines.take(message)
-            if isinstance(message, Heard):
+            if isinstance(message, AudioBlock):
                 newest = (message.start + len(message.block)) / message.sample_rate
                 frames.append(message.frame_probs)
-            if isinstance(message, Began | Ended):
-                told.append((message, stamped.at - began, newest))
+            if isinstance(message, EventStarted | EventEnded):
+                told.append((message, with_timestamps.at - began, newest))
     crossing_of = _crossings(np.concatenate(frames), listener)
-    ahead = listener.detector.look_ahead_seconds
+    ahead = listener.detector.lookahead_seconds
     at = {"onset": [], "end": []}
     parts: dict[str, list[float]] = {"waiting for sound": [], "model and printing": []}
-    gap = checkpoint.tracker.merge_gap_seconds
+    gap = checkpoint.post_processing.min_gap_seconds
     for message, printed, newest in told:
         event = message.event
-        if isinstance(message, Ended):
+        if isinstance(message, EventEnded):
             at["end"].append(printed - event.offset)
             continue
         crossed = crossing_of(event)
@@ -114,26 +114,26 @@ def latency(minutes: float = 10.0) -> Figures:
         parts["model and printing"].append(printed - newest)
     return {
         "events": len(at["onset"]),
-        "look_ahead_seconds": ahead,
-        "merge_gap_seconds": gap,
+        "lookahead_seconds": ahead,
+        "min_gap_seconds": gap,
         "bar_seconds": HOP + 0.25 + ahead,
         "onset": _spread(at["onset"]),
         "end": _spread(at["end"]),
         "parts": {name: _spread(values) for name, values in parts.items()},
-        "stitching_seconds": LIVE.look_ahead,
+        "stitching_seconds": LIVE.lookahead_seconds,
         "frame_seconds": listener.detector.timeline.frame_seconds,
     }
 
 
-def look_ahead() -> Figures:
+def lookahead_seconds() -> Figures:
     """Find the events of random scenes, deciding ever earlier."""
     checkpoint, found = sed.load_model(), []
     for seconds in (None, 2.0, 1.0, 0.5, 0.25, 0.0):
-        config = sed.DetectorConfig(hop=HOP, look_ahead=seconds)
+        config = sed.DetectorConfig(hop_seconds=HOP, lookahead_seconds=seconds)
         score, minutes = accuracy.scenes_score(checkpoint, config)
         found.append(
             {
-                "look_ahead": seconds,
+                "lookahead_seconds": seconds,
                 "recall": score.recall,
                 "false_a_minute": score.n_false / minutes,
                 "f1": score.f1,
@@ -158,11 +158,11 @@ class _Stamped:
 def _crossings(frame_probs: NDArray[np.float32], listener: Listener) -> Callable[[Any], float]:
     """Return what tells when the frame began in which an event reached its threshold."""
     checkpoint = sed.load_model()
-    tracker, timeline = checkpoint.tracker, checkpoint.timeline
-    lengths = np.broadcast_to(np.asarray(tracker.median_frames), len(checkpoint.labels))
+    tracker, timeline = checkpoint.post_processing, checkpoint.timeline
+    lengths = np.broadcast_to(np.asarray(tracker.median_filter_frames), len(checkpoint.labels))
     median = MedianFilter(lengths)
     smooth = np.concatenate([median.push(frame_probs), median.flush()])
-    on = np.broadcast_to(np.asarray(tracker.on, np.float32), len(checkpoint.labels))
+    on = np.broadcast_to(np.asarray(tracker.onset_threshold, np.float32), len(checkpoint.labels))
 
     def crossing(event: Any) -> float:
         c = checkpoint.labels.index(event.label)
@@ -204,12 +204,12 @@ def overload(seconds: float = 60.0) -> Figures:
     return {
         "slowed_seconds": seconds,
         "delivered": ear.n_counted,
-        "heard": source.n_heard,
+        "heard": source.n_processed,
         "dropped": source.n_dropped,
         "dropped_in_gaps": dropped,
         "gaps": source.n_gaps,
         "overflows": source.n_overflows,
-        "difference": ear.n_counted - source.n_heard - source.n_dropped,
+        "difference": ear.n_counted - source.n_processed - source.n_dropped,
         "recovered_after_seconds": recovered_after,
         "hop_seconds": HOP,
     }
@@ -222,7 +222,7 @@ class _SlowEngine(TorchEngine):
         super().__init__(model)
         self.seconds = seconds
 
-    def hear(self, columns: NDArray[np.float32]) -> Answer:
+    def hear(self, columns: NDArray[np.float32]) -> FrameOutput:
         time.sleep(self.seconds)
         return super().hear(columns)
 
@@ -256,7 +256,7 @@ def cost(seconds: float = 60.0) -> Figures:
             ),
             "microphone, hop 2.5 s, lines": ("--hop", 2.5),
             "microphone, the same network in windows of 3 s without overlap, lines": (
-                *("--model", three, "--hop", 3, "--look-ahead", 0),
+                *("--model", three, "--hop", 3, "--lookahead", 0),
             ),
         }
         for about, options in rivals.items():
@@ -307,15 +307,15 @@ def day(hours: float = 24.0) -> Figures:
     sound = sed.read_recording(EXAMPLE, rate)
     once[: len(sound)] = sound
     rounds = round(hours * 3600 / period)
-    ear = DecoderEar("example", _Again(once, rate, rounds), speed=None)
+    ear = FileSource("example", _Again(once, rate, rounds), speed=None)
     listener = Listener([ear], sed.load_model(), buffer_seconds=30.0)
     began = time.monotonic()
     looks, events = [], []
     next_look = 0.0
     for message in listener.messages():
-        if isinstance(message, Ended):
+        if isinstance(message, EventEnded):
             events.append(message.event)
-        if isinstance(message, Heard) and message.start / rate >= next_look:
+        if isinstance(message, AudioBlock) and message.start / rate >= next_look:
             next_look += 3600 / 4
             looks.append((memory_mib(os.getpid()), n_files(os.getpid())))
     by_round: dict[int, list[tuple[float, float, str]]] = {}
@@ -337,7 +337,7 @@ def day(hours: float = 24.0) -> Figures:
             for i in range(1, rounds)
             for a, b in zip(by_round.get(i, []), by_round[1], strict=False)
         ),
-        "samples_unaccounted": source.n_delivered - source.n_heard - source.n_dropped,
+        "samples_unaccounted": source.n_delivered - source.n_processed - source.n_dropped,
     } | _flatness(looks)
 
 
@@ -473,7 +473,7 @@ def _spread(values: Sequence[float]) -> Figures:
 PARTS: dict[str, Callable[[], Figures]] = {
     "equality": equality,
     "latency": latency,
-    "look-ahead": look_ahead,
+    "look-ahead": lookahead_seconds,
     "overload": overload,
     "cost": cost,
     "endurance": endurance,

@@ -21,7 +21,7 @@ def equality(f: Figures) -> str:
     same = "the same to the frame" if f["same_to_the_frame"] else "**not the same**"
     return (
         f"{f['seconds']:.0f} s captured: {f['live']} events live, {f['offline']} by `sed detect "
-        f"--hop 0.5 --look-ahead 1` on the saved FLAC, {same}; scores differ by at most "
+        f"--hop 0.5 --lookahead 1` on the saved FLAC, {same}; scores differ by at most "
         f"{f['largest_difference_of_score']:.4f}; {f['gaps']} gaps."
     )
 
@@ -39,19 +39,19 @@ def latency(f: Figures) -> str:
         f"| {name} | {v['median']:.3f} s | {v['p95']:.3f} s | {v['most']:.3f} s |"
         for name, v in rows.items()
     ]
-    half_median = f["look_ahead_seconds"] - f["stitching_seconds"] - f["frame_seconds"]
+    half_median = f["lookahead_seconds"] - f["stitching_seconds"] - f["frame_seconds"]
     return "\n".join(table) + (
-        f"\n\nThe stated look-ahead is {f['look_ahead_seconds']:.2f} s: {f['stitching_seconds']:g} "
-        f"s that a window hears beyond a frame (`--look-ahead`), the frame itself "
+        f"\n\nThe stated look-ahead is {f['lookahead_seconds']:.2f} s: {f['stitching_seconds']:g} "
+        f"s that a window hears beyond a frame (`--lookahead`), the frame itself "
         f"({f['frame_seconds']:.2f} s), and half the median filter ({half_median:.2f} s). A hop of "
         f"0.5 s may pass in addition, so the bar is {f['bar_seconds']:.2f} s for 95 %. An end is "
         f"told when nothing can extend the event any more, which takes the merge gap of "
-        f"{f['merge_gap_seconds']:g} s longer. A sound device adds its block of 0.05 s and what "
+        f"{f['min_gap_seconds']:g} s longer. A sound device adds its block of 0.05 s and what "
         "its driver holds."
     )
 
 
-def look_ahead(f: Figures) -> str:
+def lookahead_seconds(f: Figures) -> str:
     """Return the table of what deciding early costs."""
     rows = [
         f"| look-ahead, hop 0.5 s, {f['events']} events of random scenes | found | false a minute "
@@ -59,7 +59,9 @@ def look_ahead(f: Figures) -> str:
         "|---|---|---|---|",
     ]
     for row in f["found"]:
-        name = "all windows" if row["look_ahead"] is None else f"{row['look_ahead']:g} s"
+        name = (
+            "all windows" if row["lookahead_seconds"] is None else f"{row['lookahead_seconds']:g} s"
+        )
         rows.append(
             f"| {name} | {row['recall']:.0%} | {row['false_a_minute']:.2f} | {row['f1']:.2f} |"
         )
@@ -120,7 +122,7 @@ def cost(f: Figures) -> str:
 SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "equality": ("Live equals offline", equality),
     "latency": ("Latency", latency),
-    "look-ahead": ("What deciding early costs", look_ahead),
+    "look-ahead": ("What deciding early costs", lookahead_seconds),
     "overload": ("Nothing lost quietly", overload),
     "cost": ("Cost", cost),
     "endurance": ("Half an hour", endurance),
@@ -161,7 +163,7 @@ def summary() -> str:
         rows.append(
             f"| from the threshold to the printed line, median and 95 % | "
             f"{f['onset']['median']:.2f} s and {f['onset']['p95']:.2f} s, of which "
-            f"{f['look_ahead_seconds']:.2f} s look-ahead |"
+            f"{f['lookahead_seconds']:.2f} s look-ahead |"
         )
     if f := read("live-cost"):
         shares = list(f["shares"].values())

@@ -27,9 +27,9 @@ N_SCENES, EVENTS_PER_SCENE = 5, 26
 N_SCENES_OF_MODES = 20
 MODES = {
     "windowed, hop 2.5 s (the default)": sed.DetectorConfig(batch_size=16),
-    "windowed, hop 5 s": sed.DetectorConfig(hop=5.0, batch_size=16),
-    "windowed, hop 1 s": sed.DetectorConfig(hop=1.0, mode="windowed", batch_size=16),
-    "dense": sed.DetectorConfig(mode="dense", batch_size=16),
+    "windowed, hop 5 s": sed.DetectorConfig(hop_seconds=5.0, batch_size=16),
+    "windowed, hop 1 s": sed.DetectorConfig(hop_seconds=1.0, mode="sliding_window", batch_size=16),
+    "fully_convolutional": sed.DetectorConfig(mode="fully_convolutional", batch_size=16),
 }
 
 

@@ -147,7 +147,7 @@ def main() -> None:
     recipes = {path.stem: read(f"recipe-{path.stem}") for path in (DOCS / "recipes").glob("*.md")}
     gpu = read("gpu")
     parts = [
-        "# Results of training",
+        "# OutputConfig of training",
         "Written by `benchmarks/quality/results.py` from what the scripts below measured; do not edit.",
         "## ESC-50, five official folds (`benchmarks/quality/esc50_folds.py`)",
         esc50(read("esc50")),

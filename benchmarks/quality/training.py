@@ -38,7 +38,7 @@ ROUNDS = 3
 def plain_loop(config: TrainConfig, n_clips: int, device: torch.device) -> float:
     """Return clips per second of the same network, loss and optimizer over tensors in memory."""
     learning = config.learning
-    n_samples = round(config.data.window_seconds * config.front_end.sample_rate)
+    n_samples = round(config.data.window_seconds * config.log_mel.sample_rate)
     clips = 0.1 * torch.randn(n_clips, n_samples)
     targets = F.one_hot(torch.arange(n_clips) % 50, 50).float()
     model = initial_model(config, [str(i) for i in range(50)])[0].to(device)
@@ -76,7 +76,7 @@ def measure(n_clips: int) -> dict[str, object]:
         chosen["filename"] = [str(esc50 / "audio" / name) for name in chosen["filename"]]
         chosen.to_csv(table, index=False)
         prepared = Path(folder) / "prepared"
-        prepare(table, prepared, sample_rate=config.front_end.sample_rate)
+        prepare(table, prepared, sample_rate=config.log_mel.sample_rate)
         for i in range(ROUNDS):
             run = Path(folder) / f"run{i}"
             train(prepared / "index.csv", 0, epochs=1, out=run, device=str(device))

@@ -193,7 +193,7 @@ def from_memory(device: str) -> Figures:
     from streaming.pipeline.detector import Detector
 
     engine = open_engine(device=device)
-    config = DetectorConfig(hop=5.0, batch_size=None)
+    config = DetectorConfig(hop_seconds=5.0, batch_size=None)
     detectors = [Detector(engine, config) for _ in range(n_cores())]
     samples = read_recording(EXAMPLE, 32_000)
 
@@ -316,7 +316,7 @@ def against_limits(paths: dict[str, Path], model: Path | None = None) -> list[Fi
 
     options = ("--hop", "5") if model is None else ("--hop", "5", "--model", str(model))
     engine = open_engine(model)
-    config = DetectorConfig(hop=5.0, batch_size=None)
+    config = DetectorConfig(hop_seconds=5.0, batch_size=None)
     costs: dict[str, list[Stages]] = {name: [] for name in paths}
     runs: dict[str, list[Run]] = {name: [] for name in paths}
     for _ in range(RUNS):
@@ -354,16 +354,16 @@ def save_untrained_b0(path: Path) -> None:
     from sed.models.checkpoint import Checkpoint, save_checkpoint
     from sed.models.network import ModelConfig, SedModel
 
-    front_end = LogMelConfig(
+    log_mel = LogMelConfig(
         sample_rate=32_000,
-        column_samples=1_024,
-        hop_samples=500,
-        fft_size=1_024,
+        win_length=1_024,
+        hop_length=500,
+        n_fft=1_024,
         n_mels=128,
-        f_min_hz=50.0,
-        f_max_hz=16_000.0,
+        f_min=50.0,
+        f_max=16_000.0,
         mel_scale="slaney",
-        mel_shape="hz",
+        filter_interpolation="hz",
         power=2,
         log="db",
         floor=1e-10,
@@ -372,7 +372,7 @@ def save_untrained_b0(path: Path) -> None:
     )
     torch.manual_seed(0)
     labels = tuple(f"species {i}" for i in range(rival_programs.N_CLASSES))
-    model = SedModel(ModelConfig("tf_efficientnet_b0"), front_end, len(labels)).eval()
+    model = SedModel(ModelConfig("tf_efficientnet_b0"), log_mel, len(labels)).eval()
     save_checkpoint(Checkpoint(model, labels), path)
 
 

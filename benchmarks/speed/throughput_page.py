@@ -16,7 +16,7 @@ STAGES = {
     "decode": "decode",
     "resample": "mix, resample",
     "transfer": "to the GPU",
-    "front_end": "front end",
+    "log_mel": "front end",
     "network": "network",
     "events": "stitch, track",
     "write": "write",

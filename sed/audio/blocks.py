@@ -15,7 +15,7 @@ from sed.errors import RecordingError
 from sed.types import Floats
 
 
-def one_channel(block: Floats, channel: int | None = None) -> Floats:
+def to_mono(block: Floats, channel: int | None = None) -> Floats:
     """Return one channel of a block, shape (samples, channels), counted from 1, or their mean."""
     if channel is not None:
         return np.ascontiguousarray(block[:, channel - 1])
@@ -24,7 +24,7 @@ def one_channel(block: Floats, channel: int | None = None) -> Floats:
 
 
 @dataclass
-class SampleCheck:
+class SampleValidator:
     """What there is to say of the samples of a recording, once all have passed."""
 
     position: int = 0  # of the next sample
@@ -65,7 +65,7 @@ class SampleCheck:
 
 
 def mono_blocks(
-    path: str, decoder: Decoder, *, channel: int | None = None, check: SampleCheck | None = None
+    path: str, decoder: Decoder, *, channel: int | None = None, check: SampleValidator | None = None
 ) -> Iterator[Floats]:
     """Yield one-dimensional blocks: the mean of the channels, or one of them, counted from 1.
 
@@ -83,9 +83,9 @@ def mono_blocks(
             f"has no channel {channel}: it has {decoder.n_channels}, counted from 1. Choose "
             "another with --channel, or leave it out for their mean.",
         )
-    check = check or SampleCheck()
+    check = check or SampleValidator()
     for block in decoder.blocks():
-        yield check.take(one_channel(block, channel))
+        yield check.take(to_mono(block, channel))
     check.end(path, decoder.sample_rate, channel)
 
 
@@ -96,7 +96,7 @@ def read_blocks(
     channel: int | None = None,
     decoder: Decoder | None = None,
     start: int = 0,
-    check: SampleCheck | None = None,
+    check: SampleValidator | None = None,
 ) -> Generator[Floats]:
     """Yield a recording as mono blocks at `sample_rate`, however long it is.
 
@@ -123,7 +123,7 @@ def read_blocks(
     path = os.fspath(path)
     decoder = decoder or open_recording(path)
     resampler = Resampler(decoder.sample_rate, sample_rate)
-    check = check or SampleCheck()
+    check = check or SampleValidator()
     trouble: RecordingError | None = None
     try:
         n_early = _seek(decoder, sample_rate, start, check) if start else 0
@@ -141,7 +141,7 @@ def read_blocks(
         raise trouble
 
 
-def _seek(decoder: Decoder, sample_rate: int, start: int, check: SampleCheck) -> int:
+def _seek(decoder: Decoder, sample_rate: int, start: int, check: SampleValidator) -> int:
     """Seek to before a sample of the resampled stream; return how many come before it."""
     assert isinstance(decoder, SoundFileDecoder)
     n_in, n_out = _same_time(decoder.sample_rate, sample_rate)

@@ -66,13 +66,13 @@ def _sounds_below(folder: Path, errors: list[RecordingError]) -> Iterator[Path]:
                 yield Path(parent, name)
 
 
-def common_folder(sources: Iterable[str | os.PathLike[str]]) -> str:
+def common_root(sources: Iterable[str | os.PathLike[str]]) -> str:
     """Return the folder, as an absolute path, that holds all that files and folders name."""
     places = [os.path.abspath(source) for source in sources]
     return os.path.commonpath([p if os.path.isdir(p) else os.path.dirname(p) for p in places])
 
 
-def each_recording(
+def iter_recordings(
     sources: Iterable[str | os.PathLike[str]], root: str, errors: list[RecordingError]
 ) -> Iterator[Recording]:
     """Yield the recordings that files and folders name, as the disk lists them, and keep none.

@@ -28,7 +28,7 @@ def plot_detections(
     title: str,
     columns: NDArray[np.float32],
     column_seconds: float,
-    front_end: LogMelConfig,
+    log_mel: LogMelConfig,
     frame_probs: NDArray[np.float32],
     frame_seconds: float,
     labels: Sequence[str],
@@ -47,7 +47,7 @@ def plot_detections(
         Log-mel, shape (columns, mels).
     column_seconds
         From one column to the next.
-    front_end
+    log_mel
         What made the columns.
     frame_probs
         Shape (frames, classes).
@@ -65,7 +65,7 @@ def plot_detections(
     rows_inches = 0.27 * max(3, len(shown))
     figure = Figure(figsize=(13, 3.6 + rows_inches), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.9, rows_inches])
-    _draw_log_mel(top, columns, column_seconds, front_end)
+    _draw_log_mel(top, columns, column_seconds, log_mel)
     duration = len(columns) * column_seconds
     _draw_events(top, events, colours, duration / 11.0)
     top.set_title(_drawable(title), loc="left", fontsize=12, weight="bold", parse_math=False)
@@ -82,7 +82,7 @@ def plot_detections(
 
 
 def _draw_log_mel(
-    axes: Axes, columns: NDArray[np.float32], column_seconds: float, front_end: LogMelConfig
+    axes: Axes, columns: NDArray[np.float32], column_seconds: float, log_mel: LogMelConfig
 ) -> None:
     low, high = np.percentile(columns, [2, 99.7])
     axes.imshow(
@@ -92,13 +92,13 @@ def _draw_log_mel(
         cmap="magma",
         vmin=low,
         vmax=max(high, low + 1e-3),
-        extent=(0, len(columns) * column_seconds, 0, front_end.n_mels),
+        extent=(0, len(columns) * column_seconds, 0, log_mel.n_mels),
         interpolation="antialiased",
     )
-    first, last = hz_to_mel(np.array([front_end.f_min_hz, front_end.f_max_hz]), front_end.mel_scale)
+    first, last = hz_to_mel(np.array([log_mel.f_min, log_mel.f_max]), log_mel.mel_scale)
     marks_hz = np.array([250, 500, 1000, 2000, 4000, 8000, 16000])
-    marks_hz = marks_hz[(marks_hz >= front_end.f_min_hz) & (marks_hz <= front_end.f_max_hz)]
-    places = (hz_to_mel(marks_hz, front_end.mel_scale) - first) / (last - first) * front_end.n_mels
+    marks_hz = marks_hz[(marks_hz >= log_mel.f_min) & (marks_hz <= log_mel.f_max)]
+    places = (hz_to_mel(marks_hz, log_mel.mel_scale) - first) / (last - first) * log_mel.n_mels
     axes.set_yticks(places, [f"{hz / 1000:g}" for hz in marks_hz])
     axes.set_ylabel("kHz, mel scale")
 

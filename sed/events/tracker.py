@@ -41,21 +41,24 @@ class Event:
 class TrackerConfig:
     """How probabilities become events. A tuple holds one value per class."""
 
-    on: float | tuple[float, ...] = 0.5  # a run of frames must reach this once
-    off: float | tuple[float, ...] = 0.25  # and lasts while it stays at or above this
-    median_frames: int | tuple[int, ...] = 1  # length of the median filter, odd; 1 is none
-    min_length_seconds: float = 0.0  # shorter events are dropped; rounded to frames
-    merge_gap_seconds: float = 0.0  # events no further apart are one; rounded to frames
+    onset_threshold: float | tuple[float, ...] = 0.5  # a run of frames must reach this once
+    offset_threshold: float | tuple[float, ...] = 0.25  # and lasts while it stays at or above this
+    median_filter_frames: int | tuple[int, ...] = 1  # length of the median filter, odd; 1 is none
+    min_duration_seconds: float = 0.0  # shorter events are dropped; rounded to frames
+    min_gap_seconds: float = 0.0  # events no further apart are one; rounded to frames
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
-        on, off = np.atleast_1d(self.on), np.atleast_1d(self.off)
+        on, off = np.atleast_1d(self.onset_threshold), np.atleast_1d(self.offset_threshold)
         if not (np.all((off > 0) & (on <= 1)) and np.all(off <= on)):
-            raise ValueError(f"expected 0 < off <= on <= 1, got on {self.on} and off {self.off}")
-        if np.any(np.atleast_1d(self.median_frames) % 2 == 0):
-            raise ValueError(f"expected odd median_frames, got {self.median_frames}")
-        if self.min_length_seconds < 0 or self.merge_gap_seconds < 0:
-            raise ValueError("expected min_length_seconds and merge_gap_seconds >= 0")
+            raise ValueError(
+                "expected 0 < offset_threshold <= onset_threshold <= 1, got onset_threshold "
+                f"{self.onset_threshold} and offset_threshold {self.offset_threshold}"
+            )
+        if np.any(np.atleast_1d(self.median_filter_frames) % 2 == 0):
+            raise ValueError(f"expected odd median_filter_frames, got {self.median_filter_frames}")
+        if self.min_duration_seconds < 0 or self.min_gap_seconds < 0:
+            raise ValueError("expected min_duration_seconds and min_gap_seconds >= 0")
 
 
 class EventTracker:
@@ -79,12 +82,12 @@ class EventTracker:
     def __init__(self, config: TrackerConfig, labels: Sequence[str], timeline: Timeline) -> None:
         self.labels = tuple(labels)
         self.timeline = timeline
-        self._on = self._per_class(config.on, "on").astype(np.float32)
-        self._off = self._per_class(config.off, "off").astype(np.float32)
-        medians = self._per_class(config.median_frames, "median_frames")
+        self._on = self._per_class(config.onset_threshold, "on").astype(np.float32)
+        self._off = self._per_class(config.offset_threshold, "off").astype(np.float32)
+        medians = self._per_class(config.median_filter_frames, "median_filter_frames")
         self._median = MedianFilter(medians.astype(np.int64))
-        self._min_frames = timeline.frames_from_seconds(config.min_length_seconds)
-        self.gap_frames = timeline.frames_from_seconds(config.merge_gap_seconds)
+        self._min_frames = timeline.frames_from_seconds(config.min_duration_seconds)
+        self.gap_frames = timeline.frames_from_seconds(config.min_gap_seconds)
         self.reset()
 
     def reset(self) -> None:
@@ -295,7 +298,7 @@ def track_events(
     return tracker.push(np.asarray(frame_probs, np.float32)) + tracker.flush()
 
 
-def stamped(events: Iterable[Event], start: datetime | None) -> list[Event]:
+def with_timestamps(events: Iterable[Event], start: datetime | None) -> list[Event]:
     """Return events with the time of their onset, if it is known when the recording began.
 
     Seconds are added to the absolute time, so that no hour is lost when the clocks change. A time

@@ -1,11 +1,11 @@
 """Samples to log-mel columns, without torch: what a column is, and the columns of a stream.
 
-A column looks at `column_samples` samples and the next one starts `hop_samples` later. Nothing is
+A column looks at `win_length` samples and the next one starts `hop_length` later. Nothing is
 padded here, so the columns of a stream are the columns of a file. Whoever owns the beginning and
-the end of a sound (a clip in training, a recording in the detector) puts `context_before` zeros in
-front and `context_after` behind, which centres each column on the samples it stands for::
+the end of a sound (a clip in training, a recording in the detector) puts `left_padding` zeros in
+front and `right_padding` behind, which centres each column on the samples it stands for::
 
-      context_before   hop 0     hop 1     hop 2    context_after
+      left_padding   hop 0     hop 1     hop 2    right_padding
     |......|---------|---------|---------|......|
     [        column 0       ]
               [        column 1       ]
@@ -35,15 +35,17 @@ class LogMelConfig:
     """Everything that decides what a column looks like. The defaults are YAMNet's."""
 
     sample_rate: int = 16_000  # samples per second
-    column_samples: int = 400  # samples a column looks at (win_length elsewhere)
-    hop_samples: int = 160  # samples from one column to the next
-    fft_size: int = 512  # column_samples are padded with zeros to this length
+    win_length: int = 400  # samples a column looks at (win_length elsewhere)
+    hop_length: int = 160  # samples from one column to the next
+    n_fft: int = 512  # win_length are padded with zeros to this length
     n_mels: int = 64  # mel bands
-    f_min_hz: float = 125.0  # lower edge of the lowest band
-    f_max_hz: float = 7_500.0  # upper edge of the highest band
+    f_min: float = 125.0  # lower edge of the lowest band
+    f_max: float = 7_500.0  # upper edge of the highest band
     mel_scale: Literal["htk", "slaney"] = "htk"
-    mel_shape: Literal["hz", "mel"] = "mel"  # triangles are straight in: librosa hz, TensorFlow mel
-    mel_norm: Literal["none", "slaney"] = "none"  # slaney: equal area instead of equal height
+    filter_interpolation: Literal["hz", "mel"] = (
+        "mel"  # triangles are straight in: librosa hz, TensorFlow mel
+    )
+    norm: Literal["none", "slaney"] = "none"  # slaney: equal area instead of equal height
     power: Literal[1, 2] = 1  # 1 magnitude, 2 power
     log: Literal["offset", "db"] = "offset"  # ln(x + floor), or 10·log10(max(x, floor))
     floor: float = 1e-3  # the offset, or the smallest value
@@ -52,22 +54,22 @@ class LogMelConfig:
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot work together."""
-        if not 0 < self.hop_samples <= self.column_samples <= self.fft_size:
+        if not 0 < self.hop_length <= self.win_length <= self.n_fft:
             raise ValueError(
-                "expected 0 < hop_samples <= column_samples <= fft_size, got "
-                f"{self.hop_samples}, {self.column_samples}, {self.fft_size}"
+                "expected 0 < hop_length <= win_length <= n_fft, got "
+                f"{self.hop_length}, {self.win_length}, {self.n_fft}"
             )
-        if not 0 <= self.f_min_hz < self.f_max_hz <= self.sample_rate / 2:
+        if not 0 <= self.f_min < self.f_max <= self.sample_rate / 2:
             raise ValueError(
-                f"expected 0 <= f_min_hz < f_max_hz <= {self.sample_rate / 2:g} (half the sample "
-                f"rate), got {self.f_min_hz:g} and {self.f_max_hz:g}"
+                f"expected 0 <= f_min < f_max <= {self.sample_rate / 2:g} (half the sample "
+                f"rate), got {self.f_min:g} and {self.f_max:g}"
             )
         if self.power not in (1, 2):
             raise ValueError(f"expected power 1 (magnitude) or 2 (power), got {self.power}")
         for name, value, allowed in (
             ("mel_scale", self.mel_scale, ("htk", "slaney")),
-            ("mel_shape", self.mel_shape, ("hz", "mel")),
-            ("mel_norm", self.mel_norm, ("none", "slaney")),
+            ("filter_interpolation", self.filter_interpolation, ("hz", "mel")),
+            ("norm", self.norm, ("none", "slaney")),
             ("log", self.log, ("offset", "db")),
         ):
             if value not in allowed:
@@ -88,18 +90,18 @@ class LogMelConfig:
         return (logarithm - self.mean) / self.std
 
     @property
-    def context_before(self) -> int:
+    def left_padding(self) -> int:
         """Zeros that belong in front of the first sample of a sound."""
-        return (self.column_samples - self.hop_samples) // 2
+        return (self.win_length - self.hop_length) // 2
 
     @property
-    def context_after(self) -> int:
+    def right_padding(self) -> int:
         """Zeros that belong behind the last sample of a sound."""
-        return self.column_samples - self.hop_samples - self.context_before
+        return self.win_length - self.hop_length - self.left_padding
 
     def n_columns(self, n_samples: int) -> int:
         """Return how many whole columns lie in so many samples."""
-        return max(0, 1 + (n_samples - self.column_samples) // self.hop_samples)
+        return max(0, 1 + (n_samples - self.win_length) // self.hop_length)
 
 
 def hz_to_mel(hz: NDArray[np.float64], scale: str) -> NDArray[np.float64]:
@@ -118,13 +120,13 @@ def mel_to_hz(mel: NDArray[np.float64], scale: str) -> NDArray[np.float64]:
     return np.where(mel < 15.0, mel * 200.0 / 3.0, log_part)
 
 
-def mel_filters(config: LogMelConfig) -> Floats:
-    """Return the triangular filters, shape (fft_size // 2 + 1, n_mels)."""
-    bins_hz = np.linspace(0.0, config.sample_rate / 2, config.fft_size // 2 + 1)
-    low, high = hz_to_mel(np.array([config.f_min_hz, config.f_max_hz]), config.mel_scale)
+def mel_filterbank(config: LogMelConfig) -> Floats:
+    """Return the triangular filters, shape (n_fft // 2 + 1, n_mels)."""
+    bins_hz = np.linspace(0.0, config.sample_rate / 2, config.n_fft // 2 + 1)
+    low, high = hz_to_mel(np.array([config.f_min, config.f_max]), config.mel_scale)
     edges_mel = np.linspace(low, high, config.n_mels + 2)
     edges_hz = mel_to_hz(edges_mel, config.mel_scale)
-    if config.mel_shape == "hz":
+    if config.filter_interpolation == "hz":
         bins, edges = bins_hz, edges_hz
     else:
         bins, edges = hz_to_mel(bins_hz, config.mel_scale), edges_mel
@@ -133,14 +135,14 @@ def mel_filters(config: LogMelConfig) -> Floats:
     rising = (bins[:, None] - lower) / (centre - lower)
     falling = (upper - bins[:, None]) / (upper - centre)
     filters = np.maximum(0.0, np.minimum(rising, falling))
-    if config.mel_shape == "mel":
+    if config.filter_interpolation == "mel":
         filters[0] = 0.0  # as TensorFlow does: the constant part of a sound is no sound
-    if config.mel_norm == "slaney":
+    if config.norm == "slaney":
         filters *= 2.0 / (edges_hz[2:] - edges_hz[:-2])
     return filters.astype(np.float32)
 
 
-class LogMelColumns:
+class NumpyLogMel:
     """Log-mel columns by FFT, in fp32, of samples on the CPU.
 
     Parameters
@@ -151,11 +153,11 @@ class LogMelColumns:
 
     def __init__(self, config: LogMelConfig) -> None:
         self.config = config
-        phase = 2.0 * np.pi * np.arange(config.column_samples) / config.column_samples
+        phase = 2.0 * np.pi * np.arange(config.win_length) / config.win_length
         self._window = (0.5 - 0.5 * np.cos(phase)).astype(np.float32)  # Hann, periodic
         # Sparse: few multiplications, no threads of a BLAS in the way of others, and a column comes
         # out the same to the last bit whatever columns it is computed with.
-        self._filters = scipy.sparse.csr_array(mel_filters(config).T)
+        self._filters = scipy.sparse.csr_array(mel_filterbank(config).T)
 
     def __call__(self, samples: Floats) -> Floats:
         """Return the columns, shape (columns, mels), of samples, shape (samples,).
@@ -166,10 +168,10 @@ class LogMelColumns:
             If there are fewer samples than one column looks at.
         """
         c = self.config
-        if len(samples) < c.column_samples:
-            raise ValueError(f"expected at least {c.column_samples} samples, got {len(samples)}")
-        pieces = np.lib.stride_tricks.sliding_window_view(samples, c.column_samples)
-        pieces = pieces[:: c.hop_samples]
+        if len(samples) < c.win_length:
+            raise ValueError(f"expected at least {c.win_length} samples, got {len(samples)}")
+        pieces = np.lib.stride_tricks.sliding_window_view(samples, c.win_length)
+        pieces = pieces[:: c.hop_length]
         mel = np.empty((len(pieces), c.n_mels), np.float32)
         for first in range(0, len(pieces), _AT_ONCE):
             part = slice(first, first + _AT_ONCE)
@@ -177,7 +179,7 @@ class LogMelColumns:
         return self._logarithm(mel)
 
     def _energy(self, pieces: Floats) -> Floats:
-        spectrum = scipy.fft.rfft(pieces * self._window, self.config.fft_size, axis=-1)
+        spectrum = scipy.fft.rfft(pieces * self._window, self.config.n_fft, axis=-1)
         magnitude: Floats = np.abs(spectrum)
         return magnitude if self.config.power == 1 else np.square(magnitude, out=magnitude)
 

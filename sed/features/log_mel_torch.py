@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sed.features.log_mel import LogMelConfig, mel_filters
+from sed.features.log_mel import LogMelConfig, mel_filterbank
 
 
 class LogMel(nn.Module):
@@ -19,7 +19,7 @@ class LogMel(nn.Module):
     Shape
     -----
     Input ``(..., samples)``, output ``(..., columns, n_mels)`` with
-    ``columns = 1 + (samples - column_samples) // hop_samples``.
+    ``columns = 1 + (samples - win_length) // hop_length``.
     """
 
     window: Tensor
@@ -28,9 +28,9 @@ class LogMel(nn.Module):
     def __init__(self, config: LogMelConfig) -> None:
         super().__init__()
         self.config = config
-        window = torch.hann_window(config.column_samples, periodic=True)
+        window = torch.hann_window(config.win_length, periodic=True)
         self.register_buffer("window", window, persistent=False)
-        self.register_buffer("filters", torch.from_numpy(mel_filters(config)), persistent=False)
+        self.register_buffer("filters", torch.from_numpy(mel_filterbank(config)), persistent=False)
 
     def forward(self, samples: Tensor) -> Tensor:
         """Return the log-mel columns of `samples`.
@@ -41,10 +41,8 @@ class LogMel(nn.Module):
             If there are fewer samples than one column looks at.
         """
         c = self.config
-        if samples.shape[-1] < c.column_samples:
-            raise ValueError(
-                f"expected at least {c.column_samples} samples, got {samples.shape[-1]}"
-            )
+        if samples.shape[-1] < c.win_length:
+            raise ValueError(f"expected at least {c.win_length} samples, got {samples.shape[-1]}")
         return self.logarithm(self.energy(samples))
 
     def energy(self, samples: Tensor) -> Tensor:
@@ -54,8 +52,8 @@ class LogMel(nn.Module):
         """
         c = self.config
         with torch.autocast(samples.device.type, enabled=False):
-            columns = samples.float().unfold(-1, c.column_samples, c.hop_samples) * self.window
-            spectrum = torch.fft.rfft(columns, n=c.fft_size)  # (..., columns, bins)
+            columns = samples.float().unfold(-1, c.win_length, c.hop_length) * self.window
+            spectrum = torch.fft.rfft(columns, n=c.n_fft)  # (..., columns, bins)
             energy = spectrum.real.square() + spectrum.imag.square()
             if c.power == 1:
                 energy = energy.sqrt()
@@ -83,4 +81,4 @@ class LogMel(nn.Module):
     def padded(self, samples: Tensor) -> Tensor:
         """Return a whole clip with the zeros around it that centre each column on its hop."""
         c = self.config
-        return nn.functional.pad(samples, (c.context_before, c.context_after))
+        return nn.functional.pad(samples, (c.left_padding, c.right_padding))

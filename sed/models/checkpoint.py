@@ -27,7 +27,7 @@ from sed.models.metadata import (
     check_weights,
     checkpoint_files,
     library_versions,
-    read_about,
+    read_metadata,
     sha256_of,
 )
 from sed.models.network import ModelConfig, SedModel
@@ -42,7 +42,7 @@ class Checkpoint:
     model: SedModel
     labels: tuple[str, ...]  # one per class
     window_seconds: float = 5.0  # length of the model's input
-    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    post_processing: TrackerConfig = field(default_factory=TrackerConfig)
     metrics: dict[str, Any] = field(default_factory=dict)  # how good it was, and on what
     data: dict[str, Any] = field(default_factory=dict)  # what it was trained on, and its licence
     versions: dict[str, str] = field(default_factory=dict)  # of the libraries that made it
@@ -51,8 +51,8 @@ class Checkpoint:
     @property
     def timeline(self) -> Timeline:
         """The grid that the model's frames lie on."""
-        front_end = self.model.log_mel.config
-        return Timeline(front_end.sample_rate, front_end.hop_samples, self.model.frame_columns)
+        log_mel = self.model.log_mel.config
+        return Timeline(log_mel.sample_rate, log_mel.hop_length, self.model.frame_columns)
 
     @property
     def window_columns(self) -> int:
@@ -68,7 +68,7 @@ class Checkpoint:
             self.model.frame_columns,
             self.model.n_frames(self.window_columns),
             self.window_seconds,
-            self.tracker,
+            self.post_processing,
         )
 
 
@@ -106,7 +106,7 @@ def save_checkpoint(
         "labels": list(checkpoint.labels),
         **checkpoint.model.as_dict(),
         "window_seconds": checkpoint.window_seconds,
-        "tracker": dataclasses.asdict(checkpoint.tracker),
+        "post_processing": dataclasses.asdict(checkpoint.post_processing),
         "metrics": checkpoint.metrics,
         "data": checkpoint.data,
         "versions": checkpoint.versions or library_versions(),
@@ -125,7 +125,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         If a file is missing, corrupt, truncated, foreign, or of a newer format.
     """
     weights_path, _ = checkpoint_files(path)
-    about = read_about(path)
+    about = read_metadata(path)
     name = printable(str(weights_path))
     try:
         check_weights(path, about)
@@ -134,7 +134,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         labels = tuple(about["labels"])
         model = SedModel(
             config_from_dict(ModelConfig, about["model"], "model"),
-            config_from_dict(LogMelConfig, about["front_end"], "front_end"),
+            config_from_dict(LogMelConfig, about["log_mel"], "log_mel"),
             len(labels),
         )
         model.load_state_dict(tensors)
@@ -142,7 +142,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             model.eval(),
             labels,
             float(about["window_seconds"]),
-            config_from_dict(TrackerConfig, about["tracker"], "tracker"),
+            config_from_dict(TrackerConfig, about["post_processing"], "post_processing"),
             about["metrics"],
             about["data"],
             about["versions"],

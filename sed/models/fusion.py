@@ -14,7 +14,7 @@ from sed.models.network import SedModel
 TOLERANCE = 1e-3  # of the largest feature; what differs by more was not built as it looked
 
 
-def fused(model: SedModel) -> SedModel:
+def fuse_conv_bn(model: SedModel) -> SedModel:
     """Return a copy for inference, folded unless that would change what it says.
 
     Which convolution a norm follows is found by watching a picture go through.

@@ -14,7 +14,7 @@ from typing import Any
 from sed.errors import CheckpointError, printable
 
 FORMAT = "sed-engine checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DEFAULT = Path(__file__).parent / "pretrained" / "default.safetensors"
 
 
@@ -49,7 +49,7 @@ def check_weights(path: str | os.PathLike[str], about: Mapping[str, Any]) -> Non
         )
 
 
-def read_about(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the description of a checkpoint without loading its weights.
 
     Raises

@@ -93,7 +93,7 @@ class SedOutput(NamedTuple):
         return self.frame_logits.sigmoid()
 
 
-class FrameAnswer(NamedTuple):
+class HeadOutput(NamedTuple):
     """What the model says about frames, before anything is pooled over windows.
 
     Of a window of any length, the probability of a class is, averaged over heads,
@@ -228,12 +228,12 @@ class SedModel(nn.Module):
             return outputs[0]  # type: ignore[no-any-return]
         return SedOutput(*(torch.stack(parts).mean(0) for parts in zip(*outputs, strict=True)))
 
-    def answer(self, features: Tensor) -> FrameAnswer:
+    def answer(self, features: Tensor) -> HeadOutput:
         """Map frame features to what the heads say of each frame, whatever window it is in."""
         x = self._hidden(features)
         scores = [head.scores(x) for head in self.heads]  # type: ignore[operator]
         logits, weights = (torch.stack(parts, dim=2) for parts in zip(*scores, strict=True))
-        return FrameAnswer(logits.mean(dim=2).sigmoid(), logits.sigmoid(), weights.exp())
+        return HeadOutput(logits.mean(dim=2).sigmoid(), logits.sigmoid(), weights.exp())
 
     def _hidden(self, features: Tensor) -> Tensor:
         x = F.relu(self.hidden(self.dropout(features)))  # (batch, frames, hidden)
@@ -256,7 +256,7 @@ class SedModel(nn.Module):
         """Return what rebuilds this model, without its weights; plain values for JSON."""
         return {
             "model": dataclasses.asdict(self.config),
-            "front_end": dataclasses.asdict(self.log_mel.config),
+            "log_mel": dataclasses.asdict(self.log_mel.config),
         }
 
 

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from sed.models.network import SedModel
-from sed.models.spec import FrameContext
+from sed.models.spec import ReceptiveField
 
 FRAMES_TRIED = (48, 144)  # beside a window; who looks further than half of that gains nothing
 TOLERANCE = 1e-4  # of the largest feature, between a stretch and the same stretch elsewhere
 
 
 @torch.inference_mode()
-def frame_context(model: SedModel, window_columns: int) -> FrameContext | None:
+def receptive_field(model: SedModel, window_columns: int) -> ReceptiveField | None:
     """Return the context of the frames of a network, or None if they know of the whole picture.
 
     A column that is no number makes every frame that looks at it no number. What is found is then
@@ -41,7 +41,7 @@ def frame_context(model: SedModel, window_columns: int) -> FrameContext | None:
         model.train(was_training)
 
 
-def _asked(model: SedModel, window_columns: int, n_more: int) -> FrameContext | None:
+def _asked(model: SedModel, window_columns: int, n_more: int) -> ReceptiveField | None:
     frame = model.frame_columns
     picture = _noise(model, window_columns + n_more * frame)
     middle = picture.shape[1] // frame // 2
@@ -54,7 +54,7 @@ def _asked(model: SedModel, window_columns: int, n_more: int) -> FrameContext | 
         return None  # it does not pass on what is no number, so it cannot be asked
     if after.min() == 0 or before.max() == features.shape[1] - 1:
         return None
-    context = FrameContext(int(before.max()) + 1 - middle, middle - int(after.min()))
+    context = ReceptiveField(int(before.max()) + 1 - middle, middle - int(after.min()))
     return context if _is_the_same_elsewhere(model, picture, context) else None
 
 
@@ -69,7 +69,7 @@ def _no_numbers(frames: Tensor) -> Tensor:
     return frames.isnan().any(dim=1).nonzero().flatten()
 
 
-def _is_the_same_elsewhere(model: SedModel, picture: Tensor, context: FrameContext) -> bool:
+def _is_the_same_elsewhere(model: SedModel, picture: Tensor, context: ReceptiveField) -> bool:
     shift = 3
     whole = model.frame_features(picture)[0]
     later = model.frame_features(picture[:, shift * model.frame_columns :])[0]

@@ -17,7 +17,7 @@ from sed.timeline import Timeline, frame_edges
 
 
 @dataclass(frozen=True)
-class FrameContext:
+class ReceptiveField:
     """How far a frame of the network looks; see `sed.models.receptive_field`."""
 
     before: int  # frames at the beginning of a stretch that miss something in front of them
@@ -29,17 +29,17 @@ class ModelSpec:
     """What goes into a model and what comes out of it."""
 
     labels: tuple[str, ...]  # one per class
-    front_end: LogMelConfig
+    log_mel: LogMelConfig
     frame_columns: int  # columns from one frame to the next
     n_frames: int  # of a window
     window_seconds: float = 5.0  # length of the model's input
-    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    post_processing: TrackerConfig = field(default_factory=TrackerConfig)
 
     @property
     def timeline(self) -> Timeline:
         """The grid that the model's frames lie on."""
-        front_end = self.front_end
-        return Timeline(front_end.sample_rate, front_end.hop_samples, self.frame_columns)
+        log_mel = self.log_mel
+        return Timeline(log_mel.sample_rate, log_mel.hop_length, self.frame_columns)
 
     @property
     def window_columns(self) -> int:
@@ -66,9 +66,9 @@ class ModelSpec:
         """
         return cls(
             tuple(values["labels"]),
-            config_from_dict(LogMelConfig, values["front_end"], "front_end"),
+            config_from_dict(LogMelConfig, values["log_mel"], "log_mel"),
             int(values["frame_columns"]),
             int(values["n_frames"]),
             float(values["window_seconds"]),
-            config_from_dict(TrackerConfig, values["tracker"], "tracker"),
+            config_from_dict(TrackerConfig, values["post_processing"], "post_processing"),
         )

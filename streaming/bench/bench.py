@@ -19,7 +19,7 @@ from sed.errors import SedError, UsageError
 from sed.models.devices import n_cores
 from streaming.bench.stages import Stages, measure_stages
 from streaming.engines.cache import Tell
-from streaming.engines.select import ENGINES, open_engine, speed_of
+from streaming.engines.select import ENGINES, benchmark_engine, open_engine
 from streaming.offline.detect import batch_size_for, follow
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
@@ -65,13 +65,13 @@ class Bench:
     n_cores: int
     stages: Stages
     engines: tuple[EngineSpeed, ...]
-    heard_seconds: float  # of sound, from end to end
+    processed_seconds: float  # of sound, from end to end
     wall_seconds: float  # that it took
 
     @property
     def times_real_time(self) -> float:
         """Seconds of sound heard in a second, from end to end."""
-        return self.heard_seconds / self.wall_seconds
+        return self.processed_seconds / self.wall_seconds
 
     @property
     def limit(self) -> float:
@@ -88,8 +88,8 @@ def bench(
     recording: str | os.PathLike[str] | None = None,
     model: Model = None,
     *,
-    hop: float | None = None,
-    mode: Literal["auto", "windowed", "dense"] = "auto",
+    hop_seconds: float | None = None,
+    mode: Literal["auto", "sliding_window", "fully_convolutional"] = "auto",
     device: str = "auto",
     engine: str = "auto",
     precision: str = "auto",
@@ -121,14 +121,14 @@ def bench(
     RecordingError
         If the recording cannot be read.
     """
-    config = DetectorConfig(hop=hop, mode=mode, batch_size=batch_size_for([]))
+    config = DetectorConfig(hop_seconds=hop_seconds, mode=mode, batch_size=batch_size_for([]))
     opened = open_engine(model, engine=engine, device=device, precision=precision, tell=tell)
     detector, spec = Detector(opened, config), opened.spec
     with _recording(recording) as path:
         stages = measure_stages(path, opened, config)
         with closing(open_recording(path)) as decoder:
             sound_format, sample_rate = decoder.format, decoder.sample_rate
-        heard_seconds, wall_seconds = _end_to_end(detector, path)
+        processed_seconds, wall_seconds = _end_to_end(detector, path)
     return Bench(
         sound_format,
         sample_rate,
@@ -140,7 +140,7 @@ def bench(
         n_cores(),
         stages,
         tuple(_engine_speeds(model, engine, device, precision)),
-        heard_seconds,
+        processed_seconds,
         wall_seconds,
     )
 
@@ -180,7 +180,7 @@ def _of_stages(bench: Bench) -> Iterator[tuple[float, str]]:
     """Yield what sparing a stage would gain, and how to."""
     stages, share = bench.stages, bench.stages.share
     kept = bench.hop_seconds / bench.window_seconds
-    if bench.mode == "windowed":
+    if bench.mode == "sliding_window":
         yield (
             _gain(bench, network=stages.network * (1 - kept)),
             f"--hop {bench.window_seconds:g} runs the network {1 / kept:.3g} × less often; "
@@ -202,11 +202,11 @@ def _of_stages(bench: Bench) -> Iterator[tuple[float, str]]:
             f"Resampling takes {share('resample'):.0%}: record at the {bench.model_rate:,} Hz "
             "that the model hears.",
         )
-    if share("front_end") >= LARGE_SHARE:
+    if share("log_mel") >= LARGE_SHARE:
         yield (
-            _gain(bench, front_end=stages.front_end),
-            f"The front end takes {share('front_end'):.0%}: train with fewer columns a second "
-            "(front_end.hop_samples) or a lower sample rate.",
+            _gain(bench, log_mel=stages.log_mel),
+            f"The front end takes {share('log_mel'):.0%}: train with fewer columns a second "
+            "(log_mel.hop_length) or a lower sample rate.",
         )
 
 
@@ -226,7 +226,7 @@ def _engine_speeds(model: Model, chosen: str, device: str, precision: str) -> It
         except (SedError, UsageError) as error:
             yield EngineSpeed(name, str(error), None)
             continue
-        yield EngineSpeed(name, str(engine), speed_of(engine, ENGINE_SECONDS))
+        yield EngineSpeed(name, str(engine), benchmark_engine(engine, ENGINE_SECONDS))
 
 
 def _end_to_end(detector: Detector, path: str) -> tuple[float, float]:

@@ -17,16 +17,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sed.audio.blocks import one_channel
+from sed.audio.blocks import to_mono
 from sed.audio.decode import open_recording
 from sed.audio.libsndfile import BLOCK_SAMPLES
 from sed.audio.resample import Resampler
 from sed.errors import RecordingError
 from sed.events.tracker import Event
 from sed.events.writers import CsvWriter
-from sed.models.spec import FrameContext
+from sed.models.spec import ReceptiveField
 from sed.types import Floats
-from streaming.engines.base import Answer, Engine, pool_of
+from streaming.engines.base import Engine, FrameOutput, pool_of
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
 
@@ -45,7 +45,7 @@ class Stages:
 
     decode: float
     resample: float  # the channels are mixed down, too
-    front_end: float
+    log_mel: float
     network: float
     events: float  # windows are cut, frames stitched, events tracked
     write: float
@@ -55,7 +55,7 @@ class Stages:
     def of_cores(self) -> dict[str, float]:
         """The stages that take the time of processor cores."""
         costs: dict[str, float] = dataclasses.asdict(self)
-        elsewhere = {"transfer"} | ({"front_end", "network"} if self.on_gpu else set())
+        elsewhere = {"transfer"} | ({"log_mel", "network"} if self.on_gpu else set())
         return {name: cost for name, cost in costs.items() if name not in elsewhere}
 
     @property
@@ -67,7 +67,7 @@ class Stages:
         """Return the part of a stage in the time of what it runs on: the cores, or the GPU."""
         cost: float = getattr(self, stage)
         cores = self.of_cores
-        return cost / (sum(cores.values()) if stage in cores else self.front_end + self.network)
+        return cost / (sum(cores.values()) if stage in cores else self.log_mel + self.network)
 
     def limit(self, n_cores: int) -> float:
         """Return the × real time of a perfect overlap on so many cores, and a GPU if there is one.
@@ -77,7 +77,7 @@ class Stages:
         limit = n_cores / sum(self.of_cores.values())
         if self.transfer is None:
             return limit
-        return min(limit, 1 / self.transfer, 1 / (self.front_end + self.network))
+        return min(limit, 1 / self.transfer, 1 / (self.log_mel + self.network))
 
 
 def measure_stages(
@@ -151,7 +151,7 @@ class _Excerpt:
             self._own_rate = decoder.sample_rate
             self._blocks = list(_first(decoder.blocks(), self._n_own_samples))
         self._samples = self._resampled()
-        if len(self._samples) < self._tape.spec.timeline.hop_samples:
+        if len(self._samples) < self._tape.spec.timeline.hop_length:
             raise RecordingError(self._path, "is too short to measure with. Give a longer one.")
         self._events = self._heard(Detector(self._tape, self._config))
 
@@ -167,7 +167,7 @@ class _Excerpt:
         costs = {
             "decode": self._decoding(),
             "resample": _timed(self._resampled),
-            "front_end": _timed(self._tape.columns_again, of_the_model),
+            "log_mel": _timed(self._tape.columns_again, of_the_model),
             "network": _timed(self._tape.hear_again, of_the_model),
             "events": _timed(lambda: self._heard(replay)),
             "write": _timed(self._write),
@@ -188,7 +188,7 @@ class _Excerpt:
 
     def _resampled(self) -> Floats:
         resampler = Resampler(self._own_rate, self._rate)
-        pieces = [resampler.push(one_channel(block, self._channel)) for block in self._blocks]
+        pieces = [resampler.push(to_mono(block, self._channel)) for block in self._blocks]
         return np.concatenate([*pieces, resampler.flush()])
 
     def _heard(self, detector: Detector) -> list[Event]:
@@ -226,14 +226,14 @@ class _Tape(Engine):
         self._engine = engine
         self.spec = engine.spec
         self.n_streams, self.n_threads = engine.n_streams, engine.n_threads
-        self.batch_size, self.stretch_seconds = engine.batch_size, engine.stretch_seconds
+        self.batch_size, self.chunk_seconds = engine.batch_size, engine.chunk_seconds
         self._samples: list[Floats] = []
         self._windows: list[Floats] = []
         self.columns_of_all: list[Floats] = []
-        self.answers: list[Answer] = []
+        self.answers: list[FrameOutput] = []
 
     @property
-    def context(self) -> FrameContext | None:
+    def context(self) -> ReceptiveField | None:
         return self._engine.context
 
     def columns(self, samples: Floats) -> Floats:
@@ -241,7 +241,7 @@ class _Tape(Engine):
         self.columns_of_all.append(self._engine.columns(samples))
         return self.columns_of_all[-1]
 
-    def hear(self, columns: Floats) -> Answer:
+    def hear(self, columns: Floats) -> FrameOutput:
         self._windows.append(columns.copy())
         self.answers.append(self._engine.hear(columns))
         return self.answers[-1]
@@ -261,18 +261,18 @@ class _Replay(Engine):
     def __init__(self, tape: _Tape) -> None:
         self.spec, self._context = tape.spec, tape.context
         self.n_streams, self.n_threads = tape.n_streams, tape.n_threads
-        self.batch_size, self.stretch_seconds = tape.batch_size, tape.stretch_seconds
+        self.batch_size, self.chunk_seconds = tape.batch_size, tape.chunk_seconds
         self._columns = iter(tape.columns_of_all)
         self._answers = iter(tape.answers)
 
     @property
-    def context(self) -> FrameContext | None:
+    def context(self) -> ReceptiveField | None:
         return self._context
 
     def columns(self, samples: Floats) -> Floats:
         return next(self._columns)
 
-    def hear(self, columns: Floats) -> Answer:
+    def hear(self, columns: Floats) -> FrameOutput:
         return next(self._answers)
 
 

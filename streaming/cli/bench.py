@@ -21,7 +21,7 @@ STAGES = {
     "decode": "decoding",
     "resample": "channels mixed, resampled",
     "transfer": "to the GPU",
-    "front_end": "front end",
+    "log_mel": "front end",
     "network": "network",
     "events": "frames stitched, events tracked",
     "write": "writing",
@@ -37,7 +37,7 @@ def bench(
         ),
     ] = None,
     model: Model = None,
-    hop: Hop = None,
+    hop_seconds: Hop = None,
     mode: Mode = "auto",
     device: Device = "auto",
     engine: Engine = "auto",
@@ -58,7 +58,7 @@ def bench(
     found = measured(
         recording,
         model,
-        hop=hop,
+        hop_seconds=hop_seconds,
         mode=mode,  # type: ignore[arg-type]  # which checks it
         device=device,
         engine=engine,
@@ -111,7 +111,7 @@ def _speeds(bench: Bench) -> Table:
     table = _table("all together", "× real time", "of the limit")
     table.add_row(f"limit on {cores}: all stages overlap perfectly", f"{bench.limit:,.0f}", "")
     table.add_row(
-        f"measured from end to end, {bench.heard_seconds:,.0f} s of sound",
+        f"measured from end to end, {bench.processed_seconds:,.0f} s of sound",
         f"[bold]{bench.times_real_time:,.0f}[/]",
         f"{bench.efficiency:.0%}",
     )

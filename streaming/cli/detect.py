@@ -15,28 +15,29 @@ from streaming.cli.options import (
     Device,
     Engine,
     Hop,
-    MergeGap,
-    MinLength,
+    MinDuration,
+    MinGap,
     Mode,
     Model,
-    Off,
+    OffsetThreshold,
+    OnsetThreshold,
     Precision,
     RawChannels,
     RawEncoding,
     RawRate,
     Threshold,
     TimeZone,
-    Top,
+    TopK,
     named,
 )
 
 if TYPE_CHECKING:
     from sed.audio.decode import Decoder
-    from streaming.offline.job import HearerSettings
-    from streaming.offline.outputs import Results
+    from streaming.offline.job import JobConfig
+    from streaming.offline.outputs import OutputConfig
     from streaming.offline.scan import Progress, Summary
 
-RAY = "ray"
+BACKENDS = ("local", "ray")
 
 
 def detect(
@@ -50,32 +51,24 @@ def detect(
         ),
     ],
     model: Model = None,
-    hop: Hop = None,
+    hop_seconds: Hop = None,
     mode: Mode = "auto",
     threshold: Threshold = None,
-    on: Annotated[
-        list[str] | None,  # the last number counts, and ray
-        typer.Option(
-            metavar="SCORE|ray",
-            help="A score, above 0 and up to 1, that events must reach once. Or ray: hear on a "
-            "Ray cluster, the one of RAY_ADDRESS, or the one that this machine is in, or this "
-            "machine; --workers then says how many recordings at once.",
-            show_default="the threshold, in this process",
-        ),
-    ] = None,
-    off: Off = None,
-    min_length: MinLength = None,
-    merge_gap: MergeGap = None,
-    look_ahead: Annotated[
+    onset_threshold: OnsetThreshold = None,
+    offset_threshold: OffsetThreshold = None,
+    min_duration_seconds: MinDuration = None,
+    min_gap_seconds: MinGap = None,
+    lookahead_seconds: Annotated[
         float | None,
         typer.Option(
+            "--lookahead",
             help="Decide on a moment when a window has heard so many seconds beyond it; what later "
             "windows say of it is left out.",
             show_default="all windows over it count",
         ),
     ] = None,
     classes: Classes = "",
-    top: Top = None,
+    top_k: TopK = None,
     channel: Channel = None,
     format: Annotated[
         str | None,
@@ -129,6 +122,13 @@ def detect(
             help="With --workers: seconds without progress after which a recording is given up."
         ),
     ] = 60.0,
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="local: this machine. ray: the Ray cluster of RAY_ADDRESS, or the one that this "
+            "machine is in, or this machine; --workers then says how many recordings at once."
+        ),
+    ] = "local",
     engine: Engine = "auto",
     device: Device = "auto",
     precision: Precision = "auto",
@@ -148,40 +148,42 @@ def detect(
 ) -> None:
     """Find sound events in recordings of any length.
 
-    Results go to standard output or into files, all else to standard error. The exit status is 1
+    OutputConfig go to standard output or into files, all else to standard error. The exit status is 1
     if some recording could not be heard whole, 2 if the command was misused.
     """
     from sed.audio.start_time import time_zone as zone_of
-    from sed.errors import UsageError
+    from sed.errors import UsageError, near
     from streaming.cli.progress import bar, reporter, told
     from streaming.offline.detect import batch_size_for
-    from streaming.offline.job import HearerSettings
-    from streaming.offline.outputs import Results, format_of, refuse_to_replace
+    from streaming.offline.job import JobConfig
+    from streaming.offline.outputs import OutputConfig, format_of, refuse_to_replace
     from streaming.pipeline.config import DetectorConfig
 
     sources = recordings
     config = DetectorConfig(
-        hop=hop,
+        hop_seconds=hop_seconds,
         mode=mode,  # type: ignore[arg-type]  # which checks it
         threshold=threshold,
-        on=_score(on or []),
-        off=off,
-        min_length=min_length,
-        merge_gap=merge_gap,
-        look_ahead=look_ahead,
+        onset_threshold=onset_threshold,
+        offset_threshold=offset_threshold,
+        min_duration_seconds=min_duration_seconds,
+        min_gap_seconds=min_gap_seconds,
+        lookahead_seconds=lookahead_seconds,
         classes=named(classes),
-        top=top,
+        top_k=top_k,
         batch_size=batch_size_for(sources) if batch_size is None else batch_size,
     )
     formats = named(format_of(output) if format is None else format)
     zone = None if time_zone is None else zone_of(time_zone)
-    results = Results(
+    results = OutputConfig(
         tuple(dict.fromkeys(formats)), output, plot=plot, skip_existing=skip_existing, zone=zone
     )
     refuse_to_replace(output, sources)
     if channel is not None and channel < 1:
         raise UsageError(f"channels are counted from 1, got {channel}")
-    on_cluster = RAY in (on or ())
+    if backend not in BACKENDS:
+        raise UsageError(f"unknown backend {backend!r}. {near(backend, BACKENDS)}")
+    on_cluster = backend == "ray"
     if on_cluster and resume:
         raise UsageError("--resume is for one machine: on a cluster, --skip-existing goes on")
     stdin = None
@@ -196,7 +198,7 @@ def detect(
         if not quiet:
             print(text, file=sys.stderr)
 
-    settings = HearerSettings(
+    settings = JobConfig(
         results, None if model is None else str(model), config, engine, device, precision, channel
     )
     with bar(shown=not quiet and sys.stderr.isatty()) as bars:
@@ -220,7 +222,7 @@ def detect(
         raise typer.Exit(FAILED)
 
 
-def _how_to_go_on(results: Results, *, has_journal: bool) -> str:
+def _how_to_go_on(results: OutputConfig, *, has_journal: bool) -> str:
     if has_journal:
         where = " in a journal, and written when all is done" * (results.table is not None)
         return f"{where}. The same command with --resume goes on"
@@ -230,7 +232,7 @@ def _how_to_go_on(results: Results, *, has_journal: bool) -> str:
 
 
 def _hear(
-    settings: HearerSettings,
+    settings: JobConfig,
     sources: list[str],
     stdin: Decoder | None,
     progress: Progress,
@@ -263,7 +265,7 @@ def _hear(
 
 
 def _hear_archive(
-    settings: HearerSettings,
+    settings: JobConfig,
     sources: list[str],
     n_workers: int | None,
     resume: bool,
@@ -292,22 +294,8 @@ def _hear_archive(
     return summary
 
 
-def _score(on: list[str]) -> float | None:
-    """Return the score among what `--on` was given."""
-    from sed.errors import UsageError
-
-    score = None
-    for value in on:
-        if value != RAY:
-            try:
-                score = float(value)
-            except ValueError:
-                raise UsageError(f"expected --on to be a score, or {RAY}, got {value!r}") from None
-    return score
-
-
 def _hear_on_ray(
-    settings: HearerSettings,
+    settings: JobConfig,
     sources: list[str],
     n_workers: int | None,
     progress: Progress,

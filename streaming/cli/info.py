@@ -11,7 +11,7 @@ import typer
 from sed.audio.decode import open_recording
 from sed.audio.start_time import recording_start
 from sed.errors import CheckpointError, printable
-from sed.models.metadata import DEFAULT, check_weights, library_versions, read_about
+from sed.models.metadata import DEFAULT, check_weights, library_versions, read_metadata
 
 
 def describe_program() -> str:
@@ -40,23 +40,23 @@ def describe(path: Path) -> str:
 
 def describe_checkpoint(path: Path) -> str:
     """Return what a checkpoint hears, how it is built and how good it was."""
-    about = read_about(path)
+    about = read_metadata(path)
     try:
         check_weights(path, about)
-        front_end, model, tracker = about["front_end"], about["model"], about["tracker"]
+        log_mel, model, tracker = about["log_mel"], about["model"], about["post_processing"]
         heads = (
             "1 attention head" if model["n_heads"] == 1 else f"{model['n_heads']} attention heads"
         )
         lines = [
             f"{printable(str(path))}: a checkpoint",
-            f"  hears     {front_end['sample_rate'] / 1000:g} kHz, {front_end['n_mels']} mel bands "
-            f"{front_end['f_min_hz']:g}–{front_end['f_max_hz']:g} Hz, windows of "
+            f"  hears     {log_mel['sample_rate'] / 1000:g} kHz, {log_mel['n_mels']} mel bands "
+            f"{log_mel['f_min']:g}–{log_mel['f_max']:g} Hz, windows of "
             f"{about['window_seconds']:g} s",
             f"  network   {model['backbone']}, {model['in_channels']} channel, hidden "
             f"{model['hidden']}, {heads}; {about['weights']['dtype']}",
             f"  events    on {_range(tracker['on'])}, off {_range(tracker['off'])}, median "
-            f"{_range(tracker['median_frames'])} frames, at least "
-            f"{tracker['min_length_seconds']:g} s, gaps up to {tracker['merge_gap_seconds']:g} s",
+            f"{_range(tracker['median_filter_frames'])} frames, at least "
+            f"{tracker['min_duration_seconds']:g} s, gaps up to {tracker['min_gap_seconds']:g} s",
             *(f"  {name:9} {_figures(values)}" for name, values in about["metrics"].items()),
             *(f"  {name:9} {_value(value)}" for name, value in about["data"].items()),
             "  made with " + ", ".join(f"{k} {v}" for k, v in about["versions"].items()),

@@ -18,23 +18,23 @@ from streaming.cli.options import (
     Channel,
     Classes,
     Engine,
-    MergeGap,
-    MinLength,
+    MinDuration,
+    MinGap,
     Model,
-    Off,
-    On,
+    OffsetThreshold,
+    OnsetThreshold,
     Precision,
     RawChannels,
     RawEncoding,
     RawRate,
     Threshold,
-    Top,
+    TopK,
     named,
 )
 
 if TYPE_CHECKING:
     from streaming.live.listener import Listener
-    from streaming.live.sources import Ear
+    from streaming.live.sources import AudioSource
 
 
 def listen(
@@ -47,23 +47,25 @@ def listen(
         ),
     ] = None,
     model: Model = None,
-    hop: Annotated[
-        float, typer.Option(help="Seconds from one window to the next; divides the window.")
+    hop_seconds: Annotated[
+        float,
+        typer.Option("--hop", help="Seconds from one window to the next; divides the window."),
     ] = 0.5,
     threshold: Threshold = None,
-    on: On = None,
-    off: Off = None,
-    min_length: MinLength = None,
-    merge_gap: MergeGap = None,
-    look_ahead: Annotated[
+    onset_threshold: OnsetThreshold = None,
+    offset_threshold: OffsetThreshold = None,
+    min_duration_seconds: MinDuration = None,
+    min_gap_seconds: MinGap = None,
+    lookahead_seconds: Annotated[
         float,
         typer.Option(
+            "--lookahead",
             help="Decide on a moment when a window has heard so many seconds beyond it: less is "
-            "quicker, more is surer."
+            "quicker, more is surer.",
         ),
     ] = 1.0,
     classes: Classes = "",
-    top: Top = None,
+    top_k: TopK = None,
     channel: Channel = None,
     format: Annotated[
         str | None,
@@ -166,25 +168,25 @@ def listen(
     In a terminal it draws what it hears; elsewhere it writes lines. Ctrl-C ends it: what was heard
     is finished, events that still last are closed, and the account of every sample is told.
     """
-    from streaming.cli.outputs import LiveResults
+    from streaming.cli.outputs import LiveOutputs
     from streaming.engines.select import open_engine
     from streaming.live.listener import Listener
     from streaming.pipeline.config import DetectorConfig
     from streaming.sinks.text import told_status
 
     config = DetectorConfig(
-        hop=hop,
-        mode="windowed",
+        hop_seconds=hop_seconds,
+        mode="sliding_window",
         threshold=threshold,
-        on=on,
-        off=off,
-        min_length=min_length,
-        merge_gap=merge_gap,
-        look_ahead=look_ahead,
+        onset_threshold=onset_threshold,
+        offset_threshold=offset_threshold,
+        min_duration_seconds=min_duration_seconds,
+        min_gap_seconds=min_gap_seconds,
+        lookahead_seconds=lookahead_seconds,
         classes=named(classes),
-        top=top,
+        top_k=top_k,
     )
-    results = LiveResults(
+    results = LiveOutputs(
         format=format,
         output=output,
         clips=clips,
@@ -266,15 +268,15 @@ def _ears(
     raw_rate: int | None,
     raw_encoding: str,
     raw_channels: int,
-) -> list[Ear]:
+) -> list[AudioSource]:
     """Open what is to be heard; what cannot be opened is told of, if anything else can."""
     from sed.audio.decode import open_raw_stdin
     from sed.errors import SedError
-    from streaming.live.sources import open_ear, stdin_ear
+    from streaming.live.sources import open_source, stdin_ear
 
     if raw_rate is not None and "-" not in (sources or ()):
         raise UsageError("--raw-rate is about standard input: give --device -")
-    ears: list[Ear] = []
+    ears: list[AudioSource] = []
     troubles: list[SedError] = []
     for source in sources or (None,):
         try:
@@ -282,7 +284,7 @@ def _ears(
                 stdin = open_raw_stdin(raw_rate, raw_encoding, raw_channels)
                 ears.append(stdin_ear(stdin))
             else:
-                ears.append(open_ear(source, channel=channel))
+                ears.append(open_source(source, channel=channel))
         except SedError as error:
             troubles.append(error)
     if not ears:

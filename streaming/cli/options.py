@@ -17,6 +17,7 @@ Model = Annotated[
 Hop = Annotated[
     float | None,
     typer.Option(
+        "--hop",
         help="Seconds from one window to the next; divides the window.",
         show_default="half the window, 2.5",
     ),
@@ -36,26 +37,33 @@ Threshold = Annotated[
         show_default="the model's, per class",
     ),
 ]
-On = Annotated[
+OnsetThreshold = Annotated[
     float | None, typer.Option(help="Score that an event must reach.", show_default=False)
 ]
-Off = Annotated[
-    float | None,
-    typer.Option(help="Score down to which an event lasts.", show_default="half of on"),
-]
-MinLength = Annotated[
-    float | None,
-    typer.Option(help="Drop events shorter than this, in seconds.", show_default="the model's"),
-]
-MergeGap = Annotated[
+OffsetThreshold = Annotated[
     float | None,
     typer.Option(
+        help="Score down to which an event lasts.", show_default="half of the onset threshold"
+    ),
+]
+MinDuration = Annotated[
+    float | None,
+    typer.Option(
+        "--min-duration",
+        help="Drop events shorter than this, in seconds.",
+        show_default="the model's",
+    ),
+]
+MinGap = Annotated[
+    float | None,
+    typer.Option(
+        "--min-gap",
         help="Join events of a class no further apart than this, in seconds.",
         show_default="the model's",
     ),
 ]
 Classes = Annotated[str, typer.Option(help="Only these classes, as a,b,c.", show_default="all")]
-Top = Annotated[
+TopK = Annotated[
     int | None,
     typer.Option(
         help="At any moment only the N likeliest classes count.",

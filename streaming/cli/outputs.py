@@ -13,14 +13,14 @@ from pathlib import Path
 
 from sed.errors import UsageError
 from streaming.live.listener import Listener
-from streaming.messages import Fan, Sink
-from streaming.sinks.audio_file import SavedAudio
-from streaming.sinks.event_file import EventFile, EventLines, format_of
-from streaming.sinks.text import Log, PlainLines
+from streaming.messages import Dispatcher, Sink
+from streaming.sinks.audio_file import AudioRecorder
+from streaming.sinks.event_file import EventFileSink, EventStreamSink, format_of
+from streaming.sinks.text import Log, TextSink
 
 
 @dataclass(frozen=True)
-class LiveResults:
+class LiveOutputs:
     """What is kept, told and shown; what is None or False is not."""
 
     format: str | None = None  # of the lines; None: as `output` ends, or lines for people
@@ -63,7 +63,7 @@ class LiveResults:
         return can_draw and not self.quiet and not wants_lines
 
     @contextmanager
-    def taking(self, listener: Listener, model_name: str) -> Iterator[Fan]:
+    def taking(self, listener: Listener, model_name: str) -> Iterator[Dispatcher]:
         """Open all that messages of a listener go to, and close it behind the last of them.
 
         Raises
@@ -76,7 +76,7 @@ class LiveResults:
             if database is None and self.web is not None:  # the page asks one for its history
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sed-listen"))
                 database = Path(folder, "events.sqlite")
-            fan = Fan()
+            fan = Dispatcher()
             stack.callback(fan.close)
             for sink in self._sinks(listener, model_name, database):
                 fan.add(sink)
@@ -91,13 +91,13 @@ class LiveResults:
         if self.clips is not None:
             yield self._clips(self.clips, listener)
         if self.save_audio is not None:
-            yield SavedAudio(self.save_audio)
+            yield AudioRecorder(self.save_audio)
         if database is not None:
             from streaming.sinks.database import EventDatabase
 
             yield EventDatabase(database, model=model_name)
         if self.output is not None:
-            yield EventFile(self.output, self.format)
+            yield EventFileSink(self.output, self.format)
         yield from self._alerts()
         if self.web is not None and database is not None:
             from streaming.web.server import WebView, parse_address
@@ -110,7 +110,7 @@ class LiveResults:
                 token=self.token,
                 database_path=database,
                 labels=detector.labels,
-                front_end=detector.front_end,
+                log_mel=detector.log_mel,
                 model=model_name,
             )
             if not self.quiet:
@@ -125,13 +125,13 @@ class LiveResults:
             from streaming.terminal.view import TerminalView
 
             detector = listener.detector
-            return [TerminalView(detector.labels, detector.front_end, model_name)]
+            return [TerminalView(detector.labels, detector.log_mel, model_name)]
         log = Log(sys.stderr)
         if self.output is not None:
             return [log]
         if self.format is not None:
-            return [EventLines(sys.stdout, self.format, gone=listener.stop), log]
-        return [PlainLines(sys.stdout, listener.stop), log]
+            return [EventStreamSink(sys.stdout, self.format, gone=listener.stop), log]
+        return [TextSink(sys.stdout, listener.stop), log]
 
     def _clips(self, folder: Path, listener: Listener) -> Sink:
         from streaming.sinks.clips import Clips, ClipsConfig

@@ -46,11 +46,11 @@ def reporter(bars: Bars | None) -> Progress:
         noun = "recording" if n_recordings == 1 else "recordings"
         bars.update(task, description=f"{n_recordings} {noun}", total=n_bytes or None)
 
-    def on_heard(n_bytes: float, seconds: float) -> None:
+    def on_progress(n_bytes: float, seconds: float) -> None:
         speed = seconds / max(1e-3, time.perf_counter() - began)
         bars.update(task, completed=n_bytes, speed=f"{speed:,.0f} × real time")
 
-    return Progress(on_start, on_heard, on_trouble)
+    return Progress(on_start, on_progress, on_trouble)
 
 
 def told(summary: Summary) -> str:

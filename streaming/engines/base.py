@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import numpy as np
 
-from sed.models.spec import FrameContext, ModelSpec
+from sed.models.spec import ModelSpec, ReceptiveField
 from sed.types import Floats
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ Shape = tuple[int, int, int]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-AT_ONCE = 8  # windows that go through together; few shapes occur, since each is compiled
+SUB_BATCH = 8  # windows that go through together; few shapes occur, since each is compiled
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the heads of a model say about frames; see `sed.models.network.FrameAnswer`.
+class FrameOutput:
+    """What the heads of a model say about frames; see `sed.models.network.HeadOutput`.
 
     The first axis is the batch; an answer to one window has none.
     """
@@ -39,8 +39,8 @@ class Answer:
     def __len__(self) -> int:
         return len(self.frame_probs)
 
-    def __getitem__(self, of: int | slice) -> Answer:
-        return Answer(self.frame_probs[of], self.head_probs[of], self.head_weights[of])
+    def __getitem__(self, of: int | slice) -> FrameOutput:
+        return FrameOutput(self.frame_probs[of], self.head_probs[of], self.head_weights[of])
 
     def clip_probs(self) -> Floats:
         """Return the probability of each class in all of one window, shape (classes,)."""
@@ -49,10 +49,10 @@ class Answer:
         return probs
 
 
-def joined(answers: Iterable[Answer]) -> Answer:
+def concat(answers: Iterable[FrameOutput]) -> FrameOutput:
     """Return what answers say one after the other, along their first axis."""
     rows = [(a.frame_probs, a.head_probs, a.head_weights) for a in answers]
-    return Answer(*(np.concatenate(parts) for parts in zip(*rows, strict=True)))
+    return FrameOutput(*(np.concatenate(parts) for parts in zip(*rows, strict=True)))
 
 
 class Engine(ABC):
@@ -62,11 +62,11 @@ class Engine(ABC):
     n_streams: int  # calls of `hear` that may run at once, each in a thread of its own
     n_threads: int  # cores for each of them, on a CPU
     batch_size: int = 16  # windows that go through it together where nobody says how many
-    stretch_seconds: float = 5.0  # columns of so much sound, at most, are computed together
+    chunk_seconds: float = 5.0  # columns of so much sound, at most, are computed together
 
     @property
     @abstractmethod
-    def context(self) -> FrameContext | None:
+    def context(self) -> ReceptiveField | None:
         """How far a frame of the network looks; None if it knows of the whole window."""
 
     @abstractmethod
@@ -74,16 +74,16 @@ class Engine(ABC):
         """Return the log-mel columns, shape (columns, mels), of samples, shape (samples,)."""
 
     @abstractmethod
-    def hear(self, columns: Floats) -> Answer:
+    def hear(self, columns: Floats) -> FrameOutput:
         """Return what the model says of each frame of a batch, shape (batch, columns, mels)."""
 
     def prepare(self, shape: Shape) -> None:  # noqa: B027  # not all need it
         """Get ready for batches of a shape, (batch, columns, mels), before the first one comes."""
 
-    def start_stream(self) -> None:  # noqa: B027  # not all need it
+    def init_thread(self) -> None:  # noqa: B027  # not all need it
         """Prepare a thread that is going to call `hear`."""
 
-    def end_streams(self) -> None:  # noqa: B027  # not all need it
+    def restore_threads(self) -> None:  # noqa: B027  # not all need it
         """Undo what preparing threads has done to the process."""
 
 
@@ -99,7 +99,7 @@ class EnginePool:
     """
 
     def __init__(self, engine: Engine) -> None:
-        self._threads = ThreadPoolExecutor(engine.n_streams, "engine", engine.start_stream)
+        self._threads = ThreadPoolExecutor(engine.n_streams, "engine", engine.init_thread)
         self._room = threading.BoundedSemaphore(2 * engine.n_streams)
 
     def submit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -135,14 +135,14 @@ def pool_of(engine: Engine, shape: Shape | None = None) -> Iterator[EnginePool]:
         yield pool
     finally:
         pool.close()
-        engine.end_streams()
+        engine.restore_threads()
 
 
-def pieces(columns: Floats) -> Iterator[Floats]:
+def sub_batches(columns: Floats) -> Iterator[Floats]:
     """Yield a batch in eights, the last filled up with zeros; but one that is left goes alone."""
-    for first in range(0, len(columns), AT_ONCE):
-        piece = columns[first : first + AT_ONCE]
-        if 1 < len(piece) < AT_ONCE:
-            rest = np.zeros((AT_ONCE - len(piece), *columns.shape[1:]), np.float32)
+    for first in range(0, len(columns), SUB_BATCH):
+        piece = columns[first : first + SUB_BATCH]
+        if 1 < len(piece) < SUB_BATCH:
+            rest = np.zeros((SUB_BATCH - len(piece), *columns.shape[1:]), np.float32)
             piece = np.concatenate([piece, rest])
         yield piece

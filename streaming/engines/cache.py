@@ -28,7 +28,7 @@ def cache_folder() -> Path:
         return Path(tempfile.gettempdir(), f"sed-engine-{os.getuid()}")
 
 
-def remembered(
+def cached_json(
     path: Path,
     make: Callable[[], dict[str, Any]],
     worth_it: Callable[[dict[str, Any]], bool] = bool,

@@ -26,11 +26,11 @@ from torch import Tensor
 
 from sed.models.checkpoint import Checkpoint
 from sed.models.devices import DeviceError, choose_device, choose_precision
-from sed.models.network import FrameAnswer
+from sed.models.network import HeadOutput
 from sed.types import Floats
-from streaming.engines.base import Answer, Shape
-from streaming.engines.cache import cache_folder, remembered
-from streaming.engines.pytorch import TorchEngine, out_of_memory_told
+from streaming.engines.base import FrameOutput, Shape
+from streaming.engines.cache import cache_folder, cached_json
+from streaming.engines.pytorch import TorchEngine, translate_oom
 
 WARM_UP = 3  # times, before a capture: libraries choose their kernels
 BUDGET = 0.5  # of the memory that is free, for what batches need
@@ -48,7 +48,7 @@ class CudaEngine(TorchEngine):
         See `TorchEngine`; where the GPU does not multiply in bf16, ``auto`` is fp16.
     """
 
-    stretch_seconds = 60.0
+    chunk_seconds = 60.0
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class CudaEngine(TorchEngine):
             round(math.log2(budget)),
         )
         key = hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
-        kept = remembered(
+        kept = cached_json(
             cache_folder() / f"batch-{key}.json",
             lambda: {"batch_size": fastest_batch(self._measured, budget)},
         )
@@ -109,11 +109,11 @@ class CudaEngine(TorchEngine):
                 reason = " ".join(str(error).split())[:200]
                 warnings.warn(f"{self.device}: slower without CUDA graphs: {reason}", stacklevel=2)
 
-    def start_stream(self) -> None:
+    def init_thread(self) -> None:
         """Prepare a thread that is going to call `hear`."""
         torch.cuda.set_stream(torch.cuda.Stream(self.device))  # type: ignore[no-untyped-call]
 
-    def end_streams(self) -> None:
+    def restore_threads(self) -> None:
         """Nothing is left to undo: streams end with their threads."""
 
     @torch.inference_mode()
@@ -129,13 +129,13 @@ class CudaEngine(TorchEngine):
         with (
             self._reading,
             torch.cuda.stream(self._reading_stream),
-            out_of_memory_told(self.device, remedy),
+            translate_oom(self.device, remedy),
         ):
             pinned = torch.from_numpy(samples).pin_memory()
             columns: Tensor = self.model.log_mel(pinned.to(self.device, non_blocking=True))
             return columns.cpu().numpy()
 
-    def _infer(self, columns: Floats) -> Answer:
+    def _infer(self, columns: Floats) -> FrameOutput:
         with self._capturing:
             is_usual = self._captures and columns.shape == self._usual
             graphs = self._graphs
@@ -148,7 +148,7 @@ class CudaEngine(TorchEngine):
             graphs.put(graph)
 
     def _shape_of(self, n_windows: int) -> Shape:
-        return n_windows, self.spec.window_columns, self.spec.front_end.n_mels
+        return n_windows, self.spec.window_columns, self.spec.log_mel.n_mels
 
     def _measured(self, n_windows: int) -> tuple[float, int]:
         """Return the windows a second of batches of so many, and the bytes that one needs.
@@ -176,7 +176,7 @@ class _CudaGraph:
     """
 
     def __init__(
-        self, answer: Callable[[Tensor], FrameAnswer], shape: Shape, device: torch.device
+        self, answer: Callable[[Tensor], HeadOutput], shape: Shape, device: torch.device
     ) -> None:
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._from = torch.zeros(shape).pin_memory()
@@ -192,7 +192,7 @@ class _CudaGraph:
         self._to = [torch.empty_like(part, device="cpu").pin_memory() for part in self._answer]
         self._is_there = torch.cuda.Event()  # type: ignore[no-untyped-call]
 
-    def replay(self, columns: Floats) -> Answer:
+    def replay(self, columns: Floats) -> FrameOutput:
         """Return the answer to a batch."""
         self._from.numpy()[:] = columns
         with torch.cuda.stream(self._stream):
@@ -202,7 +202,7 @@ class _CudaGraph:
                 to.copy_(part, non_blocking=True)
             self._is_there.record()
         self._is_there.synchronize()
-        return Answer(*(to.numpy().copy() for to in self._to))
+        return FrameOutput(*(to.numpy().copy() for to in self._to))
 
 
 def fastest_batch(measure: Callable[[int], tuple[float, int]], budget: float) -> int:

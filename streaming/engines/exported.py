@@ -23,7 +23,7 @@ GRAPH_VERSION = 1  # raised when graphs, or their descriptions, are made in anot
 
 
 @dataclass(frozen=True)
-class Prepared:
+class ExportedModel:
     """A graph and what has to be known of it."""
 
     graph: Path
@@ -35,7 +35,7 @@ class Prepared:
         return self.graph.parent
 
 
-def prepared(weights: Path, description: Path, tell: Tell) -> Prepared:
+def prepared(weights: Path, description: Path, tell: Tell) -> ExportedModel:
     """Return a checkpoint as a graph, exported now if it was not before.
 
     Parameters
@@ -59,17 +59,17 @@ def prepared(weights: Path, description: Path, tell: Tell) -> Prepared:
     if not os.path.exists(about):  # it is written last; nor is what nobody may look at
         tell("preparing the model for this engine, once")
         _prepare(weights, graph, about)
-    return Prepared(graph, json.loads(about.read_text("utf-8")))
+    return ExportedModel(graph, json.loads(about.read_text("utf-8")))
 
 
 def _prepare(weights: Path, graph: Path, about: Path) -> None:
     from sed.models.checkpoint import load_checkpoint
-    from streaming.export.export import about_graph, export
+    from streaming.export.export import export, graph_metadata
 
     checkpoint = load_checkpoint(weights)
     export(checkpoint, graph, "onnx")
     with written_whole(about) as part:
-        part.write_text(json.dumps(about_graph(checkpoint)) + "\n", "utf-8")
+        part.write_text(json.dumps(graph_metadata(checkpoint)) + "\n", "utf-8")
 
 
 def _key(weights: Path, description: Path) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from sed.errors import CheckpointError
-from sed.features.log_mel import LogMelColumns
-from sed.models.spec import FrameContext, ModelSpec
+from sed.features.log_mel import NumpyLogMel
+from sed.models.spec import ModelSpec, ReceptiveField
 from sed.types import Floats
-from streaming.engines.base import Answer, Engine, joined, pieces
+from streaming.engines.base import Engine, FrameOutput, concat, sub_batches
 
 
 class GraphEngine(Engine):
@@ -35,7 +35,7 @@ class GraphEngine(Engine):
         try:
             self.spec = ModelSpec.from_dict(about["spec"])
             context = about["context"]
-            self._context = None if context is None else FrameContext(*context)
+            self._context = None if context is None else ReceptiveField(*context)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"the graph is described in a way that this version does not read ({error}). "
@@ -43,10 +43,10 @@ class GraphEngine(Engine):
             ) from error
         self.n_streams = n_streams
         self.n_threads = n_threads
-        self._front_end = LogMelColumns(self.spec.front_end)
+        self._front_end = NumpyLogMel(self.spec.log_mel)
 
     @property
-    def context(self) -> FrameContext | None:
+    def context(self) -> ReceptiveField | None:
         """How far a frame of the network looks; None if it knows of the whole window."""
         return self._context
 
@@ -59,11 +59,11 @@ class GraphEngine(Engine):
         """Return the log-mel columns, shape (columns, mels), of samples, shape (samples,)."""
         return self._front_end(samples)
 
-    def hear(self, columns: Floats) -> Answer:
+    def hear(self, columns: Floats) -> FrameOutput:
         """Return what the model says of each frame of a batch, shape (batch, columns, mels)."""
-        answers = [self._infer(piece) for piece in pieces(columns)]
-        return joined(answers)[: len(columns)]
+        answers = [self._infer(piece) for piece in sub_batches(columns)]
+        return concat(answers)[: len(columns)]
 
     @abstractmethod
-    def _infer(self, columns: Floats) -> Answer:
+    def _infer(self, columns: Floats) -> FrameOutput:
         """Return what the graph says of a piece."""

@@ -8,9 +8,9 @@ from typing import Any
 
 from sed.errors import MissingExtraError, UsageError
 from sed.types import Floats
-from streaming.engines.base import Answer
+from streaming.engines.base import FrameOutput
 from streaming.engines.graph import GraphEngine
-from streaming.export.onnx import ANSWERS, network_of, read_about
+from streaming.export.onnx import ANSWERS, extract_subgraph, read_metadata
 
 
 class OnnxEngine(GraphEngine):
@@ -56,17 +56,17 @@ class OnnxEngine(GraphEngine):
             import onnxruntime
         except ImportError as error:
             raise MissingExtraError("the engine onnx", "onnx") from error
-        super().__init__(read_about(path) if about is None else about, n_streams, n_threads)
+        super().__init__(read_metadata(path) if about is None else about, n_streams, n_threads)
         self._version = onnxruntime.__version__
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = n_threads
         options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(
-            network_of(path), options, providers=["CPUExecutionProvider"]
+            extract_subgraph(path), options, providers=["CPUExecutionProvider"]
         )
 
     def __str__(self) -> str:
         return f"ONNX Runtime {self._version} on cpu, {self._threads}, fp32"
 
-    def _infer(self, columns: Floats) -> Answer:
-        return Answer(*self._session.run(ANSWERS, {"columns": columns}))
+    def _infer(self, columns: Floats) -> FrameOutput:
+        return FrameOutput(*self._session.run(ANSWERS, {"columns": columns}))

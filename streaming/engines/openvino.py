@@ -12,7 +12,7 @@ import numpy as np
 
 from sed.errors import CheckpointError, UsageError, printable
 from sed.types import Floats
-from streaming.engines.base import AT_ONCE, Answer, Shape
+from streaming.engines.base import SUB_BATCH, FrameOutput, Shape
 from streaming.engines.graph import GraphEngine
 from streaming.export.openvino import ANSWERS, _about, _core, _openvino
 
@@ -78,9 +78,9 @@ class OpenVinoEngine(GraphEngine):
 
     def prepare(self, shape: Shape) -> None:
         """Compile the network for batches of a shape, (batch, columns, mels)."""
-        self._requests((1 if shape[0] == 1 else AT_ONCE, *shape[1:]))
+        self._requests((1 if shape[0] == 1 else SUB_BATCH, *shape[1:]))
 
-    def _infer(self, columns: Floats) -> Answer:
+    def _infer(self, columns: Floats) -> FrameOutput:
         requests = self._requests(columns.shape)
         request = requests.get()
         try:
@@ -132,7 +132,7 @@ class OpenVinoEngine(GraphEngine):
     def _behind_columns(self, graph: Any) -> Any:
         """Return the network that begins where the columns of a graph come in."""
         source = graph.output("columns").get_node().input_value(0)
-        n_mels = self.spec.front_end.n_mels
+        n_mels = self.spec.log_mel.n_mels
         columns = self._openvino.opset13.parameter([-1, -1, n_mels], np.float32, name="columns")
         for target in source.get_target_inputs():
             if target.get_node().get_type_name() != "Result":
@@ -141,9 +141,9 @@ class OpenVinoEngine(GraphEngine):
         return self._openvino.Model(results, [columns], "network")
 
 
-def _asked(request: Any, columns: Floats) -> Answer:
+def _asked(request: Any, columns: Floats) -> FrameOutput:
     # Copied in and out: tensors that share memory with Python need its lock to go away.
     request.get_input_tensor().data[:] = columns
     request.infer()
     answers = (request.get_output_tensor(i).data for i in range(len(ANSWERS)))
-    return Answer(*(np.array(answer, np.float32) for answer in answers))
+    return FrameOutput(*(np.array(answer, np.float32) for answer in answers))

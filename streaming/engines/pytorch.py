@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sed.features.log_mel import LogMelColumns
+from sed.features.log_mel import NumpyLogMel
 from sed.models.checkpoint import Checkpoint
 from sed.models.devices import DeviceError, choose_device, choose_precision
-from sed.models.fusion import fused
-from sed.models.network import FrameAnswer
-from sed.models.receptive_field import frame_context
-from sed.models.spec import FrameContext
+from sed.models.fusion import fuse_conv_bn
+from sed.models.network import HeadOutput
+from sed.models.receptive_field import receptive_field
+from sed.models.spec import ReceptiveField
 from sed.types import Floats
-from streaming.engines.base import AT_ONCE, Answer, Engine, joined, pieces
+from streaming.engines.base import SUB_BATCH, Engine, FrameOutput, concat, sub_batches
 
 NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
@@ -61,10 +61,10 @@ class TorchEngine(Engine):
         self.n_threads = n_threads
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
-        self.model = fused(checkpoint.model).to(self.device)  # a copy
+        self.model = fuse_conv_bn(checkpoint.model).to(self.device)  # a copy
         self.model.to(memory_format=torch.channels_last)
         self._n_threads_before = torch.get_num_threads()
-        self._columns_on_cpu = LogMelColumns(self.spec.front_end)
+        self._columns_on_cpu = NumpyLogMel(self.spec.log_mel)
         self._features = self.model.frame_features
         self.is_compiled = compiled
         if compiled:
@@ -72,8 +72,8 @@ class TorchEngine(Engine):
             self._features = torch.compile(
                 self._features, dynamic=False, options={"freezing": True}
             )
-            for n_windows in (AT_ONCE, 1):  # now, not while somebody waits for an answer
-                shape = n_windows, self.spec.window_columns, self.spec.front_end.n_mels
+            for n_windows in (SUB_BATCH, 1):  # now, not while somebody waits for an answer
+                shape = n_windows, self.spec.window_columns, self.spec.log_mel.n_mels
                 self.hear(np.zeros(shape, np.float32))
 
     def __str__(self) -> str:
@@ -87,15 +87,15 @@ class TorchEngine(Engine):
         return f"{self.device}, {n} thread{'s' * (n != 1)}"
 
     @cached_property
-    def context(self) -> FrameContext | None:
+    def context(self) -> ReceptiveField | None:
         """How far a frame of the network looks; None if it knows of the whole window."""
-        return frame_context(self.model, self.spec.window_columns)
+        return receptive_field(self.model, self.spec.window_columns)
 
-    def start_stream(self) -> None:
+    def init_thread(self) -> None:
         """Prepare a thread that is going to call `hear`."""
         torch.set_num_threads(self.n_threads)  # of this thread, and of those that start from now on
 
-    def end_streams(self) -> None:
+    def restore_threads(self) -> None:
         """Undo what preparing threads has done to the process."""
         torch.set_num_threads(self._n_threads_before)
 
@@ -104,7 +104,7 @@ class TorchEngine(Engine):
         return self._columns_on_cpu(samples)
 
     @torch.inference_mode()
-    def hear(self, columns: Floats) -> Answer:
+    def hear(self, columns: Floats) -> FrameOutput:
         """Return what the model says of each frame of a batch, shape (batch, columns, mels).
 
         Raises
@@ -113,15 +113,15 @@ class TorchEngine(Engine):
             If the device has no memory for it.
         """
         if self.is_compiled:  # few shapes, since each is compiled
-            return joined(self._infer(piece) for piece in pieces(columns))[: len(columns)]
+            return concat(self._infer(piece) for piece in sub_batches(columns))[: len(columns)]
         return self._infer(columns)
 
-    def _infer(self, columns: Floats) -> Answer:
+    def _infer(self, columns: Floats) -> FrameOutput:
         at_once = f"with {len(columns)} windows at once. Lower --batch-size"
         try:
-            with out_of_memory_told(self.device, at_once):
+            with translate_oom(self.device, at_once):
                 answer = self._answer(torch.from_numpy(columns).to(self.device))
-                return Answer(*(part.cpu().numpy() for part in answer))
+                return FrameOutput(*(part.cpu().numpy() for part in answer))
         except RuntimeError as error:
             if not self.is_compiled:
                 raise
@@ -130,7 +130,7 @@ class TorchEngine(Engine):
                 "Install a C++ compiler, or choose another --engine."
             ) from error
 
-    def _answer(self, batch: Tensor) -> FrameAnswer:
+    def _answer(self, batch: Tensor) -> HeadOutput:
         """Return what the model says of a batch, which lies on the device."""
         lower = self.precision != torch.float32
         # The cache would keep casts of a CUDA graph's capture, which are good only within it.
@@ -142,7 +142,7 @@ class TorchEngine(Engine):
 
 
 @contextmanager
-def out_of_memory_told(device: torch.device, remedy: str) -> Iterator[None]:
+def translate_oom(device: torch.device, remedy: str) -> Iterator[None]:
     """Say in the words of a person that a device has no memory left, and what to do about it."""
     try:
         yield

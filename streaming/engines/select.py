@@ -23,11 +23,11 @@ import numpy as np
 
 from sed.errors import CheckpointError, SedError, UsageError, near
 from sed.models.devices import check_precision, has_gpu, n_cores
-from sed.models.metadata import check_weights, checkpoint_files, read_about
+from sed.models.metadata import check_weights, checkpoint_files, read_metadata
 from streaming.engines.base import Engine, pool_of
-from streaming.engines.cache import Tell, remembered
-from streaming.engines.exported import Prepared, prepared
-from streaming.export.onnx import read_about as read_about_graph
+from streaming.engines.cache import Tell, cached_json
+from streaming.engines.exported import ExportedModel, prepared
+from streaming.export.onnx import read_metadata as read_about_graph
 
 if TYPE_CHECKING:
     from sed.models.checkpoint import Checkpoint
@@ -121,7 +121,7 @@ class _Source:
         self.path = Path(path) if path is not None else None
         self.is_graph = is_graph(self.path)
         self.has_files = path is not None or model is None
-        self._prepared: Prepared | None = None
+        self._prepared: ExportedModel | None = None
 
     def checkpoint(self) -> Checkpoint:
         """Return it, loaded."""
@@ -129,7 +129,7 @@ class _Source:
 
         return load_model(self.path) if self.has_files else cast("Checkpoint", self._model)
 
-    def prepared(self) -> Prepared:
+    def prepared(self) -> ExportedModel:
         """Return it as a graph."""
         if self._prepared is None:
             if not self.has_files:
@@ -137,7 +137,7 @@ class _Source:
                     "a checkpoint that is loaded runs in torch: give its path for another engine"
                 )
             weights, description = checkpoint_files(self.path)
-            check_weights(weights, read_about(self.path or weights))
+            check_weights(weights, read_metadata(self.path or weights))
             self._prepared = prepared(weights, description, self.tell)
         return self._prepared
 
@@ -234,7 +234,7 @@ def _fastest(source: _Source, wanted: _Wanted) -> Engine:
             raise
         source.tell(f"engine: torch, since the model cannot be prepared for others: {error}")
         return _torch(source, wanted)
-    speeds = remembered(
+    speeds = cached_json(
         folder / f"engines-{_machine(wanted.precision, there)}.json",
         lambda: _measured(source, wanted, [*there, "torch"]),
         worth_it=lambda speeds: any(speeds.values()),
@@ -253,7 +253,7 @@ def _measured(source: _Source, wanted: _Wanted, names: Sequence[str]) -> dict[st
     speeds = {}
     for name in names:
         try:
-            speeds[name] = round(speed_of(_OPENERS[name](source, wanted)), 1)
+            speeds[name] = round(benchmark_engine(_OPENERS[name](source, wanted)), 1)
         except Exception as error:  # whatever a library raises, the others may work
             reason = " ".join(str(error).split())[:300]
             source.tell(f"the engine {name} does not work here: {reason}")
@@ -261,11 +261,11 @@ def _measured(source: _Source, wanted: _Wanted, names: Sequence[str]) -> dict[st
     return speeds
 
 
-def speed_of(engine: Engine, seconds: float = MEASURED_SECONDS) -> float:
+def benchmark_engine(engine: Engine, seconds: float = MEASURED_SECONDS) -> float:
     """Return the seconds of sound, in windows side by side, that an engine hears in a second."""
     spec = engine.spec
     n_windows = engine.batch_size
-    shape = (n_windows, spec.window_columns, spec.front_end.n_mels)
+    shape = (n_windows, spec.window_columns, spec.log_mel.n_mels)
     batch = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     with pool_of(engine, shape) as pool:
         best, end = 0.0, time.perf_counter() + seconds

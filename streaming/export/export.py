@@ -9,7 +9,7 @@ Batch and length are free; but a .pt2 takes a window plus any number of whole fr
 torch.export has to prove how the network pads each length. The front end is written as a
 convolution, which every runtime has; `columns` is given out too, so that who has columns already
 can begin there. `head_probs` and `head_weights` are what pools frames over windows of any length;
-see `sed.models.network.FrameAnswer`.
+see `sed.models.network.HeadOutput`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from sed.errors import UsageError, near
 from sed.files import written_whole
 from sed.models.checkpoint import Checkpoint
 from sed.models.metadata import library_versions
-from sed.models.receptive_field import frame_context
-from streaming.export.graph import Graph, SameConv2d
+from sed.models.receptive_field import receptive_field
+from streaming.export.graph import Conv2dSame, ExportableModel
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
 
@@ -64,8 +64,8 @@ def export(checkpoint: Checkpoint, path: str | os.PathLike[str], to: str = "onnx
         raise UsageError(f"unknown format {to!r}. {near(to, SUFFIXES)}")
     path = Path(path)
     path = path if path.suffix == SUFFIXES[to] else path.with_name(path.name + SUFFIXES[to])
-    graph = Graph(checkpoint).eval()
-    about = about_graph(checkpoint)
+    graph = ExportableModel(checkpoint).eval()
+    about = graph_metadata(checkpoint)
     samples = torch.zeros(2, round(checkpoint.window_seconds * checkpoint.timeline.sample_rate))
     with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # traces and their exporters warn of what is meant here
@@ -82,9 +82,9 @@ def export(checkpoint: Checkpoint, path: str | os.PathLike[str], to: str = "onnx
     return path
 
 
-def about_graph(checkpoint: Checkpoint) -> dict[str, Any]:
+def graph_metadata(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return what has to be known of a graph; plain values for JSON."""
-    context = frame_context(checkpoint.model, checkpoint.window_columns)
+    context = receptive_field(checkpoint.model, checkpoint.window_columns)
     return {
         "spec": checkpoint.spec.as_dict(),
         "context": None if context is None else [context.before, context.after],
@@ -93,14 +93,16 @@ def about_graph(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _export_torch(graph: Graph, samples: Tensor, about: dict[str, Any], path: Path) -> None:
+def _export_torch(
+    graph: ExportableModel, samples: Tensor, about: dict[str, Any], path: Path
+) -> None:
     """Let torch.export follow a graph; the weights of its network are its own."""
     backbone: nn.Module = graph.model.backbone
     for name, module in list(backbone.named_modules()):
         if type(module).__name__ == "Conv2dSame":  # of timm, which only sed.models.network imports
             parent, _, last = name.rpartition(".")
-            setattr(backbone.get_submodule(parent), last, SameConv2d(module))
-    frame_samples = graph.model.frame_columns * graph.model.log_mel.config.hop_samples
+            setattr(backbone.get_submodule(parent), last, Conv2dSame(module))
+    frame_samples = graph.model.frame_columns * graph.model.log_mel.config.hop_length
     batch, n_more = torch.export.Dim("batch"), torch.export.Dim("n_more", min=0)
     length = frame_samples * n_more + samples.shape[1]
     longer = F.pad(samples, (0, 3 * frame_samples))  # a length that is not special

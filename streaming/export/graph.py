@@ -11,12 +11,12 @@ from torch.nn import functional as F
 
 from sed.features.log_mel_torch import LogMel
 from sed.models.checkpoint import Checkpoint
-from sed.models.fusion import fused
+from sed.models.fusion import fuse_conv_bn
 
 OUTPUTS = ("frame_probs", "clip_probs", "columns", "head_probs", "head_weights")
 
 
-class Graph(nn.Module):
+class ExportableModel(nn.Module):
     """Samples to the probabilities of frames and clips.
 
     Parameters
@@ -27,22 +27,22 @@ class Graph(nn.Module):
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
-        self.model = fused(checkpoint.model)  # a copy
+        self.model = fuse_conv_bn(checkpoint.model)  # a copy
         for module in (self.model, *self.model.heads):
             for name, child in module.named_children():
                 if isinstance(child, nn.Linear):
-                    setattr(module, name, Pointwise(child))
-        self.front_end = ConvolvedLogMel(self.model.log_mel)
+                    setattr(module, name, PointwiseLinear(child))
+        self.log_mel = ConvLogMel(self.model.log_mel)
 
     def forward(self, samples: Tensor) -> tuple[Tensor, ...]:
         """Map clips (batch, samples) to the tensors named in `OUTPUTS`."""
-        columns = self.front_end(samples)
+        columns = self.log_mel(samples)
         frame_probs, probs, weights = self.model.answer(self.model.frame_features(columns))
         clip_probs = ((weights * probs).sum(1) / weights.sum(1)).mean(1)
         return frame_probs, clip_probs, columns, probs, weights
 
 
-class ConvolvedLogMel(nn.Module):
+class ConvLogMel(nn.Module):
     """The front end as a convolution with sines and cosines: slower than an FFT, but everywhere.
 
     Parameters
@@ -57,16 +57,16 @@ class ConvolvedLogMel(nn.Module):
         super().__init__()
         self.log_mel = log_mel
         c = log_mel.config
-        bins = torch.arange(c.fft_size // 2 + 1, dtype=torch.float64)[:, None]
-        phase = 2 * math.pi / c.fft_size * bins * torch.arange(c.column_samples)
+        bins = torch.arange(c.n_fft // 2 + 1, dtype=torch.float64)[:, None]
+        phase = 2 * math.pi / c.n_fft * bins * torch.arange(c.win_length)
         basis = torch.cat([phase.cos(), phase.sin()]) * log_mel.window.double()
         self.register_buffer("basis", basis.float()[:, None])
 
     def forward(self, samples: Tensor) -> Tensor:
         """Map clips (batch, samples) to columns (batch, columns, mels)."""
         c = self.log_mel.config
-        padded = F.pad(samples, (c.context_before, c.context_after))
-        waves = F.conv1d(padded[:, None], self.basis, stride=c.hop_samples)
+        padded = F.pad(samples, (c.left_padding, c.right_padding))
+        waves = F.conv1d(padded[:, None], self.basis, stride=c.hop_length)
         cosine, sine = waves.chunk(2, dim=1)
         energy = cosine.square() + sine.square()
         if c.power == 1:
@@ -75,7 +75,7 @@ class ConvolvedLogMel(nn.Module):
         return self.log_mel.logarithm(mel.transpose(1, 2))
 
 
-class SameConv2d(nn.Module):
+class Conv2dSame(nn.Module):
     """TensorFlow's padding, reckoned in integers: exporters need not see through a ceiling.
 
     Parameters
@@ -105,7 +105,7 @@ def _rest(size: int, stride: int) -> int:
     return stride if rest == 0 else int(rest)
 
 
-class Pointwise(nn.Module):
+class PointwiseLinear(nn.Module):
     """A linear layer as a convolution: its exporters need not flatten axes of free length.
 
     Parameters

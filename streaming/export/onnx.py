@@ -10,19 +10,21 @@ import torch
 
 from sed.errors import CheckpointError, MissingExtraError, printable
 from sed.files import written_whole
-from streaming.export.graph import Graph
+from streaming.export.graph import ExportableModel
 
 if TYPE_CHECKING:
     import torch
 
-    from streaming.export.graph import Graph
+    from streaming.export.graph import ExportableModel
 
 OPSET = 17
 KEY = "sed-engine"  # of the metadata
 ANSWERS = ["frame_probs", "head_probs", "head_weights"]  # what an engine wants of a graph
 
 
-def write_onnx(graph: Graph, samples: torch.Tensor, about: dict[str, Any], path: Path) -> None:
+def write_onnx(
+    graph: ExportableModel, samples: torch.Tensor, about: dict[str, Any], path: Path
+) -> None:
     """Trace a graph with samples, and write it with its description."""
     import torch
 
@@ -46,7 +48,7 @@ def write_onnx(graph: Graph, samples: torch.Tensor, about: dict[str, Any], path:
         onnx.save(model, part)
 
 
-def read_about(path: Path) -> dict[str, Any]:
+def read_metadata(path: Path) -> dict[str, Any]:
     """Return the description of a graph that `write_onnx` wrote.
 
     Raises
@@ -66,7 +68,7 @@ def read_about(path: Path) -> dict[str, Any]:
     )
 
 
-def network_of(path: Path) -> bytes:
+def extract_subgraph(path: Path) -> bytes:
     """Return the part of a graph from columns to what is said of frames, as ONNX."""
     onnx = _onnx()
     whole = onnx.shape_inference.infer_shapes(_loaded(path))

@@ -14,7 +14,7 @@ from sed.files import written_whole
 if TYPE_CHECKING:
     import torch
 
-    from streaming.export.graph import Graph
+    from streaming.export.graph import ExportableModel
 
 
 KEY = ["sed-engine", "about"]  # of the information in a graph
@@ -23,7 +23,9 @@ KEY = ["sed-engine", "about"]  # of the information in a graph
 ANSWERS = ("frame_probs", "head_probs", "head_weights")
 
 
-def write_openvino(graph: Graph, samples: torch.Tensor, about: dict[str, Any], path: Path) -> None:
+def write_openvino(
+    graph: ExportableModel, samples: torch.Tensor, about: dict[str, Any], path: Path
+) -> None:
     """Trace a graph with samples, and write it with its description, an .xml and a .bin."""
     from streaming.export.onnx import write_onnx
 

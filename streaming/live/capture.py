@@ -69,12 +69,12 @@ class Note:
 Item = Piece | Hole | Break | Note
 
 
-class Intake:
+class CaptureBuffer:
     """Takes what an input delivers, keeps a few seconds of it, and gives it out in order.
 
     Parameters
     ----------
-    hop_samples
+    hop_length
         Sound is dropped in multiples of this.
     capacity_samples
         What may wait, at least two hops. When more does, half of it is dropped at once: a model
@@ -87,15 +87,15 @@ class Intake:
     def __init__(
         self,
         *,
-        hop_samples: int,
+        hop_length: int,
         capacity_samples: int,
         wake: threading.Condition,
     ) -> None:
         self.state = "listening"  # or lost, or ended
-        self.n_delivered = self.n_heard = self.n_dropped = self.n_waiting = 0
+        self.n_delivered = self.n_processed = self.n_dropped = self.n_waiting = 0
         self.n_missing = self.n_overflows = self.n_gaps = 0
-        self._hop_samples = hop_samples
-        self._capacity = max(2 * hop_samples, capacity_samples)
+        self._hop_samples = hop_length
+        self._capacity = max(2 * hop_length, capacity_samples)
         self._wake = wake
         self._items: deque[Item] = deque()
         self._position = 0  # behind the last sample that was delivered or lost
@@ -185,7 +185,7 @@ class Intake:
                 pieces.append(piece)
                 room -= len(piece.block)
             self.n_waiting -= most - room
-            self.n_heard += most - room
+            self.n_processed += most - room
             self._wake.notify_all()
         block = np.concatenate([piece.block for piece in pieces])
         return Piece(pieces[0].start, block, pieces[-1].arrived)

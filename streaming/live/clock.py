@@ -8,7 +8,7 @@ JUMP_SECONDS = 2.0  # by which sound does not come late: the clock was set, or s
 REVIEW_SECONDS = 60.0  # of sound, after which the clock of the input is compared with ours
 
 
-class WallClock:
+class StreamClock:
     """Follows how the clock of an input runs beside the clock of this machine.
 
     A crystal that is wrong by 50 parts in a million is wrong by four seconds after a day. Sound

@@ -8,22 +8,30 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 
-from sed.audio.blocks import one_channel
+from sed.audio.blocks import to_mono
 from sed.audio.flac import in_24_bits
 from sed.errors import UsageError, printable
 from sed.events.tracker import Event
 from sed.timeline import samples_from_seconds, seconds_from_samples
-from streaming.live.capture import Hole, Intake, Item, Piece
-from streaming.live.clock import WallClock
-from streaming.live.sources import Ear
-from streaming.messages import Began, Ended, Gap, Heard, Message, SourceStatus, Trouble
-from streaming.pipeline.batching import Cut
+from streaming.live.capture import CaptureBuffer, Hole, Item, Piece
+from streaming.live.clock import StreamClock
+from streaming.live.sources import AudioSource
+from streaming.messages import (
+    AudioBlock,
+    EventEnded,
+    EventStarted,
+    Gap,
+    InputStatus,
+    Message,
+    Problem,
+)
+from streaming.pipeline.batching import Batch
 from streaming.pipeline.detector import Detection, Detector
 
 MUTE_SECONDS = 10.0  # of digital silence, after which a microphone is probably switched off
 
 
-class LiveInput:
+class InputStream:
     """One of the inputs that a `Listener` listens to.
 
     Parameters
@@ -49,7 +57,7 @@ class LiveInput:
 
     def __init__(
         self,
-        ear: Ear,
+        ear: AudioSource,
         detector: Detector,
         channel: int | None,
         wake: threading.Condition,
@@ -68,12 +76,12 @@ class LiveInput:
         self._channel = channel
         self._hop_samples = max(1, samples_from_seconds(detector.hop_seconds, self._rate))
         self.detector = detector
-        self.intake = Intake(
-            hop_samples=self._hop_samples,
+        self.intake = CaptureBuffer(
+            hop_length=self._hop_samples,
             capacity_samples=samples_from_seconds(buffer_seconds, self._rate),
             wake=wake,
         )
-        self._clock = WallClock(self._rate)
+        self._clock = StreamClock(self._rate)
         self._first: int | None = None  # position at which the detector began
         self._times: dict[tuple[float, str], datetime | None] = {}  # of events that still last
         self._n_silent = 0  # zeros since the last other sample
@@ -82,9 +90,9 @@ class LiveInput:
         self.n_events = 0
 
     @property
-    def heard_seconds(self) -> float:
+    def processed_seconds(self) -> float:
         """What went through the model."""
-        return seconds_from_samples(self.intake.n_heard, self._rate)
+        return seconds_from_samples(self.intake.n_processed, self._rate)
 
     @property
     def has_just_ended(self) -> bool:
@@ -112,12 +120,12 @@ class LiveInput:
             return dataclasses.replace(item, block=in_24_bits(item.block))
         return item
 
-    def cut(self, piece: Piece) -> Cut:
+    def cut(self, piece: Piece) -> Batch:
         """Lead a piece up to where the model comes."""
         self._clock.update(piece.stop, piece.arrived + time.time() - time.monotonic())
         if self._first is None:
             self._first = piece.start
-        return self.detector.cut(one_channel(piece.block, self._channel))
+        return self.detector.cut(to_mono(piece.block, self._channel))
 
     def flush(self) -> Iterator[Message]:
         """End what was begun, as at the end of a recording; the next piece begins another."""
@@ -125,10 +133,10 @@ class LiveInput:
         self._first = None
         return iter(messages)
 
-    def heard(self, piece: Piece, detection: Detection) -> Heard:
+    def heard(self, piece: Piece, detection: Detection) -> AudioBlock:
         """Return what is told of a piece."""
         c = self._channel
-        return Heard(
+        return AudioBlock(
             self.name,
             piece.start,
             piece.block if c is None else piece.block[:, c - 1 : c],
@@ -142,12 +150,12 @@ class LiveInput:
         for event in detection.begun:
             began = self._placed(event)
             self._times[event.onset, event.label] = began.time
-            yield Began(began)
+            yield EventStarted(began)
         for event in detection.events:
             self.n_events += 1
             # The clock is corrected now and then; what was told at the beginning holds.
             time = self._times.pop((event.onset, event.label))
-            yield Ended(dataclasses.replace(self._placed(event), time=time))
+            yield EventEnded(dataclasses.replace(self._placed(event), time=time))
 
     def _placed(self, event: Event) -> Event:
         """Return an event at its place on the clock of the input and on the calendar."""
@@ -169,23 +177,23 @@ class LiveInput:
         before, name = self._n_silent, printable(self.name)
         self._n_silent = 0 if piece.block.any() else before + len(piece.block)
         if before < limit <= self._n_silent:
-            yield Trouble(
+            yield Problem(
                 f"{name}: nothing but digital silence for {MUTE_SECONDS:g} s. Is it muted, or "
                 "is it the wrong channel?"
             )
         elif self._n_silent < before >= limit:
-            yield Trouble(f"{name}: there is sound again")
+            yield Problem(f"{name}: there is sound again")
 
-    def status(self) -> SourceStatus:
+    def status(self) -> InputStatus:
         """Return the account."""
         intake = self.intake
-        return SourceStatus(
+        return InputStatus(
             name=self.name,
             state=intake.state,
             sample_rate=self._rate,
             n_channels=self._ear.n_channels,
             n_delivered=intake.n_delivered,
-            n_heard=intake.n_heard,
+            n_processed=intake.n_processed,
             n_dropped=intake.n_dropped,
             n_waiting=intake.n_waiting,
             n_missing=intake.n_missing,

@@ -12,8 +12,8 @@ from sed.events.tracker import Event
 from streaming.engines.base import Engine
 from streaming.engines.select import open_engine
 from streaming.live.listener import BUFFER_SECONDS, LIVE, Listener
-from streaming.live.sources import open_ear
-from streaming.messages import Ended
+from streaming.live.sources import open_source
+from streaming.messages import EventEnded
 from streaming.pipeline.config import DetectorConfig
 
 if TYPE_CHECKING:
@@ -24,15 +24,15 @@ def listen(
     device: str | Sequence[str] | None = None,
     model: Engine | Checkpoint | str | os.PathLike[str] | None = None,
     *,
-    hop: float | None = LIVE.hop,
+    hop_seconds: float | None = LIVE.hop_seconds,
     threshold: float | None = None,
-    on: float | None = None,
-    off: float | None = None,
-    min_length: float | None = None,
-    merge_gap: float | None = None,
-    look_ahead: float | None = LIVE.look_ahead,
+    onset_threshold: float | None = None,
+    offset_threshold: float | None = None,
+    min_duration_seconds: float | None = None,
+    min_gap_seconds: float | None = None,
+    lookahead_seconds: float | None = LIVE.lookahead_seconds,
     classes: tuple[str, ...] = (),
-    top: int | None = None,
+    top_k: int | None = None,
     channel: int | None = None,
     buffer: float = BUFFER_SECONDS,
     engine: str = "auto",
@@ -53,7 +53,7 @@ def listen(
         given.
     model
         A checkpoint or its path; the default model if not given.
-    hop, threshold, on, off, min_length, merge_gap, look_ahead, classes, top
+    hop, threshold, on, off, min_duration_seconds, min_gap_seconds, lookahead_seconds, classes, top
         See `DetectorConfig`; None is what it says there.
     channel
         Counted from 1; the mean of all if not given.
@@ -70,21 +70,21 @@ def listen(
         If the model cannot be loaded, or no input can be opened.
     """
     config = DetectorConfig(
-        hop=hop,
-        mode="windowed",
+        hop_seconds=hop_seconds,
+        mode="sliding_window",
         threshold=threshold,
-        on=on,
-        off=off,
-        min_length=min_length,
-        merge_gap=merge_gap,
-        look_ahead=look_ahead,
+        onset_threshold=onset_threshold,
+        offset_threshold=offset_threshold,
+        min_duration_seconds=min_duration_seconds,
+        min_gap_seconds=min_gap_seconds,
+        lookahead_seconds=lookahead_seconds,
         classes=tuple(classes),
-        top=top,
+        top_k=top_k,
     )
     opened = open_engine(model, engine=engine, device=compute, precision=precision, n_streams=1)
     devices = [device] if device is None or isinstance(device, str) else device
     listener = Listener(
-        [open_ear(source, channel=channel) for source in devices],
+        [open_source(source, channel=channel) for source in devices],
         opened,
         config,
         channel=channel,
@@ -108,7 +108,7 @@ class LiveEvents(Iterator[Event]):
 
     def __next__(self) -> Event:
         for message in self._messages:
-            if isinstance(message, Ended):
+            if isinstance(message, EventEnded):
                 return message.event
         raise StopIteration
 

@@ -2,9 +2,9 @@
 
 ::
 
-    ear ─▶ Intake ─┐                          ┌─▶ Detector ─▶ messages
-    ear ─▶ Intake ─┼─ windows ─▶ one batch ─▶─┼─▶ Detector ─▶ messages
-    ear ─▶ Intake ─┘                          └─▶ Detector ─▶ messages
+    ear ─▶ CaptureBuffer ─┐                          ┌─▶ Detector ─▶ messages
+    ear ─▶ CaptureBuffer ─┼─ windows ─▶ one batch ─▶─┼─▶ Detector ─▶ messages
+    ear ─▶ CaptureBuffer ─┘                          └─▶ Detector ─▶ messages
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sed.errors import SedError, UsageError
-from streaming.engines.base import Answer, Engine, joined
+from streaming.engines.base import Engine, FrameOutput, concat
 from streaming.engines.select import open_engine
 from streaming.live.capture import Break, Hole, Item, Note, Piece
-from streaming.live.input import LiveInput
-from streaming.live.sources import Ear
+from streaming.live.input import InputStream
+from streaming.live.sources import AudioSource
 from streaming.messages import (
     Message,
+    Problem,
     Status,
-    Trouble,
 )
 from streaming.names import numbered
-from streaming.pipeline.batching import Cut
+from streaming.pipeline.batching import Batch
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from sed.models.checkpoint import Checkpoint
 
 
-LIVE = DetectorConfig(hop=0.5, mode="windowed", look_ahead=1.0)
+LIVE = DetectorConfig(hop_seconds=0.5, mode="sliding_window", lookahead_seconds=1.0)
 BUFFER_SECONDS = 10.0
 STATUS_SECONDS = 0.5
 RECENT = 20  # statuses and windows that load and latency are taken over
@@ -71,7 +71,7 @@ class Listener:
 
     def __init__(
         self,
-        ears: Sequence[Ear],
+        ears: Sequence[AudioSource],
         model: Engine | Checkpoint,
         config: DetectorConfig = LIVE,
         *,
@@ -83,7 +83,7 @@ class Listener:
         self.engine = open_engine(model, n_streams=1)
         self._wake = threading.Condition()
         self._lines = [
-            LiveInput(
+            InputStream(
                 ear,
                 Detector(self.engine, config, sample_rate=ear.sample_rate),
                 channel,
@@ -131,14 +131,14 @@ class Listener:
         """
         self._began = time.monotonic()
         self._load = _Load()
-        self.engine.start_stream()
+        self.engine.init_thread()
         try:
             yield from self._started()
             yield from self._heard()
             yield self.status()
         finally:
             self._stop_ears()
-            self.engine.end_streams()
+            self.engine.restore_threads()
 
     def _started(self) -> Generator[Message]:
         troubles: list[SedError] = []
@@ -150,7 +150,7 @@ class Listener:
                 troubles.append(error)
         if len(troubles) == len(self._lines):
             raise troubles[0]
-        yield from (Trouble(str(error)) for error in troubles)
+        yield from (Problem(str(error)) for error in troubles)
 
     def _heard(self) -> Generator[Message]:
         while True:
@@ -164,7 +164,7 @@ class Listener:
                     yield from line.flush()
             if not any(line.is_open for line in self._lines):
                 return
-            if self._load.look([line.heard_seconds for line in self._lines]):
+            if self._load.look([line.processed_seconds for line in self._lines]):
                 yield self.status()
             if not items:
                 with self._wake, self._load.resting():
@@ -179,15 +179,15 @@ class Listener:
         for line in self._lines:
             line.stop()
 
-    def _processed(self, items: Iterable[tuple[LiveInput, Item]]) -> Generator[Message]:
-        pieces: list[tuple[LiveInput, Piece, Cut]] = []
+    def _processed(self, items: Iterable[tuple[InputStream, Item]]) -> Generator[Message]:
+        pieces: list[tuple[InputStream, Piece, Batch]] = []
         for line, item in items:
             match item:
                 case Piece():
                     yield from line.look_for_silence(item)
                     pieces.append((line, item, line.cut(item)))
                 case Note(text):
-                    yield Trouble(text)
+                    yield Problem(text)
                 case Break():
                     yield from line.flush()
                 case Hole():
@@ -202,19 +202,19 @@ class Listener:
             yield line.heard(piece, detection)
             yield from line.told(detection)
 
-    def _answers(self, cuts: Sequence[Cut]) -> list[Answer | None]:
+    def _answers(self, cuts: Sequence[Batch]) -> list[FrameOutput | None]:
         """Run the model on the windows of all inputs together.
 
         Windows of one input go one after the other: the rounding of a batch may depend on its
         size, and that of an input alone must not depend on how its sound arrived.
         """
-        answers: list[list[Answer]] = [[] for _ in cuts]
+        answers: list[list[FrameOutput]] = [[] for _ in cuts]
         for windows in zip_longest(*(cut.windows for cut in cuts)):
             there = [(i, window) for i, window in enumerate(windows) if window is not None]
             answer = self.engine.hear(np.stack([window.columns for _, window in there]))
             for row, (i, _) in enumerate(there):
                 answers[i].append(answer[row : row + 1])
-        return [joined(parts) if parts else None for parts in answers]
+        return [concat(parts) if parts else None for parts in answers]
 
 
 class _Load:
@@ -233,7 +233,7 @@ class _Load:
         yield
         self._rested_seconds += time.monotonic() - began
 
-    def look(self, heard_seconds: Sequence[float]) -> bool:
+    def look(self, processed_seconds: Sequence[float]) -> bool:
         """Take note of what was heard of each input so far; return whether it was time to.
 
         What counts is the input that gave most: others may have ended, or be lost.
@@ -241,10 +241,10 @@ class _Load:
         passed = time.monotonic() - self._looked_at
         if passed < STATUS_SECONDS:
             return False
-        sound = float(np.max(np.subtract(heard_seconds, self._heard_seconds)))
+        sound = float(np.max(np.subtract(processed_seconds, self._heard_seconds)))
         self._looks.append((passed - self._rested_seconds, sound))
         self._looked_at += passed
-        self._rested_seconds, self._heard_seconds = 0.0, heard_seconds
+        self._rested_seconds, self._heard_seconds = 0.0, processed_seconds
         return True
 
     def recent(self) -> float:

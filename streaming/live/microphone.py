@@ -14,7 +14,7 @@ from sed.audio.decode import HIGHEST_RATE, LOWEST_RATE
 from sed.errors import UsageError, near, some
 from sed.models.devices import DeviceError
 from sed.types import Floats
-from streaming.live.capture import Intake
+from streaming.live.capture import CaptureBuffer
 from streaming.names import numbered
 
 RATES = (8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000, 192_000, 256_000, 384_000)
@@ -138,7 +138,7 @@ class Microphone:
         self._stream: Any = None
         self._closing: threading.Thread | None = None
 
-    def start(self, intake: Intake) -> None:
+    def start(self, intake: CaptureBuffer) -> None:
         """Begin to deliver.
 
         Raises

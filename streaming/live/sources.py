@@ -15,7 +15,7 @@ from sed.audio.decode import Decoder, open_recording
 from sed.audio.ffmpeg import ContainerDecoder
 from sed.errors import RecordingError, SedError
 from sed.types import Floats
-from streaming.live.capture import Intake
+from streaming.live.capture import CaptureBuffer
 
 FILE_SPEED = 1.0  # seconds of a file per second
 AHEAD_SECONDS = 2.0  # what a source that is faster than real time may deliver in advance
@@ -25,14 +25,14 @@ NETWORK_SECONDS = 10.0  # without a byte, after which a URL counts as gone
 GONE = "the stream was gone"
 
 
-class Ear(Protocol):
+class AudioSource(Protocol):
     """Something that delivers sound."""
 
     name: str  # what events call it
     sample_rate: int
     n_channels: int
 
-    def start(self, intake: Intake) -> None:
+    def start(self, intake: CaptureBuffer) -> None:
         """Begin to deliver into an intake."""
         ...
 
@@ -41,7 +41,7 @@ class Ear(Protocol):
         ...
 
 
-def open_ear(source: str | None = None, *, channel: int | None = None) -> Ear:
+def open_source(source: str | None = None, *, channel: int | None = None) -> AudioSource:
     """Return what listens to a source.
 
     Parameters
@@ -60,22 +60,22 @@ def open_ear(source: str | None = None, *, channel: int | None = None) -> Ear:
     if source == "-":
         return stdin_ear(open_recording("-"))
     if source is not None and "://" in source:
-        return UrlEar(source)
+        return UrlSource(source)
     if source is not None and os.path.exists(source) and not os.path.isdir(source):
-        return DecoderEar(os.path.basename(source), open_recording(source), speed=FILE_SPEED)
+        return FileSource(os.path.basename(source), open_recording(source), speed=FILE_SPEED)
     from streaming.live.microphone import Microphone
 
     return Microphone(source, channel=channel)
 
 
-def stdin_ear(decoder: Decoder) -> Ear:
+def stdin_ear(decoder: Decoder) -> AudioSource:
     """Return what listens to standard input, already opened, and read from now on.
 
     Nobody can tell a live source from a file in a pipe. So it is read no faster than a live source
     could be, which holds a file back and a live source never.
     """
     drain = Drain(decoder, Pace(HURRY * decoder.sample_rate, AHEAD_SECONDS))
-    return DecoderEar("stdin", drain, speed=math.inf)
+    return FileSource("stdin", drain, speed=math.inf)
 
 
 class Drain:
@@ -125,7 +125,7 @@ class Drain:
             self._read.put(None)
 
 
-class ThreadedEar:
+class ThreadedSource:
     """What delivers from a thread of its own, which `_run` is.
 
     Parameters
@@ -141,7 +141,7 @@ class ThreadedEar:
         self.sample_rate, self.n_channels = decoder.sample_rate, decoder.n_channels
         self._stop = threading.Event()
 
-    def start(self, intake: Intake) -> None:
+    def start(self, intake: CaptureBuffer) -> None:
         """Begin to deliver."""
         self._intake = intake
         self._thread = threading.Thread(target=self._run, name=f"read {self.name}", daemon=True)
@@ -157,7 +157,7 @@ class ThreadedEar:
         raise NotImplementedError
 
 
-class DecoderEar(ThreadedEar):
+class FileSource(ThreadedSource):
     """Delivers what a decoder gives, in a thread of its own.
 
     Parameters
@@ -185,7 +185,7 @@ class DecoderEar(ThreadedEar):
             self._intake.end()
 
 
-class UrlEar(ThreadedEar):
+class UrlSource(ThreadedSource):
     """Delivers what a URL streams (RTSP, HTTP, Icecast, …), and reaches for it again when it ends.
 
     Raises
@@ -282,7 +282,7 @@ class Pace:
 
 def deliver(
     decoder: Decoder,
-    intake: Intake,
+    intake: CaptureBuffer,
     pace: Pace | None,
     stop: threading.Event,
     before_each: Callable[[], None] = lambda: None,

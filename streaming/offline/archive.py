@@ -21,13 +21,13 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sed.audio.find import Recording, common_folder, each_recording
+from sed.audio.find import Recording, common_root, iter_recordings
 from sed.errors import RecordingError, SedError, UsageError, printable, some
 from sed.files import written_whole
 from sed.models.metadata import DEFAULT, checkpoint_files
-from streaming.offline.job import Hearer, HearerSettings
+from streaming.offline.job import Hearer, JobConfig
 from streaming.offline.journal import Journal
-from streaming.offline.outputs import Results, output_path
+from streaming.offline.outputs import OutputConfig, output_path
 from streaming.offline.scan import Progress, Summary
 from streaming.offline.tables import open_table
 from streaming.offline.workers import (
@@ -65,7 +65,7 @@ class ArchiveScan:
     Parameters
     ----------
     settings
-        What is heard with, and what is written about each recording. Results that are one file are
+        What is heard with, and what is written about each recording. OutputConfig that are one file are
         a table of all events, in the order of the names of the recordings.
     n_workers
         Processes that hear.
@@ -88,7 +88,7 @@ class ArchiveScan:
 
     def __init__(
         self,
-        settings: HearerSettings,
+        settings: JobConfig,
         *,
         n_workers: int = 1,
         resume: bool = False,
@@ -162,8 +162,8 @@ class ArchiveScan:
         """Put on the list what there is, in bounded memory."""
         if "-" in sources:
             raise UsageError("standard input cannot be heard by --workers: give files or folders")
-        root = journal.begin(asked_of(self._settings), common_folder(sources), resume=self._resume)
-        journal.plan(each_recording(sources, root, self._unsearched))
+        root = journal.begin(asked_of(self._settings), common_root(sources), resume=self._resume)
+        journal.plan(iter_recordings(sources, root, self._unsearched))
         for error in self._unsearched:
             self._trouble(error)
         totals = journal.totals()
@@ -203,9 +203,9 @@ class ArchiveScan:
         journal.finish(recording, outcome)
         self._heard.pop(recording.name, None)
         self._n_bytes_finished += recording.n_bytes
-        self.summary.n_files += bool(outcome.heard_seconds or not outcome.failure)
+        self.summary.n_files += bool(outcome.processed_seconds or not outcome.failure)
         self.summary.n_events += len(outcome.events)
-        self.summary.audio_seconds += outcome.heard_seconds
+        self.summary.audio_seconds += outcome.processed_seconds
         if outcome.failure:
             self._remove_parts(recording)
             self._trouble(SedError(outcome.failure))
@@ -213,7 +213,7 @@ class ArchiveScan:
 
     def _tell_progress(self) -> None:
         now = self._heard.values()
-        self._progress.on_heard(
+        self._progress.on_progress(
             self._n_bytes_finished + sum(h.share * h.recording.n_bytes for h in now),
             self.summary.audio_seconds + sum(h.seconds for h in now),
         )
@@ -252,7 +252,7 @@ class ArchiveScan:
         self.summary.report = self._report_path
 
 
-def asked_of(settings: HearerSettings) -> dict[str, str]:
+def asked_of(settings: JobConfig) -> dict[str, str]:
     """Return what the results depend on, by the names of the options."""
     results = settings.results
     asked = asdict(settings.config) | {
@@ -299,7 +299,7 @@ def write_report(path: Path, failures: Iterable[tuple[str, str]]) -> None:
             rows.writerow((name, what, remedy))
 
 
-def _places(results: Results) -> tuple[Path, Path]:
+def _places(results: OutputConfig) -> tuple[Path, Path]:
     """Return where the journal and the report of failures go."""
     if results.folder is not None:
         return results.folder / JOURNAL, results.folder / FAILURES

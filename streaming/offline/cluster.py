@@ -26,8 +26,8 @@ from sed.audio.find import Recording, find_recordings
 from sed.errors import MissingExtraError, RecordingError, SedError, UsageError, printable, some
 from sed.files import written_whole
 from sed.models.devices import DeviceError
-from streaming.offline.job import Hearer, HearerSettings, Outcome
-from streaming.offline.outputs import Results, all_written, output_path
+from streaming.offline.job import Hearer, JobConfig, JobResult
+from streaming.offline.outputs import OutputConfig, all_written, output_path
 from streaming.offline.scan import Progress, Summary
 from streaming.offline.tables import Table, open_table, writer_kind
 from streaming.offline.workers import MakeHearer, Unable
@@ -44,14 +44,14 @@ class Heard(NamedTuple):
     """What an actor answers about a recording."""
 
     engine: str  # for people
-    outcome: Outcome
+    outcome: JobResult
 
 
 class RayScan:
     """Listens to recordings on the Ray cluster that there is, or on this machine as one.
 
     That is the cluster of ``RAY_ADDRESS``, or the one that ``ray start`` joined this machine to.
-    A recording that cannot be heard costs itself alone. Results that go to one place come in the
+    A recording that cannot be heard costs itself alone. OutputConfig that go to one place come in the
     order in which recordings are finished.
 
     Parameters
@@ -77,7 +77,7 @@ class RayScan:
 
     def __init__(
         self,
-        settings: HearerSettings,
+        settings: JobConfig,
         *,
         n_actors: int | None = None,
         progress: Progress | None = None,
@@ -200,15 +200,15 @@ class RayScan:
         if self._table:
             for event in outcome.events:
                 self._table.write(event)
-        if outcome.heard_seconds or not outcome.failure:
+        if outcome.processed_seconds or not outcome.failure:
             self._heard.append(recording)
             self.summary.n_files += 1
         self.summary.n_events += len(outcome.events)
-        self.summary.audio_seconds += outcome.heard_seconds
+        self.summary.audio_seconds += outcome.processed_seconds
         if outcome.failure:
             self._trouble(SedError(outcome.failure))
         self._n_bytes_finished += recording.n_bytes
-        self._progress.on_heard(self._n_bytes_finished, self.summary.audio_seconds)
+        self._progress.on_progress(self._n_bytes_finished, self.summary.audio_seconds)
 
     def _trouble(self, error: SedError) -> None:
         self.summary.failures.append(error)
@@ -239,7 +239,7 @@ class RayScan:
 class _Ear:
     """What lives in an actor: a model, loaded once, that hears a recording for each row."""
 
-    def __init__(self, settings: HearerSettings, make_hearer: MakeHearer, folder: str) -> None:
+    def __init__(self, settings: JobConfig, make_hearer: MakeHearer, folder: str) -> None:
         with suppress(OSError):  # on another machine, where only absolute paths can be meant
             os.chdir(folder)
         try:
@@ -259,7 +259,7 @@ class _Ear:
             outcome = self._hearer.hear(recording, lambda *_: None)
         except Exception as error:  # the others can do without this one
             surprise = f"met an unexpected {type(error).__name__} ({error})"
-            outcome = Outcome(failure=str(_lost(recording, surprise)))
+            outcome = JobResult(failure=str(_lost(recording, surprise)))
         return Heard(self._hearer.engine, outcome)
 
 
@@ -282,7 +282,7 @@ def _lost(
 
 
 @contextmanager
-def _opened_table(results: Results) -> Iterator[Table | None]:
+def _opened_table(results: OutputConfig) -> Iterator[Table | None]:
     """Open what the events of all recordings go to, if they go to one place."""
     if results.table is not None:
         path, format = results.table

@@ -11,17 +11,17 @@ from contextlib import ExitStack, closing
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from sed.audio.blocks import SampleCheck, read_blocks
+from sed.audio.blocks import SampleValidator, read_blocks
 from sed.audio.decode import Decoder, open_recording
 from sed.errors import RecordingError
-from sed.events.tracker import Event, stamped
-from streaming.engines.base import Answer, Engine, EnginePool, pool_of
+from sed.events.tracker import Event, with_timestamps
+from streaming.engines.base import Engine, EnginePool, FrameOutput, pool_of
 from streaming.engines.select import open_engine
 from streaming.offline.ranges import read_ranges
-from streaming.pipeline.batching import Cut
+from streaming.pipeline.batching import Batch
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detection, Detector
-from streaming.pipeline.prefetch import ReadAhead
+from streaming.pipeline.prefetch import Prefetcher
 
 if TYPE_CHECKING:
     from sed.models.checkpoint import Checkpoint
@@ -33,16 +33,16 @@ def detect(
     recording: str | os.PathLike[str],
     model: Engine | Checkpoint | str | os.PathLike[str] | None = None,
     *,
-    hop: float | None = None,
-    mode: Literal["auto", "windowed", "dense"] = "auto",
+    hop_seconds: float | None = None,
+    mode: Literal["auto", "sliding_window", "fully_convolutional"] = "auto",
     threshold: float | None = None,
-    on: float | None = None,
-    off: float | None = None,
-    min_length: float | None = None,
-    merge_gap: float | None = None,
-    look_ahead: float | None = None,
+    onset_threshold: float | None = None,
+    offset_threshold: float | None = None,
+    min_duration_seconds: float | None = None,
+    min_gap_seconds: float | None = None,
+    lookahead_seconds: float | None = None,
     classes: tuple[str, ...] = (),
-    top: int | None = None,
+    top_k: int | None = None,
     channel: int | None = None,
     engine: str = "auto",
     device: str = "auto",
@@ -60,7 +60,7 @@ def detect(
         model if not given.
     hop
         Seconds from one window to the next; half a window if not given.
-    mode, threshold, on, off, min_length, merge_gap, look_ahead, classes, top
+    mode, threshold, on, off, min_duration_seconds, min_gap_seconds, lookahead_seconds, classes, top
         See `DetectorConfig`; None is what the checkpoint says.
     batch_size
         See `DetectorConfig`; what the engine is fastest with if not given, and 1 for standard
@@ -80,16 +80,16 @@ def detect(
         If the recording cannot be read; if it is damaged, after the events before the damage.
     """
     config = DetectorConfig(
-        hop=hop,
+        hop_seconds=hop_seconds,
         mode=mode,
         threshold=threshold,
-        on=on,
-        off=off,
-        min_length=min_length,
-        merge_gap=merge_gap,
-        look_ahead=look_ahead,
+        onset_threshold=onset_threshold,
+        offset_threshold=offset_threshold,
+        min_duration_seconds=min_duration_seconds,
+        min_gap_seconds=min_gap_seconds,
+        lookahead_seconds=lookahead_seconds,
         classes=tuple(classes),
-        top=top,
+        top_k=top_k,
         batch_size=batch_size or batch_size_for([os.fspath(recording)]),
     )
     opened = open_engine(model, engine=engine, device=device, precision=precision)
@@ -150,11 +150,11 @@ def follow(
     with ExitStack() as stack:
         own = pool or stack.enter_context(pool_of(detector.engine, detector.batch_shape))
         n_ahead = max(2, WINDOWS_AHEAD // detector.batch_size)  # few large batches
-        cuts = ReadAhead(_cuts(detector, path, channel, decoder, n_readers), n_ahead)
+        cuts = Prefetcher(_cuts(detector, path, channel, decoder, n_readers), n_ahead)
         try:
             for detection in _heard(detector, cuts, own):
                 events = [dataclasses.replace(event, file=path) for event in detection.events]
-                yield detection._replace(events=stamped(events, start))
+                yield detection._replace(events=with_timestamps(events, start))
         finally:
             cuts.close()
             detector.in_use = not cuts.is_done
@@ -162,13 +162,13 @@ def follow(
 
 def _cuts(
     detector: Detector, path: str, channel: int | None, decoder: Decoder | None, n_readers: int
-) -> Generator[Cut]:
+) -> Generator[Batch]:
     """Yield the batches of a recording; raise what is wrong with it behind the last."""
     timeline = detector.timeline
     trouble: RecordingError | None = None
     try:
         with closing(decoder or open_recording(path)) as opened:
-            check = SampleCheck()
+            check = SampleValidator()
             ranges = read_ranges(
                 detector, path, opened, channel=channel, n_readers=n_readers, check=check
             )
@@ -188,11 +188,11 @@ def _cuts(
                     yield from detector.batched(detector.cut(block))
     except RecordingError as error:
         trouble = error
-    if trouble is None and detector.n_samples < timeline.hop_samples:
+    if trouble is None and detector.n_samples < timeline.hop_length:
         trouble = RecordingError(
             path,
             f"lasts {1000 * detector.n_samples / timeline.sample_rate:.3g} ms, too short to hear "
-            f"anything in: expected {1000 * timeline.hop_samples / timeline.sample_rate:g} ms or "
+            f"anything in: expected {1000 * timeline.hop_length / timeline.sample_rate:g} ms or "
             "more. Record it again.",
         )
     yield from detector.batched(detector.cut_last())
@@ -200,9 +200,9 @@ def _cuts(
         raise trouble
 
 
-def _heard(detector: Detector, cuts: Iterator[Cut], pool: EnginePool) -> Iterator[Detection]:
+def _heard(detector: Detector, cuts: Iterator[Batch], pool: EnginePool) -> Iterator[Detection]:
     """Yield what becomes of cuts, in their order, while the next ones are with the engine."""
-    asked: deque[tuple[Cut, Future[Answer] | None]] = deque()
+    asked: deque[tuple[Batch, Future[FrameOutput] | None]] = deque()
 
     def next_one() -> Detection:
         cut, answer = asked.popleft()
@@ -223,5 +223,5 @@ def _heard(detector: Detector, cuts: Iterator[Cut], pool: EnginePool) -> Iterato
         raise trouble
 
 
-def _is_there(answer: Future[Answer] | None) -> bool:
+def _is_there(answer: Future[FrameOutput] | None) -> bool:
     return answer is None or answer.done()

@@ -18,18 +18,18 @@ from sed.events.tracker import Event
 from sed.models.devices import has_gpu
 from streaming.engines.select import open_engine, runs_on_cpu
 from streaming.offline.detect import follow, share_of
-from streaming.offline.outputs import Results
+from streaming.offline.outputs import OutputConfig
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
 
-OnHeard = Callable[[float, float], None]  # seconds, and share of the recording, heard so far
+OnProgress = Callable[[float, float], None]  # seconds, and share of the recording, heard so far
 
 
 @dataclass(frozen=True)
-class HearerSettings:
+class JobConfig:
     """What a hearer is made of."""
 
-    results: Results  # what it writes about each recording alone
+    results: OutputConfig  # what it writes about each recording alone
     model: str | None = None  # path of a checkpoint; None: the default model
     config: DetectorConfig = field(default_factory=lambda: DetectorConfig(batch_size=None))
     engine: str = "auto"  # what runs the model, see `open_engine`
@@ -38,17 +38,17 @@ class HearerSettings:
     channel: int | None = None  # counted from 1; None: the mean of all
     worker: int = 0  # which of the workers, counted from 0
 
-    def of_worker(self, worker: int) -> HearerSettings:
+    def of_worker(self, worker: int) -> JobConfig:
         """Return the settings for one of several workers."""
         return dataclasses.replace(self, worker=worker)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobResult:
     """What became of a recording."""
 
     events: tuple[Event, ...] = ()  # also those before some damage
-    heard_seconds: float = 0.0
+    processed_seconds: float = 0.0
     failure: str = ""  # what was wrong, and what to do; empty if nothing was
 
 
@@ -68,7 +68,7 @@ class Hearer:
         If the model or the device cannot be had.
     """
 
-    def __init__(self, settings: HearerSettings) -> None:
+    def __init__(self, settings: JobConfig) -> None:
         told: list[str] = []  # of what was chosen, and why
         engine = open_engine(
             settings.model,
@@ -82,7 +82,7 @@ class Hearer:
         self._detector = Detector(engine, settings.config)
         self.engine = "\n".join([*told, f"{engine}, {self._detector.mode}"])
 
-    def hear(self, recording: Recording, on_heard: OnHeard = lambda *_: None) -> Outcome:
+    def hear(self, recording: Recording, on_progress: OnProgress = lambda *_: None) -> JobResult:
         """Hear a recording and write its own results, whole or not at all.
 
         Returns
@@ -91,7 +91,7 @@ class Hearer:
         """
         events: list[Event] = []
         sample_rate = self._detector.timeline.sample_rate
-        heard_seconds, failure = 0.0, ""
+        processed_seconds, failure = 0.0, ""
         try:
             decoder = open_recording(recording.path)
             with self._settings.results.own_sinks(recording, self._detector) as sinks:
@@ -105,16 +105,16 @@ class Hearer:
                     ):
                         sinks.take(detection)
                         events += detection.events
-                        heard_seconds = detection.n_samples / sample_rate
-                        on_heard(heard_seconds, share_of(decoder, heard_seconds))
+                        processed_seconds = detection.n_samples / sample_rate
+                        on_progress(processed_seconds, share_of(decoder, processed_seconds))
                 except SedError as error:  # what came before it is written all the same
                     failure = str(error)
         except SedError as error:
             failure = str(error)
-        return Outcome(tuple(events), heard_seconds, failure)
+        return JobResult(tuple(events), processed_seconds, failure)
 
 
-def _own_device(settings: HearerSettings) -> str:
+def _own_device(settings: JobConfig) -> str:
     """Return a GPU for a worker to have alone, if there are several and none is named."""
     path = None if settings.model is None else Path(settings.model)
     is_free = settings.device in ("auto", "cuda") and not runs_on_cpu(path, settings.engine)

@@ -3,7 +3,7 @@
 ::
 
     settings    name, value                          what was asked for
-    recordings  id, name, path, n_bytes, state, heard_seconds, failure, n_finished
+    recordings  id, name, path, n_bytes, state, processed_seconds, failure, n_finished
     events      recording, n, onset, offset, label, score, time        n counts within a recording
 
 A recording is ``waiting``, ``started``, and then ``done`` or ``failed``. It is finished together
@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from sed.audio.find import Recording
 from sed.errors import OutputError, SedError, UsageError, printable
 from sed.events.tracker import Event
-from streaming.offline.job import Outcome
+from streaming.offline.job import JobResult
 
 APPLICATION_ID = 0x5345444A  # "SEDJ", by which a journal of ours is known
 SCHEMA_VERSION = 1
@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS recordings (
     path TEXT NOT NULL,
     n_bytes INTEGER NOT NULL,
     state TEXT NOT NULL DEFAULT 'waiting',
-    heard_seconds REAL NOT NULL DEFAULT 0,
+    processed_seconds REAL NOT NULL DEFAULT 0,
     failure TEXT NOT NULL DEFAULT '',
     n_finished INTEGER NOT NULL DEFAULT 0
 );
@@ -68,7 +68,7 @@ ON CONFLICT (name) DO UPDATE SET
 """
 FINISH = """
 UPDATE recordings
-SET state = ?, heard_seconds = ?, failure = CAST(? AS TEXT), n_finished = n_finished + 1
+SET state = ?, processed_seconds = ?, failure = CAST(? AS TEXT), n_finished = n_finished + 1
 WHERE id = ?
 """
 ALL_EVENTS = """
@@ -190,13 +190,13 @@ class Journal:
         """Put a recording that was started back on the list."""
         self._set_state("waiting", recording)
 
-    def finish(self, recording: Recording, outcome: Outcome) -> None:
+    def finish(self, recording: Recording, outcome: JobResult) -> None:
         """Note what became of a recording, together with its events, in place of any before."""
         state = "failed" if outcome.failure else "done"
         with self._transaction() as connection:
             query = "SELECT id FROM recordings WHERE name = CAST(? AS TEXT)"
             (key,) = connection.execute(query, (_raw(recording.name),)).fetchone()
-            values = state, outcome.heard_seconds, _raw(outcome.failure), key
+            values = state, outcome.processed_seconds, _raw(outcome.failure), key
             connection.execute(FINISH, values)
             connection.execute("DELETE FROM events WHERE recording = ?", (key,))
             connection.executemany(

@@ -46,7 +46,7 @@ def refuse_to_replace(output: str | os.PathLike[str] | None, sources: Iterable[s
 
 
 @dataclass(frozen=True)
-class Results:
+class OutputConfig:
     """What is written: one format into one stream or file, or any of them and pictures per file."""
 
     formats: tuple[str, ...] = ("csv",)  # of FORMATS

@@ -15,7 +15,7 @@ from sed.types import Floats
 from streaming.pipeline.detector import Detection, Detector
 
 
-class Overview:
+class Downsampler:
     """At most `most` rows that stand for all rows pushed, each for equally many of them.
 
     When the room is used up, pairs of rows become one, and each row stands for twice as many.
@@ -78,8 +78,8 @@ class Picture:
     def __init__(self, detector: Detector, recording: Recording) -> None:
         self._detector = detector
         self._recording = recording
-        self._columns = Overview("mean")
-        self._probs = Overview("max")
+        self._columns = Downsampler("mean")
+        self._probs = Downsampler("max")
         self._events: list[Event] = []  # the first ones; more could not be told apart anyway
         self._n_events = 0
 
@@ -103,8 +103,8 @@ class Picture:
             path,
             title=os.path.basename(self._recording.path),
             columns=self._columns.rows(),
-            column_seconds=self._columns.rows_each * timeline.hop_samples / timeline.sample_rate,
-            front_end=self._detector.front_end,
+            column_seconds=self._columns.rows_each * timeline.hop_length / timeline.sample_rate,
+            log_mel=self._detector.log_mel,
             frame_probs=self._probs.rows(),
             frame_seconds=self._probs.rows_each * timeline.frame_seconds,
             labels=self._detector.labels,

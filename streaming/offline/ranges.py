@@ -22,7 +22,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import NamedTuple
 
-from sed.audio.blocks import SampleCheck, read_blocks
+from sed.audio.blocks import SampleValidator, read_blocks
 from sed.audio.decode import Decoder
 from sed.audio.libsndfile import SoundFileDecoder
 from sed.errors import RecordingError
@@ -40,7 +40,7 @@ def read_ranges(
     *,
     channel: int | None = None,
     n_readers: int = 1,
-    check: SampleCheck | None = None,
+    check: SampleValidator | None = None,
 ) -> Generator[Floats]:
     """Yield the columns of a recording, shape (columns, mels), as far as whole ranges go.
 
@@ -59,7 +59,7 @@ def read_ranges(
     check
         Takes up whether there was any sound.
     """
-    check = check or SampleCheck()
+    check = check or SampleValidator()
     reader = _RangeReader(detector, path, channel)
     n_ranges = reader.n_ranges(decoder)
     if n_readers < 2 or n_ranges < FEWEST:
@@ -102,19 +102,19 @@ class _RangeReader:
         """Return how many whole ranges a recording has; 0 if they cannot be entered."""
         if not (isinstance(decoder, SoundFileDecoder) and decoder.seeks_exactly):
             return 0
-        front_end = self._detector.front_end
-        n_samples = (decoder.n_samples or 0) * front_end.sample_rate // decoder.sample_rate
-        return front_end.n_columns(front_end.context_before + n_samples) // self._n_columns
+        log_mel = self._detector.log_mel
+        n_samples = (decoder.n_samples or 0) * log_mel.sample_rate // decoder.sample_rate
+        return log_mel.n_columns(log_mel.left_padding + n_samples) // self._n_columns
 
     def read(self, n: int) -> _Range | None:
         """Return the n-th range; None if something is wrong in it, or nobody waits for it."""
         stream = self._detector.column_stream()
         stream.reset(n * self._n_columns)
-        check = SampleCheck()
+        check = SampleValidator()
         columns: list[Floats] = []
         blocks = read_blocks(
             self._path,
-            stream.front_end.sample_rate,
+            stream.log_mel.sample_rate,
             channel=self._channel,
             start=stream.n_samples,
             check=check,

@@ -26,11 +26,11 @@ from sed.events.tracker import Event
 from streaming.engines.base import Engine, EnginePool, pool_of
 from streaming.engines.select import open_engine
 from streaming.offline.detect import follow, share_of
-from streaming.offline.outputs import Results
+from streaming.offline.outputs import OutputConfig
 from streaming.offline.tables import Table
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detection, Detector
-from streaming.pipeline.prefetch import ReadAhead
+from streaming.pipeline.prefetch import Prefetcher
 
 if TYPE_CHECKING:
     from sed.models.checkpoint import Checkpoint
@@ -66,7 +66,7 @@ class Progress:
     """Told what happens; each of them may be anything that takes these arguments."""
 
     on_start: Callable[[int, int], None] = lambda *_: None  # recordings and bytes in all
-    on_heard: Callable[[float, float], None] = lambda *_: None  # bytes and seconds so far
+    on_progress: Callable[[float, float], None] = lambda *_: None  # bytes and seconds so far
     on_trouble: Callable[[SedError], None] = lambda _: None  # with a recording, as it comes
 
 
@@ -99,14 +99,14 @@ class Scan:
         self,
         model: Engine | Checkpoint,
         config: DetectorConfig | None = None,
-        results: Results | None = None,
+        results: OutputConfig | None = None,
         *,
         channel: int | None = None,
         n_at_once: int = 1,
         n_readers: int = 1,
         progress: Progress | None = None,
     ) -> None:
-        self.results = results or Results()
+        self.results = results or OutputConfig()
         self.summary = Summary()
         self.engine = open_engine(model, n_streams=1)
         self.detector = Detector(self.engine, config)  # of the first; each at once has its own
@@ -170,7 +170,7 @@ class Scan:
             for recording in islice(waiting, max(0, n_more)):
                 decoder = stdin if recording.path == "-" else None
                 steps = self._steps(recording, decoder, pool, n_readers)
-                lanes.append(_Lane(recording, ReadAhead(steps, STEPS_AHEAD)))
+                lanes.append(_Lane(recording, Prefetcher(steps, STEPS_AHEAD)))
 
         try:
             fill()
@@ -246,7 +246,7 @@ class Scan:
         elif step.seconds:
             summary.audio_seconds = self._seconds_done + step.seconds
             n_bytes = self._bytes_done + step.share * recording.n_bytes
-            self._progress.on_heard(n_bytes, summary.audio_seconds)
+            self._progress.on_progress(n_bytes, summary.audio_seconds)
 
     def _finished(self, recording: Recording) -> None:
         self._bytes_done += recording.n_bytes
@@ -276,4 +276,4 @@ class _Lane(NamedTuple):
     """A recording that is under way."""
 
     recording: Recording
-    steps: ReadAhead[_Step]
+    steps: Prefetcher[_Step]

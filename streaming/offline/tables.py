@@ -58,4 +58,4 @@ def _open_text(path: Path, kind: type[EventWriter], spec: ModelSpec | None) -> I
 
 def band_of(spec: ModelSpec) -> tuple[float, float]:
     """Return the lowest and the highest frequency that a model hears."""
-    return spec.front_end.f_min_hz, spec.front_end.f_max_hz
+    return spec.log_mel.f_min, spec.log_mel.f_max

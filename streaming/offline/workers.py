@@ -28,7 +28,7 @@ from typing import Protocol, cast
 
 from sed.audio.find import Recording
 from sed.errors import SedError, UsageError, printable
-from streaming.offline.job import HearerSettings, OnHeard, Outcome
+from streaming.offline.job import JobConfig, JobResult, OnProgress
 
 TIMEOUT_SECONDS = 60.0  # without a sign of life, while a recording is heard
 START_SECONDS = 300.0  # until the model is loaded
@@ -46,12 +46,12 @@ class Hears(Protocol):
 
     engine: str
 
-    def hear(self, recording: Recording, on_heard: OnHeard) -> Outcome:
-        """Hear it, call `on_heard` all the while."""
+    def hear(self, recording: Recording, on_progress: OnProgress) -> JobResult:
+        """Hear it, call `on_progress` all the while."""
         ...
 
 
-MakeHearer = Callable[[HearerSettings], Hears]  # found by its name in the worker, as pickles are
+MakeHearer = Callable[[JobConfig], Hears]  # found by its name in the worker, as pickles are
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Finished:
     """A recording has been heard, or has failed."""
 
     recording: Recording
-    outcome: Outcome
+    outcome: JobResult
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Fewer:
     reason: str
 
 
-Answer = Ready | Unable | Heard | Outcome | Broken
+Answer = Ready | Unable | Heard | JobResult | Broken
 Report = Ready | Started | Heard | Finished | Fewer
 
 
@@ -128,7 +128,7 @@ class Workers:
 
     def __init__(
         self,
-        settings: HearerSettings,
+        settings: JobConfig,
         n_workers: int,
         *,
         timeout_seconds: float = TIMEOUT_SECONDS,
@@ -202,7 +202,7 @@ class Workers:
                 yield answer
             case Broken(reason):
                 yield from self._lose(worker, reason)
-            case Outcome():
+            case JobResult():
                 assert worker.recording is not None
                 recording, worker.recording = worker.recording, None
                 yield Finished(recording, answer)
@@ -233,7 +233,7 @@ class Workers:
             f"{printable(worker.recording.path)}: the process that heard it {reason}. Check the "
             "file; if it plays elsewhere, convert it, and --resume."
         )
-        yield Finished(worker.recording, Outcome(failure=failure))
+        yield Finished(worker.recording, JobResult(failure=failure))
         if self._anything_waits():
             self._start(worker.number)
 
@@ -315,7 +315,7 @@ def _one_core_and_no_signals() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def work(connection: Connection, make_hearer: MakeHearer, settings: HearerSettings) -> None:
+def work(connection: Connection, make_hearer: MakeHearer, settings: JobConfig) -> None:
     """Hear what comes through the pipe until it is closed: the life of a worker."""
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
     try:
@@ -329,7 +329,7 @@ def work(connection: Connection, make_hearer: MakeHearer, settings: HearerSettin
             connection.send(_answer(hearer, connection.recv(), connection))
 
 
-def _answer(hearer: Hears, recording: Recording, connection: Connection) -> Outcome | Broken:
+def _answer(hearer: Hears, recording: Recording, connection: Connection) -> JobResult | Broken:
     try:
         return hearer.hear(recording, _beat(connection, recording))
     except Exception as error:
@@ -337,17 +337,17 @@ def _answer(hearer: Hears, recording: Recording, connection: Connection) -> Outc
         return Broken(f"met an unexpected {type(error).__name__} ({error})")
 
 
-def _beat(connection: Connection, recording: Recording) -> OnHeard:
+def _beat(connection: Connection, recording: Recording) -> OnProgress:
     """Return what tells the supervisor, not too often, how much is heard."""
     next_beat = 0.0
 
-    def on_heard(seconds: float, share: float) -> None:
+    def on_progress(seconds: float, share: float) -> None:
         nonlocal next_beat
         if (now := time.monotonic()) >= next_beat:
             next_beat = now + BEAT_SECONDS
             connection.send(Heard(recording, seconds, share))
 
-    return on_heard
+    return on_progress
 
 
 def _end_with_supervisor() -> None:

@@ -10,7 +10,7 @@ from sed.types import Floats
 from streaming.pipeline.windows import Window
 
 
-class Cut(NamedTuple):
+class Batch(NamedTuple):
     """What samples became on the way to the model."""
 
     columns: list[Floats]  # each (columns, mels), the next ones of the recording
@@ -41,7 +41,7 @@ class Batcher:
         self._columns: list[Floats] = []
         self._windows: list[Window] = []
 
-    def push(self, cut: Cut) -> list[Cut]:
+    def push(self, cut: Batch) -> list[Batch]:
         """Take the next cut; return those that are full, and all the rest if it is the last."""
         self._columns += cut.columns
         self._windows += cut.windows
@@ -49,7 +49,7 @@ class Batcher:
         while len(self._windows) > (size := self.batch_size) or (
             len(self._windows) == size and not cut.is_last
         ):
-            batches.append(Cut(self._columns, self._windows[:size], cut.n_samples))
+            batches.append(Batch(self._columns, self._windows[:size], cut.n_samples))
             self._columns, self._windows = [], self._windows[size:]
         if cut.is_last:
             batches.append(cut._replace(columns=self._columns, windows=self._windows))

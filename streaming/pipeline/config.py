@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     pass
 
 
-MODES = ("auto", "windowed", "dense")
+MODES = ("auto", "sliding_window", "fully_convolutional")
 
 
-OFF_SHARE = 0.5  # of `on`, where only a threshold is given
+OFFSET_RATIO = 0.5  # of `on`, where only a threshold is given
 
 
 @dataclass(frozen=True)
@@ -31,20 +31,22 @@ class DetectorConfig:
     Larger batches are faster, and bring the first events later.
     """
 
-    hop: float | None = None  # seconds from one window to the next; None: half a window
-    mode: Literal["auto", "windowed", "dense"] = (
+    hop_seconds: float | None = None  # seconds from one window to the next; None: half a window
+    mode: Literal["auto", "sliding_window", "fully_convolutional"] = (
         "auto"  # see `streaming.pipeline.modes`; auto: dense where
     )
     # windows overlap by more than half, the network allows it and there is no look-ahead
     threshold: float | None = None  # for all classes: events reach it, and last above half of it
-    on: float | None = None  # in place of what the threshold says
-    off: float | None = None  # in place of what the threshold says
-    min_length: float | None = None  # seconds; shorter events are dropped
-    merge_gap: float | None = None  # seconds; events of a class no further apart are one
-    look_ahead: float | None = None  # seconds that a window must hear beyond a frame to decide it;
+    onset_threshold: float | None = None  # in place of what the threshold says
+    offset_threshold: float | None = None  # in place of what the threshold says
+    min_duration_seconds: float | None = None  # seconds; shorter events are dropped
+    min_gap_seconds: float | None = None  # seconds; events of a class no further apart are one
+    lookahead_seconds: float | None = (
+        None  # seconds that a window must hear beyond a frame to decide it;
+    )
     # None: every window over it has its say, which takes longest and is best
     classes: tuple[str, ...] = ()  # only these; empty: all
-    top: int | None = None  # in a frame, only so many classes count
+    top_k: int | None = None  # in a frame, only so many classes count
     batch_size: int | None = 1  # windows that wait for each other to go through the model together;
     # None: as many as the engine is fastest with
 
@@ -52,21 +54,29 @@ class DetectorConfig:
         """Refuse what cannot be meant."""
         if self.mode not in MODES:
             raise UsageError(f"unknown mode {self.mode!r}. {near(self.mode, MODES)}")
-        for name in ("hop", "threshold", "on", "off", "min_length", "merge_gap", "look_ahead"):
+        for name in (
+            "hop_seconds",
+            "threshold",
+            "onset_threshold",
+            "offset_threshold",
+            "min_duration_seconds",
+            "min_gap_seconds",
+            "lookahead_seconds",
+        ):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
                 raise UsageError(f"expected {name.replace('_', '-')} to be a number, got {value}")
-        for name in ("threshold", "on", "off"):
+        for name in ("threshold", "onset_threshold", "offset_threshold"):
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:
                 raise UsageError(f"expected {name} above 0 and up to 1, got {value:g}")
-        for name in ("min_length", "merge_gap", "look_ahead"):
+        for name in ("min_duration_seconds", "min_gap_seconds", "lookahead_seconds"):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise UsageError(f"expected {name.replace('_', '-')} of 0 or more, got {value:g}")
-        if self.hop is not None and self.hop <= 0:
-            raise UsageError(f"expected a hop above 0, got {self.hop:g}")
-        for name in ("top", "batch_size"):
+        if self.hop_seconds is not None and self.hop_seconds <= 0:
+            raise UsageError(f"expected a hop above 0, got {self.hop_seconds:g}")
+        for name in ("top_k", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"expected {name.replace('_', '-')} of 1 or more, got {value}")
@@ -119,33 +129,36 @@ def tracker_config(spec: ModelSpec, config: DetectorConfig, chosen: Sequence[int
     UsageError
         If `off` lies above `on`.
     """
-    fitted = spec.tracker
+    fitted = spec.post_processing
 
     def of_chosen(value: float | tuple[float, ...]) -> tuple[float, ...]:
         every = np.broadcast_to(np.asarray(value), len(spec.labels))
         return tuple(every[list(chosen)].tolist())
 
-    on = config.threshold if config.on is None else config.on
-    ons = of_chosen(fitted.on if on is None else on)
-    if config.off is not None:
-        offs = of_chosen(config.off)
+    on = config.threshold if config.onset_threshold is None else config.onset_threshold
+    ons = of_chosen(fitted.onset_threshold if on is None else on)
+    if config.offset_threshold is not None:
+        offs = of_chosen(config.offset_threshold)
     elif on is not None:
-        offs = of_chosen(OFF_SHARE * on)
+        offs = of_chosen(OFFSET_RATIO * on)
     else:
-        offs = of_chosen(fitted.off)
+        offs = of_chosen(fitted.offset_threshold)
     if any(off > on for off, on in zip(offs, ons, strict=True)):
         raise UsageError(
-            f"expected off no higher than on, got off {max(offs):g} and on {min(ons):g}; give both"
+            f"expected offset_threshold no higher than onset_threshold, got {max(offs):g} and "
+            f"{min(ons):g}; give both"
         )
     return dataclasses.replace(
         fitted,
-        on=ons,
-        off=offs,
-        median_frames=tuple(int(n) for n in of_chosen(fitted.median_frames)),
-        min_length_seconds=(
-            fitted.min_length_seconds if config.min_length is None else config.min_length
+        onset_threshold=ons,
+        offset_threshold=offs,
+        median_filter_frames=tuple(int(n) for n in of_chosen(fitted.median_filter_frames)),
+        min_duration_seconds=(
+            fitted.min_duration_seconds
+            if config.min_duration_seconds is None
+            else config.min_duration_seconds
         ),
-        merge_gap_seconds=(
-            fitted.merge_gap_seconds if config.merge_gap is None else config.merge_gap
+        min_gap_seconds=(
+            fitted.min_gap_seconds if config.min_gap_seconds is None else config.min_gap_seconds
         ),
     )

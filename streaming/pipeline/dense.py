@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sed.models.spec import FrameContext
+from sed.models.spec import ReceptiveField
 from sed.types import Floats
-from streaming.engines.base import Answer, joined
-from streaming.pipeline.ring_buffer import Ring
+from streaming.engines.base import FrameOutput, concat
+from streaming.pipeline.ring_buffer import RingBuffer
 from streaming.pipeline.windows import Window
 
 SHORTEST = 16  # frames that the last stretch is filled up to at least
 
 
-class Stretcher:
+class Segmenter:
     """Cuts a stream of columns into stretches of as many frames each, with context on both sides.
 
     ::
@@ -41,7 +41,7 @@ class Stretcher:
     def __init__(
         self,
         n_frames: int,
-        context: FrameContext,
+        context: ReceptiveField,
         frame_columns: int,
         window_columns: int,
         silence: Floats,
@@ -51,7 +51,7 @@ class Stretcher:
         self._frame_columns = frame_columns
         self._window_columns = window_columns
         self._silence = silence
-        self._ring = Ring(silence.shape)
+        self._ring = RingBuffer(silence.shape)
         self.reset()
 
     def reset(self) -> None:
@@ -104,7 +104,7 @@ class Stretcher:
         return np.tile(self._silence, (n_columns, 1))
 
 
-class ClipPool:
+class SlidingAttentionPool:
     """Pools the attention of frames over windows that slide along a recording.
 
     A frame belongs to the windows that its middle lies in.
@@ -125,11 +125,11 @@ class ClipPool:
         """Forget everything: the next frame is the first of a recording."""
         self._next = 0  # the next window
         self._first = 0  # frame that is held first
-        self._held: Answer | None = None
+        self._held: FrameOutput | None = None
 
-    def push(self, frames: Answer) -> Floats:
+    def push(self, frames: FrameOutput) -> Floats:
         """Take frames; return the clip probabilities, shape (windows, classes), they complete."""
-        self._held = frames if self._held is None else joined([self._held, frames])
+        self._held = frames if self._held is None else concat([self._held, frames])
         end = self._first + len(self._held)
         n = self._next
         while self._frames(n)[1] <= end:

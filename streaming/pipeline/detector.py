@@ -2,7 +2,7 @@
 
 ::
 
-    samples ─ Resampler ─▶ Ring ─ log-mel ─▶ Mode ─ Batcher ─▶ engine ─▶ Mode ─▶ EventTracker
+    samples ─ Resampler ─▶ RingBuffer ─ log-mel ─▶ Mode ─ Batcher ─▶ engine ─▶ Mode ─▶ EventTracker
               `──────────── cut ─────────────────────────´            `────── hear ──────´
 
 Each link takes any amount and gives what is ready, and every batch and every stretch of columns has
@@ -22,12 +22,12 @@ from sed.errors import UsageError
 from sed.events.tracker import Event, EventTracker
 from sed.timeline import seconds_from_samples
 from sed.types import Floats
-from streaming.engines.base import Answer, Engine, Shape
+from streaming.engines.base import Engine, FrameOutput, Shape
 from streaming.engines.select import open_engine
-from streaming.pipeline.batching import Batcher, Cut
+from streaming.pipeline.batching import Batch, Batcher
 from streaming.pipeline.config import DetectorConfig, choose_classes, hop_columns, tracker_config
-from streaming.pipeline.feature_stream import ColumnStream
-from streaming.pipeline.modes import Dense, Mode, Windowed
+from streaming.pipeline.feature_stream import FeatureStream
+from streaming.pipeline.modes import FullyConvolutionalMode, Mode, SlidingWindowMode
 
 if TYPE_CHECKING:
     from sed.models.checkpoint import Checkpoint
@@ -74,15 +74,15 @@ class Detector:
         self.engine = open_engine(model, n_streams=1)
         spec = self.spec = self.engine.spec
         self.timeline = spec.timeline
-        self.front_end = spec.front_end
+        self.log_mel = spec.log_mel
         own_rate = self.timeline.sample_rate
         self._resampler = Resampler(sample_rate or own_rate, own_rate)
-        self._hop_columns = hop_columns(spec, self.config.hop)
+        self._hop_columns = hop_columns(spec, self.config.hop_seconds)
         self.batch_size = self.config.batch_size or self.engine.batch_size
         self._mode = self._chosen_mode()
         self._stretch = min(  # columns computed together: no window waits for any but its batch
             self._mode.step_columns * self._mode.batch_size,
-            self.timeline.nearest_columns(self.engine.stretch_seconds),
+            self.timeline.nearest_columns(self.engine.chunk_seconds),
         )
         self._stream = self.column_stream()
         self._batcher = Batcher(self._mode.batch_size)
@@ -115,7 +115,7 @@ class Detector:
     @property
     def batch_shape(self) -> Shape:
         """What goes through the model together: inputs, columns, mels."""
-        return self._mode.batch_size, self._mode.input_columns, self.front_end.n_mels
+        return self._mode.batch_size, self._mode.input_columns, self.log_mel.n_mels
 
     @property
     def hop_seconds(self) -> float:
@@ -128,25 +128,25 @@ class Detector:
         return self._seconds(self._hop_columns)
 
     @property
-    def heard_seconds(self) -> float:
+    def processed_seconds(self) -> float:
         """How much of the recording has been cut."""
         return seconds_from_samples(self.n_samples, self.timeline.sample_rate)
 
     @property
-    def look_ahead_seconds(self) -> float:
+    def lookahead_seconds(self) -> float:
         """Sound that has to follow a moment before it is decided on; a hop may pass in addition.
 
         Of it, what the stitcher waits for, the rest of the frame, and half the median filter.
         """
         frames = 1 + self._tracker.half_median_frames
-        return self._seconds(self._mode.look_ahead_columns + frames * self.timeline.frame_columns)
+        return self._seconds(self._mode.lookahead_columns + frames * self.timeline.frame_columns)
 
     @property
     def delay_seconds(self) -> float:
         """Sound after the end of an event, at most, until the event is given out."""
         frames = 1 + self._tracker.gap_frames  # the first frame that could not extend it any more
         gap_seconds = self.timeline.frame_time(frames)
-        return self.look_ahead_seconds + self.hop_seconds + gap_seconds
+        return self.lookahead_seconds + self.hop_seconds + gap_seconds
 
     def push(self, samples: Floats) -> Detection:
         """Take samples, shape (n,), mono; return what they complete."""
@@ -158,7 +158,7 @@ class Detector:
         self.reset()
         return detection
 
-    def cut(self, samples: Floats) -> Cut:
+    def cut(self, samples: Floats) -> Batch:
         """Take samples, shape (n,), mono; return the inputs of the model that they complete.
 
         For those who run the model themselves, in other threads or on the inputs of several
@@ -166,21 +166,21 @@ class Detector:
         """
         columns = self._stream.push(self._resampler.push(samples))
         windows = [window for part in columns for window in self._mode.push(part)]
-        return Cut(columns, windows, self.n_samples)
+        return Batch(columns, windows, self.n_samples)
 
-    def column_stream(self) -> ColumnStream:
+    def column_stream(self) -> FeatureStream:
         """Return what computes columns just as `cut` does, for `cut_columns`."""
-        return ColumnStream(self.engine, self._stretch)
+        return FeatureStream(self.engine, self._stretch)
 
-    def cut_columns(self, columns: Floats) -> Cut:
+    def cut_columns(self, columns: Floats) -> Batch:
         """Take the next columns, shape (n, mels), of a `column_stream`; like `cut`.
 
         Samples may follow: the next one is then number `n_samples` of the recording.
         """
         self._stream.reset(self._stream.n_columns + len(columns))
-        return Cut([columns], self._mode.push(columns), self.n_samples)
+        return Batch([columns], self._mode.push(columns), self.n_samples)
 
-    def cut_last(self) -> Cut:
+    def cut_last(self) -> Batch:
         """End the recording; return the last inputs of the model. The next sample is a first."""
         columns = self._stream.push(self._resampler.flush()) + self._stream.flush()
         windows = [window for part in columns for window in self._mode.push(part)]
@@ -188,39 +188,39 @@ class Detector:
         if n_samples:
             windows += self._mode.flush()
         self._stream.reset()
-        return Cut(columns, windows, n_samples, is_last=True)
+        return Batch(columns, windows, n_samples, is_last=True)
 
-    def batched(self, cut: Cut) -> list[Cut]:
+    def batched(self, cut: Batch) -> list[Batch]:
         """Gather cuts into batches of the size in the config, the last of a recording but one."""
         return self._batcher.push(cut)
 
-    def ask(self, cut: Cut) -> Answer:
+    def ask(self, cut: Batch) -> FrameOutput:
         """Return what the model says of the windows of a cut. Any thread may ask."""
         return self.engine.hear(cut.stacked())
 
-    def hear(self, cut: Cut, answer: Answer | None) -> Detection:
+    def hear(self, cut: Batch, answer: FrameOutput | None) -> Detection:
         """Return what the model's answer to a cut completes; None if the cut has no windows."""
         said = [self._mode.join(w, answer[i]) for i, w in enumerate(cut.windows) if answer]
         if cut.is_last and cut.n_samples:
-            said.append(self._mode.end(-(-cut.n_samples // self.timeline.hop_samples)))
+            said.append(self._mode.end(-(-cut.n_samples // self.timeline.hop_length)))
         n_classes = len(self.spec.labels)
         frame_probs = self._choose(_stacked([s.frame_probs for s in said], n_classes))
         clip_probs = _stacked([s.clip_probs for s in said], n_classes)[:, self._chosen]
         events = self._tracker.push(frame_probs)
         if cut.is_last:
             events += self._tracker.flush(cut.n_samples)
-        columns = _stacked(cut.columns, self.front_end.n_mels)
+        columns = _stacked(cut.columns, self.log_mel.n_mels)
         begun = self._tracker.begun()
         return Detection(events, frame_probs, columns, begun, clip_probs, cut.n_samples)
 
-    def _together(self, cuts: Sequence[Cut]) -> Detection:
+    def _together(self, cuts: Sequence[Batch]) -> Detection:
         """Hear cuts one after the other."""
         heard = [self.hear(cut, self.ask(cut) if cut.windows else None) for cut in cuts]
         n_classes = len(self._chosen)
         return Detection(
             [event for d in heard for event in d.events],
             _stacked([d.frame_probs for d in heard], n_classes),
-            _stacked([d.columns for d in heard], self.front_end.n_mels),
+            _stacked([d.columns for d in heard], self.log_mel.n_mels),
             [event for d in heard for event in d.begun],
             _stacked([d.clip_probs for d in heard], n_classes),
             heard[-1].n_samples if heard else 0,
@@ -228,7 +228,7 @@ class Detector:
 
     def _choose(self, frame_probs: Floats) -> Floats:
         """Apply `top`, and keep the classes that were asked for."""
-        top = self.config.top
+        top = self.config.top_k
         if top is not None and top < frame_probs.shape[1] and len(frame_probs):
             least = np.partition(frame_probs, -top, axis=1)[:, -top, None]
             frame_probs = np.where(frame_probs >= least, frame_probs, np.float32(0))
@@ -246,23 +246,27 @@ class Detector:
         mode = config.mode
         overlaps_much = 2 * self._hop_columns < spec.window_columns
         if mode == "auto":
-            asks = overlaps_much and config.look_ahead is None
-            mode = "dense" if asks and self.engine.context is not None else "windowed"
-        if mode == "windowed":
-            ahead = config.look_ahead
+            asks = overlaps_much and config.lookahead_seconds is None
+            mode = (
+                "fully_convolutional"
+                if asks and self.engine.context is not None
+                else "sliding_window"
+            )
+        if mode == "sliding_window":
+            ahead = config.lookahead_seconds
             columns = None if ahead is None else self.timeline.nearest_columns(ahead)
-            return Windowed(spec, self._hop_columns, columns, self.batch_size)
-        if config.look_ahead is not None:
+            return SlidingWindowMode(spec, self._hop_columns, columns, self.batch_size)
+        if config.lookahead_seconds is not None:
             raise UsageError("a look-ahead is for windows: leave it out, or choose windowed")
         if self.engine.context is None:
             raise UsageError(
                 "the frames of this network know of the whole window (squeeze and excitation, for "
                 "example), so it cannot be led densely: choose windowed"
             )
-        return Dense(spec, self.engine.context, self._hop_columns, self.batch_size)
+        return FullyConvolutionalMode(spec, self.engine.context, self._hop_columns, self.batch_size)
 
     def _seconds(self, columns: int) -> float:
-        return seconds_from_samples(columns * self.timeline.hop_samples, self.timeline.sample_rate)
+        return seconds_from_samples(columns * self.timeline.hop_length, self.timeline.sample_rate)
 
 
 def _stacked(parts: Sequence[Floats], width: int) -> Floats:

@@ -2,13 +2,13 @@ r"""The two ways to lead a model over columns: window by window, or its convolut
 
 ::
 
-    windowed  columns ─ Windower ─▶ overlapping windows ─ engine ─▶ Stitcher ─▶ frames
-    dense     columns ─ Stretcher ─▶ long stretches ─ engine ─▶ without context ─▶ frames
-                                                                          └ ClipPool ─▶ clips
+    windowed  columns ─ SlidingWindow ─▶ overlapping windows ─ engine ─▶ OverlapAdd ─▶ frames
+    dense     columns ─ Segmenter ─▶ long stretches ─ engine ─▶ without context ─▶ frames
+                                                                          └ SlidingAttentionPool ─▶ clips
 
-Both say what each frame of the recording is, and what each window of it is as a whole. Windowed,
+Both say what each frame of the recording is, and what each window of it is as a whole. SlidingWindowMode,
 the model hears what it was trained on, and a frame is the mean of several windows; its cost grows
-with their overlap. Dense, a frame hears true sound on both sides of it, once; the hop of the
+with their overlap. FullyConvolutionalMode, a frame hears true sound on both sides of it, once; the hop of the
 windows costs nothing.
 """
 
@@ -18,12 +18,12 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from sed.models.spec import FrameContext, ModelSpec
+from sed.models.spec import ModelSpec, ReceptiveField
 from sed.types import Floats
-from streaming.engines.base import Answer
-from streaming.pipeline.dense import ClipPool, Stretcher
-from streaming.pipeline.overlap_add import Stitcher
-from streaming.pipeline.windows import Window, Windower
+from streaming.engines.base import FrameOutput
+from streaming.pipeline.dense import Segmenter, SlidingAttentionPool
+from streaming.pipeline.overlap_add import OverlapAdd
+from streaming.pipeline.windows import SlidingWindow, Window
 
 
 class Said(NamedTuple):
@@ -40,7 +40,7 @@ class Mode(Protocol):
     input_columns: int  # of one input of the model, but for the last of a recording
     step_columns: int  # from one input of the model to the next
     batch_size: int  # inputs that go through the model together
-    look_ahead_columns: int  # that an input has to reach beyond a frame to decide it
+    lookahead_columns: int  # that an input has to reach beyond a frame to decide it
 
     def reset(self) -> None:
         """Forget everything: the next column is the first of a recording."""
@@ -51,14 +51,14 @@ class Mode(Protocol):
     def flush(self) -> list[Window]:
         """End the recording; return the last inputs."""
 
-    def join(self, window: Window, answer: Answer) -> Said:
+    def join(self, window: Window, answer: FrameOutput) -> Said:
         """Take what the model says of the next input; return what it makes final."""
 
     def end(self, end_column: int) -> Said:
         """Return the rest, up to the end of the recording."""
 
 
-class Windowed:
+class SlidingWindowMode:
     """Overlapping windows, stitched.
 
     Parameters
@@ -67,29 +67,29 @@ class Windowed:
         The model.
     hop_columns
         From one window to the next.
-    look_ahead_columns
-        See `Stitcher`.
+    lookahead_columns
+        See `OverlapAdd`.
     batch_size
         Windows that go through the model together.
     """
 
-    name = "windowed"
+    name = "sliding_window"
 
     def __init__(
         self,
         spec: ModelSpec,
         hop_columns: int,
-        look_ahead_columns: int | None = None,
+        lookahead_columns: int | None = None,
         batch_size: int = 1,
     ) -> None:
         self.input_columns = spec.window_columns
         self.step_columns = hop_columns
         self.batch_size = batch_size
-        self._windower = Windower(spec.window_columns, hop_columns, silence_of(spec))
-        self._stitcher = Stitcher(
-            spec.frame_edges, spec.frame_columns, hop_columns, look_ahead_columns
+        self._windower = SlidingWindow(spec.window_columns, hop_columns, silent_column(spec))
+        self._stitcher = OverlapAdd(
+            spec.frame_edges, spec.frame_columns, hop_columns, lookahead_columns
         )
-        self.look_ahead_columns = self._stitcher.look_ahead_columns
+        self.lookahead_columns = self._stitcher.lookahead_columns
         self.push, self.flush = self._windower.push, self._windower.flush
         self._n_classes = len(spec.labels)
 
@@ -98,7 +98,7 @@ class Windowed:
         self._windower.reset()
         self._stitcher.reset()
 
-    def join(self, window: Window, answer: Answer) -> Said:
+    def join(self, window: Window, answer: FrameOutput) -> Said:
         """Take what the model says of the next window; return what it makes final."""
         frames = self._stitcher.push(window.start, answer.frame_probs, window.stop)
         return Said(frames, answer.clip_probs()[None])
@@ -110,7 +110,7 @@ class Windowed:
         return Said(rest if rest.size else none, none)
 
 
-class Dense:
+class FullyConvolutionalMode:
     """Long stretches with context, each frame computed once.
 
     Parameters
@@ -125,23 +125,23 @@ class Dense:
         Windows of sound that go through the model together, as one stretch.
     """
 
-    name = "dense"
+    name = "fully_convolutional"
     batch_size = 1
 
     def __init__(
-        self, spec: ModelSpec, context: FrameContext, hop_columns: int, n_windows: int = 1
+        self, spec: ModelSpec, context: ReceptiveField, hop_columns: int, n_windows: int = 1
     ) -> None:
         n_frames = n_windows * -(-spec.window_columns // spec.frame_columns)
-        self._stretcher = Stretcher(
-            n_frames, context, spec.frame_columns, spec.window_columns, silence_of(spec)
+        self._stretcher = Segmenter(
+            n_frames, context, spec.frame_columns, spec.window_columns, silent_column(spec)
         )
         self.input_columns = self._stretcher.n_columns(n_frames)
         self.step_columns = n_frames * spec.frame_columns
-        self.look_ahead_columns = (
+        self.lookahead_columns = (
             self.input_columns
             - (context.before + 1) * spec.frame_columns  # of the first frame, the one that waits
         )
-        self._pool = ClipPool(spec.window_columns, hop_columns, spec.frame_columns)
+        self._pool = SlidingAttentionPool(spec.window_columns, hop_columns, spec.frame_columns)
         self.push, self.flush = self._stretcher.push, self._stretcher.flush
         self._frame_columns = spec.frame_columns
         self._n_classes = len(spec.labels)
@@ -151,7 +151,7 @@ class Dense:
         self._stretcher.reset()
         self._pool.reset()
 
-    def join(self, window: Window, answer: Answer) -> Said:
+    def join(self, window: Window, answer: FrameOutput) -> Said:
         """Take what the model says of the next stretch; return what it makes final."""
         first = self._stretcher.context.before
         n_frames = -(-(window.stop - window.start) // self._frame_columns)
@@ -163,6 +163,6 @@ class Dense:
         return Said(np.empty((0, self._n_classes), np.float32), self._pool.flush(end_column))
 
 
-def silence_of(spec: ModelSpec) -> Floats:
+def silent_column(spec: ModelSpec) -> Floats:
     """Return a column without sound, shape (mels,)."""
-    return np.full(spec.front_end.n_mels, spec.front_end.lowest, np.float32)
+    return np.full(spec.log_mel.n_mels, spec.log_mel.lowest, np.float32)

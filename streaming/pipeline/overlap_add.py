@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sed.types import Floats
 
 
-class Stitcher:
+class OverlapAdd:
     r"""Weighted overlap-add onto one grid of frames for the whole recording.
 
     The hop need not be a whole number of frames, so the frames of a window may lie across those of
@@ -38,7 +38,7 @@ class Stitcher:
         Columns in a frame of the recording.
     hop_columns
         From one window to the next.
-    look_ahead_columns
+    lookahead_columns
         Columns that a window has to reach beyond a frame; as far as they overlap if not given.
     """
 
@@ -47,13 +47,13 @@ class Stitcher:
         frame_edges: NDArray[np.int64],
         frame_columns: int,
         hop_columns: int,
-        look_ahead_columns: int | None = None,
+        lookahead_columns: int | None = None,
     ) -> None:
         self.frame_columns = frame_columns
         n_columns = int(frame_edges[-1])
         overlap = n_columns - hop_columns
-        self.look_ahead_columns = min(
-            overlap, overlap if look_ahead_columns is None else look_ahead_columns
+        self.lookahead_columns = min(
+            overlap, overlap if lookahead_columns is None else lookahead_columns
         )
         column = np.arange(n_columns)
         self._frame_of_column = np.searchsorted(frame_edges, column, side="right") - 1
@@ -81,7 +81,7 @@ class Stitcher:
         self._sums[first : first + len(shares)] += shares @ frame_probs
         self._totals[first : first + len(shares)] += shares.sum(axis=1)
         end = start + len(self._weights)
-        final = (end - self.look_ahead_columns) // self.frame_columns
+        final = (end - self.lookahead_columns) // self.frame_columns
         if stop is not None:
             final = min(final, -(-stop // self.frame_columns))
         return self._take(final)

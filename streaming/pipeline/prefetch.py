@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class ReadAhead(Iterator[T]):
+class Prefetcher(Iterator[T]):
     """Gives what a generator gives, while that runs at most some items ahead, from now on.
 
     What it raises is raised here, in its place in the order.

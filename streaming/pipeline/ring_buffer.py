@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Ring:
+class RingBuffer:
     """What was pushed and not yet dropped, in one contiguous array.
 
     ::

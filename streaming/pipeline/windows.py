@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sed.types import Floats
-from streaming.pipeline.ring_buffer import Ring
+from streaming.pipeline.ring_buffer import RingBuffer
 
 
 class Window(NamedTuple):
@@ -18,7 +18,7 @@ class Window(NamedTuple):
     columns: Floats  # (window_columns, mels)
 
 
-class Windower:
+class SlidingWindow:
     """Cuts a stream of columns into windows, one every hop, until all columns were in one.
 
     ::
@@ -50,7 +50,7 @@ class Windower:
         self.window_columns = window_columns
         self.hop_columns = hop_columns
         self._silence = silence
-        self._ring = Ring(silence.shape)
+        self._ring = RingBuffer(silence.shape)
         self.reset()
 
     def reset(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sed.audio.flac import MOST_CHANNELS, FlacFile
 from sed.errors import OutputError
-from streaming.messages import Alarm, Heard, Message
+from streaming.messages import AudioBlock, FaultReporter, Message
 from streaming.names import stamp, word
 
 LONGEST_FILE_SECONDS = 3600.0  # of saved audio
@@ -19,7 +19,7 @@ LONGEST_FILE_SECONDS = 3600.0  # of saved audio
 PAUSE_SECONDS = 60.0  # before a disk that was full is tried again
 
 
-class SavedAudio:
+class AudioRecorder:
     """Saves all that is heard as FLAC: a file for each stretch without a gap, an hour at most.
 
     Names are the time of the first sample and the input. Of more than eight channels, which FLAC
@@ -42,7 +42,7 @@ class SavedAudio:
         self._files: dict[str, tuple[int, FlacFile]] = {}  # where it begins, and the file
         self._ends: dict[str, int] = {}  # the position behind the last sample
         self._again_at: dict[str, int] = {}  # where a disk that was full is tried again
-        self._alarm = Alarm(f"sound is saved again in {self._folder}")
+        self._alarm = FaultReporter(f"sound is saved again in {self._folder}")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -50,7 +50,7 @@ class SavedAudio:
 
     def take(self, message: Message) -> Sequence[Message]:
         """Save what was heard."""
-        if not isinstance(message, Heard) or not len(message.block):
+        if not isinstance(message, AudioBlock) or not len(message.block):
             return ()
         source, stop = message.source, message.start + len(message.block)
         if message.start != self._ends.get(source) or self._is_long(message):
@@ -73,11 +73,11 @@ class SavedAudio:
             self._finish(source)
         return ()
 
-    def _is_long(self, message: Heard) -> bool:
+    def _is_long(self, message: AudioBlock) -> bool:
         begun_at, _ = self._files.get(message.source, (message.start, None))
         return message.start - begun_at >= LONGEST_FILE_SECONDS * message.sample_rate
 
-    def _file_of(self, message: Heard) -> FlacFile:
+    def _file_of(self, message: AudioBlock) -> FlacFile:
         if message.source not in self._files:
             seconds = len(message.block) / message.sample_rate
             began = datetime.now().astimezone() - timedelta(seconds=seconds)

@@ -22,8 +22,17 @@ from sed.errors import OutputError, UsageError
 from sed.events.tracker import Event
 from sed.timeline import samples_from_seconds
 from sed.types import Floats
-from streaming.messages import Alarm, Began, Clip, Ended, Gap, Heard, Message, Status
-from streaming.pipeline.ring_buffer import Ring
+from streaming.messages import (
+    AudioBlock,
+    ClipSaved,
+    EventEnded,
+    EventStarted,
+    FaultReporter,
+    Gap,
+    Message,
+    Status,
+)
+from streaming.pipeline.ring_buffer import RingBuffer
 from streaming.sinks.clip_folder import ClipFolder
 
 AN_HOUR = 3_600.0  # seconds
@@ -51,7 +60,7 @@ class ClipsConfig:
 
 
 class Clips:
-    """Saves the sound of each event, and tells where with one `Clip` after each `Ended`.
+    """Saves the sound of each event, and tells where with one `ClipSaved` after each `EventEnded`.
 
     A clip is written as soon as its post-roll was heard; that of an event which lasts longer than
     it may, while it still lasts. What goes wrong is told once, and tried anew with the next event.
@@ -63,7 +72,7 @@ class Clips:
     config
         What is kept.
     delay_seconds
-        Of sound, the latest that an `Ended` comes after the offset of its event.
+        Of sound, the latest that an `EventEnded` comes after the offset of its event.
     now
         The time of day, by which clips grow old.
 
@@ -91,17 +100,17 @@ class Clips:
         )
         self._tapes: dict[str, _Tape] = {}
         self._wanted: list[_Wanted] = []  # events whose clip is not told of yet
-        self._saving = Alarm(f"clips are saved again in {folder}")
-        self._deleting = Alarm(f"old clips are deleted again in {folder}")
+        self._saving = FaultReporter(f"clips are saved again in {folder}")
+        self._deleting = FaultReporter(f"old clips are deleted again in {folder}")
 
     def take(self, message: Message) -> Sequence[Message]:
         """Take a message; return the clips that it completed, and what went wrong."""
         match message:
-            case Heard():
+            case AudioBlock():
                 return self._hear(message)
-            case Began(event):
+            case EventStarted(event):
                 self._wanted.append(_Wanted(event))
-            case Ended(event):
+            case EventEnded(event):
                 return self._end(event)
             case Gap(source) if message.n_samples:  # else what follows joins on
                 told = self._save(source, all_of_them=True)
@@ -116,7 +125,7 @@ class Clips:
         sources = {wanted.event.file for wanted in self._wanted}
         return [told for name in sorted(sources) for told in self._save(name, all_of_them=True)]
 
-    def _hear(self, heard: Heard) -> list[Message]:
+    def _hear(self, heard: AudioBlock) -> list[Message]:
         told: list[Message] = []
         tape = self._tapes.get(heard.source)
         if tape is None or not tape.is_followed_by(heard):
@@ -152,7 +161,7 @@ class Clips:
                 told += self._write(wanted, tape)
             if wanted.was_tried and wanted.has_ended:
                 self._wanted.remove(wanted)
-                told.append(Clip(wanted.event, wanted.path))
+                told.append(ClipSaved(wanted.event, wanted.path))
         return told
 
     def _is_due(self, wanted: _Wanted, tape: _Tape) -> bool:
@@ -210,7 +219,7 @@ class _Wanted:
     path: str | None = None
 
     def is_of(self, event: Event) -> bool:
-        """Return whether an `Ended` belongs to this."""
+        """Return whether an `EventEnded` belongs to this."""
         ours = self.event
         return not self.has_ended and (ours.file, ours.label, ours.onset) == (
             event.file,
@@ -222,12 +231,12 @@ class _Wanted:
 class _Tape:
     """The last stretch of an input, without a gap."""
 
-    def __init__(self, first: Heard) -> None:
+    def __init__(self, first: AudioBlock) -> None:
         self.sample_rate = first.sample_rate
         self.told_until = first.start  # the position up to which all that was decided was told
         self._n_channels = first.block.shape[1]
         self._first = first.start
-        self._ring = Ring((min(self._n_channels, MOST_CHANNELS),))
+        self._ring = RingBuffer((min(self._n_channels, MOST_CHANNELS),))
 
     @property
     def start(self) -> int:
@@ -243,7 +252,7 @@ class _Tape:
         """Return the nearest number of samples."""
         return samples_from_seconds(seconds, self.sample_rate)
 
-    def is_followed_by(self, heard: Heard) -> bool:
+    def is_followed_by(self, heard: AudioBlock) -> bool:
         """Return whether a piece joins on without a gap."""
         form = heard.start, heard.sample_rate, heard.block.shape[1]
         return form == (self.stop, self.sample_rate, self._n_channels)

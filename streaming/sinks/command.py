@@ -1,6 +1,6 @@
 """What others are told of events: a program is run, or an address on the web is called.
 
-Whoever is told sees a *note*: what happened, as plain values, see `note_of`.
+Whoever is told sees a *note*: what happened, as plain values, see `payload_of`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import IO, Literal
 
 from sed.errors import UsageError, printable
 from streaming.messages import Message
-from streaming.sinks.delivery import Outbox, OutboxConfig, RefusedError
-from streaming.sinks.payload import Note, note_of
+from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue, PermanentError
+from streaming.sinks.payload import Note, payload_of
 
 PLACEHOLDERS = (
     "label", "score", "onset", "offset", "duration", "time", "source", "clip",
@@ -41,7 +41,7 @@ class CommandAlert:
     at
         Whether it runs when an event is over, or when it begins.
     waits_for_clip
-        Whether events are followed by a `Clip`, for which they wait.
+        Whether events are followed by a `ClipSaved`, for which they wait.
     timeout
         Seconds that the program may take; it is then killed.
     config
@@ -60,22 +60,22 @@ class CommandAlert:
         *,
         waits_for_clip: bool = False,
         timeout: float = COMMAND_SECONDS,
-        config: OutboxConfig | None = None,
+        config: DeliveryConfig | None = None,
     ) -> None:
         self._arguments = _split_command(command)
         self._at = at
         self._waits_for_clip = waits_for_clip
         self._timeout = timeout
         self._running: subprocess.Popen[bytes] | None = None
-        self._outbox = Outbox(
+        self._outbox = DeliveryQueue(
             f"command {printable(self._arguments[0])}",
             self._run,
-            config or OutboxConfig(capacity=COMMANDS_WAITING),
+            config or DeliveryConfig(capacity=COMMANDS_WAITING),
         )
 
     def take(self, message: Message) -> Sequence[Message]:
         """Have the command run if the message is of an event."""
-        note = note_of(message, waits_for_clip=self._waits_for_clip)
+        note = payload_of(message, waits_for_clip=self._waits_for_clip)
         if note is not None and note["type"] == self._at:
             self._outbox.put(note)
         return self._outbox.news()
@@ -99,7 +99,7 @@ class CommandAlert:
                 )
                 self._wait(self._running, stderr)
         except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
-            raise RefusedError(f"cannot be run: {error}") from error
+            raise PermanentError(f"cannot be run: {error}") from error
         finally:
             self._running = None
 
@@ -109,9 +109,9 @@ class CommandAlert:
         except subprocess.TimeoutExpired:
             _kill(process)
             process.wait()
-            raise RefusedError(f"took more than {self._timeout:g} s and was killed") from None
+            raise PermanentError(f"took more than {self._timeout:g} s and was killed") from None
         if status:
-            raise RefusedError(f"ended with status {status}{_last_line(stderr)}")
+            raise PermanentError(f"ended with status {status}{_last_line(stderr)}")
 
 
 def _split_command(command: str) -> list[str]:

@@ -34,7 +34,7 @@ from typing import Any
 
 from sed.errors import OutputError, SedError, printable
 from sed.events.tracker import Event
-from streaming.messages import Clip, Ended, Gap, Message, Trouble
+from streaming.messages import ClipSaved, EventEnded, Gap, Message, Problem
 
 APPLICATION_ID = 0x5345444C  # "SEDL", by which a database of ours is known
 SCHEMA_VERSION = 1
@@ -138,7 +138,7 @@ class EventDatabase:
         self._be_patient(PATIENCE_SECONDS)
 
     def take(self, message: Message) -> Sequence[Message]:
-        """Write what is to be kept; it is in the file when this returns, or a `Trouble` says why.
+        """Write what is to be kept; it is in the file when this returns, or a `Problem` says why.
 
         Raises
         ------
@@ -146,10 +146,10 @@ class EventDatabase:
             If an event has no time; a listener gives it one.
         """
         match message:
-            case Ended(event):
+            case EventEnded(event):
                 span = event.onset, event.offset, event.score
                 self._keep(ADD_EVENT, *names_of(event), *span, *calendar(event.time))
-            case Clip(event, str(path)):
+            case ClipSaved(event, str(path)):
                 clip, (_, unix) = valid_text(os.path.abspath(path)), calendar(event.time)
                 self._keep(ADD_CLIP, clip, unix, *names_of(event))
             case Gap():
@@ -166,7 +166,7 @@ class EventDatabase:
         told = self._write()
         self._connection.close()
         if n_left := _n_rows(self._waiting) + self._n_lost:
-            return [Trouble(f"{self._name}: closed with {n_left} events and gaps not written")]
+            return [Problem(f"{self._name}: closed with {n_left} events and gaps not written")]
         return told
 
     def _keep(self, statement: str, *values: Any) -> None:
@@ -194,7 +194,7 @@ class EventDatabase:
             return ()
         self._be_patient(RETRY_PATIENCE_SECONDS)
         reason = f"{self._name}: cannot write: {error}."
-        return [Trouble(f"{reason} Listening goes on, and events wait in memory for it.")]
+        return [Problem(f"{reason} Listening goes on, and events wait in memory for it.")]
 
     def _succeeded(self, n_written: int) -> Sequence[Message]:
         if not self._is_failing:
@@ -204,7 +204,7 @@ class EventDatabase:
         lost = f"; {self._n_lost} were too many to wait and are lost" if self._n_lost else ""
         self._n_lost = 0
         text = f"{self._name}: written again, with {n_written} events and gaps that waited{lost}"
-        return [Trouble(text)]
+        return [Problem(text)]
 
     def _be_patient(self, seconds: float) -> None:
         """Set how long a write waits for other processes."""

@@ -10,13 +10,13 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from streaming.messages import Message, Trouble
+from streaming.messages import Message, Problem
 
 Letter = TypeVar("Letter")
 
 
 @dataclass(frozen=True)
-class OutboxConfig:
+class DeliveryConfig:
     """How much may wait, and for how long."""
 
     capacity: int = 1_000  # letters that may wait; beyond, the oldest are dropped
@@ -25,15 +25,15 @@ class OutboxConfig:
     close_wait: float = 5.0  # seconds at the end, for what is still waiting
 
 
-class RefusedError(Exception):
+class PermanentError(Exception):
     """A letter that will not be taken, however often it is tried."""
 
 
-class UnreachableError(Exception):
+class TransientError(Exception):
     """A letter that was not taken now; to try again may help."""
 
 
-class Outbox(Generic[Letter]):
+class DeliveryQueue(Generic[Letter]):
     """Sends letters one after the other, and tries again until each is sent or refused.
 
     What goes wrong is told once, and once more when something is sent and nothing is left waiting.
@@ -43,7 +43,7 @@ class Outbox(Generic[Letter]):
     name
         What it sends to, as people may read it.
     send
-        Sends a letter, in a thread of its own; raises `RefusedError` or `UnreachableError`. What
+        Sends a letter, in a thread of its own; raises `PermanentError` or `TransientError`. What
         else it raises is a refusal too.
     config
         Bounds and times.
@@ -55,13 +55,13 @@ class Outbox(Generic[Letter]):
         self,
         name: str,
         send: Callable[[Letter], None],
-        config: OutboxConfig | None = None,
+        config: DeliveryConfig | None = None,
         *,
         seed: int | None = None,
     ) -> None:
         self._name = name
         self._send = send
-        self._config = config or OutboxConfig()
+        self._config = config or DeliveryConfig()
         self._generator = np.random.default_rng(seed)
         self._change = threading.Condition()  # guards all that follows
         self._waiting: deque[Letter] = deque()
@@ -116,7 +116,7 @@ class Outbox(Generic[Letter]):
             self._is_closed = True
             self._change.notify_all()
             if n_left := len(self._waiting) + self._is_sending:
-                self._news.append(Trouble(f"{self._name}: closed with {n_left} not delivered"))
+                self._news.append(Problem(f"{self._name}: closed with {n_left} not delivered"))
         if not n_left:
             self._thread.join()
         return self.news()
@@ -140,9 +140,9 @@ class Outbox(Generic[Letter]):
             self._is_hurried = False
             try:
                 self._send(letter)
-            except RefusedError as error:
+            except PermanentError as error:
                 return self._lose(str(error))
-            except UnreachableError as error:
+            except TransientError as error:
                 self.fail(f"{error}. It is tried again until it works")
                 wait = self._config.first_wait if self._pause(wait) else 2 * wait
             except Exception as error:  # that nobody foresaw; the next letter may be a better one
@@ -170,7 +170,7 @@ class Outbox(Generic[Letter]):
             self._n_sent = self._n_lost = 0
         if kind not in self._complaints and not self._is_closed:
             self._complaints.add(kind)
-            self._news.append(Trouble(f"{self._name}: {reason}"))
+            self._news.append(Problem(f"{self._name}: {reason}"))
 
     def _praise(self) -> None:
         """Tell that all is right again, if it was not, and nothing waits any more."""
@@ -179,5 +179,5 @@ class Outbox(Generic[Letter]):
             counts = (self._n_sent, "delivered"), (self._n_lost, "lost")
             counted = ", ".join(f"{n} {what}" for n, what in counts if n)
             self._news.append(
-                Trouble(f"{self._name}: works again" + f": {counted}" * bool(counted))
+                Problem(f"{self._name}: works again" + f": {counted}" * bool(counted))
             )

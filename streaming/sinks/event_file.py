@@ -13,7 +13,7 @@ from typing import TextIO
 from sed.errors import OutputError, UsageError, near
 from sed.events.tracker import Event
 from sed.events.writers import GAP, DatedCsvWriter, EventWriter, JsonlWriter, TsvWriter
-from streaming.messages import Alarm, Ended, Gap, Message
+from streaming.messages import EventEnded, FaultReporter, Gap, Message
 from streaming.sinks.text import leave
 
 LINES: dict[str, type[EventWriter]] = {
@@ -24,7 +24,7 @@ LINES: dict[str, type[EventWriter]] = {
 MOST_HEAD_BYTES = 1 << 16  # of a file that goes on, in which its first line ends
 
 
-class EventLines:
+class EventStreamSink:
     """Writes each event, and each gap, as a line when it is complete.
 
     Lines that cannot be written, to a disk that is full, are lost, and that is told.
@@ -59,7 +59,7 @@ class EventLines:
             self._writer = LINES[format](out, continued=continued)
         except OSError as error:
             raise OutputError("lines", error) from error
-        self._alarm = Alarm("lines are written again")
+        self._alarm = FaultReporter("lines are written again")
 
     def take(self, message: Message) -> Sequence[Message]:
         """Write what is to be written."""
@@ -70,11 +70,11 @@ class EventLines:
             self._gone()
         except OSError as error:
             return self._alarm.judge(f"{OutputError('lines', error)} They are lost.")
-        return self._alarm.judge(None) if isinstance(message, Ended) else ()
+        return self._alarm.judge(None) if isinstance(message, EventEnded) else ()
 
     def _write(self, message: Message) -> None:
         match message:
-            case Ended(event):
+            case EventEnded(event):
                 self._writer.write(event)
             case Gap():
                 gap = Event(message.onset, message.offset, GAP, 0.0, message.source, message.time)
@@ -85,7 +85,7 @@ class EventLines:
         return ()
 
 
-class EventFile:
+class EventFileSink:
     """Appends events and gaps to a file, whole lines at a time.
 
     A disk that is full is told of, and what could not be written waits until there is room.
@@ -117,9 +117,9 @@ class EventFile:
         except OSError as error:
             raise OutputError(self._path, error) from error
         self._text = StringIO()
-        self._lines = EventLines(self._text, format, continued=continued)
+        self._lines = EventStreamSink(self._text, format, continued=continued)
         self._unwritten = b""
-        self._alarm = Alarm(f"{self._path}: written again, with all that waited")
+        self._alarm = FaultReporter(f"{self._path}: written again, with all that waited")
         self._write()
 
     def take(self, message: Message) -> Sequence[Message]:

@@ -12,8 +12,8 @@ from urllib.parse import unquote
 
 from sed.errors import MissingExtraError, UsageError
 from streaming.messages import Message
-from streaming.sinks.delivery import Outbox, OutboxConfig, UnreachableError
-from streaming.sinks.payload import Note, note_of, reason_of, split_url
+from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue, TransientError
+from streaming.sinks.payload import Note, payload_of, reason_of, split_url
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -40,7 +40,7 @@ class MqttAlert:
         password of the user may be in the environment as SED_MQTT_PASSWORD, so that it need not
         stand in the list of processes.
     waits_for_clip
-        Whether events are followed by a `Clip`, for which they wait.
+        Whether events are followed by a `ClipSaved`, for which they wait.
     config
         Bounds and times of what waits.
 
@@ -53,7 +53,7 @@ class MqttAlert:
     """
 
     def __init__(
-        self, url: str, *, waits_for_clip: bool = False, config: OutboxConfig | None = None
+        self, url: str, *, waits_for_clip: bool = False, config: DeliveryConfig | None = None
     ) -> None:
         parts = split_url(url, tuple(PORTS), EXAMPLE)
         self._topic = unquote(parts.path).strip("/")
@@ -73,12 +73,14 @@ class MqttAlert:
         self._is_gone = threading.Event()
         self._reason = ""  # why there is no connection, once that is known
         place = parts.netloc.rpartition("@")[2]
-        self._outbox = Outbox(f"{parts.scheme}://{place}/{self._topic}", self._publish, config)
+        self._outbox = DeliveryQueue(
+            f"{parts.scheme}://{place}/{self._topic}", self._publish, config
+        )
         self._connect(parts.hostname or "", parts.port or PORTS[parts.scheme])
 
     def take(self, message: Message) -> Sequence[Message]:
         """Have the note of a message published, if it has one."""
-        if (note := note_of(message, waits_for_clip=self._waits_for_clip)) is not None:
+        if (note := payload_of(message, waits_for_clip=self._waits_for_clip)) is not None:
             self._outbox.put(note)
         return self._outbox.news()
 
@@ -114,13 +116,13 @@ class MqttAlert:
                 lambda: self._client.is_connected() or self._reason, ANSWER_SECONDS
             )
         if not self._client.is_connected():
-            raise UnreachableError(self._reason or "the broker does not answer")
+            raise TransientError(self._reason or "the broker does not answer")
         if self._sent is None:
             self._answers.clear()
             topic = f"{self._topic}/{note['type']}"
             self._sent = self._client.publish(topic, json.dumps(note), qos=1).mid
         if not self._is_answered(self._sent, ANSWER_SECONDS):
-            raise UnreachableError(
+            raise TransientError(
                 f"the broker does not answer within {ANSWER_SECONDS:g} s"
                 if self._client.is_connected()
                 else self._reason

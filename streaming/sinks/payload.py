@@ -10,23 +10,23 @@ from urllib.parse import SplitResult, urlsplit
 
 from sed.errors import UsageError
 from sed.events.tracker import Event
-from streaming.messages import Began, Clip, Ended, Gap, Message
+from streaming.messages import ClipSaved, EventEnded, EventStarted, Gap, Message
 
 Note = dict[str, str | float | None]
 
 
-def note_of(message: Message, *, waits_for_clip: bool) -> Note | None:
+def payload_of(message: Message, *, waits_for_clip: bool) -> Note | None:
     """Return what others are told of a message, or None.
 
-    The note of an event goes out with its `Ended`, or with its `Clip` if there are clips. At its
+    The note of an event goes out with its `EventEnded`, or with its `ClipSaved` if there are clips. At its
     onset, neither its offset nor its clip is known, and its score may yet rise.
     """
     match message:
-        case Began(event):
+        case EventStarted(event):
             return _event_note("onset", event, None, None)
-        case Ended(event) if not waits_for_clip:
+        case EventEnded(event) if not waits_for_clip:
             return _event_note("event", event, event.offset, None)
-        case Clip(event, path) if waits_for_clip:
+        case ClipSaved(event, path) if waits_for_clip:
             return _event_note("event", event, event.offset, path)
         case Gap():
             return {

@@ -10,10 +10,18 @@ from typing import TextIO
 from sed.errors import OutputError, printable
 from sed.events.tracker import Event
 from sed.events.writers import written_time
-from streaming.messages import Alarm, Began, Ended, Gap, Message, Status, Trouble
+from streaming.messages import (
+    EventEnded,
+    EventStarted,
+    FaultReporter,
+    Gap,
+    Message,
+    Problem,
+    Status,
+)
 
 
-class PlainLines:
+class TextSink:
     """Writes a line when an event begins and another when it is complete.
 
     Parameters
@@ -27,15 +35,15 @@ class PlainLines:
     def __init__(self, out: TextIO, gone: Callable[[], None] = lambda: None) -> None:
         self._out = out
         self._gone = gone
-        self._alarm = Alarm("lines are written again")
+        self._alarm = FaultReporter("lines are written again")
 
     def take(self, message: Message) -> Sequence[Message]:
         """Write what is to be written."""
         try:
             match message:
-                case Began(event):
+                case EventStarted(event):
                     self._write(event, "begins")
-                case Ended(event):
+                case EventEnded(event):
                     self._write(event, f"lasted {event.offset - event.onset:.2f} s")
                 case _:
                     return ()
@@ -67,7 +75,7 @@ class Log:
         """Write what is to be written."""
         with suppress(OSError):  # there is nobody left to tell
             match message:
-                case Trouble(text):
+                case Problem(text):
                     print(f"sed: {_plain(text)}", file=self._out, flush=True)
                 case Gap():
                     print(f"sed: {told_gap(message)}", file=self._out, flush=True)
@@ -97,7 +105,7 @@ def told_gap(gap: Gap) -> str:
 
 def told_status(status: Status) -> str:
     """Return the account of all that was heard, on a line."""
-    heard = sum(source.n_heard / source.sample_rate for source in status.sources)
+    heard = sum(source.n_processed / source.sample_rate for source in status.sources)
     dropped = sum(source.n_dropped for source in status.sources)
     missing = sum(source.n_missing for source in status.sources)
     overflows = sum(source.n_overflows for source in status.sources)

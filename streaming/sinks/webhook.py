@@ -13,8 +13,8 @@ from urllib.parse import quote, unquote
 
 from sed.errors import UsageError
 from streaming.messages import Message
-from streaming.sinks.delivery import Outbox, OutboxConfig, RefusedError, UnreachableError
-from streaming.sinks.payload import Note, note_of, reason_of, split_url
+from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue, PermanentError, TransientError
+from streaming.sinks.payload import Note, payload_of, reason_of, split_url
 
 WEBHOOK_SECONDS = 10.0
 
@@ -34,7 +34,7 @@ class Webhook:
     headers
         Sent as well.
     waits_for_clip
-        Whether events are followed by a `Clip`, for which they wait.
+        Whether events are followed by a `ClipSaved`, for which they wait.
     timeout
         Seconds that the server may be silent.
     config
@@ -53,7 +53,7 @@ class Webhook:
         headers: Mapping[str, str] | None = None,
         waits_for_clip: bool = False,
         timeout: float = WEBHOOK_SECONDS,
-        config: OutboxConfig | None = None,
+        config: DeliveryConfig | None = None,
     ) -> None:
         parts = split_url(url, ("http", "https"), "https://host/path")
         self._headers = {"Content-Type": "application/json", "User-Agent": "sed-engine"}
@@ -68,11 +68,11 @@ class Webhook:
         self._timeout = timeout
         self._waits_for_clip = waits_for_clip
         # Neither the path nor the query is named: many services keep a secret there.
-        self._outbox = Outbox(f"webhook {parts.scheme}://{place}", self._post, config)
+        self._outbox = DeliveryQueue(f"webhook {parts.scheme}://{place}", self._post, config)
 
     def take(self, message: Message) -> Sequence[Message]:
         """Have the note of a message posted, if it has one."""
-        if (note := note_of(message, waits_for_clip=self._waits_for_clip)) is not None:
+        if (note := payload_of(message, waits_for_clip=self._waits_for_clip)) is not None:
             self._outbox.put(note)
         return self._outbox.news()
 
@@ -90,12 +90,12 @@ class Webhook:
             error.close()
             answer = f"the server answers {error.code} {http.client.responses.get(error.code, '')}"
             if error.code >= 500 or error.code in TRY_AGAIN:
-                raise UnreachableError(answer.strip()) from error
-            raise RefusedError(f"{answer.strip()}. Check the address") from error
+                raise TransientError(answer.strip()) from error
+            raise PermanentError(f"{answer.strip()}. Check the address") from error
         except OSError as error:
-            raise UnreachableError(reason_of(error)) from error
+            raise TransientError(reason_of(error)) from error
         except http.client.HTTPException as error:
-            raise UnreachableError("the server answers something that is not HTTP") from error
+            raise TransientError("the server answers something that is not HTTP") from error
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

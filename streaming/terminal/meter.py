@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 
-from streaming.messages import CLIPPED, Heard
+from streaming.messages import CLIPPED, AudioBlock
 from streaming.terminal.spectrogram import Line
 
 DIM, BOLD = Style(dim=True), Style(bold=True)
@@ -40,7 +40,7 @@ class Level:
     def __init__(self) -> None:
         self._mean_square = self._peak = self._clipping_seconds = 0.0
 
-    def take(self, heard: Heard) -> None:
+    def take(self, heard: AudioBlock) -> None:
         """Take a piece of sound."""
         peak, rms = heard.peak, heard.rms
         if not math.isfinite(rms):

@@ -16,7 +16,7 @@ from rich.text import Text
 from sed.errors import printable
 from sed.events.tracker import Event
 from sed.types import Floats
-from streaming.messages import Heard, SourceStatus, Status
+from streaming.messages import AudioBlock, InputStatus, Status
 from streaming.terminal.meter import DIM, RED, YELLOW, Level, bar
 from streaming.terminal.spectrogram import Brush, Line, Spectrogram
 
@@ -123,9 +123,9 @@ class Entry:
     told_at: float  # seconds that its input had been heard for when it was told
     lasts: bool
 
-    def offset(self, heard_seconds: float) -> float:
+    def offset(self, processed_seconds: float) -> float:
         """Return when it ended, or how far it is known to reach by now."""
-        return self.event.offset + (heard_seconds - self.told_at if self.lasts else 0.0)
+        return self.event.offset + (processed_seconds - self.told_at if self.lasts else 0.0)
 
 
 @dataclass(frozen=True)
@@ -137,10 +137,10 @@ class Note:
     style: Style
 
 
-def entry_line(entry: Entry, heard_seconds: float, label_width: int, name: str) -> Line:
+def entry_line(entry: Entry, processed_seconds: float, label_width: int, name: str) -> Line:
     """Return an event of the log; what is told of it takes ENTRY_WIDTH, its label and the name."""
     event = entry.event
-    seconds = entry.offset(heard_seconds) - event.onset
+    seconds = entry.offset(processed_seconds) - event.onset
     time = f"{event.time:%H:%M:%S}" if event.time else f"{clock(event.onset):>8}"
     style = entry.style if entry.lasts else None
     return [
@@ -189,7 +189,7 @@ def status_line(status: Status, width: int) -> Line:
     return line
 
 
-def _losses(sources: Sequence[SourceStatus]) -> list[tuple[str, Style]]:
+def _losses(sources: Sequence[InputStatus]) -> list[tuple[str, Style]]:
     dropped = [(source.n_dropped, source.sample_rate) for source in sources]
     missing = [(source.n_missing, source.sample_rate) for source in sources]
     losses = []
@@ -207,8 +207,8 @@ class Source:
     name: str
     spectrogram: Spectrogram
     level: Level = field(default_factory=Level)
-    status: SourceStatus | None = None
-    heard_seconds: float = 0.0  # of the input, lost ones included
+    status: InputStatus | None = None
+    processed_seconds: float = 0.0  # of the input, lost ones included
     probs: Floats | None = None  # of the last frame
     _painted_for: tuple[int, ...] = ()
     _painted: list[Line] = field(default_factory=list)
@@ -232,16 +232,16 @@ class Source:
         kilohertz = f"{self.status.sample_rate / 1000:g} kHz"
         return f"{self.shown_name}, {kilohertz}, {n} channel{'s' * (n > 1)}"
 
-    def take(self, heard: Heard) -> None:
+    def take(self, heard: AudioBlock) -> None:
         """Take a piece of sound."""
-        self.heard_seconds = (heard.start + len(heard.block)) / heard.sample_rate
+        self.processed_seconds = (heard.start + len(heard.block)) / heard.sample_rate
         self.level.take(heard)
         if len(heard.columns):
             self.spectrogram.push(heard.columns)
         if len(heard.frame_probs):
             self.probs = heard.frame_probs[-1]
 
-    def report(self, status: SourceStatus) -> None:
+    def report(self, status: InputStatus) -> None:
         """Take how it goes; an input that is gone has no classes."""
         self.status = status
         if status.state != "listening":

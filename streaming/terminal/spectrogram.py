@@ -53,18 +53,18 @@ class Spectrogram:
 
     Parameters
     ----------
-    front_end
+    log_mel
         What a column is.
     """
 
-    def __init__(self, front_end: LogMelConfig) -> None:
-        self._front_end = front_end
-        column_seconds = front_end.hop_samples / front_end.sample_rate
+    def __init__(self, log_mel: LogMelConfig) -> None:
+        self._front_end = log_mel
+        column_seconds = log_mel.hop_length / log_mel.sample_rate
         self._cell_columns = max(1, round(CELL_SECONDS / column_seconds))
         self.cell_seconds = self._cell_columns * column_seconds
         self.end_seconds = 0.0  # of the input, at the right edge
         self.n_cells = 0  # ever pushed
-        self._pending = np.empty((0, front_end.n_mels), np.float32)  # less than a cell
+        self._pending = np.empty((0, log_mel.n_mels), np.float32)  # less than a cell
         self._cells = self._pending  # (cells, mels), decibels; lost ones are no number
         self._range: tuple[float, float] | None = None  # decibels that the palette spans
         self._n_adapted = 0  # cells that the range has seen
@@ -105,7 +105,7 @@ class Spectrogram:
     def row_hz(self, rows: int) -> Floats:
         """Return the frequencies in the middle of the rows, the highest first."""
         c = self._front_end
-        low, high = hz_to_mel(np.array([c.f_min_hz, c.f_max_hz]), c.mel_scale)
+        low, high = hz_to_mel(np.array([c.f_min, c.f_max]), c.mel_scale)
         middles = low + (high - low) * (np.arange(rows)[::-1] + 0.5) / rows
         return mel_to_hz(middles, c.mel_scale).astype(np.float32)
 

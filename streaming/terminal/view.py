@@ -34,7 +34,7 @@ from rich.style import Style
 
 from sed.events.tracker import Event
 from sed.features.log_mel import LogMelConfig
-from streaming.messages import Began, Ended, Gap, Heard, Message, Status, Trouble
+from streaming.messages import AudioBlock, EventEnded, EventStarted, Gap, Message, Problem, Status
 from streaming.terminal import panels
 from streaming.terminal.meter import BOLD, DIM, RED, YELLOW, meter
 from streaming.terminal.spectrogram import Brush, Line, Spectrogram
@@ -59,7 +59,7 @@ class TerminalView:
     ----------
     labels
         One per class, in the order of the probabilities.
-    front_end
+    log_mel
         What the columns of the spectrogram are.
     model
         Its name, for the header.
@@ -72,7 +72,7 @@ class TerminalView:
     def __init__(
         self,
         labels: Sequence[str],
-        front_end: LogMelConfig,
+        log_mel: LogMelConfig,
         model: str = "default",
         *,
         console: Console | None = None,
@@ -80,7 +80,7 @@ class TerminalView:
     ) -> None:
         self._labels = tuple(labels)
         self._styles: dict[str, Style] = {}  # of the labels of events
-        self._front_end = front_end
+        self._front_end = log_mel
         self._model = f"{panels.shown(model)}, {len(labels)} classes"
         self._console = console or Console()
         self._label_width = min(
@@ -98,15 +98,15 @@ class TerminalView:
     def take(self, message: Message) -> Sequence[Message]:
         """Take a message, and draw if it is time to."""
         match message:
-            case Heard():
+            case AudioBlock():
                 self._source(message.source).take(message)
-            case Began():
+            case EventStarted():
                 self._begin(message.event)
-            case Ended():
+            case EventEnded():
                 self._end(message.event)
             case Gap():
                 self._lose(message)
-            case Trouble():
+            case Problem():
                 self._note(self._now(), message.text, YELLOW)
             case Status():
                 self._status = message
@@ -130,7 +130,7 @@ class TerminalView:
             draw()
         except OSError as error:
             self._is_broken = True
-            return [Trouble(f"the terminal cannot be drawn on any more: {error.strerror or error}")]
+            return [Problem(f"the terminal cannot be drawn on any more: {error.strerror or error}")]
         return ()
 
     def _draw(self) -> None:
@@ -163,7 +163,7 @@ class TerminalView:
         return self._styles[label]
 
     def _begin(self, event: Event) -> None:
-        told_at = self._source(event.file).heard_seconds
+        told_at = self._source(event.file).processed_seconds
         entry = panels.Entry(event, self._style(event.label), told_at, lasts=True)
         self._lasting[event.file, event.label, event.onset] = entry
         self._log.append(entry)
@@ -228,7 +228,7 @@ class TerminalView:
         spans = [
             panels.Span(
                 source.place(told.event.onset, n_cells),
-                source.place(told.offset(source.heard_seconds), n_cells),
+                source.place(told.offset(source.processed_seconds), n_cells),
                 panels.shown(told.event.label),
                 told.style,
             )
@@ -277,7 +277,7 @@ class TerminalView:
         name_width = min(self._longest(), MOST_NAME) + 1 if has_names else 0
         label_width = min(self._label_width, max(0, width - panels.ENTRY_WIDTH - name_width))
         name = set_cell_size(f" {source.shown_name}", name_width)
-        return [panels.entry_line(told, source.heard_seconds, label_width, name)]
+        return [panels.entry_line(told, source.processed_seconds, label_width, name)]
 
 
 def _joined(lines: Sequence[Line]) -> Segments:

@@ -26,7 +26,16 @@ import numpy as np
 from sed.events.tracker import Event
 from sed.features.log_mel import LogMelConfig, hz_to_mel, mel_to_hz
 from sed.types import Floats
-from streaming.messages import CLIPPED, Began, Ended, Gap, Heard, Message, Status, Trouble
+from streaming.messages import (
+    CLIPPED,
+    AudioBlock,
+    EventEnded,
+    EventStarted,
+    Gap,
+    Message,
+    Problem,
+    Status,
+)
 from streaming.sinks.database import iso_time, valid_text
 from streaming.sinks.history import StoredEvent
 
@@ -47,17 +56,17 @@ class Feed:
     ----------
     labels
         One per class, in the order of the probabilities.
-    front_end
+    log_mel
         What the columns of the spectrogram are.
     model
         Its name.
     """
 
-    def __init__(self, labels: Sequence[str], front_end: LogMelConfig, model: str) -> None:
-        column_seconds = front_end.hop_samples / front_end.sample_rate
+    def __init__(self, labels: Sequence[str], log_mel: LogMelConfig, model: str) -> None:
+        column_seconds = log_mel.hop_length / log_mel.sample_rate
         self._strip_columns = max(1, round(1 / (STRIPS_PER_SECOND * column_seconds)))
         self._strip_seconds = self._strip_columns * column_seconds
-        self._front_end = front_end
+        self._front_end = log_mel
         self._pictures: dict[str, _Picture] = {}
         self._lasting: dict[tuple[str, str, float], Told] = {}
         self._status: Told | None = None
@@ -67,7 +76,7 @@ class Feed:
             "labels": [valid_text(label) for label in labels],
             "strip_seconds": self._strip_seconds,
             "step_db": STEP_DB,
-            "band_hz": _band_hz(front_end),
+            "band_hz": _band_hz(log_mel),
         }
 
     def hello(self) -> Told:
@@ -85,20 +94,20 @@ class Feed:
     def tell(self, message: Message) -> Told | None:
         """Return what viewers are told of a message, if anything."""
         match message:
-            case Heard():
+            case AudioBlock():
                 return self._heard(message)
-            case Began(event):
+            case EventStarted(event):
                 told = event_of(event)
                 self._lasting[event.file, event.label, event.onset] = told
                 return {"type": "began", "event": told}
-            case Ended(event):
+            case EventEnded(event):
                 self._lasting.pop((event.file, event.label, event.onset), None)
                 return {"type": "ended", "event": event_of(event)}
             case Gap():
                 if message.n_samples:
                     self._picture(message.source).skip(message.offset)
                 return {"type": "gap"} | _plain(dataclasses.asdict(message))
-            case Trouble():
+            case Problem():
                 time = datetime.now().astimezone()
                 return {"type": "trouble", "text": valid_text(message.text), "time": iso_time(time)}
             case Status():
@@ -108,7 +117,7 @@ class Feed:
                 return self._status
         return None
 
-    def _heard(self, heard: Heard) -> Told:
+    def _heard(self, heard: AudioBlock) -> Told:
         told: Told = {
             "type": "heard",
             "source": valid_text(heard.source),
@@ -135,12 +144,12 @@ class _Picture:
     """The last minute of the spectrogram of an input."""
 
     def __init__(
-        self, source: str, front_end: LogMelConfig, strip_columns: int, strip_seconds: float
+        self, source: str, log_mel: LogMelConfig, strip_columns: int, strip_seconds: float
     ) -> None:
         self._source = source
-        self._front_end = front_end
+        self._front_end = log_mel
         self._strip_columns, self._strip_seconds = strip_columns, strip_seconds
-        self._rest = np.empty((0, front_end.n_mels), np.float32)  # less than a strip
+        self._rest = np.empty((0, log_mel.n_mels), np.float32)  # less than a strip
         self._strips = b""
         self.end = 0.0  # seconds of the input, behind the last strip
 
@@ -290,12 +299,12 @@ def _top(frame_probs: Floats) -> list[tuple[int, float]]:
     return [(c, round(float(probs[c]), 3)) for c in likeliest]
 
 
-def _band_hz(front_end: LogMelConfig) -> list[float]:
+def _band_hz(log_mel: LogMelConfig) -> list[float]:
     """Return the frequencies in the middle of the bands."""
-    edges_hz = np.array([front_end.f_min_hz, front_end.f_max_hz])
-    low, high = hz_to_mel(edges_hz, front_end.mel_scale)
-    middles = np.linspace(low, high, front_end.n_mels + 2)[1:-1]
-    return [round(hz, 1) for hz in mel_to_hz(middles, front_end.mel_scale).tolist()]
+    edges_hz = np.array([log_mel.f_min, log_mel.f_max])
+    low, high = hz_to_mel(edges_hz, log_mel.mel_scale)
+    middles = np.linspace(low, high, log_mel.n_mels + 2)[1:-1]
+    return [round(hz, 1) for hz in mel_to_hz(middles, log_mel.mel_scale).tolist()]
 
 
 def _decibels(amplitude: float) -> float:

@@ -20,7 +20,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from streaming.messages import Ended, Message, SourceStatus, Status
+from streaming.messages import EventEnded, InputStatus, Message, Status
 from streaming.sinks.database import DatabaseError, valid_text
 from streaming.sinks.history import (
     clip_path,
@@ -209,7 +209,7 @@ class Figures(Collector):
     def take(self, message: Message) -> None:
         """Count a message."""
         match message:
-            case Ended(event):
+            case EventEnded(event):
                 self._n_events[valid_text(event.file), valid_text(event.label)] += 1
             case Status():
                 self._status, self._told_at = message, time.monotonic()
@@ -244,10 +244,10 @@ class Figures(Collector):
         yield from _of_sources(status.sources)
 
 
-def _of_sources(sources: tuple[SourceStatus, ...]) -> Iterator[Metric]:
+def _of_sources(sources: tuple[InputStatus, ...]) -> Iterator[Metric]:
     for name, text, count in (
         ("sed_samples_delivered", "Samples that the device gave.", "n_delivered"),
-        ("sed_samples_heard", "Samples that went through the model.", "n_heard"),
+        ("sed_samples_heard", "Samples that went through the model.", "n_processed"),
         ("sed_samples_dropped", "Samples that the model was too slow for.", "n_dropped"),
         ("sed_samples_missing", "Samples that were never delivered.", "n_missing"),
         ("sed_overflows", "Times that the driver lost samples.", "n_overflows"),

@@ -24,7 +24,7 @@ from pathlib import Path
 from sed.errors import MissingExtraError, UsageError
 from sed.events.tracker import Event
 from sed.features.log_mel import LogMelConfig
-from streaming.messages import Alarm, Clip, Message, Trouble
+from streaming.messages import ClipSaved, FaultReporter, Message, Problem
 from streaming.sinks.database import DatabaseError
 from streaming.sinks.history import stored_event
 from streaming.web.auth import Guard, bound_socket
@@ -80,7 +80,7 @@ class WebView:
         Where an `EventDatabase` that comes before this keeps the events.
     labels
         One per class, in the order of the probabilities.
-    front_end
+    log_mel
         What the columns of the spectrogram are.
     model
         Its name.
@@ -103,7 +103,7 @@ class WebView:
         token: str | None = None,
         database_path: str | os.PathLike[str],
         labels: Sequence[str],
-        front_end: LogMelConfig,
+        log_mel: LogMelConfig,
         model: str = "default",
     ) -> None:
         try:
@@ -114,11 +114,11 @@ class WebView:
         except ImportError as error:
             raise MissingExtraError("the web view", "web") from error
         self._database = Path(database_path)
-        self._feed = Feed(labels, front_end, model)
+        self._feed = Feed(labels, log_mel, model)
         self._viewers = Viewers(self._feed)
         self._figures = Figures(self._viewers)
         self._clips: deque[Event] = deque(maxlen=MOST_CLIPS)  # whose clips are not told of yet
-        self._clips_alarm = Alarm("the web view tells of clips again")
+        self._clips_alarm = FaultReporter("the web view tells of clips again")
         self._telling_of_clips: asyncio.Task[None] | None = None
         self._lock = threading.Lock()  # guards what follows
         self._inbox: deque[Message] = deque()
@@ -186,7 +186,7 @@ class WebView:
 
     def _tell_trouble(self, text: str) -> None:
         with self._lock:
-            self._news.append(Trouble(text))
+            self._news.append(Problem(text))
 
     def _empty_inbox(self) -> None:
         """Tell the viewers what the inbox holds; called in the loop."""
@@ -200,7 +200,7 @@ class WebView:
         for message in messages:
             if (told := self._feed.tell(message)) is not None:
                 self._viewers.put(told)
-            if isinstance(message, Clip) and message.path is not None:
+            if isinstance(message, ClipSaved) and message.path is not None:
                 self._clips.append(message.event)
         if self._clips and self._telling_of_clips is None:
             self._telling_of_clips = self._loop.create_task(self._tell_of_clips())

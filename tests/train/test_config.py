@@ -74,7 +74,7 @@ def test_every_recipe_that_ships_can_be_read(name):
         ("[picture]\nalbumentations = 'birdclef2023'", "set in_channels to 3"),
         ("[data]\npresent = 2.0", "present between 0 and 1"),
         ("[learning]\nbatch_norm = 'frozen'", "weights to start from: give --initial"),
-        ("[events]\nmedian_frames = 2", "odd median_frames"),
+        ("[events]\nmedian_frames = 2", "odd median_filter_frames"),
         ("[data]\nwindow_seconds = 5.003", "not a whole number of columns"),
         ("[model]\nbackbone_args = { checkpoint_path = 'x.pth' }", "cannot hold checkpoint_path"),
     ],

@@ -130,7 +130,7 @@ def shuffle_time(
     *,
     frame_columns: int | None = None,
 ) -> tuple[Tensor, Frames]:
-    """Cut pictures into pieces along time and put these together in another order.
+    """Batch pictures into pieces along time and put these together in another order.
 
     Parameters
     ----------

@@ -77,7 +77,7 @@ SHIFTS: dict[str, Shift] = {"turn": turn, "slide": slide, "none": stay}
 
 
 def crop(samples: Floats, spans: Spans, start: int, length: int) -> tuple[Floats, Spans]:
-    """Cut a stretch out of a clip.
+    """Batch a stretch out of a clip.
 
     Raises
     ------

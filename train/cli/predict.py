@@ -73,7 +73,7 @@ def predict(
             device=device,
             batch_size=batch_size,
             progress=Progress(
-                on_heard=lambda n_done, n_all, _: advance(n_done, n_all),
+                on_progress=lambda n_done, n_all, _: advance(n_done, n_all),
                 on_trouble=lambda error: print(f"sed: {error}", file=sys.stderr),
             ),
         )

@@ -36,7 +36,7 @@ def prepare(
     trim: Annotated[
         float | None,
         typer.Option(
-            help="Cut off both ends of each clip where they are so many dB below its loudest "
+            help="Batch off both ends of each clip where they are so many dB below its loudest "
             "20 ms; 40 is usual.",
             metavar="DB",
             show_default="nothing",
@@ -53,7 +53,7 @@ def prepare(
     cut: Annotated[
         float | None,
         typer.Option(
-            help="Cut clips into pieces of so many seconds; a rest of less than half is left out.",
+            help="Batch clips into pieces of so many seconds; a rest of less than half is left out.",
             metavar="S",
             show_default="whole clips",
         ),

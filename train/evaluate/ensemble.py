@@ -122,7 +122,7 @@ class Ensemble:
         return max(1, int(windows) + (rest >= LEAST_SHARE * self.window_seconds))
 
     def cut(self, source: int, blocks: Mapping[int, Iterable[Floats]]) -> Iterator[Piece]:
-        """Cut a recording, given in blocks at each of `rates`, into windows one after the other.
+        """Batch a recording, given in blocks at each of `rates`, into windows one after the other.
 
         A recording shorter than a window is filled up as the models learnt it, with silence around
         it if they do not say. The rest behind the last whole window is followed by silence, unless

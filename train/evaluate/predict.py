@@ -54,7 +54,7 @@ class PredictSummary:
 class Progress:
     """Told what happens; each of them may be anything that takes these arguments."""
 
-    on_heard: Callable[[int, int, float], None] = lambda *_: None  # recordings, all, seconds
+    on_progress: Callable[[int, int, float], None] = lambda *_: None  # recordings, all, seconds
     on_trouble: Callable[[SedError], None] = lambda _: None  # with a recording, as it comes
 
 
@@ -192,7 +192,7 @@ class _Job:
     def _count(self, heard: Heard) -> None:
         self.summary.n_windows += 1
         self.summary.audio_seconds += heard.seconds
-        self._progress.on_heard(heard.source + 1, len(self._paths), self.summary.audio_seconds)
+        self._progress.on_progress(heard.source + 1, len(self._paths), self.summary.audio_seconds)
 
     def _header(self) -> list[str]:
         if self._submission == "urban":

@@ -81,7 +81,7 @@ class ClipDataset(Dataset[Sample | SedError]):
         self.config = config
         self.training = training
         self.frame_edges = frame_edges
-        self.sample_rate = config.front_end.sample_rate
+        self.sample_rate = config.log_mel.sample_rate
         self.window_samples = samples_from_seconds(config.data.window_seconds, self.sample_rate)
         self._class_of = {label: i for i, label in enumerate(labels)}
         waveform = config.waveform

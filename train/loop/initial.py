@@ -117,7 +117,7 @@ def initial_model(config: TrainConfig, labels: Sequence[str]) -> tuple[SedModel,
     initial = config.learning.initial
     torch.manual_seed(config.seed)
     try:
-        model = SedModel(config.model, config.front_end, len(labels), pretrained=initial == "timm")
+        model = SedModel(config.model, config.log_mel, len(labels), pretrained=initial == "timm")
     except ValueError as error:
         raise UsageError(str(error)) from error
     except Exception as error:  # whatever timm's hub and the libraries below it raise

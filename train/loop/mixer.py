@@ -74,8 +74,8 @@ class Mixer(nn.Module):
     ) -> Mixed:
         mixing, picture = self.config.mixing, self.config.picture
         targets, frames, weight, teacher = known
-        front_end = self.config.front_end
-        scale = {"db_per_unit": front_end.db_per_unit, "lowest": front_end.lowest}
+        log_mel = self.config.log_mel
+        scale = {"db_per_unit": log_mel.db_per_unit, "lowest": log_mel.lowest}
         columns = high_cut(
             columns, picture.high_cut_probability, picture.high_cut_db, generator, **scale
         )
@@ -125,7 +125,7 @@ class Mixer(nn.Module):
     def _summed_as_power(
         self, energy: Tensor, known: Sequence[Tensor], generator: np.random.Generator
     ) -> tuple[Tensor, list[Tensor]]:
-        if self.config.front_end.power == 2:
+        if self.config.log_mel.power == 2:
             return self._summed(energy, known, generator, power=True)
         power, known = self._summed(energy.square(), known, generator, power=True)
         return power.sqrt(), known

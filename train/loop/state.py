@@ -38,16 +38,16 @@ def save_state(path: str | os.PathLike[str], state: State) -> None:
         for name, module in state.modules.items()
         for key, tensor in module.state_dict().items()
     }
-    remembered = state.optimizer.state_dict()
+    cached_json = state.optimizer.state_dict()
     plain: dict[str, dict[str, Any]] = {}
-    for index, entry in remembered["state"].items():
+    for index, entry in cached_json["state"].items():
         for key, value in entry.items():
             if isinstance(value, Tensor):
                 tensors[f"optimizer/{index}/{key}"] = value.detach().cpu().contiguous()
             else:
                 plain.setdefault(str(index), {})[key] = value
     groups = []
-    for index, group in enumerate(remembered["param_groups"]):
+    for index, group in enumerate(cached_json["param_groups"]):
         tensors |= {
             f"group/{index}/{key}": value.detach().cpu()
             for key, value in group.items()

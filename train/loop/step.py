@@ -111,16 +111,16 @@ def _check_picture(config: TrainConfig) -> None:
     ValueError
         If there is no such pipeline, or stripes may be wider than the picture.
     """
-    picture, front_end = config.picture, config.front_end
+    picture, log_mel = config.picture, config.log_mel
     if picture.albumentations and picture.albumentations not in PIPELINES:
         raise ValueError(
             f"unknown albumentations {picture.albumentations!r}. "
             f"{near(picture.albumentations, PIPELINES)}"
         )
-    n_columns = round(config.data.window_seconds * front_end.sample_rate / front_end.hop_samples)
+    n_columns = round(config.data.window_seconds * log_mel.sample_rate / log_mel.hop_length)
     for name, n_stripes, widest, size in (
         ("time_stripe_columns", picture.n_time_stripes, picture.time_stripe_columns, n_columns),
-        ("mel_stripe_bands", picture.n_mel_stripes, picture.mel_stripe_bands, front_end.n_mels),
+        ("mel_stripe_bands", picture.n_mel_stripes, picture.mel_stripe_bands, log_mel.n_mels),
     ):
         if picture.spec_augment_probability and n_stripes and widest > size:
             raise ValueError(f"expected {name} up to {size}, the size of the picture, got {widest}")

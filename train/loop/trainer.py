@@ -113,7 +113,7 @@ class Trainer:
             world_size=world.size,
         )
         columns = Checkpoint(model, task.labels, config.data.window_seconds).window_columns
-        edges = model.frame_edges(columns) * config.front_end.hop_samples
+        edges = model.frame_edges(columns) * config.log_mel.hop_length
         learnt_set = ClipDataset(task.learnt, task.labels, config, edges, training=True)
         judged_set = ClipDataset(task.judged, task.labels, config, edges, training=False)
         self.learning_from = clip_loader(learnt_set, self.batches, device=device)
@@ -270,11 +270,11 @@ class Trainer:
             self.task.labels,
             self.config.data.window_seconds,
             TrackerConfig(
-                on=tuple(round(float(t), 4) for t in on),
-                off=tuple(round(float(t) * events.off_share, 4) for t in on),
-                median_frames=events.median_frames,
-                min_length_seconds=events.min_length_seconds,
-                merge_gap_seconds=events.merge_gap_seconds,
+                onset_threshold=tuple(round(float(t), 4) for t in on),
+                offset_threshold=tuple(round(float(t) * events.offset_ratio, 4) for t in on),
+                median_filter_frames=events.median_filter_frames,
+                min_duration_seconds=events.min_duration_seconds,
+                min_gap_seconds=events.min_gap_seconds,
             ),
             metrics={
                 "validation": {"fold": self.task.fold, "n_clips": len(predictions.targets), **row}

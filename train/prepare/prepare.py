@@ -85,11 +85,11 @@ def prepare(
     sample_rate
         Samples per second to store.
     trim_db
-        Cut off both ends of each clip as far as they lie this much below its loudest 20 ms.
+        Batch off both ends of each clip as far as they lie this much below its loudest 20 ms.
     first_seconds
         Keep no more than this of each clip, after trimming.
     cut_seconds
-        Cut clips into pieces of this length, a row of the index each, as
+        Batch clips into pieces of this length, a row of the index each, as
         `train.prepare.cutting.pieces_of` does. Pieces of a clip share its group.
     bits
         32 stores floats; 16 integers, at half the size, clipped beyond full scale.

@@ -58,7 +58,7 @@ def begin_run(
     # All clips of a file go to one process.
     place = {path: i for i, path in enumerate(dict.fromkeys(clip.path for clip in clips))}
     own = [clip for clip in clips if place[clip.path] % world.size == world.rank]
-    faults = find_faults(own, config.front_end.sample_rate, on_checked)
+    faults = find_faults(own, config.log_mel.sample_rate, on_checked)
     refuse_faults([fault for part in world.gathered(faults) for fault in part], len(place))
     if world.is_first:
         check_space(run, model, averages=config.learning.ema_decay > 0)

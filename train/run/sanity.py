@@ -78,7 +78,7 @@ def check_sanity(
     clips = read_table(data, format=table_format)
     task = make_task(clips, assign_folds(clips, config.data, seed=config.seed), fold, config)
     few = _varied(task.learnt, config.learning.batch_size, config.seed)
-    refuse_faults(find_faults(few, config.front_end.sample_rate), len(few))
+    refuse_faults(find_faults(few, config.log_mel.sample_rate), len(few))
     task = dataclasses.replace(task, learnt=few, judged=few)
     try:
         trainer = Trainer(

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from sed.audio.find import common_folder, each_recording, find_recordings
+from sed.audio.find import common_root, find_recordings, iter_recordings
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def archive(tmp_path):
 
 def found(*sources, root=None):
     errors = []
-    recordings = each_recording(sources, root or common_folder(sources), errors)
+    recordings = iter_recordings(sources, root or common_root(sources), errors)
     return sorted(recordings, key=lambda r: r.name), [str(error) for error in errors]
 
 

@@ -11,10 +11,10 @@ import soundfile
 
 from sed.audio.blocks import read_recording
 from sed.audio.decode import open_recording
-from sed.audio.find import common_folder, each_recording, find_recordings
+from sed.audio.find import common_root, find_recordings, iter_recordings
 from sed.audio.remote import RemoteFile, fetched, is_remote, remote_files
 from sed.errors import MissingExtraError, RecordingError
-from streaming.offline.outputs import Results
+from streaming.offline.outputs import OutputConfig
 from streaming.offline.scan import Scan
 from streaming.pipeline.config import DetectorConfig
 from tests.conftest import rising_noise
@@ -79,7 +79,7 @@ def test_recordings_are_found_as_in_a_folder_of_this_machine(bucket):
 def test_recordings_are_listed_one_by_one_for_an_archive(bucket):
     errors = []
     sources = [bucket, f"{bucket}/b.wav"]
-    found = list(each_recording(sources, common_folder(sources), errors))
+    found = list(iter_recordings(sources, common_root(sources), errors))
     assert [(r.path.removeprefix(bucket), r.name) for r in found] == [
         ("/b.wav", "birds/b.wav"), ("/deep/a.FLAC", "birds/deep/a.FLAC"), ("/b.wav", "birds/b.wav")
     ]  # fmt: skip
@@ -157,8 +157,8 @@ def test_events_and_results_keep_the_name(tiny_checkpoint, copies, tmp_path):
     soundfile.write(folder / "a.flac", rising_noise(40_000), 8_000)
     (folder / "b.wav").write_bytes((folder / "a.flac").read_bytes()[:30_000])
     for name, source in {"near": tmp_path / "archive", "far": f"file://{tmp_path}/archive"}.items():
-        results = Results(output=f"{tmp_path}/{name}/")
-        scan = Scan(tiny_checkpoint, DetectorConfig(hop=0.5), results, n_at_once=2)
+        results = OutputConfig(output=f"{tmp_path}/{name}/")
+        scan = Scan(tiny_checkpoint, DetectorConfig(hop_seconds=0.5), results, n_at_once=2)
         summary = scan.run([source])
         assert (summary.n_files, len(summary.failures)) == (2, 1)
         assert str(summary.failures[0]).startswith(f"{source}/deep/b.wav: damaged at ")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sed.audio.start_time import PATTERNS, recorded_at, recorded_in, recording_start, time_zone
 from sed.errors import UsageError
-from sed.events.tracker import Event, stamped
+from sed.events.tracker import Event, with_timestamps
 
 BERLIN = ZoneInfo("Europe/Berlin")  # two hours ahead of UTC in May
 PLUS_10 = timezone(timedelta(hours=10))
@@ -206,7 +206,7 @@ def test_a_time_in_the_hour_that_is_skipped_is_read_as_if_no_clock_had_been_chan
 
 def test_the_calendar_of_events_follows_absolute_time_when_the_clocks_change():
     events = [Event(onset, onset + 1, "owl", 0.5, "x") for onset in (0.0, 1800.25, 5400.0)]
-    autumn = stamped(events, recorded_at("SM4_20241027_023000.wav", BERLIN))
+    autumn = with_timestamps(events, recorded_at("SM4_20241027_023000.wav", BERLIN))
     assert [event.time.isoformat() for event in autumn] == [
         "2024-10-27T02:30:00+02:00",
         "2024-10-27T02:00:00.250000+01:00",
@@ -217,7 +217,7 @@ def test_the_calendar_of_events_follows_absolute_time_when_the_clocks_change():
         utc("2024-10-27T01:00:00.250"),
         utc("2024-10-27T02:00:00"),
     ]
-    spring = stamped(events, recorded_at("SM4_20240331_013000.wav", BERLIN))
+    spring = with_timestamps(events, recorded_at("SM4_20240331_013000.wav", BERLIN))
     assert [event.time.isoformat() for event in spring] == [
         "2024-03-31T01:30:00+01:00",
         "2024-03-31T03:00:00.250000+02:00",
@@ -229,7 +229,7 @@ def test_the_calendar_of_events_follows_absolute_time_when_the_clocks_change():
 
 
 def test_without_a_start_events_have_no_time():
-    assert stamped([Event(0.0, 1.0, "owl", 0.5)], None) == [Event(0.0, 1.0, "owl", 0.5)]
+    assert with_timestamps([Event(0.0, 1.0, "owl", 0.5)], None) == [Event(0.0, 1.0, "owl", 0.5)]
 
 
 # Headers

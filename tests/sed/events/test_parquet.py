@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sed.errors import MissingExtraError, OutputError, SedError
 from sed.events.parquet import ParquetWriter, read_parquet_events
-from sed.events.tracker import Event, stamped
+from sed.events.tracker import Event, with_timestamps
 from sed.files import written_whole
 from tests.conftest import tiny_disk
 
@@ -108,7 +108,9 @@ def test_the_columns_have_the_types_that_are_documented(tmp_path):
 
 def test_pandas_opens_it_and_has_the_hours_of_the_place(tmp_path):
     start = datetime(2024, 10, 27, 1, 30, tzinfo=BERLIN)  # the night in which clocks are set back
-    events = stamped([Event(3600.0 * n, 3600.0 * n + 1, "owl", 0.5) for n in range(4)], start)
+    events = with_timestamps(
+        [Event(3600.0 * n, 3600.0 * n + 1, "owl", 0.5) for n in range(4)], start
+    )
     events.append(replace(events[0], time=None))
     table = pd.read_parquet(write(tmp_path / "x.parquet", events))
     assert table.time[1] == pd.Timestamp("2024-10-27T00:30", tz="UTC")

@@ -19,7 +19,7 @@ def events_of(probs, **config):
 
 def test_an_event_lasts_while_it_stays_above_off_and_reaches_on():
     probs = [0.1, 0.3, 0.6, 0.9, 0.4, 0.1, 0.3, 0.4, 0.1]
-    assert events_of(probs, on=0.5, off=0.3) == [(0.1, 0.5, 0.9)]
+    assert events_of(probs, onset_threshold=0.5, offset_threshold=0.3) == [(0.1, 0.5, 0.9)]
 
 
 def test_events_at_the_very_ends_are_found():
@@ -28,24 +28,28 @@ def test_events_at_the_very_ends_are_found():
 
 def test_gaps_up_to_the_merge_gap_are_closed():
     probs = [0.9, 0, 0, 0.8, 0, 0, 0, 0.7]
-    assert events_of(probs, merge_gap_seconds=0.2) == [(0.0, 0.4, 0.9), (0.7, 0.8, 0.7)]
+    assert events_of(probs, min_gap_seconds=0.2) == [(0.0, 0.4, 0.9), (0.7, 0.8, 0.7)]
 
 
 def test_a_run_that_never_reaches_on_does_not_bridge_a_gap():
     probs = [0.9, 0, 0.3, 0, 0, 0.8]
-    assert events_of(probs, merge_gap_seconds=0.3) == [(0.0, 0.1, 0.9), (0.5, 0.6, 0.8)]
+    assert events_of(probs, min_gap_seconds=0.3) == [(0.0, 0.1, 0.9), (0.5, 0.6, 0.8)]
 
 
 def test_short_events_are_dropped_after_merging():
     probs = [0.9, 0, 0.8, 0, 0, 0, 0.9]
-    found = events_of(probs, merge_gap_seconds=0.1, min_length_seconds=0.2)
+    found = events_of(probs, min_gap_seconds=0.1, min_duration_seconds=0.2)
     assert found == [(0.0, 0.3, 0.9)]
 
 
 def test_thresholds_and_medians_per_class():
     probs = [[0.4, 0.4, 0.4, 0.9, 0.4], [0.4, 0.4, 0.4, 0.9, 0.4]]
-    assert events_of(probs, on=(0.8, 0.95), off=(0.5, 0.5)) == [(0.3, 0.4, 0.9)]
-    assert events_of(probs, on=0.8, off=0.5, median_frames=(3, 1)) == [(0.3, 0.4, 0.9)]
+    assert events_of(probs, onset_threshold=(0.8, 0.95), offset_threshold=(0.5, 0.5)) == [
+        (0.3, 0.4, 0.9)
+    ]
+    assert events_of(
+        probs, onset_threshold=0.8, offset_threshold=0.5, median_filter_frames=(3, 1)
+    ) == [(0.3, 0.4, 0.9)]
 
 
 def test_the_end_of_the_recording_cuts_the_last_event():
@@ -55,7 +59,7 @@ def test_the_end_of_the_recording_cuts_the_last_event():
 
 
 def test_after_a_flush_the_next_recording_starts_afresh():
-    tracker = EventTracker(TrackerConfig(median_frames=3), ["a"], GRID)
+    tracker = EventTracker(TrackerConfig(median_filter_frames=3), ["a"], GRID)
     probs = np.array([[0], [1], [1], [0], [0]], np.float32)
     first = tracker.push(probs) + tracker.flush()
     assert tracker.push(probs) + tracker.flush() == first != []
@@ -109,7 +113,7 @@ def test_every_event_is_told_once_when_it_begins_and_no_other(seed, cuts, median
 
 
 def test_an_event_is_told_in_the_frame_that_reaches_on():
-    tracker = EventTracker(TrackerConfig(on=0.8, off=0.3), ["a"], GRID)
+    tracker = EventTracker(TrackerConfig(onset_threshold=0.8, offset_threshold=0.3), ["a"], GRID)
     told = []
     for p in (0.1, 0.4, 0.6, 0.9, 0.5, 0.1, 0.1):
         ended = tracker.push(np.array([[p]], np.float32))
@@ -138,7 +142,11 @@ def test_what_is_given_out_is_what_the_definition_says(seed):
             merged.append(run)
     expected = [(a / 10, b / 10) for a, b in merged if b - a >= shortest]
     found = events_of(
-        probs, on=on, off=off, merge_gap_seconds=gap / 10, min_length_seconds=shortest / 10
+        probs,
+        onset_threshold=on,
+        offset_threshold=off,
+        min_gap_seconds=gap / 10,
+        min_duration_seconds=shortest / 10,
     )
     assert [(a, b) for a, b, _ in found] == expected
 
@@ -156,8 +164,8 @@ def test_the_median_filter_equals_scipys(length):
     [
         ({"on": 0.3, "off": 0.5}, "0 < off <= on <= 1"),
         ({"on": 1.5}, "0 < off <= on <= 1"),
-        ({"median_frames": 2}, "odd median_frames"),
-        ({"merge_gap_seconds": -1.0}, ">= 0"),
+        ({"median_filter_frames": 2}, "odd median_filter_frames"),
+        ({"min_gap_seconds": -1.0}, ">= 0"),
     ],
 )
 def test_impossible_configs_are_refused(config, message):
@@ -167,4 +175,4 @@ def test_impossible_configs_are_refused(config, message):
 
 def test_a_threshold_too_few_is_refused():
     with pytest.raises(ValueError, match="one on for each of 3 classes, got 2"):
-        EventTracker(TrackerConfig(on=(0.5, 0.5)), "abc", GRID)
+        EventTracker(TrackerConfig(onset_threshold=(0.5, 0.5)), "abc", GRID)

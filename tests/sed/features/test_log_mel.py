@@ -4,20 +4,20 @@ import pytest
 import torch
 import torchlibrosa
 
-from sed.features.log_mel import LogMelConfig, hz_to_mel, mel_filters, mel_to_hz
+from sed.features.log_mel import LogMelConfig, hz_to_mel, mel_filterbank, mel_to_hz
 from sed.features.log_mel_torch import LogMel
 
 BIRDS = LogMelConfig(
     sample_rate=32_000,
-    column_samples=2048,
-    hop_samples=500,
-    fft_size=2048,
+    win_length=2048,
+    hop_length=500,
+    n_fft=2048,
     n_mels=128,
-    f_min_hz=20,
-    f_max_hz=16_000,
+    f_min=20,
+    f_max=16_000,
     mel_scale="slaney",
-    mel_shape="hz",
-    mel_norm="slaney",
+    filter_interpolation="hz",
+    norm="slaney",
     power=2,
     log="db",
     floor=1e-10,
@@ -52,7 +52,7 @@ def test_equals_yamnets_front_end(shared):
 @pytest.mark.parametrize("scale", ["htk", "slaney"])
 @pytest.mark.parametrize("norm", ["none", "slaney"])
 def test_filters_equal_librosas(scale, norm):
-    config = LogMelConfig(mel_scale=scale, mel_shape="hz", mel_norm=norm)
+    config = LogMelConfig(mel_scale=scale, filter_interpolation="hz", norm=norm)
     expected = librosa.filters.mel(
         sr=16_000,
         n_fft=512,
@@ -62,7 +62,7 @@ def test_filters_equal_librosas(scale, norm):
         htk=scale == "htk",
         norm=None if norm == "none" else norm,
     )
-    np.testing.assert_allclose(mel_filters(config).T, expected, atol=1e-6)
+    np.testing.assert_allclose(mel_filterbank(config).T, expected, atol=1e-6)
 
 
 def test_filters_equal_torchaudios():
@@ -70,9 +70,9 @@ def test_filters_equal_torchaudios():
         from torchaudio.functional import melscale_fbanks
     except (ImportError, OSError, RuntimeError) as error:  # refuses some builds of torch
         pytest.skip(f"torchaudio cannot be imported here: {error}")
-    config = LogMelConfig(mel_scale="htk", mel_shape="hz")
+    config = LogMelConfig(mel_scale="htk", filter_interpolation="hz")
     expected = melscale_fbanks(257, 125.0, 7_500.0, 64, 16_000, None, "htk").numpy()
-    np.testing.assert_allclose(mel_filters(config), expected, atol=1e-5)
+    np.testing.assert_allclose(mel_filterbank(config), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("scale", ["htk", "slaney"])
@@ -86,7 +86,7 @@ def test_mels_and_hertz_are_inverse(scale):
 def test_a_tone_lands_in_its_band(config, hz):
     time = torch.arange(2 * config.sample_rate) / config.sample_rate
     columns = LogMel(config)(torch.sin(2 * torch.pi * hz * time))
-    low, high = hz_to_mel(np.array([config.f_min_hz, config.f_max_hz]), config.mel_scale)
+    low, high = hz_to_mel(np.array([config.f_min, config.f_max]), config.mel_scale)
     mel = hz_to_mel(np.array(hz), config.mel_scale)
     band = (mel - low) / (high - low) * (config.n_mels + 1) - 1  # band centres lie on whole numbers
     assert abs(columns.mean(0).argmax().item() - band) <= 1
@@ -131,8 +131,8 @@ def test_stays_in_fp32_under_autocast():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hop_samples": 500}, "hop_samples <= column_samples <= fft_size"),
-        ({"f_max_hz": 9_000.0}, "half the sample rate"),
+        ({"hop_length": 500}, "hop_length <= win_length <= n_fft"),
+        ({"f_max": 9_000.0}, "half the sample rate"),
         ({"mel_scale": "bark"}, "mel_scale to be one of"),
         ({"power": 3}, "power 1 .magnitude. or 2"),
     ],

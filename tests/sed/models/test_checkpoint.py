@@ -21,7 +21,7 @@ def saved(tiny_checkpoint, tmp_path):
 def test_comes_back_as_it_was(saved, tiny_checkpoint):
     loaded = load_checkpoint(saved)
     assert loaded.labels == tiny_checkpoint.labels
-    assert loaded.tracker == tiny_checkpoint.tracker
+    assert loaded.post_processing == tiny_checkpoint.post_processing
     assert loaded.timeline == tiny_checkpoint.timeline
     assert loaded.window_columns == 100
     samples = torch.randn(1, 8_000)
@@ -74,7 +74,10 @@ def change_json(**values):
         (change_json(model=[1]), "do not fit together"),
         (change_json(model={"backbone_args": {"checkpoint_path": "x"}}), "cannot hold checkpoint"),
         (change_json(model={"backbone": "resnet18", "deph": 3}), "unknown key 'deph' in model"),
-        (change_json(tracker={"on": 0.1, "off": 0.9}), "expected 0 < off <= on"),
+        (
+            change_json(post_processing={"onset_threshold": 0.1, "offset_threshold": 0.9}),
+            "expected 0 < off <= on",
+        ),
         (lambda p: p.with_suffix(".json").write_text("{"), "not a checkpoint.*no JSON"),
         (lambda p: p.with_suffix(".json").write_text("[1]"), "not a checkpoint"),
     ],

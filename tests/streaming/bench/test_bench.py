@@ -20,12 +20,12 @@ FOUND = Bench(
     model_rate=16_000,
     window_seconds=5.0,
     hop_seconds=5.0,
-    mode="windowed",
+    mode="sliding_window",
     engine="torch on cpu",
     n_cores=2,
     stages=Stages(0.0001, 0.0, 0.0001, 0.0007, 0.0001, 0.0),
     engines=(EngineSpeed("torch", "torch on cpu", 1_400.0),),
-    heard_seconds=1_800.0,
+    processed_seconds=1_800.0,
     wall_seconds=1.0,
 )
 
@@ -60,7 +60,9 @@ def test_overlap_is_what_to_spare_first():
 
 
 def test_a_dense_model_is_told_nothing_about_its_hop():
-    assert not any("--hop" in text for text in advice(changed(hop_seconds=0.5, mode="dense")))
+    assert not any(
+        "--hop" in text for text in advice(changed(hop_seconds=0.5, mode="fully_convolutional"))
+    )
 
 
 def test_compressed_recordings_are_told_to_be_wav_or_flac():
@@ -84,7 +86,7 @@ def test_resampling_and_the_front_end_are_told_of_where_they_are_large():
     assert advice(changed(sample_rate=48_000, resample=0.001))[0].startswith(
         "Resampling takes 50%: record at the 16,000 Hz"
     )
-    assert advice(changed(front_end=0.0011))[0].startswith("The front end takes 55%")
+    assert advice(changed(log_mel=0.0011))[0].startswith("The front end takes 55%")
 
 
 def test_a_faster_engine_is_named_and_one_that_is_missing_too():
@@ -109,10 +111,10 @@ def test_what_is_most_worth_comes_first():
 def test_a_recording_is_measured_from_end_to_end(tiny_checkpoint, tmp_path):
     path = tmp_path / "noise.flac"
     soundfile.write(path, rising_noise(16_000 * 7), 16_000)
-    found = bench(path, tiny_checkpoint, hop=1.0)
+    found = bench(path, tiny_checkpoint, hop_seconds=1.0)
     assert (found.format, found.sample_rate) == ("FLAC PCM_16", 16_000)
     assert (found.model_rate, found.window_seconds, found.hop_seconds) == (8_000, 1.0, 1.0)
-    assert found.heard_seconds == pytest.approx(7.0)
+    assert found.processed_seconds == pytest.approx(7.0)
     assert found.times_real_time > 1
     assert found.engine in {engine.told for engine in found.engines}
     assert any(engine.times_real_time for engine in found.engines)
@@ -132,7 +134,7 @@ def without_openvino(monkeypatch):
 def test_an_engine_that_is_not_there_says_why(tiny_checkpoint, without_openvino):
     found = bench(model=tiny_checkpoint)
     assert found.format == "WAV PCM_16"
-    assert found.heard_seconds == pytest.approx(6.0)
+    assert found.processed_seconds == pytest.approx(6.0)
     speeds = {engine.name: engine for engine in found.engines}
     assert list(speeds) == ["torch", "openvino", "onnx"]
     why = "OpenVINO needs an extra: pip install 'sed-engine[openvino]'"
@@ -141,7 +143,7 @@ def test_an_engine_that_is_not_there_says_why(tiny_checkpoint, without_openvino)
 
 def test_what_cannot_be_is_refused(tiny_checkpoint, tmp_path):
     with pytest.raises(UsageError, match="hop"):
-        bench(model=tiny_checkpoint, hop=0.3)
+        bench(model=tiny_checkpoint, hop_seconds=0.3)
     with pytest.raises(RecordingError, match="no such file"):
         bench(tmp_path / "nothing.wav", tiny_checkpoint)
 

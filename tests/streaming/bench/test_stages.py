@@ -12,7 +12,7 @@ from streaming.pipeline.detector import Detector
 from tests.conftest import rising_noise
 
 COSTS = Stages(
-    decode=0.001, resample=0.0005, front_end=0.0005, network=0.002, events=0.0009, write=0.0001
+    decode=0.001, resample=0.0005, log_mel=0.0005, network=0.002, events=0.0009, write=0.0001
 )
 ON_GPU = Stages(0.001, 0.0005, 0.00002, 0.00003, 0.0004, 0.0001, transfer=0.00001)
 
@@ -33,7 +33,9 @@ def test_the_limit_with_a_gpu_is_that_of_the_slowest():
     assert slow.limit(64) == pytest.approx(100.0)
 
 
-@pytest.mark.parametrize("config", [DetectorConfig(hop=1.0, batch_size=4), DetectorConfig(hop=0.5)])
+@pytest.mark.parametrize(
+    "config", [DetectorConfig(hop_seconds=1.0, batch_size=4), DetectorConfig(hop_seconds=0.5)]
+)
 def test_every_stage_costs_something_and_the_model_is_asked_what_a_detector_asks(
     tiny_checkpoint, tmp_path, config
 ):
@@ -55,13 +57,13 @@ def test_only_the_beginning_of_a_recording_is_heard(tiny_checkpoint, tmp_path):
     path = tmp_path / "noise.flac"
     soundfile.write(path, rising_noise(8_000 * 10), 8_000)
     engine = _Counting(open_engine(tiny_checkpoint))
-    measure_stages(path, engine, DetectorConfig(hop=1.0), seconds=3.0, repetitions=1)
+    measure_stages(path, engine, DetectorConfig(hop_seconds=1.0), seconds=3.0, repetitions=1)
     assert engine.n_windows == 2 * 3
 
 
 def test_a_slow_network_is_seen_in_the_network_alone(tiny_checkpoint, noise_wav):
     engine = _Counting(open_engine(tiny_checkpoint), busy_seconds=0.02)
-    costs = measure_stages(noise_wav, engine, DetectorConfig(hop=1.0), repetitions=1)
+    costs = measure_stages(noise_wav, engine, DetectorConfig(hop_seconds=1.0), repetitions=1)
     assert costs.network >= 0.02
     assert costs.decode + costs.resample + costs.events + costs.write < 0.02
 

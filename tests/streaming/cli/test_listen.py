@@ -23,7 +23,7 @@ from sed.cli import app, with_values
 from sed.errors import RecordingError, UsageError
 from sed.events.writers import read_events
 from sed.models.checkpoint import save_checkpoint
-from streaming.cli.outputs import LiveResults
+from streaming.cli.outputs import LiveOutputs
 from streaming.live import sources as ears
 from streaming.live.listen import listen
 from streaming.offline.detect import detect
@@ -58,7 +58,7 @@ def command(model, tmp_path):
 
     def make(*options):
         given = [] if "--device" in options else ["--device", path]
-        fixed = ["--model", model, "--look-ahead", 0.25, "--compute", "cpu", *options]
+        fixed = ["--model", model, "--lookahead", 0.25, "--compute", "cpu", *options]
         return [str(part) for part in (SED, "listen", *given, *fixed)]
 
     return make
@@ -90,7 +90,7 @@ def test_all_that_can_be_kept_is_kept_and_agrees_with_what_detect_finds(command,
     assert done.exit_code == 0, done.stderr
     events = read_events(tmp_path / "e.jsonl", "jsonl")
     (saved,) = (tmp_path / "saved").iterdir()
-    offline = list(detect(saved, model, hop=0.5, look_ahead=0.25, device="cpu"))
+    offline = list(detect(saved, model, hop_seconds=0.5, lookahead_seconds=0.25, device="cpu"))
     spans = [(event.onset, event.offset, event.label) for event in events]
     assert spans == [(round(e.onset, 3), round(e.offset, 3), e.label) for e in offline]
     assert len(spans) > 3
@@ -123,7 +123,7 @@ def test_in_a_pipe_it_says_lines_at_onset_and_end(command):
 
 @pytest.mark.parametrize("name", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.slow)])
 def test_stopped_by_a_signal_it_closes_open_events_and_gives_the_account(command, name):
-    never_ends = "--off", 0.001, "--on", 0.01
+    never_ends = "--offset-threshold", 0.001, "--onset-threshold", 0.01
     process = started(command("--format", "jsonl", *never_ends))
     time.sleep(2.0)
     process.send_signal(getattr(signal, name))
@@ -212,7 +212,7 @@ def test_one_input_that_is_not_there_does_not_keep_the_others_from_being_heard(c
 )
 def test_what_cannot_be_meant_is_refused(options, message):
     with pytest.raises(UsageError, match=re.escape(message)):
-        LiveResults(**options)
+        LiveOutputs(**options)
 
 
 def test_misuse_is_told(command):
@@ -249,8 +249,8 @@ def test_the_command_has_the_names_and_defaults_of_the_functions():
         }
 
     command = defaults(streaming.cli.listen.listen)
-    for function in (listen, LiveResults, DetectorConfig):
+    for function in (listen, LiveOutputs, DetectorConfig):
         for name, default in defaults(function).items():
-            live = {"hop": 0.5, "look_ahead": 1.0} if function is DetectorConfig else {}
+            live = {"hop": 0.5, "lookahead_seconds": 1.0} if function is DetectorConfig else {}
             if name not in ("classes", "model", "batch_size", "mode"):  # text; one by one, windowed
                 assert command[name] == live.get(name, default), name

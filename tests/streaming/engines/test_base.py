@@ -3,7 +3,7 @@ import torch
 
 from sed.features.log_mel import LogMelConfig
 from sed.models.checkpoint import Checkpoint
-from sed.models.fusion import fused
+from sed.models.fusion import fuse_conv_bn
 from sed.models.network import ModelConfig, SedModel
 from streaming.engines.pytorch import TorchEngine
 
@@ -28,7 +28,7 @@ def test_folding_batch_norms_does_not_change_what_a_model_says(name):
     model.eval()
     picture = torch.randn(2, 160, 64)
     with torch.inference_mode():
-        expected, found = model.classify(picture), fused(model).classify(picture)
+        expected, found = model.classify(picture), fuse_conv_bn(model).classify(picture)
     torch.testing.assert_close(found.frame_logits, expected.frame_logits, atol=1e-3, rtol=1e-3)
 
 

@@ -14,7 +14,7 @@ import sed
 from sed.errors import CheckpointError, MissingExtraError, SedError, UsageError
 from sed.models.checkpoint import save_checkpoint
 from streaming.engines import select as opening
-from streaming.engines.cache import remembered
+from streaming.engines.cache import cached_json
 from streaming.engines.pytorch import TorchEngine
 from streaming.engines.select import open_engine
 from streaming.offline.detect import detect
@@ -25,7 +25,7 @@ OTHERS = ("onnx", "openvino")
 LEADS = {
     "half a window": {},
     "no overlap": {"hop": 5.0},
-    "dense": {"hop": 0.5},
+    "fully_convolutional": {"hop": 0.5},
 }
 # The largest difference of a frame's probability from fp32 in torch, on the example.
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.06}
@@ -62,7 +62,7 @@ def test_no_event_of_the_example_appears_or_disappears(said, kind, precision, le
     engine = open_engine(engine=kind, device="cpu", precision=precision)
     frames, events = frames_and_events(engine, LEADS[lead])
     assert sed.Detector(engine, sed.DetectorConfig(**LEADS[lead])).mode == (
-        "dense" if lead == "dense" else "windowed"
+        "fully_convolutional" if lead == "fully_convolutional" else "sliding_window"
     )
     expected_frames, expected = said[lead]
     assert np.abs(frames - expected_frames).max() <= TOLERANCE[precision]
@@ -74,7 +74,7 @@ def test_no_event_of_the_example_appears_or_disappears(said, kind, precision, le
 
 
 def test_dense_mode_says_nearly_what_windows_say(said):
-    windows, dense = said["half a window"][0], said["dense"][0]
+    windows, dense = said["half a window"][0], said["fully_convolutional"][0]
     assert np.corrcoef(windows.ravel(), dense.ravel())[0, 1] > 0.95
 
 
@@ -123,10 +123,10 @@ def test_an_openvino_file_equals_the_model(tiny_checkpoint, tmp_path, n_samples)
 
 def test_what_was_measured_is_kept_if_it_is_worth_it(tmp_path):
     path = tmp_path / "kept" / "speeds.json"
-    assert remembered(path, lambda: {"a": 0.0}, lambda speeds: any(speeds.values())) == {"a": 0.0}
+    assert cached_json(path, lambda: {"a": 0.0}, lambda speeds: any(speeds.values())) == {"a": 0.0}
     assert not path.exists()
-    assert remembered(path, lambda: {"a": 1.0}, lambda speeds: any(speeds.values())) == {"a": 1.0}
-    assert remembered(path, lambda: {"a": 2.0}) == {"a": 1.0}
+    assert cached_json(path, lambda: {"a": 1.0}, lambda speeds: any(speeds.values())) == {"a": 1.0}
+    assert cached_json(path, lambda: {"a": 2.0}) == {"a": 1.0}
 
 
 LET_GO = """
@@ -327,7 +327,7 @@ def test_torch_compile_hears_the_same(said):
 def test_torch_has_as_many_threads_afterwards_as_before(tiny_checkpoint, noise_wav):
     before = torch.get_num_threads()
     engine = TorchEngine(tiny_checkpoint, "cpu", n_streams=2)
-    list(detect(noise_wav, engine, hop=0.5))
+    list(detect(noise_wav, engine, hop_seconds=0.5))
     seen = []
     thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
     thread.start()

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streaming.live.capture import OVERFLOW, TOO_SLOW, Break, Hole, Intake, Note, Piece
+from streaming.live.capture import OVERFLOW, TOO_SLOW, Break, CaptureBuffer, Hole, Note, Piece
 
 HOP = 100
 
 
 def intake(capacity=1000):
-    return Intake(hop_samples=HOP, capacity_samples=capacity, wake=threading.Condition())
+    return CaptureBuffer(hop_length=HOP, capacity_samples=capacity, wake=threading.Condition())
 
 
 def sound(first, n):
@@ -47,7 +47,7 @@ def test_a_full_ring_drops_half_of_it_in_whole_hops_the_oldest_first():
     assert hole == Hole(0, 500, TOO_SLOW)
     assert pieces[0].start == 500
     assert pieces[0].block[0, 0] == 500.0
-    assert (ring.n_delivered, ring.n_dropped, ring.n_heard, ring.n_gaps) == (1050, 500, 550, 1)
+    assert (ring.n_delivered, ring.n_dropped, ring.n_processed, ring.n_gaps) == (1050, 500, 550, 1)
 
 
 def test_holes_side_by_side_are_one():
@@ -64,7 +64,7 @@ def test_a_block_longer_than_the_ring_keeps_its_end():
     hole, *pieces = taken(ring)
     assert hole.n_samples % HOP == 0
     assert pieces[-1].block[-1, 0] == 2749.0
-    assert ring.n_delivered == 2750 == ring.n_heard + ring.n_dropped
+    assert ring.n_delivered == 2750 == ring.n_processed + ring.n_dropped
 
 
 def test_a_device_that_was_gone_leaves_a_hole_in_its_place():
@@ -154,8 +154,8 @@ def test_nothing_is_lost_without_account(steps, capacity):
             assert item.start == at
             at = item.stop
     assert at == position
-    assert heard == ring.n_heard
-    assert ring.n_delivered == ring.n_heard + ring.n_dropped + ring.n_waiting
+    assert heard == ring.n_processed
+    assert ring.n_delivered == ring.n_processed + ring.n_dropped + ring.n_waiting
     assert sum(i.n_samples for i in seen if isinstance(i, Hole)) == ring.n_dropped + ring.n_missing
     assert ring.n_dropped % HOP == 0
     assert ring.n_gaps == sum(isinstance(item, Hole) for item in seen)
@@ -171,6 +171,6 @@ def test_nothing_comes_from_an_empty_ring():
 
 @pytest.mark.parametrize("n_channels", [1, 2, 8])
 def test_channels_stay_together(n_channels):
-    ring = Intake(hop_samples=HOP, capacity_samples=1000, wake=threading.Condition())
+    ring = CaptureBuffer(hop_length=HOP, capacity_samples=1000, wake=threading.Condition())
     ring.push(np.tile(sound(0, 130), (1, n_channels)))
     assert [item.block.shape for item in taken(ring)] == [(100, n_channels), (30, n_channels)]

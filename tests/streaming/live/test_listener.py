@@ -18,17 +18,17 @@ from sed.models.checkpoint import save_checkpoint
 from sed.models.devices import DeviceError
 from streaming.engines.pytorch import TorchEngine
 from streaming.live.capture import TOO_SLOW
-from streaming.live.clock import WallClock
+from streaming.live.clock import StreamClock
 from streaming.live.listen import listen, listen_async
 from streaming.live.listener import Listener
-from streaming.live.sources import DecoderEar
-from streaming.messages import Began, Ended, Gap, Heard, Status, Trouble
+from streaming.live.sources import FileSource
+from streaming.messages import AudioBlock, EventEnded, EventStarted, Gap, Problem, Status
 from streaming.offline.detect import detect
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
 from tests.conftest import rising_noise
 
-CONFIG = DetectorConfig(hop=0.5, look_ahead=0.25)
+CONFIG = DetectorConfig(hop_seconds=0.5, lookahead_seconds=0.25)
 RATE = 8_000
 
 
@@ -96,7 +96,7 @@ def spans(events, shift=0.0):
 
 
 def ended(messages):
-    return [message.event for message in messages if isinstance(message, Ended)]
+    return [message.event for message in messages if isinstance(message, EventEnded)]
 
 
 @settings(deadline=None, max_examples=25)
@@ -111,9 +111,9 @@ def test_live_equals_offline(tiny_checkpoint, engine, seed, cuts):
     messages = list(Listener([ear], engine, CONFIG, buffer_seconds=60.0).messages())
     events = ended(messages)
     assert spans(events) == spans(offline(tiny_checkpoint, engine, samples)) != []
-    begun = [message.event for message in messages if isinstance(message, Began)]
+    begun = [message.event for message in messages if isinstance(message, EventStarted)]
     assert sorted((e.onset, e.label) for e in begun) == sorted((e.onset, e.label) for e in events)
-    blocks = [message.block for message in messages if isinstance(message, Heard)]
+    blocks = [message.block for message in messages if isinstance(message, AudioBlock)]
     np.testing.assert_array_equal(np.concatenate(blocks)[:, 0], in_24_bits(samples))
 
 
@@ -121,9 +121,9 @@ def test_an_event_is_told_when_it_begins_and_when_it_is_complete(listener):
     messages = list(listener(Script(rising_noise(64_000))).messages())
     for event in ended(messages):
         key = event.onset, event.label
-        told = [m for m in messages if isinstance(m, Began | Ended)]
+        told = [m for m in messages if isinstance(m, EventStarted | EventEnded)]
         mine = [type(m) for m in told if (m.event.onset, m.event.label) == key]
-        assert mine == [Began, Ended]
+        assert mine == [EventStarted, EventEnded]
 
 
 def test_behind_a_gap_times_are_still_true(tiny_checkpoint, engine, listener):
@@ -136,16 +136,16 @@ def test_behind_a_gap_times_are_still_true(tiny_checkpoint, engine, listener):
     (gap,) = [message for message in messages if isinstance(message, Gap)]
     assert (gap.onset, gap.offset, gap.n_samples) == (30_000 / RATE, 42_345 / RATE, 12_345)
     assert gap.reason == "unplugged"
-    assert [m.text for m in messages if isinstance(m, Trouble)] == ["gone", "back"]
+    assert [m.text for m in messages if isinstance(m, Problem)] == ["gone", "back"]
     (source,) = messages[-1].sources
-    assert (source.n_heard, source.n_missing, source.n_gaps) == (60_000, 12_345, 1)
+    assert (source.n_processed, source.n_missing, source.n_gaps) == (60_000, 12_345, 1)
 
 
 def test_what_was_begun_before_the_device_went_ends_there_and_not_when_it_is_back(listener):
     kinds = [
         type(message)
         for message in listener(Script(rising_noise(30_000, 1), 8_000_000)).messages()
-        if isinstance(message, Ended | Gap)
+        if isinstance(message, EventEnded | Gap)
     ]
     assert kinds.index(Gap) == len(kinds) - 1 > 0
 
@@ -154,7 +154,7 @@ def test_a_model_that_is_too_slow_loses_whole_hops_and_says_which(tiny_checkpoin
     """At half the speed that is needed; then as fast as it can, and it catches up in two hops."""
     engine = SlowEngine(tiny_checkpoint, "cpu", "fp32")
     engine.seconds = 0.2
-    ear = DecoderEar("noise", _Endless(), speed=5.0)  # a hop in 0.1 s
+    ear = FileSource("noise", _Endless(), speed=5.0)  # a hop in 0.1 s
     listener = Listener([ear], engine, CONFIG, buffer_seconds=2.0)
     gaps, behind = [], {}
     began = time.monotonic()
@@ -162,14 +162,14 @@ def test_a_model_that_is_too_slow_loses_whole_hops_and_says_which(tiny_checkpoin
         now = time.monotonic() - began
         if isinstance(message, Gap):
             gaps.append(message)
-        if isinstance(message, Heard):
+        if isinstance(message, AudioBlock):
             behind[now] = listener.status().sources[0].n_waiting / RATE
         if now > 2.0:
             engine.seconds = 0.0
         if now > 3.5:
             listener.stop()
     (source,) = listener.status().sources
-    assert source.n_delivered == source.n_heard + source.n_dropped
+    assert source.n_delivered == source.n_processed + source.n_dropped
     assert source.n_waiting == 0
     assert source.n_dropped == sum(gap.n_samples for gap in gaps) > 0
     assert {gap.reason for gap in gaps} == {TOO_SLOW}
@@ -206,8 +206,8 @@ def test_an_input_that_cannot_be_started_does_not_keep_the_others_from_it(listen
     messages = list(
         listener(Unplugged(name="a"), Script(rising_noise(20_000), name="b")).messages()
     )
-    assert messages[0] == Trouble("a: cannot be opened")
-    assert messages[-1].sources[1].n_heard == 20_000
+    assert messages[0] == Problem("a: cannot be opened")
+    assert messages[-1].sources[1].n_processed == 20_000
     with pytest.raises(DeviceError, match="a: cannot be opened"):
         list(listener(Unplugged(name="a")).messages())
 
@@ -236,7 +236,7 @@ def test_inputs_of_one_name_are_told_apart(listener):
 def test_digital_silence_is_told_once_and_its_end_too(listener):
     zeros, sound = np.zeros(RATE, np.float32), rising_noise(RATE)
     messages = listener(Script(*[zeros] * 25, sound, sound), buffer_seconds=90.0).messages()
-    texts = [message.text for message in messages if isinstance(message, Trouble)]
+    texts = [message.text for message in messages if isinstance(message, Problem)]
     assert texts == [
         "script: nothing but digital silence for 10 s. Is it muted, or is it the wrong channel?",
         "script: there is sound again",
@@ -248,7 +248,7 @@ def test_samples_that_are_no_number_are_silence(listener):
     bad[5_000:5_010] = np.nan
     bad[6_000] = np.inf
     messages = list(listener(Script(bad)).messages())
-    probs = np.concatenate([m.frame_probs for m in messages if isinstance(m, Heard)])
+    probs = np.concatenate([m.frame_probs for m in messages if isinstance(m, AudioBlock)])
     assert np.isfinite(probs).all()
 
 
@@ -260,21 +260,23 @@ def test_a_last_status_tells_all(listener):
 
 
 def test_stopped_from_elsewhere_it_finishes_what_was_heard(tiny_checkpoint, engine, noise_wav):
-    ear = DecoderEar("noise", open_recording(noise_wav))
+    ear = FileSource("noise", open_recording(noise_wav))
     listener = Listener([ear], engine, CONFIG)
     threading.Timer(1.3, listener.stop).start()
     messages = list(listener.messages())
-    samples = np.concatenate([m.block for m in messages if isinstance(m, Heard)])[:, 0]
+    samples = np.concatenate([m.block for m in messages if isinstance(m, AudioBlock)])[:, 0]
     assert RATE < len(samples) < 5 * RATE
     assert spans(ended(messages)) == spans(offline(tiny_checkpoint, engine, samples))
 
 
 def test_events_say_when_they_were_on_the_calendar_and_do_not_change_their_minds(listener):
     """The sound comes faster than it was spoken, so that the clock is corrected all the time."""
-    ear = DecoderEar("noise", _Sound(rising_noise(40_000)), speed=4.0)
+    ear = FileSource("noise", _Sound(rising_noise(40_000)), speed=4.0)
     before = datetime.now().astimezone()
     messages = list(listener(ear).messages())
-    times = {(m.event.onset, m.event.label): m.event.time for m in messages if type(m) is Began}
+    times = {
+        (m.event.onset, m.event.label): m.event.time for m in messages if type(m) is EventStarted
+    }
     events = ended(messages)
     assert events
     for event in events:
@@ -296,7 +298,7 @@ class _Sound(_Endless):
 def test_the_clock_of_a_device_that_runs_wrong_is_followed():
     """A crystal 100 ppm too fast gains 8.6 s a day; blocks come up to 80 ms late."""
     generator = np.random.default_rng(0)
-    clock, true_rate = WallClock(RATE), RATE * (1 + 100e-6)
+    clock, true_rate = StreamClock(RATE), RATE * (1 + 100e-6)
     for position in range(0, 6 * 3600 * RATE, 10 * RATE):
         clock.update(position, 1e9 + position / true_rate + generator.uniform(0, 0.08))
     expected = datetime.fromtimestamp(1e9 + position / true_rate).astimezone()
@@ -304,7 +306,7 @@ def test_the_clock_of_a_device_that_runs_wrong_is_followed():
 
 
 def test_a_clock_that_was_set_is_believed_at_once():
-    clock = WallClock(RATE)
+    clock = StreamClock(RATE)
     clock.update(RATE, 1_000.0)
     clock.update(2 * RATE, 1_000.9)
     assert clock.time(0).timestamp() == pytest.approx(998.9)
@@ -315,10 +317,10 @@ def test_a_clock_that_was_set_is_believed_at_once():
 
 
 def test_the_load_is_that_of_the_input_that_still_gives(listener):
-    ears = [DecoderEar(f"{i}", _Sound(rising_noise(n)), speed=2.0) for i, n in
+    ears = [FileSource(f"{i}", _Sound(rising_noise(n)), speed=2.0) for i, n in
             enumerate((24_000, 800, 800))]  # fmt: skip
     loads = [m.load for m in listener(*ears).messages() if isinstance(m, Status)]
-    alone = DecoderEar("alone", _Sound(rising_noise(24_000)), speed=2.0)
+    alone = FileSource("alone", _Sound(rising_noise(24_000)), speed=2.0)
     expected = [m.load for m in listener(alone).messages() if isinstance(m, Status)]
     assert loads[-1] < 2.0 * expected[-1] + 0.1
 
@@ -332,8 +334,10 @@ def test_for_python_events_come_one_by_one(noise_wav, tiny_checkpoint, tmp_path,
     monkeypatch.setattr("streaming.live.sources.FILE_SPEED", 4.0)
     path = tmp_path / "tiny.safetensors"
     save_checkpoint(tiny_checkpoint, path)
-    events = list(listen(str(noise_wav), path, look_ahead=0.25, compute="cpu"))
-    expected = detect(noise_wav, path, hop=0.5, look_ahead=0.25, device="cpu", batch_size=1)
+    events = list(listen(str(noise_wav), path, lookahead_seconds=0.25, compute="cpu"))
+    expected = detect(
+        noise_wav, path, hop_seconds=0.5, lookahead_seconds=0.25, device="cpu", batch_size=1
+    )
     assert spans(events) == spans(expected) != []
     assert {event.file for event in events} == {noise_wav.name}
 
@@ -351,7 +355,9 @@ def test_asynchronously_too_and_others_run_meanwhile(noise_wav, tiny_checkpoint,
                 ticks += 1
 
         ticking = asyncio.create_task(tick())
-        events = listen_async(str(noise_wav), tiny_checkpoint, look_ahead=0.25, compute="cpu")
+        events = listen_async(
+            str(noise_wav), tiny_checkpoint, lookahead_seconds=0.25, compute="cpu"
+        )
         async for event in events:
             heard.append(event)
             if len(heard) == 2:
@@ -368,7 +374,7 @@ def test_asynchronously_too_and_others_run_meanwhile(noise_wav, tiny_checkpoint,
 
 def test_a_file_is_heard_at_real_speed(tmp_path, listener):
     soundfile.write(tmp_path / "a.wav", rising_noise(8_000), RATE)
-    ear = DecoderEar("a", open_recording(tmp_path / "a.wav"))
+    ear = FileSource("a", open_recording(tmp_path / "a.wav"))
     began = time.monotonic()
     list(listener(ear).messages())
     assert 0.95 < time.monotonic() - began < 4.0

@@ -13,7 +13,7 @@ from sed.cli import app
 from sed.errors import UsageError
 from sed.models.devices import DeviceError
 from streaming.live import microphone
-from streaming.live.capture import Break, Hole, Intake, Note, Piece
+from streaming.live.capture import Break, CaptureBuffer, Hole, Note, Piece
 from streaming.live.microphone import Microphone, devices, find_device
 
 
@@ -201,7 +201,7 @@ def quick(monkeypatch):
 
 
 def new_intake():
-    return Intake(hop_samples=24_000, capacity_samples=480_000, wake=threading.Condition())
+    return CaptureBuffer(hop_length=24_000, capacity_samples=480_000, wake=threading.Condition())
 
 
 @pytest.fixture

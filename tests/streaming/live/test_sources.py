@@ -18,8 +18,8 @@ from sed.audio.ffmpeg import ContainerDecoder
 from sed.errors import RecordingError
 from sed.models.checkpoint import save_checkpoint
 from streaming.live import sources as ears
-from streaming.live.capture import Break, Hole, Intake, Note, Piece
-from streaming.live.sources import DecoderEar, UrlEar, open_ear, stdin_ear, without_secrets
+from streaming.live.capture import Break, CaptureBuffer, Hole, Note, Piece
+from streaming.live.sources import FileSource, UrlSource, open_source, stdin_ear, without_secrets
 from tests.conftest import ROOT, rising_noise
 
 RATE = 8_000
@@ -27,14 +27,14 @@ RATE = 8_000
 
 def hear(ear, seconds=60.0):
     """Return what an ear delivers until it ends, or so many seconds of sound are there."""
-    intake = Intake(
-        hop_samples=ear.sample_rate,
+    intake = CaptureBuffer(
+        hop_length=ear.sample_rate,
         capacity_samples=600 * ear.sample_rate,
         wake=threading.Condition(),
     )
     ear.start(intake)
     items = []
-    while not intake.is_done and intake.n_heard < seconds * ear.sample_rate:
+    while not intake.is_done and intake.n_processed < seconds * ear.sample_rate:
         if (item := intake.take(10**9)) is None:
             time.sleep(0.005)
         else:
@@ -68,7 +68,7 @@ class Samples:
 def test_a_file_comes_at_real_speed_in_blocks_of_a_twentieth_of_a_second():
     decoder = Samples(RATE)
     began = time.monotonic()
-    items, _ = hear(DecoderEar("x", decoder))
+    items, _ = hear(FileSource("x", decoder))
     assert 0.9 < time.monotonic() - began < 4.0
     np.testing.assert_array_equal(samples_of(items)[:, 0], rising_noise(RATE))
     assert decoder.is_closed
@@ -107,7 +107,7 @@ def test_what_is_damaged_is_told_and_what_came_before_is_heard(tmp_path):
     path = tmp_path / "cut.flac"
     soundfile.write(path, rising_noise(10 * RATE), RATE)
     path.write_bytes(path.read_bytes()[:-20_000])
-    items, _ = hear(DecoderEar("cut", open_recording(path), speed=None))
+    items, _ = hear(FileSource("cut", open_recording(path), speed=None))
     assert len(samples_of(items)) > RATE / 2
     (note,) = [item for item in items if isinstance(item, Note)]
     assert "cut.flac: damaged at" in note.text
@@ -129,7 +129,7 @@ def test_names_of_urls_hold_no_secrets(url, shown):
 def test_a_url_that_is_not_there_says_so_without_its_password():
     pytest.importorskip("av")
     with pytest.raises(RecordingError, match=r"^http://127\.0\.0\.1:9/x: cannot be read") as caught:
-        open_ear("http://me:secret@127.0.0.1:9/x?key=secret")
+        open_source("http://me:secret@127.0.0.1:9/x?key=secret")
     assert "secret" not in str(caught.value)
 
 
@@ -161,7 +161,7 @@ def test_a_stream_that_ends_is_reached_again_and_the_gap_is_in_the_account(monke
     monkeypatch.setattr(ears, "FIRST_PAUSE_SECONDS", 0.3)
     with Radio(("127.0.0.1", 0), _Station) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        ear = UrlEar(f"http://127.0.0.1:{server.server_port}/live")
+        ear = UrlSource(f"http://127.0.0.1:{server.server_port}/live")
         assert (ear.sample_rate, ear.n_channels) == (RATE, 1)
         items, intake = hear(ear, seconds=1.5)
         server.shutdown()
@@ -183,9 +183,9 @@ def test_a_stream_that_is_gone_at_the_end_is_in_the_account(monkeypatch):
     monkeypatch.setattr(ears, "FIRST_PAUSE_SECONDS", 0.2)
     with Radio(("127.0.0.1", 0), _Station) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        ear = UrlEar(f"http://127.0.0.1:{server.server_port}/live")
+        ear = UrlSource(f"http://127.0.0.1:{server.server_port}/live")
         server.shutdown()
-    intake = Intake(hop_samples=RATE, capacity_samples=60 * RATE, wake=threading.Condition())
+    intake = CaptureBuffer(hop_length=RATE, capacity_samples=60 * RATE, wake=threading.Condition())
     ear.start(intake)
     deadline = time.monotonic() + 20
     while intake.state != "lost":
@@ -207,7 +207,7 @@ def test_a_file_behind_a_url_that_breaks_off_says_so(tmp_path):
     soundfile.write(whole, rising_noise(4 * RATE), RATE, format="FLAC")
     cut = whole.getvalue()[: len(whole.getvalue()) // 2]
 
-    class Cut(_Station):
+    class Batch(_Station):
         def do_GET(self):
             self.send_response(200)
             self.send_header("Content-Type", "audio/flac")
@@ -215,9 +215,9 @@ def test_a_file_behind_a_url_that_breaks_off_says_so(tmp_path):
             self.end_headers()
             self.wfile.write(cut)
 
-    with Radio(("127.0.0.1", 0), Cut) as server:
+    with Radio(("127.0.0.1", 0), Batch) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        items, intake = hear(UrlEar(f"http://127.0.0.1:{server.server_port}/a.flac"))
+        items, intake = hear(UrlSource(f"http://127.0.0.1:{server.server_port}/a.flac"))
         server.shutdown()
     assert intake.state == "ended"
     (note,) = [item for item in items if isinstance(item, Note)]
@@ -249,7 +249,7 @@ def test_raw_samples_from_a_pipe_are_tagged_as_they_come(tiny_checkpoint, tmp_pa
     save_checkpoint(tiny_checkpoint, tmp_path / "tiny.safetensors")
     command = [
         *(sys.executable, "-m", "sed", "listen", "--device", "-", "--raw-rate", str(RATE)),
-        *("--model", tmp_path / "tiny.safetensors", "--look-ahead", "0.25", "--compute", "cpu"),
+        *("--model", tmp_path / "tiny.safetensors", "--lookahead", "0.25", "--compute", "cpu"),
         *("--format", "csv"),
     ]
     process = subprocess.Popen(

@@ -11,7 +11,7 @@ from sed.audio.find import Recording
 from sed.errors import CheckpointError, UsageError
 from sed.events.tracker import Event
 from sed.files import written_whole
-from streaming.offline.job import HearerSettings, OnHeard, Outcome
+from streaming.offline.job import JobConfig, JobResult, OnProgress
 from streaming.offline.outputs import output_path
 
 
@@ -21,10 +21,10 @@ class FakeHearer:
     engine = "an ear of tin"
     seconds_each = 0.0
 
-    def __init__(self, settings: HearerSettings) -> None:
+    def __init__(self, settings: JobConfig) -> None:
         self._results = settings.results
 
-    def hear(self, recording: Recording, on_heard: OnHeard) -> Outcome:
+    def hear(self, recording: Recording, on_progress: OnProgress) -> JobResult:
         words = Path(recording.path).read_bytes().decode().split()
         match words[:1]:
             case ["crash"]:
@@ -38,16 +38,16 @@ class FakeHearer:
             case ["surprise"]:
                 raise TypeError("what is this?")
             case ["fail"]:
-                return Outcome(failure=f"{recording.path}: is broken. Mend it.")
+                return JobResult(failure=f"{recording.path}: is broken. Mend it.")
             case ["slow"]:
                 for n in range(5):
                     time.sleep(0.25)
-                    on_heard(float(n + 1), (n + 1) / 5)
+                    on_progress(float(n + 1), (n + 1) / 5)
         time.sleep(self.seconds_each)
-        on_heard(10.0, 1.0)
+        on_progress(10.0, 1.0)
         events = events_of(recording.path, len(words))
         self._write(recording, events)
-        return Outcome(events, 10.0)
+        return JobResult(events, 10.0)
 
     def _write(self, recording: Recording, events: tuple[Event, ...]) -> None:
         if self._results.folder is not None:
@@ -70,14 +70,14 @@ class SlowHearer(FakeHearer):
 class MissingModel(FakeHearer):
     """Cannot load its model."""
 
-    def __init__(self, settings: HearerSettings) -> None:
+    def __init__(self, settings: JobConfig) -> None:
         raise CheckpointError("x.safetensors: no such file. Check --model, or leave it out.")
 
 
 class StartsOnce(FakeHearer):
     """Cannot load its model where another has."""
 
-    def __init__(self, settings: HearerSettings) -> None:
+    def __init__(self, settings: JobConfig) -> None:
         super().__init__(settings)
         assert self._results.folder is not None
         try:
@@ -89,7 +89,7 @@ class StartsOnce(FakeHearer):
 class LateStartsOnce(StartsOnce):
     """The same, after all is heard."""
 
-    def __init__(self, settings: HearerSettings) -> None:
+    def __init__(self, settings: JobConfig) -> None:
         if settings.worker:
             time.sleep(1.0)
         super().__init__(settings)
@@ -98,14 +98,14 @@ class LateStartsOnce(StartsOnce):
 class Misused(FakeHearer):
     """Is asked for what cannot be."""
 
-    def __init__(self, settings: HearerSettings) -> None:
+    def __init__(self, settings: JobConfig) -> None:
         raise UsageError("a hop of 3 s does not divide the window")
 
 
 class StillBorn(FakeHearer):
     """Dies while it loads its model."""
 
-    def __init__(self, settings: HearerSettings) -> None:
+    def __init__(self, settings: JobConfig) -> None:
         os._exit(7)
 
 

@@ -20,8 +20,8 @@ from sed.events.writers import read_events
 from sed.models.checkpoint import save_checkpoint
 from streaming.engines.select import open_engine
 from streaming.offline.archive import FAILURES, JOURNAL, ArchiveScan, asked_of, write_report
-from streaming.offline.job import HearerSettings
-from streaming.offline.outputs import Results
+from streaming.offline.job import JobConfig
+from streaming.offline.outputs import OutputConfig
 from streaming.offline.scan import Progress, Scan
 from streaming.pipeline.config import DetectorConfig
 from tests.conftest import ROOT, rising_noise
@@ -33,9 +33,9 @@ sys.path.insert(0, {tests!r})
 if __name__ == "__main__":
     from tests.streaming.offline import jobs
     from streaming.offline.archive import ArchiveScan
-    from streaming.offline.job import HearerSettings
-    from streaming.offline.outputs import Results
-    settings = HearerSettings(Results(output=sys.argv[2]), model="none")
+    from streaming.offline.job import JobConfig
+    from streaming.offline.outputs import OutputConfig
+    settings = JobConfig(OutputConfig(output=sys.argv[2]), model="none")
     scan = ArchiveScan(settings, n_workers=2, resume=True, make_hearer=jobs.SlowHearer)
     scan._tell_progress = lambda: print("on", flush=True)
     print("interrupted:", scan.run([sys.argv[1]]).interrupted)
@@ -43,8 +43,8 @@ if __name__ == "__main__":
 
 
 def scan(out, *, make_hearer=jobs.FakeHearer, config=None, formats=("csv",), **options):
-    results = Results(formats, str(out))
-    settings = HearerSettings(results, "none", config or DetectorConfig())
+    results = OutputConfig(formats, str(out))
+    settings = JobConfig(results, "none", config or DetectorConfig())
     return ArchiveScan(settings, make_hearer=make_hearer, **options)
 
 
@@ -148,7 +148,7 @@ def test_an_earlier_run_is_gone_on_with_only_if_asked_and_as_it_was(archive, tmp
     scan(out).run([folder])
     with pytest.raises(UsageError, match=r"an earlier run left results here. Give --resume"):
         scan(out).run([folder])
-    other = DetectorConfig(hop=1.0)
+    other = DetectorConfig(hop_seconds=1.0)
     with pytest.raises(UsageError, match=r"was begun with hop default, and now it is 1\.0"):
         scan(out, config=other, resume=True).run([folder])
     assert scan(out, config=DetectorConfig(batch_size=4), resume=True).run([folder]).n_skipped == 1
@@ -158,7 +158,7 @@ def test_a_run_that_never_started_can_be_asked_for_differently(archive, tmp_path
     folder = archive(a="x")
     with pytest.raises(SedError, match="no such file"):
         scan(tmp_path / "out", make_hearer=jobs.MissingModel).run([folder])
-    settings = {"config": DetectorConfig(hop=1.0)}
+    settings = {"config": DetectorConfig(hop_seconds=1.0)}
     assert scan(tmp_path / "out", **settings).run([folder]).n_files == 1
 
 
@@ -178,7 +178,7 @@ def test_one_file_of_results_is_a_table_of_all_in_the_order_of_the_names(archive
 
 def test_another_time_zone_is_another_setting():
     def asked(zone):
-        return asked_of(HearerSettings(Results(zone=zone), "none"))
+        return asked_of(JobConfig(OutputConfig(zone=zone), "none"))
 
     assert asked(None) != asked(time_zone("UTC")) != asked(time_zone("Europe/Berlin"))
 
@@ -199,15 +199,15 @@ def test_recordings_of_one_name_from_several_places_do_not_meet(archive, tmp_pat
 
 def test_what_cannot_be_is_refused(tmp_path):
     with pytest.raises(UsageError, match="keep a journal beside the results: give --output"):
-        ArchiveScan(HearerSettings(Results()))
+        ArchiveScan(JobConfig(OutputConfig()))
     with pytest.raises(UsageError, match="expected workers of 1 or more, got 0"):
         scan(tmp_path, n_workers=0)
     with pytest.raises(UsageError, match="expected a timeout above 0 s, got 0"):
         scan(tmp_path, timeout_seconds=0)
     with pytest.raises(UsageError, match="a file in the format raven is about one recording"):
-        ArchiveScan(HearerSettings(Results(("raven",), tmp_path / "x.txt")))
+        ArchiveScan(JobConfig(OutputConfig(("raven",), tmp_path / "x.txt")))
     with pytest.raises(UsageError, match="--resume knows what is finished"):
-        ArchiveScan(HearerSettings(Results(output=tmp_path, skip_existing=True)))
+        ArchiveScan(JobConfig(OutputConfig(output=tmp_path, skip_existing=True)))
     with pytest.raises(UsageError, match="standard input cannot be heard by --workers"):
         scan(tmp_path / "out").run(["-"])
 
@@ -294,13 +294,13 @@ def test_results_are_those_of_a_plain_scan_to_the_byte(tiny_checkpoint, tmp_path
     for n, name in enumerate(names):
         soundfile.write(folder / name, rising_noise(24_000 + 800 * n, n), 8_000)
     (folder / "bad.wav").write_text("no sound")
-    config = DetectorConfig(hop=0.5, batch_size=4)
-    settings = HearerSettings(
-        Results(output=f"{tmp_path}/out/"), str(model), config, "torch", "cpu"
+    config = DetectorConfig(hop_seconds=0.5, batch_size=4)
+    settings = JobConfig(
+        OutputConfig(output=f"{tmp_path}/out/"), str(model), config, "torch", "cpu"
     )
     summary = ArchiveScan(settings).run([folder])
     engine = open_engine(tiny_checkpoint, device="cpu", n_streams=1)
-    plain = Scan(engine, config, Results(output=f"{tmp_path}/plain/")).run([folder])
+    plain = Scan(engine, config, OutputConfig(output=f"{tmp_path}/plain/")).run([folder])
     assert [str(e) for e in summary.failures] == [str(e) for e in plain.failures]
     assert (summary.n_files, summary.n_events) == (3, plain.n_events)
     assert summary.audio_seconds == pytest.approx(9.3)

@@ -13,8 +13,8 @@ from sed.errors import MissingExtraError, UsageError
 from sed.models.checkpoint import save_checkpoint
 from streaming.engines.select import open_engine
 from streaming.offline.cluster import ClusterError, RayScan, _Ear, shares
-from streaming.offline.job import HearerSettings
-from streaming.offline.outputs import Results
+from streaming.offline.job import JobConfig
+from streaming.offline.outputs import OutputConfig
 from streaming.offline.scan import Progress, Scan
 from streaming.pipeline.config import DetectorConfig
 from tests.conftest import ROOT, rising_noise
@@ -32,7 +32,7 @@ class Forgetful(jobs.FakeHearer):
 
 
 def settings(output=None, **options):
-    return HearerSettings(Results(output=output), "none", **options)
+    return JobConfig(OutputConfig(output=output), "none", **options)
 
 
 def answer_of(make_hearer, content, tmp_path):
@@ -49,7 +49,7 @@ def test_a_row_becomes_events_and_back_to_the_last_bit(tmp_path):
     engine, outcome = answer_of(jobs.FakeHearer, "x x x", tmp_path)
     assert engine == "an ear of tin"
     assert outcome.events == jobs.events_of(str(tmp_path / "a.wav"), 3)
-    assert (outcome.heard_seconds, outcome.failure) == (10.0, "")
+    assert (outcome.processed_seconds, outcome.failure) == (10.0, "")
 
 
 def test_a_surprise_costs_its_recording_and_a_model_that_is_missing_all(tmp_path):
@@ -81,7 +81,7 @@ def test_what_cannot_be_is_refused(tmp_path):
     with pytest.raises(UsageError, match="standard input cannot be heard by a cluster"):
         RayScan(settings()).run(["-"])
     with pytest.raises(UsageError, match="a file in the format raven is about one recording"):
-        RayScan(HearerSettings(Results(("raven",), str(tmp_path / "a.txt"))))
+        RayScan(JobConfig(OutputConfig(("raven",), str(tmp_path / "a.txt"))))
 
 
 def test_without_ray_the_remedy_is_named(noise_wav, monkeypatch):
@@ -122,13 +122,13 @@ def archive(tmp_path, monkeypatch):
     return folder
 
 
-def both(model, source, on_heard=lambda *_: None):
+def both(model, source, on_progress=lambda *_: None):
     """Hear on the cluster and here; return both summaries."""
-    config = DetectorConfig(hop=0.5, batch_size=4)
-    own = HearerSettings(Results(output="ray.csv"), model, config, "torch", "cpu", "fp32")
-    far = RayScan(own, progress=Progress(on_heard=on_heard)).run([source])
+    config = DetectorConfig(hop_seconds=0.5, batch_size=4)
+    own = JobConfig(OutputConfig(output="ray.csv"), model, config, "torch", "cpu", "fp32")
+    far = RayScan(own, progress=Progress(on_progress=on_progress)).run([source])
     engine = open_engine(model, engine="torch", device="cpu", precision="fp32", n_streams=1)
-    near = Scan(engine, config, Results(output="near.csv")).run([source])
+    near = Scan(engine, config, OutputConfig(output="near.csv")).run([source])
     return far, near
 
 

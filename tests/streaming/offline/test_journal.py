@@ -11,7 +11,7 @@ import pytest
 from sed.audio.find import Recording
 from sed.errors import OutputError, UsageError
 from sed.events.tracker import Event
-from streaming.offline.job import Outcome
+from streaming.offline.job import JobResult
 from streaming.offline.journal import PAGE, Journal, JournalError
 
 ASKED = {"model": "a1b2", "hop": "default"}
@@ -32,7 +32,7 @@ def begun(path, recordings=(B, A, C), *, asked=ASKED, resume=False):
 
 
 def heard(n=2, path="/sound/a.wav"):
-    return Outcome(tuple(Event(k / 3, k + 0.1, "wren", k / 7, path) for k in range(n)), 60.0)
+    return JobResult(tuple(Event(k / 3, k + 0.1, "wren", k / 7, path) for k in range(n)), 60.0)
 
 
 def test_recordings_wait_in_the_order_of_their_names_and_each_is_finished_once(path):
@@ -53,13 +53,13 @@ def test_events_come_back_as_they_were_in_the_order_of_the_names(path):
     time = datetime.fromisoformat("2024-05-01T05:30:00.123456+02:00")
     dated = Event(1 / 3, 0.1 + 0.2, "merle à plastron", 1 / 7, B.path, time)
     with begun(path) as journal:
-        journal.finish(B, Outcome((dated,), 1.0))
+        journal.finish(B, JobResult((dated,), 1.0))
         journal.finish(A, heard(2))
         assert list(journal.events()) == [*heard(2).events, dated]
 
 
 def test_a_failure_keeps_its_events_and_is_tried_again(path):
-    failed = Outcome(heard(1).events, 3.0, "/sound/a.wav: damaged at 3 s. Copy it again.")
+    failed = JobResult(heard(1).events, 3.0, "/sound/a.wav: damaged at 3 s. Copy it again.")
     with begun(path) as journal:
         journal.finish(A, failed)
         assert list(journal.events()) == list(failed.events)
@@ -84,7 +84,7 @@ def test_new_recordings_and_those_that_have_grown_are_taken_in(path):
 
 def test_what_is_not_asked_for_any_more_is_left_until_it_is(path):
     with begun(path) as journal:
-        journal.finish(A, Outcome(failure="broken"))
+        journal.finish(A, JobResult(failure="broken"))
     with begun(path, [B], resume=True) as journal:
         assert list(journal.waiting()) == [B]
         assert list(journal.failures()) == [("/sound/a.wav", "broken")]
@@ -101,7 +101,7 @@ def test_a_name_need_not_be_text(path):
     with begun(path, [odd]) as journal:
         assert list(journal.waiting()) == [odd]
         journal.start(odd)
-        journal.finish(odd, Outcome(events, 1.0, "\udcff: odd"))
+        journal.finish(odd, JobResult(events, 1.0, "\udcff: odd"))
         assert list(journal.events()) == list(events)
         assert list(journal.failures()) == [(odd.path, "\udcff: odd")]
 
@@ -114,7 +114,7 @@ def test_more_recordings_than_a_page_are_each_given_once_while_they_are_finished
             given.append(recording)
             journal.start(recording)
             if len(given) % 2:
-                journal.finish(recording, Outcome())
+                journal.finish(recording, JobResult())
         assert given == many
 
 
@@ -161,7 +161,7 @@ def test_half_a_transaction_is_none(path):
     """The events of a recording are there with its end, or not at all."""
     with begun(path) as journal:
         journal.start(A)
-        bad = Outcome((*heard(2).events, Event(0.0, 1.0, None, 0.5)), 9.0)
+        bad = JobResult((*heard(2).events, Event(0.0, 1.0, None, 0.5)), 9.0)
         with pytest.raises(JournalError, match="NOT NULL"):
             journal.finish(A, bad)
         assert (journal.started(), list(journal.events())) == ([A], [])

@@ -20,8 +20,8 @@ from streaming.offline.detect import follow
 from streaming.offline.ranges import read_ranges
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
-from streaming.pipeline.feature_stream import ColumnStream
-from tests.conftest import TINY_FRONT_END, rising_noise
+from streaming.pipeline.feature_stream import FeatureStream
+from tests.conftest import TINY_LOG_MEL, rising_noise
 from tests.test_bad_input import TABLE
 
 PLAIN = [
@@ -54,7 +54,7 @@ def short_ranges(monkeypatch):
 
 
 def detector_of(engine):
-    return Detector(engine, DetectorConfig(hop=0.5))
+    return Detector(engine, DetectorConfig(hop_seconds=0.5))
 
 
 def in_ranges(engine, path, *, channel=None, n_readers=3):
@@ -287,10 +287,10 @@ def test_a_recording_of_few_ranges_starts_no_threads(tmp_path, engine, n_readers
 
 def test_columns_from_the_middle_are_those_from_the_beginning(engine):
     samples = rising_noise(40_000)
-    stream = ColumnStream(engine, 50)
+    stream = FeatureStream(engine, 50)
     whole = [*stream.push(samples), *stream.flush()]
     assert sum(map(len, whole)) == 500
     stream.reset(100)
-    assert stream.n_samples == 100 * 80 - TINY_FRONT_END.context_before
+    assert stream.n_samples == 100 * 80 - TINY_LOG_MEL.left_padding
     rest = [*stream.push(samples[stream.n_samples :]), *stream.flush()]
     np.testing.assert_array_equal(np.concatenate(rest), np.concatenate(whole)[100:])

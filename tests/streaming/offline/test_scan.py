@@ -8,22 +8,22 @@ import soundfile
 
 from sed.errors import RecordingError
 from streaming.engines.pytorch import TorchEngine
-from streaming.offline.outputs import Results
+from streaming.offline.outputs import OutputConfig
 from streaming.offline.scan import Progress, Scan
 from streaming.pipeline.config import DetectorConfig
 from tests.conftest import rising_noise
 
-CONFIG = DetectorConfig(hop=0.5, batch_size=4)
+CONFIG = DetectorConfig(hop_seconds=0.5, batch_size=4)
 
 
 class SlowAtFirst(TorchEngine):
     """Takes its time with the first batches, so that later recordings are done before."""
 
-    n_heard = 0
+    n_processed = 0
 
     def hear(self, columns):
-        self.n_heard += 1
-        if self.n_heard < 4:
+        self.n_processed += 1
+        if self.n_processed < 4:
             time.sleep(0.2)
         return super().hear(columns)
 
@@ -40,7 +40,7 @@ def recordings(tmp_path):
 
 
 def scanned(engine, recordings, output, n_at_once, formats=("csv",)):
-    scan = Scan(engine, CONFIG, Results(formats, output), n_at_once=n_at_once)
+    scan = Scan(engine, CONFIG, OutputConfig(formats, output), n_at_once=n_at_once)
     return scan.run([recordings])
 
 
@@ -64,9 +64,9 @@ def test_progress_only_grows_and_ends_with_all(tiny_checkpoint, recordings):
     scan = Scan(
         TorchEngine(tiny_checkpoint, "cpu", n_streams=2),
         CONFIG,
-        Results(("csv",), recordings.parent / "out"),
+        OutputConfig(("csv",), recordings.parent / "out"),
         n_at_once=3,
-        progress=Progress(on_heard=lambda *heard: told.append(heard)),
+        progress=Progress(on_progress=lambda *heard: told.append(heard)),
     )
     scan.run([recordings])
     assert told == sorted(told)
@@ -92,9 +92,9 @@ def test_ctrl_c_stops_within_a_second_and_keeps_what_is_finished(tiny_checkpoint
     scan = Scan(
         Interrupting(tiny_checkpoint, "cpu", n_streams=2),
         CONFIG,
-        Results(("csv",), tmp_path / "out"),
+        OutputConfig(("csv",), tmp_path / "out"),
         n_at_once=2,
-        progress=Progress(on_heard=lambda _, seconds: interrupt() if seconds > 3 else None),
+        progress=Progress(on_progress=lambda _, seconds: interrupt() if seconds > 3 else None),
     )
     began = time.monotonic()
     summary = scan.run([folder])

@@ -11,8 +11,8 @@ import pytest
 
 from sed.audio.find import Recording
 from sed.errors import UsageError
-from streaming.offline.job import HearerSettings
-from streaming.offline.outputs import Results
+from streaming.offline.job import JobConfig
+from streaming.offline.outputs import OutputConfig
 from streaming.offline.workers import Fewer, Finished, Heard, Ready, Started, WorkerError, Workers
 from tests.conftest import ROOT
 from tests.streaming.offline import jobs
@@ -34,7 +34,7 @@ def recordings(tmp_path):
 
 
 def workers(tmp_path, n=1, kind=jobs.FakeHearer, **options):
-    settings = HearerSettings(Results(output=f"{tmp_path}/out/"))
+    settings = JobConfig(OutputConfig(output=f"{tmp_path}/out/"))
     return Workers(settings, n, make_hearer=kind, **options)
 
 

@@ -36,13 +36,15 @@ def listen(detector, parts):
     hop=st.sampled_from(HOPS),
     rate=st.sampled_from([8_000, 11_025, 16_000, 44_100, 48_000]),
     batch_size=st.sampled_from([1, 3, 16]),
-    look_ahead=st.sampled_from([None, 0.0, 0.3]),
+    lookahead_seconds=st.sampled_from([None, 0.0, 0.3]),
 )
 def test_a_stream_equals_a_file(
-    tiny_checkpoint, engine, seed, n_samples, cuts, hop, rate, batch_size, look_ahead
+    tiny_checkpoint, engine, seed, n_samples, cuts, hop, rate, batch_size, lookahead_seconds
 ):
     samples = rising_noise(n_samples, seed)
-    config = DetectorConfig(hop=hop, batch_size=batch_size, look_ahead=look_ahead)
+    config = DetectorConfig(
+        hop_seconds=hop, batch_size=batch_size, lookahead_seconds=lookahead_seconds
+    )
     detector = Detector(engine, config, sample_rate=rate)
     parts = np.split(samples, sorted(min(c, n_samples) for c in cuts))
     whole_events, whole_probs, whole_columns = listen(detector, [samples])
@@ -54,7 +56,10 @@ def test_a_stream_equals_a_file(
 
 
 def test_windows_of_several_streams_can_go_through_the_model_together(tiny_checkpoint, engine):
-    config, sounds = DetectorConfig(hop=0.5), [rising_noise(40_000, seed) for seed in (1, 2)]
+    config, sounds = (
+        DetectorConfig(hop_seconds=0.5),
+        [rising_noise(40_000, seed) for seed in (1, 2)],
+    )
     detectors = [Detector(engine, config) for _ in sounds]
     cuts = [d.cut(sound) for d, sound in zip(detectors, sounds, strict=True)]
     windows = np.stack([window.columns for cut in cuts for window in cut.windows])
@@ -68,15 +73,17 @@ def test_windows_of_several_streams_can_go_through_the_model_together(tiny_check
         ]
 
 
-@pytest.mark.parametrize(("look_ahead", "seconds"), [(0.0, 0.96), (0.25, 1.21), (None, 1.46)])
-def test_the_stated_look_ahead_is_kept(tiny_checkpoint, engine, look_ahead, seconds):
+@pytest.mark.parametrize(
+    ("lookahead_seconds", "seconds"), [(0.0, 0.96), (0.25, 1.21), (None, 1.46)]
+)
+def test_the_stated_look_ahead_is_kept(tiny_checkpoint, engine, lookahead_seconds, seconds):
     """A moment is decided on a hop after so much sound has followed it, at the latest.
 
     Frames are of 0.32 s here, and the longest median filter has five of them.
     """
-    config = DetectorConfig(hop=0.5, look_ahead=look_ahead)
+    config = DetectorConfig(hop_seconds=0.5, lookahead_seconds=lookahead_seconds)
     detector = Detector(engine, config)
-    assert detector.look_ahead_seconds == pytest.approx(seconds)
+    assert detector.lookahead_seconds == pytest.approx(seconds)
     pushed = told = 0
     for block in np.split(rising_noise(64_000), 640):
         pushed += len(block)
@@ -87,17 +94,17 @@ def test_the_stated_look_ahead_is_kept(tiny_checkpoint, engine, look_ahead, seco
 
 
 def test_the_noise_of_these_tests_does_make_events(tiny_checkpoint, engine):
-    detector = Detector(engine, DetectorConfig(hop=0.5))
+    detector = Detector(engine, DetectorConfig(hop_seconds=0.5))
     events, _, _ = listen(detector, [rising_noise(80_000)])
     assert len(events) > 5
     assert len({event.label for event in events}) > 1
 
 
 def test_the_events_are_those_of_the_frames(tiny_checkpoint, engine):
-    detector = Detector(engine, DetectorConfig(hop=0.25))
+    detector = Detector(engine, DetectorConfig(hop_seconds=0.25))
     events, probs, _ = listen(detector, np.array_split(rising_noise(64_000), 9))
     offline = track_events(
-        probs, tiny_checkpoint.labels, tiny_checkpoint.timeline, tiny_checkpoint.tracker
+        probs, tiny_checkpoint.labels, tiny_checkpoint.timeline, tiny_checkpoint.post_processing
     )
     assert [(e.onset, e.label) for e in events] == [(e.onset, e.label) for e in offline]
 
@@ -106,7 +113,7 @@ def test_one_window_gives_what_the_model_says_of_the_clip(tiny_checkpoint, engin
     import torch
 
     samples = rising_noise(8_000)
-    detector = Detector(engine, DetectorConfig(hop=1.0))
+    detector = Detector(engine, DetectorConfig(hop_seconds=1.0))
     _, probs, _ = listen(detector, [samples])
     with torch.inference_mode():
         clip = tiny_checkpoint.model(torch.from_numpy(samples)[None]).frame_probs[0]
@@ -114,23 +121,23 @@ def test_one_window_gives_what_the_model_says_of_the_clip(tiny_checkpoint, engin
 
 
 def test_the_end_of_the_recording_is_the_end_of_the_last_event(tiny_checkpoint, engine):
-    config = DetectorConfig(hop=0.5, on=0.01, off=0.01)
+    config = DetectorConfig(hop_seconds=0.5, onset_threshold=0.01, offset_threshold=0.01)
     events, _, _ = listen(Detector(engine, config), [rising_noise(8_000 * 3 + 123)])
     assert max(event.offset for event in events) == pytest.approx(3 + 123 / 8_000)
 
 
 def test_only_the_classes_asked_for(tiny_checkpoint, engine):
-    config = DetectorConfig(hop=0.5, classes=("élan", "beep"), on=0.3)
+    config = DetectorConfig(hop_seconds=0.5, classes=("élan", "beep"), onset_threshold=0.3)
     detector = Detector(engine, config)
     events, probs, _ = listen(detector, [rising_noise(40_000)])
-    everything = Detector(engine, DetectorConfig(hop=0.5))
+    everything = Detector(engine, DetectorConfig(hop_seconds=0.5))
     _, every_prob, _ = listen(everything, [rising_noise(40_000)])
     np.testing.assert_array_equal(probs, every_prob[:, [2, 0]])
     assert {event.label for event in events} == {"élan", "beep"}
 
 
 def test_top_lets_only_the_likeliest_count(tiny_checkpoint, engine):
-    detector = Detector(engine, DetectorConfig(hop=0.5, top=1))
+    detector = Detector(engine, DetectorConfig(hop_seconds=0.5, top_k=1))
     _, probs, _ = listen(detector, [rising_noise(40_000)])
     assert ((probs > 0).sum(axis=1) == 1).all()
 
@@ -138,12 +145,22 @@ def test_top_lets_only_the_likeliest_count(tiny_checkpoint, engine):
 def test_thresholds_asked_for_take_the_place_of_the_fitted(tiny_checkpoint):
     def of(**options):
         tracker = tracker_config(tiny_checkpoint.spec, DetectorConfig(**options), [0, 2])
-        return tracker.on, tracker.off, tracker.median_frames, tracker.merge_gap_seconds
+        return (
+            tracker.onset_threshold,
+            tracker.offset_threshold,
+            tracker.median_filter_frames,
+            tracker.min_gap_seconds,
+        )
 
     assert of() == ((0.6, 0.6), (0.4, 0.4), (1, 5), 0.7)
     assert of(threshold=0.8) == ((0.8, 0.8), (0.4, 0.4), (1, 5), 0.7)
-    assert of(threshold=0.8, off=0.7, merge_gap=0.0) == ((0.8, 0.8), (0.7, 0.7), (1, 5), 0.0)
-    assert of(on=0.9)[1] == (0.45, 0.45)
+    assert of(threshold=0.8, offset_threshold=0.7, min_gap_seconds=0.0) == (
+        (0.8, 0.8),
+        (0.7, 0.7),
+        (1, 5),
+        0.0,
+    )
+    assert of(onset_threshold=0.9)[1] == (0.45, 0.45)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +173,7 @@ def test_thresholds_asked_for_take_the_place_of_the_fitted(tiny_checkpoint):
         ({"on": 1.5}, "on above 0 and up to 1"),
         ({"off": 0.9}, "off no higher than on, got off 0.9 and on 0.6"),
         ({"classes": ("bep",)}, "no class 'bep'. Did you mean beep"),
-        ({"min_length": -1.0}, "min-length of 0 or more"),
+        ({"min_duration_seconds": -1.0}, "min-length of 0 or more"),
         ({"batch_size": 0}, "batch-size of 1 or more"),
     ],
 )

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from sed.errors import UsageError
 from sed.features.log_mel import LogMelConfig
 from sed.models.network import ModelConfig, SedModel
-from sed.models.receptive_field import frame_context
-from sed.models.spec import FrameContext
-from streaming.engines.base import Answer
+from sed.models.receptive_field import receptive_field
+from sed.models.spec import ReceptiveField
+from streaming.engines.base import FrameOutput
 from streaming.engines.pytorch import TorchEngine
 from streaming.pipeline.config import DetectorConfig
-from streaming.pipeline.dense import ClipPool, Stretcher
+from streaming.pipeline.dense import Segmenter, SlidingAttentionPool
 from streaming.pipeline.detector import Detector
-from tests.conftest import TINY_FRONT_END, rising_noise
+from tests.conftest import TINY_LOG_MEL, rising_noise
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def heard(engine, parts, **options):
 )
 def test_the_network_is_asked_how_far_its_frames_look(backbone, context):
     model = SedModel(ModelConfig(backbone, hidden=8), LogMelConfig(), 2).eval()
-    found = frame_context(model, 100)
+    found = receptive_field(model, 100)
     assert (found is not None) == context
     if found is None:
         return
@@ -80,7 +80,7 @@ def test_the_network_is_asked_how_far_its_frames_look(backbone, context):
 def test_cutting_stretches_anywhere_changes_nothing(engine, seed, n_samples, cuts, n_windows, hop):
     samples = rising_noise(n_samples, seed)
     parts = np.split(samples, sorted(min(cut, n_samples) for cut in cuts))
-    options = {"mode": "dense", "hop": hop}
+    options = {"mode": "fully_convolutional", "hop": hop}
     _, frames, clips = heard(engine, [samples], batch_size=1, **options)
     _, others, other_clips = heard(engine, parts, batch_size=n_windows, **options)
     assert len(frames) == math.ceil(math.ceil(n_samples / 80) / 32)
@@ -90,22 +90,22 @@ def test_cutting_stretches_anywhere_changes_nothing(engine, seed, n_samples, cut
 
 def test_dense_frames_are_those_of_the_recording_in_silence(dense_checkpoint, engine):
     samples = rising_noise(50_000)
-    _, frames, _ = heard(engine, [samples], mode="dense", batch_size=3)
+    _, frames, _ = heard(engine, [samples], mode="fully_convolutional", batch_size=3)
     model = dense_checkpoint.model
     margin = 40 * model.frame_columns
-    silence = torch.full((1, margin, 24), TINY_FRONT_END.lowest)
+    silence = torch.full((1, margin, 24), TINY_LOG_MEL.lowest)
     with torch.inference_mode():
         columns = model.log_mel.centred(torch.from_numpy(samples)[None])
-        more = torch.full((1, (100 - columns.shape[1]) % 32, 24), TINY_FRONT_END.lowest)
+        more = torch.full((1, (100 - columns.shape[1]) % 32, 24), TINY_LOG_MEL.lowest)
         whole = model.classify(torch.cat([silence, columns, more, silence], dim=1))
     expected = whole.frame_probs[0, 40 : 40 + len(frames)].numpy()
     np.testing.assert_allclose(frames, expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("mode", ["windowed", "dense"])
+@pytest.mark.parametrize("mode", ["sliding_window", "fully_convolutional"])
 @pytest.mark.parametrize("n_samples", [1, 4_000, 8_000, 8_001, 30_000])
 def test_there_is_a_clip_for_every_window_in_either_mode(engine, mode, n_samples):
-    _, _, clips = heard(engine, [rising_noise(n_samples)], mode=mode, hop=0.5)
+    _, _, clips = heard(engine, [rising_noise(n_samples)], mode=mode, hop_seconds=0.5)
     n_columns = -(-n_samples // 80)
     assert len(clips) == max(1, 1 + -(-(n_columns - 100) // 50))
     assert clips.shape[1] == 3
@@ -114,7 +114,7 @@ def test_there_is_a_clip_for_every_window_in_either_mode(engine, mode, n_samples
 
 def test_the_clip_of_a_window_is_what_the_model_says_of_it(dense_checkpoint, engine):
     samples = rising_noise(8_000)
-    _, _, clips = heard(engine, [samples], mode="windowed", hop=1.0)
+    _, _, clips = heard(engine, [samples], mode="sliding_window", hop_seconds=1.0)
     with torch.inference_mode():
         expected = dense_checkpoint.model(torch.from_numpy(samples)[None]).clip_probs
     np.testing.assert_allclose(clips, expected.numpy(), atol=1e-5)
@@ -123,8 +123,8 @@ def test_the_clip_of_a_window_is_what_the_model_says_of_it(dense_checkpoint, eng
 def test_pooling_over_sliding_windows_is_the_weighted_mean_of_their_frames():
     generator = np.random.default_rng(0)
     probs, weights = generator.random((2, 40, 2, 3)).astype(np.float32)
-    frames = Answer(probs.mean(axis=1), probs, weights + 0.1)
-    pool = ClipPool(window_columns=100, hop_columns=50, frame_columns=32)
+    frames = FrameOutput(probs.mean(axis=1), probs, weights + 0.1)
+    pool = SlidingAttentionPool(window_columns=100, hop_columns=50, frame_columns=32)
     parts = [pool.push(frames[a:b]) for a, b in ((0, 3), (3, 4), (4, 25), (25, 40))]
     clips = np.concatenate([*parts, pool.flush(40 * 32)])
     middles = 32 * np.arange(40) + 16
@@ -137,7 +137,7 @@ def test_pooling_over_sliding_windows_is_the_weighted_mean_of_their_frames():
 
 
 def test_stretches_cover_every_frame_once_with_their_context():
-    stretcher = Stretcher(32, FrameContext(3, 2), 4, 50, np.zeros(1, np.float32))
+    stretcher = Segmenter(32, ReceptiveField(3, 2), 4, 50, np.zeros(1, np.float32))
     columns = np.arange(1, 1001, dtype=np.float32)[:, None]
     stretches = stretcher.push(columns[:700]) + stretcher.push(columns[700:]) + stretcher.flush()
     assert [s.start for s in stretches[1:]] == [s.stop for s in stretches[:-1]]
@@ -153,16 +153,16 @@ def test_the_mode_is_chosen_by_the_overlap_and_by_what_the_network_allows(engine
     def mode(engine, **options):
         return Detector(engine, DetectorConfig(**options)).mode
 
-    assert mode(engine) == "windowed"
-    assert mode(engine, hop=0.5) == "windowed"
-    assert mode(engine, hop=0.25) == "dense"
-    assert mode(engine, hop=0.25, look_ahead=0.2) == "windowed"
+    assert mode(engine) == "sliding_window"
+    assert mode(engine, hop_seconds=0.5) == "sliding_window"
+    assert mode(engine, hop_seconds=0.25) == "fully_convolutional"
+    assert mode(engine, hop_seconds=0.25, lookahead_seconds=0.2) == "sliding_window"
     with_excitation = TorchEngine(tiny_checkpoint, "cpu")
-    assert mode(with_excitation, hop=0.1) == "windowed"
+    assert mode(with_excitation, hop_seconds=0.1) == "sliding_window"
     with pytest.raises(UsageError, match="know of the whole window"):
-        mode(with_excitation, mode="dense")
+        mode(with_excitation, mode="fully_convolutional")
     with pytest.raises(UsageError, match="a look-ahead is for windows"):
-        mode(engine, mode="dense", look_ahead=0.5)
+        mode(engine, mode="fully_convolutional", lookahead_seconds=0.5)
     with pytest.raises(UsageError, match=r"unknown mode 'dens'. Did you mean dense"):
         mode(engine, mode="dens")
 
@@ -178,7 +178,13 @@ def test_in_dense_mode_the_hop_costs_nothing(engine):
     engine.__class__, kind = Counting, engine.__class__
     try:
         for hop in (1.0, 0.1):
-            heard(engine, [rising_noise(400_000)], mode="dense", hop=hop, batch_size=16)
+            heard(
+                engine,
+                [rising_noise(400_000)],
+                mode="fully_convolutional",
+                hop_seconds=hop,
+                batch_size=16,
+            )
     finally:
         engine.__class__ = kind
     half = len(asked) // 2

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from streaming.pipeline.overlap_add import Stitcher
+from streaming.pipeline.overlap_add import OverlapAdd
 
 EDGES = np.minimum(np.arange(17) * 32, 500)  # 16 frames of 32 columns in 500
 
 
 def stitched(hop, n_windows, value):
-    stitcher = Stitcher(EDGES, 32, hop)
+    stitcher = OverlapAdd(EDGES, 32, hop)
     parts = [
         stitcher.push(k * hop, np.stack([value(k, i) for i in range(16)]).astype(np.float32))
         for k in range(n_windows)
@@ -42,48 +42,50 @@ def test_the_middle_of_a_window_counts_most():
 
 
 def test_frames_come_out_as_soon_as_no_window_can_change_them():
-    stitcher = Stitcher(EDGES, 32, 250)
+    stitcher = OverlapAdd(EDGES, 32, 250)
     ones = np.ones((16, 1), np.float32)
     assert len(stitcher.push(0, ones)) == 250 // 32
     assert len(stitcher.push(250, ones)) == 500 // 32 - 250 // 32
 
 
 def test_padding_is_not_reported():
-    stitcher = Stitcher(EDGES, 32, 500)
+    stitcher = OverlapAdd(EDGES, 32, 500)
     first = stitcher.push(0, np.ones((16, 1), np.float32))
     assert len(first) + len(stitcher.flush(end_column=500)) == 16
     stitcher.push(0, np.ones((16, 1), np.float32))
     stitcher.flush(end_column=500)
-    stitcher = Stitcher(EDGES, 32, 250)
+    stitcher = OverlapAdd(EDGES, 32, 250)
     early = stitcher.push(0, np.ones((16, 1), np.float32))
     assert len(early) + len(stitcher.flush(end_column=300)) == 10  # not 16
 
 
 def test_nothing_gives_nothing():
-    assert Stitcher(EDGES, 32, 250).flush(0).size == 0
+    assert OverlapAdd(EDGES, 32, 250).flush(0).size == 0
 
 
-@pytest.mark.parametrize(("look_ahead", "n_frames"), [(None, 1), (450, 1), (100, 12), (0, 15)])
-def test_a_look_ahead_gives_frames_out_before_all_windows_were_heard(look_ahead, n_frames):
-    stitcher = Stitcher(EDGES, 32, 50, look_ahead)
+@pytest.mark.parametrize(
+    ("lookahead_seconds", "n_frames"), [(None, 1), (450, 1), (100, 12), (0, 15)]
+)
+def test_a_look_ahead_gives_frames_out_before_all_windows_were_heard(lookahead_seconds, n_frames):
+    stitcher = OverlapAdd(EDGES, 32, 50, lookahead_seconds)
     assert len(stitcher.push(0, np.ones((16, 1), np.float32))) == n_frames
 
 
-@pytest.mark.parametrize("look_ahead", [0, 32, 100, 333])
-def test_with_a_look_ahead_later_windows_do_not_change_what_is_final(look_ahead):
+@pytest.mark.parametrize("lookahead_seconds", [0, 32, 100, 333])
+def test_with_a_look_ahead_later_windows_do_not_change_what_is_final(lookahead_seconds):
     """Each frame is a mean of the windows up to the first that reaches so far beyond it."""
-    stitcher = Stitcher(EDGES, 32, 50, look_ahead)
+    stitcher = OverlapAdd(EDGES, 32, 50, lookahead_seconds)
     frames = [
         stitcher.push(start, np.full((16, 1), start, np.float32)) for start in range(0, 1000, 50)
     ]
     together = np.concatenate([*frames, stitcher.flush(950 + 500)])[:, 0]
     assert len(together) == -(-1450 // 32)
     for j, value in enumerate(together[20:40], start=20):
-        newest = next(s for s in range(0, 2000, 50) if (s + 500 - look_ahead) // 32 > j)
+        newest = next(s for s in range(0, 2000, 50) if (s + 500 - lookahead_seconds) // 32 > j)
         assert 32 * (j + 1) - 500 - 32 <= value <= min(newest, 950) + 1e-3
     assert (np.diff(together) > -1e-3).all()
 
 
 def test_a_look_ahead_longer_than_the_overlap_is_all_of_it():
-    whole, longer = Stitcher(EDGES, 32, 250), Stitcher(EDGES, 32, 250, 10_000)
-    assert longer.look_ahead_columns == whole.look_ahead_columns == 250
+    whole, longer = OverlapAdd(EDGES, 32, 250), OverlapAdd(EDGES, 32, 250, 10_000)
+    assert longer.lookahead_columns == whole.lookahead_columns == 250

@@ -3,12 +3,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.pipeline.ring_buffer import Ring
+from streaming.pipeline.ring_buffer import RingBuffer
 
 
 @given(st.lists(st.tuples(st.integers(0, 3_000), st.integers(0, 3_000)), max_size=30))
 def test_holds_what_was_pushed_and_not_dropped(steps):
-    ring = Ring()
+    ring = RingBuffer()
     stream = np.arange(100_000, dtype=np.float32)
     for n_pushed, n_dropped in steps:
         ring.push(stream[ring.stop : ring.stop + n_pushed])
@@ -20,7 +20,7 @@ def test_holds_what_was_pushed_and_not_dropped(steps):
 
 
 def test_memory_follows_what_is_held():
-    ring = Ring((4,))
+    ring = RingBuffer((4,))
     for _ in range(1_000):
         ring.push(np.zeros((500, 4), np.float32))
         ring.drop(ring.stop - 700)
@@ -28,7 +28,7 @@ def test_memory_follows_what_is_held():
 
 
 def test_positions_that_are_gone_or_to_come_are_refused():
-    ring = Ring()
+    ring = RingBuffer()
     ring.push(np.zeros(10, np.float32))
     ring.drop(4)
     for start, stop in ((3, 6), (6, 11), (8, 7)):

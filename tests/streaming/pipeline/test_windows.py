@@ -3,14 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.pipeline.windows import Windower
+from streaming.pipeline.windows import SlidingWindow
 
 SILENCE = np.full(1, -9.0, np.float32)
 
 
 def windows_of(n_columns, hop, cuts=()):
     columns = np.arange(n_columns, dtype=np.float32)[:, None]
-    windower = Windower(12, hop, SILENCE)
+    windower = SlidingWindow(12, hop, SILENCE)
     windows = []
     for part in np.split(columns, sorted(cuts)):
         windows += windower.push(part)
@@ -43,4 +43,4 @@ def test_nothing_gives_nothing():
 
 def test_a_hop_that_does_not_divide_the_window_is_refused():
     with pytest.raises(ValueError, match="divides the window of 12 columns, got 5"):
-        Windower(12, 5, SILENCE)
+        SlidingWindow(12, 5, SILENCE)

@@ -16,15 +16,23 @@ import pytest
 
 from sed.errors import UsageError
 from sed.events.tracker import Event
-from streaming.messages import Began, Clip, Ended, Fan, Gap, Heard, Trouble
+from streaming.messages import (
+    AudioBlock,
+    ClipSaved,
+    Dispatcher,
+    EventEnded,
+    EventStarted,
+    Gap,
+    Problem,
+)
 from streaming.sinks.clips import Clips
 from streaming.sinks.command import CommandAlert
-from streaming.sinks.delivery import OutboxConfig
-from streaming.sinks.payload import note_of
+from streaming.sinks.delivery import DeliveryConfig
+from streaming.sinks.payload import payload_of
 from streaming.sinks.webhook import Webhook
 from tests.streaming.sinks.test_delivery import until
 
-QUICK = OutboxConfig(capacity=100, first_wait=0.01, longest_wait=0.02, close_wait=3)
+QUICK = DeliveryConfig(capacity=100, first_wait=0.01, longest_wait=0.02, close_wait=3)
 TIME = datetime(2026, 11, 21, 13, 15, 0, 250_000, timezone(timedelta(hours=1)))
 EVENT = Event(12.25, 13.5, "dog", 0.875, "garden", TIME)
 GAP = Gap("garden", 2.0, 3.0, 16_000, "the driver lost some", TIME)
@@ -41,7 +49,7 @@ def labelled(label):
 
 
 def texts(answers):
-    assert all(isinstance(answer, Trouble) for answer in answers)
+    assert all(isinstance(answer, Problem) for answer in answers)
     return [answer.text for answer in answers]
 
 
@@ -74,13 +82,13 @@ def test_notes_hold_what_is_known():
         "source": "garden",
         "clip": None,
     }
-    assert note_of(Began(EVENT), waits_for_clip=False) == onset
+    assert payload_of(EventStarted(EVENT), waits_for_clip=False) == onset
     event = onset | {"type": "event", "offset": 13.5, "duration": 1.25}
-    assert note_of(Ended(EVENT), waits_for_clip=False) == event
-    assert note_of(Ended(EVENT), waits_for_clip=True) is None
-    assert note_of(Clip(EVENT, "a.flac"), waits_for_clip=True) == event | {"clip": "a.flac"}
-    assert note_of(Clip(EVENT, "a.flac"), waits_for_clip=False) is None
-    assert note_of(GAP, waits_for_clip=False) == {
+    assert payload_of(EventEnded(EVENT), waits_for_clip=False) == event
+    assert payload_of(EventEnded(EVENT), waits_for_clip=True) is None
+    assert payload_of(ClipSaved(EVENT, "a.flac"), waits_for_clip=True) == event | {"clip": "a.flac"}
+    assert payload_of(ClipSaved(EVENT, "a.flac"), waits_for_clip=False) is None
+    assert payload_of(GAP, waits_for_clip=False) == {
         "type": "gap",
         "onset": 2.0,
         "offset": 3.0,
@@ -88,7 +96,7 @@ def test_notes_hold_what_is_known():
         "source": "garden",
         "reason": "the driver lost some",
     }
-    assert note_of(Trouble("x"), waits_for_clip=False) is None
+    assert payload_of(Problem("x"), waits_for_clip=False) is None
 
 
 def test_a_command_is_given_each_value_in_its_place(dump):
@@ -98,10 +106,10 @@ def test_a_command_is_given_each_value_in_its_place(dump):
         '\'{"from": "{source}"}\' {clip} {}',
         waits_for_clip=True,
     )
-    assert alert.take(Began(EVENT)) == []
-    assert alert.take(Ended(EVENT)) == []
-    assert alert.take(Clip(EVENT, "a b.flac")) == []
-    assert alert.take(Clip(EVENT, None)) == []
+    assert alert.take(EventStarted(EVENT)) == []
+    assert alert.take(EventEnded(EVENT)) == []
+    assert alert.take(ClipSaved(EVENT, "a b.flac")) == []
+    assert alert.take(ClipSaved(EVENT, None)) == []
     assert alert.close() == []
     first = [
         "dog at 2026-11-21T13:15:00.250+01:00: 0.875",
@@ -117,7 +125,7 @@ def test_a_command_is_given_each_value_in_its_place(dump):
 def test_a_command_at_the_onset_is_not_run_at_the_end(dump):
     command, calls = dump
     alert = CommandAlert(command + " {label} {offset}", at="onset")
-    for message in (Began(EVENT), Ended(EVENT), GAP):
+    for message in (EventStarted(EVENT), EventEnded(EVENT), GAP):
         assert alert.take(message) == []
     assert alert.close() == []
     assert calls() == [["dog", ""]]
@@ -138,7 +146,7 @@ def test_a_hostile_label_stays_one_argument(dump, tmp_path):
     ]
     alert = CommandAlert(command + " {label} <{label}> end")
     for label in labels:
-        alert.take(Ended(labelled(label)))
+        alert.take(EventEnded(labelled(label)))
     assert alert.close() == []
     assert calls() == [[label, f"<{label}>", "end"] for label in labels]
     assert not (tmp_path / "pwned").exists()
@@ -147,8 +155,8 @@ def test_a_hostile_label_stays_one_argument(dump, tmp_path):
 def test_a_label_that_no_argument_can_hold_is_told(dump):
     command, calls = dump
     alert = CommandAlert(command + " {label}")
-    alert.take(Ended(labelled("a\0b")))
-    alert.take(Ended(labelled("dog")))
+    alert.take(EventEnded(labelled("a\0b")))
+    alert.take(EventEnded(labelled("dog")))
     told = texts(alert.close())
     assert told[0] == f"command {sys.executable}: cannot be run: embedded null byte"
     assert told[1].endswith("works again: 1 delivered, 1 lost")
@@ -159,14 +167,14 @@ def test_a_command_that_waits_for_its_clip_finds_it(dump, tmp_path):
     command, calls = dump
     clips = Clips(tmp_path / "clips", delay_seconds=1)
     alert = CommandAlert(f"{command} {{clip}}", waits_for_clip=True)
-    fan = Fan([clips, alert])
+    fan = Dispatcher([clips, alert])
     block = np.zeros((8_000, 1), np.float32)
     no_columns = np.empty((0, 4), np.float32)
     for n in range(4):
-        fan.take(Heard("mic", n * 8_000, block, 8_000, no_columns, no_columns))
+        fan.take(AudioBlock("mic", n * 8_000, block, 8_000, no_columns, no_columns))
         if n == 2:
-            fan.take(Ended(labelled("dog")))
-    fan.take(Ended(labelled("cat")))
+            fan.take(EventEnded(labelled("dog")))
+    fan.take(EventEnded(labelled("cat")))
     fan.close()
     paths = [path for (path,) in calls()]
     assert [path.rpartition("Z_")[2] for path in paths] == ["dog_mic.flac", "cat_mic.flac"]
@@ -198,13 +206,13 @@ def test_a_command_that_fails_is_told_once_each_way_with_its_last_words(tmp_path
     )
     alert = CommandAlert(python(program))
     for _ in range(3):
-        alert.take(Ended(EVENT))
+        alert.take(EventEnded(EVENT))
     told = []
     until(lambda: told.extend(texts(alert.take(GAP))) or told)
     assert told == [f"command {sys.executable}: ended with status 1: 'no \\x1b[1mspeaker'"]
     until(lambda: not alert._outbox._waiting and not alert._outbox._is_sending)
     flag.touch()
-    alert.take(Ended(EVENT))
+    alert.take(EventEnded(EVENT))
     assert texts(alert.close()) == [f"command {sys.executable}: works again: 1 delivered, 3 lost"]
 
 
@@ -212,7 +220,7 @@ def test_a_command_that_hangs_is_killed_with_what_it_started(tmp_path):
     pids = tmp_path / "pids"
     program = f"sleep 60 & echo $$ $! > {shlex.quote(str(pids))}; wait"
     alert = CommandAlert(f"sh -c {shlex.quote(program)}", timeout=1)
-    alert.take(Ended(EVENT))
+    alert.take(EventEnded(EVENT))
     told = texts(alert.close())
     assert told == ["command sh: took more than 1 s and was killed"]
     for pid in pids.read_text().split():
@@ -229,16 +237,16 @@ def is_running(pid):
 
 def test_what_a_command_leaves_in_the_background_is_not_waited_for():
     alert = CommandAlert("sh -c 'sleep 20 & exit 0'")
-    alert.take(Ended(EVENT))
+    alert.take(EventEnded(EVENT))
     assert alert.close() == []  # or it would have waited in vain
 
 
 def test_commands_never_keep_the_listener_waiting_and_the_oldest_are_dropped(tmp_path):
-    alert = CommandAlert("sleep 30", config=OutboxConfig(capacity=5, close_wait=0.1), timeout=60)
+    alert = CommandAlert("sleep 30", config=DeliveryConfig(capacity=5, close_wait=0.1), timeout=60)
     began = time.monotonic()
-    alert.take(Ended(EVENT))
+    alert.take(EventEnded(EVENT))
     until(lambda: not alert._outbox._waiting)
-    told = [text for _ in range(99) for text in texts(alert.take(Ended(EVENT)))]
+    told = [text for _ in range(99) for text in texts(alert.take(EventEnded(EVENT)))]
     told += texts(alert.close())
     assert time.monotonic() - began < 15
     assert told == [
@@ -317,12 +325,12 @@ def hook(server, **options):
 
 def test_notes_are_posted_as_json(server):
     alert = hook(server, headers={"X-Room": "attic"}, waits_for_clip=True)
-    for message in (Began(EVENT), Ended(EVENT), Clip(EVENT, "a.flac"), GAP):
+    for message in (EventStarted(EVENT), EventEnded(EVENT), ClipSaved(EVENT, "a.flac"), GAP):
         assert alert.take(message) == []
     assert alert.close() == []
     assert [note for _, _, note in server.posts] == [
-        note_of(message, waits_for_clip=True)
-        for message in (Began(EVENT), Clip(EVENT, "a.flac"), GAP)
+        payload_of(message, waits_for_clip=True)
+        for message in (EventStarted(EVENT), ClipSaved(EVENT, "a.flac"), GAP)
     ]
     path, headers, _ = server.posts[0]
     assert path == "/hook?key=s3cret"
@@ -334,7 +342,7 @@ def test_notes_are_posted_as_json(server):
 
 def test_a_name_and_password_become_basic_authentication(server):
     alert = Webhook(f"http://a%40b:p%2Fw%3A@127.0.0.1:{server.port}/ü x".replace(" ", "%20"))
-    alert.take(Ended(EVENT))
+    alert.take(EventEnded(EVENT))
     assert alert.close() == []
     ((path, headers, _),) = server.posts
     assert path == "/%C3%BC%20x"
@@ -347,7 +355,7 @@ def test_what_may_pass_is_tried_again_in_order(server, status):
     alert = hook(server)
     labels = [f"label {n}" for n in range(4)]
     for label in labels:
-        alert.take(Ended(labelled(label)))
+        alert.take(EventEnded(labelled(label)))
     told = texts(alert.close())
     name = f"webhook http://127.0.0.1:{server.port}"
     reason = (
@@ -368,7 +376,7 @@ def test_what_is_refused_is_not_tried_again(server, status):
     server.answers = [status, status]
     alert = hook(server)
     for n in range(3):
-        alert.take(Ended(labelled(f"label {n}")))
+        alert.take(EventEnded(labelled(f"label {n}")))
     told = texts(alert.close())
     name = f"webhook http://127.0.0.1:{server.port}"
     assert told == [
@@ -385,8 +393,8 @@ def test_a_server_that_is_away_gets_everything_when_it_is_back(server):
     labels = [f"label {n}" for n in range(20)]
     told = []
     for label in labels:
-        told += texts(alert.take(Ended(labelled(label))))
-    until(lambda: told.extend(texts(alert.take(Trouble("")))) or told)
+        told += texts(alert.take(EventEnded(labelled(label))))
+    until(lambda: told.extend(texts(alert.take(Problem("")))) or told)
     server.start()
     told += texts(alert.close())
     name = f"webhook http://127.0.0.1:{server.port}"
@@ -400,10 +408,10 @@ def test_a_server_that_is_away_gets_everything_when_it_is_back(server):
 
 def test_a_server_that_hangs_keeps_nobody_waiting(server):
     server.hold.clear()
-    alert = hook(server, timeout=0.05, config=OutboxConfig(first_wait=0.01, close_wait=0.3))
+    alert = hook(server, timeout=0.05, config=DeliveryConfig(first_wait=0.01, close_wait=0.3))
     began = time.monotonic()
     for _ in range(100):
-        alert.take(Ended(EVENT))
+        alert.take(EventEnded(EVENT))
     assert time.monotonic() - began < 4  # a timeout for each would take longer
     until(lambda: alert._outbox._news)
     began = time.monotonic()
@@ -420,11 +428,11 @@ def test_a_server_that_hangs_keeps_nobody_waiting(server):
 @pytest.mark.parametrize("status", [0, 302, 401, 503, None])
 def test_no_secret_of_the_address_is_ever_told(server, status):
     address = f"http://name:pa55word@127.0.0.1:{server.port}/t0ken/x?key=s3cret#fr4gment"
-    alert = Webhook(address, config=OutboxConfig(first_wait=0.01, close_wait=0.05))
+    alert = Webhook(address, config=DeliveryConfig(first_wait=0.01, close_wait=0.05))
     if status is None:
         server.stop()
     server.answers = [status] * 100
-    alert.take(Ended(EVENT))
+    alert.take(EventEnded(EVENT))
     until(lambda: alert._outbox._news)
     told = " ".join(texts(alert.close()))
     assert f"127.0.0.1:{server.port}" in told

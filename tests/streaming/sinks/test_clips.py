@@ -17,14 +17,14 @@ from sed.audio.flac import FlacFile, write_flac
 from sed.errors import OutputError, UsageError
 from sed.events.tracker import Event
 from streaming.messages import (
-    Began,
-    Clip,
-    Ended,
+    AudioBlock,
+    ClipSaved,
+    EventEnded,
+    EventStarted,
     Gap,
-    Heard,
-    SourceStatus,
+    InputStatus,
+    Problem,
     Status,
-    Trouble,
 )
 from streaming.sinks.clips import Clips, ClipsConfig
 from tests.conftest import tiny_disk
@@ -41,7 +41,7 @@ def sound(seconds, n_channels=1, seed=0):
 
 
 def heard(block, start, source="mic", sample_rate=RATE):
-    return Heard(source, start, block, sample_rate, NOTHING, NOTHING)
+    return AudioBlock(source, start, block, sample_rate, NOTHING, NOTHING)
 
 
 def event(onset, offset, label="siren", source="mic"):
@@ -54,7 +54,7 @@ def gap(at, n_samples, source="mic"):
 
 
 def status(state, n_waiting=0):
-    return Status(1, 0, 0, 0, (SourceStatus("mic", state, RATE, 1, 0, 0, 0, n_waiting, 0, 0, 0),))
+    return Status(1, 0, 0, 0, (InputStatus("mic", state, RATE, 1, 0, 0, 0, n_waiting, 0, 0, 0),))
 
 
 def play(clips, samples, told=(), *, source="mic", piece=800, start=0, sample_rate=RATE):
@@ -70,7 +70,7 @@ def play(clips, samples, told=(), *, source="mic", piece=800, start=0, sample_ra
 
 
 def paths(answers):
-    return [Path(answer.path) for answer in answers if isinstance(answer, Clip)]
+    return [Path(answer.path) for answer in answers if isinstance(answer, ClipSaved)]
 
 
 def read(path):
@@ -83,16 +83,18 @@ def files(folder):
 
 
 def troubles(answers):
-    return [answer.text for answer in answers if isinstance(answer, Trouble)]
+    return [answer.text for answer in answers if isinstance(answer, Problem)]
 
 
 def test_a_clip_is_the_event_with_its_rolls_to_the_sample(tmp_path):
     clips = Clips(tmp_path, ClipsConfig(pre_roll=0.5, post_roll=0.25), delay_seconds=1)
     samples = sound(5, 2)
     the_event = event(1.5, 2.75)
-    answers = play(clips, samples, [(14_000, Began(the_event)), (23_000, Ended(the_event))])
+    answers = play(
+        clips, samples, [(14_000, EventStarted(the_event)), (23_000, EventEnded(the_event))]
+    )
     assert answers == [
-        Clip(the_event, str(tmp_path / "2026-11-21/20261121T121501.500Z_siren_mic.flac"))
+        ClipSaved(the_event, str(tmp_path / "2026-11-21/20261121T121501.500Z_siren_mic.flac"))
     ]
     saved, sample_rate = read(answers[0].path)
     assert sample_rate == RATE
@@ -104,7 +106,7 @@ def test_a_clip_is_the_event_with_its_rolls_to_the_sample(tmp_path):
 def test_a_clip_is_written_as_soon_as_its_post_roll_is_there(tmp_path):
     clips = Clips(tmp_path, ClipsConfig(post_roll=1), delay_seconds=1)
     samples = sound(3)
-    assert play(clips, samples[:12_000], [(12_000, Ended(event(0.5, 1)))]) == []
+    assert play(clips, samples[:12_000], [(12_000, EventEnded(event(0.5, 1)))]) == []
     assert clips.take(heard(samples[12_000:15_999], 12_000)) == []
     (clip,) = clips.take(heard(samples[15_999:16_000], 15_999))
     np.testing.assert_array_equal(read(clip.path)[0], samples[:16_000])
@@ -113,7 +115,7 @@ def test_a_clip_is_written_as_soon_as_its_post_roll_is_there(tmp_path):
 def test_an_event_told_of_after_its_post_roll_is_saved_at_once(tmp_path):
     clips = Clips(tmp_path, ClipsConfig(pre_roll=0.1, post_roll=0.1), delay_seconds=2)
     samples = sound(4)
-    (path,) = paths(play(clips, samples, [(24_000, Ended(event(0.5, 1)))]))
+    (path,) = paths(play(clips, samples, [(24_000, EventEnded(event(0.5, 1)))]))
     np.testing.assert_array_equal(read(path)[0], samples[3_200:8_800])
 
 
@@ -121,7 +123,7 @@ def test_a_clip_is_cut_where_the_input_begins_and_ends(tmp_path):
     clips = Clips(tmp_path, delay_seconds=1)
     samples = sound(2)
     first, last = event(0.25, 0.5), event(1.5, 2, "dog")
-    answers = play(clips, samples, [(12_000, Ended(first)), (16_000, Ended(last))])
+    answers = play(clips, samples, [(12_000, EventEnded(first)), (16_000, EventEnded(last))])
     np.testing.assert_array_equal(read(paths(answers)[0])[0], samples[:12_000])
     (path,) = paths(clips.close())
     np.testing.assert_array_equal(read(path)[0], samples[4_000:])
@@ -131,7 +133,7 @@ def test_a_clip_is_cut_where_the_input_begins_and_ends(tmp_path):
 def test_a_clip_does_not_wait_for_sound_that_does_not_come(tmp_path, state):
     clips = Clips(tmp_path, delay_seconds=1)
     samples = sound(2)
-    assert play(clips, samples, [(16_000, Ended(event(1, 1.5)))]) == []
+    assert play(clips, samples, [(16_000, EventEnded(event(1, 1.5)))]) == []
     assert clips.take(status("listening")) == []
     assert clips.take(status(state, n_waiting=5)) == []
     (path,) = paths(clips.take(status(state)))
@@ -143,10 +145,10 @@ def test_overlapping_events_have_a_clip_each(tmp_path):
     samples = sound(4)
     siren, dog = event(1, 3), event(1.5, 2, "dog")
     told = [
-        (9_000, Began(siren)),
-        (13_000, Began(dog)),
-        (18_000, Ended(dog)),
-        (26_000, Ended(siren)),
+        (9_000, EventStarted(siren)),
+        (13_000, EventStarted(dog)),
+        (18_000, EventEnded(dog)),
+        (26_000, EventEnded(siren)),
     ]
     answers = play(clips, samples, told)
     assert [answer.event for answer in answers] == [dog, siren]
@@ -167,7 +169,7 @@ def test_inputs_have_their_own_rates_and_channels(tmp_path):
             play(
                 clips,
                 rest,
-                [(rate * 3 // 2, Ended(the_event))],
+                [(rate * 3 // 2, EventEnded(the_event))],
                 source=source,
                 sample_rate=rate,
                 start=rate // 2,
@@ -184,20 +186,20 @@ def test_a_clip_does_not_reach_across_a_gap(tmp_path):
     clips = Clips(tmp_path, delay_seconds=1)
     samples = sound(6)
     before, after = event(1, 1.9), event(3.2, 4, "dog")
-    play(clips, samples[:16_000], [(16_000, Ended(before))])
+    play(clips, samples[:16_000], [(16_000, EventEnded(before))])
     (first,) = paths(clips.take(gap(16_000, 8_000)))
     np.testing.assert_array_equal(read(first)[0], samples[:16_000])
-    (second,) = paths(play(clips, samples[24_000:], [(40_000, Ended(after))], start=24_000))
+    (second,) = paths(play(clips, samples[24_000:], [(40_000, EventEnded(after))], start=24_000))
     np.testing.assert_array_equal(read(second)[0], samples[24_000:40_000])
 
 
 def test_positions_that_jump_are_a_gap_too(tmp_path):
     clips = Clips(tmp_path, delay_seconds=1)
     samples = sound(6)
-    play(clips, samples[:16_000], [(16_000, Ended(event(1, 1.9)))])
+    play(clips, samples[:16_000], [(16_000, EventEnded(event(1, 1.9)))])
     (first,) = paths(clips.take(heard(samples[24_000:40_000], 24_000)))
     np.testing.assert_array_equal(read(first)[0], samples[:16_000])
-    (second,) = paths(clips.take(Ended(event(3.2, 4))))
+    (second,) = paths(clips.take(EventEnded(event(3.2, 4))))
     np.testing.assert_array_equal(read(second)[0], samples[24_000:40_000])
 
 
@@ -205,9 +207,9 @@ def test_an_event_that_goes_on_behind_a_gap_keeps_what_was_before(tmp_path):
     clips = Clips(tmp_path, delay_seconds=1)
     samples = sound(4)
     the_event = event(1, 3)
-    assert play(clips, samples[:16_000], [(9_600, Began(the_event))]) == []
+    assert play(clips, samples[:16_000], [(9_600, EventStarted(the_event))]) == []
     assert clips.take(gap(16_000, 800)) == []
-    answers = play(clips, samples[16_800:], [(26_000, Ended(the_event))], start=16_800)
+    answers = play(clips, samples[16_800:], [(26_000, EventEnded(the_event))], start=16_800)
     np.testing.assert_array_equal(read(paths(answers)[0])[0], samples[:16_000])
 
 
@@ -215,8 +217,8 @@ def test_a_gap_of_no_known_length_cuts_no_clip(tmp_path):
     clips = Clips(tmp_path, delay_seconds=1)
     samples = sound(4)
     ended, lasting = event(1, 1.75), event(1.5, 2.5, "dog")
-    told = [(15_200, Ended(ended)), (15_200, Began(lasting)), (16_000, gap(16_000, 0))]
-    answers = play(clips, samples, [*told, (24_000, Ended(lasting))])
+    told = [(15_200, EventEnded(ended)), (15_200, EventStarted(lasting)), (16_000, gap(16_000, 0))]
+    answers = play(clips, samples, [*told, (24_000, EventEnded(lasting))])
     assert [answer.event for answer in answers] == [ended, lasting]
     np.testing.assert_array_equal(read(answers[0].path)[0], samples[:22_000])
     np.testing.assert_array_equal(read(answers[1].path)[0], samples[4_000:28_000])
@@ -226,20 +228,20 @@ def test_of_a_long_event_the_beginning_is_kept_and_written_while_it_lasts(tmp_pa
     clips = Clips(tmp_path, ClipsConfig(pre_roll=0.5, longest=2), delay_seconds=0.5)
     samples = sound(20)
     the_event = event(1, 18)
-    assert play(clips, samples[:27_999], [(9_000, Began(the_event))]) == []
+    assert play(clips, samples[:27_999], [(9_000, EventStarted(the_event))]) == []
     assert files(tmp_path) == []
     assert clips.take(heard(samples[27_999:28_000], 27_999)) == []
     assert files(tmp_path) == []  # what this piece decides is not told yet
     assert clips.take(heard(samples[28_000:28_001], 28_000)) == []
     assert len(files(tmp_path)) == 1
-    answers = play(clips, samples[28_001:], [(150_000, Ended(the_event))], start=28_001)
+    answers = play(clips, samples[28_001:], [(150_000, EventEnded(the_event))], start=28_001)
     np.testing.assert_array_equal(read(paths(answers)[0])[0], samples[4_000:24_000])
 
 
 def test_an_event_of_just_the_longest_length_keeps_its_post_roll(tmp_path):
     clips = Clips(tmp_path, ClipsConfig(longest=2), delay_seconds=1)
     samples = sound(6)
-    told = [(9_000, Began(event(1, 2))), (32_000, Ended(event(1, 3)))]
+    told = [(9_000, EventStarted(event(1, 2))), (32_000, EventEnded(event(1, 3)))]
     (path,) = paths(play(clips, samples, told))
     np.testing.assert_array_equal(read(path)[0], samples[:32_000])
 
@@ -248,7 +250,7 @@ def test_of_an_event_told_of_very_late_what_is_there_is_kept(tmp_path):
     clips = Clips(tmp_path, ClipsConfig(pre_roll=0.5, longest=2), delay_seconds=1)
     samples = sound(20)
     the_event = event(1, 16)  # it was faint for long
-    told = [(120_000, Began(the_event)), (136_000, Ended(the_event))]
+    told = [(120_000, EventStarted(the_event)), (136_000, EventEnded(the_event))]
     (path,) = paths(play(clips, samples, told))
     first = 119_200 - int(3.5 * RATE)  # as long as before the piece with the news
     np.testing.assert_array_equal(read(path)[0], samples[first : first + 2 * RATE])
@@ -266,14 +268,14 @@ def test_an_event_whose_sound_is_gone_has_no_clip_and_that_is_told_once(tmp_path
     clips = Clips(tmp_path, ClipsConfig(longest=1), delay_seconds=1)
     samples = sound(10)
     late = [event(0.1, 0.5), event(0.2, 0.5, "dog"), event(8, 8.5, "cat")]
-    answers = play(clips, samples, [(80_000, Ended(e)) for e in late])
-    assert [a.path for a in answers if isinstance(a, Clip)][:2] == [None, None]
+    answers = play(clips, samples, [(80_000, EventEnded(e)) for e in late])
+    assert [a.path for a in answers if isinstance(a, ClipSaved)][:2] == [None, None]
     assert troubles(answers) == [
         "mic: the sound of an event was gone when the event was told of. Its clip is left out.",
         f"clips are saved again in {tmp_path}",
     ]
-    assert [a.event for a in answers if isinstance(a, Clip)] == late
-    (trouble, clip) = clips.take(Ended(event(99, 100, source="nobody")))
+    assert [a.event for a in answers if isinstance(a, ClipSaved)] == late
+    (trouble, clip) = clips.take(EventEnded(event(99, 100, source="nobody")))
     assert clip.path is None
     assert "nobody" in trouble.text
 
@@ -283,7 +285,9 @@ def test_two_events_of_one_name_at_one_time_have_names_of_their_own(tmp_path):
     for _ in range(2):  # as after a restart in the same second
         clips = Clips(tmp_path, delay_seconds=1)
         for source in ("a b", "a_b"):
-            play(clips, samples, [(20_000, Ended(event(0.5, 1, source=source)))], source=source)
+            play(
+                clips, samples, [(20_000, EventEnded(event(0.5, 1, source=source)))], source=source
+            )
     day = "2026-11-21/20261121T121500.500Z_siren_a-b"
     assert files(tmp_path) == [f"{day}.flac", f"{day}_2.flac", f"{day}_3.flac", f"{day}_4.flac"]
 
@@ -295,7 +299,7 @@ def test_names_are_safe_and_short_whatever_label_and_source_hold(tmp_path):
     for i, text in enumerate([*hostile, "鳥 élan", "\udc80-f"]):
         source = text + "/.."
         answers = play(
-            clips, samples, [(16_000, Ended(event(0.1 * i, 0.9, text, source)))], source=source
+            clips, samples, [(16_000, EventEnded(event(0.1 * i, 0.9, text, source)))], source=source
         )
         (path,) = paths([*answers, *clips.close()])
         assert path.parent == tmp_path / "2026-11-21"
@@ -318,7 +322,7 @@ def test_names_sort_by_time_when_the_clocks_are_set_back(tmp_path):
         play(
             clips,
             sound(3),
-            [(20_000, Ended(Event(0.5, 1, "siren", 0.9, source, time)))],
+            [(20_000, EventEnded(Event(0.5, 1, "siren", 0.9, source, time)))],
             source=source,
         )
     assert [name[11:31] for name in files(tmp_path)] == [
@@ -333,7 +337,7 @@ def save_some(clips, onsets):
     for onset in onsets:
         source = f"mic{onset}"
         the_event = Event(0.5, 0.6, "siren", 0.9, source, START + timedelta(hours=onset))
-        answers += play(clips, sound(1), [(7_200, Ended(the_event))], source=source)
+        answers += play(clips, sound(1), [(7_200, EventEnded(the_event))], source=source)
         answers += clips.close()
     return answers
 
@@ -436,7 +440,7 @@ def test_a_full_disk_is_told_once_each_way_and_leaves_no_half_file(tmp_path, mon
 
     monkeypatch.setattr(sed.files.os, "fsync", full)
     answers = save_some(clips, range(3))
-    assert [type(answer) for answer in answers] == [Trouble, Clip, Clip, Clip]
+    assert [type(answer) for answer in answers] == [Problem, ClipSaved, ClipSaved, ClipSaved]
     assert [answer.path for answer in answers[1:]] == [None] * 3
     assert "cannot write: No space left on device" in answers[0].text
     assert answers[0].text.endswith("Events go on without their clips.")
@@ -452,9 +456,9 @@ def test_a_disk_that_is_really_full(tmp_path):
         clips = Clips(tmp_path, ClipsConfig(pre_roll=0, post_roll=0), delay_seconds=1)
         samples = sound(12)
         events = [event(n, n + 1.0) for n in range(8)]
-        answers = play(clips, samples, [((e.offset + 1) * RATE, Ended(e)) for e in events])
-        assert [answer.event for answer in answers if isinstance(answer, Clip)] == events
-        saved = [answer.path for answer in answers if isinstance(answer, Clip) and answer.path]
+        answers = play(clips, samples, [((e.offset + 1) * RATE, EventEnded(e)) for e in events])
+        assert [answer.event for answer in answers if isinstance(answer, ClipSaved)] == events
+        saved = [answer.path for answer in answers if isinstance(answer, ClipSaved) and answer.path]
         assert 1 <= len(saved) < 8
         assert len(troubles(answers)) == 1
         assert "No space left on device" in troubles(answers)[0]
@@ -464,7 +468,7 @@ def test_a_disk_that_is_really_full(tmp_path):
             np.testing.assert_array_equal(read(path)[0], samples[first : first + RATE])
         Path(saved[0]).unlink()
         again = event(9.5, 10)
-        answers = clips.take(Ended(again))
+        answers = clips.take(EventEnded(again))
         assert troubles(answers) == [f"clips are saved again in {tmp_path}"]
         assert Path(answers[-1].path).is_file()
 
@@ -510,8 +514,8 @@ def test_a_rate_that_flac_cannot_hold_is_an_error_that_says_so(tmp_path, sample_
 
 def test_clips_go_on_where_flac_cannot_hold_the_rate(tmp_path):
     clips = Clips(tmp_path, delay_seconds=1)
-    answers = play(clips, sound(30), [(192_000, Ended(event(0.5, 1)))], sample_rate=96_001)
-    assert [answer.path for answer in answers if isinstance(answer, Clip)] == [None]
+    answers = play(clips, sound(30), [(192_000, EventEnded(event(0.5, 1)))], sample_rate=96_001)
+    assert [answer.path for answer in answers if isinstance(answer, ClipSaved)] == [None]
     assert "FLAC cannot hold such sound (96001 Hz, channels: 1)" in troubles(answers)[0]
 
 
@@ -539,7 +543,10 @@ def test_the_pieces_in_which_sound_comes_make_no_difference(tmp_path_factory, da
         offset = min(onset + length, 15_000)
         the_event = event(onset / RATE, offset / RATE, f"label{n}")
         begun = min(onset + 1_000, offset)
-        told += [(begun, 2 * n, Began(the_event)), (offset + 800, 2 * n + 1, Ended(the_event))]
+        told += [
+            (begun, 2 * n, EventStarted(the_event)),
+            (offset + 800, 2 * n + 1, EventEnded(the_event)),
+        ]
     told.sort(key=lambda triple: triple[:2])
     results = []
     for sizes in ([800], data.draw(st.lists(st.integers(20, 1_600), min_size=1, max_size=20))):

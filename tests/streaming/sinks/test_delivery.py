@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from streaming.sinks.delivery import Outbox, OutboxConfig, RefusedError, UnreachableError
+from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue, PermanentError, TransientError
 
-QUICK = OutboxConfig(capacity=3, first_wait=0.005, longest_wait=0.01, close_wait=2)
+QUICK = DeliveryConfig(capacity=3, first_wait=0.005, longest_wait=0.01, close_wait=2)
 
 
 def until(condition, seconds=5.0):
@@ -42,7 +42,7 @@ def texts(news):
 
 def test_letters_are_sent_in_their_order():
     receiver = Receiver()
-    outbox = Outbox("it", receiver, OutboxConfig())
+    outbox = DeliveryQueue("it", receiver, DeliveryConfig())
     for letter in range(50):
         outbox.put(letter)
     assert outbox.close() == []
@@ -50,8 +50,8 @@ def test_letters_are_sent_in_their_order():
 
 
 def test_what_cannot_be_sent_is_tried_again_in_order_and_told_once_each_way():
-    receiver = Receiver(UnreachableError("it is away"))
-    outbox = Outbox("it", receiver, QUICK)
+    receiver = Receiver(TransientError("it is away"))
+    outbox = DeliveryQueue("it", receiver, QUICK)
     for letter in range(3):
         outbox.put(letter)
     until(lambda: receiver.n_tries > 5)
@@ -65,7 +65,7 @@ def test_what_cannot_be_sent_is_tried_again_in_order_and_told_once_each_way():
 def test_the_oldest_that_wait_are_dropped_and_counted():
     receiver = Receiver()
     receiver.door.clear()
-    outbox = Outbox("it", receiver, QUICK)
+    outbox = DeliveryQueue("it", receiver, QUICK)
     outbox.put(0)
     until(lambda: receiver.n_tries == 1)
     for letter in range(1, 9):
@@ -77,8 +77,8 @@ def test_the_oldest_that_wait_are_dropped_and_counted():
 
 
 def test_what_is_refused_is_not_tried_again_and_told_once():
-    receiver = Receiver(RefusedError("it does not want that"))
-    outbox = Outbox("it", receiver, QUICK)
+    receiver = Receiver(PermanentError("it does not want that"))
+    outbox = DeliveryQueue("it", receiver, QUICK)
     for letter in range(3):
         outbox.put(letter)
     until(lambda: receiver.n_tries == 3)
@@ -93,7 +93,7 @@ def test_what_is_refused_is_not_tried_again_and_told_once():
 
 def test_what_fails_unforeseen_is_refused_and_the_rest_is_still_sent():
     receiver = Receiver(KeyError("x"))
-    outbox = Outbox("it", receiver, QUICK)
+    outbox = DeliveryQueue("it", receiver, QUICK)
     outbox.put(0)
     until(lambda: receiver.n_tries == 1 and not outbox._is_sending)
     receiver.error = None
@@ -108,26 +108,26 @@ def test_what_fails_unforeseen_is_refused_and_the_rest_is_still_sent():
 def test_waits_double_up_to_the_longest_and_jitter_shortens_them_by_half_at_most():
     waits = []
 
-    class Watched(Outbox):
+    class Watched(DeliveryQueue):
         def _pause(self, seconds):
             waits.append(seconds)
             self._is_closed = len(waits) == 12
             return False
 
-    outbox = Watched("it", Receiver(UnreachableError("away")), OutboxConfig())
+    outbox = Watched("it", Receiver(TransientError("away")), DeliveryConfig())
     outbox.put(0)
     until(lambda: len(waits) == 12)
     assert waits == [2.0**n for n in range(12)]
     began = time.monotonic()
-    quick = Outbox("it", Receiver(), OutboxConfig(longest_wait=0.1), seed=1)
+    quick = DeliveryQueue("it", Receiver(), DeliveryConfig(longest_wait=0.1), seed=1)
     assert not quick._pause(1000)
     assert 0.05 <= time.monotonic() - began < 5
     quick.close()
 
 
 def test_what_works_again_is_tried_at_once():
-    receiver = Receiver(UnreachableError("away"))
-    outbox = Outbox("it", receiver, OutboxConfig(first_wait=1000))
+    receiver = Receiver(TransientError("away"))
+    outbox = DeliveryQueue("it", receiver, DeliveryConfig(first_wait=1000))
     outbox.put(0)
     until(lambda: receiver.n_tries == 1)
     receiver.error = None
@@ -137,7 +137,7 @@ def test_what_works_again_is_tried_at_once():
 
 
 def test_what_fails_while_nothing_waits_is_told_as_well():
-    outbox = Outbox("it", Receiver(), QUICK)
+    outbox = DeliveryQueue("it", Receiver(), QUICK)
     outbox.fail("it is away")
     outbox.fail("it is still away")
     outbox.works()
@@ -148,10 +148,10 @@ def test_what_fails_while_nothing_waits_is_told_as_well():
 
 @pytest.mark.parametrize("is_hanging", [False, True])
 def test_closing_takes_no_longer_than_it_may_and_counts_what_is_left(is_hanging):
-    receiver = Receiver(UnreachableError("away"))
+    receiver = Receiver(TransientError("away"))
     if is_hanging:
         receiver.door.clear()
-    outbox = Outbox("it", receiver, OutboxConfig(first_wait=1000, close_wait=0.05))
+    outbox = DeliveryQueue("it", receiver, DeliveryConfig(first_wait=1000, close_wait=0.05))
     for letter in range(4):
         outbox.put(letter)
     until(lambda: receiver.n_tries == 1)
@@ -166,8 +166,8 @@ def test_closing_takes_no_longer_than_it_may_and_counts_what_is_left(is_hanging)
 
 
 def test_closing_tries_once_more():
-    receiver = Receiver(UnreachableError("away"))
-    outbox = Outbox("it", receiver, OutboxConfig(first_wait=1000))
+    receiver = Receiver(TransientError("away"))
+    outbox = DeliveryQueue("it", receiver, DeliveryConfig(first_wait=1000))
     outbox.put(0)
     until(lambda: receiver.n_tries == 1)
     receiver.error = None

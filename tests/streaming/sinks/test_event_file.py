@@ -15,10 +15,10 @@ from sed.audio.flac import in_24_bits, write_flac
 from sed.errors import OutputError, UsageError
 from sed.events.tracker import Event
 from sed.events.writers import read_events
-from streaming.messages import Began, Ended, Gap, Heard, Trouble
-from streaming.sinks.audio_file import SavedAudio
-from streaming.sinks.event_file import EventFile, EventLines
-from streaming.sinks.text import Log, PlainLines
+from streaming.messages import AudioBlock, EventEnded, EventStarted, Gap, Problem
+from streaming.sinks.audio_file import AudioRecorder
+from streaming.sinks.event_file import EventFileSink, EventStreamSink
+from streaming.sinks.text import Log, TextSink
 from tests.conftest import rising_noise
 
 TIME = datetime(2026, 11, 21, 13, 15, 2, 350_000, UTC)
@@ -31,14 +31,14 @@ RATE = 8_000
 def heard(samples, start=0, source="garden"):
     block = samples[:, None] if samples.ndim == 1 else samples
     nothing = np.empty((0, 0), np.float32)
-    return Heard(source, start, block.astype(np.float32), RATE, nothing, nothing)
+    return AudioBlock(source, start, block.astype(np.float32), RATE, nothing, nothing)
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl"])
 def test_what_is_written_is_read_again_with_its_time_and_without_gaps(tmp_path, format):
     path = tmp_path / f"events.{format}"
-    file = EventFile(path)
-    for message in (Began(DOG), Ended(DOG), GAP, Ended(ODD)):
+    file = EventFileSink(path)
+    for message in (EventStarted(DOG), EventEnded(DOG), GAP, EventEnded(ODD)):
         assert list(file.take(message)) == []
     file.close()
     assert [(e.onset, e.label, e.file, e.time) for e in read_events(path, format)] == [
@@ -50,7 +50,7 @@ def test_what_is_written_is_read_again_with_its_time_and_without_gaps(tmp_path, 
 def test_gaps_are_rows_too():
     out = {format: io.StringIO() for format in ("csv", "jsonl", "tsv")}
     for format, stream in out.items():
-        EventLines(stream, format).take(GAP)
+        EventStreamSink(stream, format).take(GAP)
     time = "2026-11-21T13:15:02.350+00:00"
     assert out["csv"].getvalue() == (
         f"file,onset,offset,label,score,time\ngarden,5.000,7.500,[gap],0.0000,{time}\n"
@@ -64,8 +64,8 @@ def test_gaps_are_rows_too():
 
 def test_a_file_without_a_header_goes_on_too(tmp_path):
     for _ in range(2):
-        file = EventFile(tmp_path / "events.jsonl")
-        file.take(Ended(DOG))
+        file = EventFileSink(tmp_path / "events.jsonl")
+        file.take(EventEnded(DOG))
         file.close()
     assert len(read_events(tmp_path / "events.jsonl", "jsonl")) == 2
 
@@ -73,13 +73,13 @@ def test_a_file_without_a_header_goes_on_too(tmp_path):
 def test_a_file_goes_on_where_it_was_even_after_a_line_that_was_cut(tmp_path):
     path = tmp_path / "events.csv"
     for cut in (0, 10):
-        file = EventFile(path)
-        file.take(Ended(DOG))
+        file = EventFileSink(path)
+        file.take(EventEnded(DOG))
         file.close()
         with open(path, "rb+") as end:
             end.truncate(path.stat().st_size - cut)
-    file = EventFile(path)
-    file.take(Ended(DOG))
+    file = EventFileSink(path)
+    file.take(EventEnded(DOG))
     file.close()
     lines = path.read_text().splitlines()
     assert lines[0] == "file,onset,offset,label,score,time"
@@ -101,7 +101,7 @@ def test_another_kind_of_file_is_left_alone(tmp_path, format, text):
     path = tmp_path / f"events.{format}"
     path.write_text(text)
     with pytest.raises(UsageError, match=f"holds something else than live events as {format}"):
-        EventFile(path)
+        EventFileSink(path)
     assert path.read_text() == text
 
 
@@ -110,28 +110,28 @@ def test_another_kind_of_file_is_left_alone(tmp_path, format, text):
 )
 def test_formats_without_room_for_the_name_of_an_input_are_refused(tmp_path, name, format):
     with pytest.raises(UsageError, match="live events cannot be written as"):
-        EventFile(tmp_path / name, format)
+        EventFileSink(tmp_path / name, format)
 
 
 def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path):
     (tmp_path / "file").write_text("")
-    for kind in (EventFile, SavedAudio):
+    for kind in (EventFileSink, AudioRecorder):
         with pytest.raises(OutputError, match=r"cannot write"):
             kind(tmp_path / "file" / "x.csv")
 
 
 def test_a_full_disk_is_told_once_and_nothing_is_missing_when_there_is_room(tmp_path, monkeypatch):
     path = tmp_path / "events.csv"
-    file = EventFile(path)
+    file = EventFileSink(path)
     disk = _Disk(file._file)
     monkeypatch.setattr(file, "_file", disk)
     disk.room = 30
-    (trouble,) = file.take(Ended(DOG))
+    (trouble,) = file.take(EventEnded(DOG))
     assert "events.csv: cannot write: No space left on device" in trouble.text
-    assert list(file.take(Ended(ODD))) == []
+    assert list(file.take(EventEnded(ODD))) == []
     disk.room = 10_000
-    (trouble,) = file.take(Ended(DOG))
-    assert trouble == Trouble(f"{path}: written again, with all that waited")
+    (trouble,) = file.take(EventEnded(DOG))
+    assert trouble == Problem(f"{path}: written again, with all that waited")
     file.close()
     assert [event.label for event in read_events(path, "csv")] == ["dog", ODD.label, "dog"]
 
@@ -155,7 +155,7 @@ class _Disk:
 
 
 def test_all_that_is_heard_is_saved_to_the_last_bit_of_24(tmp_path):
-    saved = SavedAudio(tmp_path)
+    saved = AudioRecorder(tmp_path)
     sound = rising_noise(20_000)
     for first in range(0, 20_000, 400):
         assert list(saved.take(heard(sound[first : first + 400], first))) == []
@@ -167,7 +167,7 @@ def test_all_that_is_heard_is_saved_to_the_last_bit_of_24(tmp_path):
 
 def test_a_gap_and_an_hour_each_begin_a_file(tmp_path, monkeypatch):
     monkeypatch.setattr("streaming.sinks.audio_file.LONGEST_FILE_SECONDS", 1.0)
-    saved = SavedAudio(tmp_path)
+    saved = AudioRecorder(tmp_path)
     blocks = [0, 4_000, 8_000, 12_000, 20_000]  # of half a second each; one second is missing
     for first in blocks:
         saved.take(heard(np.full(4_000, first / 50_000), first))
@@ -181,7 +181,7 @@ def test_a_gap_and_an_hour_each_begin_a_file(tmp_path, monkeypatch):
 
 
 def test_saved_sound_survives_a_full_disk(tmp_path, monkeypatch):
-    saved = SavedAudio(tmp_path)
+    saved = AudioRecorder(tmp_path)
     monkeypatch.setattr("streaming.sinks.audio_file.PAUSE_SECONDS", 1.0)
     saved.take(heard(np.ones(800) / 2))
 
@@ -197,7 +197,7 @@ def test_saved_sound_survives_a_full_disk(tmp_path, monkeypatch):
     told = [
         m for first in range(20_000, 32_000, 800) for m in saved.take(heard(np.ones(800), first))
     ]
-    assert told == [Trouble(f"sound is saved again in {tmp_path}")]
+    assert told == [Problem(f"sound is saved again in {tmp_path}")]
     saved.close()
     frames = [soundfile.info(path).frames for path in sorted(tmp_path.iterdir())]
     assert frames[0] == 800
@@ -214,8 +214,8 @@ def test_a_flac_is_whole_or_not_there(tmp_path):
 
 def test_plain_lines_and_the_log():
     out, log = io.StringIO(), io.StringIO()
-    for message in (Began(DOG), Ended(DOG), GAP, Trouble("odd"), Ended(ODD)):
-        PlainLines(out).take(message)
+    for message in (EventStarted(DOG), EventEnded(DOG), GAP, Problem("odd"), EventEnded(ODD)):
+        TextSink(out).take(message)
         Log(log).take(message)
     assert out.getvalue().splitlines() == [
         "2026-11-21T13:15:02.350+00:00  dog  0.91  begins  (garden)",
@@ -234,33 +234,33 @@ def test_a_full_disk_behind_the_lines_is_told_once_and_ends_nothing():
         def write(self, text):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    for sink in (PlainLines(Full()), EventLines(io.StringIO(), "csv")):
-        if isinstance(sink, EventLines):
+    for sink in (TextSink(Full()), EventStreamSink(io.StringIO(), "csv")):
+        if isinstance(sink, EventStreamSink):
             sink._writer.out = Full()
-        (trouble,) = sink.take(Ended(DOG))
+        (trouble,) = sink.take(EventEnded(DOG))
         assert trouble.text.startswith("lines: cannot write: No space left on device")
-        assert list(sink.take(Ended(DOG))) == []
-    assert list(Log(Full()).take(Trouble("nobody hears this"))) == []
+        assert list(sink.take(EventEnded(DOG))) == []
+    assert list(Log(Full()).take(Problem("nobody hears this"))) == []
     with pytest.raises(OutputError, match="lines: cannot write"):
-        EventLines(Full(), "csv")
+        EventStreamSink(Full(), "csv")
 
 
 def test_a_reader_who_leaves_a_pipe_is_noticed_and_the_rest_is_finished():
-    for make in (PlainLines, lambda out, gone: EventLines(out, "jsonl", gone=gone)):
+    for make in (TextSink, lambda out, gone: EventStreamSink(out, "jsonl", gone=gone)):
         reading, writing = os.pipe()
         left = []
         with open(writing, "w") as out:
             sink = make(out, lambda left=left: left.append(True))
             os.close(reading)
-            assert list(sink.take(Ended(DOG))) == []
+            assert list(sink.take(EventEnded(DOG))) == []
             assert left == [True]
-            assert list(sink.take(Ended(DOG))) == []
+            assert list(sink.take(EventEnded(DOG))) == []
         assert left == [True]
 
 
 def test_the_log_does_not_obey_what_it_prints():
     log = io.StringIO()
-    Log(log).take(Trouble("\x1b[2Jcleared\n"))
+    Log(log).take(Problem("\x1b[2Jcleared\n"))
     assert log.getvalue() == "sed: \\x1b[2Jcleared\\n\n"
 
 

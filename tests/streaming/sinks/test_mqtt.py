@@ -14,14 +14,14 @@ import pytest
 
 import streaming.sinks.mqtt
 from sed.errors import MissingExtraError, UsageError
-from streaming.messages import Began, Clip, Ended, Trouble
-from streaming.sinks.delivery import OutboxConfig
+from streaming.messages import ClipSaved, EventEnded, EventStarted, Problem
+from streaming.sinks.delivery import DeliveryConfig
 from streaming.sinks.mqtt import MqttAlert
-from streaming.sinks.payload import note_of
+from streaming.sinks.payload import payload_of
 from tests.streaming.sinks.test_alerts import EVENT, GAP, labelled, texts
 from tests.streaming.sinks.test_delivery import until
 
-QUICK = OutboxConfig(first_wait=0.01, longest_wait=0.02, close_wait=3)
+QUICK = DeliveryConfig(first_wait=0.01, longest_wait=0.02, close_wait=3)
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 
 needs_paho = pytest.mark.skipif(
@@ -119,7 +119,7 @@ def alert_to(broker, **options):
 
 def test_notes_are_published_and_the_status_is_retained(broker):
     alert = alert_to(broker, waits_for_clip=True)
-    messages = (Began(EVENT), Ended(EVENT), Clip(EVENT, "a.flac"), GAP)
+    messages = (EventStarted(EVENT), EventEnded(EVENT), ClipSaved(EVENT, "a.flac"), GAP)
     until(lambda: broker.heard)
     for message in messages:
         assert alert.take(message) == []
@@ -132,7 +132,7 @@ def test_notes_are_published_and_the_status_is_retained(broker):
     topics = [topic for topic, _, _ in broker.heard[1:4]]
     assert topics == ["home/sed/onset", "home/sed/event", "home/sed/gap"]
     assert [json.loads(text) for _, text, _ in broker.heard[1:4]] == [
-        note_of(message, waits_for_clip=True) for message in (messages[0], *messages[2:])
+        payload_of(message, waits_for_clip=True) for message in (messages[0], *messages[2:])
     ]
     broker.heard.clear()
     broker._client.subscribe("home/sed/status")
@@ -157,14 +157,14 @@ def test_a_last_will_says_that_it_is_gone(broker):
 
 def test_a_broker_that_is_away_gets_everything_once_when_it_is_back(broker):
     alert = alert_to(broker)
-    alert.take(Ended(labelled("first")))
+    alert.take(EventEnded(labelled("first")))
     until(lambda: broker.labels == ["first"] and not alert._outbox._is_sending)
     broker.stop()
     told = []
-    until(lambda: told.extend(texts(alert.take(Trouble("")))) or told)
+    until(lambda: told.extend(texts(alert.take(Problem("")))) or told)
     labels = [f"label {n}" for n in range(20)]
     for label in labels:
-        told += texts(alert.take(Ended(labelled(label))))
+        told += texts(alert.take(EventEnded(labelled(label))))
     broker.start()
     told += texts(alert.close())
     until(lambda: len(broker.labels) == 21)
@@ -179,9 +179,9 @@ def test_a_broker_that_is_away_at_the_start_is_told_at_once(broker):
     broker.stop()
     alert = alert_to(broker)
     told = []
-    until(lambda: told.extend(texts(alert.take(Trouble("")))) or told)
+    until(lambda: told.extend(texts(alert.take(Problem("")))) or told)
     broker.start()
-    until(lambda: told.extend(texts(alert.take(Trouble("")))) or len(told) == 2)
+    until(lambda: told.extend(texts(alert.take(Problem("")))) or len(told) == 2)
     name = f"mqtt://127.0.0.1:{broker.port}/home/sed"
     assert told == [
         f"{name}: the server cannot be reached: Connection refused. It is tried again until it "
@@ -193,11 +193,11 @@ def test_a_broker_that_is_away_at_the_start_is_told_at_once(broker):
 
 def test_closing_without_a_broker_counts_what_is_left(broker):
     broker.stop()
-    config = OutboxConfig(capacity=5, first_wait=0.01, close_wait=0.2)
+    config = DeliveryConfig(capacity=5, first_wait=0.01, close_wait=0.2)
     alert = MqttAlert(f"mqtt://127.0.0.1:{broker.port}/x", config=config)
-    told = texts(alert.take(Ended(EVENT)))
+    told = texts(alert.take(EventEnded(EVENT)))
     until(lambda: not alert._outbox._waiting)
-    told += [text for _ in range(9) for text in texts(alert.take(Ended(EVENT)))]
+    told += [text for _ in range(9) for text in texts(alert.take(EventEnded(EVENT)))]
     told += texts(alert.close())
     assert told[-1] == f"mqtt://127.0.0.1:{broker.port}/x: closed with 6 not delivered"
     assert len(told) == 3
@@ -212,12 +212,12 @@ def test_a_password_is_sent_and_never_told(broker, tmp_path, monkeypatch, place)
     in_url = ":pa55%20word" if place == "url" else ""
     if place == "environment":
         monkeypatch.setenv("SED_MQTT_PASSWORD", "pa55 word")
-    config = OutboxConfig(first_wait=0.01, close_wait=0.3)
+    config = DeliveryConfig(first_wait=0.01, close_wait=0.3)
     try:
         alert = MqttAlert(f"mqtt://ada{in_url}@127.0.0.1:{guarded.port}/x", config=config)
-        alert.take(Ended(EVENT))
+        alert.take(EventEnded(EVENT))
         told = []
-        until(lambda: guarded.labels or told.extend(texts(alert.take(Trouble("")))) or told)
+        until(lambda: guarded.labels or told.extend(texts(alert.take(Problem("")))) or told)
         told += texts(alert.close())
     finally:
         guarded.stop()
@@ -233,7 +233,7 @@ def test_a_password_is_sent_and_never_told(broker, tmp_path, monkeypatch, place)
 def test_nothing_stays_open(broker):
     before = set(threading.enumerate())
     alert = alert_to(broker)
-    alert.take(Ended(EVENT))
+    alert.take(EventEnded(EVENT))
     until(lambda: broker.labels)
     alert.close()
     until(lambda: set(threading.enumerate()) <= before)

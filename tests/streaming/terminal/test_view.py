@@ -14,7 +14,16 @@ from rich.style import Style
 from sed.events.tracker import Event
 from sed.features.log_mel import LogMelConfig
 from sed.features.log_mel_torch import LogMel
-from streaming.messages import Began, Ended, Fan, Gap, Heard, SourceStatus, Status, Trouble
+from streaming.messages import (
+    AudioBlock,
+    Dispatcher,
+    EventEnded,
+    EventStarted,
+    Gap,
+    InputStatus,
+    Problem,
+    Status,
+)
 from streaming.terminal.meter import CLIPPING, Level, meter
 from streaming.terminal.panels import Layout, Span, duration, spans_line, status_line, time_axis
 from streaming.terminal.spectrogram import GAP, MAGMA, Brush, Spectrogram
@@ -35,11 +44,11 @@ SLOPE = np.repeat(
 def heard(start_seconds, amplitude=0.1, columns=NO_COLUMNS, probs=NO_FRAMES, source="mic"):
     """Return 50 ms of sound of one amplitude."""
     block = np.full((RATE // 20, 1), amplitude, np.float32)
-    return Heard(source, round(start_seconds * RATE), block, RATE, columns, probs)
+    return AudioBlock(source, round(start_seconds * RATE), block, RATE, columns, probs)
 
 
 def status(source="mic", *, state="listening", n_dropped=0, n_missing=0, n_gaps=0, load=0.12):
-    account = SourceStatus(source, state, RATE, 1, 0, 0, n_dropped, 0, n_missing, 0, n_gaps)
+    account = InputStatus(source, state, RATE, 1, 0, 0, n_dropped, 0, n_missing, 0, n_gaps)
     return Status(3_723.0, load, 0.42, 7, (account,))
 
 
@@ -184,19 +193,19 @@ def test_the_clipping_mark_stays_two_seconds():
 def test_an_event_lasts_until_it_ends():
     stage = Stage()
     stage.hear(2)
-    stage.view.take(Began(event(1.5)))
+    stage.view.take(EventStarted(event(1.5)))
     assert re.search(r"12:00:01 ▶ dog +0\.5 s  0\.81", line_with(stage.screen(), "0.81"))
     for i in range(20):
         stage.view.take(heard(2 + i / 20))
     assert re.search(r"12:00:01 ▶ dog +1\.5 s  0\.81", line_with(stage.screen(), "0.81"))
-    stage.view.take(Ended(event(2.3, score=0.93)))
+    stage.view.take(EventEnded(event(2.3, score=0.93)))
     assert re.search(r"12:00:01   dog +1\.3 s  0\.93", line_with(stage.screen(), "0.93"))
 
 
 def test_an_event_stands_below_its_place_in_the_picture():
     stage = Stage(width=100)
     stage.hear(4, columns=noise(5))
-    stage.view.take(Ended(event(2.5)))
+    stage.view.take(EventEnded(event(2.5)))
     (line,) = [line for line in stage.screen() if line.split() == ["dog"]]
     assert line.index("dog") == 100 - 30 + 1  # 4 s minus 1 s before now, in cells of 0.1 s
     assert f"\x1b[7;36m {'dog':14}\x1b[0m" in stage.written(status())  # reversed for 1.5 s
@@ -217,7 +226,7 @@ def test_a_label_too_long_for_its_event_stands_behind_it():
 def test_classes_are_those_of_the_last_frame_and_the_open_ones_are_marked():
     stage = Stage()
     stage.view.take(heard(0, probs=np.array([[0.9, 0.1, 0.2], [0.5, 0.25, 0.75]], np.float32)))
-    stage.view.take(Began(event(1.5)))
+    stage.view.take(EventStarted(event(1.5)))
     rows = [line[:36] for line in stage.screen()]
     found = [row for row in rows if re.match(r"[▶ ] (dog|rooster|rain) ", row)]
     assert [row.split()[-1] for row in found] == ["0.75", "0.50", "0.25"]
@@ -236,7 +245,7 @@ def test_a_gap_tells_its_seconds_and_a_driver_that_does_not_know_them_tells_none
 
 def test_trouble_is_told_with_its_time_in_a_few_lines():
     stage = Stage(width=60)
-    stage.view.take(Trouble("the disk is full. " * 20))
+    stage.view.take(Problem("the disk is full. " * 20))
     lines = [line[21:].rstrip() for line in stage.screen() if "disk" in line]
     assert len(lines) == 4
     assert lines[0].startswith("12:00:00 the disk is full.")
@@ -280,10 +289,10 @@ def test_a_picture_has_the_size_of_its_terminal(size, n_sources):
         frames = np.array([[0.9, 0.5, 0.1]], np.float32)
         stage.view.take(heard(0, 1.0, noise(), frames, name))
         for label in stage.view._labels:
-            stage.view.take(Began(event(1.5, label, name)))
+            stage.view.take(EventStarted(event(1.5, label, name)))
         stage.view.take(Gap(name, 2.0, 3_000.0, 1, "gone 東京 for long " * 9, NOON))
         stage.view.take(heard(3_000, 1.0, noise(), frames, name))
-    for lines in (stage.screen(), stage.screen(Trouble("x" * 500))):
+    for lines in (stage.screen(), stage.screen(Problem("x" * 500))):
         assert len(lines) == height
         assert {cell_len(line) for line in lines} == {width}
 
@@ -299,7 +308,7 @@ def test_a_low_terminal_does_without_some_parts(height, has_header, n_meters, n_
 
 def test_the_log_and_the_last_line_are_what_is_left_in_the_end():
     stage = Stage(40, 2)
-    stage.view.take(Began(event(1.5)))
+    stage.view.take(EventStarted(event(1.5)))
     lines = stage.screen()
     assert lines[0].startswith("12:00:01 ▶ dog")
     assert lines[1].startswith("lost 0  load 0.12")
@@ -312,8 +321,8 @@ def test_markup_in_names_is_literal_and_control_characters_do_not_come_through()
     frames = np.array([[0.9, 0.5, 0.2]], np.float32)
     stage.view.take(heard(0, 0.1, noise(), frames, source))
     for name in names:
-        stage.view.take(Began(event(1.5, name, source)))
-    stage.view.take(Trouble("\x1b[31m[green]bad[/green]\r\n"))
+        stage.view.take(EventStarted(event(1.5, name, source)))
+    stage.view.take(Problem("\x1b[31m[green]bad[/green]\r\n"))
     stage.view.take(Gap("[blue]\x9b", 0, 1, 5, "\x00", NOON))
     stage.now += timedelta(seconds=1)
     lines = stage.screen(status(source))
@@ -358,7 +367,7 @@ def test_a_terminal_that_knows_only_ascii_gets_ascii():
     file = io.TextIOWrapper(io.BytesIO(), encoding="latin-1", write_through=True)
     view = Stage(file=file).view
     view.take(heard(0, 0.1, noise(), np.array([[0.9, 0.5, 0.2]], np.float32), "東京"))
-    view.take(Began(event(1.5, "élan", "東京")))
+    view.take(EventStarted(event(1.5, "élan", "東京")))
     view.close()
     written = ANSI.sub("", file.buffer.getvalue().decode("ascii"))
     assert "> ?lan" in written
@@ -402,7 +411,7 @@ def test_a_terminal_that_is_gone_is_told_once_and_listening_goes_on():
     assert trouble.text == "the terminal cannot be drawn on any more: Input/output error"
     stage.now += timedelta(seconds=1)
     assert stage.view.take(trouble) == ()
-    fan = Fan([stage.view])
+    fan = Dispatcher([stage.view])
     fan.take(heard(0.05))
     fan.close()
 

@@ -23,15 +23,15 @@ from sed.errors import MissingExtraError, SedError, UsageError
 from sed.events.tracker import Event
 from sed.features.log_mel import LogMelConfig
 from streaming.messages import (
-    Began,
-    Clip,
-    Ended,
-    Fan,
+    AudioBlock,
+    ClipSaved,
+    Dispatcher,
+    EventEnded,
+    EventStarted,
     Gap,
-    Heard,
-    SourceStatus,
+    InputStatus,
+    Problem,
     Status,
-    Trouble,
 )
 from streaming.sinks.database import EventDatabase
 from streaming.sinks.history import stored_event
@@ -57,13 +57,13 @@ def heard(start=0, seconds=0.5, source="mic", seed=0):
     block = 0.1 * generator.standard_normal((round(seconds * RATE), 1)).astype(np.float32)
     columns = generator.normal(-2, 2, (round(100 * seconds), 64)).astype(np.float32)
     probs = generator.uniform(0, 1, (2, len(LABELS))).astype(np.float32)
-    return Heard(source, start, block, RATE, columns, probs)
+    return AudioBlock(source, start, block, RATE, columns, probs)
 
 
 def status(state="listening", **counts):
-    values = {"n_delivered": 100, "n_heard": 90, "n_dropped": 7, "n_waiting": 3, "n_missing": 0,
+    values = {"n_delivered": 100, "n_processed": 90, "n_dropped": 7, "n_waiting": 3, "n_missing": 0,
               "n_overflows": 2, "n_gaps": 1} | counts  # fmt: skip
-    return Status(12.5, 0.25, 0.4, 3, (SourceStatus("mic", state, RATE, 1, **values),))
+    return Status(12.5, 0.25, 0.4, 3, (InputStatus("mic", state, RATE, 1, **values),))
 
 
 @contextmanager
@@ -72,9 +72,9 @@ def viewed(path, **options):
     database = EventDatabase(path)
     web = WebView(
         options.pop("host", "127.0.0.1"), 0, database_path=path, labels=LABELS,
-        front_end=FRONT_END, **options,
+        log_mel=FRONT_END, **options,
     )  # fmt: skip
-    fan = Fan([database, web])
+    fan = Dispatcher([database, web])
     try:
         yield web, fan
     finally:
@@ -159,10 +159,10 @@ def test_a_viewer_is_told_of_all_that_happens(view):
         assert hello["band_hz"] == sorted(hello["band_hz"])
         assert (hello["sources"], hello["lasting"], hello["status"]) == ([], [], None)
         fan.take(heard())
-        fan.take(Began(event(0.5)))
-        fan.take(Ended(event(0.5)))
+        fan.take(EventStarted(event(0.5)))
+        fan.take(EventEnded(event(0.5)))
         fan.take(Gap("mic", 1, 2, 16_000, "unplugged", START))
-        fan.take(Trouble("something"))
+        fan.take(Problem("something"))
         fan.take(status())
         seen = told(viewer, "status")
     assert [each["type"] for each in seen] == [
@@ -195,9 +195,9 @@ def test_a_viewer_that_comes_later_is_told_of_the_last_minute(view):
     with live(web) as first:
         for n in range(150):
             fan.take(heard(n * RATE // 2))
-        fan.take(Began(event(1)))
-        fan.take(Began(event(2, "siren")))
-        fan.take(Ended(event(1)))
+        fan.take(EventStarted(event(1)))
+        fan.take(EventStarted(event(2, "siren")))
+        fan.take(EventEnded(event(1)))
         fan.take(status())
         told(first, "status")
         with live(web) as second:
@@ -217,7 +217,7 @@ def test_strips_mean_the_same_however_sound_came_and_go_on_after_a_gap():
         feed = Feed(LABELS, FRONT_END, "m")
         for at in range(0, 100, size):
             block = np.zeros((RATE // 100, 1), np.float32)
-            feed.tell(Heard("mic", at, block, RATE, columns[at : at + size], nothing))
+            feed.tell(AudioBlock("mic", at, block, RATE, columns[at : at + size], nothing))
         pictures.append(feed.hello()["sources"])
     assert pictures[0] == pictures[1]
     strips = np.frombuffer(base64.b64decode(pictures[0][0]["strips"]), np.uint8).reshape(25, 64)
@@ -235,7 +235,7 @@ def test_sound_that_is_no_number_and_names_that_are_no_text_stay_json(view):
     bad = np.full((10, 1), np.nan, np.float32)
     frames, columns = np.full((1, 3), np.nan, np.float32), np.full((4, 64), np.nan, np.float32)
     with live(web) as viewer:
-        fan.take(Heard("m\udc80", 0, bad, RATE, columns, frames))
+        fan.take(AudioBlock("m\udc80", 0, bad, RATE, columns, frames))
         fan.take(status())
         assert "NaN" not in json.dumps(told(viewer, "status"))
 
@@ -244,12 +244,12 @@ def test_a_clip_is_told_with_its_id_as_soon_as_the_database_has_it(view, path, t
     web, fan = view
     clip = save_clip(tmp_path)
     with live(web) as viewer:
-        fan.take(Ended(event(0)))
-        fan.take(Ended(event(5)))
-        fan.take(Clip(event(0), None))
+        fan.take(EventEnded(event(0)))
+        fan.take(EventEnded(event(5)))
+        fan.take(ClipSaved(event(0), None))
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            fan.take(Clip(event(5), str(clip)))
+            fan.take(ClipSaved(event(5), str(clip)))
             time.sleep(0.2)
             other.execute("ROLLBACK")
         time.sleep(0.5)
@@ -274,8 +274,8 @@ def test_a_clip_that_cannot_be_told_of_for_a_reason_unforeseen_keeps_no_other_fr
     monkeypatch.setattr("streaming.web.server.stored_event", fail_at_first)
     with live(web) as viewer:
         for onset in (0.0, 1.0, 5.0):
-            fan.take(Ended(event(onset)))
-            fan.take(Clip(event(onset), clip))
+            fan.take(EventEnded(event(onset)))
+            fan.take(ClipSaved(event(onset), clip))
         seen, until = [], time.monotonic() + 10
         while sum(each["type"] == "trouble" for each in seen) < 2:
             assert time.monotonic() < until
@@ -291,9 +291,9 @@ def test_a_clip_that_cannot_be_told_of_for_a_reason_unforeseen_keeps_no_other_fr
 def test_clips_are_served_by_id_whole_and_in_part(view, tmp_path):
     web, fan = view
     clip = save_clip(tmp_path)
-    fan.take(Ended(event(0)))
-    fan.take(Clip(event(0), str(clip)))
-    fan.take(Ended(event(5)))
+    fan.take(EventEnded(event(0)))
+    fan.take(ClipSaved(event(0), str(clip)))
+    fan.take(EventEnded(event(5)))
     whole = get(web, "/clips/1")
     assert (whole.status_code, whole.headers["content-type"]) == (200, "audio/flac")
     assert whole.content == clip.read_bytes()
@@ -324,8 +324,8 @@ def test_what_is_no_sound_is_not_served_even_if_the_database_names_it(view, tmp_
     web, fan = view
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
-    fan.take(Ended(event(0)))
-    fan.take(Clip(event(0), str(secret)))
+    fan.take(EventEnded(event(0)))
+    fan.take(ClipSaved(event(0), str(secret)))
     assert get(web, "/clips/1").status_code == 404
 
 
@@ -333,8 +333,8 @@ def test_events_and_hours_are_told_from_the_database(view):
     web, fan = view
     now = datetime.now().astimezone()
     for n in range(5):
-        fan.take(Ended(event(n, time=now - timedelta(minutes=60 * n))))
-    fan.take(Ended(event(9, "siren", time=now)))
+        fan.take(EventEnded(event(n, time=now - timedelta(minutes=60 * n))))
+    fan.take(EventEnded(event(9, "siren", time=now)))
     rows = get(web, "/events?limit=2").json()["events"]
     assert [row["id"] for row in rows] == [5, 6]
     assert rows[1] | {"time": "", "unix": 0} == {
@@ -362,7 +362,7 @@ def test_numbers_that_cannot_be_are_refused(view):
 
 
 def test_a_database_that_cannot_be_read_is_told(tmp_path):
-    web = WebView(port=0, database_path=tmp_path / "none.db", labels=LABELS, front_end=FRONT_END)
+    web = WebView(port=0, database_path=tmp_path / "none.db", labels=LABELS, log_mel=FRONT_END)
     answer = get(web, "/events")
     assert answer.status_code == 503
     assert "none.db: cannot be read: unable to open" in answer.json()["error"]
@@ -380,7 +380,7 @@ def test_what_fails_unforeseen_is_told_once(view, monkeypatch):
         answer = get(web, "/events")
         assert (answer.status_code, answer.json()) == (500, {"error": "this could not be answered"})
     assert web.take(status()) == [
-        Trouble("the web view could not answer /events: ZeroDivisionError('division by zero')")
+        Problem("the web view could not answer /events: ZeroDivisionError('division by zero')")
     ]
     assert web.take(status()) == []
 
@@ -389,7 +389,7 @@ def test_metrics_are_what_prometheus_reads(view):
     web, fan = view
     assert "sed_viewers 0.0" in get(web, "/metrics").text
     for label in ("dog", "dog", 'a "quoted" label'):
-        fan.take(Ended(event(0, label)))
+        fan.take(EventEnded(event(0, label)))
     fan.take(status())
     with live(web) as viewer:
         told(viewer, "hello")
@@ -448,7 +448,7 @@ def test_the_page_has_nothing_inline_and_nothing_from_elsewhere():
 
 def test_with_a_token_nothing_is_told_without_it(path):
     with viewed(path, token="s3cret é") as (web, fan):
-        fan.take(Ended(event(0)))
+        fan.take(EventEnded(event(0)))
         wrong = (
             {},
             {"headers": {"Authorization": "Bearer wrong"}},
@@ -525,9 +525,9 @@ def test_strangers_do_not_get_in_through_a_browser(view):
 def test_others_can_reach_it_only_with_a_token(path):
     for host in ("0.0.0.0", "::"):
         with pytest.raises(UsageError, match="give --token"):
-            WebView(host, 0, database_path=path, labels=LABELS, front_end=FRONT_END)
+            WebView(host, 0, database_path=path, labels=LABELS, log_mel=FRONT_END)
     with pytest.raises(UsageError, match="the token is empty"):
-        WebView(port=0, token=" ", database_path=path, labels=LABELS, front_end=FRONT_END)
+        WebView(port=0, token=" ", database_path=path, labels=LABELS, log_mel=FRONT_END)
     with viewed(path, host="0.0.0.0", token="s3cret") as (web, _):
         assert web.url.startswith("http://127.0.0.1:")
         bearer = {"Authorization": "Bearer s3cret"}
@@ -537,19 +537,19 @@ def test_others_can_reach_it_only_with_a_token(path):
 def test_an_address_in_use_is_an_error_at_once(path, view):
     port = int(view[0].url.rstrip("/").rpartition(":")[2])
     with pytest.raises(SedError) as refused:
-        WebView(port=port, database_path=path, labels=LABELS, front_end=FRONT_END)
+        WebView(port=port, database_path=path, labels=LABELS, log_mel=FRONT_END)
     assert str(refused.value) == (
         f"127.0.0.1:{port}: cannot be listened on: Address already in use. "
         "Choose another with --web HOST:PORT."
     )
     with pytest.raises(SedError, match=r"no\.such\.host\.invalid:0: cannot be listened on"):
-        WebView("no.such.host.invalid", 0, database_path=path, labels=LABELS, front_end=FRONT_END)
+        WebView("no.such.host.invalid", 0, database_path=path, labels=LABELS, log_mel=FRONT_END)
 
 
 @pytest.mark.parametrize("host", ["..", "a..b", "a" * 64])
 def test_a_host_that_cannot_be_a_name_is_an_error_at_once(path, host):
     with pytest.raises(SedError) as refused:
-        WebView(host, 80, database_path=path, labels=LABELS, front_end=FRONT_END)
+        WebView(host, 80, database_path=path, labels=LABELS, log_mel=FRONT_END)
     assert str(refused.value) == (
         f"{host}:80: cannot be listened on: no machine can have that name. "
         "Choose another with --web HOST:PORT."
@@ -560,7 +560,7 @@ def test_the_address_is_free_again_when_it_is_closed(path):
     with viewed(path) as (web, _), live(web) as viewer:
         told(viewer, "hello")
         port = int(web.url.rstrip("/").rpartition(":")[2])
-    again = WebView(port=port, database_path=path, labels=LABELS, front_end=FRONT_END)
+    again = WebView(port=port, database_path=path, labels=LABELS, log_mel=FRONT_END)
     assert get(again, "/").status_code == 200
     again.close()
 
@@ -571,7 +571,7 @@ def test_what_is_not_installed_is_named(path, monkeypatch):
             patch.setitem(sys.modules, name, None)
             patch.delitem(sys.modules, "streaming.web.routes", raising=False)
             with pytest.raises(MissingExtraError, match=r"the web view needs .*\[web\]"):
-                WebView(port=0, database_path=path, labels=LABELS, front_end=FRONT_END)
+                WebView(port=0, database_path=path, labels=LABELS, log_mel=FRONT_END)
 
 
 def test_viewers_do_not_disturb_each_other(view):
@@ -610,7 +610,7 @@ def test_a_viewer_that_never_reads_slows_nobody_and_memory_stays(view):
         tracemalloc.stop()
         assert seconds < 20
         assert after - before < 30e6
-        fan.take(Ended(event(7)))
+        fan.take(EventEnded(event(7)))
         seen = told(good, "ended")
         n_missed = sum(each["n"] for each in seen if each["type"] == "missed")
         assert n_missed > 0
@@ -680,12 +680,12 @@ def feed_a_scene(fan, folder):
         for source in ("mic", "<b>garden</b>"):
             fan.take(heard(n * RATE // 2, source=source, seed=n))
     early, late = (now - timedelta(seconds=s) for s in (6, 2))
-    fan.take(Began(event(2, time=early)))
-    fan.take(Ended(event(2, time=early)))
-    fan.take(Clip(event(2, time=early), str(save_clip(folder))))
-    fan.take(Began(event(6, "<img src=x onerror=alert(1)>", "<b>garden</b>", late)))
+    fan.take(EventStarted(event(2, time=early)))
+    fan.take(EventEnded(event(2, time=early)))
+    fan.take(ClipSaved(event(2, time=early), str(save_clip(folder))))
+    fan.take(EventStarted(event(6, "<img src=x onerror=alert(1)>", "<b>garden</b>", late)))
     fan.take(Gap("mic", 4, 5, RATE, "unplugged", now - timedelta(seconds=4)))
-    fan.take(Trouble("the disk is full"))
+    fan.take(Problem("the disk is full"))
     fan.take(status(n_dropped=RATE))
 
 
@@ -727,10 +727,10 @@ def test_the_page_comes_back_when_the_listener_does(browser, path):
         port = int(web.url.rstrip("/").rpartition(":")[2])
         page.goto(web.url)
         page.locator("#link[data-state=live]").wait_for()
-        fan.take(Began(event(0)))
+        fan.take(EventStarted(event(0)))
         page.locator("#log .lasts").wait_for()
     page.get_by_text("no connection, trying again").wait_for()
-    again = WebView(port=port, database_path=path, labels=LABELS, front_end=FRONT_END)
+    again = WebView(port=port, database_path=path, labels=LABELS, log_mel=FRONT_END)
     page.locator("#link[data-state=live]").wait_for()
     assert page.get_by_text("connected again, after").count() == 1
     assert page.locator("#log .lasts").count() == 0

@@ -23,7 +23,7 @@ class Loudness(torch.nn.Module):
     def __init__(self, sample_rate=8_000, n_frames=5, gain=1.0):
         super().__init__()
         self.log_mel = SimpleNamespace(
-            config=SimpleNamespace(sample_rate=sample_rate, hop_samples=sample_rate // 100)
+            config=SimpleNamespace(sample_rate=sample_rate, hop_length=sample_rate // 100)
         )
         self.n_frames, self.frame_columns, self.gain = n_frames, 100 // n_frames, gain
 

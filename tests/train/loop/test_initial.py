@@ -8,7 +8,7 @@ from sed.errors import CheckpointError
 from sed.models.checkpoint import Checkpoint, save_checkpoint
 from sed.models.metadata import DEFAULT
 from sed.models.network import ModelConfig, SedModel, create_backbone
-from tests.conftest import TINY_FRONT_END
+from tests.conftest import TINY_LOG_MEL
 from train.config import load_recipe
 from train.loop.initial import freeze_batch_norms, load_backbone, load_initial
 
@@ -52,9 +52,9 @@ def test_frozen_batch_norms_keep_their_statistics():
 
 def test_what_is_known_of_a_label_goes_to_the_same_label(tmp_path):
     config = ModelConfig("mobilenetv3_small_050", hidden=16)
-    known = SedModel(config, TINY_FRONT_END, 3)
+    known = SedModel(config, TINY_LOG_MEL, 3)
     save_checkpoint(Checkpoint(known, ("wren", "robin", "crow"), 1.0), tmp_path / "k.safetensors")
-    new = SedModel(config, TINY_FRONT_END, 4)
+    new = SedModel(config, TINY_LOG_MEL, 4)
     fresh = new.heads[0].classes.weight.detach().clone()
     load_initial(new, ("crow", "dog", "siren", "wren"), tmp_path / "k.safetensors")
     for layer in ("classes", "attention"):
@@ -68,9 +68,9 @@ def test_what_is_known_of_a_label_goes_to_the_same_label(tmp_path):
 
 
 def test_a_head_of_another_width_starts_anew(tmp_path):
-    known = SedModel(ModelConfig("mobilenetv3_small_050", hidden=16), TINY_FRONT_END, 2)
+    known = SedModel(ModelConfig("mobilenetv3_small_050", hidden=16), TINY_LOG_MEL, 2)
     save_checkpoint(Checkpoint(known, ("a", "b"), 1.0), tmp_path / "k.safetensors")
-    new = SedModel(ModelConfig("mobilenetv3_small_050", hidden=24), TINY_FRONT_END, 2)
+    new = SedModel(ModelConfig("mobilenetv3_small_050", hidden=24), TINY_LOG_MEL, 2)
     before = new.hidden.weight.detach().clone()
     load_initial(new, ("a", "b"), tmp_path / "k.safetensors")
     assert torch.equal(new.hidden.weight, before)

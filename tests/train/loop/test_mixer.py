@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sed.models.network import ModelConfig, SedModel
-from tests.conftest import TINY_FRONT_END
+from tests.conftest import TINY_LOG_MEL
 from train.config import MixingConfig, PictureConfig, TrainConfig
 from train.loop.dataset import Sample
 from train.loop.mixer import Mixer
@@ -16,7 +16,7 @@ N = 4
 
 @pytest.fixture(scope="module")
 def model():
-    return SedModel(ModelConfig("mobilenetv3_small_050", hidden=8), TINY_FRONT_END, N)
+    return SedModel(ModelConfig("mobilenetv3_small_050", hidden=8), TINY_LOG_MEL, N)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def batch():
 
 
 def mixed_by(model, batch, mixing, picture=PLAIN, seed=0):
-    config = TrainConfig(mixing=mixing, picture=picture, front_end=TINY_FRONT_END)
+    config = TrainConfig(mixing=mixing, picture=picture, log_mel=TINY_LOG_MEL)
     teacher = torch.eye(N)  # each clip is its own name
     return Mixer(config, model)(batch, teacher, np.random.default_rng(seed))
 
@@ -110,4 +110,4 @@ def test_the_same_generator_makes_the_same_batch(model, batch):
         assert torch.equal(one, same)
     assert not torch.equal(first.columns, other.columns)
     assert torch.isfinite(first.columns).all()
-    assert first.columns.min() >= TINY_FRONT_END.lowest - 1e-4
+    assert first.columns.min() >= TINY_LOG_MEL.lowest - 1e-4

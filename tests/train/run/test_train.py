@@ -53,14 +53,14 @@ learning_rate = 3e-3
 backbone = "mobilenetv3_small_050"
 hidden = 16
 dropout = 0.0
-[front_end]
+[log_mel]
 sample_rate = 8000
-column_samples = 128
-hop_samples = 80
-fft_size = 128
+win_length = 128
+hop_length = 80
+n_fft = 128
 n_mels = 24
-f_min_hz = 60.0
-f_max_hz = 4000.0
+f_min = 60.0
+f_max = 4000.0
 """
 N_EPOCHS = 30
 PITCHES = {"low": 300, "middle": 1_000, "high": 3_000}
@@ -147,7 +147,7 @@ def test_a_run_learns_and_leaves_all_it_should(run):
     assert history["accuracy"].max() >= 0.8
     checkpoint = load_checkpoint(run / "best.safetensors")
     assert checkpoint.labels == ("high", "low", "middle")
-    assert len(checkpoint.tracker.on) == 3
+    assert len(checkpoint.post_processing.onset_threshold) == 3
     best = checkpoint.metrics["validation"]
     assert best["cmap5"] == pytest.approx(history["cmap5"].max())
     assert json.loads((run / "config.json").read_text())["fold"] == 0
@@ -161,7 +161,7 @@ def test_the_trained_model_finds_a_beep_in_a_recording(run, tmp_path):
     samples[32_000:40_000] += 0.3 * np.sin(2 * np.pi * 1_000 * np.arange(8_000) / 8_000)
     soundfile.write(tmp_path / "x.wav", samples, 8_000)
     checkpoint = load_checkpoint(run / "best.safetensors")
-    detector = sed.Detector(checkpoint, sed.DetectorConfig(hop=0.5))
+    detector = sed.Detector(checkpoint, sed.DetectorConfig(hop_seconds=0.5))
     probs = np.concatenate(
         [detector.push(samples.astype(np.float32)).frame_probs, detector.flush().frame_probs]
     )
