@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from sed.events.writers import read_events
     from sed.features.log_mel import LogMelConfig
     from sed.features.log_mel_torch import LogMel
-    from sed.metrics import padded_cmap
     from sed.models.checkpoint import Checkpoint, load_checkpoint, load_model, save_checkpoint
+    from sed.models.metrics import padded_cmap
     from sed.models.network import ModelConfig, SedModel, SedOutput
     from sed.timeline import Timeline
     from streaming.bench.bench import Bench, bench
@@ -71,7 +71,7 @@ _HOMES = {
     "sed.events.tracker": ("Event", "EventTracker", "TrackerConfig", "track_events"),
     "sed.features.log_mel_torch": ("LogMel",),
     "sed.features.log_mel": ("LogMelConfig",),
-    "sed.metrics": ("match_events", "padded_cmap"),
+    "sed.models.metrics": ("match_events", "padded_cmap"),
     "sed.model": ("ModelConfig", "SedModel", "SedOutput"),
     "sed.audio.start_time": ("recording_start",),
     "sed.timeline": ("Timeline",),

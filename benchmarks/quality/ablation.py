@@ -19,8 +19,8 @@ import torch
 import sed
 from benchmarks.quality import scenes
 from benchmarks.quality.results import save
-from sed.metrics import accuracy, average_precision
 from sed.models.checkpoint import Checkpoint
+from sed.models.metrics import accuracy, average_precision
 from train.run.train import Progress, train
 
 RUNS = Path("runs") / "ablation"

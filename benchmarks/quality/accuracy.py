@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 import sed
 from benchmarks.quality import scenes
 from sed.events.match import EventScore, match_events
-from sed.metrics import accuracy, padded_cmap
 from sed.models.checkpoint import Checkpoint
+from sed.models.metrics import accuracy, padded_cmap
 from streaming.engines.base import Engine
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "village"

@@ -140,7 +140,7 @@ def _confusions(evaluation: Evaluation) -> Text:
     import numpy as np
     from rich.text import Text
 
-    from sed.metrics import confusion_matrix
+    from sed.models.metrics import confusion_matrix
 
     labels = evaluation.labels
     targets, clip_probs = evaluation.predictions

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from sed.errors import UsageError
 from sed.files import written_whole
-from sed.metrics import (
+from sed.models.metrics import (
     average_precision,
     clip_metrics,
     confusion_matrix,

@@ -22,10 +22,10 @@ from torch.utils.data import DataLoader
 from sed.errors import SedError, printable
 from sed.events.tracker import TrackerConfig
 from sed.files import written_whole
-from sed.metrics import fit_thresholds
 from sed.models.checkpoint import Checkpoint
 from sed.models.devices import choose_precision
 from sed.models.losses import frame_maximum
+from sed.models.metrics import fit_thresholds
 from sed.models.network import SedModel
 from train.config import TrainConfig
 from train.data.task import Task

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from sed.errors import UsageError, printable
-from sed.metrics import clip_metrics
 from sed.models.checkpoint import save_checkpoint
 from sed.models.devices import choose_device
+from sed.models.metrics import clip_metrics
 from train.config import TrainConfig, load_recipe
 from train.data.soft import read_soft_labels
 from train.data.tables import read_table

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from sed.cli import app
 from sed.errors import TableError, UsageError
-from sed.metrics import padded_cmap
 from sed.models.checkpoint import save_checkpoint
+from sed.models.metrics import padded_cmap
 from tests.conftest import rising_noise
 from train.data.clips import Clip
 from train.data.folds import NEVER, save_folds

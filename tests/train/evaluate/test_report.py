@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import train.evaluate.compare
 from sed.cli import app
 from sed.errors import TableError, UsageError
-from sed.metrics import padded_cmap
+from sed.models.metrics import padded_cmap
 from train.evaluate.compare import compare_runs
 from train.evaluate.plots import _draw_folds, plot_confusion
 from train.evaluate.report import overall_figures, write_report

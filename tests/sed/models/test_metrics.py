@@ -8,7 +8,7 @@ from sklearn.metrics import accuracy_score, average_precision_score
 
 from sed.events.match import match_events
 from sed.events.tracker import Event
-from sed.metrics import (
+from sed.models.metrics import (
     accuracy,
     average_precision,
     clip_metrics,
