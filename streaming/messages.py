@@ -128,7 +128,7 @@ Message = AudioBlock | EventStarted | EventEnded | ClipSaved | Gap | Problem | S
 class Sink(Protocol):
     """Takes messages. It must be quick: what it waits for, the model waits for too."""
 
-    def take(self, message: Message) -> Sequence[Message]:
+    def handle(self, message: Message) -> Sequence[Message]:
         """Take a message; return what there is to say about it to the others."""
         ...
 
@@ -150,17 +150,17 @@ class Dispatcher:
         """Have one more sink take the messages to come."""
         self._sinks.append(sink)
 
-    def take(self, message: Message) -> None:
+    def handle(self, message: Message) -> None:
         """Hand a message to all."""
         answers: list[Message] = []
         for sink in list(self._sinks):
             try:
-                answers += sink.take(message)
+                answers += sink.handle(message)
             except Exception as error:
                 self._sinks.remove(sink)
                 answers.append(_failed(sink, error))
         for answer in answers:
-            self.take(answer)
+            self.handle(answer)
 
     def close(self) -> None:
         """Close all in their order; those still open hear what the others had left to say."""
@@ -171,7 +171,7 @@ class Dispatcher:
             except Exception as error:
                 answers = [_failed(sink, error)]
             for answer in answers:
-                self.take(answer)
+                self.handle(answer)
 
 
 def _failed(sink: Sink, error: Exception) -> Problem:

@@ -88,7 +88,7 @@ def main() -> None:
     for message in messages(detector):
         if isinstance(message, AudioBlock):
             now = BEGAN + timedelta(seconds=message.start / RATE)
-        view.take(message)
+        view.handle(message)
     console.export_text()  # forgets all pictures but the last
     view.close()
     with written_whole(PICTURE) as part:

@@ -88,7 +88,7 @@ def remember_the_day(path: Path) -> None:
             for minute in generator.uniform(0, 55, generator.poisson(9 if is_time else 0.15)):
                 onset = 60 * float(minute)
                 moment = hour.replace(minute=0, second=0) + timedelta(seconds=onset)
-                database.take(EventEnded(Event(onset, onset + 2, label, 0.9, SOURCE, moment)))
+                database.handle(EventEnded(Event(onset, onset + 2, label, 0.9, SOURCE, moment)))
     database.close()
 
 
@@ -101,7 +101,7 @@ def play(fan: Dispatcher, detector: sed.Detector) -> None:
         if isinstance(message, AudioBlock) and (at := message.start / RATE) >= slow_at:
             due = due or time.monotonic() - (at - slow_at)
             time.sleep(max(0.0, due + at - slow_at - time.monotonic()))
-        fan.take(message)
+        fan.handle(message)
 
 
 def draw(out: Path, width: int, height: int, scheme: str) -> None:

@@ -92,7 +92,7 @@ def latency(minutes: float = 10.0) -> Figures:
         frames: list[NDArray[np.float32]] = []
         newest = 0.0
         for message in listener.messages():
-            lines.take(message)
+            lines.handle(message)
             if isinstance(message, AudioBlock):
                 newest = (message.start + len(message.block)) / message.sample_rate
                 frames.append(message.frame_probs)

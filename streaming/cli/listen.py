@@ -232,7 +232,7 @@ def listen(
                 )
         with _ended_by_signals(listener), results.taking(listener, name) as fan:
             for message in listener.messages():
-                fan.take(message)
+                fan.handle(message)
         if not quiet:
             print(told_status(listener.status()), file=sys.stderr)
 

@@ -48,7 +48,7 @@ class AudioRecorder:
         except OSError as error:
             raise OutputError(self._folder, error) from error
 
-    def take(self, message: Message) -> Sequence[Message]:
+    def handle(self, message: Message) -> Sequence[Message]:
         """Save what was heard."""
         if not isinstance(message, AudioBlock) or not len(message.block):
             return ()

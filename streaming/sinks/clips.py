@@ -103,7 +103,7 @@ class Clips:
         self._saving = FaultReporter(f"clips are saved again in {folder}")
         self._deleting = FaultReporter(f"old clips are deleted again in {folder}")
 
-    def take(self, message: Message) -> Sequence[Message]:
+    def handle(self, message: Message) -> Sequence[Message]:
         """Take a message; return the clips that it completed, and what went wrong."""
         match message:
             case AudioBlock():

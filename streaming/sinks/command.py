@@ -73,7 +73,7 @@ class CommandAlert:
             config or DeliveryConfig(capacity=COMMANDS_WAITING),
         )
 
-    def take(self, message: Message) -> Sequence[Message]:
+    def handle(self, message: Message) -> Sequence[Message]:
         """Have the command run if the message is of an event."""
         note = payload_of(message, waits_for_clip=self._waits_for_clip)
         if note is not None and note["type"] == self._at:

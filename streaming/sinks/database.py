@@ -137,7 +137,7 @@ class EventDatabase:
         self._retry_at = 0.0
         self._be_patient(PATIENCE_SECONDS)
 
-    def take(self, message: Message) -> Sequence[Message]:
+    def handle(self, message: Message) -> Sequence[Message]:
         """Write what is to be kept; it is in the file when this returns, or a `Problem` says why.
 
         Raises

@@ -61,7 +61,7 @@ class EventStreamSink:
             raise OutputError("lines", error) from error
         self._alarm = FaultReporter("lines are written again")
 
-    def take(self, message: Message) -> Sequence[Message]:
+    def handle(self, message: Message) -> Sequence[Message]:
         """Write what is to be written."""
         try:
             self._write(message)
@@ -122,9 +122,9 @@ class EventFileSink:
         self._alarm = FaultReporter(f"{self._path}: written again, with all that waited")
         self._write()
 
-    def take(self, message: Message) -> Sequence[Message]:
+    def handle(self, message: Message) -> Sequence[Message]:
         """Write what is to be written."""
-        self._lines.take(message)
+        self._lines.handle(message)
         return self._write()
 
     def close(self) -> Sequence[Message]:

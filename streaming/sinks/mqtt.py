@@ -78,7 +78,7 @@ class MqttAlert:
         )
         self._connect(parts.hostname or "", parts.port or PORTS[parts.scheme])
 
-    def take(self, message: Message) -> Sequence[Message]:
+    def handle(self, message: Message) -> Sequence[Message]:
         """Have the note of a message published, if it has one."""
         if (note := payload_of(message, waits_for_clip=self._waits_for_clip)) is not None:
             self._outbox.put(note)

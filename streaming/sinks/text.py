@@ -37,7 +37,7 @@ class TextSink:
         self._gone = gone
         self._alarm = FaultReporter("lines are written again")
 
-    def take(self, message: Message) -> Sequence[Message]:
+    def handle(self, message: Message) -> Sequence[Message]:
         """Write what is to be written."""
         try:
             match message:
@@ -71,7 +71,7 @@ class Log:
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
-    def take(self, message: Message) -> Sequence[Message]:
+    def handle(self, message: Message) -> Sequence[Message]:
         """Write what is to be written."""
         with suppress(OSError):  # there is nobody left to tell
             match message:

@@ -70,7 +70,7 @@ class Webhook:
         # Neither the path nor the query is named: many services keep a secret there.
         self._outbox = DeliveryQueue(f"webhook {parts.scheme}://{place}", self._post, config)
 
-    def take(self, message: Message) -> Sequence[Message]:
+    def handle(self, message: Message) -> Sequence[Message]:
         """Have the note of a message posted, if it has one."""
         if (note := payload_of(message, waits_for_clip=self._waits_for_clip)) is not None:
             self._outbox.put(note)

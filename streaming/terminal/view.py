@@ -95,7 +95,7 @@ class TerminalView:
         self._lasting: dict[tuple[str, str, float], panels.Entry] = {}
         self._status: Status | None = None
 
-    def take(self, message: Message) -> Sequence[Message]:
+    def handle(self, message: Message) -> Sequence[Message]:
         """Take a message, and draw if it is time to."""
         match message:
             case AudioBlock():

@@ -206,7 +206,7 @@ class Figures(Collector):
         self._status: Status | None = None
         self._told_at = 0.0
 
-    def take(self, message: Message) -> None:
+    def handle(self, message: Message) -> None:
         """Count a message."""
         match message:
             case EventEnded(event):

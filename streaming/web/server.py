@@ -156,9 +156,9 @@ class WebView:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
         return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
-    def take(self, message: Message) -> Sequence[Message]:
+    def handle(self, message: Message) -> Sequence[Message]:
         """Hand a message over without waiting; what there is no room for, the viewers miss."""
-        self._figures.take(message)
+        self._figures.handle(message)
         with self._lock:
             self._inbox.append(message)
             if len(self._inbox) > MOST_WAITING:

@@ -26,7 +26,7 @@ class Listens:
         self.heard = []
         self._answer, self._last = answer or {}, last
 
-    def take(self, message):
+    def handle(self, message):
         self.heard.append(message)
         return self._answer.get(type(message), ())
 
@@ -38,7 +38,7 @@ class Listens:
 def test_answers_come_behind_what_they_answer_for_everybody():
     clip = ClipSaved(EVENT, "a.flac")
     first, second = Listens(answer={EventEnded: [clip]}), Listens()
-    Dispatcher([first, second]).take(EventEnded(EVENT))
+    Dispatcher([first, second]).handle(EventEnded(EVENT))
     assert first.heard == second.heard == [EventEnded(EVENT), clip]
 
 
@@ -56,14 +56,14 @@ def test_at_the_end_those_still_open_hear_what_the_others_had_left():
 
 def test_a_sink_that_fails_is_told_of_and_left_out_and_the_others_go_on():
     class Fails(Listens):
-        def take(self, message):
-            super().take(message)
+        def handle(self, message):
+            super().handle(message)
             raise KeyError("odd")
 
     fails, good = Fails(), Listens()
     fan = Dispatcher([fails, good])
-    fan.take(EventEnded(EVENT))
-    fan.take(EventEnded(EVENT))
+    fan.handle(EventEnded(EVENT))
+    fan.handle(EventEnded(EVENT))
     trouble = Problem("Fails failed and is left out from now on: KeyError('odd')")
     assert good.heard == [EventEnded(EVENT), trouble, EventEnded(EVENT)]
     assert fails.heard == [EventEnded(EVENT)]

@@ -106,10 +106,10 @@ def test_a_command_is_given_each_value_in_its_place(dump):
         '\'{"from": "{source}"}\' {clip} {}',
         waits_for_clip=True,
     )
-    assert alert.take(EventStarted(EVENT)) == []
-    assert alert.take(EventEnded(EVENT)) == []
-    assert alert.take(ClipSaved(EVENT, "a b.flac")) == []
-    assert alert.take(ClipSaved(EVENT, None)) == []
+    assert alert.handle(EventStarted(EVENT)) == []
+    assert alert.handle(EventEnded(EVENT)) == []
+    assert alert.handle(ClipSaved(EVENT, "a b.flac")) == []
+    assert alert.handle(ClipSaved(EVENT, None)) == []
     assert alert.close() == []
     first = [
         "dog at 2026-11-21T13:15:00.250+01:00: 0.875",
@@ -126,7 +126,7 @@ def test_a_command_at_the_onset_is_not_run_at_the_end(dump):
     command, calls = dump
     alert = CommandAlert(command + " {label} {offset}", at="onset")
     for message in (EventStarted(EVENT), EventEnded(EVENT), GAP):
-        assert alert.take(message) == []
+        assert alert.handle(message) == []
     assert alert.close() == []
     assert calls() == [["dog", ""]]
 
@@ -146,7 +146,7 @@ def test_a_hostile_label_stays_one_argument(dump, tmp_path):
     ]
     alert = CommandAlert(command + " {label} <{label}> end")
     for label in labels:
-        alert.take(EventEnded(labelled(label)))
+        alert.handle(EventEnded(labelled(label)))
     assert alert.close() == []
     assert calls() == [[label, f"<{label}>", "end"] for label in labels]
     assert not (tmp_path / "pwned").exists()
@@ -155,8 +155,8 @@ def test_a_hostile_label_stays_one_argument(dump, tmp_path):
 def test_a_label_that_no_argument_can_hold_is_told(dump):
     command, calls = dump
     alert = CommandAlert(command + " {label}")
-    alert.take(EventEnded(labelled("a\0b")))
-    alert.take(EventEnded(labelled("dog")))
+    alert.handle(EventEnded(labelled("a\0b")))
+    alert.handle(EventEnded(labelled("dog")))
     told = texts(alert.close())
     assert told[0] == f"command {sys.executable}: cannot be run: embedded null byte"
     assert told[1].endswith("works again: 1 delivered, 1 lost")
@@ -171,10 +171,10 @@ def test_a_command_that_waits_for_its_clip_finds_it(dump, tmp_path):
     block = np.zeros((8_000, 1), np.float32)
     no_columns = np.empty((0, 4), np.float32)
     for n in range(4):
-        fan.take(AudioBlock("mic", n * 8_000, block, 8_000, no_columns, no_columns))
+        fan.handle(AudioBlock("mic", n * 8_000, block, 8_000, no_columns, no_columns))
         if n == 2:
-            fan.take(EventEnded(labelled("dog")))
-    fan.take(EventEnded(labelled("cat")))
+            fan.handle(EventEnded(labelled("dog")))
+    fan.handle(EventEnded(labelled("cat")))
     fan.close()
     paths = [path for (path,) in calls()]
     assert [path.rpartition("Z_")[2] for path in paths] == ["dog_mic.flac", "cat_mic.flac"]
@@ -206,13 +206,13 @@ def test_a_command_that_fails_is_told_once_each_way_with_its_last_words(tmp_path
     )
     alert = CommandAlert(python(program))
     for _ in range(3):
-        alert.take(EventEnded(EVENT))
+        alert.handle(EventEnded(EVENT))
     told = []
-    until(lambda: told.extend(texts(alert.take(GAP))) or told)
+    until(lambda: told.extend(texts(alert.handle(GAP))) or told)
     assert told == [f"command {sys.executable}: ended with status 1: 'no \\x1b[1mspeaker'"]
     until(lambda: not alert._outbox._waiting and not alert._outbox._is_sending)
     flag.touch()
-    alert.take(EventEnded(EVENT))
+    alert.handle(EventEnded(EVENT))
     assert texts(alert.close()) == [f"command {sys.executable}: works again: 1 delivered, 3 lost"]
 
 
@@ -220,7 +220,7 @@ def test_a_command_that_hangs_is_killed_with_what_it_started(tmp_path):
     pids = tmp_path / "pids"
     program = f"sleep 60 & echo $$ $! > {shlex.quote(str(pids))}; wait"
     alert = CommandAlert(f"sh -c {shlex.quote(program)}", timeout=1)
-    alert.take(EventEnded(EVENT))
+    alert.handle(EventEnded(EVENT))
     told = texts(alert.close())
     assert told == ["command sh: took more than 1 s and was killed"]
     for pid in pids.read_text().split():
@@ -237,16 +237,16 @@ def is_running(pid):
 
 def test_what_a_command_leaves_in_the_background_is_not_waited_for():
     alert = CommandAlert("sh -c 'sleep 20 & exit 0'")
-    alert.take(EventEnded(EVENT))
+    alert.handle(EventEnded(EVENT))
     assert alert.close() == []  # or it would have waited in vain
 
 
 def test_commands_never_keep_the_listener_waiting_and_the_oldest_are_dropped(tmp_path):
     alert = CommandAlert("sleep 30", config=DeliveryConfig(capacity=5, close_wait=0.1), timeout=60)
     began = time.monotonic()
-    alert.take(EventEnded(EVENT))
+    alert.handle(EventEnded(EVENT))
     until(lambda: not alert._outbox._waiting)
-    told = [text for _ in range(99) for text in texts(alert.take(EventEnded(EVENT)))]
+    told = [text for _ in range(99) for text in texts(alert.handle(EventEnded(EVENT)))]
     told += texts(alert.close())
     assert time.monotonic() - began < 15
     assert told == [
@@ -326,7 +326,7 @@ def hook(server, **options):
 def test_notes_are_posted_as_json(server):
     alert = hook(server, headers={"X-Room": "attic"}, waits_for_clip=True)
     for message in (EventStarted(EVENT), EventEnded(EVENT), ClipSaved(EVENT, "a.flac"), GAP):
-        assert alert.take(message) == []
+        assert alert.handle(message) == []
     assert alert.close() == []
     assert [note for _, _, note in server.posts] == [
         payload_of(message, waits_for_clip=True)
@@ -342,7 +342,7 @@ def test_notes_are_posted_as_json(server):
 
 def test_a_name_and_password_become_basic_authentication(server):
     alert = Webhook(f"http://a%40b:p%2Fw%3A@127.0.0.1:{server.port}/ü x".replace(" ", "%20"))
-    alert.take(EventEnded(EVENT))
+    alert.handle(EventEnded(EVENT))
     assert alert.close() == []
     ((path, headers, _),) = server.posts
     assert path == "/%C3%BC%20x"
@@ -355,7 +355,7 @@ def test_what_may_pass_is_tried_again_in_order(server, status):
     alert = hook(server)
     labels = [f"label {n}" for n in range(4)]
     for label in labels:
-        alert.take(EventEnded(labelled(label)))
+        alert.handle(EventEnded(labelled(label)))
     told = texts(alert.close())
     name = f"webhook http://127.0.0.1:{server.port}"
     reason = (
@@ -376,7 +376,7 @@ def test_what_is_refused_is_not_tried_again(server, status):
     server.answers = [status, status]
     alert = hook(server)
     for n in range(3):
-        alert.take(EventEnded(labelled(f"label {n}")))
+        alert.handle(EventEnded(labelled(f"label {n}")))
     told = texts(alert.close())
     name = f"webhook http://127.0.0.1:{server.port}"
     assert told == [
@@ -393,8 +393,8 @@ def test_a_server_that_is_away_gets_everything_when_it_is_back(server):
     labels = [f"label {n}" for n in range(20)]
     told = []
     for label in labels:
-        told += texts(alert.take(EventEnded(labelled(label))))
-    until(lambda: told.extend(texts(alert.take(Problem("")))) or told)
+        told += texts(alert.handle(EventEnded(labelled(label))))
+    until(lambda: told.extend(texts(alert.handle(Problem("")))) or told)
     server.start()
     told += texts(alert.close())
     name = f"webhook http://127.0.0.1:{server.port}"
@@ -411,7 +411,7 @@ def test_a_server_that_hangs_keeps_nobody_waiting(server):
     alert = hook(server, timeout=0.05, config=DeliveryConfig(first_wait=0.01, close_wait=0.3))
     began = time.monotonic()
     for _ in range(100):
-        alert.take(EventEnded(EVENT))
+        alert.handle(EventEnded(EVENT))
     assert time.monotonic() - began < 4  # a timeout for each would take longer
     until(lambda: alert._outbox._news)
     began = time.monotonic()
@@ -432,7 +432,7 @@ def test_no_secret_of_the_address_is_ever_told(server, status):
     if status is None:
         server.stop()
     server.answers = [status] * 100
-    alert.take(EventEnded(EVENT))
+    alert.handle(EventEnded(EVENT))
     until(lambda: alert._outbox._news)
     told = " ".join(texts(alert.close()))
     assert f"127.0.0.1:{server.port}" in told

@@ -62,9 +62,9 @@ def play(clips, samples, told=(), *, source="mic", piece=800, start=0, sample_ra
     answers, told = [], sorted(told, key=lambda pair: pair[0])
     for at in range(0, len(samples), piece):
         block = samples[at : at + piece]
-        answers += clips.take(heard(block, start + at, source, sample_rate))
+        answers += clips.handle(heard(block, start + at, source, sample_rate))
         while told and told[0][0] <= start + at + len(block):
-            answers += clips.take(told.pop(0)[1])
+            answers += clips.handle(told.pop(0)[1])
     assert not told
     return answers
 
@@ -107,8 +107,8 @@ def test_a_clip_is_written_as_soon_as_its_post_roll_is_there(tmp_path):
     clips = Clips(tmp_path, ClipsConfig(post_roll=1), delay_seconds=1)
     samples = sound(3)
     assert play(clips, samples[:12_000], [(12_000, EventEnded(event(0.5, 1)))]) == []
-    assert clips.take(heard(samples[12_000:15_999], 12_000)) == []
-    (clip,) = clips.take(heard(samples[15_999:16_000], 15_999))
+    assert clips.handle(heard(samples[12_000:15_999], 12_000)) == []
+    (clip,) = clips.handle(heard(samples[15_999:16_000], 15_999))
     np.testing.assert_array_equal(read(clip.path)[0], samples[:16_000])
 
 
@@ -134,9 +134,9 @@ def test_a_clip_does_not_wait_for_sound_that_does_not_come(tmp_path, state):
     clips = Clips(tmp_path, delay_seconds=1)
     samples = sound(2)
     assert play(clips, samples, [(16_000, EventEnded(event(1, 1.5)))]) == []
-    assert clips.take(status("listening")) == []
-    assert clips.take(status(state, n_waiting=5)) == []
-    (path,) = paths(clips.take(status(state)))
+    assert clips.handle(status("listening")) == []
+    assert clips.handle(status(state, n_waiting=5)) == []
+    (path,) = paths(clips.handle(status(state)))
     np.testing.assert_array_equal(read(path)[0], samples)
 
 
@@ -187,7 +187,7 @@ def test_a_clip_does_not_reach_across_a_gap(tmp_path):
     samples = sound(6)
     before, after = event(1, 1.9), event(3.2, 4, "dog")
     play(clips, samples[:16_000], [(16_000, EventEnded(before))])
-    (first,) = paths(clips.take(gap(16_000, 8_000)))
+    (first,) = paths(clips.handle(gap(16_000, 8_000)))
     np.testing.assert_array_equal(read(first)[0], samples[:16_000])
     (second,) = paths(play(clips, samples[24_000:], [(40_000, EventEnded(after))], start=24_000))
     np.testing.assert_array_equal(read(second)[0], samples[24_000:40_000])
@@ -197,9 +197,9 @@ def test_positions_that_jump_are_a_gap_too(tmp_path):
     clips = Clips(tmp_path, delay_seconds=1)
     samples = sound(6)
     play(clips, samples[:16_000], [(16_000, EventEnded(event(1, 1.9)))])
-    (first,) = paths(clips.take(heard(samples[24_000:40_000], 24_000)))
+    (first,) = paths(clips.handle(heard(samples[24_000:40_000], 24_000)))
     np.testing.assert_array_equal(read(first)[0], samples[:16_000])
-    (second,) = paths(clips.take(EventEnded(event(3.2, 4))))
+    (second,) = paths(clips.handle(EventEnded(event(3.2, 4))))
     np.testing.assert_array_equal(read(second)[0], samples[24_000:40_000])
 
 
@@ -208,7 +208,7 @@ def test_an_event_that_goes_on_behind_a_gap_keeps_what_was_before(tmp_path):
     samples = sound(4)
     the_event = event(1, 3)
     assert play(clips, samples[:16_000], [(9_600, EventStarted(the_event))]) == []
-    assert clips.take(gap(16_000, 800)) == []
+    assert clips.handle(gap(16_000, 800)) == []
     answers = play(clips, samples[16_800:], [(26_000, EventEnded(the_event))], start=16_800)
     np.testing.assert_array_equal(read(paths(answers)[0])[0], samples[:16_000])
 
@@ -230,9 +230,9 @@ def test_of_a_long_event_the_beginning_is_kept_and_written_while_it_lasts(tmp_pa
     the_event = event(1, 18)
     assert play(clips, samples[:27_999], [(9_000, EventStarted(the_event))]) == []
     assert files(tmp_path) == []
-    assert clips.take(heard(samples[27_999:28_000], 27_999)) == []
+    assert clips.handle(heard(samples[27_999:28_000], 27_999)) == []
     assert files(tmp_path) == []  # what this piece decides is not told yet
-    assert clips.take(heard(samples[28_000:28_001], 28_000)) == []
+    assert clips.handle(heard(samples[28_000:28_001], 28_000)) == []
     assert len(files(tmp_path)) == 1
     answers = play(clips, samples[28_001:], [(150_000, EventEnded(the_event))], start=28_001)
     np.testing.assert_array_equal(read(paths(answers)[0])[0], samples[4_000:24_000])
@@ -275,7 +275,7 @@ def test_an_event_whose_sound_is_gone_has_no_clip_and_that_is_told_once(tmp_path
         f"clips are saved again in {tmp_path}",
     ]
     assert [a.event for a in answers if isinstance(a, ClipSaved)] == late
-    (trouble, clip) = clips.take(EventEnded(event(99, 100, source="nobody")))
+    (trouble, clip) = clips.handle(EventEnded(event(99, 100, source="nobody")))
     assert clip.path is None
     assert "nobody" in trouble.text
 
@@ -379,11 +379,11 @@ def test_clips_grow_old_even_if_nothing_happens(tmp_path):
     clips = Clips(tmp_path, ClipsConfig(most_days=2), delay_seconds=1, now=lambda: time)
     save_some(clips, [0, 24])
     time = START + timedelta(hours=48.5)
-    clips.take(status("listening"))
+    clips.handle(status("listening"))
     assert files(tmp_path) == ["2026-11-22/20261122T121500.000Z_siren_mic24.flac"]
     assert not (tmp_path / "2026-11-21").exists()
     time = START + timedelta(hours=99)
-    Clips(tmp_path, ClipsConfig(most_days=2), delay_seconds=1, now=lambda: time).take(
+    Clips(tmp_path, ClipsConfig(most_days=2), delay_seconds=1, now=lambda: time).handle(
         status("listening")
     )
     assert list(tmp_path.iterdir()) == []
@@ -426,7 +426,7 @@ def test_one_that_cannot_be_deleted_keeps_no_other(tmp_path, limit):
     assert trouble.startswith(f"{stuck}: cannot delete: ")
     assert files(tmp_path) == ["2026-11-24/20261124T111500.000Z_siren_mic71.flac"]
     stuck.rmdir()
-    assert troubles(clips.take(status("listening"))) == [
+    assert troubles(clips.handle(status("listening"))) == [
         f"old clips are deleted again in {tmp_path}"
     ]
     assert not stuck.parent.exists()
@@ -468,7 +468,7 @@ def test_a_disk_that_is_really_full(tmp_path):
             np.testing.assert_array_equal(read(path)[0], samples[first : first + RATE])
         Path(saved[0]).unlink()
         again = event(9.5, 10)
-        answers = clips.take(EventEnded(again))
+        answers = clips.handle(EventEnded(again))
         assert troubles(answers) == [f"clips are saved again in {tmp_path}"]
         assert Path(answers[-1].path).is_file()
 
@@ -555,10 +555,10 @@ def test_the_pieces_in_which_sound_comes_make_no_difference(tmp_path_factory, da
         answers, waiting, at, n = [], list(told), 0, 0
         while at < len(samples):
             block = samples[at : at + sizes[n % len(sizes)]]
-            answers += clips.take(heard(block, at))
+            answers += clips.handle(heard(block, at))
             at, n = at + len(block), n + 1
             while waiting and waiting[0][0] <= at:
-                answers += clips.take(waiting.pop(0)[2])
+                answers += clips.handle(waiting.pop(0)[2])
         answers += clips.close()
         assert len(answers) == len(spans)
         results.append({name: (folder / name).read_bytes() for name in files(folder)})

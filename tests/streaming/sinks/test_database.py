@@ -65,24 +65,24 @@ def held_by_another(path):
 
 def take_when_it_is_tried_again(database, message):
     time.sleep(database_module.RETRY_SECONDS)
-    return database.take(message)
+    return database.handle(message)
 
 
 def test_events_clips_and_gaps_are_in_the_file_when_they_were_taken(tmp_path):
     path = tmp_path / "new" / "events.db"
     with opened(path, model="default") as database:
-        assert database.take(EventEnded(event(2.5))) == ()
+        assert database.handle(EventEnded(event(2.5))) == ()
         assert rows(path, "SELECT * FROM events") == [
             (1, 1, "mic", "dog", 2.5, 4.0, 0.8, "2026-11-21T13:15:02.500+01:00",
              datetime(2026, 11, 21, 12, 15, 2, 500_000, UTC).timestamp(), None)
         ]  # fmt: skip
-        assert database.take(ClipSaved(event(2.5), "clips/dog.flac")) == ()
+        assert database.handle(ClipSaved(event(2.5), "clips/dog.flac")) == ()
         assert rows(path, "SELECT id, clip FROM events") == [(1, os.path.abspath("clips/dog.flac"))]
-        assert database.take(gap(5)) == ()
+        assert database.handle(gap(5)) == ()
         assert rows(path, "SELECT session, source, onset, offset, n_samples, reason FROM gaps") == [
             (1, "mic", 5.0, 6.0, 48_000, "the device was gone")
         ]
-        assert database.take(ClipSaved(event(2.5), None)) == ()
+        assert database.handle(ClipSaved(event(2.5), None)) == ()
         assert rows(path, "SELECT model, ended FROM sessions") == [("default", None)]
     ((started, ended),) = rows(path, "SELECT started, ended FROM sessions")
     assert datetime.fromisoformat(started) <= datetime.fromisoformat(ended)
@@ -92,12 +92,12 @@ def test_events_clips_and_gaps_are_in_the_file_when_they_were_taken(tmp_path):
 def test_two_sessions_share_a_file_one_after_the_other_and_at_once(tmp_path):
     path = tmp_path / "events.db"
     with opened(path, model="first") as database:
-        database.take(EventEnded(event(1)))
+        database.handle(EventEnded(event(1)))
     with opened(path, model="second") as second, opened(path, model="third") as third:
         for onset in range(10):
-            assert second.take(EventEnded(event(onset, "cat"))) == ()
-            assert third.take(EventEnded(event(onset, "cat"))) == ()
-        third.take(ClipSaved(event(4, "cat"), "/four.flac"))
+            assert second.handle(EventEnded(event(onset, "cat"))) == ()
+            assert third.handle(EventEnded(event(onset, "cat"))) == ()
+        third.handle(ClipSaved(event(4, "cat"), "/four.flac"))
     assert rows(path, "SELECT model, count(*) FROM events JOIN sessions ON session = sessions.id "
                 "GROUP BY model") == [("first", 1), ("second", 10), ("third", 10)]  # fmt: skip
     assert rows(path, "SELECT session, onset FROM events WHERE clip NOT NULL") == [(3, 4.0)]
@@ -107,11 +107,11 @@ def test_two_sessions_share_a_file_one_after_the_other_and_at_once(tmp_path):
 def test_ids_are_never_given_twice(tmp_path):
     path = tmp_path / "events.db"
     with opened(path) as database:
-        database.take(EventEnded(event(1)))
+        database.handle(EventEnded(event(1)))
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DELETE FROM events")
     with opened(path) as database:
-        database.take(EventEnded(event(2)))
+        database.handle(EventEnded(event(2)))
     assert [row.id for row in latest_events(path)] == [2]
 
 
@@ -124,9 +124,9 @@ from streaming.messages import ClipSaved, EventEnded
 database = EventDatabase(sys.argv[1])
 for n in range(1_000_000):
     event = Event(n, n + 1.0, "dog", 0.5, "mic", datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=n))
-    database.take(EventEnded(event))
+    database.handle(EventEnded(event))
     print(n, flush=True)
-    database.take(ClipSaved(event, f"/{n}.flac"))
+    database.handle(ClipSaved(event, f"/{n}.flac"))
 """  # noqa: E501
 
 
@@ -144,7 +144,7 @@ def test_what_was_told_survives_being_killed(tmp_path):
     assert rows(path, "SELECT count(*) FROM events WHERE clip NOT NULL")[0][0] >= len(told) - 1
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
     with opened(path) as database:
-        database.take(EventEnded(event(1)))
+        database.handle(EventEnded(event(1)))
     assert rows(path, "SELECT id, ended IS NULL FROM sessions") == [(1, 1), (2, 0)]
 
 
@@ -153,7 +153,7 @@ def test_what_another_process_keeps_from_being_written_waits_for_it(tmp_path):
     with opened(path) as database:
         with held_by_another(path):
             began = time.monotonic()
-            (trouble,) = database.take(EventEnded(event(0)))
+            (trouble,) = database.handle(EventEnded(event(0)))
             assert 0.15 < time.monotonic() - began < 3
             assert trouble == Problem(
                 f"{path}: cannot write: database is locked. "
@@ -161,15 +161,15 @@ def test_what_another_process_keeps_from_being_written_waits_for_it(tmp_path):
             )
             began = time.monotonic()
             for onset in range(1, 100):
-                assert database.take(EventEnded(event(onset))) == ()
-                assert database.take(ClipSaved(event(onset), f"/{onset}.flac")) == ()
+                assert database.handle(EventEnded(event(onset))) == ()
+                assert database.handle(ClipSaved(event(onset), f"/{onset}.flac")) == ()
             assert time.monotonic() - began < 3  # to wait for each would take longer
             assert take_when_it_is_tried_again(database, gap(100)) == ()
             assert database._connection.execute("PRAGMA busy_timeout").fetchone() == (20,)  # ms
             assert latest_events(path) == []
         told = take_when_it_is_tried_again(database, gap(102))
         assert told == [Problem(f"{path}: written again, with 102 events and gaps that waited")]
-        assert database.take(EventEnded(event(110))) == ()
+        assert database.handle(EventEnded(event(110))) == ()
     assert [row.onset for row in events_after(path, 0, 999)] == [*range(100), 110]
     assert rows(path, "SELECT count(*) FROM events WHERE clip = '/' || CAST(onset AS INT) "
                 "|| '.flac'") == [(99,)]  # fmt: skip
@@ -181,7 +181,7 @@ def test_only_so_much_waits_and_what_is_lost_is_counted(tmp_path, monkeypatch):
     path = tmp_path / "events.db"
     with opened(path) as database:
         with held_by_another(path):
-            told = [m for onset in range(8) for m in database.take(EventEnded(event(onset)))]
+            told = [m for onset in range(8) for m in database.handle(EventEnded(event(onset)))]
             assert len(told) == 1
         (trouble,) = take_when_it_is_tried_again(database, EventEnded(event(8)))
         assert trouble.text == (
@@ -196,8 +196,8 @@ def test_what_is_not_written_at_the_end_is_told(tmp_path, monkeypatch):
     path = tmp_path / "events.db"
     database = EventDatabase(path)
     with held_by_another(path):
-        database.take(EventEnded(event(0)))
-        database.take(gap(1))
+        database.handle(EventEnded(event(0)))
+        database.handle(gap(1))
         assert database.close() == [Problem(f"{path}: closed with 2 events and gaps not written")]
 
 
@@ -205,7 +205,7 @@ def test_what_waits_is_written_at_the_end_if_it_can_be(tmp_path):
     path = tmp_path / "events.db"
     database = EventDatabase(path)
     with held_by_another(path):
-        database.take(EventEnded(event(0)))
+        database.handle(EventEnded(event(0)))
     told = database.close()
     assert told == [Problem(f"{path}: written again, with 1 events and gaps that waited")]
     assert len(latest_events(path)) == 1
@@ -215,11 +215,11 @@ def test_a_full_disk_is_told_once_each_way(tmp_path):
     with tiny_disk(tmp_path, 256):
         path, filler = tmp_path / "events.db", tmp_path / "filler"
         with opened(path) as database:
-            database.take(EventEnded(event(0)))
+            database.handle(EventEnded(event(0)))
             with suppress_full_disk(), open(filler, "wb", buffering=0) as file:
                 while file.write(bytes(4096)):
                     pass
-            told = [m for n in range(1, 50) for m in database.take(EventEnded(event(n, "x" * 500)))]
+            told = [m for n in range(1, 50) for m in database.handle(EventEnded(event(n, "x" * 500)))]
             assert [m.text.partition(". ")[0] for m in told] == [
                 f"{path}: cannot write: database or disk is full"
             ]
@@ -239,7 +239,7 @@ def test_a_disk_that_becomes_read_only_is_told_once_each_way(tmp_path):
     path = tmp_path / "events.db"
     with opened(path) as database:
         database._connection.execute("PRAGMA query_only = ON")
-        (trouble,) = database.take(EventEnded(event(0)))
+        (trouble,) = database.handle(EventEnded(event(0)))
         assert "attempt to write a readonly database" in trouble.text
         database._connection.execute("PRAGMA query_only = OFF")
         (trouble,) = take_when_it_is_tried_again(database, EventEnded(event(1)))
@@ -330,15 +330,15 @@ def test_reading_what_is_not_there_makes_nothing(tmp_path):
 def test_an_event_without_its_time_is_misuse(tmp_path):
     database = EventDatabase(tmp_path / "events.db")
     with pytest.raises(ValueError, match="expected an event with its time"):
-        database.take(EventEnded(Event(0, 1, "dog", 0.5)))
+        database.handle(EventEnded(Event(0, 1, "dog", 0.5)))
     assert database.close() == ()
 
 
 def test_names_that_are_no_text_and_paths_with_signs_are_kept(tmp_path):
     path = tmp_path / "50% ünïcode #1?.db"
     with opened(path, model="m\udc80") as database:
-        database.take(EventEnded(event(0, "it's\0\ud800", "mic\udc80")))
-        database.take(ClipSaved(event(0, "it's\0\ud800", "mic\udc80"), "/a'b.flac"))
+        database.handle(EventEnded(event(0, "it's\0\ud800", "mic\udc80")))
+        database.handle(ClipSaved(event(0, "it's\0\ud800", "mic\udc80"), "/a'b.flac"))
     (row,) = latest_events(path)
     assert (row.source, row.label, row.clip) == ("mic\\udc80", "it's\0\\ud800", "/a'b.flac")
 
@@ -347,8 +347,8 @@ def test_events_are_read_in_their_order(tmp_path):
     path = tmp_path / "events.db"
     with opened(path) as database:
         for onset in range(10):
-            database.take(EventEnded(event(onset)))
-        database.take(ClipSaved(event(3), "/three.flac"))
+            database.handle(EventEnded(event(onset)))
+        database.handle(ClipSaved(event(3), "/three.flac"))
         assert [row.id for row in latest_events(path, 3)] == [8, 9, 10]
         assert [row.id for row in events_after(path, 2, 3)] == [3, 4, 5]
         assert events_after(path, 10) == []
@@ -374,7 +374,7 @@ def test_hours_are_counted_in_local_time(tmp_path, monkeypatch):
                 (166, "dog"),
             ):
                 moment = now - timedelta(minutes=minutes_ago)
-                database.take(EventEnded(Event(0, 1, label, 0.5, "mic", moment)))
+                database.handle(EventEnded(Event(0, 1, label, 0.5, "mic", moment)))
         hours = {h: datetime(2026, 3, 1, h).astimezone() for h in (11, 12)}
         assert counts_per_hour(path, 2, now=now) == [
             HourCount(hours[11], "dog", 1),
@@ -393,7 +393,7 @@ def test_hours_are_counted_in_local_time(tmp_path, monkeypatch):
 def test_pandas_reads_it(tmp_path):
     path = tmp_path / "events.db"
     with opened(path) as database:
-        database.take(EventEnded(event(2.5)))
+        database.handle(EventEnded(event(2.5)))
     with closing(sqlite3.connect(path)) as connection:
         table = pd.read_sql("SELECT * FROM events", connection)
     assert pd.to_datetime(table.time).tolist() == [START + timedelta(seconds=2.5)]
@@ -405,5 +405,5 @@ def test_an_event_is_written_quickly(tmp_path):
     with opened(tmp_path / "events.db") as database:
         began = time.monotonic()
         for onset in range(1_000):
-            database.take(EventEnded(event(onset)))
+            database.handle(EventEnded(event(onset)))
         assert (time.monotonic() - began) / 1_000 < 0.01

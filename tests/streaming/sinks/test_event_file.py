@@ -39,7 +39,7 @@ def test_what_is_written_is_read_again_with_its_time_and_without_gaps(tmp_path, 
     path = tmp_path / f"events.{format}"
     file = EventFileSink(path)
     for message in (EventStarted(DOG), EventEnded(DOG), GAP, EventEnded(ODD)):
-        assert list(file.take(message)) == []
+        assert list(file.handle(message)) == []
     file.close()
     assert [(e.onset, e.label, e.file, e.time) for e in read_events(path, format)] == [
         (1.5, "dog", "garden", TIME),
@@ -50,7 +50,7 @@ def test_what_is_written_is_read_again_with_its_time_and_without_gaps(tmp_path, 
 def test_gaps_are_rows_too():
     out = {format: io.StringIO() for format in ("csv", "jsonl", "tsv")}
     for format, stream in out.items():
-        EventStreamSink(stream, format).take(GAP)
+        EventStreamSink(stream, format).handle(GAP)
     time = "2026-11-21T13:15:02.350+00:00"
     assert out["csv"].getvalue() == (
         f"file,onset,offset,label,score,time\ngarden,5.000,7.500,[gap],0.0000,{time}\n"
@@ -65,7 +65,7 @@ def test_gaps_are_rows_too():
 def test_a_file_without_a_header_goes_on_too(tmp_path):
     for _ in range(2):
         file = EventFileSink(tmp_path / "events.jsonl")
-        file.take(EventEnded(DOG))
+        file.handle(EventEnded(DOG))
         file.close()
     assert len(read_events(tmp_path / "events.jsonl", "jsonl")) == 2
 
@@ -74,12 +74,12 @@ def test_a_file_goes_on_where_it_was_even_after_a_line_that_was_cut(tmp_path):
     path = tmp_path / "events.csv"
     for cut in (0, 10):
         file = EventFileSink(path)
-        file.take(EventEnded(DOG))
+        file.handle(EventEnded(DOG))
         file.close()
         with open(path, "rb+") as end:
             end.truncate(path.stat().st_size - cut)
     file = EventFileSink(path)
-    file.take(EventEnded(DOG))
+    file.handle(EventEnded(DOG))
     file.close()
     lines = path.read_text().splitlines()
     assert lines[0] == "file,onset,offset,label,score,time"
@@ -126,11 +126,11 @@ def test_a_full_disk_is_told_once_and_nothing_is_missing_when_there_is_room(tmp_
     disk = _Disk(file._file)
     monkeypatch.setattr(file, "_file", disk)
     disk.room = 30
-    (trouble,) = file.take(EventEnded(DOG))
+    (trouble,) = file.handle(EventEnded(DOG))
     assert "events.csv: cannot write: No space left on device" in trouble.text
-    assert list(file.take(EventEnded(ODD))) == []
+    assert list(file.handle(EventEnded(ODD))) == []
     disk.room = 10_000
-    (trouble,) = file.take(EventEnded(DOG))
+    (trouble,) = file.handle(EventEnded(DOG))
     assert trouble == Problem(f"{path}: written again, with all that waited")
     file.close()
     assert [event.label for event in read_events(path, "csv")] == ["dog", ODD.label, "dog"]
@@ -158,7 +158,7 @@ def test_all_that_is_heard_is_saved_to_the_last_bit_of_24(tmp_path):
     saved = AudioRecorder(tmp_path)
     sound = rising_noise(20_000)
     for first in range(0, 20_000, 400):
-        assert list(saved.take(heard(sound[first : first + 400], first))) == []
+        assert list(saved.handle(heard(sound[first : first + 400], first))) == []
     saved.close()
     (path,) = tmp_path.iterdir()
     assert re.fullmatch(r"\d{8}T\d{6}\.\d{3}Z_garden\.flac", path.name)
@@ -170,8 +170,8 @@ def test_a_gap_and_an_hour_each_begin_a_file(tmp_path, monkeypatch):
     saved = AudioRecorder(tmp_path)
     blocks = [0, 4_000, 8_000, 12_000, 20_000]  # of half a second each; one second is missing
     for first in blocks:
-        saved.take(heard(np.full(4_000, first / 50_000), first))
-    saved.take(heard(np.full(4_000, 0.9), 0, source="shed"))
+        saved.handle(heard(np.full(4_000, first / 50_000), first))
+    saved.handle(heard(np.full(4_000, 0.9), 0, source="shed"))
     saved.close()
     files = sorted(tmp_path.iterdir())
     assert [soundfile.info(path).frames for path in files if "garden" in path.name] == [
@@ -183,19 +183,19 @@ def test_a_gap_and_an_hour_each_begin_a_file(tmp_path, monkeypatch):
 def test_saved_sound_survives_a_full_disk(tmp_path, monkeypatch):
     saved = AudioRecorder(tmp_path)
     monkeypatch.setattr("streaming.sinks.audio_file.PAUSE_SECONDS", 1.0)
-    saved.take(heard(np.ones(800) / 2))
+    saved.handle(heard(np.ones(800) / 2))
 
     def full(self, block):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as broken:
         broken.setattr("sed.audio.flac.FlacFile.write", full)
-        (trouble,) = saved.take(heard(np.ones(800) / 2, 800))
+        (trouble,) = saved.handle(heard(np.ones(800) / 2, 800))
         assert re.search(r"No space left.*Events go on without it", trouble.text)
         for first in range(1_600, 20_000, 800):  # it is tried again, and not told again
-            assert list(saved.take(heard(np.ones(800) / 2, first))) == []
+            assert list(saved.handle(heard(np.ones(800) / 2, first))) == []
     told = [
-        m for first in range(20_000, 32_000, 800) for m in saved.take(heard(np.ones(800), first))
+        m for first in range(20_000, 32_000, 800) for m in saved.handle(heard(np.ones(800), first))
     ]
     assert told == [Problem(f"sound is saved again in {tmp_path}")]
     saved.close()
@@ -215,8 +215,8 @@ def test_a_flac_is_whole_or_not_there(tmp_path):
 def test_plain_lines_and_the_log():
     out, log = io.StringIO(), io.StringIO()
     for message in (EventStarted(DOG), EventEnded(DOG), GAP, Problem("odd"), EventEnded(ODD)):
-        TextSink(out).take(message)
-        Log(log).take(message)
+        TextSink(out).handle(message)
+        Log(log).handle(message)
     assert out.getvalue().splitlines() == [
         "2026-11-21T13:15:02.350+00:00  dog  0.91  begins  (garden)",
         "2026-11-21T13:15:02.350+00:00  dog  0.91  lasted 1.25 s  (garden)",
@@ -237,10 +237,10 @@ def test_a_full_disk_behind_the_lines_is_told_once_and_ends_nothing():
     for sink in (TextSink(Full()), EventStreamSink(io.StringIO(), "csv")):
         if isinstance(sink, EventStreamSink):
             sink._writer.out = Full()
-        (trouble,) = sink.take(EventEnded(DOG))
+        (trouble,) = sink.handle(EventEnded(DOG))
         assert trouble.text.startswith("lines: cannot write: No space left on device")
-        assert list(sink.take(EventEnded(DOG))) == []
-    assert list(Log(Full()).take(Problem("nobody hears this"))) == []
+        assert list(sink.handle(EventEnded(DOG))) == []
+    assert list(Log(Full()).handle(Problem("nobody hears this"))) == []
     with pytest.raises(OutputError, match="lines: cannot write"):
         EventStreamSink(Full(), "csv")
 
@@ -252,15 +252,15 @@ def test_a_reader_who_leaves_a_pipe_is_noticed_and_the_rest_is_finished():
         with open(writing, "w") as out:
             sink = make(out, lambda left=left: left.append(True))
             os.close(reading)
-            assert list(sink.take(EventEnded(DOG))) == []
+            assert list(sink.handle(EventEnded(DOG))) == []
             assert left == [True]
-            assert list(sink.take(EventEnded(DOG))) == []
+            assert list(sink.handle(EventEnded(DOG))) == []
         assert left == [True]
 
 
 def test_the_log_does_not_obey_what_it_prints():
     log = io.StringIO()
-    Log(log).take(Problem("\x1b[2Jcleared\n"))
+    Log(log).handle(Problem("\x1b[2Jcleared\n"))
     assert log.getvalue() == "sed: \\x1b[2Jcleared\\n\n"
 
 

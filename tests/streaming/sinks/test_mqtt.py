@@ -122,7 +122,7 @@ def test_notes_are_published_and_the_status_is_retained(broker):
     messages = (EventStarted(EVENT), EventEnded(EVENT), ClipSaved(EVENT, "a.flac"), GAP)
     until(lambda: broker.heard)
     for message in messages:
-        assert alert.take(message) == []
+        assert alert.handle(message) == []
     assert alert.close() == []
     until(lambda: len(broker.heard) == 5)
     assert [(topic, text) for topic, text, _ in broker.heard[::4]] == [
@@ -157,14 +157,14 @@ def test_a_last_will_says_that_it_is_gone(broker):
 
 def test_a_broker_that_is_away_gets_everything_once_when_it_is_back(broker):
     alert = alert_to(broker)
-    alert.take(EventEnded(labelled("first")))
+    alert.handle(EventEnded(labelled("first")))
     until(lambda: broker.labels == ["first"] and not alert._outbox._is_sending)
     broker.stop()
     told = []
-    until(lambda: told.extend(texts(alert.take(Problem("")))) or told)
+    until(lambda: told.extend(texts(alert.handle(Problem("")))) or told)
     labels = [f"label {n}" for n in range(20)]
     for label in labels:
-        told += texts(alert.take(EventEnded(labelled(label))))
+        told += texts(alert.handle(EventEnded(labelled(label))))
     broker.start()
     told += texts(alert.close())
     until(lambda: len(broker.labels) == 21)
@@ -179,9 +179,9 @@ def test_a_broker_that_is_away_at_the_start_is_told_at_once(broker):
     broker.stop()
     alert = alert_to(broker)
     told = []
-    until(lambda: told.extend(texts(alert.take(Problem("")))) or told)
+    until(lambda: told.extend(texts(alert.handle(Problem("")))) or told)
     broker.start()
-    until(lambda: told.extend(texts(alert.take(Problem("")))) or len(told) == 2)
+    until(lambda: told.extend(texts(alert.handle(Problem("")))) or len(told) == 2)
     name = f"mqtt://127.0.0.1:{broker.port}/home/sed"
     assert told == [
         f"{name}: the server cannot be reached: Connection refused. It is tried again until it "
@@ -195,9 +195,9 @@ def test_closing_without_a_broker_counts_what_is_left(broker):
     broker.stop()
     config = DeliveryConfig(capacity=5, first_wait=0.01, close_wait=0.2)
     alert = MqttAlert(f"mqtt://127.0.0.1:{broker.port}/x", config=config)
-    told = texts(alert.take(EventEnded(EVENT)))
+    told = texts(alert.handle(EventEnded(EVENT)))
     until(lambda: not alert._outbox._waiting)
-    told += [text for _ in range(9) for text in texts(alert.take(EventEnded(EVENT)))]
+    told += [text for _ in range(9) for text in texts(alert.handle(EventEnded(EVENT)))]
     told += texts(alert.close())
     assert told[-1] == f"mqtt://127.0.0.1:{broker.port}/x: closed with 6 not delivered"
     assert len(told) == 3
@@ -215,9 +215,9 @@ def test_a_password_is_sent_and_never_told(broker, tmp_path, monkeypatch, place)
     config = DeliveryConfig(first_wait=0.01, close_wait=0.3)
     try:
         alert = MqttAlert(f"mqtt://ada{in_url}@127.0.0.1:{guarded.port}/x", config=config)
-        alert.take(EventEnded(EVENT))
+        alert.handle(EventEnded(EVENT))
         told = []
-        until(lambda: guarded.labels or told.extend(texts(alert.take(Problem("")))) or told)
+        until(lambda: guarded.labels or told.extend(texts(alert.handle(Problem("")))) or told)
         told += texts(alert.close())
     finally:
         guarded.stop()
@@ -233,7 +233,7 @@ def test_a_password_is_sent_and_never_told(broker, tmp_path, monkeypatch, place)
 def test_nothing_stays_open(broker):
     before = set(threading.enumerate())
     alert = alert_to(broker)
-    alert.take(EventEnded(EVENT))
+    alert.handle(EventEnded(EVENT))
     until(lambda: broker.labels)
     alert.close()
     until(lambda: set(threading.enumerate()) <= before)

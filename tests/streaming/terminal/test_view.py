@@ -75,14 +75,14 @@ class Stage:
     def hear(self, seconds, **what):
         for i in range(round(seconds * 20)):
             self.now += timedelta(seconds=0.05)
-            self.view.take(heard(i / 20, **what))
+            self.view.handle(heard(i / 20, **what))
 
     def written(self, message):
         """Return what a message has written on the terminal, a second after the one before."""
         self.file.seek(0)
         self.file.truncate()
         self.now += timedelta(seconds=1)
-        self.view.take(message)
+        self.view.handle(message)
         return self.file.getvalue()
 
     def screen(self, message=None):
@@ -193,19 +193,19 @@ def test_the_clipping_mark_stays_two_seconds():
 def test_an_event_lasts_until_it_ends():
     stage = Stage()
     stage.hear(2)
-    stage.view.take(EventStarted(event(1.5)))
+    stage.view.handle(EventStarted(event(1.5)))
     assert re.search(r"12:00:01 ▶ dog +0\.5 s  0\.81", line_with(stage.screen(), "0.81"))
     for i in range(20):
-        stage.view.take(heard(2 + i / 20))
+        stage.view.handle(heard(2 + i / 20))
     assert re.search(r"12:00:01 ▶ dog +1\.5 s  0\.81", line_with(stage.screen(), "0.81"))
-    stage.view.take(EventEnded(event(2.3, score=0.93)))
+    stage.view.handle(EventEnded(event(2.3, score=0.93)))
     assert re.search(r"12:00:01   dog +1\.3 s  0\.93", line_with(stage.screen(), "0.93"))
 
 
 def test_an_event_stands_below_its_place_in_the_picture():
     stage = Stage(width=100)
     stage.hear(4, columns=noise(5))
-    stage.view.take(EventEnded(event(2.5)))
+    stage.view.handle(EventEnded(event(2.5)))
     (line,) = [line for line in stage.screen() if line.split() == ["dog"]]
     assert line.index("dog") == 100 - 30 + 1  # 4 s minus 1 s before now, in cells of 0.1 s
     assert f"\x1b[7;36m {'dog':14}\x1b[0m" in stage.written(status())  # reversed for 1.5 s
@@ -225,8 +225,8 @@ def test_a_label_too_long_for_its_event_stands_behind_it():
 
 def test_classes_are_those_of_the_last_frame_and_the_open_ones_are_marked():
     stage = Stage()
-    stage.view.take(heard(0, probs=np.array([[0.9, 0.1, 0.2], [0.5, 0.25, 0.75]], np.float32)))
-    stage.view.take(EventStarted(event(1.5)))
+    stage.view.handle(heard(0, probs=np.array([[0.9, 0.1, 0.2], [0.5, 0.25, 0.75]], np.float32)))
+    stage.view.handle(EventStarted(event(1.5)))
     rows = [line[:36] for line in stage.screen()]
     found = [row for row in rows if re.match(r"[▶ ] (dog|rooster|rain) ", row)]
     assert [row.split()[-1] for row in found] == ["0.75", "0.50", "0.25"]
@@ -236,8 +236,8 @@ def test_classes_are_those_of_the_last_frame_and_the_open_ones_are_marked():
 
 def test_a_gap_tells_its_seconds_and_a_driver_that_does_not_know_them_tells_none():
     stage = Stage()
-    stage.view.take(Gap("mic", 1.0, 2.52, 24_320, "the model was too slow", NOON))
-    stage.view.take(Gap("mic", 3.0, 3.0, 0, "the driver lost some", NOON))
+    stage.view.handle(Gap("mic", 1.0, 2.52, 24_320, "the model was too slow", NOON))
+    stage.view.handle(Gap("mic", 3.0, 3.0, 0, "the driver lost some", NOON))
     lines = stage.screen()
     assert "12:00:00 mic: 1.52 s lost: the model was too slow" in line_with(lines, "too slow")
     assert "12:00:00 mic: some sound lost: the driver lost some" in line_with(lines, "driver")
@@ -245,7 +245,7 @@ def test_a_gap_tells_its_seconds_and_a_driver_that_does_not_know_them_tells_none
 
 def test_trouble_is_told_with_its_time_in_a_few_lines():
     stage = Stage(width=60)
-    stage.view.take(Problem("the disk is full. " * 20))
+    stage.view.handle(Problem("the disk is full. " * 20))
     lines = [line[21:].rstrip() for line in stage.screen() if "disk" in line]
     assert len(lines) == 4
     assert lines[0].startswith("12:00:00 the disk is full.")
@@ -270,7 +270,7 @@ def test_the_last_line_is_honest_and_says_first_what_is_wrong():
 
 def test_an_input_that_is_lost_has_no_level_and_no_classes():
     stage = Stage()
-    stage.view.take(heard(0, probs=np.array([[0.9, 0.5, 0.2]], np.float32)))
+    stage.view.handle(heard(0, probs=np.array([[0.9, 0.5, 0.2]], np.float32)))
     assert "0.90" in "".join(stage.screen())
     lines = stage.screen(status(state="lost"))
     assert lines[1].rstrip() == "mic lost"
@@ -287,11 +287,11 @@ def test_a_picture_has_the_size_of_its_terminal(size, n_sources):
     for i in range(n_sources):
         name = f"input {i} 東京"
         frames = np.array([[0.9, 0.5, 0.1]], np.float32)
-        stage.view.take(heard(0, 1.0, noise(), frames, name))
+        stage.view.handle(heard(0, 1.0, noise(), frames, name))
         for label in stage.view._labels:
-            stage.view.take(EventStarted(event(1.5, label, name)))
-        stage.view.take(Gap(name, 2.0, 3_000.0, 1, "gone 東京 for long " * 9, NOON))
-        stage.view.take(heard(3_000, 1.0, noise(), frames, name))
+            stage.view.handle(EventStarted(event(1.5, label, name)))
+        stage.view.handle(Gap(name, 2.0, 3_000.0, 1, "gone 東京 for long " * 9, NOON))
+        stage.view.handle(heard(3_000, 1.0, noise(), frames, name))
     for lines in (stage.screen(), stage.screen(Problem("x" * 500))):
         assert len(lines) == height
         assert {cell_len(line) for line in lines} == {width}
@@ -308,7 +308,7 @@ def test_a_low_terminal_does_without_some_parts(height, has_header, n_meters, n_
 
 def test_the_log_and_the_last_line_are_what_is_left_in_the_end():
     stage = Stage(40, 2)
-    stage.view.take(EventStarted(event(1.5)))
+    stage.view.handle(EventStarted(event(1.5)))
     lines = stage.screen()
     assert lines[0].startswith("12:00:01 ▶ dog")
     assert lines[1].startswith("lost 0  load 0.12")
@@ -319,11 +319,11 @@ def test_markup_in_names_is_literal_and_control_characters_do_not_come_through()
     stage = Stage(labels=names)
     source = "[bold]mic[/]\x1b]0;title\x07"
     frames = np.array([[0.9, 0.5, 0.2]], np.float32)
-    stage.view.take(heard(0, 0.1, noise(), frames, source))
+    stage.view.handle(heard(0, 0.1, noise(), frames, source))
     for name in names:
-        stage.view.take(EventStarted(event(1.5, name, source)))
-    stage.view.take(Problem("\x1b[31m[green]bad[/green]\r\n"))
-    stage.view.take(Gap("[blue]\x9b", 0, 1, 5, "\x00", NOON))
+        stage.view.handle(EventStarted(event(1.5, name, source)))
+    stage.view.handle(Problem("\x1b[31m[green]bad[/green]\r\n"))
+    stage.view.handle(Gap("[blue]\x9b", 0, 1, 5, "\x00", NOON))
     stage.now += timedelta(seconds=1)
     lines = stage.screen(status(source))
     text = "\n".join(lines)
@@ -355,7 +355,7 @@ def test_a_terminal_gets_the_colours_it_has(options, colours):
 def test_without_colours_the_picture_is_shaded(options):
     stage = Stage(**options)
     stage.hear(2, columns=SLOPE)
-    stage.view.take(Gap("mic", 2.0, 2.5, 8_000, "lost", NOON))
+    stage.view.handle(Gap("mic", 2.0, 2.5, 8_000, "lost", NOON))
     written = stage.written(status())
     assert not re.search(r"\x1b\[[0-9;]*[34]\d[;m]", written)
     assert "▀" not in written
@@ -366,8 +366,8 @@ def test_without_colours_the_picture_is_shaded(options):
 def test_a_terminal_that_knows_only_ascii_gets_ascii():
     file = io.TextIOWrapper(io.BytesIO(), encoding="latin-1", write_through=True)
     view = Stage(file=file).view
-    view.take(heard(0, 0.1, noise(), np.array([[0.9, 0.5, 0.2]], np.float32), "東京"))
-    view.take(EventStarted(event(1.5, "élan", "東京")))
+    view.handle(heard(0, 0.1, noise(), np.array([[0.9, 0.5, 0.2]], np.float32), "東京"))
+    view.handle(EventStarted(event(1.5, "élan", "東京")))
     view.close()
     written = ANSI.sub("", file.buffer.getvalue().decode("ascii"))
     assert "> ?lan" in written
@@ -407,12 +407,12 @@ def test_a_terminal_that_is_gone_is_told_once_and_listening_goes_on():
             raise OSError(5, "Input/output error")
 
     stage = Stage(file=Gone())
-    (trouble,) = stage.view.take(heard(0))
+    (trouble,) = stage.view.handle(heard(0))
     assert trouble.text == "the terminal cannot be drawn on any more: Input/output error"
     stage.now += timedelta(seconds=1)
-    assert stage.view.take(trouble) == ()
+    assert stage.view.handle(trouble) == ()
     fan = Dispatcher([stage.view])
-    fan.take(heard(0.05))
+    fan.handle(heard(0.05))
     fan.close()
 
 

@@ -158,12 +158,12 @@ def test_a_viewer_is_told_of_all_that_happens(view):
         assert len(hello["band_hz"]) == 64
         assert hello["band_hz"] == sorted(hello["band_hz"])
         assert (hello["sources"], hello["lasting"], hello["status"]) == ([], [], None)
-        fan.take(heard())
-        fan.take(EventStarted(event(0.5)))
-        fan.take(EventEnded(event(0.5)))
-        fan.take(Gap("mic", 1, 2, 16_000, "unplugged", START))
-        fan.take(Problem("something"))
-        fan.take(status())
+        fan.handle(heard())
+        fan.handle(EventStarted(event(0.5)))
+        fan.handle(EventEnded(event(0.5)))
+        fan.handle(Gap("mic", 1, 2, 16_000, "unplugged", START))
+        fan.handle(Problem("something"))
+        fan.handle(status())
         seen = told(viewer, "status")
     assert [each["type"] for each in seen] == [
         "heard",
@@ -194,11 +194,11 @@ def test_a_viewer_that_comes_later_is_told_of_the_last_minute(view):
     web, fan = view
     with live(web) as first:
         for n in range(150):
-            fan.take(heard(n * RATE // 2))
-        fan.take(EventStarted(event(1)))
-        fan.take(EventStarted(event(2, "siren")))
-        fan.take(EventEnded(event(1)))
-        fan.take(status())
+            fan.handle(heard(n * RATE // 2))
+        fan.handle(EventStarted(event(1)))
+        fan.handle(EventStarted(event(2, "siren")))
+        fan.handle(EventEnded(event(1)))
+        fan.handle(status())
         told(first, "status")
         with live(web) as second:
             hello = last(second, "hello")
@@ -235,8 +235,8 @@ def test_sound_that_is_no_number_and_names_that_are_no_text_stay_json(view):
     bad = np.full((10, 1), np.nan, np.float32)
     frames, columns = np.full((1, 3), np.nan, np.float32), np.full((4, 64), np.nan, np.float32)
     with live(web) as viewer:
-        fan.take(AudioBlock("m\udc80", 0, bad, RATE, columns, frames))
-        fan.take(status())
+        fan.handle(AudioBlock("m\udc80", 0, bad, RATE, columns, frames))
+        fan.handle(status())
         assert "NaN" not in json.dumps(told(viewer, "status"))
 
 
@@ -244,17 +244,17 @@ def test_a_clip_is_told_with_its_id_as_soon_as_the_database_has_it(view, path, t
     web, fan = view
     clip = save_clip(tmp_path)
     with live(web) as viewer:
-        fan.take(EventEnded(event(0)))
-        fan.take(EventEnded(event(5)))
-        fan.take(ClipSaved(event(0), None))
+        fan.handle(EventEnded(event(0)))
+        fan.handle(EventEnded(event(5)))
+        fan.handle(ClipSaved(event(0), None))
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            fan.take(ClipSaved(event(5), str(clip)))
+            fan.handle(ClipSaved(event(5), str(clip)))
             time.sleep(0.2)
             other.execute("ROLLBACK")
         time.sleep(0.5)
-        fan.take(status())
-        fan.take(status())
+        fan.handle(status())
+        fan.handle(status())
         row = last(viewer, "clip")["event"]
     assert (row["id"], row["label"], row["onset"], row["has_clip"]) == (2, "dog", 5.0, True)
     assert "dog.flac" not in json.dumps(row)
@@ -274,12 +274,12 @@ def test_a_clip_that_cannot_be_told_of_for_a_reason_unforeseen_keeps_no_other_fr
     monkeypatch.setattr("streaming.web.server.stored_event", fail_at_first)
     with live(web) as viewer:
         for onset in (0.0, 1.0, 5.0):
-            fan.take(EventEnded(event(onset)))
-            fan.take(ClipSaved(event(onset), clip))
+            fan.handle(EventEnded(event(onset)))
+            fan.handle(ClipSaved(event(onset), clip))
         seen, until = [], time.monotonic() + 10
         while sum(each["type"] == "trouble" for each in seen) < 2:
             assert time.monotonic() < until
-            fan.take(status())
+            fan.handle(status())
             seen += told(viewer, "status")
     assert [each["event"]["onset"] for each in seen if each["type"] == "clip"] == [5]
     assert [each["text"] for each in seen if each["type"] == "trouble"] == [
@@ -291,9 +291,9 @@ def test_a_clip_that_cannot_be_told_of_for_a_reason_unforeseen_keeps_no_other_fr
 def test_clips_are_served_by_id_whole_and_in_part(view, tmp_path):
     web, fan = view
     clip = save_clip(tmp_path)
-    fan.take(EventEnded(event(0)))
-    fan.take(ClipSaved(event(0), str(clip)))
-    fan.take(EventEnded(event(5)))
+    fan.handle(EventEnded(event(0)))
+    fan.handle(ClipSaved(event(0), str(clip)))
+    fan.handle(EventEnded(event(5)))
     whole = get(web, "/clips/1")
     assert (whole.status_code, whole.headers["content-type"]) == (200, "audio/flac")
     assert whole.content == clip.read_bytes()
@@ -324,8 +324,8 @@ def test_what_is_no_sound_is_not_served_even_if_the_database_names_it(view, tmp_
     web, fan = view
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
-    fan.take(EventEnded(event(0)))
-    fan.take(ClipSaved(event(0), str(secret)))
+    fan.handle(EventEnded(event(0)))
+    fan.handle(ClipSaved(event(0), str(secret)))
     assert get(web, "/clips/1").status_code == 404
 
 
@@ -333,8 +333,8 @@ def test_events_and_hours_are_told_from_the_database(view):
     web, fan = view
     now = datetime.now().astimezone()
     for n in range(5):
-        fan.take(EventEnded(event(n, time=now - timedelta(minutes=60 * n))))
-    fan.take(EventEnded(event(9, "siren", time=now)))
+        fan.handle(EventEnded(event(n, time=now - timedelta(minutes=60 * n))))
+    fan.handle(EventEnded(event(9, "siren", time=now)))
     rows = get(web, "/events?limit=2").json()["events"]
     assert [row["id"] for row in rows] == [5, 6]
     assert rows[1] | {"time": "", "unix": 0} == {
@@ -379,18 +379,18 @@ def test_what_fails_unforeseen_is_told_once(view, monkeypatch):
     for _ in range(2):
         answer = get(web, "/events")
         assert (answer.status_code, answer.json()) == (500, {"error": "this could not be answered"})
-    assert web.take(status()) == [
+    assert web.handle(status()) == [
         Problem("the web view could not answer /events: ZeroDivisionError('division by zero')")
     ]
-    assert web.take(status()) == []
+    assert web.handle(status()) == []
 
 
 def test_metrics_are_what_prometheus_reads(view):
     web, fan = view
     assert "sed_viewers 0.0" in get(web, "/metrics").text
     for label in ("dog", "dog", 'a "quoted" label'):
-        fan.take(EventEnded(event(0, label)))
-    fan.take(status())
+        fan.handle(EventEnded(event(0, label)))
+    fan.handle(status())
     with live(web) as viewer:
         told(viewer, "hello")
         answer = get(web, "/metrics")
@@ -419,10 +419,10 @@ def test_health_is_that_of_the_listener(view, monkeypatch):
     states = []
     for message in (None, status(), status("lost")):
         if message:
-            fan.take(message)
+            fan.handle(message)
         answer = get(web, "/health")
         states.append((answer.status_code, answer.json()["state"]))
-    fan.take(status())
+    fan.handle(status())
     monkeypatch.setattr("streaming.web.routes.STALLED_SECONDS", -1)
     states.append((get(web, "/health").status_code, get(web, "/health").json()["state"]))
     assert states == [(503, "starting"), (200, "listening"), (503, "lost"), (503, "stalled")]
@@ -448,7 +448,7 @@ def test_the_page_has_nothing_inline_and_nothing_from_elsewhere():
 
 def test_with_a_token_nothing_is_told_without_it(path):
     with viewed(path, token="s3cret é") as (web, fan):
-        fan.take(EventEnded(event(0)))
+        fan.handle(EventEnded(event(0)))
         wrong = (
             {},
             {"headers": {"Authorization": "Bearer wrong"}},
@@ -580,7 +580,7 @@ def test_viewers_do_not_disturb_each_other(view):
         told(first, "hello")
         with live(web) as third:
             told(third, "hello")
-        fan.take(status())
+        fan.handle(status())
         assert last(first, "status") == last(second, "status")
         until = time.monotonic() + 10
         while "sed_viewers 2.0" not in get(web, "/metrics").text:
@@ -599,18 +599,18 @@ def test_a_viewer_that_never_reads_slows_nobody_and_memory_stays(view):
         )
         told(good, "hello")
         for n in range(500):
-            fan.take(messages[n % 20])
+            fan.handle(messages[n % 20])
         tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()
         began = time.monotonic()
         for n in range(100_000):
-            web.take(messages[n % 20])
+            web.handle(messages[n % 20])
         seconds = time.monotonic() - began
         after, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert seconds < 20
         assert after - before < 30e6
-        fan.take(EventEnded(event(7)))
+        fan.handle(EventEnded(event(7)))
         seen = told(good, "ended")
         n_missed = sum(each["n"] for each in seen if each["type"] == "missed")
         assert n_missed > 0
@@ -636,7 +636,7 @@ def test_a_slow_viewer_is_told_how_much_it_missed():
 def test_messages_after_the_end_are_no_trouble(path):
     with viewed(path) as (web, _):
         web.close()
-        assert web.take(status()) == []
+        assert web.handle(status()) == []
 
 
 @pytest.fixture(scope="module")
@@ -678,15 +678,15 @@ def feed_a_scene(fan, folder):
     now = datetime.now().astimezone()
     for n in range(16):
         for source in ("mic", "<b>garden</b>"):
-            fan.take(heard(n * RATE // 2, source=source, seed=n))
+            fan.handle(heard(n * RATE // 2, source=source, seed=n))
     early, late = (now - timedelta(seconds=s) for s in (6, 2))
-    fan.take(EventStarted(event(2, time=early)))
-    fan.take(EventEnded(event(2, time=early)))
-    fan.take(ClipSaved(event(2, time=early), str(save_clip(folder))))
-    fan.take(EventStarted(event(6, "<img src=x onerror=alert(1)>", "<b>garden</b>", late)))
-    fan.take(Gap("mic", 4, 5, RATE, "unplugged", now - timedelta(seconds=4)))
-    fan.take(Problem("the disk is full"))
-    fan.take(status(n_dropped=RATE))
+    fan.handle(EventStarted(event(2, time=early)))
+    fan.handle(EventEnded(event(2, time=early)))
+    fan.handle(ClipSaved(event(2, time=early), str(save_clip(folder))))
+    fan.handle(EventStarted(event(6, "<img src=x onerror=alert(1)>", "<b>garden</b>", late)))
+    fan.handle(Gap("mic", 4, 5, RATE, "unplugged", now - timedelta(seconds=4)))
+    fan.handle(Problem("the disk is full"))
+    fan.handle(status(n_dropped=RATE))
 
 
 @pytest.mark.slow
@@ -727,7 +727,7 @@ def test_the_page_comes_back_when_the_listener_does(browser, path):
         port = int(web.url.rstrip("/").rpartition(":")[2])
         page.goto(web.url)
         page.locator("#link[data-state=live]").wait_for()
-        fan.take(EventStarted(event(0)))
+        fan.handle(EventStarted(event(0)))
         page.locator("#log .lasts").wait_for()
     page.get_by_text("no connection, trying again").wait_for()
     again = WebView(port=port, database_path=path, labels=LABELS, log_mel=FRONT_END)
