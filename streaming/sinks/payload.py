@@ -16,10 +16,10 @@ Note = dict[str, str | float | None]
 
 
 def payload_of(message: Message, *, waits_for_clip: bool) -> Note | None:
-    """Return what others are told of a message, or None.
+    """Return the payload of a message, or None if the message has none.
 
-    The note of an event goes out with its `EventEnded`, or with its `ClipSaved` if there are clips. At its
-    onset, neither its offset nor its clip is known, and its score may yet rise.
+    The payload of an event belongs to its `EventEnded`, or to its `ClipSaved` if clips are saved.
+    At the onset, neither the offset nor the clip is known, and the score may still rise.
     """
     match message:
         case EventStarted(event):

@@ -219,7 +219,8 @@ def test_a_full_disk_is_told_once_each_way(tmp_path):
             with suppress_full_disk(), open(filler, "wb", buffering=0) as file:
                 while file.write(bytes(4096)):
                     pass
-            told = [m for n in range(1, 50) for m in database.handle(EventEnded(event(n, "x" * 500)))]
+            long = [EventEnded(event(n, "x" * 500)) for n in range(1, 50)]
+            told = [m for message in long for m in database.handle(message)]
             assert [m.text.partition(". ")[0] for m in told] == [
                 f"{path}: cannot write: database or disk is full"
             ]
