@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler, default_collate
 
 from sed.errors import SedError
+from sed.signals import leave_stopping_to_parent
 from train.data.clips import Clip
 from train.loop.dataset import ORDER, ClipDataset, Key, Sample
 
@@ -110,7 +110,7 @@ def clip_loader(
         dataset,
         batch_sampler=batches,
         collate_fn=collated,
-        worker_init_fn=_patient,
+        worker_init_fn=_init_worker,
         num_workers=n_workers,
         persistent_workers=n_workers > 0,
         pin_memory=device.type == "cuda",
@@ -125,11 +125,6 @@ def collated(samples: Sequence[Sample | SedError]) -> Sample | SedError:
     return default_collate(list(samples))  # type: ignore[no-any-return]
 
 
-def _patient(_: int) -> None:
-    """Leave it to the main process to stop: it does so after a whole step.
-
-    A terminal and a batch system send their signals to all processes of a job; the second SIGTERM
-    is the main process's own, when it is done with this one.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+def _init_worker(_: int) -> None:
+    """Let the main process stop this one: it does so after a whole step."""
+    leave_stopping_to_parent()

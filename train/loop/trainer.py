@@ -27,11 +27,11 @@ from sed.models.devices import choose_precision
 from sed.models.losses import frame_maximum
 from sed.models.metrics import fit_thresholds
 from sed.models.network import SedModel
+from sed.signals import GracefulExit, sigterm_as_interrupt
 from train.config import TrainConfig
 from train.data.task import Task
 from train.loop.dataset import STEP, ClipDataset, Sample
 from train.loop.distributed import World
-from train.loop.interruption import Stop
 from train.loop.optimizer import (
     Average,
     create_optimizer,
@@ -149,12 +149,16 @@ class Trainer:
         set_to_train(self.model, self.frozen, batch_norm=learning.batch_norm)
         self.batches.epoch, self.batches.first_batch = position.epoch, position.batch
         waited = Waited()
-        with Stop() as stop:
+        with sigterm_as_interrupt(), GracefulExit() as stop:
             self._learn_rest(run, on_step, waited, stop)
         return float(np.mean(self.world.gathered(position.losses))), waited.seconds
 
     def _learn_rest(
-        self, run: Path, on_step: Callable[[int, int, float], None], waited: Waited, stop: Stop
+        self,
+        run: Path,
+        on_step: Callable[[int, int, float], None],
+        waited: Waited,
+        stop: GracefulExit,
     ) -> None:
         learning, position = self.config.learning, self.position
         for batch in waited.through(self.learning_from):
@@ -167,9 +171,9 @@ class Trainer:
             if not self._moves_after(position.batch - 1):
                 continue
             every = learning.save_every_steps
-            if self.world.is_first and (stop.asked or (every and position.batch % every == 0)):
+            if self.world.is_first and (stop.requested or (every and position.batch % every == 0)):
                 self.save(run / "state.safetensors")
-            if stop.asked:
+            if stop.requested:
                 raise KeyboardInterrupt
 
     def _learn_batch(self, batch: Sample, step: int, run: Path) -> float:
