@@ -50,14 +50,14 @@ class ModelConfig:
     backbone: str = "mobilenetv1_100"  # any convolutional model of timm, by name
     backbone_args: Arguments = field(default_factory=dict)  # passed to timm.create_model
     in_channels: int = 1  # 1, or 3 to repeat the picture for weights that know colours
-    channels: Literal["repeat", "delta"] = "repeat"  # delta: log-mel, its slope, its acceleration
-    scale_columns: float = 1.0  # the picture is resized by this along time before the backbone
-    scale_mels: float = 1.0  # and by this along frequency
-    bands: Literal["mean", "concat"] = "mean"  # of the last layer: averaged, or kept apart
+    input_channels_mode: Literal["repeat", "delta"] = "repeat"  # delta: log-mel and two slopes
+    resize_time: float = 1.0  # the picture is resized by this along time before the backbone
+    resize_freq: float = 1.0  # and by this along frequency
+    freq_pooling: Literal["mean", "concat"] = "mean"  # of the last layer: averaged, or kept apart
     hidden: int = 512  # width of the layer between backbone and heads
     n_heads: int = 1  # attention heads whose outputs are averaged
     dropout: float = 0.5  # before the hidden layer and before the heads
-    prior: float | None = None  # initial probability of a class in a frame; None: 1 / classes
+    class_prior: float | None = None  # initial probability of a class in a frame; None: 1 / classes
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, and what would read or fetch files by itself."""
@@ -65,18 +65,22 @@ class ModelConfig:
             raise ValueError(f"backbone_args cannot hold {', '.join(loading)}")
         if self.in_channels not in (1, 3):
             raise ValueError(f"expected in_channels 1 or 3, got {self.in_channels}")
-        if self.channels not in ("repeat", "delta"):
-            raise ValueError(f"expected channels repeat or delta, got {self.channels!r}")
-        if self.channels == "delta" and self.in_channels != 3:
-            raise ValueError("channels = delta makes three channels: set in_channels to 3")
-        if self.bands not in ("mean", "concat"):
-            raise ValueError(f"expected bands mean or concat, got {self.bands!r}")
-        if self.scale_columns <= 0 or self.scale_mels <= 0:
-            raise ValueError("expected scale_columns and scale_mels above 0")
+        if self.input_channels_mode not in ("repeat", "delta"):
+            raise ValueError(
+                f"expected input_channels_mode repeat or delta, got {self.input_channels_mode!r}"
+            )
+        if self.input_channels_mode == "delta" and self.in_channels != 3:
+            raise ValueError(
+                "input_channels_mode = delta needs three channels: set in_channels to 3"
+            )
+        if self.freq_pooling not in ("mean", "concat"):
+            raise ValueError(f"expected freq_pooling mean or concat, got {self.freq_pooling!r}")
+        if self.resize_time <= 0 or self.resize_freq <= 0:
+            raise ValueError("expected resize_time and resize_freq above 0")
         if self.hidden < 1 or self.n_heads < 1:
             raise ValueError(f"expected hidden and n_heads >= 1, got {self.hidden}, {self.n_heads}")
-        if self.prior is not None and not 0 < self.prior < 1:
-            raise ValueError(f"expected a prior between 0 and 1, got {self.prior}")
+        if self.class_prior is not None and not 0 < self.class_prior < 1:
+            raise ValueError(f"expected a class_prior between 0 and 1, got {self.class_prior}")
 
 
 class SedOutput(NamedTuple):
@@ -173,10 +177,10 @@ class SedModel(nn.Module):
             config, log_mel.n_mels, pretrained=pretrained
         )
         _, channels, _, n_bands = shape
-        self.n_features = channels * (n_bands if config.bands == "concat" else 1)
+        self.n_features = channels * (n_bands if config.freq_pooling == "concat" else 1)
         self.hidden = nn.Linear(self.n_features, config.hidden)
         self.dropout = nn.Dropout(config.dropout)
-        prior = config.prior or 1 / max(2, n_classes)
+        prior = config.class_prior or 1 / max(2, n_classes)
         self.heads = nn.ModuleList(
             AttentionHead(config.hidden, n_classes, prior) for _ in range(config.n_heads)
         )
@@ -199,12 +203,12 @@ class SedModel(nn.Module):
         Out: (batch, channels, columns, mels), the last two scaled as the config says.
         """
         config = self.config
-        if config.channels == "delta":
+        if config.input_channels_mode == "delta":
             slope = _slope(columns)
             x = torch.stack([columns, slope, _slope(slope)], dim=1)
         else:
             x = columns.unsqueeze(1).expand(-1, config.in_channels, -1, -1)
-        if config.scale_columns != 1.0 or config.scale_mels != 1.0:
+        if config.resize_time != 1.0 or config.resize_freq != 1.0:
             size = _scaled(config, *columns.shape[1:])
             x = F.interpolate(x, size, mode="bilinear", align_corners=False)
         return x
@@ -214,7 +218,7 @@ class SedModel(nn.Module):
         x = picture.contiguous(memory_format=torch.channels_last)
         x = self.backbone.forward_features(x)  # type: ignore[operator]
         # (batch, channels, frames, bands) to (batch, features, frames)
-        x = x.mean(dim=3) if self.config.bands == "mean" else x.transpose(2, 3).flatten(1, 2)
+        x = x.mean(dim=3) if self.config.freq_pooling == "mean" else x.transpose(2, 3).flatten(1, 2)
         # In two dimensions, since torch.export takes the length of max_pool1d for a constant.
         highest = F.max_pool2d(x[:, :, None], (1, 3), stride=1, padding=(0, 1))[:, :, 0]
         mean = F.avg_pool1d(x, 3, stride=1, padding=1, count_include_pad=False)
@@ -302,11 +306,11 @@ def _backbone_that_keeps_time(
         raise ValueError(refusal.format(f"'{error}'")) from error
     if len(shape) != 4 or shape[2] != n_frames or shape[1] == n_frames:
         raise ValueError(refusal.format(shape))
-    frame_columns = stride / config.scale_columns
+    frame_columns = stride / config.resize_time
     if abs(frame_columns - round(frame_columns)) > 1e-6:
         raise ValueError(
-            f"expected a scale_columns that makes a frame a whole number of columns, got "
-            f"{config.scale_columns:g}: {stride} / {config.scale_columns:g} = {frame_columns:g}"
+            f"expected a resize_time that makes a frame a whole number of columns, got "
+            f"{config.resize_time:g}: {stride} / {config.resize_time:g} = {frame_columns:g}"
         )
     return backbone, shape, round(frame_columns)
 
@@ -314,8 +318,8 @@ def _backbone_that_keeps_time(
 def _scaled(config: ModelConfig, n_columns: int, n_mels: int) -> tuple[int, int]:
     """Return the size of a picture after it is resized."""
     return (
-        max(1, round(n_columns * config.scale_columns)),
-        max(1, round(n_mels * config.scale_mels)),
+        max(1, round(n_columns * config.resize_time)),
+        max(1, round(n_mels * config.resize_freq)),
     )
 
 

@@ -92,7 +92,7 @@ def test_time_stays_in_order():
     assert change[:10].max() < 0.05 * change.max()
 
 
-@pytest.mark.parametrize("values", [{"in_channels": 2}, {"n_heads": 0}, {"prior": 1.5}])
+@pytest.mark.parametrize("values", [{"in_channels": 2}, {"n_heads": 0}, {"class_prior": 1.5}])
 def test_impossible_configs_are_refused(values):
     with pytest.raises(ValueError, match=r"expected"):
         ModelConfig(**values)
