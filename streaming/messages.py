@@ -111,7 +111,7 @@ class Status:
     """How listening goes; once every hop."""
 
     uptime_seconds: float
-    load: float  # seconds of work per second of sound, of late: below 1 it keeps up
+    real_time_factor: float  # seconds of work per second of sound, recently; below 1 keeps up
     latency_seconds: float  # from the arrival of the newest sample of a window to its answer
     n_events: int
     sources: tuple[InputStatus, ...]
@@ -183,21 +183,40 @@ CLIPPED = 1.0 - 2.0**-15  # the largest sample of 16 bits
 
 
 class FaultReporter:
-    """Tells once that something is wrong, and once that it is right again.
+    """Report each kind of fault once, and once that all faults are over.
 
     Parameters
     ----------
-    right
-        What to tell when it is right again.
+    recovery
+        The text of the `Problem` that is reported when the faults are over.
     """
 
-    def __init__(self, right: str) -> None:
-        self._right = right
-        self._is_wrong = False
+    def __init__(self, recovery: str = "") -> None:
+        self._recovery = recovery
+        self._kinds: set[str] = set()  # of faults that were reported and are not over
 
-    def judge(self, wrong: str | None) -> list[Message]:
-        """Take what is wrong now, or None; return what is new about it."""
-        was_wrong, self._is_wrong = self._is_wrong, wrong is not None
-        if self._is_wrong == was_wrong:
-            return []
-        return [Problem(wrong or self._right)]
+    @property
+    def is_faulty(self) -> bool:
+        """Whether a fault was reported that is not over."""
+        return bool(self._kinds)
+
+    def update(
+        self, fault: str | None, *, kind: str = "", recovery: str | None = None
+    ) -> list[Message]:
+        """Take the current state; return the `Problem` to report, if the state is new.
+
+        Parameters
+        ----------
+        fault
+            What is wrong now; None if nothing is.
+        kind
+            Distinguishes faults that are each reported once.
+        recovery
+            Replaces the text of the reporter when the faults are over.
+        """
+        if fault is None:
+            was_faulty, self._kinds = self.is_faulty, set()
+            return [Problem(self._recovery if recovery is None else recovery)] * was_faulty
+        is_new = kind not in self._kinds
+        self._kinds.add(kind)
+        return [Problem(fault)] * is_new

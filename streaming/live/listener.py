@@ -113,7 +113,7 @@ class Listener:
         """Return how listening goes."""
         return Status(
             uptime_seconds=0.0 if self._began is None else time.monotonic() - self._began,
-            load=self._load.recent(),
+            real_time_factor=self._load.recent(),
             latency_seconds=median(self._latencies) if self._latencies else 0.0,
             n_events=sum(line.n_events for line in self._lines),
             sources=tuple(line.status() for line in self._lines),

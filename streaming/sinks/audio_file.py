@@ -64,8 +64,10 @@ class AudioRecorder:
         except OSError as error:
             self._finish(source, has_sound=not is_new)
             self._again_at[source] = stop + round(PAUSE_SECONDS * message.sample_rate)
-            return self._alarm.judge(f"{OutputError(self._folder, error)} Events go on without it.")
-        return self._alarm.judge(None)
+            return self._alarm.update(
+                f"{OutputError(self._folder, error)} Events go on without it."
+            )
+        return self._alarm.update(None)
 
     def close(self) -> Sequence[Message]:
         """Finish the files."""

@@ -193,20 +193,20 @@ class Clips:
         event = wanted.event
         if tape is None or not len(sound := tape.sound(*self._span(wanted, tape))):
             gone = f"{event.file}: the sound of an event was gone when the event was told of."
-            return self._saving.judge(f"{gone} Its clip is left out.")
+            return self._saving.update(f"{gone} Its clip is left out.")
         try:
             wanted.path = self._folder.save(event, sound, tape.sample_rate)
         except OutputError as error:
-            return self._saving.judge(f"{error} Events go on without their clips.")
-        return self._saving.judge(None) + self._delete_old()
+            return self._saving.update(f"{error} Events go on without their clips.")
+        return self._saving.update(None) + self._delete_old()
 
     def _delete_old(self) -> list[Message]:
         try:
             self._folder.delete_old()
         except OSError as error:
             reason = error.strerror or error
-            return self._deleting.judge(f"{error.filename}: cannot delete: {reason}.")
-        return self._deleting.judge(None)
+            return self._deleting.update(f"{error.filename}: cannot delete: {reason}.")
+        return self._deleting.update(None)
 
 
 @dataclass

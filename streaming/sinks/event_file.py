@@ -69,8 +69,8 @@ class EventStreamSink:
             leave(self._out)
             self._gone()
         except OSError as error:
-            return self._alarm.judge(f"{OutputError('lines', error)} They are lost.")
-        return self._alarm.judge(None) if isinstance(message, EventEnded) else ()
+            return self._alarm.update(f"{OutputError('lines', error)} They are lost.")
+        return self._alarm.update(None) if isinstance(message, EventEnded) else ()
 
     def _write(self, message: Message) -> None:
         match message:
@@ -169,8 +169,8 @@ class EventFileSink:
             while self._unwritten:
                 self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
         except OSError as error:
-            return self._alarm.judge(str(OutputError(self._path, error)))
-        return self._alarm.judge(None)
+            return self._alarm.update(str(OutputError(self._path, error)))
+        return self._alarm.update(None)
 
 
 def format_of(name: str) -> str:

@@ -51,8 +51,8 @@ class TextSink:
             leave(self._out)
             self._gone()
         except OSError as error:
-            return self._alarm.judge(f"{OutputError('lines', error)} They are lost.")
-        return self._alarm.judge(None)
+            return self._alarm.update(f"{OutputError('lines', error)} They are lost.")
+        return self._alarm.update(None)
 
     def close(self) -> Sequence[Message]:
         """Leave the stream to its owner."""
@@ -117,7 +117,7 @@ def told_status(status: Status) -> str:
             f"{missing:,} missing",
             f"{overflows:,} overflows of the driver",
             f"answers {1000 * status.latency_seconds:.0f} ms behind the sound",
-            f"load {status.load:.1%}",
+            f"load {status.real_time_factor:.1%}",
         ]
     )
 

@@ -170,10 +170,10 @@ def status_line(status: Status, width: int) -> Line:
     """
     n_gaps = sum(source.n_gaps for source in status.sources)
     n_overflows = sum(source.n_overflows for source in status.sources)
-    slow = RED if status.load >= 1 else YELLOW if status.load >= HIGH_LOAD else DIM
+    slow = RED if status.real_time_factor >= 1 else YELLOW if status.real_time_factor >= HIGH_LOAD else DIM
     parts = [
         *_losses(status.sources),
-        (f"load {status.load:.2f}", slow),
+        (f"load {status.real_time_factor:.2f}", slow),
         (f"latency {status.latency_seconds:.2f} s", DIM),
         (f"gaps {n_gaps}", RED if n_gaps else DIM),
         (f"overflows {n_overflows}", RED if n_overflows else DIM),

@@ -237,7 +237,7 @@ class Figures(Collector):
             return
         for name, text, value in (
             ("sed_uptime_seconds", "Since listening began.", status.uptime_seconds),
-            ("sed_load", "Seconds of work per second of sound.", status.load),
+            ("sed_load", "Seconds of work per second of sound.", status.real_time_factor),
             ("sed_latency_seconds", "From sound to its answer.", status.latency_seconds),
         ):
             yield GaugeMetricFamily(name, text, value)

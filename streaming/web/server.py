@@ -227,4 +227,4 @@ class WebView:
         with suppress(ValueError):  # it had to make room meanwhile
             self._clips.remove(event)
         with self._lock:
-            self._news += self._clips_alarm.judge(wrong)
+            self._news += self._clips_alarm.update(wrong)

@@ -91,11 +91,11 @@ function showStatus(status) {
     return sum(name) ? `${sum(name).toLocaleString("en")} samples (${long.toFixed(2)} s)` : "0";
   };
   const badIf = (n) => (n ? "bad" : "");
-  const slow = status.load >= 1 ? "bad" : status.load >= 0.8 ? "warn" : "";
+  const slow = status.real_time_factor >= 1 ? "bad" : status.real_time_factor >= 0.8 ? "warn" : "";
   const figures = [
     ["up", uptime(status.uptime_seconds), ""],
     ["latency", `${status.latency_seconds.toFixed(2)} s`, ""],
-    ["load", `${Math.round(100 * status.load)} %`, slow],
+    ["load", `${Math.round(100 * status.real_time_factor)} %`, slow],
     ["dropped", lost("n_dropped"), badIf(sum("n_dropped"))],
     ["missing", lost("n_missing"), badIf(sum("n_missing"))],
     ["overflows", sum("n_overflows"), badIf(sum("n_overflows"))],

@@ -319,15 +319,15 @@ def test_a_clock_that_was_set_is_believed_at_once():
 def test_the_load_is_that_of_the_input_that_still_gives(listener):
     ears = [FileSource(f"{i}", _Sound(rising_noise(n)), speed=2.0) for i, n in
             enumerate((24_000, 800, 800))]  # fmt: skip
-    loads = [m.load for m in listener(*ears).messages() if isinstance(m, Status)]
+    loads = [m.real_time_factor for m in listener(*ears).messages() if isinstance(m, Status)]
     alone = FileSource("alone", _Sound(rising_noise(24_000)), speed=2.0)
-    expected = [m.load for m in listener(alone).messages() if isinstance(m, Status)]
+    expected = [m.real_time_factor for m in listener(alone).messages() if isinstance(m, Status)]
     assert loads[-1] < 2.0 * expected[-1] + 0.1
 
 
 def test_before_it_listens_there_is_a_status_too(listener):
     status = listener(Script()).status()
-    assert (status.uptime_seconds, status.load, status.n_events) == (0.0, 0.0, 0)
+    assert (status.uptime_seconds, status.real_time_factor, status.n_events) == (0.0, 0.0, 0)
 
 
 def test_for_python_events_come_one_by_one(noise_wav, tiny_checkpoint, tmp_path, monkeypatch):
