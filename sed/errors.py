@@ -10,10 +10,9 @@
     ├── CheckpointError             a model file is not one of ours, or broken
     ├── TableError                  a table of labelled clips has faulty rows
     ├── OutputError                 a result cannot be written
-    ├── DatabaseError               a database of events is not one of ours
+    ├── DatabaseError               a database or journal of another program, or one in use
     ├── DeviceError                 a sound device or a GPU that is not there
     ├── ClusterError                a Ray cluster that cannot be joined, or does not do its work
-    ├── JournalError                the journal of an archive is not one of ours, or in use
     ├── WorkerError                 a process that should hear recordings could not start
     └── MissingExtraError           an optional package is not installed
 

@@ -22,14 +22,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sed.audio.find import Recording
-from sed.errors import OutputError, SedError, UsageError, printable
+from sed.errors import OutputError, UsageError, printable
+from sed.events.sqlite import DatabaseError, open_sqlite
 from sed.events.tracker import Event
 from streaming.offline.job import JobResult
 
 APPLICATION_ID = 0x5345444A  # "SEDJ", by which a journal of ours is known
-SCHEMA_VERSION = 1
-SCHEMA = f"""
-BEGIN;
+SCHEMA_VERSION = 2
+TIMEOUT_SECONDS = 0.5  # until a journal counts as in use by another run
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS recordings (
     id INTEGER PRIMARY KEY,
@@ -52,9 +53,6 @@ CREATE TABLE IF NOT EXISTS events (
     time TEXT,
     PRIMARY KEY (recording, n)
 ) WITHOUT ROWID;
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {SCHEMA_VERSION};
-COMMIT;
 """
 # The bytes of a name need not be text; CAST takes them as they are. A recording that has changed
 # its size since it was finished was perhaps still being copied then: it waits again, and so does
@@ -86,10 +84,6 @@ FROM recordings
 PAGE = 256  # recordings that are read from the list at once
 
 
-class JournalError(SedError):
-    """A journal that is not one of ours, is in use, or cannot be read."""
-
-
 class Totals(NamedTuple):
     """How far a scan has come."""
 
@@ -112,7 +106,7 @@ class Journal:
 
     Raises
     ------
-    JournalError
+    DatabaseError
         If it is of another program or a newer version, is broken, or another process has it.
     OutputError
         If it cannot be written.
@@ -287,40 +281,27 @@ class Journal:
             yield
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
-                raise JournalError(
+                raise DatabaseError(
                     f"{name}: another run is at work here. Wait for it, or give another --output."
                 ) from error
             raise OutputError(self._path, OSError(None, str(error))) from error
         except sqlite3.DatabaseError as error:
-            raise JournalError(
+            raise DatabaseError(
                 f"{name}: is no journal that can be read ({error}). Give another --output."
             ) from error
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    """Open a journal for this process alone."""
-    connection = sqlite3.connect(path, isolation_level=None, timeout=0.5)
-    try:
-        # Exclusive, so that no second run takes part; and a log without shared memory, so that it
-        # works on a network disk too. The lock ends with the process, however that ends.
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may undo the last files
-        connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
-        application, version, n_tables = (
-            connection.execute(query).fetchone()[0]
-            for query in (
-                "PRAGMA application_id",
-                "PRAGMA user_version",
-                "SELECT count(*) FROM sqlite_master",
-            )
-        )
-        if (application != APPLICATION_ID and n_tables) or version > SCHEMA_VERSION:
-            raise sqlite3.DatabaseError("of another program or a newer version")
-        connection.executescript(SCHEMA)
-    except sqlite3.Error:
-        connection.close()
-        raise
+    """Open a journal, locked for this process, so that no second run can use it."""
+    connection = open_sqlite(
+        path,
+        application_id=APPLICATION_ID,
+        version=SCHEMA_VERSION,
+        schema=SCHEMA,
+        exclusive=True,
+        timeout_seconds=TIMEOUT_SECONDS,
+    )
+    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
     return connection
 
 

@@ -26,20 +26,20 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sed.errors import OutputError, SedError, printable
+from sed.errors import OutputError, printable
+from sed.events.sqlite import TIMEOUT_SECONDS, open_sqlite, read_sqlite
 from sed.events.tracker import Event
 from streaming.messages import ClipSaved, EventEnded, Gap, Message, Problem
 
 APPLICATION_ID = 0x5345444C  # "SEDL", by which a database of ours is known
-SCHEMA_VERSION = 1
-SCHEMA = f"""
-BEGIN IMMEDIATE;
+SCHEMA_VERSION = 2
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS sessions (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     started TEXT NOT NULL,
@@ -71,9 +71,6 @@ CREATE TABLE IF NOT EXISTS gaps (
 );
 CREATE INDEX IF NOT EXISTS events_by_time ON events (unix);
 CREATE INDEX IF NOT EXISTS gaps_by_time ON gaps (unix);
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {SCHEMA_VERSION};
-COMMIT;
 """
 BEGIN_SESSION = "INSERT INTO sessions (started, model) VALUES (?, ?)"
 END_SESSION = "UPDATE sessions SET ended = ? WHERE id = ?"
@@ -92,12 +89,7 @@ UPDATE events SET clip = ?2 WHERE unix = ?3 AND session = ?1 AND source = ?4 AND
 PATIENCE_SECONDS = 0.2  # that a write waits for another process; listening waits too
 RETRY_SECONDS = 0.5  # from one try to the next, as long as it fails
 RETRY_PATIENCE_SECONDS = 0.02
-LONG_PATIENCE_SECONDS = 5.0  # when nothing is listening: at the start, the end, and for readers
 MOST_WAITING = 10_000  # writes in memory that wait for the database
-
-
-class DatabaseError(SedError):
-    """A database that is not one of ours, or cannot be read."""
 
 
 class EventDatabase:
@@ -162,7 +154,7 @@ class EventDatabase:
     def close(self) -> Sequence[Message]:
         """Write what waits, end the session and close the file."""
         self._waiting.append((END_SESSION, (iso_time(_now()), self._session)))
-        self._be_patient(LONG_PATIENCE_SECONDS)
+        self._be_patient(TIMEOUT_SECONDS)
         told = self._write()
         self._connection.close()
         if n_left := _n_rows(self._waiting) + self._n_lost:
@@ -212,17 +204,15 @@ class EventDatabase:
 
 
 def _begun_session(path: Path, model: str) -> tuple[sqlite3.Connection, int | None]:
-    """Open a database, once it is sure that it is ours or new; return the id of a session, too."""
-    if path.exists() and path.stat().st_size:
-        with opened_to_read(path):
-            pass
-    # Messages may come from one thread after the other.
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    """Open a database and start a session; return the connection and the id of the session."""
+    connection = open_sqlite(
+        path,
+        application_id=APPLICATION_ID,
+        version=SCHEMA_VERSION,
+        schema=SCHEMA,
+        timeout_seconds=TIMEOUT_SECONDS,
+    )
     try:
-        connection.execute(f"PRAGMA busy_timeout = {round(1000 * LONG_PATIENCE_SECONDS)}")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.executescript(SCHEMA)
         begun = connection.execute(BEGIN_SESSION, (iso_time(_now()), model))
     except sqlite3.Error:
         connection.close()
@@ -230,42 +220,15 @@ def _begun_session(path: Path, model: str) -> tuple[sqlite3.Connection, int | No
     return connection, begun.lastrowid
 
 
-@contextmanager
-def opened_to_read(path: str | os.PathLike[str]) -> Iterator[sqlite3.Connection]:
-    """Open a database of ours for as long as the context lasts; it cannot be changed.
+def read_database(path: str | os.PathLike[str]) -> AbstractContextManager[sqlite3.Connection]:
+    """Open a database of events read-only for the duration of a context.
 
     Raises
     ------
     DatabaseError
-        If it is not one of ours, or cannot be read.
+        If it is not a database of events of this version, or cannot be read.
     """
-    name = printable(os.fspath(path))
-    uri = f"{Path(path).absolute().as_uri()}?mode=ro"
-    try:
-        with closing(sqlite3.connect(uri, uri=True, timeout=LONG_PATIENCE_SECONDS)) as connection:
-            _check(connection, name)
-            yield connection
-    except sqlite3.Error as error:
-        raise DatabaseError(f"{name}: cannot be read: {error}. Choose another file.") from error
-
-
-def _check(connection: sqlite3.Connection, name: str) -> None:
-    """Raise if a database is not one of ours; an empty one is nobody's."""
-    application, version, n_tables = (
-        connection.execute(query).fetchone()[0]
-        for query in (
-            "PRAGMA application_id",
-            "PRAGMA user_version",
-            "SELECT count(*) FROM sqlite_master",
-        )
-    )
-    if application != APPLICATION_ID and n_tables:
-        raise DatabaseError(f"{name}: is a database of another program. Choose another file.")
-    if version > SCHEMA_VERSION:
-        raise DatabaseError(
-            f"{name}: is of a newer version, {version}, and this program knows {SCHEMA_VERSION}. "
-            "Update the program or choose another file."
-        )
+    return read_sqlite(path, application_id=APPLICATION_ID, version=SCHEMA_VERSION)
 
 
 def _n_rows(statements: Sequence[tuple[str, Sequence[Any]]] | deque[tuple[str, Any]]) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sed.events.tracker import Event
-from streaming.sinks.database import calendar, names_of, opened_to_read
+from streaming.sinks.database import calendar, names_of, read_database
 
 
 class StoredEvent(NamedTuple):
@@ -42,21 +42,21 @@ COLUMNS = ", ".join(StoredEvent._fields)
 
 def latest_events(path: str | os.PathLike[str], n: int = 100) -> list[StoredEvent]:
     """Return the events that were stored last, in the order in which they were."""
-    with opened_to_read(path) as connection:
+    with read_database(path) as connection:
         rows = connection.execute(f"SELECT {COLUMNS} FROM events ORDER BY id DESC LIMIT ?", (n,))
         return [StoredEvent(*row) for row in rows][::-1]
 
 
 def events_after(path: str | os.PathLike[str], event_id: int, n: int = 100) -> list[StoredEvent]:
     """Return the first events that were stored after another one; those after 0 are all."""
-    with opened_to_read(path) as connection:
+    with read_database(path) as connection:
         query = f"SELECT {COLUMNS} FROM events WHERE id > ? ORDER BY id LIMIT ?"
         return [StoredEvent(*row) for row in connection.execute(query, (event_id, n))]
 
 
 def stored_event(path: str | os.PathLike[str], event: Event) -> StoredEvent | None:
     """Return the row of an event, if it was stored."""
-    with opened_to_read(path) as connection:
+    with read_database(path) as connection:
         query = f"SELECT {COLUMNS} FROM events WHERE unix = ? AND source = ? AND label = ?"
         _, unix = calendar(event.time)
         row = connection.execute(query, (unix, *names_of(event))).fetchone()
@@ -65,7 +65,7 @@ def stored_event(path: str | os.PathLike[str], event: Event) -> StoredEvent | No
 
 def clip_path(path: str | os.PathLike[str], event_id: int) -> Path | None:
     """Return where the clip of an event is, if there is such an event and it has one."""
-    with opened_to_read(path) as connection:
+    with read_database(path) as connection:
         row = connection.execute("SELECT clip FROM events WHERE id = ?", (event_id,)).fetchone()
         return Path(row[0]) if row and row[0] else None
 
@@ -85,7 +85,7 @@ def counts_per_hour(
         The present, if it is another.
     """
     first = first_hour(hours, now).timestamp()
-    with opened_to_read(path) as connection:
+    with read_database(path) as connection:
         rows = connection.execute(
             "SELECT CAST((unix - ?) / 3600 AS INTEGER) AS hour, label, count(*) FROM events "
             "WHERE unix >= ? GROUP BY hour, label ORDER BY hour, label",

@@ -20,8 +20,9 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from sed.events.sqlite import DatabaseError
 from streaming.messages import EventEnded, InputStatus, Message, Status
-from streaming.sinks.database import DatabaseError, valid_text
+from streaming.sinks.database import valid_text
 from streaming.sinks.history import (
     clip_path,
     counts_per_hour,

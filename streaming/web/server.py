@@ -22,10 +22,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from sed.errors import MissingExtraError, UsageError
+from sed.events.sqlite import DatabaseError
 from sed.events.tracker import Event
 from sed.features.log_mel import LogMelConfig
 from streaming.messages import ClipSaved, FaultReporter, Message, Problem
-from streaming.sinks.database import DatabaseError
 from streaming.sinks.history import stored_event
 from streaming.web.auth import Guard, bound_socket
 from streaming.web.feed import Feed, Viewers, told_row

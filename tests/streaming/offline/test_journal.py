@@ -10,9 +10,10 @@ import pytest
 
 from sed.audio.find import Recording
 from sed.errors import OutputError, UsageError
+from sed.events.sqlite import DatabaseError
 from sed.events.tracker import Event
 from streaming.offline.job import JobResult
-from streaming.offline.journal import PAGE, Journal, JournalError
+from streaming.offline.journal import PAGE, Journal
 
 ASKED = {"model": "a1b2", "hop": "default"}
 A, B, C = (Recording(f"/sound/{name}.wav", f"{name}.wav", 10) for name in "abc")
@@ -162,7 +163,7 @@ def test_half_a_transaction_is_none(path):
     with begun(path) as journal:
         journal.start(A)
         bad = JobResult((*heard(2).events, Event(0.0, 1.0, None, 0.5)), 9.0)
-        with pytest.raises(JournalError, match="NOT NULL"):
+        with pytest.raises(DatabaseError, match="NOT NULL"):
             journal.finish(A, bad)
         assert (journal.started(), list(journal.events())) == ([A], [])
 
@@ -177,7 +178,7 @@ def test_two_runs_in_one_folder_are_refused_until_the_first_is_dead(path):
     )
     with first:
         assert first.stdout.readline() == b"has it\n"
-        with pytest.raises(JournalError, match=r"another run is at work here. Wait for it"):
+        with pytest.raises(DatabaseError, match=r"another run is at work here. Wait for it"):
             Journal(path)
         first.kill()
     Journal(path).__exit__()
@@ -186,14 +187,14 @@ def test_two_runs_in_one_folder_are_refused_until_the_first_is_dead(path):
 def test_what_is_no_journal_is_left_alone(path):
     path.parent.mkdir()
     path.write_text("hello" * 1_000)
-    with pytest.raises(JournalError, match=r"is no journal that can be read"):
+    with pytest.raises(DatabaseError, match=r"is no journal that can be read"):
         Journal(path)
     assert path.read_text() == "hello" * 1_000
     path.unlink()
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE mine (x)")
     other.close()
-    with pytest.raises(JournalError, match="of another program"):
+    with pytest.raises(DatabaseError, match="of another program"):
         Journal(path)
 
 

@@ -14,10 +14,11 @@ import pandas as pd
 import pytest
 
 from sed.errors import OutputError
+from sed.events.sqlite import DatabaseError
 from sed.events.tracker import Event
 from streaming.messages import ClipSaved, EventEnded, Gap, Problem
 from streaming.sinks import database as database_module
-from streaming.sinks.database import DatabaseError, EventDatabase
+from streaming.sinks.database import EventDatabase
 from streaming.sinks.history import (
     HourCount,
     clip_path,
@@ -192,7 +193,7 @@ def test_only_so_much_waits_and_what_is_lost_is_counted(tmp_path, monkeypatch):
 
 
 def test_what_is_not_written_at_the_end_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(database_module, "LONG_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(database_module, "TIMEOUT_SECONDS", 0.1)
     path = tmp_path / "events.db"
     database = EventDatabase(path)
     with held_by_another(path):
@@ -274,7 +275,7 @@ def without_rights_of_root():
 
 
 def test_a_database_that_stays_locked_is_an_error_at_the_start(tmp_path, monkeypatch):
-    monkeypatch.setattr(database_module, "LONG_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(database_module, "TIMEOUT_SECONDS", 0.1)
     path = tmp_path / "events.db"
     EventDatabase(path).close()
     with held_by_another(path), pytest.raises(OutputError, match="database is locked"):
@@ -286,13 +287,16 @@ def test_a_database_that_stays_locked_is_an_error_at_the_start(tmp_path, monkeyp
     [
         ("CREATE TABLE events (x); PRAGMA user_version = 1", "is a database of another program"),
         (
-            "PRAGMA application_id = 0x5345444C; PRAGMA user_version = 2; CREATE TABLE events (x)",
-            "is of a newer version, 2, and this program knows 1. Update the program or choose "
-            "another file.",
+            "PRAGMA application_id = 0x5345444C; PRAGMA user_version = 3; CREATE TABLE events (x)",
+            "has schema version 3, and this program uses 2. Choose another path.",
+        ),
+        (
+            "PRAGMA application_id = 0x5345444C; PRAGMA user_version = 1; CREATE TABLE events (x)",
+            "has schema version 1, and this program uses 2. Choose another path.",
         ),
     ],
 )
-def test_a_database_of_others_or_of_the_future_is_refused_and_not_touched(
+def test_a_database_of_others_or_of_another_version_is_refused_and_not_touched(
     tmp_path, statements, message
 ):
     path = tmp_path / "events.db"
