@@ -18,12 +18,12 @@ COMMANDS = {
     "devices": "streaming.cli.listen",
     "prepare": "train.cli.prepare",
     "train": "train.cli.train",
-    "evaluate": "train.cli.options",
-    "predict": "train.cli.options",
-    "plot": "train.cli.options",
+    "evaluate": "train.cli.evaluate",
+    "predict": "train.cli.predict",
+    "plot": "train.cli.plot",
     "bench": "streaming.cli.bench",
     "export": "streaming.cli.export",
-    "info": "streaming.cli.export",
+    "info": "streaming.cli.info",
 }
 
 LEFT_OUT = {"--web": "127.0.0.1:8765"}  # what an option means that is given without its value
