@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -80,3 +81,27 @@ def with_values(arguments: Sequence[str]) -> list[str]:
         else argument
         for i, argument in enumerate(arguments)
     ]
+
+
+def show_log(*, quiet: bool = False, verbose: bool = False) -> None:
+    """Print what the library logs to standard error: its warnings, all of it, or errors only.
+
+    Parameters
+    ----------
+    quiet
+        Print errors only.
+    verbose
+        Print diagnostics too.
+    """
+    logger = logging.getLogger("sed")
+    logger.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING)
+    if not any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
+        logger.addHandler(_StderrHandler())
+
+
+class _StderrHandler(logging.Handler):
+    """Print a record to `sys.stderr` as it is at that moment: commands redirect it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "sed: " if record.levelno >= logging.WARNING else ""
+        print(f"{prefix}{self.format(record)}", file=sys.stderr, flush=True)

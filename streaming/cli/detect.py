@@ -28,7 +28,7 @@ from streaming.cli.options import (
     Threshold,
     TimeZone,
     TopK,
-    named,
+    split_names,
 )
 
 if TYPE_CHECKING:
@@ -169,11 +169,11 @@ def detect(
         min_duration_seconds=min_duration_seconds,
         min_gap_seconds=min_gap_seconds,
         lookahead_seconds=lookahead_seconds,
-        classes=named(classes),
+        classes=split_names(classes),
         top_k=top_k,
         batch_size=batch_size_for(sources) if batch_size is None else batch_size,
     )
-    formats = named(format_of(output) if format is None else format)
+    formats = split_names(format_of(output) if format is None else format)
     zone = None if time_zone is None else zone_of(time_zone)
     results = OutputConfig(
         tuple(dict.fromkeys(formats)), output, plot=plot, skip_existing=skip_existing, zone=zone

@@ -29,7 +29,7 @@ from streaming.cli.options import (
     RawRate,
     Threshold,
     TopK,
-    named,
+    split_names,
 )
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def listen(
         min_duration_seconds=min_duration_seconds,
         min_gap_seconds=min_gap_seconds,
         lookahead_seconds=lookahead_seconds,
-        classes=named(classes),
+        classes=split_names(classes),
         top_k=top_k,
     )
     results = LiveOutputs(

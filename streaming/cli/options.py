@@ -1,4 +1,4 @@
-"""Options that commands share: what a model is, how it is led and run, and raw samples."""
+"""Command-line options that several commands share, and the panels that `--help` groups them in."""
 
 from __future__ import annotations
 
@@ -7,43 +7,88 @@ from typing import Annotated
 
 import typer
 
+INPUT, MODEL, DETECTION = "Input", "Model", "Detection"
+OUTPUT, PERFORMANCE = "Output", "Performance"
+
 Model = Annotated[
     Path | None,
     typer.Option(
-        help="Checkpoint (.safetensors), run directory, or what `sed export` wrote.",
+        help="Checkpoint (.safetensors), run directory of `sed train`, or a graph that "
+        "`sed export` wrote (.onnx, .xml).",
         show_default="the default model",
+        rich_help_panel=MODEL,
     ),
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|torch|compile|openvino|onnx",
+        help="Library that runs the model. auto measures once which one is fastest on this "
+        "machine.",
+        rich_help_panel=MODEL,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda|cuda:N",
+        help="Processor that runs the model. auto is a GPU where there is one.",
+        rich_help_panel=MODEL,
+    ),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|fp32|bf16|fp16",
+        help="Number format of the model; fp16 is for GPUs. auto is bf16 where the processor "
+        "multiplies in it.",
+        rich_help_panel=MODEL,
+    ),
+]
+
 Hop = Annotated[
     float | None,
     typer.Option(
         "--hop",
-        help="Seconds from one window to the next; divides the window.",
+        help="Hop: seconds from the start of one window, which is one input of the model, to the "
+        "start of the next. It divides the window.",
         show_default="half the window, 2.5",
+        rich_help_panel=DETECTION,
     ),
 ]
 Mode = Annotated[
     str,
     typer.Option(
-        help="windowed, or dense: the network runs once over long stretches and the hop costs "
-        "nothing. auto is dense where windows overlap by more than half and the network allows it."
+        metavar="auto|sliding_window|fully_convolutional",
+        help="sliding_window runs the model on each window. fully_convolutional runs the network "
+        "once over long chunks, so that a short hop costs nothing. auto is fully_convolutional "
+        "where windows overlap by more than half and the network allows it.",
+        rich_help_panel=DETECTION,
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda or cuda:N.")]
 Threshold = Annotated[
     float | None,
     typer.Option(
-        help="Score that an event must reach, for all classes; it lasts down to half of it.",
+        help="Score that an event has to reach, for all classes; the event lasts while the score "
+        "is at least half of it.",
         show_default="the model's, per class",
+        rich_help_panel=DETECTION,
     ),
 ]
 OnsetThreshold = Annotated[
-    float | None, typer.Option(help="Score that an event must reach.", show_default=False)
+    float | None,
+    typer.Option(
+        help="Score that an event has to reach.",
+        show_default="--threshold",
+        rich_help_panel=DETECTION,
+    ),
 ]
 OffsetThreshold = Annotated[
     float | None,
     typer.Option(
-        help="Score down to which an event lasts.", show_default="half of the onset threshold"
+        help="Score down to which an event lasts.",
+        show_default="half of the onset threshold",
+        rich_help_panel=DETECTION,
     ),
 ]
 MinDuration = Annotated[
@@ -52,61 +97,91 @@ MinDuration = Annotated[
         "--min-duration",
         help="Drop events shorter than this, in seconds.",
         show_default="the model's",
+        rich_help_panel=DETECTION,
     ),
 ]
 MinGap = Annotated[
     float | None,
     typer.Option(
         "--min-gap",
-        help="Join events of a class no further apart than this, in seconds.",
+        help="Join events of one class that are at most this far apart, in seconds.",
         show_default="the model's",
+        rich_help_panel=DETECTION,
     ),
 ]
-Classes = Annotated[str, typer.Option(help="Only these classes, as a,b,c.", show_default="all")]
+Classes = Annotated[
+    str,
+    typer.Option(
+        help="Detect only these classes: names joined by commas.",
+        show_default="all",
+        rich_help_panel=DETECTION,
+    ),
+]
 TopK = Annotated[
     int | None,
     typer.Option(
-        help="At any moment only the N likeliest classes count.",
-        metavar="N",
+        metavar="K",
+        help="In each frame, which is one step of the model's output, only the K most probable "
+        "classes count.",
         show_default="all",
+        rich_help_panel=DETECTION,
     ),
 ]
+
 Channel = Annotated[
     int | None,
-    typer.Option(help="Channel to hear, counted from 1.", show_default="their mean"),
-]
-Precision = Annotated[
-    str,
     typer.Option(
-        help="auto (bf16 where the device multiplies in it), fp32, bf16 or, on a GPU, fp16."
-    ),
-]
-Engine = Annotated[
-    str,
-    typer.Option(
-        help="What runs the model: torch, compile, openvino or onnx; auto measures once which is "
-        "fastest here."
+        help="Channel to analyse, counted from 1.",
+        show_default="the mean of all",
+        rich_help_panel=INPUT,
     ),
 ]
 TimeZone = Annotated[
     str | None,
     typer.Option(
-        help="Zone of the place (Europe/Berlin, +02:00, UTC, local): events get the time of day "
-        "that the recorder wrote into names or headers, and clocks of recorders that do not say "
-        "their zone were set to it.",
+        help="Time zone of the recordings (Europe/Berlin, +02:00, UTC, local). Events then get the "
+        "time of day that the recorder wrote into file names or headers; the zone applies where "
+        "the recorder did not write one.",
         show_default="no times, but in Parquet",
+        rich_help_panel=OUTPUT,
     ),
 ]
 RawRate = Annotated[
     int | None,
-    typer.Option(help="Standard input is raw samples at this rate.", show_default=False),
+    typer.Option(
+        help="Read raw samples at this rate, in Hz, from standard input.",
+        show_default=False,
+        rich_help_panel=INPUT,
+    ),
 ]
 RawEncoding = Annotated[
-    str, typer.Option(help="Of raw samples: u8, s16, s24, s32, f32 or f64, little-endian.")
+    str,
+    typer.Option(
+        metavar="u8|s16|s24|s32|f32|f64",
+        help="Encoding of raw samples, little-endian.",
+        rich_help_panel=INPUT,
+    ),
 ]
-RawChannels = Annotated[int, typer.Option(help="Interleaved channels of raw samples.")]
+RawChannels = Annotated[
+    int,
+    typer.Option(help="Interleaved channels of raw samples.", rich_help_panel=INPUT),
+]
+
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Print results and errors only.", rich_help_panel=OUTPUT),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        help="Print diagnostics too: the engine, measurements, what was chosen and why.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 
 
-def named(text: str) -> tuple[str, ...]:
-    """Return the classes that are named as a,b,c."""
+def split_names(text: str) -> tuple[str, ...]:
+    """Return the names in a list joined by commas; spaces around them are dropped."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
