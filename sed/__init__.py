@@ -1,11 +1,11 @@
-"""Streaming sound-event detection: one model that trains, scans archives and listens live.
+"""Streaming sound-event detection: train one frame-wise model, scan archives, listen live.
 
 >>> import sed
->>> model = sed.load_model()
->>> for event in sed.detect("examples/street.ogg", model):
-...     print(event.onset, event.label)  # doctest: +SKIP
+>>> for event in sed.detect("examples/village.ogg"):
+...     print(f"{event.onset:7.2f} {event.label}")  # doctest: +SKIP
 
-Names are loaded when they are first used, so that importing the package costs nothing.
+The default model is `sed.load_model()`. Public names are imported on first use, so that
+``import sed`` itself loads nothing else.
 """
 
 from __future__ import annotations
@@ -55,56 +55,60 @@ if TYPE_CHECKING:
     from train.evaluate.predict import predict
     from train.run.train import train
 
-_HOMES = {
-    "sed.audio.decode": ("Resampler", "open_recording", "read_blocks", "read_recording"),
-    "sed.models.checkpoint": ("Checkpoint", "load_checkpoint", "load_model", "save_checkpoint"),
-    "sed.errors": (
-        "CheckpointError",
-        "DamagedRecordingError",
-        "MissingExtraError",
-        "OutputError",
-        "RecordingError",
-        "SedError",
-        "TableError",
-        "UsageError",
-    ),
-    "sed.events.tracker": ("Event", "EventTracker", "TrackerConfig", "track_events"),
-    "sed.features.log_mel_torch": ("LogMel",),
-    "sed.features.log_mel": ("LogMelConfig",),
-    "sed.models.metrics": ("match_events", "padded_cmap"),
-    "sed.model": ("ModelConfig", "SedModel", "SedOutput"),
-    "sed.audio.start_time": ("recording_start",),
-    "sed.timeline": ("Timeline",),
-    "sed.events.writers": ("read_events",),
-    "streaming.bench.bench": ("Bench", "bench"),
-    "streaming.offline.detect": ("detect",),
-    "streaming.pipeline.detector": ("Detection", "Detector", "DetectorConfig"),
-    "streaming.live.sources": ("open_source",),
-    "streaming.export.export": ("export",),
-    "streaming.live.listen": ("listen", "listen_async"),
-    "streaming.live.listener": ("Listener",),
-    "streaming.messages": ("EventStarted", "EventEnded", "Gap", "AudioBlock", "Status", "Problem"),
-    "streaming.engines.select": ("open_engine",),
-    "streaming.offline.outputs": ("OutputConfig",),
-    "streaming.offline.scan": ("Scan", "Summary"),
-    "streaming.engines.pytorch": ("TorchEngine",),
-    "train.config": ("TrainConfig", "load_recipe"),
-    "train.evaluate.evaluate": ("evaluate",),
-    "train.run.train": ("train",),
-    "train.evaluate.predict": ("predict",),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+    __version__: str
 
-__all__ = sorted(_HOME_OF)
+# Module of each public name; the imports above say the same to type checkers.
+_MODULES = {
+    "sed.audio.blocks": "read_blocks read_recording",
+    "sed.audio.decode": "open_recording",
+    "sed.audio.resample": "Resampler",
+    "sed.audio.start_time": "recording_start",
+    "sed.errors": "CheckpointError DamagedRecordingError MissingExtraError OutputError "
+    "RecordingError SedError TableError UsageError",
+    "sed.events.match": "match_events",
+    "sed.events.tracker": "Event EventTracker TrackerConfig track_events",
+    "sed.events.writers": "read_events",
+    "sed.features.log_mel": "LogMelConfig",
+    "sed.features.log_mel_torch": "LogMel",
+    "sed.models.checkpoint": "Checkpoint load_checkpoint load_model save_checkpoint",
+    "sed.models.metrics": "padded_cmap",
+    "sed.models.network": "ModelConfig SedModel SedOutput",
+    "sed.timeline": "Timeline",
+    "streaming.bench.bench": "Bench bench",
+    "streaming.engines.pytorch": "TorchEngine",
+    "streaming.engines.select": "open_engine",
+    "streaming.export.export": "export",
+    "streaming.live.listen": "listen listen_async",
+    "streaming.live.listener": "Listener",
+    "streaming.live.sources": "open_source",
+    "streaming.messages": "AudioBlock EventEnded EventStarted Gap Problem Status",
+    "streaming.offline.detect": "detect",
+    "streaming.offline.outputs": "OutputConfig",
+    "streaming.offline.scan": "Scan Summary",
+    "streaming.pipeline.config": "DetectorConfig",
+    "streaming.pipeline.detector": "Detection Detector",
+    "train.config": "TrainConfig load_recipe",
+    "train.evaluate.evaluate": "evaluate",
+    "train.evaluate.predict": "predict",
+    "train.run.train": "train",
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+__all__ = ["__version__", *sorted(_MODULE_OF)]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("sed-engine")
+    elif name in _MODULE_OF:
+        value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    else:
         raise AttributeError(f"module 'sed' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME_OF[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return __all__

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from sed.errors import near
+from sed.text import near
 
 T = TypeVar("T")
 

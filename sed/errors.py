@@ -21,9 +21,9 @@ A message names the file or device and ends with what to do next.
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Iterable, Sequence
+
+from sed.text import printable
 
 OK, FAILED, MISUSE, INTERRUPTED = 0, 1, 2, 130  # exit statuses; the last is a shell's for Ctrl-C
 
@@ -84,30 +84,3 @@ class MissingExtraError(SedError):
 
     def __init__(self, purpose: str, extra: str) -> None:
         super().__init__(f"{purpose} needs an extra: pip install 'sed-engine[{extra}]'")
-
-
-def printable(name: str) -> str:
-    """Return a file name that fits on one line of a terminal, quoted only where it has to be."""
-    return name if name.isprintable() and name else repr(name)
-
-
-def some(names: Sequence[str], most: int = 10) -> str:
-    """Return some names on one line, and how many more there are."""
-    more = f" and {len(names) - most} more" * (len(names) > most)
-    return ", ".join(printable(name) for name in names[:most]) + more
-
-
-def lines(faults: Sequence[str], most: int = 20) -> str:
-    """Return some faults, each on an indented line of its own, and how many more there are."""
-    more = [f"… and {len(faults) - most} more"] * (len(faults) > most)
-    return "".join(f"\n  {fault}" for fault in [*faults[:most], *more])
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """Return the hint that follows an unknown name: the near ones, or all of them."""
-    choices = list(known)
-    close = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
-    if close:
-        return "Did you mean " + " or ".join(close) + "?"
-    shown = ", ".join(choices[:12])
-    return f"Known: {shown}" + (f" and {len(choices) - 12} more." if len(choices) > 12 else ".")

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -118,10 +119,11 @@ def test_importing_the_package_imports_nothing_heavy():
 
 
 def test_every_public_name_is_there_and_documented():
-    assert sorted(sed._HOME_OF) == sorted(sed.__all__)
-    for name in sed.__all__:
+    assert dir(sed) == sorted(["__version__", *sed._MODULE_OF])
+    assert re.fullmatch(r"\d+\.\d+.*", sed.__version__)
+    for name, module in sed._MODULE_OF.items():
         assert getattr(sed, name).__doc__, name
-        assert getattr(importlib.import_module(sed._HOME_OF[name]), name) is getattr(sed, name)
+        assert getattr(importlib.import_module(module), name) is getattr(sed, name)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = sed.nonsense
 

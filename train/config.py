@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sed.config import config_from_dict
-from sed.errors import UsageError, near, printable
+from sed.errors import UsageError
 from sed.events.tracker import TrackerConfig
 from sed.features.log_mel import LogMelConfig
 from sed.models.losses import LOSSES
 from sed.models.network import Arguments, ModelConfig
+from sed.text import near, printable
 from sed.timeline import Timeline
 
 RECIPES = Path(__file__).parent / "recipes"

@@ -11,7 +11,8 @@ from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from sed.audio.libsndfile import SoundFileDecoder
-from sed.errors import DamagedRecordingError, MissingExtraError, RecordingError, printable
+from sed.errors import DamagedRecordingError, MissingExtraError, RecordingError
+from sed.text import printable
 from sed.types import Floats
 
 

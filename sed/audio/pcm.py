@@ -11,7 +11,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from sed.errors import DamagedRecordingError, RecordingError, UsageError, near
+from sed.errors import DamagedRecordingError, RecordingError, UsageError
+from sed.text import near
 
 BLOCK_SAMPLES = 4_096  # short blocks, since the other end of a pipe may be live
 

@@ -14,7 +14,8 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from sed.errors import MissingExtraError, RecordingError, printable
+from sed.errors import MissingExtraError, RecordingError
+from sed.text import printable
 
 _PROTOCOL = re.compile(r"[a-z][a-z0-9+.-]*(://|::)")
 

@@ -27,7 +27,8 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import BinaryIO
 from zoneinfo import ZoneInfo, available_timezones
 
-from sed.errors import UsageError, near
+from sed.errors import UsageError
+from sed.text import near
 
 MOST_CHUNKS = 64  # of a header that are looked at; recorders write fewer than ten
 MOST_TEXT_BYTES = 1 << 16  # of one of them

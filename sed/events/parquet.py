@@ -25,8 +25,9 @@ from datetime import UTC, datetime, timedelta, timezone
 from types import TracebackType
 from typing import IO, Any
 
-from sed.errors import MissingExtraError, SedError, printable
+from sed.errors import MissingExtraError, SedError
 from sed.events.tracker import Event
+from sed.text import printable, to_utf8
 
 ROWS_EACH = 65_536  # of a row group: what is in memory, and what a reader can skip
 
@@ -110,10 +111,10 @@ class ParquetWriter:
         if not events:
             return
         columns = {
-            "file": [_text(e.file) for e in events],
+            "file": [to_utf8(e.file) for e in events],
             "onset": [e.onset for e in events],
             "offset": [e.offset for e in events],
-            "label": [_text(e.label) for e in events],
+            "label": [to_utf8(e.label) for e in events],
             "score": [e.score for e in events],
             "time": [e.time and e.time.astimezone(UTC) for e in events],
             "utc_offset_minutes": [e.time and _offset_minutes(e.time) for e in events],
@@ -169,11 +170,6 @@ def _offset_minutes(time: datetime) -> int:
     if offset is None:
         raise ValueError(f"expected a time with its zone, got {time}")
     return offset // timedelta(minutes=1)
-
-
-def _text(name: str) -> str:
-    """Return a name as text: one from a file system may hold bytes that are none."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _pyarrow(path: str | os.PathLike[str]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from sed.events.tracker import Event
 from sed.features.log_mel import LogMelConfig, hz_to_mel
 from sed.files import written_whole
+from sed.text import clock_time, pluralize
 
 MOST_CLASSES = 28  # rows of probabilities in a picture
 MOST_LANES = 7  # of labels over a spectrogram
@@ -69,7 +71,7 @@ def plot_detections(
     duration = len(columns) * column_seconds
     _draw_events(top, events, colours, duration / 11.0)
     top.set_title(_drawable(title), loc="left", fontsize=12, weight="bold", parse_math=False)
-    told = f"{n_events:,} event{'s' * (n_events != 1)} in {_clock(duration)}"
+    told = f"{pluralize(n_events, 'event')} in {_clock(duration)}"
     if n_events > len(events):
         told += f", the first {len(events):,} drawn"
     top.set_title(told, loc="right", fontsize=10)
@@ -193,9 +195,8 @@ def _drawable(text: str) -> str:
 
 
 def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    """Return a time for an axis, without leading zeros: ``1:05``, ``2:01:05``."""
+    return re.sub("^0:0?", "", clock_time(round(seconds)))
 
 
 def _save(figure: Figure, path: str | os.PathLike[str], *, dpi: int) -> None:

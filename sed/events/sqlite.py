@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from sed.errors import SedError, printable
+from sed.errors import SedError
+from sed.text import printable
 
 TIMEOUT_SECONDS = 5.0  # the longest wait for a lock that another process holds
 

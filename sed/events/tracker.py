@@ -82,8 +82,8 @@ class EventTracker:
     def __init__(self, config: TrackerConfig, labels: Sequence[str], timeline: Timeline) -> None:
         self.labels = tuple(labels)
         self.timeline = timeline
-        self._on = self._per_class(config.onset_threshold, "on").astype(np.float32)
-        self._off = self._per_class(config.offset_threshold, "off").astype(np.float32)
+        self._on = self._per_class(config.onset_threshold, "onset_threshold").astype(np.float32)
+        self._off = self._per_class(config.offset_threshold, "offset_threshold").astype(np.float32)
         medians = self._per_class(config.median_filter_frames, "median_filter_frames")
         self._median = MedianFilter(medians.astype(np.int64))
         self._min_frames = timeline.frames_from_seconds(config.min_duration_seconds)

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TextIO
 
-from sed.errors import UsageError, near
+from sed.errors import UsageError
 from sed.events.tracker import Event
+from sed.text import iso_time, near
 
 GAP = "[gap]"  # the label of sound that was lost, in formats that know only events
 
@@ -95,7 +96,7 @@ class DatedCsvWriter(CsvWriter):
 
     def cells(self, event: Event) -> list[str]:
         """Return what stands in the columns."""
-        return [*super().cells(event), written_time(event.time)]
+        return [*super().cells(event), iso_time(event.time)]
 
 
 class JsonlWriter(EventWriter):
@@ -114,7 +115,7 @@ class JsonlWriter(EventWriter):
 
     def _object(self, event: Event, what: dict[str, object]) -> None:
         times = {"onset": round(event.onset, 3), "offset": round(event.offset, 3)}
-        dated = {"time": written_time(event.time)} if event.time else {}
+        dated = {"time": iso_time(event.time)} if event.time else {}
         values = {"file": event.file} | times | what | dated
         self.out.write(json.dumps(values, ensure_ascii=False) + "\n")
 
@@ -213,11 +214,6 @@ def read_events(path: str | os.PathLike[str], format: str) -> list[Event]:
         raise UsageError(f"unknown format {format!r}. {near(format, readers)}")
     with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
         return [event for event in readers[format](file) if event.label != GAP]
-
-
-def written_time(time: datetime | None) -> str:
-    """Return a time as ISO 8601 with milliseconds and zone, nothing if there is none."""
-    return time.isoformat(timespec="milliseconds") if time else ""
 
 
 def _read_csv(file: TextIO) -> Iterator[Event]:

@@ -27,7 +27,9 @@ from numpy.typing import NDArray
 
 from sed.types import Floats
 
-_AT_ONCE = 128  # columns whose spectra lie in the cache of a core together
+# Columns per batch: their spectra fit into the cache of one core together.
+BATCH_COLUMNS = 128
+MIN_DB = -120.0
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,22 @@ def mel_filterbank(config: LogMelConfig) -> Floats:
     return filters.astype(np.float32)
 
 
+def mel_center_hz(config: LogMelConfig) -> NDArray[np.float64]:
+    """Return the centre frequencies of the mel bands in Hz, lowest first, shape (n_mels,)."""
+    low, high = hz_to_mel(np.array([config.f_min, config.f_max]), config.mel_scale)
+    return mel_to_hz(np.linspace(low, high, config.n_mels + 2)[1:-1], config.mel_scale)
+
+
+def amplitude_to_db(amplitude: float) -> float:
+    """Return an amplitude in decibels relative to full scale, `MIN_DB` at least.
+
+    NaN and infinity count as silence.
+    """
+    if not 0 < amplitude < math.inf:
+        return MIN_DB
+    return max(MIN_DB, 20.0 * math.log10(amplitude))
+
+
 class NumpyLogMel:
     """Log-mel columns by FFT, in fp32, of samples on the CPU.
 
@@ -173,8 +191,8 @@ class NumpyLogMel:
         pieces = np.lib.stride_tricks.sliding_window_view(samples, c.win_length)
         pieces = pieces[:: c.hop_length]
         mel = np.empty((len(pieces), c.n_mels), np.float32)
-        for first in range(0, len(pieces), _AT_ONCE):
-            part = slice(first, first + _AT_ONCE)
+        for first in range(0, len(pieces), BATCH_COLUMNS):
+            part = slice(first, first + BATCH_COLUMNS)
             mel[part] = (self._filters @ np.ascontiguousarray(self._energy(pieces[part]).T)).T
         return self._logarithm(mel)
 

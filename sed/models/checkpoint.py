@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 
 from sed.config import config_from_dict
-from sed.errors import CheckpointError, printable
+from sed.errors import CheckpointError
 from sed.events.tracker import TrackerConfig
 from sed.features.log_mel import LogMelConfig
 from sed.files import written_whole
@@ -32,6 +32,7 @@ from sed.models.metadata import (
 )
 from sed.models.network import ModelConfig, SedModel
 from sed.models.spec import ModelSpec
+from sed.text import printable
 from sed.timeline import Timeline
 
 

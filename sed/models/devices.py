@@ -6,7 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from sed.errors import SedError, UsageError, near
+from sed.errors import SedError, UsageError
+from sed.text import near
 
 if TYPE_CHECKING:
     pass

@@ -11,7 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from sed.errors import CheckpointError, printable
+from sed.errors import CheckpointError
+from sed.text import printable
 
 FORMAT = "sed-engine checkpoint"
 FORMAT_VERSION = 2

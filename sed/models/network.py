@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sed.errors import near
 from sed.features.log_mel import LogMelConfig
 from sed.features.log_mel_torch import LogMel
+from sed.text import near
 from sed.timeline import frame_edges
 
 # Arguments of timm.create_model that open files or fetch them: no config may ask for that.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sed.errors import printable
+from sed.text import printable
 from streaming.cli.options import Device, Engine, Hop, Mode, Model, Precision
 
 if TYPE_CHECKING:

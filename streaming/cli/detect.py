@@ -152,7 +152,8 @@ def detect(
     if some recording could not be heard whole, 2 if the command was misused.
     """
     from sed.audio.start_time import time_zone as zone_of
-    from sed.errors import UsageError, near
+    from sed.errors import UsageError
+    from sed.text import near
     from streaming.cli.progress import bar, reporter, told
     from streaming.offline.detect import batch_size_for
     from streaming.offline.job import JobConfig

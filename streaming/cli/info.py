@@ -10,8 +10,9 @@ import typer
 
 from sed.audio.decode import open_recording
 from sed.audio.start_time import recording_start
-from sed.errors import CheckpointError, printable
+from sed.errors import CheckpointError
 from sed.models.metadata import DEFAULT, check_weights, library_versions, read_metadata
+from sed.text import printable
 
 
 def describe_program() -> str:

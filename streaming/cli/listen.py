@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sed.errors import FAILED, UsageError, printable
+from sed.errors import FAILED, UsageError
+from sed.text import printable
 from streaming.cli.options import (
     Channel,
     Classes,

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from sed.errors import SedError
+from sed.text import pluralize
 from streaming.offline.scan import Progress, Summary
 
 
@@ -58,17 +59,13 @@ def told(summary: Summary) -> str:
     hours = summary.audio_seconds / 3600
     length = f"{hours:.2f} h" if hours >= 0.1 else f"{summary.audio_seconds:.1f} s"
     parts = [
-        _counted(summary.n_files, "file"),
+        pluralize(summary.n_files, "file"),
         f"{length} of sound",
-        _counted(summary.n_events, "event"),
+        pluralize(summary.n_events, "event"),
         f"{summary.wall_seconds:.1f} s",
         f"{summary.times_real_time:,.0f} × real time",
     ]
     if summary.n_skipped:
         parts.append(f"{summary.n_skipped} skipped")
-    parts.append(_counted(summary.n_failures, "failure"))
+    parts.append(pluralize(summary.n_failures, "failure"))
     return " · ".join(parts)
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sed.errors import CheckpointError, UsageError, printable
+from sed.errors import CheckpointError, UsageError
+from sed.text import printable
 from sed.types import Floats
 from streaming.engines.base import SUB_BATCH, FrameOutput, Shape
 from streaming.engines.graph import GraphEngine

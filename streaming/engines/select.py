@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from sed.errors import CheckpointError, SedError, UsageError, near
+from sed.errors import CheckpointError, SedError, UsageError
 from sed.models.devices import check_precision, has_gpu, n_cores
 from sed.models.metadata import check_weights, checkpoint_files, read_metadata
+from sed.text import near
 from streaming.engines.base import Engine, pool_of
 from streaming.engines.cache import Tell, cached_json
 from streaming.engines.exported import ExportedModel, prepared

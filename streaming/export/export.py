@@ -25,11 +25,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sed.errors import UsageError, near
+from sed.errors import UsageError
 from sed.files import written_whole
 from sed.models.checkpoint import Checkpoint
 from sed.models.metadata import library_versions
 from sed.models.receptive_field import receptive_field
+from sed.text import near
 from streaming.export.graph import Conv2dSame, ExportableModel
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}

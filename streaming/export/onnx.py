@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sed.errors import CheckpointError, MissingExtraError, printable
+from sed.errors import CheckpointError, MissingExtraError
 from sed.files import written_whole
+from sed.text import printable
 from streaming.export.graph import ExportableModel
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sed.errors import CheckpointError, MissingExtraError, printable
+from sed.errors import CheckpointError, MissingExtraError
 from sed.files import written_whole
+from sed.text import printable
 
 if TYPE_CHECKING:
     import torch

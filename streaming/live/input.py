@@ -10,8 +10,9 @@ from datetime import datetime
 
 from sed.audio.blocks import to_mono
 from sed.audio.flac import in_24_bits
-from sed.errors import UsageError, printable
+from sed.errors import UsageError
 from sed.events.tracker import Event
+from sed.text import printable
 from sed.timeline import samples_from_seconds, seconds_from_samples
 from streaming.live.capture import CaptureBuffer, Hole, Item, Piece
 from streaming.live.clock import StreamClock

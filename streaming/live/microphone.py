@@ -11,8 +11,9 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from sed.audio.decode import HIGHEST_RATE, LOWEST_RATE
-from sed.errors import UsageError, near, some
+from sed.errors import UsageError
 from sed.models.devices import DeviceError
+from sed.text import near, some
 from sed.types import Floats
 from streaming.live.capture import CaptureBuffer
 from streaming.names import numbered

@@ -22,9 +22,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sed.audio.find import Recording, common_root, iter_recordings
-from sed.errors import RecordingError, SedError, UsageError, printable, some
+from sed.errors import RecordingError, SedError, UsageError
 from sed.files import written_whole
 from sed.models.metadata import DEFAULT, checkpoint_files
+from sed.text import printable, some
 from streaming.offline.job import Hearer, JobConfig
 from streaming.offline.journal import Journal
 from streaming.offline.outputs import OutputConfig, output_path

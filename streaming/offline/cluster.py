@@ -23,9 +23,10 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, NamedTuple
 
 from sed.audio.find import Recording, find_recordings
-from sed.errors import MissingExtraError, RecordingError, SedError, UsageError, printable, some
+from sed.errors import MissingExtraError, RecordingError, SedError, UsageError
 from sed.files import written_whole
 from sed.models.devices import DeviceError
+from sed.text import printable, some
 from streaming.offline.job import Hearer, JobConfig, JobResult
 from streaming.offline.outputs import OutputConfig, all_written, output_path
 from streaming.offline.scan import Progress, Summary

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sed.audio.find import Recording
-from sed.errors import OutputError, UsageError, printable
+from sed.errors import OutputError, UsageError
 from sed.events.sqlite import DatabaseError, open_sqlite
 from sed.events.tracker import Event
+from sed.text import printable
 from streaming.offline.job import JobResult
 
 APPLICATION_ID = 0x5345444A  # "SEDJ", by which a journal of ours is known

@@ -14,11 +14,12 @@ from pathlib import Path
 from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.audio.find import Recording
 from sed.audio.start_time import recording_start
-from sed.errors import MissingExtraError, OutputError, UsageError, near, printable
+from sed.errors import MissingExtraError, OutputError, UsageError
 from sed.events.npz import FramesWriter
 from sed.events.writers import WRITERS
 from sed.files import written_whole
 from sed.models.spec import ModelSpec
+from sed.text import near, printable
 from streaming.offline.overview import Picture
 from streaming.offline.tables import PARQUET, Table, band_of, open_table, writer_kind
 from streaming.pipeline.detector import Detection, Detector

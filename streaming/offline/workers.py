@@ -27,7 +27,8 @@ from multiprocessing.context import SpawnProcess
 from typing import Protocol, cast
 
 from sed.audio.find import Recording
-from sed.errors import SedError, UsageError, printable
+from sed.errors import SedError, UsageError
+from sed.text import printable
 from streaming.offline.job import JobConfig, JobResult, OnProgress
 
 TIMEOUT_SECONDS = 60.0  # without a sign of life, while a recording is heard

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from sed.errors import UsageError, near
+from sed.errors import UsageError
 from sed.events.tracker import TrackerConfig
 from sed.models.spec import ModelSpec
+from sed.text import near
 
 if TYPE_CHECKING:
     pass

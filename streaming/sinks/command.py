@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO, Literal
 
-from sed.errors import UsageError, printable
+from sed.errors import UsageError
+from sed.text import printable
 from streaming.messages import Message
 from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue, PermanentError
 from streaming.sinks.payload import Note, payload_of

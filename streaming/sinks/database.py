@@ -32,9 +32,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sed.errors import OutputError, printable
+from sed.errors import OutputError
 from sed.events.sqlite import TIMEOUT_SECONDS, open_sqlite, read_sqlite
 from sed.events.tracker import Event
+from sed.text import iso_time, printable, to_utf8
 from streaming.messages import ClipSaved, EventEnded, Gap, Message, Problem
 
 APPLICATION_ID = 0x5345444C  # "SEDL", by which a database of ours is known
@@ -118,7 +119,7 @@ class EventDatabase:
         self._name = printable(os.fspath(path))
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection, self._session = _begun_session(self._path, valid_text(model))
+            self._connection, self._session = _begun_session(self._path, to_utf8(model))
         except OSError as error:
             raise OutputError(path, error) from error
         except sqlite3.Error as error:
@@ -142,11 +143,11 @@ class EventDatabase:
                 span = event.onset, event.offset, event.score
                 self._keep(ADD_EVENT, *names_of(event), *span, *calendar(event.time))
             case ClipSaved(event, str(path)):
-                clip, (_, unix) = valid_text(os.path.abspath(path)), calendar(event.time)
+                clip, (_, unix) = to_utf8(os.path.abspath(path)), calendar(event.time)
                 self._keep(ADD_CLIP, clip, unix, *names_of(event))
             case Gap():
-                what = message.onset, message.offset, message.n_samples, valid_text(message.reason)
-                self._keep(ADD_GAP, valid_text(message.source), *what, *calendar(message.time))
+                what = message.onset, message.offset, message.n_samples, to_utf8(message.reason)
+                self._keep(ADD_GAP, to_utf8(message.source), *what, *calendar(message.time))
         if not self._waiting or (self._is_failing and time.monotonic() < self._retry_at):
             return ()
         return self._write()
@@ -238,7 +239,7 @@ def _n_rows(statements: Sequence[tuple[str, Sequence[Any]]] | deque[tuple[str, A
 
 def names_of(event: Event) -> tuple[str, str]:
     """Return the input and the label of an event, as they are stored."""
-    return valid_text(event.file), valid_text(event.label)
+    return to_utf8(event.file), to_utf8(event.label)
 
 
 def calendar(time: datetime | None) -> tuple[str, float]:
@@ -248,15 +249,5 @@ def calendar(time: datetime | None) -> tuple[str, float]:
     return iso_time(time), time.timestamp()
 
 
-def iso_time(time: datetime) -> str:
-    """Return a time as text, to the millisecond and with its zone."""
-    return time.isoformat(timespec="milliseconds")
-
-
 def _now() -> datetime:
     return datetime.now().astimezone()
-
-
-def valid_text(text: str) -> str:
-    """Return text that UTF-8 can hold: the name of a file may have bytes that are no characters."""
-    return text.encode("utf-8", "backslashreplace").decode()

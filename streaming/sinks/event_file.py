@@ -10,9 +10,10 @@ from io import StringIO
 from pathlib import Path
 from typing import TextIO
 
-from sed.errors import OutputError, UsageError, near
+from sed.errors import OutputError, UsageError
 from sed.events.tracker import Event
 from sed.events.writers import GAP, DatedCsvWriter, EventWriter, JsonlWriter, TsvWriter
+from sed.text import near
 from streaming.messages import EventEnded, FaultReporter, Gap, Message
 from streaming.sinks.text import leave
 

@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from sed.errors import UsageError
 from sed.events.tracker import Event
+from sed.text import iso_time
 from streaming.messages import ClipSaved, EventEnded, EventStarted, Gap, Message
 
 Note = dict[str, str | float | None]
@@ -33,7 +34,7 @@ def payload_of(message: Message, *, waits_for_clip: bool) -> Note | None:
                 "type": "gap",
                 "onset": message.onset,
                 "offset": message.offset,
-                "time": message.time.isoformat(timespec="milliseconds"),
+                "time": iso_time(message.time),
                 "source": message.source,
                 "reason": message.reason,
             }
@@ -48,7 +49,7 @@ def _event_note(kind: str, event: Event, offset: float | None, clip: str | None)
         "onset": event.onset,
         "offset": offset,
         "duration": None if offset is None else offset - event.onset,
-        "time": event.time.isoformat(timespec="milliseconds") if event.time else None,
+        "time": iso_time(event.time) or None,
         "source": event.file,
         "clip": clip,
     }

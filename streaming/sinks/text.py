@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TextIO
 
-from sed.errors import OutputError, printable
+from sed.errors import OutputError
 from sed.events.tracker import Event
-from sed.events.writers import written_time
+from sed.text import clock_time, iso_time, pluralize, printable
 from streaming.messages import (
     EventEnded,
     EventStarted,
@@ -61,7 +61,7 @@ class TextSink:
     def _write(self, event: Event, what: str) -> None:
         source = printable(event.file)
         label = printable(event.label)
-        time = written_time(event.time)
+        time = iso_time(event.time)
         print(f"{time}  {label}  {event.score:.2f}  {what}  ({source})", file=self._out, flush=True)
 
 
@@ -99,7 +99,7 @@ def told_gap(gap: Gap) -> str:
     lost = f"{gap.offset - gap.onset:.2f} s ({gap.n_samples:,} samples)"
     if not gap.n_samples:
         lost = "some samples"
-    at = written_time(gap.time)
+    at = iso_time(gap.time)
     return f"{printable(gap.source)}: lost {lost} at {at}: {gap.reason}"
 
 
@@ -111,8 +111,8 @@ def told_status(status: Status) -> str:
     overflows = sum(source.n_overflows for source in status.sources)
     return " · ".join(
         [
-            f"{_clock(heard)} heard",
-            f"{status.n_events:,} event{'s' * (status.n_events != 1)}",
+            f"{clock_time(round(heard))} heard",
+            pluralize(status.n_events, "event"),
             f"{dropped:,} samples dropped",
             f"{missing:,} missing",
             f"{overflows:,} overflows of the driver",
@@ -125,8 +125,3 @@ def told_status(status: Status) -> str:
 def _plain(text: str) -> str:
     """Return a text without what a terminal would obey."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

@@ -8,6 +8,7 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 
+from sed.features.log_mel import amplitude_to_db
 from streaming.messages import CLIPPED, AudioBlock
 from streaming.terminal.spectrogram import Line
 
@@ -27,11 +28,6 @@ def bar(share: float, width: int) -> str:
     """Return a bar that fills a share of so many characters, to half of one."""
     full, half = divmod(round(max(0.0, min(1.0, share)) * width * 2), 2)
     return "━" * full + "╸" * half
-
-
-def decibels(amplitude: float) -> float:
-    """Return an amplitude in decibels below full scale."""
-    return 20.0 * math.log10(max(amplitude, 1e-6))
 
 
 class Level:
@@ -61,12 +57,12 @@ class Level:
     @property
     def rms_db(self) -> float:
         """The level, in decibels below full scale."""
-        return decibels(math.sqrt(self._mean_square))
+        return amplitude_to_db(math.sqrt(self._mean_square))
 
     @property
     def peak_db(self) -> float:
         """The peak, in decibels below full scale."""
-        return decibels(self._peak)
+        return amplitude_to_db(self._peak)
 
 
 def meter(name: str, level: Level, state: str, width: int) -> Line:

@@ -13,8 +13,8 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 
-from sed.errors import printable
 from sed.events.tracker import Event
+from sed.text import clock_time, printable
 from sed.types import Floats
 from streaming.messages import AudioBlock, InputStatus, Status
 from streaming.terminal.meter import DIM, RED, YELLOW, Level, bar
@@ -38,13 +38,7 @@ def shown(text: str) -> str:
 
 def duration(seconds: float) -> str:
     """Return a duration as people read it."""
-    return f"{seconds:.1f} s" if seconds < 59.95 else clock(seconds).removeprefix("0:")
-
-
-def clock(seconds: float) -> str:
-    """Return hours, minutes and seconds."""
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+    return f"{seconds:.1f} s" if seconds < 59.95 else clock_time(int(seconds)).removeprefix("0:")
 
 
 def frequency(hz: float | None, width: int) -> Segment:
@@ -141,7 +135,7 @@ def entry_line(entry: Entry, processed_seconds: float, label_width: int, name: s
     """Return an event of the log; what is told of it takes ENTRY_WIDTH, its label and the name."""
     event = entry.event
     seconds = entry.offset(processed_seconds) - event.onset
-    time = f"{event.time:%H:%M:%S}" if event.time else f"{clock(event.onset):>8}"
+    time = f"{event.time:%H:%M:%S}" if event.time else f"{clock_time(int(event.onset)):>8}"
     style = entry.style if entry.lasts else None
     return [
         Segment(time, DIM),
@@ -178,7 +172,7 @@ def status_line(status: Status, width: int) -> Line:
         (f"gaps {n_gaps}", RED if n_gaps else DIM),
         (f"overflows {n_overflows}", RED if n_overflows else DIM),
         (f"events {status.n_events}", DIM),
-        (f"up {clock(status.uptime_seconds)}", DIM),
+        (f"up {clock_time(int(status.uptime_seconds))}", DIM),
     ]
     line: Line = []
     for text, style in sorted(parts, key=lambda part: part[1] != RED):

@@ -15,7 +15,6 @@ import asyncio
 import base64
 import dataclasses
 import json
-import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -24,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from sed.events.tracker import Event
-from sed.features.log_mel import LogMelConfig, hz_to_mel, mel_to_hz
+from sed.features.log_mel import LogMelConfig, amplitude_to_db, mel_center_hz
+from sed.text import iso_time, to_utf8
 from sed.types import Floats
 from streaming.messages import (
     CLIPPED,
@@ -36,7 +36,6 @@ from streaming.messages import (
     Problem,
     Status,
 )
-from streaming.sinks.database import iso_time, valid_text
 from streaming.sinks.history import StoredEvent
 
 Told = dict[str, Any]
@@ -45,7 +44,6 @@ STRIPS_PER_SECOND = 25  # of a spectrogram, about: each is the loudest of a few 
 STEP_DB = 0.5  # of the 256 levels that a strip has
 KEPT_SECONDS = 60.0  # of spectrogram, for viewers that come
 N_TOP = 12  # classes told at a time
-LEAST_DB = -120.0  # that a level is told as
 MOST_WAITING = 600  # things to tell that may wait for a viewer: half a minute of one input
 
 
@@ -72,11 +70,11 @@ class Feed:
         self._status: Told | None = None
         self._head: Told = {
             "type": "hello",
-            "model": valid_text(model),
-            "labels": [valid_text(label) for label in labels],
+            "model": to_utf8(model),
+            "labels": [to_utf8(label) for label in labels],
             "strip_seconds": self._strip_seconds,
             "step_db": STEP_DB,
-            "band_hz": _band_hz(log_mel),
+            "band_hz": [round(hz, 1) for hz in mel_center_hz(log_mel).tolist()],
         }
 
     def hello(self) -> Told:
@@ -109,7 +107,7 @@ class Feed:
                 return {"type": "gap"} | _plain(dataclasses.asdict(message))
             case Problem():
                 time = datetime.now().astimezone()
-                return {"type": "trouble", "text": valid_text(message.text), "time": iso_time(time)}
+                return {"type": "trouble", "text": to_utf8(message.text), "time": iso_time(time)}
             case Status():
                 told = _plain(dataclasses.asdict(message))
                 told["sources"] = [_plain(source) for source in told["sources"]]
@@ -120,9 +118,9 @@ class Feed:
     def _heard(self, heard: AudioBlock) -> Told:
         told: Told = {
             "type": "heard",
-            "source": valid_text(heard.source),
-            "peak_db": _decibels(heard.peak),
-            "rms_db": _decibels(heard.rms),
+            "source": to_utf8(heard.source),
+            "peak_db": round(amplitude_to_db(heard.peak), 1),
+            "rms_db": round(amplitude_to_db(heard.rms), 1),
             "clips": heard.peak >= CLIPPED,
         }
         picture = self._picture(heard.source)
@@ -184,7 +182,7 @@ class _Picture:
     def told(self) -> Told:
         """Return what a viewer that comes is told."""
         return {
-            "source": valid_text(self._source),
+            "source": to_utf8(self._source),
             "end": self.end,
             "strips": _base64(self._strips),
         }
@@ -266,8 +264,8 @@ class Viewers:
 def event_of(event: Event) -> Told:
     """Return an event as viewers are told of it."""
     return {
-        "source": valid_text(event.file),
-        "label": valid_text(event.label),
+        "source": to_utf8(event.file),
+        "label": to_utf8(event.label),
         "onset": event.onset,
         "offset": event.offset,
         "score": event.score,
@@ -287,7 +285,7 @@ def _plain(values: Mapping[str, Any]) -> Told:
     told = {}
     for name, value in values.items():
         if isinstance(value, str):
-            value = valid_text(value)
+            value = to_utf8(value)
         told[name] = iso_time(value) if isinstance(value, datetime) else value
     return told
 
@@ -297,21 +295,6 @@ def _top(frame_probs: Floats) -> list[tuple[int, float]]:
     probs = np.nan_to_num(frame_probs.max(axis=0))
     likeliest = np.argsort(-probs, kind="stable")[:N_TOP].tolist()
     return [(c, round(float(probs[c]), 3)) for c in likeliest]
-
-
-def _band_hz(log_mel: LogMelConfig) -> list[float]:
-    """Return the frequencies in the middle of the bands."""
-    edges_hz = np.array([log_mel.f_min, log_mel.f_max])
-    low, high = hz_to_mel(edges_hz, log_mel.mel_scale)
-    middles = np.linspace(low, high, log_mel.n_mels + 2)[1:-1]
-    return [round(hz, 1) for hz in mel_to_hz(middles, log_mel.mel_scale).tolist()]
-
-
-def _decibels(amplitude: float) -> float:
-    """Return an amplitude in decibels of full scale; what is no number is silence."""
-    if not math.isfinite(amplitude) or amplitude <= 0:
-        return LEAST_DB
-    return round(max(LEAST_DB, 20 * math.log10(amplitude)), 1)
 
 
 def _base64(data: bytes) -> str:

@@ -21,8 +21,8 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from sed.events.sqlite import DatabaseError
+from sed.text import to_utf8
 from streaming.messages import EventEnded, InputStatus, Message, Status
-from streaming.sinks.database import valid_text
 from streaming.sinks.history import (
     clip_path,
     counts_per_hour,
@@ -165,7 +165,7 @@ class Answers:
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
     def _unreadable(self, request: Request, error: Exception) -> Response:
-        return JSONResponse({"error": valid_text(str(error))}, 503)
+        return JSONResponse({"error": to_utf8(str(error))}, 503)
 
     def _failed(self, request: Request, error: Exception) -> Response:
         if not self._has_failed:
@@ -211,7 +211,7 @@ class Figures(Collector):
         """Count a message."""
         match message:
             case EventEnded(event):
-                self._n_events[valid_text(event.file), valid_text(event.label)] += 1
+                self._n_events[to_utf8(event.file), to_utf8(event.label)] += 1
             case Status():
                 self._status, self._told_at = message, time.monotonic()
 
@@ -256,9 +256,9 @@ def _of_sources(sources: tuple[InputStatus, ...]) -> Iterator[Metric]:
     ):
         counter = CounterMetricFamily(name, text, labels=["source"])
         for source in sources:
-            counter.add_metric([valid_text(source.name)], getattr(source, count))
+            counter.add_metric([to_utf8(source.name)], getattr(source, count))
         yield counter
     listening = GaugeMetricFamily("sed_listening", "1 if an input is there.", labels=["source"])
     for source in sources:
-        listening.add_metric([valid_text(source.name)], source.state == "listening")
+        listening.add_metric([to_utf8(source.name)], source.state == "listening")
     yield listening

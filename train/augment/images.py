@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sed.errors import UsageError, near
+from sed.errors import UsageError
+from sed.text import near
 
 
 def _birdclef2023() -> list[Any]:

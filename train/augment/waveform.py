@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from sed.audio.find import find_recordings
 from sed.audio.resample import Resampler
-from sed.errors import TableError, printable
+from sed.errors import TableError
+from sed.text import printable
 from sed.types import Floats
 from train.augment.vocoder import time_scale
 from train.data.audio import n_samples, read_clip

@@ -85,7 +85,8 @@ def predict(
 
 def _checkpoints_and_sources(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     """Tell models from sound."""
-    from sed.errors import UsageError, printable
+    from sed.errors import UsageError
+    from sed.text import printable
 
     def is_checkpoint(path: Path) -> bool:
         return path.suffix in (".safetensors", ".json") or (path / "best.safetensors").is_file()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sed.errors import FAILED, INTERRUPTED
+from sed.text import pluralize
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -120,7 +121,7 @@ def prepare(
         bars.stop()  # it would wipe away what follows
         n_done = sum(int(task.completed) for task in bars.tasks)
         print(
-            f"sed: stopped after {_counted(n_done, 'recording')}; the same command goes on from "
+            f"sed: stopped after {pluralize(n_done, 'recording')}; the same command goes on from "
             "there",
             file=sys.stderr,
         )
@@ -159,7 +160,7 @@ def _prepare_reporter(*, shown: bool) -> tuple[PrepareProgress, Bars]:
     def on_start(n_recordings: int, n_there: int) -> None:
         bars.update(task, total=n_recordings)
         if n_there and shown:
-            console.print(f"{_counted(n_there, 'recording')} there already", soft_wrap=True)
+            console.print(f"{pluralize(n_there, 'recording')} there already", soft_wrap=True)
         bars.start()
 
     def on_recording(seconds: float) -> None:
@@ -177,36 +178,32 @@ def _prepare_reporter(*, shown: bool) -> tuple[PrepareProgress, Bars]:
 def _prepared(summary: PreparedSummary) -> str:
     """Return the last lines: what is there now, what was lost, and how the split is balanced."""
     parts = [
-        _counted(summary.n_recordings, "recording"),
-        _counted(summary.n_clips, "clip"),
+        pluralize(summary.n_recordings, "recording"),
+        pluralize(summary.n_clips, "clip"),
         f"{_length(summary.audio_seconds)} of sound",
         f"{summary.n_bytes / 1e6:,.1f} MB",
-        _counted(len(summary.failures), "failure"),
+        pluralize(len(summary.failures), "failure"),
     ]
     lines = [" · ".join(parts)]
     if summary.n_silent:
-        lines.append(f"{_counted(summary.n_silent, 'clip')} of digital silence left out")
+        lines.append(f"{pluralize(summary.n_silent, 'clip')} of digital silence left out")
     if summary.n_clipped:
         lines.append(
-            f"{_counted(summary.n_clipped, 'sample')} of "
-            f"{_counted(summary.n_clipped_recordings, 'recording')} clipped at full scale; "
+            f"{pluralize(summary.n_clipped, 'sample')} of "
+            f"{pluralize(summary.n_clipped_recordings, 'recording')} clipped at full scale; "
             "--bits 32 keeps them"
         )
     return "\n".join([*lines, summary.balance] if summary.balance else lines)
 
 
 def _tell_reset(n_removed: int, left: list[str], *, quiet: bool) -> None:
-    from sed.errors import some
+    from sed.text import some
 
     if not quiet:
-        print(f"{_counted(n_removed, 'file')} removed", file=sys.stderr)
+        print(f"{pluralize(n_removed, 'file')} removed", file=sys.stderr)
     if left:
         print(f"left there, since sed prepare did not make it: {some(left)}", file=sys.stderr)
 
 
 def _length(seconds: float) -> str:
     return f"{seconds / 3600:.2f} h" if seconds >= 360 else f"{seconds:.1f} s"
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -12,12 +12,8 @@ from numpy.typing import NDArray
 
 from sed.audio.blocks import read_blocks
 from sed.audio.decode import LOWEST_RATE
-from sed.errors import (
-    RecordingError,
-    SedError,
-    TableError,
-    lines,
-)
+from sed.errors import RecordingError, SedError, TableError
+from sed.text import lines
 from train.data.audio import n_samples, open_samples
 from train.data.clips import Clip
 

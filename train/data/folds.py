@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sed.errors import TableError, UsageError, printable
+from sed.errors import TableError, UsageError
+from sed.text import printable
 from train.config import DataConfig
 from train.data.clips import SPLITS, Clip
 from train.data.rows import write_rows

@@ -21,8 +21,9 @@ from functools import partial
 from pathlib import Path
 
 from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
-from sed.errors import TableError, printable
+from sed.errors import TableError
 from sed.events.tracker import Event
+from sed.text import printable
 from train.data.clips import SPLITS, Clip
 from train.data.rows import (
     Faults,

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from sed.errors import TableError, lines, printable
+from sed.errors import TableError
 from sed.files import written_whole
+from sed.text import lines, printable
 
 # Where pyarrow is installed, pandas keeps text in it, and it refuses file names that are no UTF-8.
 pd.set_option("mode.string_storage", "python")

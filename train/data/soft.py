@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from sed.errors import TableError, UsageError, printable
+from sed.errors import TableError, UsageError
 from sed.files import written_whole
+from sed.text import printable
 from train.data.clips import Clip, SoftLabels
 from train.data.rows import Faults, found_file, number, read_rows, write_rows, written_file
 

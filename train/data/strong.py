@@ -14,9 +14,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
-from sed.errors import TableError, printable
+from sed.errors import TableError
 from sed.events.tracker import Event
 from sed.events.writers import unescaped
+from sed.text import printable
 from train.data.clips import Clip
 from train.data.rows import Faults, audio_folders, found_file, number, read_rows, require
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from sed.errors import TableError, UsageError, near, printable
+from sed.errors import TableError, UsageError
+from sed.text import near, printable
 from train.data.clips import SPLITS, Clip
 from train.data.rows import write_rows, written_file
 

@@ -11,12 +11,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sed.errors import (
-    TableError,
-    UsageError,
-    printable,
-    some,
-)
+from sed.errors import TableError, UsageError
+from sed.text import printable, some
 from train.config import TrainConfig
 from train.data.clips import Clip
 from train.data.folds import NEVER

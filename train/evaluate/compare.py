@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from sed.errors import TableError, UsageError, near, printable
+from sed.errors import TableError, UsageError
+from sed.text import near, printable
 from train.evaluate.plots import RunCurves, plot_runs
 
 METRICS = {

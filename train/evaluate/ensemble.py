@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sed.errors import SedError, UsageError, near, printable, some
+from sed.errors import SedError, UsageError
 from sed.models.checkpoint import Checkpoint
 from sed.models.devices import choose_device
+from sed.text import near, printable, some
 from sed.timeline import samples_from_seconds, seconds_from_samples
 from sed.types import Floats
 from train.augment.waveform import fit

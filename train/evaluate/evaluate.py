@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sed.errors import RecordingError, SedError, TableError, UsageError, lines, printable
+from sed.errors import RecordingError, SedError, TableError, UsageError
 from sed.models.checkpoint import Checkpoint, load_checkpoint
+from sed.text import lines, printable
 from sed.types import Floats
 from train.config import DataConfig
 from train.data.audio import read_clip

@@ -19,17 +19,10 @@ from numpy.typing import NDArray
 from sed.audio.blocks import read_blocks
 from sed.audio.decode import open_recording
 from sed.audio.find import find_recordings
-from sed.errors import (
-    DamagedRecordingError,
-    OutputError,
-    RecordingError,
-    SedError,
-    UsageError,
-    near,
-    printable,
-)
+from sed.errors import DamagedRecordingError, OutputError, RecordingError, SedError, UsageError
 from sed.files import written_whole
 from sed.models.checkpoint import load_checkpoint
+from sed.text import near, printable
 from sed.types import Floats
 from train.data.soft import write_soft_labels
 from train.evaluate.ensemble import Ensemble, Heard, Piece

@@ -10,15 +10,11 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from sed.errors import (
-    CheckpointError,
-    UsageError,
-    printable,
-    some,
-)
+from sed.errors import CheckpointError, UsageError
 from sed.models.checkpoint import load_checkpoint
 from sed.models.metadata import DEFAULT
 from sed.models.network import SedModel
+from sed.text import printable, some
 from train.config import TrainConfig
 
 

@@ -11,8 +11,8 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.optim import Optimizer
 
-from sed.errors import near
 from sed.models.network import SedModel
+from sed.text import near
 from train.config import LearningConfig
 from train.loop.initial import freeze_batch_norms
 

@@ -10,7 +10,7 @@ import timm.optim
 import timm.scheduler
 from torch.optim import Optimizer, lr_scheduler
 
-from sed.errors import near
+from sed.text import near
 from train.config import LearningConfig
 
 OURS = ("one-cycle", "cosine", "constant", "plateau")

@@ -18,8 +18,9 @@ import safetensors.torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sed.errors import CheckpointError, printable
+from sed.errors import CheckpointError
 from sed.files import written_whole
+from sed.text import printable
 
 
 @dataclass

@@ -10,13 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sed.errors import (
-    TableError,
-    near,
-    printable,
-)
+from sed.errors import TableError
 from sed.models.losses import LOSSES, frame_bce
 from sed.models.network import SedModel, SedOutput
+from sed.text import near, printable
 from train.augment.images import PIPELINES, apply
 from train.config import TrainConfig
 from train.data.clips import Clip, bare_name

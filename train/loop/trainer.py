@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from sed.errors import SedError, printable
+from sed.errors import SedError
 from sed.events.tracker import TrackerConfig
 from sed.files import written_whole
 from sed.models.checkpoint import Checkpoint
@@ -28,6 +28,7 @@ from sed.models.losses import frame_maximum
 from sed.models.metrics import fit_thresholds
 from sed.models.network import SedModel
 from sed.signals import GracefulExit, sigterm_as_interrupt
+from sed.text import printable
 from train.config import TrainConfig
 from train.data.task import Task
 from train.loop.dataset import STEP, ClipDataset, Sample

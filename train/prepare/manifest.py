@@ -11,8 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from sed.errors import OutputError, UsageError, printable, some
+from sed.errors import OutputError, UsageError
 from sed.files import written_whole
+from sed.text import printable, some
 
 MANIFEST, INDEX, AUDIO = "prepared.json", "index.csv", "audio"
 _MADE_BY = "sed prepare"

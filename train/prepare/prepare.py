@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sed.errors import OutputError, SedError, TableError, UsageError, printable, some
+from sed.errors import OutputError, SedError, TableError, UsageError
+from sed.text import printable, some
 from sed.timeline import seconds_from_samples
 from train.data.audio import clip_range
 from train.data.clips import Clip

@@ -18,14 +18,11 @@ from typing import Any
 
 import pandas as pd
 
-from sed.errors import (
-    OutputError,
-    UsageError,
-    printable,
-)
+from sed.errors import OutputError, UsageError
 from sed.files import written_whole
 from sed.models.checkpoint import load_checkpoint
 from sed.models.network import SedModel
+from sed.text import printable
 from train.augment.waveform import sound_files
 from train.config import TrainConfig
 from train.data.check import find_faults, refuse_faults

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import torch
 
-from sed.errors import UsageError, printable
+from sed.errors import UsageError
 from sed.models.checkpoint import save_checkpoint
 from sed.models.devices import choose_device
 from sed.models.metrics import clip_metrics
+from sed.text import printable
 from train.config import TrainConfig, load_recipe
 from train.data.soft import read_soft_labels
 from train.data.tables import read_table

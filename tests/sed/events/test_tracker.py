@@ -162,8 +162,8 @@ def test_the_median_filter_equals_scipys(length):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"on": 0.3, "off": 0.5}, "0 < off <= on <= 1"),
-        ({"on": 1.5}, "0 < off <= on <= 1"),
+        ({"onset_threshold": 0.3, "offset_threshold": 0.5}, "0 < offset_threshold <= onset"),
+        ({"onset_threshold": 1.5}, "offset_threshold <= onset_threshold <= 1"),
         ({"median_filter_frames": 2}, "odd median_filter_frames"),
         ({"min_gap_seconds": -1.0}, ">= 0"),
     ],
@@ -174,5 +174,5 @@ def test_impossible_configs_are_refused(config, message):
 
 
 def test_a_threshold_too_few_is_refused():
-    with pytest.raises(ValueError, match="one on for each of 3 classes, got 2"):
+    with pytest.raises(ValueError, match="one onset_threshold for each of 3 classes, got 2"):
         EventTracker(TrackerConfig(onset_threshold=(0.5, 0.5)), "abc", GRID)

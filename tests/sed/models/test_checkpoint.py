@@ -76,7 +76,7 @@ def change_json(**values):
         (change_json(model={"backbone": "resnet18", "deph": 3}), "unknown key 'deph' in model"),
         (
             change_json(post_processing={"onset_threshold": 0.1, "offset_threshold": 0.9}),
-            "expected 0 < off <= on",
+            "expected 0 < offset_threshold <= onset_threshold",
         ),
         (lambda p: p.with_suffix(".json").write_text("{"), "not a checkpoint.*no JSON"),
         (lambda p: p.with_suffix(".json").write_text("[1]"), "not a checkpoint"),
