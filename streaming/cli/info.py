@@ -8,8 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from sed.audio.decode import open_recording
-from sed.audio.start_time import recording_start
 from sed.errors import CheckpointError
 from sed.models.metadata import DEFAULT, check_weights, library_versions, read_metadata
 from sed.text import printable
@@ -72,6 +70,10 @@ def describe_checkpoint(path: Path) -> str:
 
 def describe_recording(path: Path) -> str:
     """Return format, length, rate and channels of a recording."""
+    # NumPy stays out of `sed --help`.
+    from sed.audio.decode import open_recording
+    from sed.audio.start_time import recording_start
+
     decoder = open_recording(path)
     try:
         n_samples = decoder.n_samples
@@ -120,6 +122,4 @@ def info(
     ] = None,
 ) -> None:
     """Say what a checkpoint or a recording is; without one, what this program is."""
-    from streaming.cli.info import describe, describe_program
-
     print(describe_program() if path is None else describe(path))
