@@ -173,7 +173,7 @@ def listen(
     from streaming.engines.select import open_engine
     from streaming.live.listener import Listener
     from streaming.pipeline.config import DetectorConfig
-    from streaming.sinks.text import told_status
+    from streaming.sinks.text import format_status
 
     config = DetectorConfig(
         hop_seconds=hop_seconds,
@@ -235,7 +235,7 @@ def listen(
             for message in listener.messages():
                 fan.handle(message)
         if not quiet:
-            print(told_status(listener.status()), file=sys.stderr)
+            print(format_status(listener.status()), file=sys.stderr)
 
 
 def devices() -> None:

@@ -15,8 +15,8 @@ from sed.errors import UsageError
 from streaming.live.listener import Listener
 from streaming.messages import Dispatcher, Sink
 from streaming.sinks.audio_file import AudioRecorder
-from streaming.sinks.event_file import EventFileSink, EventStreamSink, format_of
-from streaming.sinks.text import Log, TextSink
+from streaming.sinks.event_file import EventFileSink, EventStreamSink, check_live_format
+from streaming.sinks.text import ErrorSink, TextSink
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class LiveOutputs:
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
         if self.format is not None:
-            format_of(self.format)
+            check_live_format(self.format)
         elif self.output is not None:
-            format_of(self.output.suffix.removeprefix("."))
+            check_live_format(self.output.suffix.removeprefix("."))
 
         if self.clips is None:
             for field in dataclasses.fields(self):
@@ -126,7 +126,7 @@ class LiveOutputs:
 
             detector = listener.detector
             return [TerminalView(detector.labels, detector.log_mel, model_name)]
-        log = Log(sys.stderr)
+        log = ErrorSink(sys.stderr)
         if self.output is not None:
             return [log]
         if self.format is not None:
@@ -139,9 +139,9 @@ class LiveOutputs:
         config = ClipsConfig(
             pre_roll=self.clip_pre,
             post_roll=self.clip_post,
-            longest=self.clip_longest,
-            most_megabytes=self.clips_megabytes,
-            most_days=self.clips_days,
+            max_seconds=self.clip_longest,
+            max_mb=self.clips_megabytes,
+            max_days=self.clips_days,
         )
         return Clips(folder, config, delay_seconds=listener.detector.delay_seconds)
 

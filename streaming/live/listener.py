@@ -31,7 +31,7 @@ from streaming.messages import (
     Problem,
     Status,
 )
-from streaming.names import numbered
+from streaming.names import deduplicate
 from streaming.pipeline.batching import Batch
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
@@ -91,7 +91,7 @@ class Listener:
                 buffer_seconds,
                 name=name,
             )
-            for ear, name in zip(ears, numbered([ear.name for ear in ears]), strict=True)
+            for ear, name in zip(ears, deduplicate([ear.name for ear in ears]), strict=True)
         ]
         self._stopping = False
         self._began: float | None = None

@@ -16,7 +16,7 @@ from sed.models.devices import DeviceError
 from sed.text import near, some
 from sed.types import Floats
 from streaming.live.capture import CaptureBuffer
-from streaming.names import numbered
+from streaming.names import deduplicate
 
 RATES = (8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000, 192_000, 256_000, 384_000)
 BLOCK_SECONDS = 0.05  # short beside a hop, long beside what waking up costs
@@ -55,7 +55,7 @@ def devices(*, with_rates: bool = False) -> list[Device]:
         for index, about in enumerate(portaudio.query_devices())
         if about["max_input_channels"] > 0
     ]
-    names = numbered([device.name for device in found])
+    names = deduplicate([device.name for device in found])
     found = [dataclasses.replace(d, name=name) for d, name in zip(found, names, strict=True)]
     return [_with_rates(portaudio, device) for device in found] if with_rates else found
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from sed.audio.flac import MOST_CHANNELS, FlacFile
 from sed.errors import OutputError
 from streaming.messages import AudioBlock, FaultReporter, Message
-from streaming.names import stamp, word
+from streaming.names import slug, timestamp
 
 LONGEST_FILE_SECONDS = 3600.0  # of saved audio
 
@@ -92,7 +92,7 @@ class AudioRecorder:
         return self._files[message.source][1]
 
     def _path(self, began: datetime, source: str) -> Path:
-        return self._folder / f"{stamp(began)}_{word(source)}.flac"
+        return self._folder / f"{timestamp(began)}_{slug(source)}.flac"
 
     def _finish(self, source: str, *, has_sound: bool = True) -> None:
         _, file = self._files.pop(source, (0, None))

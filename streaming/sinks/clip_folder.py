@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sed.audio.flac import write_flac
 from sed.errors import OutputError
 from sed.events.tracker import Event
-from streaming.names import stamp, word
+from streaming.names import slug, timestamp
 
 OWN_NAME = re.compile(r"(\d{8})T\d{6}\.\d{3}Z_[^_]+_[^_]+(_\d+)?\.flac")
 
@@ -35,10 +35,10 @@ class ClipFolder:
     ----------
     folder
         Where days are; it is made.
-    most_megabytes
+    max_mb
         Millions of bytes that clips may take, no limit if not given. The clip that was written
         last stays, however large.
-    most_days
+    max_days
         How old they may be, no limit if not given.
     now
         The time of day.
@@ -53,13 +53,13 @@ class ClipFolder:
         self,
         folder: Path,
         *,
-        most_megabytes: float | None,
-        most_days: float | None,
+        max_mb: float | None,
+        max_days: float | None,
         now: Callable[[], datetime],
     ) -> None:
         self._folder = folder
-        self._most_bytes = None if most_megabytes is None else most_megabytes * 1e6
-        self._most_days = most_days
+        self._max_bytes = None if max_mb is None else max_mb * 1e6
+        self._most_days = max_days
         self._now = now
         self._newest = ""
         try:
@@ -73,7 +73,7 @@ class ClipFolder:
 
     @property
     def _has_limits(self) -> bool:
-        return self._most_bytes is not None or self._most_days is not None
+        return self._max_bytes is not None or self._most_days is not None
 
     def save(self, event: Event, sound: NDArray[np.float32], sample_rate: int) -> str:
         """Write a clip, shape (samples, channels); return its path.
@@ -115,11 +115,11 @@ class ClipFolder:
 
     def _oldest_beyond_limits(self) -> Iterator[tuple[str, int]]:
         """Give one clip after the other, until those that are left are within the limits."""
-        days, most_bytes = self._most_days, self._most_bytes
+        days, max_bytes = self._most_days, self._max_bytes
         limit = "" if days is None else _dated(self._now() - timedelta(days=days))
         for clip in tuple(self._clips):
             is_old = clip[0] < limit
-            if not is_old and (most_bytes is None or self._n_bytes <= most_bytes):
+            if not is_old and (max_bytes is None or self._n_bytes <= max_bytes):
                 return
             if is_old or clip[0] != self._newest:
                 yield clip
@@ -134,7 +134,7 @@ class ClipFolder:
             path.parent.rmdir()
 
     def _free_name(self, event: Event) -> str:
-        stem = f"{_dated(event.time or self._now())}_{word(event.label)}_{word(event.file)}"
+        stem = f"{_dated(event.time or self._now())}_{slug(event.label)}_{slug(event.file)}"
         name, n = f"{stem}.flac", 1
         while os.path.lexists(self._folder / name):
             n += 1
@@ -153,4 +153,4 @@ class ClipFolder:
 
 def _dated(time: datetime) -> str:
     """Return the beginning of a clip's name, with the folder of its day."""
-    return f"{time.astimezone(UTC):%Y-%m-%d}/{stamp(time)}"
+    return f"{time.astimezone(UTC):%Y-%m-%d}/{timestamp(time)}"

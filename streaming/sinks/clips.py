@@ -44,16 +44,16 @@ class ClipsConfig:
 
     pre_roll: float = 1.0  # seconds before the onset
     post_roll: float = 1.0  # seconds after the offset
-    longest: float = 60.0  # seconds, held in memory; of a longer event the rest is left out
-    most_megabytes: float | None = None  # millions of bytes; beyond, the oldest clips are deleted
-    most_days: float | None = None  # since the onset; older clips are deleted
+    max_seconds: float = 60.0  # seconds, held in memory; of a longer event the rest is left out
+    max_mb: float | None = None  # millions of bytes; beyond, the oldest clips are deleted
+    max_days: float | None = None  # since the onset; older clips are deleted
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
         for name in ("pre_roll", "post_roll"):
             if not 0 <= getattr(self, name) <= AN_HOUR:
                 raise UsageError(f"expected {name} from 0 to {AN_HOUR:g} s")
-        for name, most in (("longest", AN_HOUR), ("most_megabytes", np.inf), ("most_days", 36_500)):
+        for name, most in (("max_seconds", AN_HOUR), ("max_mb", np.inf), ("max_days", 36_500)):
             value = getattr(self, name)
             if value is not None and not 0 < value <= most:
                 raise UsageError(f"expected {name} above 0 and at most {most:g}")
@@ -94,8 +94,8 @@ class Clips:
         self._delay_seconds = delay_seconds
         self._folder = ClipFolder(
             Path(folder),
-            most_megabytes=self._config.most_megabytes,
-            most_days=self._config.most_days,
+            max_mb=self._config.max_mb,
+            max_days=self._config.max_days,
             now=now,
         )
         self._tapes: dict[str, _Tape] = {}
@@ -135,7 +135,7 @@ class Clips:
         told += self._save(heard.source)
         config = self._config
         after = max(config.post_roll, self._delay_seconds)
-        tape.keep(config.pre_roll + config.longest + after)
+        tape.keep(config.pre_roll + config.max_seconds + after)
         return told
 
     def _end(self, event: Event) -> list[Message]:
@@ -174,20 +174,20 @@ class Clips:
     def _span(self, wanted: _Wanted, tape: _Tape) -> tuple[int, int]:
         """Return the positions [start, stop) of a clip."""
         config = self._config
-        onset, offset, pre_roll, post_roll, longest = map(
+        onset, offset, pre_roll, post_roll, max_seconds = map(
             tape.samples,
             (
                 wanted.event.onset,
                 wanted.event.offset,
                 config.pre_roll,
                 config.post_roll,
-                config.longest,
+                config.max_seconds,
             ),
         )
         first = max(onset, tape.start)  # of an event that was told of late, the rest is kept
-        if wanted.has_ended and offset - first <= longest:
+        if wanted.has_ended and offset - first <= max_seconds:
             return onset - pre_roll, offset + post_roll
-        return onset - pre_roll, first + longest
+        return onset - pre_roll, first + max_seconds
 
     def _write(self, wanted: _Wanted, tape: _Tape | None) -> list[Message]:
         event = wanted.event

@@ -1,6 +1,6 @@
 """What others are told of events: a program is run, or an address on the web is called.
 
-Whoever is told sees a *note*: what happened, as plain values, see `payload_of`.
+Whoever is told sees a *payload*: what happened, as plain values, see `payload_of`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sed.errors import UsageError
 from sed.text import printable
 from streaming.messages import Message
 from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue, PermanentError
-from streaming.sinks.payload import Note, payload_of
+from streaming.sinks.payload import Payload, payload_of
 
 PLACEHOLDERS = (
     "label", "score", "onset", "offset", "duration", "time", "source", "clip",
@@ -68,7 +68,7 @@ class CommandAlert:
         self._waits_for_clip = waits_for_clip
         self._timeout = timeout
         self._running: subprocess.Popen[bytes] | None = None
-        self._outbox = DeliveryQueue(
+        self._queue = DeliveryQueue(
             f"command {printable(self._arguments[0])}",
             self._run,
             config or DeliveryConfig(capacity=COMMANDS_WAITING),
@@ -76,23 +76,23 @@ class CommandAlert:
 
     def handle(self, message: Message) -> Sequence[Message]:
         """Have the command run if the message is of an event."""
-        note = payload_of(message, waits_for_clip=self._waits_for_clip)
-        if note is not None and note["type"] == self._at:
-            self._outbox.put(note)
-        return self._outbox.news()
+        payload = payload_of(message, waits_for_clip=self._waits_for_clip)
+        if payload is not None and payload["type"] == self._at:
+            self._queue.put(payload)
+        return self._queue.notices()
 
     def close(self) -> Sequence[Message]:
         """Let commands finish for a few seconds, then kill the one that runs."""
-        told = self._outbox.close()
+        told = self._queue.close()
         if (process := self._running) is not None:
             _kill(process)
         return told
 
-    def _run(self, note: Note) -> None:
+    def _run(self, payload: Payload) -> None:
         try:
             with tempfile.TemporaryFile() as stderr:  # no pipe, which what it starts might keep
                 self._running = subprocess.Popen(
-                    _filled(self._arguments, note),
+                    _filled(self._arguments, payload),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=stderr,
@@ -131,10 +131,10 @@ def _split_command(command: str) -> list[str]:
     return arguments
 
 
-def _filled(arguments: Sequence[str], note: Note) -> list[str]:
+def _filled(arguments: Sequence[str], payload: Payload) -> list[str]:
     """Fill the placeholders, all at once: a label that looks like one stays what it is."""
     return [
-        re.sub(r"\{(\w+)\}", lambda match: _text(note[match[1]]), argument)
+        re.sub(r"\{(\w+)\}", lambda match: _text(payload[match[1]]), argument)
         for argument in arguments
     ]
 

@@ -15,9 +15,9 @@ from sed.events.tracker import Event
 from sed.events.writers import GAP, DatedCsvWriter, EventWriter, JsonlWriter, TsvWriter
 from sed.text import near
 from streaming.messages import EventEnded, FaultReporter, Gap, Message
-from streaming.sinks.text import leave
+from streaming.sinks.text import redirect_to_null
 
-LINES: dict[str, type[EventWriter]] = {
+LIVE_FORMATS: dict[str, type[EventWriter]] = {
     "csv": DatedCsvWriter,
     "jsonl": JsonlWriter,
     "tsv": TsvWriter,
@@ -35,7 +35,7 @@ class EventStreamSink:
     out
         Where to; lines go there at once.
     format
-        One of `LINES`.
+        One of `LIVE_FORMATS`.
     continued
         Lines of this format are there already.
     gone
@@ -57,7 +57,7 @@ class EventStreamSink:
     ) -> None:
         self._out, self._gone = out, gone
         try:
-            self._writer = LINES[format](out, continued=continued)
+            self._writer = LIVE_FORMATS[format](out, continued=continued)
         except OSError as error:
             raise OutputError("lines", error) from error
         self._alarm = FaultReporter("lines are written again")
@@ -67,7 +67,7 @@ class EventStreamSink:
         try:
             self._write(message)
         except BrokenPipeError:
-            leave(self._out)
+            redirect_to_null(self._out)
             self._gone()
         except OSError as error:
             return self._alarm.update(f"{OutputError('lines', error)} They are lost.")
@@ -96,7 +96,7 @@ class EventFileSink:
     path
         The file; it is made, or goes on.
     format
-        One of `LINES`; what the ending of the file says if not given.
+        One of `LIVE_FORMATS`; what the ending of the file says if not given.
 
     Raises
     ------
@@ -108,7 +108,7 @@ class EventFileSink:
 
     def __init__(self, path: str | os.PathLike[str], format: str | None = None) -> None:
         self._path = Path(path)
-        format = format_of(format or self._path.suffix.removeprefix("."))
+        format = check_live_format(format or self._path.suffix.removeprefix("."))
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with ExitStack() as stack:
@@ -152,7 +152,7 @@ class EventFileSink:
     def _is_ours(self, line: bytes, format: str) -> bool:
         """Return whether a file may begin with this line."""
         header = StringIO()
-        LINES[format](header)
+        LIVE_FORMATS[format](header)
         if header.getvalue():
             return line + b"\n" == header.getvalue().encode()
         with suppress(ValueError):
@@ -174,7 +174,7 @@ class EventFileSink:
         return self._alarm.update(None)
 
 
-def format_of(name: str) -> str:
+def check_live_format(name: str) -> str:
     """Return the format of a name.
 
     Raises
@@ -182,6 +182,6 @@ def format_of(name: str) -> str:
     UsageError
         If there is none, or it cannot hold live events.
     """
-    if name in LINES:
+    if name in LIVE_FORMATS:
         return name
-    raise UsageError(f"live events cannot be written as {name!r}. {near(name, LINES)}")
+    raise UsageError(f"live events cannot be written as {name!r}. {near(name, LIVE_FORMATS)}")

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from sed.errors import MissingExtraError, UsageError
 from streaming.messages import Message
 from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue, TransientError
-from streaming.sinks.payload import Note, payload_of, reason_of, split_url
+from streaming.sinks.payload import Payload, payload_of, reason_of, split_url
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -73,20 +73,20 @@ class MqttAlert:
         self._is_gone = threading.Event()
         self._reason = ""  # why there is no connection, once that is known
         place = parts.netloc.rpartition("@")[2]
-        self._outbox = DeliveryQueue(
+        self._queue = DeliveryQueue(
             f"{parts.scheme}://{place}/{self._topic}", self._publish, config
         )
         self._connect(parts.hostname or "", parts.port or PORTS[parts.scheme])
 
     def handle(self, message: Message) -> Sequence[Message]:
         """Have the note of a message published, if it has one."""
-        if (note := payload_of(message, waits_for_clip=self._waits_for_clip)) is not None:
-            self._outbox.put(note)
-        return self._outbox.news()
+        if (payload := payload_of(message, waits_for_clip=self._waits_for_clip)) is not None:
+            self._queue.put(payload)
+        return self._queue.notices()
 
     def close(self) -> Sequence[Message]:
         """Publish what waits, for a few seconds at most, and say goodbye."""
-        told = self._outbox.close()
+        told = self._queue.close()
         self._is_closed = True
         if self._client.is_connected():
             self._is_answered(self._publish_status("offline"), GOODBYE_SECONDS)
@@ -109,8 +109,8 @@ class MqttAlert:
         client.connect_async(host, port, KEEP_ALIVE_SECONDS)
         client.loop_start()
 
-    def _publish(self, note: Note) -> None:
-        """Publish a note, or go on waiting for the answer: the client itself sends it again."""
+    def _publish(self, payload: Payload) -> None:
+        """Publish a payload, or go on waiting for the answer: the client itself sends it again."""
         with self._answered:
             self._answered.wait_for(
                 lambda: self._client.is_connected() or self._reason, ANSWER_SECONDS
@@ -119,8 +119,8 @@ class MqttAlert:
             raise TransientError(self._reason or "the broker does not answer")
         if self._sent is None:
             self._answers.clear()
-            topic = f"{self._topic}/{note['type']}"
-            self._sent = self._client.publish(topic, json.dumps(note), qos=1).mid
+            topic = f"{self._topic}/{payload['type']}"
+            self._sent = self._client.publish(topic, json.dumps(payload), qos=1).mid
         if not self._is_answered(self._sent, ANSWER_SECONDS):
             raise TransientError(
                 f"the broker does not answer within {ANSWER_SECONDS:g} s"
@@ -146,7 +146,7 @@ class MqttAlert:
             self._failed(f"the broker refuses: {code}")
         else:
             self._publish_status("online")
-            self._outbox.works()
+            self._queue.resume()
             self._notify()
 
     def _on_connect_fail(self, client: Client, data: Any) -> None:
@@ -165,7 +165,7 @@ class MqttAlert:
 
     def _failed(self, reason: str) -> None:
         self._reason = reason
-        self._outbox.fail(f"{reason}. It is tried again until it works")
+        self._queue.failed(f"{reason}. It is tried again until it works")
         self._notify()
 
     def _notify(self) -> None:

@@ -13,10 +13,10 @@ from sed.events.tracker import Event
 from sed.text import iso_time
 from streaming.messages import ClipSaved, EventEnded, EventStarted, Gap, Message
 
-Note = dict[str, str | float | None]
+Payload = dict[str, str | float | None]
 
 
-def payload_of(message: Message, *, waits_for_clip: bool) -> Note | None:
+def payload_of(message: Message, *, waits_for_clip: bool) -> Payload | None:
     """Return the payload of a message, or None if the message has none.
 
     The payload of an event belongs to its `EventEnded`, or to its `ClipSaved` if clips are saved.
@@ -24,11 +24,11 @@ def payload_of(message: Message, *, waits_for_clip: bool) -> Note | None:
     """
     match message:
         case EventStarted(event):
-            return _event_note("onset", event, None, None)
+            return _event_payload("onset", event, None, None)
         case EventEnded(event) if not waits_for_clip:
-            return _event_note("event", event, event.offset, None)
+            return _event_payload("event", event, event.offset, None)
         case ClipSaved(event, path) if waits_for_clip:
-            return _event_note("event", event, event.offset, path)
+            return _event_payload("event", event, event.offset, path)
         case Gap():
             return {
                 "type": "gap",
@@ -41,7 +41,7 @@ def payload_of(message: Message, *, waits_for_clip: bool) -> Note | None:
     return None
 
 
-def _event_note(kind: str, event: Event, offset: float | None, clip: str | None) -> Note:
+def _event_payload(kind: str, event: Event, offset: float | None, clip: str | None) -> Payload:
     return {
         "type": kind,
         "label": event.label,

@@ -48,7 +48,7 @@ class TextSink:
                 case _:
                     return ()
         except BrokenPipeError:
-            leave(self._out)
+            redirect_to_null(self._out)
             self._gone()
         except OSError as error:
             return self._alarm.update(f"{OutputError('lines', error)} They are lost.")
@@ -65,7 +65,7 @@ class TextSink:
         print(f"{time}  {label}  {event.score:.2f}  {what}  ({source})", file=self._out, flush=True)
 
 
-class Log:
+class ErrorSink:
     """Writes what was lost and what is wrong."""
 
     def __init__(self, out: TextIO) -> None:
@@ -78,7 +78,7 @@ class Log:
                 case Problem(text):
                     print(f"sed: {_plain(text)}", file=self._out, flush=True)
                 case Gap():
-                    print(f"sed: {told_gap(message)}", file=self._out, flush=True)
+                    print(f"sed: {format_gap(message)}", file=self._out, flush=True)
         return ()
 
     def close(self) -> Sequence[Message]:
@@ -86,7 +86,7 @@ class Log:
         return ()
 
 
-def leave(out: TextIO) -> None:
+def redirect_to_null(out: TextIO) -> None:
     """Have what is still written to a pipe without a reader go nowhere."""
     with suppress(OSError):  # it is no file of the system
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -94,7 +94,7 @@ def leave(out: TextIO) -> None:
         os.close(nowhere)
 
 
-def told_gap(gap: Gap) -> str:
+def format_gap(gap: Gap) -> str:
     """Return what was lost, and why, on a line."""
     lost = f"{gap.offset - gap.onset:.2f} s ({gap.n_samples:,} samples)"
     if not gap.n_samples:
@@ -103,7 +103,7 @@ def told_gap(gap: Gap) -> str:
     return f"{printable(gap.source)}: lost {lost} at {at}: {gap.reason}"
 
 
-def told_status(status: Status) -> str:
+def format_status(status: Status) -> str:
     """Return the account of all that was heard, on a line."""
     heard = sum(source.n_processed / source.sample_rate for source in status.sources)
     dropped = sum(source.n_dropped for source in status.sources)

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 from sed.errors import UsageError
 from streaming.messages import Message
 from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue, PermanentError, TransientError
-from streaming.sinks.payload import Note, payload_of, reason_of, split_url
+from streaming.sinks.payload import Payload, payload_of, reason_of, split_url
 
 WEBHOOK_SECONDS = 10.0
 
@@ -23,7 +23,7 @@ TRY_AGAIN = frozenset([408, 429])  # of the 4xx, those that may pass by themselv
 
 
 class Webhook:
-    """Posts a note as JSON to an address for each onset, event and gap.
+    """Posts a payload as JSON to an address for each onset, event and gap.
 
     What cannot be delivered waits, and is tried again in its order.
 
@@ -68,21 +68,21 @@ class Webhook:
         self._timeout = timeout
         self._waits_for_clip = waits_for_clip
         # Neither the path nor the query is named: many services keep a secret there.
-        self._outbox = DeliveryQueue(f"webhook {parts.scheme}://{place}", self._post, config)
+        self._queue = DeliveryQueue(f"webhook {parts.scheme}://{place}", self._post, config)
 
     def handle(self, message: Message) -> Sequence[Message]:
         """Have the note of a message posted, if it has one."""
-        if (note := payload_of(message, waits_for_clip=self._waits_for_clip)) is not None:
-            self._outbox.put(note)
-        return self._outbox.news()
+        if (payload := payload_of(message, waits_for_clip=self._waits_for_clip)) is not None:
+            self._queue.put(payload)
+        return self._queue.notices()
 
     def close(self) -> Sequence[Message]:
         """Deliver what waits, for a few seconds at most."""
-        return self._outbox.close()
+        return self._queue.close()
 
-    def _post(self, note: Note) -> None:
+    def _post(self, payload: Payload) -> None:
         request = urllib.request.Request(
-            self._url, json.dumps(note).encode(), self._headers, method="POST"
+            self._url, json.dumps(payload).encode(), self._headers, method="POST"
         )
         try:
             self._opener.open(request, timeout=self._timeout).close()

@@ -2,7 +2,7 @@
 
 ::
 
-    request ─▶ Guard ─▶ application
+    request ─▶ AuthMiddleware ─▶ application
                  ├─ no token: the name of the host has to be one of this machine's own, which the
                  │  page of a stranger cannot have, even if its name is made to lead here
                  ├─ a token: as a header, as a cookie, or in the address; a browser is given the
@@ -39,11 +39,11 @@ SAFE: Headers = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
-DOOR = (Path(__file__).parent / "page" / "door.html").read_bytes()
-OF_THE_DOOR = "/door.css"  # anybody may have it
+LOGIN_PAGE = (Path(__file__).parent / "page" / "login.html").read_bytes()
+LOGIN_STYLE = "/login.css"  # anybody may have it
 
 
-class Guard:
+class AuthMiddleware:
     """Lets a request through to an ASGI application, or does not.
 
     Parameters
@@ -79,12 +79,12 @@ class Guard:
                 await send({"type": "websocket.close", "code": 1008})
         elif is_browser and self._is_token(given):
             await self._take_cookie(scope, send_safely)
-        elif self._is_known(headers) or self._is_token(given) or scope["path"] == OF_THE_DOOR:
+        elif self._is_known(headers) or self._is_token(given) or scope["path"] == LOGIN_STYLE:
             await self._application(scope, receive, send_safely)
         elif self._token is None:
             await _answer(send_safely, 403, b"text/plain", b"Open 127.0.0.1 or localhost.\n")
         elif is_browser:
-            await _answer(send_safely, 401, b"text/html; charset=utf-8", DOOR)
+            await _answer(send_safely, 401, b"text/html; charset=utf-8", LOGIN_PAGE)
         else:
             text = b'{"error": "Give the token, as Authorization: Bearer or as ?token=."}\n'
             await _answer(

@@ -38,7 +38,7 @@ from streaming.messages import (
 )
 from streaming.sinks.history import StoredEvent
 
-Told = dict[str, Any]
+Json = dict[str, Any]
 
 STRIPS_PER_SECOND = 25  # of a spectrogram, about: each is the loudest of a few columns
 STEP_DB = 0.5  # of the 256 levels that a strip has
@@ -66,9 +66,9 @@ class Feed:
         self._strip_seconds = self._strip_columns * column_seconds
         self._front_end = log_mel
         self._pictures: dict[str, _Picture] = {}
-        self._lasting: dict[tuple[str, str, float], Told] = {}
-        self._status: Told | None = None
-        self._head: Told = {
+        self._lasting: dict[tuple[str, str, float], Json] = {}
+        self._status: Json | None = None
+        self._head: Json = {
             "type": "hello",
             "model": to_utf8(model),
             "labels": [to_utf8(label) for label in labels],
@@ -77,7 +77,7 @@ class Feed:
             "band_hz": [round(hz, 1) for hz in mel_center_hz(log_mel).tolist()],
         }
 
-    def hello(self) -> Told:
+    def snapshot(self) -> Json:
         """Return what a viewer is told first."""
         return self._head | {
             "sources": [picture.told() for picture in self._pictures.values()],
@@ -89,18 +89,18 @@ class Feed:
         """Know of no event that lasts: messages were missed, and it may be over."""
         self._lasting.clear()
 
-    def tell(self, message: Message) -> Told | None:
+    def encode(self, message: Message) -> Json | None:
         """Return what viewers are told of a message, if anything."""
         match message:
             case AudioBlock():
                 return self._heard(message)
             case EventStarted(event):
-                told = event_of(event)
+                told = event_json(event)
                 self._lasting[event.file, event.label, event.onset] = told
                 return {"type": "began", "event": told}
             case EventEnded(event):
                 self._lasting.pop((event.file, event.label, event.onset), None)
-                return {"type": "ended", "event": event_of(event)}
+                return {"type": "ended", "event": event_json(event)}
             case Gap():
                 if message.n_samples:
                     self._picture(message.source).skip(message.offset)
@@ -115,8 +115,8 @@ class Feed:
                 return self._status
         return None
 
-    def _heard(self, heard: AudioBlock) -> Told:
-        told: Told = {
+    def _heard(self, heard: AudioBlock) -> Json:
+        told: Json = {
             "type": "heard",
             "source": to_utf8(heard.source),
             "peak_db": round(amplitude_to_db(heard.peak), 1),
@@ -179,7 +179,7 @@ class _Picture:
         self.end = until
         self._forget()
 
-    def told(self) -> Told:
+    def told(self) -> Json:
         """Return what a viewer that comes is told."""
         return {
             "source": to_utf8(self._source),
@@ -238,17 +238,17 @@ class Viewers:
     def __len__(self) -> int:
         return len(self._viewers)
 
-    def come(self) -> Viewer:
+    def connect(self) -> Viewer:
         """Return a viewer who has come, and is told everything from here on."""
-        viewer = Viewer(json.dumps(self._feed.hello()))
+        viewer = Viewer(json.dumps(self._feed.snapshot()))
         self._viewers.add(viewer)
         return viewer
 
-    def go(self, viewer: Viewer) -> None:
+    def disconnect(self, viewer: Viewer) -> None:
         """Let a viewer go."""
         self._viewers.discard(viewer)
 
-    def put(self, told: Told) -> None:
+    def put(self, told: Json) -> None:
         """Tell all."""
         if self._viewers:
             text = json.dumps(told)
@@ -261,7 +261,7 @@ class Viewers:
             viewer.miss(n)
 
 
-def event_of(event: Event) -> Told:
+def event_json(event: Event) -> Json:
     """Return an event as viewers are told of it."""
     return {
         "source": to_utf8(event.file),
@@ -273,14 +273,14 @@ def event_of(event: Event) -> Told:
     }
 
 
-def told_row(row: StoredEvent) -> Told:
+def row_json(row: StoredEvent) -> Json:
     """Return a stored event as viewers are told of it; clips are known by ids, not by paths."""
     told = row._asdict()
     del told["clip"]
     return told | {"has_clip": row.clip is not None}
 
 
-def _plain(values: Mapping[str, Any]) -> Told:
+def _plain(values: Mapping[str, Any]) -> Json:
     """Return values with text that JSON can hold."""
     told = {}
     for name, value in values.items():

@@ -30,7 +30,7 @@ from streaming.sinks.history import (
     first_hour,
     latest_events,
 )
-from streaming.web.feed import Viewer, Viewers, told_row
+from streaming.web.feed import Viewer, Viewers, row_json
 
 PAGE = Path(__file__).parent / "page"
 KINDS = {
@@ -47,7 +47,7 @@ TELLING_SECONDS = 0.08  # from what a viewer is told to the next: in between, it
 STALLED_SECONDS = 10.0  # without a word from the listener
 
 
-class Answers:
+class Routes:
     """The routes.
 
     Parameters
@@ -66,7 +66,7 @@ class Answers:
         self,
         database: Path,
         viewers: Viewers,
-        figures: Figures,
+        figures: MetricsCollector,
         tell_trouble: Callable[[str], None],
     ) -> None:
         self._database = database
@@ -113,7 +113,7 @@ class Answers:
             rows = latest_events(self._database, n)
         else:
             rows = events_after(self._database, after, n)
-        return JSONResponse({"events": [told_row(row) for row in rows]}, headers=FRESH)
+        return JSONResponse({"events": [row_json(row) for row in rows]}, headers=FRESH)
 
     def _history(self, request: Request) -> Response:
         n_hours = _number(request, "hours", 1, MOST_HOURS) or 24
@@ -151,14 +151,14 @@ class Answers:
 
     async def _live(self, socket: WebSocket) -> None:
         await socket.accept()
-        viewer = self._viewers.come()
+        viewer = self._viewers.connect()
         telling = asyncio.create_task(_tell(socket, viewer))
         try:
             while (await socket.receive())["type"] != "websocket.disconnect":
                 pass
         finally:
             telling.cancel()
-            self._viewers.go(viewer)
+            self._viewers.disconnect(viewer)
 
     def _refused(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -192,7 +192,7 @@ def _number(request: Request, name: str, least: int, most: int) -> int | None:
     return int(text)
 
 
-class Figures(Collector):
+class MetricsCollector(Collector):
     """What the metrics are made of: events that were counted, and the last `Status`.
 
     Parameters

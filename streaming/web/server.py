@@ -4,7 +4,7 @@
 
     take ─▶ inbox ─┊─▶ Feed ─▶ Viewers ─▶ sockets
                    ┊                         ▲
-    the listener   ┊     Guard ─▶ Answers ───┘        a thread of its own, with its own loop
+    the listener   ┊     AuthMiddleware ─▶ Routes ───┘        a thread of its own, with its own loop
 
 Neither of the two waits for the other.
 """
@@ -27,8 +27,8 @@ from sed.events.tracker import Event
 from sed.features.log_mel import LogMelConfig
 from streaming.messages import ClipSaved, FaultReporter, Message, Problem
 from streaming.sinks.history import stored_event
-from streaming.web.auth import Guard, bound_socket
-from streaming.web.feed import Feed, Viewers, told_row
+from streaming.web.auth import AuthMiddleware, bound_socket
+from streaming.web.feed import Feed, Viewers, row_json
 
 HOST, PORT = "127.0.0.1", 8765
 MOST_WAITING = 200  # messages between the listener and the loop; each may hold sound
@@ -110,13 +110,13 @@ class WebView:
             import uvicorn
             import websockets  # noqa: F401  # uvicorn would miss it only when a viewer comes
 
-            from streaming.web.routes import Answers, Figures
+            from streaming.web.routes import MetricsCollector, Routes
         except ImportError as error:
             raise MissingExtraError("the web view", "web") from error
         self._database = Path(database_path)
         self._feed = Feed(labels, log_mel, model)
         self._viewers = Viewers(self._feed)
-        self._figures = Figures(self._viewers)
+        self._figures = MetricsCollector(self._viewers)
         self._clips: deque[Event] = deque(maxlen=MOST_CLIPS)  # whose clips are not told of yet
         self._clips_alarm = FaultReporter("the web view tells of clips again")
         self._telling_of_clips: asyncio.Task[None] | None = None
@@ -127,10 +127,10 @@ class WebView:
         self._news: list[Message] = []
         self._socket = bound_socket(host, port, token)
         self._address: tuple[str, int] = self._socket.getsockname()[:2]
-        answers = Answers(self._database, self._viewers, self._figures, self._tell_trouble)
+        answers = Routes(self._database, self._viewers, self._figures, self._tell_trouble)
         self._server = uvicorn.Server(
             uvicorn.Config(
-                Guard(answers.application(), token, f"sed_{self._address[1]}"),
+                AuthMiddleware(answers.application(), token, f"sed_{self._address[1]}"),
                 ws="websockets-sansio",
                 ws_max_size=1024,
                 ws_per_message_deflate=False,
@@ -198,7 +198,7 @@ class WebView:
             self._feed.forget_lasting()
             self._viewers.miss(n_missed)
         for message in messages:
-            if (told := self._feed.tell(message)) is not None:
+            if (told := self._feed.encode(message)) is not None:
                 self._viewers.put(told)
             if isinstance(message, ClipSaved) and message.path is not None:
                 self._clips.append(message.event)
@@ -219,7 +219,7 @@ class WebView:
             row = await asyncio.to_thread(stored_event, self._database, event)
             if row is None or row.clip is None:
                 return
-            self._viewers.put({"type": "clip", "event": told_row(row)})
+            self._viewers.put({"type": "clip", "event": row_json(row)})
         except DatabaseError:
             return  # it is tried again with the next message
         except Exception as error:

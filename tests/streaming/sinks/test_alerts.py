@@ -210,7 +210,7 @@ def test_a_command_that_fails_is_told_once_each_way_with_its_last_words(tmp_path
     told = []
     until(lambda: told.extend(texts(alert.handle(GAP))) or told)
     assert told == [f"command {sys.executable}: ended with status 1: 'no \\x1b[1mspeaker'"]
-    until(lambda: not alert._outbox._waiting and not alert._outbox._is_sending)
+    until(lambda: not alert._queue._waiting and not alert._queue._is_sending)
     flag.touch()
     alert.handle(EventEnded(EVENT))
     assert texts(alert.close()) == [f"command {sys.executable}: works again: 1 delivered, 3 lost"]
@@ -245,7 +245,7 @@ def test_commands_never_keep_the_listener_waiting_and_the_oldest_are_dropped(tmp
     alert = CommandAlert("sleep 30", config=DeliveryConfig(capacity=5, close_wait=0.1), timeout=60)
     began = time.monotonic()
     alert.handle(EventEnded(EVENT))
-    until(lambda: not alert._outbox._waiting)
+    until(lambda: not alert._queue._waiting)
     told = [text for _ in range(99) for text in texts(alert.handle(EventEnded(EVENT)))]
     told += texts(alert.close())
     assert time.monotonic() - began < 15
@@ -253,8 +253,8 @@ def test_commands_never_keep_the_listener_waiting_and_the_oldest_are_dropped(tmp
         "command sleep: 5 wait to be delivered; the oldest are lost",
         "command sleep: closed with 6 not delivered",
     ]
-    alert._outbox._thread.join(5)
-    assert not alert._outbox._thread.is_alive()  # since what it ran was killed
+    alert._queue._thread.join(5)
+    assert not alert._queue._thread.is_alive()  # since what it ran was killed
 
 
 class Server:
@@ -307,7 +307,7 @@ class Server:
 
     @property
     def labels(self):
-        return [note["label"] for _, _, note in self.posts]
+        return [payload["label"] for _, _, payload in self.posts]
 
 
 @pytest.fixture
@@ -328,7 +328,7 @@ def test_notes_are_posted_as_json(server):
     for message in (EventStarted(EVENT), EventEnded(EVENT), ClipSaved(EVENT, "a.flac"), GAP):
         assert alert.handle(message) == []
     assert alert.close() == []
-    assert [note for _, _, note in server.posts] == [
+    assert [payload for _, _, payload in server.posts] == [
         payload_of(message, waits_for_clip=True)
         for message in (EventStarted(EVENT), ClipSaved(EVENT, "a.flac"), GAP)
     ]
@@ -413,7 +413,7 @@ def test_a_server_that_hangs_keeps_nobody_waiting(server):
     for _ in range(100):
         alert.handle(EventEnded(EVENT))
     assert time.monotonic() - began < 4  # a timeout for each would take longer
-    until(lambda: alert._outbox._news)
+    until(lambda: alert._queue._news)
     began = time.monotonic()
     told = texts(alert.close())
     assert time.monotonic() - began < 4
@@ -422,7 +422,7 @@ def test_a_server_that_hangs_keeps_nobody_waiting(server):
         f"{name}: the server cannot be reached: timed out. It is tried again until it works",
         f"{name}: closed with 100 not delivered",
     ]
-    alert._outbox._thread.join(5)
+    alert._queue._thread.join(5)
 
 
 @pytest.mark.parametrize("status", [0, 302, 401, 503, None])
@@ -433,14 +433,14 @@ def test_no_secret_of_the_address_is_ever_told(server, status):
         server.stop()
     server.answers = [status] * 100
     alert.handle(EventEnded(EVENT))
-    until(lambda: alert._outbox._news)
+    until(lambda: alert._queue._news)
     told = " ".join(texts(alert.close()))
     assert f"127.0.0.1:{server.port}" in told
     for secret in ("pa55word", "name", "s3cret", "t0ken", "fr4gment"):
         assert secret not in told
     if status is None:
         server.start()
-    alert._outbox._thread.join(5)
+    alert._queue._thread.join(5)
 
 
 @pytest.mark.parametrize(

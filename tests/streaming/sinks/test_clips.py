@@ -225,7 +225,7 @@ def test_a_gap_of_no_known_length_cuts_no_clip(tmp_path):
 
 
 def test_of_a_long_event_the_beginning_is_kept_and_written_while_it_lasts(tmp_path):
-    clips = Clips(tmp_path, ClipsConfig(pre_roll=0.5, longest=2), delay_seconds=0.5)
+    clips = Clips(tmp_path, ClipsConfig(pre_roll=0.5, max_seconds=2), delay_seconds=0.5)
     samples = sound(20)
     the_event = event(1, 18)
     assert play(clips, samples[:27_999], [(9_000, EventStarted(the_event))]) == []
@@ -239,7 +239,7 @@ def test_of_a_long_event_the_beginning_is_kept_and_written_while_it_lasts(tmp_pa
 
 
 def test_an_event_of_just_the_longest_length_keeps_its_post_roll(tmp_path):
-    clips = Clips(tmp_path, ClipsConfig(longest=2), delay_seconds=1)
+    clips = Clips(tmp_path, ClipsConfig(max_seconds=2), delay_seconds=1)
     samples = sound(6)
     told = [(9_000, EventStarted(event(1, 2))), (32_000, EventEnded(event(1, 3)))]
     (path,) = paths(play(clips, samples, told))
@@ -247,7 +247,7 @@ def test_an_event_of_just_the_longest_length_keeps_its_post_roll(tmp_path):
 
 
 def test_of_an_event_told_of_very_late_what_is_there_is_kept(tmp_path):
-    clips = Clips(tmp_path, ClipsConfig(pre_roll=0.5, longest=2), delay_seconds=1)
+    clips = Clips(tmp_path, ClipsConfig(pre_roll=0.5, max_seconds=2), delay_seconds=1)
     samples = sound(20)
     the_event = event(1, 16)  # it was faint for long
     told = [(120_000, EventStarted(the_event)), (136_000, EventEnded(the_event))]
@@ -257,7 +257,7 @@ def test_of_an_event_told_of_very_late_what_is_there_is_kept(tmp_path):
 
 
 def test_memory_is_bounded_by_what_is_configured(tmp_path):
-    config = ClipsConfig(pre_roll=0.5, post_roll=0.5, longest=1)
+    config = ClipsConfig(pre_roll=0.5, post_roll=0.5, max_seconds=1)
     clips = Clips(tmp_path, config, delay_seconds=0.5)
     play(clips, sound(60))
     assert clips._tapes["mic"].stop - clips._tapes["mic"].start == 2 * RATE + 800
@@ -265,7 +265,7 @@ def test_memory_is_bounded_by_what_is_configured(tmp_path):
 
 
 def test_an_event_whose_sound_is_gone_has_no_clip_and_that_is_told_once(tmp_path):
-    clips = Clips(tmp_path, ClipsConfig(longest=1), delay_seconds=1)
+    clips = Clips(tmp_path, ClipsConfig(max_seconds=1), delay_seconds=1)
     samples = sound(10)
     late = [event(0.1, 0.5), event(0.2, 0.5, "dog"), event(8, 8.5, "cat")]
     answers = play(clips, samples, [(80_000, EventEnded(e)) for e in late])
@@ -356,7 +356,7 @@ def test_the_oldest_clips_go_when_they_take_too_much(tmp_path):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(bytes(10 * size))
     save_some(Clips(folder, delay_seconds=1), range(0, 24, 8))
-    config = ClipsConfig(most_megabytes=2.5 * size / 1e6)
+    config = ClipsConfig(max_mb=2.5 * size / 1e6)
     answers = save_some(Clips(folder, config, delay_seconds=1), [36, 60])
     assert troubles(answers) == []
     assert set(files(folder)) - set(foreign) == {
@@ -368,7 +368,7 @@ def test_the_oldest_clips_go_when_they_take_too_much(tmp_path):
 
 
 def test_the_clip_that_was_just_written_stays_however_small_the_limit(tmp_path):
-    clips = Clips(tmp_path, ClipsConfig(most_megabytes=1e-6), delay_seconds=1)
+    clips = Clips(tmp_path, ClipsConfig(max_mb=1e-6), delay_seconds=1)
     answers = save_some(clips, [5, 0])
     assert files(tmp_path) == ["2026-11-21/20261121T121500.000Z_siren_mic0.flac"]
     assert paths(answers)[1].is_file()
@@ -376,28 +376,28 @@ def test_the_clip_that_was_just_written_stays_however_small_the_limit(tmp_path):
 
 def test_clips_grow_old_even_if_nothing_happens(tmp_path):
     time = START
-    clips = Clips(tmp_path, ClipsConfig(most_days=2), delay_seconds=1, now=lambda: time)
+    clips = Clips(tmp_path, ClipsConfig(max_days=2), delay_seconds=1, now=lambda: time)
     save_some(clips, [0, 24])
     time = START + timedelta(hours=48.5)
     clips.handle(status("listening"))
     assert files(tmp_path) == ["2026-11-22/20261122T121500.000Z_siren_mic24.flac"]
     assert not (tmp_path / "2026-11-21").exists()
     time = START + timedelta(hours=99)
-    Clips(tmp_path, ClipsConfig(most_days=2), delay_seconds=1, now=lambda: time).handle(
+    Clips(tmp_path, ClipsConfig(max_days=2), delay_seconds=1, now=lambda: time).handle(
         status("listening")
     )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_clip_that_somebody_deleted_is_no_trouble(tmp_path):
-    clips = Clips(tmp_path, ClipsConfig(most_megabytes=1e-6), delay_seconds=1)
+    clips = Clips(tmp_path, ClipsConfig(max_mb=1e-6), delay_seconds=1)
     shutil.rmtree(paths(save_some(clips, [0]))[0].parent)
     assert troubles(save_some(clips, [24])) == []
     assert files(tmp_path) == ["2026-11-22/20261122T121500.000Z_siren_mic24.flac"]
 
 
 def test_what_cannot_be_deleted_is_told_once_each_way(tmp_path, monkeypatch):
-    clips = Clips(tmp_path, ClipsConfig(most_megabytes=1e-6), delay_seconds=1)
+    clips = Clips(tmp_path, ClipsConfig(max_mb=1e-6), delay_seconds=1)
     unlink = Path.unlink
 
     def refuse(path, missing_ok=False):
@@ -415,7 +415,7 @@ def test_what_cannot_be_deleted_is_told_once_each_way(tmp_path, monkeypatch):
     assert len(files(tmp_path)) == 1
 
 
-@pytest.mark.parametrize("limit", [{"most_days": 1}, {"most_megabytes": 1e-6}])
+@pytest.mark.parametrize("limit", [{"max_days": 1}, {"max_mb": 1e-6}])
 def test_one_that_cannot_be_deleted_keeps_no_other(tmp_path, limit):
     stuck = tmp_path / "2026-11-20" / "20261120T000000.000Z_dog_mic.flac"
     stuck.mkdir(parents=True)
@@ -492,9 +492,9 @@ def test_a_folder_that_is_read_only_is_an_error_at_once(tmp_path, monkeypatch):
     [
         ({"pre_roll": -1}, "expected pre_roll from 0 to 3600 s"),
         ({"post_roll": float("nan")}, "expected post_roll from 0 to 3600 s"),
-        ({"longest": 0}, "expected longest above 0 and at most 3600"),
-        ({"most_megabytes": -2}, "expected most_megabytes above 0"),
-        ({"most_days": 1e9}, "expected most_days above 0 and at most 36500"),
+        ({"max_seconds": 0}, "expected max_seconds above 0 and at most 3600"),
+        ({"max_mb": -2}, "expected max_mb above 0"),
+        ({"max_days": 1e9}, "expected max_days above 0 and at most 36500"),
     ],
 )
 def test_values_that_cannot_work_are_refused(values, message):
@@ -532,7 +532,7 @@ def test_the_pieces_in_which_sound_comes_make_no_difference(tmp_path_factory, da
     config = ClipsConfig(
         pre_roll=data.draw(st.sampled_from([0, 0.03, 0.5])),
         post_roll=data.draw(st.sampled_from([0, 0.04, 0.4])),
-        longest=data.draw(st.sampled_from([0.3, 5])),
+        max_seconds=data.draw(st.sampled_from([0.3, 5])),
     )
     samples = sound(2)
     spans = data.draw(
@@ -563,12 +563,12 @@ def test_the_pieces_in_which_sound_comes_make_no_difference(tmp_path_factory, da
         assert len(answers) == len(spans)
         results.append({name: (folder / name).read_bytes() for name in files(folder)})
     assert results[0] == results[1]
-    pre_roll, post_roll, longest = (
-        round(seconds * RATE) for seconds in (config.pre_roll, config.post_roll, config.longest)
+    pre_roll, post_roll, max_seconds = (
+        round(seconds * RATE) for seconds in (config.pre_roll, config.post_roll, config.max_seconds)
     )
     for n, (onset, length) in enumerate(spans):
         offset = min(onset + length, 15_000)
-        stop = offset + post_roll if offset - onset <= longest else onset + longest
+        stop = offset + post_roll if offset - onset <= max_seconds else onset + max_seconds
         (name,) = [name for name in results[0] if f"_label{n}_" in name]
         np.testing.assert_array_equal(
             read(folder / name)[0], samples[max(0, onset - pre_roll) : stop]

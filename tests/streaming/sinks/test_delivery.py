@@ -19,21 +19,21 @@ def until(condition, seconds=5.0):
 
 
 class Receiver:
-    """Takes letters, or raises what it is told to."""
+    """Takes items, or raises what it is told to."""
 
     def __init__(self, error=None):
         self.error = error
-        self.letters = []
+        self.items = []
         self.n_tries = 0
         self.door = threading.Event()
         self.door.set()
 
-    def __call__(self, letter):
+    def __call__(self, item):
         self.n_tries += 1
         assert self.door.wait(5)
         if self.error is not None:
             raise self.error
-        self.letters.append(letter)
+        self.items.append(item)
 
 
 def texts(news):
@@ -43,23 +43,23 @@ def texts(news):
 def test_letters_are_sent_in_their_order():
     receiver = Receiver()
     outbox = DeliveryQueue("it", receiver, DeliveryConfig())
-    for letter in range(50):
-        outbox.put(letter)
+    for item in range(50):
+        outbox.put(item)
     assert outbox.close() == []
-    assert receiver.letters == list(range(50))
+    assert receiver.items == list(range(50))
 
 
 def test_what_cannot_be_sent_is_tried_again_in_order_and_told_once_each_way():
     receiver = Receiver(TransientError("it is away"))
     outbox = DeliveryQueue("it", receiver, QUICK)
-    for letter in range(3):
-        outbox.put(letter)
+    for item in range(3):
+        outbox.put(item)
     until(lambda: receiver.n_tries > 5)
-    assert texts(outbox.news()) == ["it: it is away. It is tried again until it works"]
+    assert texts(outbox.notices()) == ["it: it is away. It is tried again until it works"]
     receiver.error = None
-    until(lambda: len(receiver.letters) == 3)
+    until(lambda: len(receiver.items) == 3)
     assert texts(outbox.close()) == ["it: works again: 3 delivered"]
-    assert receiver.letters == [0, 1, 2]
+    assert receiver.items == [0, 1, 2]
 
 
 def test_the_oldest_that_wait_are_dropped_and_counted():
@@ -68,23 +68,23 @@ def test_the_oldest_that_wait_are_dropped_and_counted():
     outbox = DeliveryQueue("it", receiver, QUICK)
     outbox.put(0)
     until(lambda: receiver.n_tries == 1)
-    for letter in range(1, 9):
-        outbox.put(letter)
-    assert texts(outbox.news()) == ["it: 3 wait to be delivered; the oldest are lost"]
+    for item in range(1, 9):
+        outbox.put(item)
+    assert texts(outbox.notices()) == ["it: 3 wait to be delivered; the oldest are lost"]
     receiver.door.set()
     assert texts(outbox.close()) == ["it: works again: 4 delivered, 5 lost"]
-    assert receiver.letters == [0, 6, 7, 8]
+    assert receiver.items == [0, 6, 7, 8]
 
 
 def test_what_is_refused_is_not_tried_again_and_told_once():
     receiver = Receiver(PermanentError("it does not want that"))
     outbox = DeliveryQueue("it", receiver, QUICK)
-    for letter in range(3):
-        outbox.put(letter)
+    for item in range(3):
+        outbox.put(item)
     until(lambda: receiver.n_tries == 3)
     receiver.error = None
     outbox.put(3)
-    until(lambda: receiver.letters)
+    until(lambda: receiver.items)
     assert texts(outbox.close()) == [
         "it: it does not want that",
         "it: works again: 1 delivered, 3 lost",
@@ -102,7 +102,7 @@ def test_what_fails_unforeseen_is_refused_and_the_rest_is_still_sent():
         "it: something could not be sent: KeyError('x')",
         "it: works again: 1 delivered, 1 lost",
     ]
-    assert receiver.letters == [1]
+    assert receiver.items == [1]
 
 
 def test_waits_double_up_to_the_longest_and_jitter_shortens_them_by_half_at_most():
@@ -131,18 +131,18 @@ def test_what_works_again_is_tried_at_once():
     outbox.put(0)
     until(lambda: receiver.n_tries == 1)
     receiver.error = None
-    outbox.works()
-    until(lambda: receiver.letters)
+    outbox.resume()
+    until(lambda: receiver.items)
     assert texts(outbox.close())[1:] == ["it: works again: 1 delivered"]
 
 
 def test_what_fails_while_nothing_waits_is_told_as_well():
     outbox = DeliveryQueue("it", Receiver(), QUICK)
-    outbox.fail("it is away")
-    outbox.fail("it is still away")
-    outbox.works()
-    outbox.works()
-    assert texts(outbox.news()) == ["it: it is away", "it: works again"]
+    outbox.failed("it is away")
+    outbox.failed("it is still away")
+    outbox.resume()
+    outbox.resume()
+    assert texts(outbox.notices()) == ["it: it is away", "it: works again"]
     assert outbox.close() == []
 
 
@@ -152,8 +152,8 @@ def test_closing_takes_no_longer_than_it_may_and_counts_what_is_left(is_hanging)
     if is_hanging:
         receiver.door.clear()
     outbox = DeliveryQueue("it", receiver, DeliveryConfig(first_wait=1000, close_wait=0.05))
-    for letter in range(4):
-        outbox.put(letter)
+    for item in range(4):
+        outbox.put(item)
     until(lambda: receiver.n_tries == 1)
     began = time.monotonic()
     told = texts(outbox.close())
@@ -162,7 +162,7 @@ def test_closing_takes_no_longer_than_it_may_and_counts_what_is_left(is_hanging)
     receiver.door.set()
     outbox._thread.join(5)
     assert not outbox._thread.is_alive()
-    assert outbox.news() == []
+    assert outbox.notices() == []
 
 
 def test_closing_tries_once_more():

@@ -18,7 +18,7 @@ from sed.events.writers import read_events
 from streaming.messages import AudioBlock, EventEnded, EventStarted, Gap, Problem
 from streaming.sinks.audio_file import AudioRecorder
 from streaming.sinks.event_file import EventFileSink, EventStreamSink
-from streaming.sinks.text import Log, TextSink
+from streaming.sinks.text import ErrorSink, TextSink
 from tests.conftest import rising_noise
 
 TIME = datetime(2026, 11, 21, 13, 15, 2, 350_000, UTC)
@@ -216,7 +216,7 @@ def test_plain_lines_and_the_log():
     out, log = io.StringIO(), io.StringIO()
     for message in (EventStarted(DOG), EventEnded(DOG), GAP, Problem("odd"), EventEnded(ODD)):
         TextSink(out).handle(message)
-        Log(log).handle(message)
+        ErrorSink(log).handle(message)
     assert out.getvalue().splitlines() == [
         "2026-11-21T13:15:02.350+00:00  dog  0.91  begins  (garden)",
         "2026-11-21T13:15:02.350+00:00  dog  0.91  lasted 1.25 s  (garden)",
@@ -240,7 +240,7 @@ def test_a_full_disk_behind_the_lines_is_told_once_and_ends_nothing():
         (trouble,) = sink.handle(EventEnded(DOG))
         assert trouble.text.startswith("lines: cannot write: No space left on device")
         assert list(sink.handle(EventEnded(DOG))) == []
-    assert list(Log(Full()).handle(Problem("nobody hears this"))) == []
+    assert list(ErrorSink(Full()).handle(Problem("nobody hears this"))) == []
     with pytest.raises(OutputError, match="lines: cannot write"):
         EventStreamSink(Full(), "csv")
 
@@ -260,7 +260,7 @@ def test_a_reader_who_leaves_a_pipe_is_noticed_and_the_rest_is_finished():
 
 def test_the_log_does_not_obey_what_it_prints():
     log = io.StringIO()
-    Log(log).handle(Problem("\x1b[2Jcleared\n"))
+    ErrorSink(log).handle(Problem("\x1b[2Jcleared\n"))
     assert log.getvalue() == "sed: \\x1b[2Jcleared\\n\n"
 
 

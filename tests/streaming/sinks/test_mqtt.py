@@ -158,7 +158,7 @@ def test_a_last_will_says_that_it_is_gone(broker):
 def test_a_broker_that_is_away_gets_everything_once_when_it_is_back(broker):
     alert = alert_to(broker)
     alert.handle(EventEnded(labelled("first")))
-    until(lambda: broker.labels == ["first"] and not alert._outbox._is_sending)
+    until(lambda: broker.labels == ["first"] and not alert._queue._is_sending)
     broker.stop()
     told = []
     until(lambda: told.extend(texts(alert.handle(Problem("")))) or told)
@@ -196,7 +196,7 @@ def test_closing_without_a_broker_counts_what_is_left(broker):
     config = DeliveryConfig(capacity=5, first_wait=0.01, close_wait=0.2)
     alert = MqttAlert(f"mqtt://127.0.0.1:{broker.port}/x", config=config)
     told = texts(alert.handle(EventEnded(EVENT)))
-    until(lambda: not alert._outbox._waiting)
+    until(lambda: not alert._queue._waiting)
     told += [text for _ in range(9) for text in texts(alert.handle(EventEnded(EVENT)))]
     told += texts(alert.close())
     assert told[-1] == f"mqtt://127.0.0.1:{broker.port}/x: closed with 6 not delivered"

@@ -438,7 +438,7 @@ def test_every_answer_forbids_what_is_not_ours(view):
 
 
 def test_the_page_has_nothing_inline_and_nothing_from_elsewhere():
-    for name in ("page.html", "door.html"):
+    for name in ("page.html", "login.html"):
         text = (PAGE / name).read_text()
         assert "<style" not in text
         assert " style=" not in text
@@ -468,10 +468,10 @@ def test_with_a_token_nothing_is_told_without_it(path):
         for options in ({}, {"additional_headers": {"Authorization": "Bearer wrong"}}):
             with pytest.raises(InvalidStatus, match="403"):
                 live(web, **options)
-        door = get(web, "/", headers={"Accept": "text/html"})
-        assert door.status_code == 401
-        assert 'name="token"' in door.text
-        assert get(web, "/door.css").status_code == 200
+        login = get(web, "/", headers={"Accept": "text/html"})
+        assert login.status_code == 401
+        assert 'name="token"' in login.text
+        assert get(web, "/login.css").status_code == 200
 
 
 def test_a_token_in_the_address_becomes_a_cookie_and_goes_away(path):
