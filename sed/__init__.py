@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from streaming.offline.outputs import OutputConfig
     from streaming.offline.scan import Scan, Summary
     from streaming.pipeline.config import DetectorConfig
-    from streaming.pipeline.detector import Detection, Detector
+    from streaming.pipeline.decoder import Detection
+    from streaming.pipeline.detector import Detector
     from train.config import TrainConfig, load_recipe
     from train.evaluate.evaluate import evaluate
     from train.evaluate.predict import predict

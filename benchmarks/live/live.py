@@ -222,9 +222,9 @@ class _SlowEngine(TorchEngine):
         super().__init__(model)
         self.seconds = seconds
 
-    def hear(self, columns: NDArray[np.float32]) -> FrameOutput:
+    def infer(self, log_mel: NDArray[np.float32]) -> FrameOutput:
         time.sleep(self.seconds)
-        return super().hear(columns)
+        return super().infer(log_mel)
 
 
 class _CountedMicrophone(Microphone):

@@ -186,9 +186,9 @@ def from_memory(device: str) -> Figures:
     """Measure recordings whose samples, at 32 kHz, lie in memory: as many at once as cores."""
     from sed.audio.blocks import read_recording
     from sed.models.devices import n_cores
-    from streaming.engines.base import pool_of
+    from streaming.engines.base import EnginePool
     from streaming.engines.select import open_engine
-    from streaming.offline.detect import follow
+    from streaming.offline.detect import stream_detections
     from streaming.pipeline.config import DetectorConfig
     from streaming.pipeline.detector import Detector
 
@@ -199,12 +199,12 @@ def from_memory(device: str) -> Figures:
 
     def hear(detector: Detector, pool: EnginePool) -> None:
         decoder = InMemory(samples, 32_000, MEMORY_MINUTES * 60)
-        for _ in follow(detector, "memory", decoder=decoder, pool=pool):
+        for _ in stream_detections(detector, "memory", decoder=decoder, pool=pool):
             pass
 
     speeds = []
     with (
-        pool_of(engine, detectors[0].batch_shape) as pool,
+        EnginePool(engine, detectors[0].batch_shape) as pool,
         ThreadPoolExecutor(len(detectors)) as readers,
     ):
         for _ in range(RUNS + 1):

@@ -110,7 +110,7 @@ class EventTracker:
         self._note_begun(done)
         return self._events(done)
 
-    def begun(self) -> list[Event]:
+    def started(self) -> list[Event]:
         """Return the events that are certain to come and were not returned here before.
 
         They have lasted at least to the offset told here; what `push` and `flush` give out later

@@ -86,7 +86,7 @@ class LogMelConfig:
         return self.std * (1.0 if self.log == "db" else per_neper)
 
     @property
-    def lowest(self) -> float:
+    def silence_value(self) -> float:
         """What a column holds where there is no sound at all."""
         logarithm = 10.0 * math.log10(self.floor) if self.log == "db" else math.log(self.floor)
         return (logarithm - self.mean) / self.std

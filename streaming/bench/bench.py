@@ -20,7 +20,7 @@ from sed.models.devices import n_cores
 from streaming.bench.stages import Stages, measure_stages
 from streaming.engines.cache import Tell
 from streaming.engines.select import ENGINES, benchmark_engine, open_engine
-from streaming.offline.detect import batch_size_for, follow
+from streaming.offline.detect import batch_size_for, stream_detections
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
 
@@ -233,7 +233,7 @@ def _end_to_end(detector: Detector, path: str) -> tuple[float, float]:
     """Return how many seconds of a recording were heard in how many seconds."""
     began = time.perf_counter()
     n_samples, wall_seconds = 0, 0.0
-    with closing(follow(detector, path)) as detections:
+    with closing(stream_detections(detector, path)) as detections:
         for detection in detections:
             n_samples = detection.n_samples
             wall_seconds = time.perf_counter() - began

@@ -26,7 +26,7 @@ from sed.events.tracker import Event
 from sed.events.writers import CsvWriter
 from sed.models.spec import ReceptiveField
 from sed.types import Floats
-from streaming.engines.base import Engine, FrameOutput, pool_of
+from streaming.engines.base import Engine, EnginePool, FrameOutput
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
 
@@ -115,8 +115,8 @@ def measure_stages(
     detector = Detector(engine, config)
     seconds = max(seconds, detector.batch_shape[0] * detector.hop_seconds)  # one batch, at least
     excerpt = _Excerpt(os.fspath(path), engine, config, channel, seconds)
-    with pool_of(engine, detector.batch_shape) as pool:
-        pool.submit(excerpt.prepare).result()
+    with EnginePool(engine, detector.batch_shape) as pool:
+        pool.submit(excerpt.warmup).result()
         rounds = [pool.submit(excerpt.costs).result() for _ in range(repetitions)]
     return Stages(
         **{
@@ -145,7 +145,7 @@ class _Excerpt:
         self._tape = _Tape(engine)
         self._gpu = gpu_of(engine)
 
-    def prepare(self) -> None:
+    def warmup(self) -> None:
         """Run all stages once, and keep what each of them is given."""
         with closing(open_recording(self._path)) as decoder:
             self._own_rate = decoder.sample_rate
@@ -233,46 +233,46 @@ class _Tape(Engine):
         self.answers: list[FrameOutput] = []
 
     @property
-    def context(self) -> ReceptiveField | None:
-        return self._engine.context
+    def receptive_field(self) -> ReceptiveField | None:
+        return self._engine.receptive_field
 
-    def columns(self, samples: Floats) -> Floats:
+    def extract_features(self, samples: Floats) -> Floats:
         self._samples.append(samples.copy())
-        self.columns_of_all.append(self._engine.columns(samples))
+        self.columns_of_all.append(self._engine.extract_features(samples))
         return self.columns_of_all[-1]
 
-    def hear(self, columns: Floats) -> FrameOutput:
-        self._windows.append(columns.copy())
-        self.answers.append(self._engine.hear(columns))
+    def infer(self, log_mel: Floats) -> FrameOutput:
+        self._windows.append(log_mel.copy())
+        self.answers.append(self._engine.infer(log_mel))
         return self.answers[-1]
 
     def columns_again(self) -> None:
         for samples in self._samples:
-            self._engine.columns(samples)
+            self._engine.extract_features(samples)
 
     def hear_again(self) -> None:
         for windows in self._windows:
-            self._engine.hear(windows)
+            self._engine.infer(windows)
 
 
 class _Replay(Engine):
     """An engine that knows the answers beforehand, so that all else can be timed."""
 
     def __init__(self, tape: _Tape) -> None:
-        self.spec, self._context = tape.spec, tape.context
+        self.spec, self._context = tape.spec, tape.receptive_field
         self.n_streams, self.n_threads = tape.n_streams, tape.n_threads
         self.batch_size, self.chunk_seconds = tape.batch_size, tape.chunk_seconds
         self._columns = iter(tape.columns_of_all)
         self._answers = iter(tape.answers)
 
     @property
-    def context(self) -> ReceptiveField | None:
+    def receptive_field(self) -> ReceptiveField | None:
         return self._context
 
-    def columns(self, samples: Floats) -> Floats:
+    def extract_features(self, samples: Floats) -> Floats:
         return next(self._columns)
 
-    def hear(self, columns: Floats) -> FrameOutput:
+    def infer(self, log_mel: Floats) -> FrameOutput:
         return next(self._answers)
 
 

@@ -110,7 +110,7 @@ class LiveOutputs:
                 token=self.token,
                 database_path=database,
                 labels=detector.labels,
-                log_mel=detector.log_mel,
+                log_mel=detector.spec.log_mel,
                 model=model_name,
             )
             if not self.quiet:
@@ -125,7 +125,7 @@ class LiveOutputs:
             from streaming.terminal.view import TerminalView
 
             detector = listener.detector
-            return [TerminalView(detector.labels, detector.log_mel, model_name)]
+            return [TerminalView(detector.labels, detector.spec.log_mel, model_name)]
         log = ErrorSink(sys.stderr)
         if self.output is not None:
             return [log]

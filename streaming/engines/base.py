@@ -1,4 +1,4 @@
-"""What runs a model: columns in, what each frame is out. Numpy arrays on both sides."""
+"""The interface of engines, which run a model: log-mel in, frame probabilities out, all NumPy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -22,127 +21,137 @@ Shape = tuple[int, int, int]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-SUB_BATCH = 8  # windows that go through together; few shapes occur, since each is compiled
+# Windows that the network computes together: few shapes occur, since each is compiled.
+SUB_BATCH = 8
 
 
 @dataclass(frozen=True)
 class FrameOutput:
-    """What the heads of a model say about frames; see `sed.models.network.HeadOutput`.
+    """Frame-wise output of a model for a batch; see `sed.models.network.HeadOutput`.
 
-    The first axis is the batch; an answer to one window has none.
+    The first axis is the batch; the output for one window lacks it.
     """
 
     frame_probs: Floats  # (..., frames, classes)
     head_probs: Floats  # (..., frames, heads, classes)
-    head_weights: Floats  # (..., frames, heads, classes)
+    head_weights: Floats  # (..., frames, heads, classes), the attention
 
     def __len__(self) -> int:
         return len(self.frame_probs)
 
-    def __getitem__(self, of: int | slice) -> FrameOutput:
-        return FrameOutput(self.frame_probs[of], self.head_probs[of], self.head_weights[of])
+    def __getitem__(self, index: int | slice) -> FrameOutput:
+        return FrameOutput(
+            self.frame_probs[index], self.head_probs[index], self.head_weights[index]
+        )
 
     def clip_probs(self) -> Floats:
-        """Return the probability of each class in all of one window, shape (classes,)."""
+        """Return the probability of each class in the whole of one window, shape (classes,)."""
         weighted = (self.head_weights * self.head_probs).sum(axis=0)
         probs: Floats = (weighted / self.head_weights.sum(axis=0)).mean(axis=0)
         return probs
 
 
-def concat(answers: Iterable[FrameOutput]) -> FrameOutput:
-    """Return what answers say one after the other, along their first axis."""
-    rows = [(a.frame_probs, a.head_probs, a.head_weights) for a in answers]
+def concat(outputs: Iterable[FrameOutput]) -> FrameOutput:
+    """Return consecutive outputs as one, joined along their first axis."""
+    rows = [(o.frame_probs, o.head_probs, o.head_weights) for o in outputs]
     return FrameOutput(*(np.concatenate(parts) for parts in zip(*rows, strict=True)))
 
 
 class Engine(ABC):
-    """A model, ready to be asked. `str` of it says what runs it, where and in which precision."""
+    """Runs a model. `str` of an engine names the runtime, the device and the precision."""
 
-    spec: ModelSpec  # what the model hears and says
-    n_streams: int  # calls of `hear` that may run at once, each in a thread of its own
-    n_threads: int  # cores for each of them, on a CPU
-    batch_size: int = 16  # windows that go through it together where nobody says how many
-    chunk_seconds: float = 5.0  # columns of so much sound, at most, are computed together
+    spec: ModelSpec  # input and output of the model
+    n_streams: int  # calls of `infer` that may run at once, each in its own thread
+    n_threads: int  # cores for each of these calls, on a CPU
+    batch_size: int = 16  # windows to compute together by default
+    chunk_seconds: float = 5.0  # most seconds of log-mel columns to compute together
 
     @property
     @abstractmethod
-    def context(self) -> ReceptiveField | None:
-        """How far a frame of the network looks; None if it knows of the whole window."""
+    def receptive_field(self) -> ReceptiveField | None:
+        """How far a frame of the network sees; None if it depends on the whole window."""
 
     @abstractmethod
-    def columns(self, samples: Floats) -> Floats:
+    def extract_features(self, samples: Floats) -> Floats:
         """Return the log-mel columns, shape (columns, mels), of samples, shape (samples,)."""
 
     @abstractmethod
-    def hear(self, columns: Floats) -> FrameOutput:
-        """Return what the model says of each frame of a batch, shape (batch, columns, mels)."""
+    def infer(self, log_mel: Floats) -> FrameOutput:
+        """Return the frame-wise output for a batch, shape (batch, columns, mels)."""
 
-    def prepare(self, shape: Shape) -> None:  # noqa: B027  # not all need it
-        """Get ready for batches of a shape, (batch, columns, mels), before the first one comes."""
+    def warmup(self, shape: Shape) -> None:  # noqa: B027  # optional
+        """Compile for batches of a shape, (batch, columns, mels), before the first one arrives."""
 
-    def init_thread(self) -> None:  # noqa: B027  # not all need it
-        """Prepare a thread that is going to call `hear`."""
+    def init_thread(self) -> None:  # noqa: B027  # optional
+        """Prepare a thread that will call `infer`."""
 
-    def restore_threads(self) -> None:  # noqa: B027  # not all need it
-        """Undo what preparing threads has done to the process."""
+    def restore_threads(self) -> None:  # noqa: B027  # optional
+        """Undo what `init_thread` has changed for the whole process."""
 
 
 class EnginePool:
-    """Threads that call an engine, and no more calls waiting for them than keep them busy.
+    """Threads that call an engine; `submit` blocks while the queue is full.
 
-    Whoever asks while there is no room waits, so memory does not grow with those who ask.
+    So memory does not grow with the number of callers. As a context manager it closes itself.
 
     Parameters
     ----------
     engine
-        What is called; it says by how many threads.
+        Says how many threads may call it.
+    shape
+        Warm up for batches of this shape, (batch, columns, mels), while the first one is on its
+        way.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, shape: Shape | None = None) -> None:
+        self._engine = engine
         self._threads = ThreadPoolExecutor(engine.n_streams, "engine", engine.init_thread)
         self._room = threading.BoundedSemaphore(2 * engine.n_streams)
+        if shape is not None:
+            # An error of the warm-up shows up again in the first call.
+            self.submit(engine.warmup, shape)
+
+    def __enter__(self) -> EnginePool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def submit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have a thread call what calls the engine, as soon as there is room."""
+        """Run a function that calls the engine in one of the threads, as soon as one is free.
+
+        Raises
+        ------
+        RuntimeError
+            If the pool is closed.
+        """
         self._room.acquire()
         try:
-            answer = self._threads.submit(call, *args, **kwargs)
-        except RuntimeError:  # it is closed
+            future = self._threads.submit(call, *args, **kwargs)
+        except RuntimeError:
             self._room.release()
             raise
-        answer.add_done_callback(lambda _: self._room.release())
-        return answer
+        future.add_done_callback(lambda _: self._room.release())
+        return future
 
     def cancel(self) -> None:
-        """Take no more calls, and drop those that wait."""
+        """Accept no more calls, and drop the waiting ones."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
-        """Drop the calls that wait, and wait for those that run."""
+        """Drop the waiting calls, and wait for the running ones."""
         self._threads.shutdown(cancel_futures=True)
+        self._engine.restore_threads()
 
 
-@contextmanager
-def pool_of(engine: Engine, shape: Shape | None = None) -> Iterator[EnginePool]:
-    """Give threads that call an engine, as many as may at once.
+def sub_batches(log_mel: Floats) -> Iterator[Floats]:
+    """Yield a batch, shape (batch, columns, mels), in parts of `SUB_BATCH` windows.
 
-    They prepare it for batches of a shape, (batch, columns, mels), while the first is on its way.
+    The last part is padded with zeros, except that a single window stays alone.
     """
-    pool = EnginePool(engine)
-    try:
-        if shape is not None:
-            pool.submit(engine.prepare, shape)  # what is wrong with it is told by who calls it
-        yield pool
-    finally:
-        pool.close()
-        engine.restore_threads()
-
-
-def sub_batches(columns: Floats) -> Iterator[Floats]:
-    """Yield a batch in eights, the last filled up with zeros; but one that is left goes alone."""
-    for first in range(0, len(columns), SUB_BATCH):
-        piece = columns[first : first + SUB_BATCH]
-        if 1 < len(piece) < SUB_BATCH:
-            rest = np.zeros((SUB_BATCH - len(piece), *columns.shape[1:]), np.float32)
-            piece = np.concatenate([piece, rest])
-        yield piece
+    for first in range(0, len(log_mel), SUB_BATCH):
+        part = log_mel[first : first + SUB_BATCH]
+        if 1 < len(part) < SUB_BATCH:
+            rest = np.zeros((SUB_BATCH - len(part), *log_mel.shape[1:]), np.float32)
+            part = np.concatenate([part, rest])
+        yield part

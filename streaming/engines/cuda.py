@@ -93,7 +93,7 @@ class CudaEngine(TorchEngine):
         return int(kept["batch_size"])
 
     @torch.inference_mode()
-    def prepare(self, shape: Shape) -> None:
+    def warmup(self, shape: Shape) -> None:
         """Capture batches of a shape, (batch, columns, mels); others may come as well."""
         with self._capturing:
             if shape == self._usual or not self._captures:
@@ -117,7 +117,7 @@ class CudaEngine(TorchEngine):
         """Nothing is left to undo: streams end with their threads."""
 
     @torch.inference_mode()
-    def columns(self, samples: Floats) -> Floats:
+    def extract_features(self, samples: Floats) -> Floats:
         """Return the log-mel columns, shape (columns, mels), of samples, shape (samples,).
 
         Raises
@@ -159,11 +159,11 @@ class CudaEngine(TorchEngine):
         torch.cuda.reset_peak_memory_stats(self.device)
         before = torch.cuda.memory_allocated(self.device)
         try:
-            self.hear(batch)
+            self.infer(batch)
             n_bytes = torch.cuda.max_memory_allocated(self.device) - before
             began = time.perf_counter()
             for _ in range(MEASURED_BATCHES):
-                self.hear(batch)
+                self.infer(batch)
         except DeviceError:
             return 0.0, 0
         return MEASURED_BATCHES * n_windows / (time.perf_counter() - began), n_bytes

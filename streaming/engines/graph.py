@@ -46,7 +46,7 @@ class GraphEngine(Engine):
         self._front_end = NumpyLogMel(self.spec.log_mel)
 
     @property
-    def context(self) -> ReceptiveField | None:
+    def receptive_field(self) -> ReceptiveField | None:
         """How far a frame of the network looks; None if it knows of the whole window."""
         return self._context
 
@@ -55,14 +55,14 @@ class GraphEngine(Engine):
         n = self.n_streams * self.n_threads
         return f"{n} thread{'s' * (n != 1)}"
 
-    def columns(self, samples: Floats) -> Floats:
+    def extract_features(self, samples: Floats) -> Floats:
         """Return the log-mel columns, shape (columns, mels), of samples, shape (samples,)."""
         return self._front_end(samples)
 
-    def hear(self, columns: Floats) -> FrameOutput:
+    def infer(self, log_mel: Floats) -> FrameOutput:
         """Return what the model says of each frame of a batch, shape (batch, columns, mels)."""
-        answers = [self._infer(piece) for piece in sub_batches(columns)]
-        return concat(answers)[: len(columns)]
+        answers = [self._infer(piece) for piece in sub_batches(log_mel)]
+        return concat(answers)[: len(log_mel)]
 
     @abstractmethod
     def _infer(self, columns: Floats) -> FrameOutput:

@@ -77,7 +77,7 @@ class OpenVinoEngine(GraphEngine):
         version = ".".join(self._openvino.__version__.split("-")[0].split(".")[:3])
         return f"OpenVINO {version} on cpu, {self._threads}, {self.precision}"
 
-    def prepare(self, shape: Shape) -> None:
+    def warmup(self, shape: Shape) -> None:
         """Compile the network for batches of a shape, (batch, columns, mels)."""
         self._requests((1 if shape[0] == 1 else SUB_BATCH, *shape[1:]))
 

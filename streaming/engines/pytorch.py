@@ -74,7 +74,7 @@ class TorchEngine(Engine):
             )
             for n_windows in (SUB_BATCH, 1):  # now, not while somebody waits for an answer
                 shape = n_windows, self.spec.window_columns, self.spec.log_mel.n_mels
-                self.hear(np.zeros(shape, np.float32))
+                self.infer(np.zeros(shape, np.float32))
 
     def __str__(self) -> str:
         kind = "torch.compile" if self.is_compiled else "torch"
@@ -87,7 +87,7 @@ class TorchEngine(Engine):
         return f"{self.device}, {n} thread{'s' * (n != 1)}"
 
     @cached_property
-    def context(self) -> ReceptiveField | None:
+    def receptive_field(self) -> ReceptiveField | None:
         """How far a frame of the network looks; None if it knows of the whole window."""
         return receptive_field(self.model, self.spec.window_columns)
 
@@ -99,12 +99,12 @@ class TorchEngine(Engine):
         """Undo what preparing threads has done to the process."""
         torch.set_num_threads(self._n_threads_before)
 
-    def columns(self, samples: Floats) -> Floats:
+    def extract_features(self, samples: Floats) -> Floats:
         """Return the log-mel columns, shape (columns, mels), of samples, shape (samples,)."""
         return self._columns_on_cpu(samples)
 
     @torch.inference_mode()
-    def hear(self, columns: Floats) -> FrameOutput:
+    def infer(self, log_mel: Floats) -> FrameOutput:
         """Return what the model says of each frame of a batch, shape (batch, columns, mels).
 
         Raises
@@ -113,8 +113,8 @@ class TorchEngine(Engine):
             If the device has no memory for it.
         """
         if self.is_compiled:  # few shapes, since each is compiled
-            return concat(self._infer(piece) for piece in sub_batches(columns))[: len(columns)]
-        return self._infer(columns)
+            return concat(self._infer(piece) for piece in sub_batches(log_mel))[: len(log_mel)]
+        return self._infer(log_mel)
 
     def _infer(self, columns: Floats) -> FrameOutput:
         at_once = f"with {len(columns)} windows at once. Lower --batch-size"

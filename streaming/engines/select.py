@@ -25,7 +25,7 @@ from sed.errors import CheckpointError, SedError, UsageError
 from sed.models.devices import check_precision, has_gpu, n_cores
 from sed.models.metadata import check_weights, checkpoint_files, read_metadata
 from sed.text import near
-from streaming.engines.base import Engine, pool_of
+from streaming.engines.base import Engine, EnginePool
 from streaming.engines.cache import Tell, cached_json
 from streaming.engines.exported import ExportedModel, prepared
 from streaming.export.onnx import read_metadata as read_about_graph
@@ -82,7 +82,7 @@ def open_engine(
     MissingExtraError
         If the engine that was asked for is not installed.
     """
-    if hasattr(model, "hear"):
+    if hasattr(model, "infer"):
         return cast(Engine, model)
     if engine not in ENGINES:
         raise UsageError(f"unknown engine {engine!r}. {near(engine, ENGINES)}")
@@ -268,12 +268,12 @@ def benchmark_engine(engine: Engine, seconds: float = MEASURED_SECONDS) -> float
     n_windows = engine.batch_size
     shape = (n_windows, spec.window_columns, spec.log_mel.n_mels)
     batch = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    with pool_of(engine, shape) as pool:
+    with EnginePool(engine, shape) as pool:
         best, end = 0.0, time.perf_counter() + seconds
-        wait([pool.submit(engine.hear, batch) for _ in range(engine.n_streams)])
+        wait([pool.submit(engine.infer, batch) for _ in range(engine.n_streams)])
         while time.perf_counter() < end or not best:
             began = time.perf_counter()
-            for answer in [pool.submit(engine.hear, batch) for _ in range(2 * engine.n_streams)]:
+            for answer in [pool.submit(engine.infer, batch) for _ in range(2 * engine.n_streams)]:
                 answer.result()
             passed = time.perf_counter() - began
             heard = 2 * engine.n_streams * n_windows * spec.window_seconds

@@ -27,7 +27,8 @@ from streaming.messages import (
     Problem,
 )
 from streaming.pipeline.batching import Batch
-from streaming.pipeline.detector import Detection, Detector
+from streaming.pipeline.decoder import Detection
+from streaming.pipeline.detector import Detector
 
 MUTE_SECONDS = 10.0  # of digital silence, after which a microphone is probably switched off
 
@@ -121,12 +122,12 @@ class InputStream:
             return dataclasses.replace(item, block=in_24_bits(item.block))
         return item
 
-    def cut(self, piece: Piece) -> Batch:
-        """Lead a piece up to where the model comes."""
+    def push(self, piece: Piece) -> list[Batch]:
+        """Take audio; return the batches for the model that it completes."""
         self._clock.update(piece.stop, piece.arrived + time.time() - time.monotonic())
         if self._first is None:
             self._first = piece.start
-        return self.detector.cut(to_mono(piece.block, self._channel))
+        return self.detector.front_end.push(to_mono(piece.block, self._channel))
 
     def flush(self) -> Iterator[Message]:
         """End what was begun, as at the end of a recording; the next piece begins another."""
@@ -142,13 +143,13 @@ class InputStream:
             piece.start,
             piece.block if c is None else piece.block[:, c - 1 : c],
             self._rate,
-            detection.columns,
+            detection.log_mel,
             detection.frame_probs,
         )
 
     def told(self, detection: Detection) -> Iterator[Message]:
         """Yield what began and what ended."""
-        for event in detection.begun:
+        for event in detection.started:
             began = self._placed(event)
             self._times[event.onset, event.label] = began.time
             yield EventStarted(began)

@@ -9,19 +9,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import zip_longest
 from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sed.errors import SedError, UsageError
-from streaming.engines.base import Engine, FrameOutput, concat
+from streaming.engines.base import Engine, FrameOutput
 from streaming.engines.select import open_engine
 from streaming.live.capture import Break, Hole, Item, Note, Piece
 from streaming.live.input import InputStream
@@ -80,6 +80,7 @@ class Listener:
     ) -> None:
         if not ears:
             raise UsageError("expected an input to listen to")
+        config = dataclasses.replace(config, batch_size=1)
         self.engine = open_engine(model, n_streams=1)
         self._wake = threading.Condition()
         self._lines = [
@@ -180,12 +181,12 @@ class Listener:
             line.stop()
 
     def _processed(self, items: Iterable[tuple[InputStream, Item]]) -> Generator[Message]:
-        pieces: list[tuple[InputStream, Piece, Batch]] = []
+        pieces: list[tuple[InputStream, Piece, list[Batch]]] = []
         for line, item in items:
             match item:
                 case Piece():
                     yield from line.look_for_silence(item)
-                    pieces.append((line, item, line.cut(item)))
+                    pieces.append((line, item, line.push(item)))
                 case Note(text):
                     yield Problem(text)
                 case Break():
@@ -194,27 +195,29 @@ class Listener:
                     if item.n_samples:
                         yield from line.flush()
                     yield line.gap(item)
-        answers = self._answers([cut for _, _, cut in pieces])
-        for (line, piece, cut), answer in zip(pieces, answers, strict=True):
-            if cut.windows:
+        outputs = self._infer([batches for _, _, batches in pieces])
+        for (line, piece, batches), rows in zip(pieces, outputs, strict=True):
+            if any(batch.windows for batch in batches):
                 self._latencies.append(time.monotonic() - piece.arrived)
-            detection = line.detector.hear(cut, answer)
+            detection = line.detector.decode(batches, rows)
             yield line.heard(piece, detection)
             yield from line.told(detection)
 
-    def _answers(self, cuts: Sequence[Batch]) -> list[FrameOutput | None]:
-        """Run the model on the windows of all inputs together.
+    def _infer(self, batches: Sequence[Sequence[Batch]]) -> list[list[FrameOutput | None]]:
+        """Run the model on the windows of all inputs together; return the output of each batch.
 
-        Windows of one input go one after the other: the rounding of a batch may depend on its
-        size, and that of an input alone must not depend on how its sound arrived.
+        The batches of one input go one after the other: the rounding of a matrix product may
+        depend on its size, and an input alone must not depend on how its sound arrived.
         """
-        answers: list[list[FrameOutput]] = [[] for _ in cuts]
-        for windows in zip_longest(*(cut.windows for cut in cuts)):
-            there = [(i, window) for i, window in enumerate(windows) if window is not None]
-            answer = self.engine.hear(np.stack([window.columns for _, window in there]))
-            for row, (i, _) in enumerate(there):
-                answers[i].append(answer[row : row + 1])
-        return [concat(parts) if parts else None for parts in answers]
+        outputs: list[list[FrameOutput | None]] = [[None] * len(own) for own in batches]
+        for i in range(max(map(len, batches), default=0)):
+            present = [n for n, own in enumerate(batches) if i < len(own) and own[i].windows]
+            if not present:
+                continue
+            output = self.engine.infer(np.concatenate([batches[n][i].stack() for n in present]))
+            for row, n in enumerate(present):
+                outputs[n][i] = output[row : row + 1]
+        return outputs
 
 
 class _Load:

@@ -15,18 +15,20 @@ from sed.audio.blocks import SampleValidator, read_blocks
 from sed.audio.decode import Decoder, open_recording
 from sed.errors import RecordingError
 from sed.events.tracker import Event, with_timestamps
-from streaming.engines.base import Engine, EnginePool, FrameOutput, pool_of
+from streaming.engines.base import Engine, EnginePool, FrameOutput
 from streaming.engines.select import open_engine
-from streaming.offline.ranges import read_ranges
+from streaming.offline.ranges import read_parallel
 from streaming.pipeline.batching import Batch
 from streaming.pipeline.config import DetectorConfig
-from streaming.pipeline.detector import Detection, Detector
+from streaming.pipeline.decoder import Detection
+from streaming.pipeline.detector import Detector
 from streaming.pipeline.prefetch import Prefetcher
 
 if TYPE_CHECKING:
     from sed.models.checkpoint import Checkpoint
 
-WINDOWS_AHEAD = 128  # that may wait for the engine, and hide how it gets ready
+# Windows that may wait for the engine; they keep the reader busy while the engine warms up.
+WINDOWS_AHEAD = 128
 
 
 def detect(
@@ -93,7 +95,9 @@ def detect(
         batch_size=batch_size or batch_size_for([os.fspath(recording)]),
     )
     opened = open_engine(model, engine=engine, device=device, precision=precision)
-    for detection in follow(Detector(opened, config), os.fspath(recording), channel=channel):
+    for detection in stream_detections(
+        Detector(opened, config), os.fspath(recording), channel=channel
+    ):
         yield from detection.events
 
 
@@ -108,7 +112,7 @@ def share_of(decoder: Decoder, seconds: float) -> float:
     return min(1.0, seconds * decoder.sample_rate / n_samples) if n_samples else 0.0
 
 
-def follow(
+def stream_detections(
     detector: Detector,
     path: str,
     *,
@@ -118,110 +122,114 @@ def follow(
     n_readers: int = 1,
     start: datetime | None = None,
 ) -> Generator[Detection]:
-    """Yield what a detector makes of a recording, everything at once.
+    """Yield the detections of a recording; reading, the network and decoding run at once.
 
     ::
 
-        a thread: decode, resample, front end ─▶ cuts ─▶ pool: network ─▶ here: stitch, track
+        reader thread: decode, resample, log-mel ─▶ batches ─▶ pool: network ─▶ here: events
 
     Parameters
     ----------
     detector
-        Is reset, and ready for another recording afterwards.
+        Is reset first. If the generator is closed early, a reader that waits for a disk may still
+        use the detector: do not use it for another recording then.
     path
         The recording; its events carry it.
     channel
         Counted from 1; the mean of all if not given.
     decoder
-        The recording, already opened.
+        The recording, if it is open already.
     pool
-        Threads that call the engine, which other recordings may share; see `pool_of`.
+        Threads that call the engine, which other recordings may share.
     n_readers
-        Threads that read a long recording at once; see `read_ranges`.
+        Threads that read a long recording in parallel; see `read_parallel`.
     start
-        When the recording began; events then carry their time.
+        When the recording began; events then carry their time of day.
 
     Raises
     ------
     RecordingError
-        Before anything else if it cannot be read, after everything good if it is damaged.
+        Before anything else if the recording cannot be read, after everything good if it is
+        damaged.
     """
     detector.reset()
     with ExitStack() as stack:
-        own = pool or stack.enter_context(pool_of(detector.engine, detector.batch_shape))
-        n_ahead = max(2, WINDOWS_AHEAD // detector.batch_size)  # few large batches
-        cuts = Prefetcher(_cuts(detector, path, channel, decoder, n_readers), n_ahead)
+        pool = pool or stack.enter_context(EnginePool(detector.engine, detector.batch_shape))
+        n_ahead = max(2, WINDOWS_AHEAD // detector.batch_size)
+        batches = Prefetcher(_batches(detector, path, channel, decoder, n_readers), n_ahead)
         try:
-            for detection in _heard(detector, cuts, own):
+            for detection in _detections(detector, batches, pool):
                 events = [dataclasses.replace(event, file=path) for event in detection.events]
                 yield detection._replace(events=with_timestamps(events, start))
         finally:
-            cuts.close()
-            detector.in_use = not cuts.is_done
+            batches.close()
 
 
-def _cuts(
+def _batches(
     detector: Detector, path: str, channel: int | None, decoder: Decoder | None, n_readers: int
 ) -> Generator[Batch]:
-    """Yield the batches of a recording; raise what is wrong with it behind the last."""
-    timeline = detector.timeline
-    trouble: RecordingError | None = None
+    """Yield the batches of a recording; raise what is wrong with it after the last."""
+    timeline, front_end = detector.timeline, detector.front_end
+    failure: RecordingError | None = None
     try:
         with closing(decoder or open_recording(path)) as opened:
-            check = SampleValidator()
-            ranges = read_ranges(
-                detector, path, opened, channel=channel, n_readers=n_readers, check=check
+            validator = SampleValidator()
+            chunks = read_parallel(
+                front_end, path, opened, channel=channel, n_readers=n_readers, validator=validator
             )
-            with closing(ranges):
-                for columns in ranges:
-                    yield from detector.batched(detector.cut_columns(columns))
+            with closing(chunks):
+                for log_mel in chunks:
+                    yield from front_end.push_log_mel(log_mel)
             rest = read_blocks(
                 path,
                 timeline.sample_rate,
                 channel=channel,
                 decoder=opened,
-                start=detector.n_samples,
-                check=check,
+                start=front_end.n_samples,
+                check=validator,
             )
             with closing(rest):
                 for block in rest:
-                    yield from detector.batched(detector.cut(block))
+                    yield from front_end.push(block)
     except RecordingError as error:
-        trouble = error
-    if trouble is None and detector.n_samples < timeline.hop_length:
-        trouble = RecordingError(
+        failure = error
+    if failure is None and front_end.n_samples < timeline.hop_length:
+        failure = RecordingError(
             path,
-            f"lasts {1000 * detector.n_samples / timeline.sample_rate:.3g} ms, too short to hear "
-            f"anything in: expected {1000 * timeline.hop_length / timeline.sample_rate:g} ms or "
+            f"lasts {1000 * front_end.n_samples / timeline.sample_rate:.3g} ms, too short to "
+            f"analyse: expected {1000 * timeline.hop_length / timeline.sample_rate:g} ms or "
             "more. Record it again.",
         )
-    yield from detector.batched(detector.cut_last())
-    if trouble is not None:
-        raise trouble
+    yield from front_end.flush()
+    if failure is not None:
+        raise failure
 
 
-def _heard(detector: Detector, cuts: Iterator[Batch], pool: EnginePool) -> Iterator[Detection]:
-    """Yield what becomes of cuts, in their order, while the next ones are with the engine."""
-    asked: deque[tuple[Batch, Future[FrameOutput] | None]] = deque()
+def _detections(
+    detector: Detector, batches: Iterator[Batch], pool: EnginePool
+) -> Iterator[Detection]:
+    """Yield what batches complete, in order, while the engine computes the next ones."""
+    pending: deque[tuple[Batch, Future[FrameOutput] | None]] = deque()
 
-    def next_one() -> Detection:
-        cut, answer = asked.popleft()
-        return detector.hear(cut, None if answer is None else answer.result())
+    def next_detection() -> Detection:
+        batch, output = pending.popleft()
+        return detector.decoder.push(batch, None if output is None else output.result())
 
-    trouble: RecordingError | None = None
+    failure: RecordingError | None = None
     try:
-        for cut in cuts:
-            asked.append((cut, pool.submit(detector.ask, cut) if cut.windows else None))
-            # Who lets windows go through one by one waits for each: the next may be long in coming.
-            while asked and (detector.batch_size == 1 or _is_there(asked[0][1])):
-                yield next_one()
+        for batch in batches:
+            output = pool.submit(detector.engine.infer, batch.stack()) if batch.windows else None
+            pending.append((batch, output))
+            # With a batch size of 1 the input may be live: emit each result at once.
+            while pending and (detector.batch_size == 1 or _is_done(pending[0][1])):
+                yield next_detection()
     except RecordingError as error:
-        trouble = error
-    while asked:
-        yield next_one()
-    if trouble is not None:
-        raise trouble
+        failure = error
+    while pending:
+        yield next_detection()
+    if failure is not None:
+        raise failure
 
 
-def _is_there(answer: Future[FrameOutput] | None) -> bool:
-    return answer is None or answer.done()
+def _is_done(output: Future[FrameOutput] | None) -> bool:
+    return output is None or output.done()

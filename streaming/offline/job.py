@@ -17,7 +17,7 @@ from sed.errors import SedError
 from sed.events.tracker import Event
 from sed.models.devices import has_gpu
 from streaming.engines.select import open_engine, runs_on_cpu
-from streaming.offline.detect import follow, share_of
+from streaming.offline.detect import share_of, stream_detections
 from streaming.offline.outputs import OutputConfig
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
@@ -96,7 +96,7 @@ class Hearer:
             decoder = open_recording(recording.path)
             with self._settings.results.own_sinks(recording, self._detector) as sinks:
                 try:
-                    for detection in follow(
+                    for detection in stream_detections(
                         self._detector,
                         recording.path,
                         channel=self._settings.channel,

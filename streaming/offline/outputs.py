@@ -22,7 +22,8 @@ from sed.models.spec import ModelSpec
 from sed.text import near, printable
 from streaming.offline.overview import Picture
 from streaming.offline.tables import PARQUET, Table, band_of, open_table, writer_kind
-from streaming.pipeline.detector import Detection, Detector
+from streaming.pipeline.decoder import Detection
+from streaming.pipeline.detector import Detector
 
 FORMATS = (*WRITERS, "npz", PARQUET)
 TABLE = "events.parquet"  # of all recordings, in a folder

@@ -12,7 +12,8 @@ import numpy as np
 from sed.audio.find import Recording
 from sed.events.tracker import Event
 from sed.types import Floats
-from streaming.pipeline.detector import Detection, Detector
+from streaming.pipeline.decoder import Detection
+from streaming.pipeline.detector import Detector
 
 
 class Downsampler:
@@ -85,7 +86,7 @@ class Picture:
 
     def take(self, detection: Detection) -> None:
         """Gather."""
-        self._columns.push(detection.columns)
+        self._columns.push(detection.log_mel)
         self._probs.push(detection.frame_probs)
         self._n_events += len(detection.events)
         self._events += detection.events[: MOST_EVENTS_DRAWN - len(self._events)]
@@ -104,7 +105,7 @@ class Picture:
             title=os.path.basename(self._recording.path),
             columns=self._columns.rows(),
             column_seconds=self._columns.rows_each * timeline.hop_length / timeline.sample_rate,
-            log_mel=self._detector.log_mel,
+            log_mel=self._detector.spec.log_mel,
             frame_probs=self._probs.rows(),
             frame_seconds=self._probs.rows_each * timeline.frame_seconds,
             labels=self._detector.labels,

@@ -1,16 +1,16 @@
-"""One long recording, read by several threads: decoded, resampled and made columns at once.
+"""Read one long recording with several threads: decode, resample and compute log-mel in parallel.
 
 ::
 
     thread 0: range 0 ─┐     ┌ range 2 …
-    thread 1: ───── range 1 ─┴ range 3 …      ─▶ columns in their order ─▶ Detector.cut_columns
-                                                 what is left, in one stream ─▶ Detector.cut
+    thread 1: ───── range 1 ─┴ range 3 …   ─▶ columns in order ─▶ FrontEnd.push_log_mel
+                                              the rest, as one stream ─▶ FrontEnd.push
 
-A range is entered by a seek, so this is for formats that seek to the sample (see
-`sed.audio.libsndfile.SoundFileDecoder.seeks_exactly`). Its columns are those of the stream to the last
-bit, and where a resampler's blocks do not come round in a few seconds (11.025 to 16 kHz), to its
-rounding. Only ranges with nothing wrong in them are given: from the first other one on, the
-recording is left to whoever reads it in one stream and tells what it is.
+Each range starts with a seek, so this works for formats that seek to the exact sample (see
+`sed.audio.libsndfile.SoundFileDecoder.seeks_exactly`). The columns equal those of the stream to the
+last bit; where the blocks of the resampler repeat only after more than a few seconds (11.025 to
+16 kHz), they differ by its rounding. Only ranges without any damage are yielded: from the first
+damaged one on, the caller reads the recording as one stream, which reports the damage.
 """
 
 from __future__ import annotations
@@ -27,108 +27,111 @@ from sed.audio.decode import Decoder
 from sed.audio.libsndfile import SoundFileDecoder
 from sed.errors import RecordingError
 from sed.types import Floats
-from streaming.pipeline.detector import Detector
+from streaming.pipeline.front_end import FrontEnd
 
-RANGE_SECONDS = 60.0  # about; long beside the opening of a file, short beside a recording
-FEWEST = 4  # ranges, for which threads are worth starting
+RANGE_SECONDS = 60.0  # about; long compared with opening a file, short compared with a recording
+MIN_RANGES = 4  # with fewer, starting threads does not pay
 
 
-def read_ranges(
-    detector: Detector,
+def read_parallel(
+    front_end: FrontEnd,
     path: str,
     decoder: Decoder,
     *,
     channel: int | None = None,
     n_readers: int = 1,
-    check: SampleValidator | None = None,
+    validator: SampleValidator | None = None,
 ) -> Generator[Floats]:
-    """Yield the columns of a recording, shape (columns, mels), as far as whole ranges go.
+    """Yield the log-mel columns of a recording, each chunk (columns, mels), for all whole ranges.
 
-    Nothing is yielded where that is not worth it or not possible.
+    Nothing is yielded where reading in parallel is not possible or does not pay.
 
     Parameters
     ----------
-    detector
-        Whose columns they are.
+    front_end
+        Computes the columns.
     path, decoder
-        The recording, and what it says of itself; each reader opens it for itself.
+        The recording, and its properties; each reader opens the file itself.
     channel
         Counted from 1; the mean of all if not given.
     n_readers
-        Threads. At most twice as many ranges are under way, or wait.
-    check
-        Takes up whether there was any sound.
+        Threads. At most twice as many ranges are being read or waiting.
+    validator
+        Notes whether there was any sound.
     """
-    check = check or SampleValidator()
-    reader = _RangeReader(detector, path, channel)
+    validator = validator or SampleValidator()
+    reader = _RangeReader(front_end, path, channel)
     n_ranges = reader.n_ranges(decoder)
-    if n_readers < 2 or n_ranges < FEWEST:
+    if n_readers < 2 or n_ranges < MIN_RANGES:
         return
-    asked: deque[Future[_Range | None]] = deque()
-    unasked = iter(range(n_ranges))
+    pending: deque[Future[_Range | None]] = deque()
+    numbers = iter(range(n_ranges))
     with ThreadPoolExecutor(n_readers, "range-reader") as pool:
         try:
             while True:
-                while len(asked) < 2 * n_readers and (n := next(unasked, None)) is not None:
-                    asked.append(pool.submit(reader.read, n))
-                if not asked or (whole := asked.popleft().result()) is None:
+                while len(pending) < 2 * n_readers and (n := next(numbers, None)) is not None:
+                    pending.append(pool.submit(reader.read, n))
+                if not pending or (whole := pending.popleft().result()) is None:
                     break
-                check.has_sound = check.has_sound or whole.has_sound
-                yield from whole.columns
+                validator.has_sound = validator.has_sound or whole.has_sound
+                yield from whole.log_mel
         finally:
             reader.stop()
 
 
 class _Range(NamedTuple):
-    """A part of a recording with nothing wrong in it."""
+    """A part of a recording without damage."""
 
-    columns: list[Floats]  # stretches, each (columns, mels)
-    has_sound: bool  # a sample was not zero
+    log_mel: list[Floats]  # chunks, each (columns, mels)
+    has_sound: bool  # whether any sample is not zero
 
 
 class _RangeReader:
-    """Reads any range of a recording; each thread may."""
+    """Reads any range of a recording, from any thread."""
 
-    def __init__(self, detector: Detector, path: str, channel: int | None) -> None:
-        self._detector = detector
+    def __init__(self, front_end: FrontEnd, path: str, channel: int | None) -> None:
+        self._front_end = front_end
         self._path = path
         self._channel = channel
-        stretch = detector.column_stream().stretch
-        self._n_stretches = max(1, detector.timeline.nearest_columns(RANGE_SECONDS) // stretch)
-        self._n_columns = self._n_stretches * stretch
+        stream = front_end.feature_stream()
+        self._config = stream.config
+        self._rate = self._config.sample_rate
+        chunk = stream.chunk_columns
+        n_columns = RANGE_SECONDS * self._rate / self._config.hop_length
+        self._n_chunks = max(1, round(n_columns) // chunk)
+        self._n_columns = self._n_chunks * chunk
         self._stopped = threading.Event()
 
     def n_ranges(self, decoder: Decoder) -> int:
-        """Return how many whole ranges a recording has; 0 if they cannot be entered."""
+        """Return the number of whole ranges of a recording; 0 if it does not seek exactly."""
         if not (isinstance(decoder, SoundFileDecoder) and decoder.seeks_exactly):
             return 0
-        log_mel = self._detector.log_mel
-        n_samples = (decoder.n_samples or 0) * log_mel.sample_rate // decoder.sample_rate
-        return log_mel.n_columns(log_mel.left_padding + n_samples) // self._n_columns
+        n_samples = (decoder.n_samples or 0) * self._rate // decoder.sample_rate
+        return self._config.n_columns(self._config.left_padding + n_samples) // self._n_columns
 
     def read(self, n: int) -> _Range | None:
-        """Return the n-th range; None if something is wrong in it, or nobody waits for it."""
-        stream = self._detector.column_stream()
+        """Return the n-th range; None if it is damaged, or reading was stopped."""
+        stream = self._front_end.feature_stream()
         stream.reset(n * self._n_columns)
-        check = SampleValidator()
-        columns: list[Floats] = []
+        validator = SampleValidator()
+        log_mel: list[Floats] = []
         blocks = read_blocks(
             self._path,
-            stream.log_mel.sample_rate,
+            self._rate,
             channel=self._channel,
             start=stream.n_samples,
-            check=check,
+            check=validator,
         )
         with closing(blocks):
             try:
-                while len(columns) < self._n_stretches and not self._stopped.is_set():
-                    columns += stream.push(next(blocks))
+                while len(log_mel) < self._n_chunks and not self._stopped.is_set():
+                    log_mel += stream.push(next(blocks))
             except (RecordingError, StopIteration):
                 return None
-        if self._stopped.is_set() or check.n_bad:
+        if self._stopped.is_set() or validator.n_bad:
             return None
-        return _Range(columns[: self._n_stretches], check.has_sound)
+        return _Range(log_mel[: self._n_chunks], validator.has_sound)
 
     def stop(self) -> None:
-        """Have all ranges that are under way, or still wait, given up."""
+        """Stop all reads that are running or waiting."""
         self._stopped.set()

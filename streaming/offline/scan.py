@@ -23,13 +23,14 @@ from sed.audio.decode import Decoder, open_recording
 from sed.audio.find import Recording, find_recordings
 from sed.errors import SedError
 from sed.events.tracker import Event
-from streaming.engines.base import Engine, EnginePool, pool_of
+from streaming.engines.base import Engine, EnginePool
 from streaming.engines.select import open_engine
-from streaming.offline.detect import follow, share_of
+from streaming.offline.detect import share_of, stream_detections
 from streaming.offline.outputs import OutputConfig
 from streaming.offline.tables import Table
 from streaming.pipeline.config import DetectorConfig
-from streaming.pipeline.detector import Detection, Detector
+from streaming.pipeline.decoder import Detection
+from streaming.pipeline.detector import Detector
 from streaming.pipeline.prefetch import Prefetcher
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class Scan:
         self._progress.on_start(len(recordings), sum(r.n_bytes for r in recordings))
         with (
             self.results.shared_table(len(recordings), self.engine.spec) as shared,
-            pool_of(self.engine, self.detector.batch_shape) as pool,
+            EnginePool(self.engine, self.detector.batch_shape) as pool,
         ):
             self._all(recordings, shared, stdin, pool)
         self.summary.wall_seconds = time.perf_counter() - began
@@ -207,7 +208,7 @@ class Scan:
             with self.results.own_sinks(recording, detector) as sinks:
                 yield _Step(n_files=1)
                 try:
-                    for detection in follow(
+                    for detection in stream_detections(
                         detector,
                         recording.path,
                         channel=self._channel,
@@ -224,9 +225,7 @@ class Scan:
             yield _Step(trouble=error)
         finally:
             # A reader that hangs in a disk may still use it.
-            self._free.append(
-                Detector(self.engine, detector.config) if detector.in_use else detector
-            )
+            self._free.append(Detector(self.engine, detector.config))
 
     def _heard(self, detection: Detection, decoder: Decoder) -> _Step:
         seconds = detection.n_samples / self.detector.timeline.sample_rate

@@ -1,4 +1,4 @@
-"""A stream of samples to columns."""
+"""Compute log-mel columns over a stream of samples."""
 
 from __future__ import annotations
 
@@ -10,47 +10,50 @@ from streaming.pipeline.ring_buffer import RingBuffer
 
 
 class FeatureStream:
-    """Takes samples as they come; gives columns, a whole stretch of them at a time.
+    """Takes any amount of samples; returns log-mel columns, a whole chunk at a time.
 
-    The rounding of a matrix product depends on its size, so the size must not depend on how the
-    samples arrived.
+    The rounding of a matrix product depends on its size, so the size of a chunk must not depend on
+    how the samples arrived.
 
     Parameters
     ----------
     engine
         Computes the columns.
-    stretch
+    chunk_columns
         Columns that are computed together.
     """
 
-    def __init__(self, engine: Engine, stretch: int) -> None:
-        self.stretch = stretch
-        self.log_mel = engine.spec.log_mel
-        self._columns = engine.columns
+    def __init__(self, engine: Engine, chunk_columns: int) -> None:
+        self.chunk_columns = chunk_columns
+        self.config = engine.spec.log_mel
+        self._extract = engine.extract_features
         self._samples = RingBuffer()
         self.reset()
 
     def reset(self, column: int = 0) -> None:
-        """Forget everything: the next column is this one, the next sample the first it looks at."""
-        start = column * self.log_mel.hop_length - self.log_mel.left_padding
+        """Drop everything; the next column has this index, the next sample is its first."""
+        start = column * self.config.hop_length - self.config.left_padding
         self.n_columns = column  # of the recording so far
         self.n_samples = max(0, start)  # of the recording so far, at the model's rate
-        self._first = column  # begins where the ring does
+        self._first = column  # the column whose samples start at position 0 of the buffer
         self._samples.reset()
         self._samples.push(np.zeros(max(0, -start), np.float32))
 
     def push(self, samples: Floats) -> list[Floats]:
-        """Take samples, shape (n,), at the model's rate; return the stretches they complete."""
+        """Take samples, shape (samples,), at the model's rate; return the chunks they complete.
+
+        Each has shape (columns, mels).
+        """
         self.n_samples += len(samples)
         self._samples.push(samples)
-        stretches = []
-        while self._samples.stop >= self._end(self.stretch):
-            stretches.append(self._take(self.stretch))
-        return stretches
+        chunks = []
+        while self._samples.stop >= self._end(self.chunk_columns):
+            chunks.append(self._take(self.chunk_columns))
+        return chunks
 
     def flush(self) -> list[Floats]:
-        """Return the columns that are left, the last of them filled up with silence."""
-        n_left = -(-self.n_samples // self.log_mel.hop_length) - self.n_columns
+        """Return the remaining columns; the last one is padded with zeros."""
+        n_left = -(-self.n_samples // self.config.hop_length) - self.n_columns
         if n_left <= 0:
             return []
         n_missing = max(0, self._end(n_left) - self._samples.stop)
@@ -59,14 +62,14 @@ class FeatureStream:
 
     @property
     def _start(self) -> int:
-        return (self.n_columns - self._first) * self.log_mel.hop_length
+        return (self.n_columns - self._first) * self.config.hop_length
 
     def _end(self, n_columns: int) -> int:
-        """Return the position in the ring behind the next so many columns."""
-        return self._start + (n_columns - 1) * self.log_mel.hop_length + (self.log_mel.win_length)
+        """Return the buffer position after the samples of the next `n_columns` columns."""
+        return self._start + (n_columns - 1) * self.config.hop_length + (self.config.win_length)
 
     def _take(self, n_columns: int) -> Floats:
-        columns = self._columns(self._samples.view(self._start, self._end(n_columns)))
+        log_mel = self._extract(self._samples.view(self._start, self._end(n_columns)))
         self.n_columns += n_columns
         self._samples.drop(self._start)
-        return columns
+        return log_mel

@@ -1,15 +1,18 @@
-r"""The two ways to lead a model over columns: window by window, or its convolutions only once.
+r"""Run a model over a log-mel spectrogram in one of two inference modes.
 
 ::
 
-    windowed  columns ─ SlidingWindow ─▶ overlapping windows ─ engine ─▶ OverlapAdd ─▶ frames
-    dense     columns ─ Segmenter ─▶ long stretches ─ engine ─▶ without context ─▶ frames
-                                                                          └ SlidingAttentionPool ─▶ clips
+    sliding_window       log-mel ─ SlidingWindow ─▶ windows ─ engine ─▶ OverlapAdd ─▶ frames
+    fully_convolutional  log-mel ─ Segmenter ─▶ long segments ─ engine ─▶ cropped ─▶ frames
+                                                            └ SlidingAttentionPool ─▶ clips
 
-Both say what each frame of the recording is, and what each window of it is as a whole. SlidingWindowMode,
-the model hears what it was trained on, and a frame is the mean of several windows; its cost grows
-with their overlap. FullyConvolutionalMode, a frame hears true sound on both sides of it, once; the hop of the
-windows costs nothing.
+Both modes give the probabilities of every frame of the recording and of every window as a whole.
+A sliding window shows the model what it was trained on, and averages a frame over the windows that
+overlap there, so its cost grows with the overlap. Fully convolutional inference computes every
+frame once, with real context on both sides, so the hop between windows costs nothing.
+
+A mode is a slicer, which turns columns into inputs of the model, and an aggregator, which turns
+the model's outputs into frames. They share no state, so each may run in its own thread.
 """
 
 from __future__ import annotations
@@ -18,151 +21,212 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from sed.errors import UsageError
 from sed.models.spec import ModelSpec, ReceptiveField
 from sed.types import Floats
-from streaming.engines.base import FrameOutput
+from streaming.engines.base import Engine, FrameOutput
+from streaming.pipeline.config import DetectorConfig, hop_columns
 from streaming.pipeline.dense import Segmenter, SlidingAttentionPool
 from streaming.pipeline.overlap_add import OverlapAdd
 from streaming.pipeline.windows import SlidingWindow, Window
 
 
-class Said(NamedTuple):
-    """What is final now."""
+class Slicer(Protocol):
+    """Turns a stream of log-mel columns into inputs of the model."""
 
-    frame_probs: Floats  # (frames, classes), the next ones of the recording
-    clip_probs: Floats  # (windows, classes), the next ones of the recording
-
-
-class Mode(Protocol):
-    """How columns become inputs of the model, and its answers become frames."""
-
-    name: str
-    input_columns: int  # of one input of the model, but for the last of a recording
-    step_columns: int  # from one input of the model to the next
-    batch_size: int  # inputs that go through the model together
-    lookahead_columns: int  # that an input has to reach beyond a frame to decide it
+    input_columns: int  # length of one input, except at the end of a recording
+    step_columns: int  # distance from one input to the next
 
     def reset(self) -> None:
-        """Forget everything: the next column is the first of a recording."""
+        """Start a new recording."""
 
-    def push(self, columns: Floats) -> list[Window]:
-        """Take columns, shape (n, mels); return the inputs of the model that they complete."""
+    def push(self, log_mel: Floats) -> list[Window]:
+        """Take columns, shape (columns, mels); return the inputs that they complete."""
 
     def flush(self) -> list[Window]:
-        """End the recording; return the last inputs."""
-
-    def join(self, window: Window, answer: FrameOutput) -> Said:
-        """Take what the model says of the next input; return what it makes final."""
-
-    def end(self, end_column: int) -> Said:
-        """Return the rest, up to the end of the recording."""
+        """End the recording; return the last inputs, padded with silence."""
 
 
-class SlidingWindowMode:
-    """Overlapping windows, stitched.
+class Aggregator(Protocol):
+    """Turns the model's outputs for consecutive inputs into the frames of the recording."""
+
+    lookahead_columns: int  # that an input must reach beyond a frame to make it final
+
+    def reset(self) -> None:
+        """Start a new recording."""
+
+    def push(self, window: Window, output: FrameOutput) -> tuple[Floats, Floats]:
+        """Take the output for the next input; return the frames and clips that are now final.
+
+        Shapes (frames, classes) and (windows, classes), probabilities.
+        """
+
+    def flush(self, end_column: int) -> tuple[Floats, Floats]:
+        """Return the remaining frames and clips of a recording that ends at a column."""
+
+
+class InferenceMode(NamedTuple):
+    """One way to run a model over a recording."""
+
+    name: str  # sliding_window or fully_convolutional
+    slicer: Slicer
+    aggregator: Aggregator
+    batch_size: int  # inputs that the model computes together
+
+
+class WindowAggregator:
+    """Averages overlapping windows, and pools the attention of each window.
 
     Parameters
     ----------
     spec
         The model.
     hop_columns
-        From one window to the next.
+        Distance from one window to the next.
     lookahead_columns
         See `OverlapAdd`.
-    batch_size
-        Windows that go through the model together.
     """
 
-    name = "sliding_window"
+    def __init__(
+        self, spec: ModelSpec, hop_columns: int, lookahead_columns: int | None = None
+    ) -> None:
+        self._overlap_add = OverlapAdd(
+            spec.frame_edges, spec.frame_columns, hop_columns, lookahead_columns
+        )
+        self.lookahead_columns = self._overlap_add.lookahead_columns
+        self._nothing = np.empty((0, len(spec.labels)), np.float32)
+        self.reset = self._overlap_add.reset
+
+    def push(self, window: Window, output: FrameOutput) -> tuple[Floats, Floats]:
+        """Take the output for the next window, of shape (frames, classes)."""
+        frames = self._overlap_add.push(window.start, output.frame_probs, window.stop)
+        return frames, output.clip_probs()[None]
+
+    def flush(self, end_column: int) -> tuple[Floats, Floats]:
+        """Return the remaining frames; every window has been pooled already."""
+        rest = self._overlap_add.flush(end_column)
+        return (rest if rest.size else self._nothing), self._nothing
+
+
+class SegmentAggregator:
+    """Crops the context from long segments, and pools attention over sliding windows.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    receptive_field
+        How far a frame of the network sees.
+    hop_columns
+        Distance from one pooled window to the next.
+    input_columns
+        Length of a segment with its context.
+    """
 
     def __init__(
         self,
         spec: ModelSpec,
+        receptive_field: ReceptiveField,
         hop_columns: int,
-        lookahead_columns: int | None = None,
-        batch_size: int = 1,
+        input_columns: int,
     ) -> None:
-        self.input_columns = spec.window_columns
-        self.step_columns = hop_columns
-        self.batch_size = batch_size
-        self._windower = SlidingWindow(spec.window_columns, hop_columns, silent_column(spec))
-        self._stitcher = OverlapAdd(
-            spec.frame_edges, spec.frame_columns, hop_columns, lookahead_columns
-        )
-        self.lookahead_columns = self._stitcher.lookahead_columns
-        self.push, self.flush = self._windower.push, self._windower.flush
-        self._n_classes = len(spec.labels)
+        self._n_before = receptive_field.before  # frames of context in front of a segment
+        # The first frame waits longest: until the whole segment is there.
+        self.lookahead_columns = input_columns - (self._n_before + 1) * spec.frame_columns
+        self._frame_columns = spec.frame_columns
+        self._pool = SlidingAttentionPool(spec.window_columns, hop_columns, spec.frame_columns)
+        self._nothing = np.empty((0, len(spec.labels)), np.float32)
+        self.reset = self._pool.reset
 
-    def reset(self) -> None:
-        """Forget everything: the next column is the first of a recording."""
-        self._windower.reset()
-        self._stitcher.reset()
+    def push(self, window: Window, output: FrameOutput) -> tuple[Floats, Floats]:
+        """Take the output for the next segment, of shape (frames, classes)."""
+        n_frames = -(-(window.stop - window.start) // self._frame_columns)
+        frames = output[self._n_before : self._n_before + n_frames]
+        return frames.frame_probs, self._pool.push(frames)
 
-    def join(self, window: Window, answer: FrameOutput) -> Said:
-        """Take what the model says of the next window; return what it makes final."""
-        frames = self._stitcher.push(window.start, answer.frame_probs, window.stop)
-        return Said(frames, answer.clip_probs()[None])
-
-    def end(self, end_column: int) -> Said:
-        """Return the rest, up to the end of the recording."""
-        rest = self._stitcher.flush(end_column)
-        none = np.empty((0, self._n_classes), np.float32)
-        return Said(rest if rest.size else none, none)
+    def flush(self, end_column: int) -> tuple[Floats, Floats]:
+        """Return the remaining clips; every frame was final at once."""
+        return self._nothing, self._pool.flush(end_column)
 
 
-class FullyConvolutionalMode:
-    """Long stretches with context, each frame computed once.
+def sliding_window(
+    spec: ModelSpec, hop_columns: int, lookahead_columns: int | None = None, batch_size: int = 1
+) -> InferenceMode:
+    """Return inference over overlapping windows.
 
     Parameters
     ----------
     spec
         The model.
-    context
-        How far its frames look.
     hop_columns
-        From one window to the next, over which attention is pooled.
-    n_windows
-        Windows of sound that go through the model together, as one stretch.
+        Distance from one window to the next.
+    lookahead_columns
+        See `OverlapAdd`.
+    batch_size
+        Windows that the model computes together.
     """
+    slicer = SlidingWindow(spec.window_columns, hop_columns, silent_column(spec))
+    aggregator = WindowAggregator(spec, hop_columns, lookahead_columns)
+    return InferenceMode("sliding_window", slicer, aggregator, batch_size)
 
-    name = "fully_convolutional"
-    batch_size = 1
 
-    def __init__(
-        self, spec: ModelSpec, context: ReceptiveField, hop_columns: int, n_windows: int = 1
-    ) -> None:
-        n_frames = n_windows * -(-spec.window_columns // spec.frame_columns)
-        self._stretcher = Segmenter(
-            n_frames, context, spec.frame_columns, spec.window_columns, silent_column(spec)
+def fully_convolutional(
+    spec: ModelSpec, receptive_field: ReceptiveField, hop_columns: int, n_windows: int = 1
+) -> InferenceMode:
+    """Return inference over long segments with context, which computes every frame once.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    receptive_field
+        How far a frame of the network sees.
+    hop_columns
+        Distance from one window to the next, over which attention is pooled.
+    n_windows
+        Length of a segment in windows.
+    """
+    n_frames = n_windows * -(-spec.window_columns // spec.frame_columns)
+    slicer = Segmenter(
+        n_frames, receptive_field, spec.frame_columns, spec.window_columns, silent_column(spec)
+    )
+    aggregator = SegmentAggregator(spec, receptive_field, hop_columns, slicer.input_columns)
+    return InferenceMode("fully_convolutional", slicer, aggregator, 1)
+
+
+def choose_mode(engine: Engine, config: DetectorConfig) -> InferenceMode:
+    """Return the inference mode that a configuration asks for.
+
+    ``auto`` is fully convolutional where windows overlap by more than half, the network allows it
+    and no lookahead is set.
+
+    Raises
+    ------
+    UsageError
+        If fully convolutional inference is requested, and the network or a lookahead forbids it.
+    """
+    spec, mode, lookahead = engine.spec, config.mode, config.lookahead_seconds
+    hop = hop_columns(spec, config.hop_seconds)
+    batch_size = config.batch_size or engine.batch_size
+    if mode == "auto":
+        is_worth_it = 2 * hop < spec.window_columns and lookahead is None
+        is_possible = is_worth_it and engine.receptive_field is not None
+        mode = "fully_convolutional" if is_possible else "sliding_window"
+    if mode == "sliding_window":
+        columns = None if lookahead is None else spec.timeline.nearest_columns(lookahead)
+        return sliding_window(spec, hop, columns, batch_size)
+    if lookahead is not None:
+        raise UsageError(
+            "--lookahead needs --mode sliding_window: leave out one of lookahead and mode"
         )
-        self.input_columns = self._stretcher.n_columns(n_frames)
-        self.step_columns = n_frames * spec.frame_columns
-        self.lookahead_columns = (
-            self.input_columns
-            - (context.before + 1) * spec.frame_columns  # of the first frame, the one that waits
+    if engine.receptive_field is None:
+        raise UsageError(
+            "the frames of this network depend on the whole window (squeeze and excitation, for "
+            "example), so it cannot run fully convolutionally: choose sliding_window"
         )
-        self._pool = SlidingAttentionPool(spec.window_columns, hop_columns, spec.frame_columns)
-        self.push, self.flush = self._stretcher.push, self._stretcher.flush
-        self._frame_columns = spec.frame_columns
-        self._n_classes = len(spec.labels)
-
-    def reset(self) -> None:
-        """Forget everything: the next column is the first of a recording."""
-        self._stretcher.reset()
-        self._pool.reset()
-
-    def join(self, window: Window, answer: FrameOutput) -> Said:
-        """Take what the model says of the next stretch; return what it makes final."""
-        first = self._stretcher.context.before
-        n_frames = -(-(window.stop - window.start) // self._frame_columns)
-        frames = answer[first : first + n_frames]
-        return Said(frames.frame_probs, self._pool.push(frames))
-
-    def end(self, end_column: int) -> Said:
-        """Return the rest, up to the end of the recording."""
-        return Said(np.empty((0, self._n_classes), np.float32), self._pool.flush(end_column))
+    return fully_convolutional(spec, engine.receptive_field, hop, batch_size)
 
 
 def silent_column(spec: ModelSpec) -> Floats:
-    """Return a column without sound, shape (mels,)."""
-    return np.full(spec.log_mel.n_mels, spec.log_mel.lowest, np.float32)
+    """Return the log-mel column of digital silence, shape (mels,)."""
+    return np.full(spec.log_mel.n_mels, spec.log_mel.silence_value, np.float32)

@@ -1,4 +1,4 @@
-"""Frames of overlapping windows to the frames of the recording."""
+"""Average the frames of overlapping windows into the frames of the recording."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sed.types import Floats
 class OverlapAdd:
     r"""Weighted overlap-add onto one grid of frames for the whole recording.
 
-    The hop need not be a whole number of frames, so the frames of a window may lie across those of
-    the recording. Column by column, a frame of the recording is the mean of what the windows say::
+    The hop need not be a whole number of frames, so a frame of a window may overlap two frames of
+    the recording. A frame of the recording is the weighted mean, over columns, of the windows::
 
         window 0   |  f0  |  f1  |  f2  |  f3  |
         window 1            |  f0  |  f1  |  f2  |  f3  |
@@ -24,22 +24,23 @@ class OverlapAdd:
 
         r_j = Σ w(c) · f(c) / Σ w(c)   over all windows and all columns c of theirs that lie in r_j
 
-    Columns in the middle of a window count most, since the model has seen both sides of them.
+    Columns in the middle of a window count most, since the model sees both sides of them.
 
-    The last window over a frame ends nearly a window after it. Who cannot wait so long gives a
-    look-ahead: a frame is then final as soon as a window reaches so far beyond it, and what later
-    windows say of it is left out.
+    The last window over a frame ends nearly a window after it. To bound latency, set a lookahead: a
+    frame is then final as soon as one window reaches that far beyond it, and later windows do not
+    change it.
 
     Parameters
     ----------
     frame_edges
-        Where the frames of a window begin and end, in columns, shape (frames + 1,).
+        Where the frames of a window start and end, in columns, shape (frames + 1,).
     frame_columns
-        Columns in a frame of the recording.
+        Length of a frame of the recording, in columns.
     hop_columns
-        From one window to the next.
+        Distance from one window to the next, in columns.
     lookahead_columns
-        Columns that a window has to reach beyond a frame; as far as they overlap if not given.
+        Columns that a window must reach beyond a frame to make it final; the whole overlap if not
+        given.
     """
 
     def __init__(
@@ -63,19 +64,31 @@ class OverlapAdd:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: the next window is the first of a recording."""
-        self._first = 0  # frame of the recording that the sums begin with
+        """Start a new recording."""
+        self._first = 0  # frame of the recording that the sums start with
         self._sums: Floats | None = None  # (frames, classes)
         self._totals = np.zeros(0, np.float32)  # (frames,)
 
     def push(self, start: int, frame_probs: Floats, stop: int | None = None) -> Floats:
-        """Add the window at column `start`, shape (frames, classes); return what is now final.
+        """Add the window that starts at a column; return the frames that are now final.
 
-        The recording ends at column `stop`, if that is within the window.
+        Parameters
+        ----------
+        start
+            First column of the window in the recording.
+        frame_probs
+            Its frames, shape (frames, classes).
+        stop
+            The column at which the recording ends, if that is within the window.
+
+        Returns
+        -------
+        The next frames of the recording, shape (frames, classes).
         """
         shares = self._shares_at(start % self.frame_columns)
         first = start // self.frame_columns - self._first
-        shares, first = shares[max(0, -first) :], max(0, first)  # not those that are final already
+        # Frames that are final already stay as they are.
+        shares, first = shares[max(0, -first) :], max(0, first)
         self._make_room(first + len(shares), frame_probs.shape[1])
         assert self._sums is not None
         self._sums[first : first + len(shares)] += shares @ frame_probs
@@ -87,7 +100,7 @@ class OverlapAdd:
         return self._take(final)
 
     def flush(self, end_column: int) -> Floats:
-        """Return the frames up to the end of the recording; what lies past it is padding."""
+        """End the recording at a column; return its remaining frames, shape (frames, classes)."""
         if self._sums is None:
             return np.empty((0, 0), np.float32)
         rest = self._take(-(-end_column // self.frame_columns))
@@ -95,10 +108,10 @@ class OverlapAdd:
         return rest
 
     def _shares_at(self, phase: int) -> Floats:
-        """Return the weight of each frame of a window in those of the recording.
+        """Return the weight of each frame of a window in the frames of the recording.
 
-        Shape (frames of the recording, frames of the window); `phase` is the column of a frame of
-        the recording that the window begins at.
+        Shape (frames of the recording, frames of the window); `phase` is the offset of the window
+        from the start of a frame of the recording, in columns.
         """
         if phase not in self._shares:
             cell = (phase + np.arange(len(self._weights))) // self.frame_columns
@@ -111,12 +124,12 @@ class OverlapAdd:
         if self._sums is None:
             self._sums = np.zeros((0, n_classes), np.float32)
         if (missing := n_frames - len(self._sums)) > 0:
-            # Several times as fast as np.pad, which window after window pays for.
+            # Several times faster than np.pad, and this runs for every window.
             self._sums = np.concatenate([self._sums, np.zeros((missing, n_classes), np.float32)])
             self._totals = np.concatenate([self._totals, np.zeros(missing, np.float32)])
 
     def _take(self, stop: int) -> Floats:
-        """Return and forget the frames before frame `stop` of the recording."""
+        """Return and drop the frames before frame `stop` of the recording."""
         assert self._sums is not None
         n = max(0, stop - self._first)
         totals = self._totals[:n, None]

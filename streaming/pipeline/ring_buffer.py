@@ -1,4 +1,4 @@
-"""The last stretch of a stream, addressed by its absolute positions."""
+"""A buffer for the latest part of a stream, addressed by absolute positions."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from numpy.typing import NDArray
 
 
 class RingBuffer:
-    """What was pushed and not yet dropped, in one contiguous array.
+    """Holds what was pushed and not yet dropped, in one contiguous array.
 
     ::
 
         dropped      start              stop
         ·············[ held, contiguous )          positions count from the start of the stream
 
-    The memory follows what is held, not what has passed through.
+    Memory grows with what is held, not with what has passed through.
 
     Parameters
     ----------
     shape
-        Of one item: ``()`` for samples, ``(n_mels,)`` for columns.
+        Of one item: ``()`` for samples, ``(n_mels,)`` for log-mel columns.
     """
 
     def __init__(self, shape: tuple[int, ...] = ()) -> None:
@@ -27,8 +27,8 @@ class RingBuffer:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: the next item pushed is at position 0."""
-        self.start = self.stop = 0  # positions of what is held
+        """Drop everything: the next item pushed is at position 0."""
+        self.start = self.stop = 0  # positions of the items held
         self._offset = 0  # where `start` lies in the array
 
     def push(self, items: NDArray[np.float32]) -> None:
@@ -37,7 +37,8 @@ class RingBuffer:
         if self._offset + held + len(items) > len(self._items):
             needed = held + len(items)
             target = self._items
-            if 2 * needed > len(target):  # so that moving is rare: at most once per half an array
+            # Doubling keeps moves rare: at most one per half an array.
+            if 2 * needed > len(target):
                 target = np.empty((2 * needed, *self._items.shape[1:]), np.float32)
             target[:held] = self._items[self._offset : self._offset + held]
             self._items, self._offset = target, 0
@@ -51,7 +52,7 @@ class RingBuffer:
         Raises
         ------
         IndexError
-            If a part is dropped already or not there yet.
+            If a part is dropped already or has not been pushed yet.
         """
         if not self.start <= start <= stop <= self.stop:
             raise IndexError(f"[{start}, {stop}) is not within [{self.start}, {self.stop})")
@@ -59,7 +60,7 @@ class RingBuffer:
         return self._items[first : first + stop - start]
 
     def drop(self, before: int) -> None:
-        """Give up what lies before a position."""
+        """Drop everything before a position."""
         step = min(max(0, before - self.start), self.stop - self.start)
         self.start += step
         self._offset += step

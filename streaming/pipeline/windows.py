@@ -1,4 +1,4 @@
-"""Columns to overlapping windows."""
+"""Slice log-mel columns into overlapping windows."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from streaming.pipeline.ring_buffer import RingBuffer
 
 
 class Window(NamedTuple):
-    """One input of the model."""
+    """One input of the model, with its place in the recording."""
 
-    start: int  # column of the recording that it begins with
-    stop: int  # column behind the last one that it is about: what follows is silence or context
-    columns: Floats  # (window_columns, mels)
+    start: int  # its first column
+    stop: int  # the column after its last one; columns beyond are padding or context
+    log_mel: Floats  # (columns, mels)
 
 
 class SlidingWindow:
-    """Cuts a stream of columns into windows, one every hop, until all columns were in one.
+    """Slices a stream of columns into windows, one every hop, until each column was in one.
 
     ::
 
         |---------window 0---------|
                      |---------window 1---------|
                                   |---------window 2---------|
-        =================recording===================             the rest of window 2 is silence
+        =================recording===================             the end of window 2 is padded
 
     Parameters
     ----------
     window_columns, hop_columns
         Length of a window, and the distance from one to the next.
     silence
-        A column without sound, shape (mels,), with which the last window is filled up.
+        The column of digital silence, shape (mels,), which pads the last window.
 
     Raises
     ------
@@ -47,36 +47,36 @@ class SlidingWindow:
                 f"expected a hop that divides the window of {window_columns} columns, "
                 f"got {hop_columns}"
             )
-        self.window_columns = window_columns
-        self.hop_columns = hop_columns
+        self.input_columns = window_columns
+        self.step_columns = hop_columns
         self._silence = silence
-        self._ring = RingBuffer(silence.shape)
+        self._buffer = RingBuffer(silence.shape)
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: the next column is the first of a recording."""
-        self._ring.reset()
+        """Start a new recording."""
+        self._buffer.reset()
         self._next = 0  # first column of the next window
 
-    def push(self, columns: Floats) -> list[Window]:
-        """Take columns, shape (n, mels); return the windows they complete."""
-        self._ring.push(columns)
+    def push(self, log_mel: Floats) -> list[Window]:
+        """Take columns, shape (columns, mels); return the windows that they complete."""
+        self._buffer.push(log_mel)
         windows = []
-        while self._ring.stop >= self._next + self.window_columns:
-            view = self._ring.view(self._next, self._next + self.window_columns)
-            windows.append(Window(self._next, self._next + self.window_columns, view.copy()))
-            self._next += self.hop_columns
-            self._ring.drop(self._next)
+        while self._buffer.stop >= self._next + self.input_columns:
+            view = self._buffer.view(self._next, self._next + self.input_columns)
+            windows.append(Window(self._next, self._next + self.input_columns, view.copy()))
+            self._next += self.step_columns
+            self._buffer.drop(self._next)
         return windows
 
     def flush(self) -> list[Window]:
-        """Return the last window, filled up with silence, if columns are left that were in none."""
-        stop = self._ring.stop
-        in_a_window = self._next + self.window_columns - self.hop_columns if self._next else 0
+        """End the recording; return the last, padded window if some columns were in none."""
+        stop = self._buffer.stop
+        in_a_window = self._next + self.input_columns - self.step_columns if self._next else 0
         windows = []
         if stop > in_a_window:
-            held = self._ring.view(self._next, stop)
-            rest = np.tile(self._silence, (self.window_columns - len(held), 1))
+            held = self._buffer.view(self._next, stop)
+            rest = np.tile(self._silence, (self.input_columns - len(held), 1))
             windows.append(Window(self._next, stop, np.concatenate([held, rest])))
         self.reset()
         return windows

@@ -162,7 +162,7 @@ class _Picture:
         whole = columns[: n * self._strip_columns]
         grouped = whole.reshape(n, self._strip_columns, self._front_end.n_mels)
         self._rest = columns[n * self._strip_columns :]
-        above = (grouped.max(axis=1) - self._front_end.lowest) * (
+        above = (grouped.max(axis=1) - self._front_end.silence_value) * (
             self._front_end.db_per_unit / STEP_DB
         )
         strips: bytes = np.nan_to_num(np.clip(above, 0, 255)).astype(np.uint8).tobytes()

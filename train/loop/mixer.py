@@ -75,7 +75,7 @@ class Mixer(nn.Module):
         mixing, picture = self.config.mixing, self.config.picture
         targets, frames, weight, teacher = known
         log_mel = self.config.log_mel
-        scale = {"db_per_unit": log_mel.db_per_unit, "lowest": log_mel.lowest}
+        scale = {"db_per_unit": log_mel.db_per_unit, "lowest": log_mel.silence_value}
         columns = high_cut(
             columns, picture.high_cut_probability, picture.high_cut_db, generator, **scale
         )

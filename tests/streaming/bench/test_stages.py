@@ -84,9 +84,9 @@ class _Counting:
     def __getattr__(self, name):
         return getattr(self._engine, name)
 
-    def hear(self, columns):
-        self.n_windows += len(columns)
-        end = time.process_time() + self._busy_seconds * len(columns)
+    def infer(self, log_mel):
+        self.n_windows += len(log_mel)
+        end = time.process_time() + self._busy_seconds * len(log_mel)
         while time.process_time() < end:
             pass
-        return self._engine.hear(columns)
+        return self._engine.infer(log_mel)

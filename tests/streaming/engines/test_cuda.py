@@ -7,7 +7,7 @@ import torch
 import sed
 from sed.errors import UsageError
 from sed.models.devices import choose_precision
-from streaming.engines.base import pool_of
+from streaming.engines.base import EnginePool
 from streaming.engines.cuda import LARGEST, SMALLEST, CudaEngine, _CudaGraph, fastest_batch
 from streaming.engines.pytorch import TorchEngine
 from tests.conftest import rising_noise
@@ -74,20 +74,20 @@ def test_a_gpu_says_what_a_cpu_says(
     cpu = TorchEngine(tiny_checkpoint, "cpu", "fp32")
     gpu = CudaEngine(tiny_checkpoint, "cuda", precision)
     samples = rising_noise(n_windows * 8_000 + 48)
-    columns = cpu.columns(samples)
-    np.testing.assert_allclose(gpu.columns(samples), columns, atol=0.01)
+    columns = cpu.extract_features(samples)
+    np.testing.assert_allclose(gpu.extract_features(samples), columns, atol=0.01)
     replayed = []
     replay = _CudaGraph.replay
     monkeypatch.setattr(
         _CudaGraph, "replay", lambda graph, batch: replayed.append(1) or replay(graph, batch)
     )
     batch = columns.reshape(n_windows, 100, -1)
-    with pool_of(gpu) as pool:
-        pool.submit(gpu.prepare, (8, 100, batch.shape[2])).result()
-        answers = [pool.submit(gpu.hear, batch) for _ in range(6)]
+    with EnginePool(gpu) as pool:
+        pool.submit(gpu.warmup, (8, 100, batch.shape[2])).result()
+        answers = [pool.submit(gpu.infer, batch) for _ in range(6)]
         for answer in answers:
             found = answer.result().frame_probs
-            np.testing.assert_allclose(found, cpu.hear(batch).frame_probs, atol=tolerance)
+            np.testing.assert_allclose(found, cpu.infer(batch).frame_probs, atol=tolerance)
     assert len(replayed) == n_replays
 
 

@@ -66,10 +66,10 @@ class SlowEngine(TorchEngine):
     seconds = 0.0
     batches: list[int] = []  # noqa: RUF012  # of the instance that a test makes
 
-    def hear(self, columns):
+    def infer(self, log_mel):
         time.sleep(self.seconds)
-        self.batches.append(len(columns))
-        return super().hear(columns)
+        self.batches.append(len(log_mel))
+        return super().infer(log_mel)
 
 
 @pytest.fixture(scope="module")

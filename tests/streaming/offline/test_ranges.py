@@ -16,8 +16,8 @@ from sed.audio.libsndfile import SoundFileDecoder
 from sed.errors import SedError
 from streaming.engines.pytorch import TorchEngine
 from streaming.offline import ranges
-from streaming.offline.detect import follow
-from streaming.offline.ranges import read_ranges
+from streaming.offline.detect import stream_detections
+from streaming.offline.ranges import read_parallel
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
 from streaming.pipeline.feature_stream import FeatureStream
@@ -60,14 +60,14 @@ def detector_of(engine):
 def in_ranges(engine, path, *, channel=None, n_readers=3):
     """Return the columns of all whole ranges."""
     with closing(open_recording(path)) as decoder:
-        found = read_ranges(
-            detector_of(engine), path, decoder, channel=channel, n_readers=n_readers
+        found = read_parallel(
+            detector_of(engine).front_end, path, decoder, channel=channel, n_readers=n_readers
         )
         return np.concatenate([np.empty((0, 24), np.float32), *found])
 
 
 def in_one_stream(engine, path, channel=None):
-    stream = detector_of(engine).column_stream()
+    stream = detector_of(engine).front_end.feature_stream()
     with closing(read_blocks(path, 8_000, channel=channel)) as blocks:
         return np.concatenate([part for block in blocks for part in stream.push(block)])
 
@@ -76,8 +76,8 @@ def heard(engine, path, n_readers):
     """Return all columns and events of a recording, and what is said to be wrong with it."""
     columns, events, trouble = [np.empty((0, 24), np.float32)], [], ""
     try:
-        for detection in follow(detector_of(engine), str(path), n_readers=n_readers):
-            columns.append(detection.columns)
+        for detection in stream_detections(detector_of(engine), str(path), n_readers=n_readers):
+            columns.append(detection.log_mel)
             events += detection.events
     except SedError as error:
         trouble = str(error)
@@ -140,7 +140,7 @@ def test_ranges_equal_the_stream(
     stream = in_one_stream(engine, path, channel)
     n_each = 50 * max(1, int(range_seconds / 0.5))
     n_ranges = len(stream) // n_each
-    assert len(found) == (n_ranges * n_each if n_ranges >= ranges.FEWEST else 0)
+    assert len(found) == (n_ranges * n_each if n_ranges >= ranges.MIN_RANGES else 0)
     # soxr's blocks fit into 8 kHz at an early sample for some rates; for others roundings differ.
     atol = 1e-4 if rate in (11_025, 44_100) else 0
     np.testing.assert_allclose(found, stream[: len(found)], rtol=0, atol=atol)
@@ -230,7 +230,7 @@ def test_only_so_many_ranges_are_ahead(tmp_path, engine, short_ranges, monkeypat
         ranges._RangeReader, "read", lambda self, n: begun.append(n) or read(self, n)
     )
     with closing(open_recording(path)) as decoder:
-        found = read_ranges(detector_of(engine), path, decoder, n_readers=2)
+        found = read_parallel(detector_of(engine), path, decoder, n_readers=2)
         next(found)
         time.sleep(0.2)
         assert len(begun) <= 4
@@ -256,7 +256,7 @@ def test_closing_ends_the_threads_in_the_middle_of_a_range(tmp_path, engine, mon
 
     monkeypatch.setattr(SoundFileDecoder, "blocks", slow)
     with closing(open_recording(path)) as decoder:
-        found = read_ranges(detector_of(engine), path, decoder, n_readers=3)
+        found = read_parallel(detector_of(engine), path, decoder, n_readers=3)
         next(found)
         assert len(reader_threads()) == 3
         began = time.monotonic()

@@ -21,11 +21,11 @@ class SlowAtFirst(TorchEngine):
 
     n_processed = 0
 
-    def hear(self, columns):
+    def infer(self, log_mel):
         self.n_processed += 1
         if self.n_processed < 4:
             time.sleep(0.2)
-        return super().hear(columns)
+        return super().infer(log_mel)
 
 
 @pytest.fixture
@@ -81,9 +81,9 @@ def test_ctrl_c_stops_within_a_second_and_keeps_what_is_finished(tiny_checkpoint
         soundfile.write(folder / f"{i}.wav", rising_noise(800_000), 8_000)
 
     class Interrupting(TorchEngine):
-        def hear(self, columns):
+        def infer(self, log_mel):
             time.sleep(0.05)
-            return super().hear(columns)
+            return super().infer(log_mel)
 
     def interrupt(*_):
         if threading.current_thread() is threading.main_thread() and (folder / "../out").exists():

@@ -24,7 +24,7 @@ def listen(detector, parts):
     heard = [detector.push(part) for part in parts] + [detector.flush()]
     events = [event for detection in heard for event in detection.events]
     probs = np.concatenate([d.frame_probs for d in heard])
-    columns = np.concatenate([d.columns for d in heard])
+    columns = np.concatenate([d.log_mel for d in heard])
     return events, probs, columns
 
 
@@ -61,12 +61,13 @@ def test_windows_of_several_streams_can_go_through_the_model_together(tiny_check
         [rising_noise(40_000, seed) for seed in (1, 2)],
     )
     detectors = [Detector(engine, config) for _ in sounds]
-    cuts = [d.cut(sound) for d, sound in zip(detectors, sounds, strict=True)]
-    windows = np.stack([window.columns for cut in cuts for window in cut.windows])
-    answer, n = engine.hear(windows), len(windows) // 2
-    answers = [answer[:n], answer[n:]]
-    for detector, cut, mine, sound in zip(detectors, cuts, answers, sounds, strict=True):
-        found = detector.hear(cut, mine).events + detector.flush().events
+    batches = [d.front_end.push(sound) for d, sound in zip(detectors, sounds, strict=True)]
+    windows = np.stack([w.log_mel for own in batches for batch in own for w in batch.windows])
+    output, n = engine.infer(windows), len(windows) // 2
+    outputs = [output[:n], output[n:]]
+    for detector, own, mine, sound in zip(detectors, batches, outputs, sounds, strict=True):
+        rows = [mine[i : i + 1] if batch.windows else None for i, batch in enumerate(own)]
+        found = detector.decode(own, rows).events + detector.flush().events
         alone, _, _ = listen(Detector(engine, config), [sound])
         assert [(e.onset, e.offset, e.label) for e in found] == [
             (e.onset, e.offset, e.label) for e in alone

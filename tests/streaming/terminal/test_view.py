@@ -96,7 +96,7 @@ def line_with(lines, text):
 
 def test_a_band_lights_its_row_of_the_picture():
     spectrogram = Spectrogram(FRONT_END)
-    columns = np.full((50, 64), FRONT_END.lowest, np.float32)
+    columns = np.full((50, 64), FRONT_END.silence_value, np.float32)
     columns[20:30, 40] = 1.0
     spectrogram.push(columns)
     levels = spectrogram.levels(width=8, rows=16)

@@ -1,0 +1,115 @@
+"""Decode events from the model's outputs: aggregate frames, select classes, track events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from sed.events.tracker import Event, EventTracker
+from sed.models.spec import ModelSpec
+from sed.types import Floats
+from streaming.engines.base import FrameOutput
+from streaming.pipeline.batching import Batch
+from streaming.pipeline.config import DetectorConfig, choose_classes, tracker_config
+from streaming.pipeline.modes import Aggregator
+
+
+class Detection(NamedTuple):
+    """What a push completed. Arrays hold the next rows of the recording."""
+
+    events: list[Event]  # complete now
+    frame_probs: Floats  # (frames, classes)
+    log_mel: Floats  # (columns, mels)
+    started: list[Event]  # certain to come, reported once; they last at least as long as given
+    clip_probs: Floats  # (windows, classes), of whole windows
+    n_samples: int  # of the recording processed so far, at the model's rate
+
+    @classmethod
+    def concat(cls, detections: Sequence[Detection], n_classes: int, n_mels: int) -> Detection:
+        """Return consecutive detections as one; an empty one if there are none."""
+        return cls(
+            [event for d in detections for event in d.events],
+            stack_rows([d.frame_probs for d in detections], n_classes),
+            stack_rows([d.log_mel for d in detections], n_mels),
+            [event for d in detections for event in d.started],
+            stack_rows([d.clip_probs for d in detections], n_classes),
+            detections[-1].n_samples if detections else 0,
+        )
+
+
+class EventDecoder:
+    """Turns the model's outputs for consecutive batches into events.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    config
+        Thresholds, durations, classes.
+    aggregator
+        Joins the outputs of overlapping or adjacent inputs.
+
+    Raises
+    ------
+    UsageError
+        If a class is unknown to the model, or a threshold cannot be.
+    """
+
+    def __init__(self, spec: ModelSpec, config: DetectorConfig, aggregator: Aggregator) -> None:
+        self._spec = spec
+        self._top_k = config.top_k
+        self._aggregator = aggregator
+        self._selected = choose_classes(spec.labels, config.classes)
+        self.labels = tuple(spec.labels[c] for c in self._selected)
+        tracker = tracker_config(spec, config, self._selected)
+        self._tracker = EventTracker(tracker, self.labels, spec.timeline)
+        # Sound that must follow a moment before it is decided: what the aggregator waits for, the
+        # rest of the frame, and half of the median filter.
+        n_frames = 1 + self._tracker.half_median_frames
+        self.lookahead_columns = aggregator.lookahead_columns + n_frames * spec.frame_columns
+        self.gap_frames = 1 + self._tracker.gap_frames  # after an event, until it cannot grow
+
+    def reset(self) -> None:
+        """Start a new recording."""
+        self._aggregator.reset()
+        self._tracker.reset()
+
+    def push(self, batch: Batch, output: FrameOutput | None) -> Detection:
+        """Take the model's output for the next batch; None if the batch has no windows.
+
+        Returns
+        -------
+        What is final now; all the rest of the recording if the batch is the last.
+        """
+        final = [
+            self._aggregator.push(window, output[i])
+            for i, window in enumerate(batch.windows)
+            if output is not None
+        ]
+        if batch.is_last and batch.n_samples:
+            hop_length = self._spec.timeline.hop_length
+            final.append(self._aggregator.flush(-(-batch.n_samples // hop_length)))
+        n_classes = len(self._spec.labels)
+        frame_probs = self._select(stack_rows([frames for frames, _ in final], n_classes))
+        clip_probs = stack_rows([clips for _, clips in final], n_classes)[:, self._selected]
+        events = self._tracker.push(frame_probs)
+        if batch.is_last:
+            events += self._tracker.flush(batch.n_samples)
+        log_mel = stack_rows(batch.log_mel, self._spec.log_mel.n_mels)
+        started = self._tracker.started()
+        return Detection(events, frame_probs, log_mel, started, clip_probs, batch.n_samples)
+
+    def _select(self, frame_probs: Floats) -> Floats:
+        """Keep the requested classes, after setting all but the `top_k` of a frame to zero."""
+        top_k = self._top_k
+        if top_k is not None and top_k < frame_probs.shape[1] and len(frame_probs):
+            least = np.partition(frame_probs, -top_k, axis=1)[:, -top_k, None]
+            frame_probs = np.where(frame_probs >= least, frame_probs, np.float32(0))
+        return frame_probs[:, self._selected]
+
+
+def stack_rows(parts: Sequence[Floats], width: int) -> Floats:
+    """Return arrays of shape (n, width) one below the other; no rows if there are no arrays."""
+    return np.concatenate([np.empty((0, width), np.float32), *parts])
