@@ -175,7 +175,9 @@ class LearningConfig:
     batch_size: int = 32  # clips per step and process
     accumulate: int = 1  # steps whose gradients are summed before the weights move
     sampling: Literal["all", "balanced", "weighted"] = "all"  # see train.loop.sampler.EpochBatches
-    loss: str = "focal"  # focal, bce, cross-entropy, or exclusive for clips of one class each
+    loss: str = (
+        "focal"  # focal, bce, cross-entropy, or clip_ce_frame_bce for clips of one class each
+    )
     focal_alpha: float = 0.25  # weight of what is present, against 1 - this
     focal_gamma: float = 2.0  # how much what is easy is forgotten
     label_smoothing: float = 0.0  # share of the targets spread over all classes

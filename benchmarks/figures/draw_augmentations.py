@@ -47,7 +47,7 @@ FRONT_END = LogMelConfig(
     f_max=11_000.0,
     power=2,
     log="db",
-    floor=1e-6,
+    amin=1e-6,
 )
 WINDOW = 5 * FRONT_END.sample_rate
 FRAME_COLUMNS = 10
@@ -74,7 +74,7 @@ class Clip:
         """Return the log-mel picture, in decibels."""
         if self.columns is not None:
             return self.columns
-        return LOG_MEL.centred(torch.from_numpy(self.samples))
+        return LOG_MEL.forward_padded(torch.from_numpy(self.samples))
 
 
 @dataclass(frozen=True)
@@ -206,8 +206,8 @@ def of_several() -> Iterator[Card]:
 def of_pictures() -> Iterator[Card]:
     clip = labelled(*ROOSTER)
     log = clip.picture()[None]
-    energy = LOG_MEL.energy(LOG_MEL.padded(torch.from_numpy(clip.samples)))[None]
-    unit = {"db_per_unit": FRONT_END.db_per_unit, "lowest": float(10 * np.log10(FRONT_END.floor))}
+    energy = LOG_MEL.mel_energies(LOG_MEL.pad(torch.from_numpy(clip.samples)))[None]
+    unit = {"db_per_unit": FRONT_END.db_per_unit, "lowest": float(10 * np.log10(FRONT_END.amin))}
 
     def card(name: str, drawn: str, columns: Tensor, targets: Tensor = clip.targets) -> Card:
         return Card(name, drawn, [clip], replace(clip, columns=columns, targets=targets))

@@ -49,9 +49,9 @@ def plain_loop(config: TrainConfig, n_clips: int, device: torch.device) -> float
     began = time.perf_counter()
     for first in range(0, n_clips - learning.batch_size + 1, learning.batch_size):
         chosen = slice(first, first + learning.batch_size)
-        columns = model.log_mel.centred(clips[chosen].to(device))
+        columns = model.log_mel.forward_padded(clips[chosen].to(device))
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            output = model.classify(columns)
+            output = model.forward_log_mel(columns)
         output = SedOutput(*(part.float() for part in output))
         loss = LOSSES[learning.loss](output, targets[chosen].to(device)).mean()
         optimizer.zero_grad(set_to_none=True)

@@ -366,7 +366,7 @@ def save_untrained_b0(path: Path) -> None:
         filter_interpolation="hz",
         power=2,
         log="db",
-        floor=1e-10,
+        amin=1e-10,
         mean=-40.0,
         std=20.0,
     )

@@ -28,8 +28,8 @@ class SampleValidator:
     """What there is to say of the samples of a recording, once all have passed."""
 
     position: int = 0  # of the next sample
-    n_bad: int = 0  # samples that are no number
-    first_bad: int = 0  # position of the first of them
+    n_nonfinite: int = 0  # samples that are no number
+    first_nonfinite: int = 0  # position of the first of them
     has_sound: bool = False  # a sample was not zero
 
     def take(self, mono: Floats) -> Floats:
@@ -37,8 +37,10 @@ class SampleValidator:
         if not np.isfinite(mono.sum()):  # one pass in the usual case
             bad = ~np.isfinite(mono)
             if bad.any():
-                self.first_bad = self.first_bad if self.n_bad else self.position + int(bad.argmax())
-                self.n_bad += int(bad.sum())
+                self.first_nonfinite = (
+                    self.first_nonfinite if self.n_nonfinite else self.position + int(bad.argmax())
+                )
+                self.n_nonfinite += int(bad.sum())
                 mono = np.where(bad, np.float32(0), mono)
         self.has_sound = self.has_sound or bool(mono.any())
         self.position += len(mono)
@@ -48,11 +50,11 @@ class SampleValidator:
         """Raise `RecordingError` for what is wrong with the samples."""
         if self.position == 0:
             raise RecordingError(path, "holds no samples, only a header. Record or copy it again.")
-        if self.n_bad:
+        if self.n_nonfinite:
             raise RecordingError(
                 path,
-                f"{self.n_bad} samples are no number (NaN or infinite), the first at "
-                f"{self.first_bad / sample_rate:.3f} s; they were taken as silence. Check what "
+                f"{self.n_nonfinite} samples are no number (NaN or infinite), the first at "
+                f"{self.first_nonfinite / sample_rate:.3f} s; they were taken as silence. Check what "
                 "wrote the file.",
             )
         if not self.has_sound:

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Protocol
 
 from sed.audio.libsndfile import LibsndfileError, SoundFileDecoder
-from sed.audio.remote import fetched, is_remote
+from sed.audio.remote import is_remote, local_copy
 from sed.errors import RecordingError, UsageError
 from sed.types import Floats
 
-LOWEST_RATE, HIGHEST_RATE = 8_000, 384_000
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 384_000
 
 # Endings of what libsndfile reads, and of what only the `av` extra reads.
 SOUND_SUFFIXES = frozenset(
@@ -98,7 +98,7 @@ def open_recording(path: str | os.PathLike[str]) -> Decoder:
     if path == "-":
         return _open_stdin()
     if is_remote(path):
-        with fetched(path) as copy:  # which is removed here, and read on by whoever has it open
+        with local_copy(path) as copy:  # which is removed here, and read on by whoever has it open
             return _open_file(path, copy, os.open(copy, os.O_RDONLY))
     return _open_file(path, path, os.fsencode(path))
 
@@ -211,17 +211,19 @@ def open_raw_stdin(sample_rate: int, encoding: str = "s16", n_channels: int = 1)
     """
     from sed.audio.pcm import PcmStreamDecoder, raw_stdin
 
-    if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
-        raise UsageError(f"expected --raw-rate {LOWEST_RATE} to {HIGHEST_RATE}, got {sample_rate}")
+    if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+        raise UsageError(
+            f"expected --raw-rate {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}, got {sample_rate}"
+        )
     return PcmStreamDecoder(raw_stdin(), sample_rate, encoding, n_channels)
 
 
 def _checked(path: str, decoder: Decoder) -> Decoder:
-    if not LOWEST_RATE <= decoder.sample_rate <= HIGHEST_RATE:
+    if not MIN_SAMPLE_RATE <= decoder.sample_rate <= MAX_SAMPLE_RATE:
         decoder.close()
         raise RecordingError(
             path,
-            f"has {decoder.sample_rate} samples per second; expected {LOWEST_RATE} to "
-            f"{HIGHEST_RATE}. Check the header, or convert it.",
+            f"has {decoder.sample_rate} samples per second; expected {MIN_SAMPLE_RATE} to "
+            f"{MAX_SAMPLE_RATE}. Check the header, or convert it.",
         )
     return decoder

@@ -102,7 +102,7 @@ def _encoded(samples: Floats, sample_rate: int) -> memoryview:
     return encoded.getbuffer()
 
 
-def in_24_bits(samples: Floats) -> Floats:
+def quantize_24bit(samples: Floats) -> Floats:
     """Return samples as a FLAC file of ours gives them back, to the bit.
 
     What came from 24 bits or fewer is as it was; what lies beyond full scale is clipped, and what
@@ -115,4 +115,4 @@ def in_24_bits(samples: Floats) -> Floats:
 
 def _whole(samples: Floats) -> NDArray[np.int32]:
     """Return samples as whole numbers, full scale at 2³¹, of which the upper 24 bits are used."""
-    return (in_24_bits(samples) * np.float32(FULL_SCALE)).astype(np.int32) << 8
+    return (quantize_24bit(samples) * np.float32(FULL_SCALE)).astype(np.int32) << 8

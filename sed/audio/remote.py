@@ -61,7 +61,7 @@ def remote_files(path: str) -> Iterator[RemoteFile]:
 
 
 @contextmanager
-def fetched(path: str) -> Iterator[str]:
+def local_copy(path: str) -> Iterator[str]:
     """Give a copy of a remote file on the disk of this machine, removed at the end.
 
     Whoever has opened it by then can read on: the disk is freed when it is closed, or its process

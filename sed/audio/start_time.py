@@ -134,12 +134,12 @@ def recording_start(path: str | os.PathLike[str], zone: tzinfo | None = None) ->
     return _on_calendar(named or headed, zone)
 
 
-def recorded_at(path: str | os.PathLike[str], zone: tzinfo | None = None) -> datetime | None:
+def start_from_name(path: str | os.PathLike[str], zone: tzinfo | None = None) -> datetime | None:
     """Return when a recording began according to its name; see `recording_start`."""
     return _on_calendar(_in_name(path), zone)
 
 
-def recorded_in(path: str | os.PathLike[str], zone: tzinfo | None = None) -> datetime | None:
+def start_from_header(path: str | os.PathLike[str], zone: tzinfo | None = None) -> datetime | None:
     """Return when a recording began according to its header; see `recording_start`.
 
     Of a WAV, FLAC or Ogg file, some hundred bytes are read. What cannot be read says nothing here:

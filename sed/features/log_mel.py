@@ -49,8 +49,9 @@ class LogMelConfig:
     )
     norm: Literal["none", "slaney"] = "none"  # slaney: equal area instead of equal height
     power: Literal[1, 2] = 1  # 1 magnitude, 2 power
-    log: Literal["offset", "db"] = "offset"  # ln(x + floor), or 10·log10(max(x, floor))
-    floor: float = 1e-3  # the offset, or the smallest value
+    log: Literal["offset", "db"] = "offset"  # ln(x + log_offset), or 10·log10(max(x, amin))
+    log_offset: float = 1e-3  # added before the natural logarithm
+    amin: float = 1e-10  # smallest value that the logarithm of db sees
     mean: float = 0.0  # subtracted after the logarithm
     std: float = 1.0  # divided by after that
 
@@ -76,8 +77,8 @@ class LogMelConfig:
         ):
             if value not in allowed:
                 raise ValueError(f"expected {name} to be one of {allowed}, got {value!r}")
-        if self.floor <= 0 or self.std <= 0 or self.n_mels < 1:
-            raise ValueError("expected floor, std and n_mels above zero")
+        if min(self.log_offset, self.amin) <= 0 or self.std <= 0 or self.n_mels < 1:
+            raise ValueError("expected log_offset, amin, std and n_mels above zero")
 
     @property
     def db_per_unit(self) -> float:
@@ -88,7 +89,7 @@ class LogMelConfig:
     @property
     def silence_value(self) -> float:
         """What a column holds where there is no sound at all."""
-        logarithm = 10.0 * math.log10(self.floor) if self.log == "db" else math.log(self.floor)
+        logarithm = 10.0 * math.log10(self.amin) if self.log == "db" else math.log(self.log_offset)
         return (logarithm - self.mean) / self.std
 
     @property
@@ -204,10 +205,10 @@ class NumpyLogMel:
     def _logarithm(self, mel: Floats) -> Floats:
         c = self.config
         if c.log == "db":
-            np.log10(np.maximum(mel, np.float32(c.floor), out=mel), out=mel)
+            np.log10(np.maximum(mel, np.float32(c.amin), out=mel), out=mel)
             mel *= np.float32(10.0)
         else:
-            mel += np.float32(c.floor)
+            mel += np.float32(c.log_offset)
             np.log(mel, out=mel)
         if c.mean != 0.0 or c.std != 1.0:
             mel -= np.float32(c.mean)

@@ -43,9 +43,9 @@ class LogMel(nn.Module):
         c = self.config
         if samples.shape[-1] < c.win_length:
             raise ValueError(f"expected at least {c.win_length} samples, got {samples.shape[-1]}")
-        return self.logarithm(self.energy(samples))
+        return self.logarithm(self.mel_energies(samples))
 
-    def energy(self, samples: Tensor) -> Tensor:
+    def mel_energies(self, samples: Tensor) -> Tensor:
         """Return the mel energies of `samples`: what `forward` gives, before the logarithm.
 
         Magnitudes or powers, as `LogMelConfig.power` says; powers of sounds add up.
@@ -64,21 +64,21 @@ class LogMel(nn.Module):
         """Return the log-mel columns of mel energies, normalised by the config's constants."""
         c = self.config
         if c.log == "db":
-            mel = 10.0 * torch.log10(mel.clamp_min(c.floor))
+            mel = 10.0 * torch.log10(mel.clamp_min(c.amin))
         else:
-            mel = torch.log(mel + c.floor)
+            mel = torch.log(mel + c.log_offset)
         if c.mean != 0.0 or c.std != 1.0:
             mel = (mel - c.mean) / c.std
         return mel
 
-    def centred(self, samples: Tensor) -> Tensor:
+    def forward_padded(self, samples: Tensor) -> Tensor:
         """Return the columns of a whole clip, as many as its samples hold hops.
 
         Zeros are put around the clip so that each column is centred on its hop.
         """
-        return self(self.padded(samples))  # type: ignore[no-any-return]
+        return self(self.pad(samples))  # type: ignore[no-any-return]
 
-    def padded(self, samples: Tensor) -> Tensor:
+    def pad(self, samples: Tensor) -> Tensor:
         """Return a whole clip with the zeros around it that centre each column on its hop."""
         c = self.config
         return nn.functional.pad(samples, (c.left_padding, c.right_padding))

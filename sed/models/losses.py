@@ -102,7 +102,7 @@ def cross_entropy(
     return soft_cross_entropy(output.clip_logits, targets, weights)
 
 
-def exclusive(
+def clip_ce_frame_bce(
     output: SedOutput, targets: Tensor, weights: Tensor | None = None, **_: float
 ) -> Tensor:
     """For clips that hold one class each: cross-entropy on the clip, BCE on the frame maximum.
@@ -127,5 +127,5 @@ LOSSES: dict[str, ClipLoss] = {
     "focal": two_way_focal,
     "bce": two_way_bce,
     "cross-entropy": cross_entropy,
-    "exclusive": exclusive,
+    "clip_ce_frame_bce": clip_ce_frame_bce,
 }

@@ -77,10 +77,12 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise CheckpointError(foreign)
     version = about.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if version != FORMAT_VERSION:
+        is_older = isinstance(version, int) and version < FORMAT_VERSION
+        remedy = "Train it again" if is_older else "Upgrade: pip install -U sed-engine"
         raise CheckpointError(
-            f"{name}: format version {version}, and this sed-engine reads up to {FORMAT_VERSION}. "
-            "Upgrade: pip install -U sed-engine."
+            f"{name}: format version {version}, and this sed-engine reads version "
+            f"{FORMAT_VERSION} only. {remedy}."
         )
     return about
 

@@ -124,7 +124,7 @@ class AttentionHead(nn.Module):
 
     def forward(self, x: Tensor) -> SedOutput:
         """Map (batch, frames, width) to a `SedOutput`."""
-        frame_logits, scores = self.scores(x)
+        frame_logits, scores = self.logits_and_attention(x)
         attention = torch.softmax(scores, dim=1)
         return SedOutput(
             frame_logits,
@@ -133,7 +133,7 @@ class AttentionHead(nn.Module):
             attention,
         )
 
-    def scores(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def logits_and_attention(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map (batch, frames, width) to frame logits and the logarithm of what frames count."""
         return self.classes(x), torch.tanh(self.attention(x))
 
@@ -187,17 +187,17 @@ class SedModel(nn.Module):
 
     def forward(self, samples: Tensor) -> SedOutput:
         """Classify clips, shape (batch, samples), at the sample rate of the front end."""
-        return self.classify(self.log_mel.centred(samples))
+        return self.forward_log_mel(self.log_mel.forward_padded(samples))
 
-    def classify(self, columns: Tensor) -> SedOutput:
+    def forward_log_mel(self, columns: Tensor) -> SedOutput:
         """Classify log-mel pictures, shape (batch, columns, mels)."""
-        return self.look_along(self.frame_features(columns))
+        return self.forward_head(self.frame_features(columns))
 
     def frame_features(self, columns: Tensor) -> Tensor:
         """Map pictures (batch, columns, mels) to frames of features, (batch, frames, features)."""
-        return self.features_of(self.picture(columns))
+        return self.forward_features(self.prepare_input(columns))
 
-    def picture(self, columns: Tensor) -> Tensor:
+    def prepare_input(self, columns: Tensor) -> Tensor:
         """Map log-mels (batch, columns, mels) to what the backbone sees.
 
         Out: (batch, channels, columns, mels), the last two scaled as the config says.
@@ -213,7 +213,7 @@ class SedModel(nn.Module):
             x = F.interpolate(x, size, mode="bilinear", align_corners=False)
         return x
 
-    def features_of(self, picture: Tensor) -> Tensor:
+    def forward_features(self, picture: Tensor) -> Tensor:
         """Map what the backbone sees to frames of features, (batch, frames, features)."""
         x = picture.contiguous(memory_format=torch.channels_last)
         x = self.backbone.forward_features(x)  # type: ignore[operator]
@@ -224,7 +224,7 @@ class SedModel(nn.Module):
         mean = F.avg_pool1d(x, 3, stride=1, padding=1, count_include_pad=False)
         return (highest + mean).transpose(1, 2)
 
-    def look_along(self, features: Tensor) -> SedOutput:
+    def forward_head(self, features: Tensor) -> SedOutput:
         """Map frame features to what the heads say, averaged."""
         x = self._hidden(features)
         outputs = [head(x) for head in self.heads]
@@ -232,10 +232,10 @@ class SedModel(nn.Module):
             return outputs[0]  # type: ignore[no-any-return]
         return SedOutput(*(torch.stack(parts).mean(0) for parts in zip(*outputs, strict=True)))
 
-    def answer(self, features: Tensor) -> HeadOutput:
+    def frame_outputs(self, features: Tensor) -> HeadOutput:
         """Map frame features to what the heads say of each frame, whatever window it is in."""
         x = self._hidden(features)
-        scores = [head.scores(x) for head in self.heads]  # type: ignore[operator]
+        scores = [head.logits_and_attention(x) for head in self.heads]  # type: ignore[operator]
         logits, weights = (torch.stack(parts, dim=2) for parts in zip(*scores, strict=True))
         return HeadOutput(logits.mean(dim=2).sigmoid(), logits.sigmoid(), weights.exp())
 

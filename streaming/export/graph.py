@@ -37,7 +37,7 @@ class ExportableModel(nn.Module):
     def forward(self, samples: Tensor) -> tuple[Tensor, ...]:
         """Map clips (batch, samples) to the tensors named in `OUTPUTS`."""
         columns = self.log_mel(samples)
-        frame_probs, probs, weights = self.model.answer(self.model.frame_features(columns))
+        frame_probs, probs, weights = self.model.frame_outputs(self.model.frame_features(columns))
         clip_probs = ((weights * probs).sum(1) / weights.sum(1)).mean(1)
         return frame_probs, clip_probs, columns, probs, weights
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from sed.audio.blocks import to_mono
-from sed.audio.flac import in_24_bits
+from sed.audio.flac import quantize_24bit
 from sed.errors import UsageError
 from sed.events.tracker import Event
 from sed.text import printable
@@ -119,7 +119,7 @@ class InputStream:
         """
         item = self.intake.take(self._hop_samples)
         if isinstance(item, Piece):
-            return dataclasses.replace(item, block=in_24_bits(item.block))
+            return dataclasses.replace(item, block=quantize_24bit(item.block))
         return item
 
     def push(self, piece: Piece) -> list[Batch]:

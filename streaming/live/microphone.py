@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, ClassVar
 
-from sed.audio.decode import HIGHEST_RATE, LOWEST_RATE
+from sed.audio.decode import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from sed.errors import UsageError
 from sed.models.devices import DeviceError
 from sed.text import near, some
@@ -296,7 +296,7 @@ def _settings(portaudio: ModuleType, device: Device, n_least: int) -> tuple[int,
     few = max(n_least, min(FEW_CHANNELS, device.n_channels))
     counts = dict.fromkeys((few, device.n_channels, n_least))
     for rate in dict.fromkeys((device.sample_rate, 48_000, 44_100, *RATES)):
-        for n_channels in counts if LOWEST_RATE <= rate <= HIGHEST_RATE else ():
+        for n_channels in counts if MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE else ():
             if _takes(portaudio, device, rate, n_channels):
                 return rate, n_channels
     raise DeviceError(

@@ -128,7 +128,7 @@ class _RangeReader:
                     log_mel += stream.push(next(blocks))
             except (RecordingError, StopIteration):
                 return None
-        if self._stopped.is_set() or validator.n_bad:
+        if self._stopped.is_set() or validator.n_nonfinite:
             return None
         return _Range(log_mel[: self._n_chunks], validator.has_sound)
 

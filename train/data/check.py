@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed.audio.blocks import read_blocks
-from sed.audio.decode import LOWEST_RATE
+from sed.audio.decode import MIN_SAMPLE_RATE
 from sed.errors import RecordingError, SedError, TableError
 from sed.text import lines
 from train.data.audio import n_samples, open_samples
@@ -37,7 +37,7 @@ def find_faults(
         try:
             plain = open_samples(path, sample_rate)
             if plain is None or not _sounds(plain):
-                for _ in read_blocks(path, LOWEST_RATE):
+                for _ in read_blocks(path, MIN_SAMPLE_RATE):
                     pass
             for clip in ranges[path]:
                 if n_samples(clip, sample_rate) == 0:

@@ -62,7 +62,7 @@ class Mixer(nn.Module):
                 rule=mixing.mixup_targets,
                 generator=generator,
             )
-        energy = self.log_mel.energy(self.log_mel.padded(samples))
+        energy = self.log_mel.mel_energies(self.log_mel.pad(samples))
         energy = contrast(energy, picture.contrast_probability, picture.contrast, generator)
         if mixing.domain == "mel-power" and mixing.max_recordings > 1:
             energy, known = self._summed_as_power(energy, known, generator)

@@ -56,22 +56,22 @@ class TrainingStep(nn.Module):
         if learning.distil:
             self.teacher = teacher_features(learning.distil, task.learnt)
             self.extra = nn.Linear(model.n_features, self.teacher.shape[1])
-        self.features_of: Callable[[Tensor], Tensor] = model.features_of
+        self.forward_features: Callable[[Tensor], Tensor] = model.forward_features
         if learning.compile:
-            self.features_of = torch.compile(model.features_of)
+            self.forward_features = torch.compile(model.forward_features)
 
     def forward(self, batch: Sample, generator: np.random.Generator) -> Tensor:
         """Return the mean loss of a batch."""
         teacher = self.teacher[batch.number.cpu()].to(batch.samples.device)
         mixed = self.mixer(batch, teacher, generator)
-        picture = self.model.picture(mixed.columns)
+        picture = self.model.prepare_input(mixed.columns)
         if name := self.config.picture.albumentations:
             picture = apply(name, picture, generator)
         with torch.autocast(
             picture.device.type, self.precision, enabled=self.precision != torch.float32
         ):
-            features = self.features_of(picture)
-            output = self.model.look_along(features)
+            features = self.forward_features(picture)
+            output = self.model.forward_head(features)
         output = SedOutput(*(part.float() for part in output))
         losses = self._clip_losses(output, features.float(), mixed)
         return torch.mean(losses * mixed.weight[:, 0])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sed.audio.decode import HIGHEST_RATE, LOWEST_RATE
+from sed.audio.decode import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from sed.errors import UsageError
 from sed.events.tracker import Event
 from sed.timeline import samples_from_seconds, seconds_from_samples
@@ -29,8 +29,10 @@ class CuttingConfig:
     def __post_init__(self) -> None:
         """Refuse what cannot be, all of it at once."""
         faults = []
-        if not LOWEST_RATE <= self.sample_rate <= HIGHEST_RATE:
-            faults.append(f"a rate of {LOWEST_RATE} to {HIGHEST_RATE}, got {self.sample_rate}")
+        if not MIN_SAMPLE_RATE <= self.sample_rate <= MAX_SAMPLE_RATE:
+            faults.append(
+                f"a rate of {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}, got {self.sample_rate}"
+            )
         for name in ("trim_db", "first_seconds", "cut_seconds"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):

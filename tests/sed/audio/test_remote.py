@@ -12,7 +12,7 @@ import soundfile
 from sed.audio.blocks import read_recording
 from sed.audio.decode import open_recording
 from sed.audio.find import common_root, find_recordings, iter_recordings
-from sed.audio.remote import RemoteFile, fetched, is_remote, remote_files
+from sed.audio.remote import RemoteFile, is_remote, local_copy, remote_files
 from sed.errors import MissingExtraError, RecordingError
 from streaming.offline.outputs import OutputConfig
 from streaming.offline.scan import Scan
@@ -115,7 +115,7 @@ def test_without_fsspec_the_remedy_is_named(monkeypatch):
 
 
 def test_a_copy_is_there_while_it_is_opened_and_no_longer(bucket, copies):
-    with fetched(f"{bucket}/deep/a.FLAC") as copy:
+    with local_copy(f"{bucket}/deep/a.FLAC") as copy:
         assert (Path(copy).suffix, Path(copy).parent) == (".FLAC", copies)
         opened = open(copy, "rb")  # noqa: SIM115  # stays open
     assert os.listdir(copies) == []

@@ -10,7 +10,13 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sed.audio.start_time import PATTERNS, recorded_at, recorded_in, recording_start, time_zone
+from sed.audio.start_time import (
+    PATTERNS,
+    recording_start,
+    start_from_header,
+    start_from_name,
+    time_zone,
+)
 from sed.errors import UsageError
 from sed.events.tracker import Event, with_timestamps
 
@@ -106,22 +112,22 @@ def utc(text):
 
 @pytest.mark.parametrize("name", ABSOLUTE)
 def test_a_name_with_a_zone_is_a_moment(name):
-    assert recorded_at(f"card 1/20190101_000000/{name}") == utc(ABSOLUTE[name])
+    assert start_from_name(f"card 1/20190101_000000/{name}") == utc(ABSOLUTE[name])
 
 
 @pytest.mark.parametrize("name", LOCAL)
 def test_a_name_without_a_zone_is_a_moment_where_the_zone_is_known(name):
     expected = datetime.fromisoformat(LOCAL[name])
-    assert recorded_at(name) is None
-    assert recorded_at(name, UTC) == expected.replace(tzinfo=UTC)
-    start = recorded_at(name, BERLIN)
+    assert start_from_name(name) is None
+    assert start_from_name(name, UTC) == expected.replace(tzinfo=UTC)
+    start = start_from_name(name, BERLIN)
     assert start == expected.replace(tzinfo=BERLIN)
     assert start.replace(tzinfo=None) == expected
 
 
 @pytest.mark.parametrize("name", NO_TIME)
 def test_what_is_no_date_is_no_time(name):
-    assert recorded_at(name, BERLIN) is None
+    assert start_from_name(name, BERLIN) is None
 
 
 def test_every_pattern_has_an_example_and_a_source():
@@ -133,11 +139,11 @@ def test_every_pattern_has_an_example_and_a_source():
 
 
 def test_the_zone_of_the_place_sets_clocks_that_do_not_say_theirs_and_shows_all_times():
-    said = recorded_at("S1056_20240501_053000Z.wav", BERLIN)
+    said = start_from_name("S1056_20240501_053000Z.wav", BERLIN)
     assert said.isoformat() == "2024-05-01T07:30:00+02:00"
-    assert recorded_at("20240501_053000.WAV").isoformat() == "2024-05-01T05:30:00+00:00"
-    assert recorded_at("20240501_053000.WAV", BERLIN).isoformat() == "2024-05-01T05:30:00+02:00"
-    assert recorded_at("5AFCBD7E.WAV", BERLIN).isoformat() == "2018-05-17T01:23:42+02:00"
+    assert start_from_name("20240501_053000.WAV").isoformat() == "2024-05-01T05:30:00+00:00"
+    assert start_from_name("20240501_053000.WAV", BERLIN).isoformat() == "2024-05-01T05:30:00+02:00"
+    assert start_from_name("5AFCBD7E.WAV", BERLIN).isoformat() == "2018-05-17T01:23:42+02:00"
 
 
 whole_seconds = st.datetimes(datetime(2000, 1, 1), datetime(2099, 12, 31)).map(
@@ -164,7 +170,7 @@ ZONELESS = [
 @given(whole_seconds, PREFIXES, st.sampled_from(ZONELESS))
 def test_any_time_comes_back_from_any_pattern(time, prefix, pattern):
     name = time.strftime(pattern.format(prefix=prefix)).replace("AM.", "am.").replace("PM.", "pm.")
-    assert recorded_at(name, PLUS_10) == time.replace(tzinfo=PLUS_10)
+    assert start_from_name(name, PLUS_10) == time.replace(tzinfo=PLUS_10)
 
 
 @given(
@@ -178,35 +184,35 @@ def test_any_time_with_a_zone_comes_back(time, prefix, pattern, timespec):
     fraction = time.isoformat(timespec=timespec).partition(".")[2][:-6]
     zone = "" if "T" in pattern else "_"
     name = f"{prefix}{time:{pattern}}{'.' * bool(fraction)}{fraction}{zone}{time:%z}.wav"
-    assert recorded_at(name, BERLIN) == time
+    assert start_from_name(name, BERLIN) == time
 
 
 @given(st.integers(0x57000000, 0x6FFFFFFF))
 def test_any_seconds_since_1970_come_back(seconds):
-    assert recorded_at(f"{seconds:08X}.WAV").timestamp() == seconds
+    assert start_from_name(f"{seconds:08X}.WAV").timestamp() == seconds
 
 
 @given(st.text(max_size=40))
 def test_any_name_at_all_is_read_without_an_error(name):
-    time = recorded_at(name, BERLIN)
+    time = start_from_name(name, BERLIN)
     assert time is None or time.tzinfo is BERLIN
 
 
 def test_a_clock_that_is_set_back_shows_an_hour_twice_and_the_first_is_meant():
-    start = recorded_at("SM4_20241027_023000.wav", BERLIN)
+    start = start_from_name("SM4_20241027_023000.wav", BERLIN)
     assert start.astimezone(UTC) == utc("2024-10-27T00:30:00")
     assert start.isoformat() == "2024-10-27T02:30:00+02:00"
 
 
 def test_a_time_in_the_hour_that_is_skipped_is_read_as_if_no_clock_had_been_changed():
-    start = recorded_at("SM4_20240331_023000.wav", BERLIN)
+    start = start_from_name("SM4_20240331_023000.wav", BERLIN)
     assert start == utc("2024-03-31T01:30:00")
     assert start.isoformat() == "2024-03-31T03:30:00+02:00"
 
 
 def test_the_calendar_of_events_follows_absolute_time_when_the_clocks_change():
     events = [Event(onset, onset + 1, "owl", 0.5, "x") for onset in (0.0, 1800.25, 5400.0)]
-    autumn = with_timestamps(events, recorded_at("SM4_20241027_023000.wav", BERLIN))
+    autumn = with_timestamps(events, start_from_name("SM4_20241027_023000.wav", BERLIN))
     assert [event.time.isoformat() for event in autumn] == [
         "2024-10-27T02:30:00+02:00",
         "2024-10-27T02:00:00.250000+01:00",
@@ -217,7 +223,7 @@ def test_the_calendar_of_events_follows_absolute_time_when_the_clocks_change():
         utc("2024-10-27T01:00:00.250"),
         utc("2024-10-27T02:00:00"),
     ]
-    spring = with_timestamps(events, recorded_at("SM4_20240331_013000.wav", BERLIN))
+    spring = with_timestamps(events, start_from_name("SM4_20240331_013000.wav", BERLIN))
     assert [event.time.isoformat() for event in spring] == [
         "2024-03-31T01:30:00+01:00",
         "2024-03-31T03:00:00.250000+02:00",
@@ -275,7 +281,7 @@ AUDIOMOTH = "Recorded at {} by AudioMoth 249BC3055C02FE06 at medium gain while b
 )
 def test_the_comment_of_an_audiomoth_is_a_moment(tmp_path, said, expected):
     path = wav(tmp_path / "renamed.wav", comment(AUDIOMOTH.format(said)))
-    assert recorded_in(path).isoformat() == expected
+    assert start_from_header(path).isoformat() == expected
     assert recording_start(path).isoformat() == expected
 
 
@@ -294,13 +300,13 @@ def test_guano_is_found_behind_the_sound(tmp_path, said, expected):
     assert recording_start(path, BERLIN) == in_utc
     has_zone = not said.endswith("29")
     assert recording_start(path) == (in_utc if has_zone else None)
-    assert not has_zone or recorded_in(path).isoformat() == expected
+    assert not has_zone or start_from_header(path).isoformat() == expected
 
 
 def test_the_metadata_of_wildlife_acoustics_are_read(tmp_path):
     fields = struct.pack("<HIH", 0, 2, 1) + struct.pack("<HI", 5, 25) + b"2014-04-02 22:59:14-05:00"
     path = wav(tmp_path / "a.wav", chunk(b"wamd", fields))
-    assert recorded_in(path).isoformat() == "2014-04-02T22:59:14-05:00"
+    assert start_from_header(path).isoformat() == "2014-04-02T22:59:14-05:00"
 
 
 @pytest.mark.parametrize("extension", ["wav", "flac", "ogg"])
@@ -310,7 +316,7 @@ def test_the_comment_is_found_where_converters_put_it(tmp_path, extension):
         file.title = "dawn"
         file.comment = AUDIOMOTH.format("05:30:00 01/05/2024 (UTC+2)")
         file.write(np.zeros(8_000))
-    assert recorded_in(path).isoformat() == "2024-05-01T05:30:00+02:00"
+    assert start_from_header(path).isoformat() == "2024-05-01T05:30:00+02:00"
 
 
 def test_the_header_has_the_zone_and_the_name_has_the_time(tmp_path):
@@ -327,7 +333,7 @@ def test_the_header_has_the_zone_and_the_name_has_the_time(tmp_path):
 
 def test_a_song_meter_has_its_offset_in_guano(tmp_path):
     path = wav(tmp_path / "SM4_20240501_053000.wav", guano("Timestamp: 2024-05-01T05:30:00-04:00"))
-    assert recorded_at(path) is None
+    assert start_from_name(path) is None
     assert recording_start(path) == utc("2024-05-01T09:30:00")
 
 
@@ -358,14 +364,14 @@ def test_a_header_without_a_zone_leaves_it_to_the_caller(tmp_path):
 def test_a_header_that_says_nothing_is_no_error(tmp_path, content):
     path = tmp_path / "dawn.wav"
     path.write_bytes(content)
-    assert recorded_in(path, BERLIN) is None
+    assert start_from_header(path, BERLIN) is None
 
 
 def test_what_is_no_file_is_not_touched(tmp_path):
     pipe = tmp_path / "20240501_053000.WAV"
     os.mkfifo(pipe)
     assert recording_start(pipe) == utc("2024-05-01T05:30:00")
-    assert recorded_in(tmp_path) is None
+    assert start_from_header(tmp_path) is None
     assert recording_start(tmp_path / "gone" / "dawn.wav") is None
     assert recording_start("-", BERLIN) is None
 

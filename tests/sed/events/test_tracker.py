@@ -100,10 +100,10 @@ def test_every_event_is_told_once_when_it_begins_and_no_other(seed, cuts, median
     begun, ended = [], []
     for part in np.split(probs, cuts):
         ended += tracker.push(part)
-        begun += tracker.begun()
+        begun += tracker.started()
         assert {(e.onset, e.label) for e in ended} <= {(e.onset, e.label) for e in begun}
     ended += tracker.flush()
-    begun += tracker.begun()
+    begun += tracker.started()
     assert sorted((e.onset, e.label) for e in begun) == sorted((e.onset, e.label) for e in ended)
     last = {(e.onset, e.label): e for e in ended}
     for event in begun:
@@ -117,7 +117,7 @@ def test_an_event_is_told_in_the_frame_that_reaches_on():
     told = []
     for p in (0.1, 0.4, 0.6, 0.9, 0.5, 0.1, 0.1):
         ended = tracker.push(np.array([[p]], np.float32))
-        told.append((len(tracker.begun()), len(ended)))
+        told.append((len(tracker.started()), len(ended)))
     assert told == [(0, 0), (0, 0), (0, 0), (1, 0), (0, 0), (0, 1), (0, 0)]
 
 

@@ -20,7 +20,7 @@ BIRDS = LogMelConfig(
     norm="slaney",
     power=2,
     log="db",
-    floor=1e-10,
+    amin=1e-10,
 )
 YAMNET = LogMelConfig()
 
@@ -108,7 +108,7 @@ def test_columns_of_a_part_are_part_of_the_columns():
 def test_a_centred_clip_has_a_column_for_each_hop():
     click = torch.zeros(80_000)
     click[40_080] = 1.0  # in the middle of hop 250
-    columns = LogMel(YAMNET).centred(click)
+    columns = LogMel(YAMNET).forward_padded(click)
     assert columns.shape == (500, 64)
     assert columns.mean(1).argmax() == 250
 

@@ -60,12 +60,12 @@ def test_several_heads_are_averaged():
     model = SedModel(ModelConfig("resnet10t", hidden=16, n_heads=3), LogMelConfig(), 4).eval()
     columns = torch.randn(1, 500, 64)
     with torch.inference_mode():
-        together = model.classify(columns).clip_probs
+        together = model.forward_log_mel(columns).clip_probs
         heads = model.heads
         alone = []
         for head in heads:
             model.heads = torch.nn.ModuleList([head])
-            alone.append(model.classify(columns).clip_probs)
+            alone.append(model.forward_log_mel(columns).clip_probs)
     torch.testing.assert_close(together, torch.stack(alone).mean(0))
 
 
@@ -74,7 +74,7 @@ def test_three_channels_see_the_same_picture():
     seen = []
     forward = model.backbone.forward_features
     model.backbone.forward_features = lambda x: seen.append(x) or forward(x)
-    model.classify(torch.randn(1, 96, 64))
+    model.forward_log_mel(torch.randn(1, 96, 64))
     assert seen[0].shape == (1, 3, 96, 64)
     torch.testing.assert_close(seen[0][:, 0], seen[0][:, 2])
 

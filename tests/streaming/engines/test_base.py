@@ -24,11 +24,14 @@ def test_folding_batch_norms_does_not_change_what_a_model_says(name):
     model = SedModel(ModelConfig(name, hidden=16), LogMelConfig(), 4).train()
     with torch.no_grad():  # statistics other than zero and one
         for _ in range(2):
-            model.classify(torch.randn(2, 96, 64) * 2 - 3)
+            model.forward_log_mel(torch.randn(2, 96, 64) * 2 - 3)
     model.eval()
     picture = torch.randn(2, 160, 64)
     with torch.inference_mode():
-        expected, found = model.classify(picture), fuse_conv_bn(model).classify(picture)
+        expected, found = (
+            model.forward_log_mel(picture),
+            fuse_conv_bn(model).forward_log_mel(picture),
+        )
     torch.testing.assert_close(found.frame_logits, expected.frame_logits, atol=1e-3, rtol=1e-3)
 
 

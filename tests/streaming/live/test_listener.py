@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sed.audio.decode import open_recording
-from sed.audio.flac import in_24_bits
+from sed.audio.flac import quantize_24bit
 from sed.errors import UsageError
 from sed.models.checkpoint import save_checkpoint
 from sed.models.devices import DeviceError
@@ -88,7 +88,7 @@ def listener(engine):
 
 def offline(checkpoint, engine, samples):
     detector = Detector(engine, CONFIG)
-    return detector.push(in_24_bits(samples)).events + detector.flush().events
+    return detector.push(quantize_24bit(samples)).events + detector.flush().events
 
 
 def spans(events, shift=0.0):
@@ -114,7 +114,7 @@ def test_live_equals_offline(tiny_checkpoint, engine, seed, cuts):
     begun = [message.event for message in messages if isinstance(message, EventStarted)]
     assert sorted((e.onset, e.label) for e in begun) == sorted((e.onset, e.label) for e in events)
     blocks = [message.block for message in messages if isinstance(message, AudioBlock)]
-    np.testing.assert_array_equal(np.concatenate(blocks)[:, 0], in_24_bits(samples))
+    np.testing.assert_array_equal(np.concatenate(blocks)[:, 0], quantize_24bit(samples))
 
 
 def test_an_event_is_told_when_it_begins_and_when_it_is_complete(listener):
@@ -219,7 +219,7 @@ def test_one_channel_or_the_mean_of_all(listener, tiny_checkpoint, engine):
         n_channels = 2
 
     both = np.stack([left, right], axis=1)
-    for channel, mono in ((1, left), (2, right), (None, in_24_bits(both).mean(axis=1))):
+    for channel, mono in ((1, left), (2, right), (None, quantize_24bit(both).mean(axis=1))):
         events = ended(listener(Stereo(both), channel=channel).messages())
         assert spans(events) == spans(offline(tiny_checkpoint, engine, mono))
     with pytest.raises(UsageError, match="script has no channel 3: it has 2"):

@@ -93,11 +93,11 @@ def test_dense_frames_are_those_of_the_recording_in_silence(dense_checkpoint, en
     _, frames, _ = heard(engine, [samples], mode="fully_convolutional", batch_size=3)
     model = dense_checkpoint.model
     margin = 40 * model.frame_columns
-    silence = torch.full((1, margin, 24), TINY_LOG_MEL.lowest)
+    silence = torch.full((1, margin, 24), TINY_LOG_MEL.silence_value)
     with torch.inference_mode():
-        columns = model.log_mel.centred(torch.from_numpy(samples)[None])
-        more = torch.full((1, (100 - columns.shape[1]) % 32, 24), TINY_LOG_MEL.lowest)
-        whole = model.classify(torch.cat([silence, columns, more, silence], dim=1))
+        columns = model.log_mel.forward_padded(torch.from_numpy(samples)[None])
+        more = torch.full((1, (100 - columns.shape[1]) % 32, 24), TINY_LOG_MEL.silence_value)
+        whole = model.forward_log_mel(torch.cat([silence, columns, more, silence], dim=1))
     expected = whole.frame_probs[0, 40 : 40 + len(frames)].numpy()
     np.testing.assert_allclose(frames, expected, rtol=0, atol=1e-4)
 

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from sed.audio.blocks import read_recording
-from sed.audio.flac import in_24_bits, write_flac
+from sed.audio.flac import quantize_24bit, write_flac
 from sed.errors import OutputError, UsageError
 from sed.events.tracker import Event
 from sed.events.writers import read_events
@@ -265,7 +265,7 @@ def test_the_log_does_not_obey_what_it_prints():
 
 
 def test_24_bits_go_through_a_file_unchanged(tmp_path):
-    samples = in_24_bits(
+    samples = quantize_24bit(
         np.concatenate([rising_noise(5_000), [2.0, -2.0, np.nan, np.inf]], dtype="f4")
     )
     assert samples.dtype == np.float32

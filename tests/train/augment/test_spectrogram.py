@@ -22,9 +22,9 @@ from train.augment.spectrogram import (
 from train.config import PictureConfig
 
 FRONT_ENDS = {
-    "magnitude": LogMelConfig(floor=1e-9),
-    "power": LogMelConfig(power=2, floor=1e-12, mean=-3.0, std=2.5),
-    "decibels": LogMelConfig(power=2, log="db", floor=1e-12, std=4.0),
+    "magnitude": LogMelConfig(log_offset=1e-9),
+    "power": LogMelConfig(power=2, log_offset=1e-12, mean=-3.0, std=2.5),
+    "decibels": LogMelConfig(power=2, log="db", amin=1e-12, std=4.0),
 }
 
 

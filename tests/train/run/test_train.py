@@ -115,7 +115,7 @@ def run(sounds, tiny, tmp_path_factory):
     recipe = out / "longer.toml"
     recipe.write_text(
         f"extends = '{tiny}'\n[learning]\nepochs = {N_EPOCHS}\nbatch_size = 6\n"
-        "loss = 'exclusive'\nframe_weight = 0.2\n"
+        "loss = 'clip_ce_frame_bce'\nframe_weight = 0.2\n"
         "[mixing]\nmixup_probability = 0.0\n[picture]\nspec_augment_probability = 0.0\n"
     )
     train(sounds, 0, recipe=recipe, out=out, device="cpu")
@@ -773,7 +773,9 @@ def test_all_folds_come_to_a_mean_and_a_spread(sounds, tiny, tmp_path):
 
 @pytest.mark.slow
 def test_sanity_says_whether_a_batch_could_be_overfitted(sounds, tiny):
-    good = check_sanity(sounds, 0, recipe=tiny, device="cpu", settings=["learning.loss=exclusive"])
+    good = check_sanity(
+        sounds, 0, recipe=tiny, device="cpu", settings=["learning.loss=clip_ce_frame_bce"]
+    )
     assert good.could
     assert "It can be overfitted" in str(good)
     bad = check_sanity(
