@@ -19,7 +19,7 @@ from sed.files import written_whole
 from streaming.engines.cache import Tell, cache_folder
 
 GRAPH, ABOUT = "graph.onnx", "about.json"
-GRAPH_VERSION = 1  # raised when graphs, or their descriptions, are made in another way
+GRAPH_VERSION = 2  # raised when graphs, or their descriptions, are made in another way
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def test_every_recipe_that_ships_can_be_read(name):
         ("[learning]\njudge = 'f1'", "judge to be one of cmap5"),
         ("[learning]\ndistil = 't.npz'\n[mixing]\nmixup_targets = 'or'", "convex mixtures alone"),
         ("[mixing]\ncutmix_probability = 1.5", "cutmix_probability between 0 and 1"),
-        ("[waveform]\nnoise_snr_db = [9, 3]", "noise_snr_db as .silence_value, highest., got"),
+        ("[waveform]\nnoise_snr_db = [9, 3]", "noise_snr_db as .lowest, highest., got"),
         ("[waveform]\nbackground_probability = 0.5", "needs a folder: set background"),
         ("[picture]\nalbumentations = 'birdclef2023'", "set in_channels to 3"),
         ("[data]\npresent = 2.0", "present between 0 and 1"),
