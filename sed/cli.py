@@ -16,7 +16,7 @@ from sed.errors import FAILED, MISUSE, OK, SedError, UsageError
 COMMANDS = {
     "detect": "streaming.cli.detect",
     "listen": "streaming.cli.listen",
-    "devices": "streaming.cli.listen",
+    "devices": "streaming.cli.devices",
     "prepare": "train.cli.prepare",
     "train": "train.cli.train",
     "evaluate": "train.cli.evaluate",

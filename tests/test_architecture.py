@@ -43,6 +43,7 @@ DOORS = {
         "sed/cli.py",
         "streaming/cli/bench.py",
         "streaming/cli/detect.py",
+        "streaming/cli/devices.py",
         "streaming/cli/listen.py",
         "streaming/cli/export.py",
         "streaming/cli/options.py",

@@ -1,23 +1,25 @@
-"""The commands `sed listen` and `sed devices`. What is heavy is imported when they are called."""
+"""The command `sed listen`. Heavy modules are imported when it runs."""
 
 from __future__ import annotations
 
-import os
-import signal
+import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sed.errors import FAILED, UsageError
+from sed.errors import SedError, UsageError
 from sed.text import printable
+from streaming.cli.devices import drivers_silenced
 from streaming.cli.options import (
+    DETECTION,
+    INPUT,
+    OUTPUT,
+    PERFORMANCE,
     Channel,
     Classes,
+    Device,
     Engine,
     MinDuration,
     MinGap,
@@ -25,32 +27,50 @@ from streaming.cli.options import (
     OffsetThreshold,
     OnsetThreshold,
     Precision,
+    Quiet,
     RawChannels,
     RawEncoding,
     RawRate,
     Threshold,
     TopK,
+    Verbose,
     split_names,
 )
 
 if TYPE_CHECKING:
-    from streaming.live.listener import Listener
     from streaming.live.sources import AudioSource
+
+log = logging.getLogger("sed.listen")
 
 
 def listen(
-    device: Annotated[
+    input: Annotated[
         list[str] | None,
         typer.Option(
-            help="What to listen to: name, part of a name or index of a sound device, a file "
-            "(heard at real speed), a URL, or - for standard input. May be given several times.",
-            show_default="the default device",
+            metavar="DEVICE|FILE|URL|-",
+            help="What to listen to: name, part of a name or number of a sound device (see `sed "
+            "devices`), a file (played at real speed), a URL, or - for standard input. May be "
+            "given several times.",
+            show_default="the default microphone",
+            rich_help_panel=INPUT,
         ),
     ] = None,
+    channel: Channel = None,
+    raw_rate: RawRate = None,
+    raw_encoding: RawEncoding = "s16",
+    raw_channels: RawChannels = 1,
     model: Model = None,
+    engine: Engine = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
     hop_seconds: Annotated[
         float,
-        typer.Option("--hop", help="Seconds from one window to the next; divides the window."),
+        typer.Option(
+            "--hop",
+            help="Hop: seconds from the start of one window, which is one input of the model, to "
+            "the start of the next. It divides the window.",
+            rich_help_panel=DETECTION,
+        ),
     ] = 0.5,
     threshold: Threshold = None,
     onset_threshold: OnsetThreshold = None,
@@ -61,120 +81,176 @@ def listen(
         float,
         typer.Option(
             "--lookahead",
-            help="Decide on a moment when a window has heard so many seconds beyond it: less is "
-            "quicker, more is surer.",
+            help="Decide on a frame, which is one step of the model's output, when a window has "
+            "covered this many seconds after it. Less is faster, more is more accurate.",
+            rich_help_panel=DETECTION,
         ),
     ] = 1.0,
     classes: Classes = "",
     top_k: TopK = None,
-    channel: Channel = None,
     format: Annotated[
         str | None,
         typer.Option(
-            help="Of the lines: csv, jsonl or tsv.",
-            show_default="the ending of --output; else the view in a terminal, or plain lines",
+            metavar="csv|jsonl|tsv",
+            help="Format of the events that are written.",
+            show_default="the ending of --output; without it a view in a terminal, or plain text",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="A file to append events and gaps to.", show_default="standard output"),
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to append events and gaps to.",
+            show_default="standard output",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     clips: Annotated[
         Path | None,
         typer.Option(
-            help="A folder to save the sound of each event in, as FLAC.", show_default=False
+            metavar="DIR",
+            help="Save the sound of each event to this folder, as FLAC.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
-    clip_pre: Annotated[float, typer.Option(help="Seconds of a clip before the event.")] = 1.0,
-    clip_post: Annotated[float, typer.Option(help="Seconds of a clip after the event.")] = 1.0,
-    clip_longest: Annotated[
-        float, typer.Option(help="Seconds of an event that a clip holds at most.")
+    clip_pre_roll: Annotated[
+        float,
+        typer.Option(help="Seconds of a clip before the event.", rich_help_panel=OUTPUT),
+    ] = 1.0,
+    clip_post_roll: Annotated[
+        float,
+        typer.Option(help="Seconds of a clip after the event.", rich_help_panel=OUTPUT),
+    ] = 1.0,
+    clip_max_seconds: Annotated[
+        float,
+        typer.Option(
+            help="Seconds of an event that a clip contains at most.", rich_help_panel=OUTPUT
+        ),
     ] = 60.0,
-    clips_megabytes: Annotated[
+    clips_max_mb: Annotated[
         float | None,
-        typer.Option(help="Delete the oldest clips beyond this size.", show_default="keep all"),
+        typer.Option(
+            metavar="MB",
+            help="Delete the oldest clips when all of them exceed this many megabytes.",
+            show_default="keep all",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    clips_days: Annotated[
+    clips_max_days: Annotated[
         float | None,
-        typer.Option(help="Delete clips older than this.", show_default="keep all"),
+        typer.Option(
+            metavar="DAYS",
+            help="Delete clips that are older than this.",
+            show_default="keep all",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     save_audio: Annotated[
         Path | None,
-        typer.Option(help="A folder to save all that is heard in, as FLAC.", show_default=False),
+        typer.Option(
+            metavar="DIR",
+            help="Record all inputs to this folder, as FLAC.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     db: Annotated[
         Path | None,
-        typer.Option(help="An SQLite database to keep events and gaps in.", show_default=False),
+        typer.Option(
+            help="SQLite database to write events and gaps to.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     web: Annotated[
         str | None,
         typer.Option(
-            help="Show a page in the browser, at 127.0.0.1:8765 if no address is given.",
+            help="Serve a page for the browser, at 127.0.0.1:8765 if no address is given.",
             metavar="[HOST:PORT]",
             show_default=False,
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     token: Annotated[
         str | None,
         typer.Option(
-            help="What the page demands to be known; needed beyond this machine.",
+            help="Password of the page; required if other machines can reach it.",
             envvar="SED_TOKEN",
             show_default=False,
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     on_event: Annotated[
         str | None,
         typer.Option(
-            help="A command to run for each event that is complete, as 'notify {label} {score} "
-            "{clip}'. No shell sees it.",
+            metavar="COMMAND",
+            help="Command to run after each event, for example 'notify {label} {score} {clip}'. "
+            "It is run without a shell.",
             show_default=False,
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     on_onset: Annotated[
         str | None,
-        typer.Option(help="A command to run as soon as an event begins.", show_default=False),
+        typer.Option(
+            metavar="COMMAND",
+            help="Command to run as soon as an event starts.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     webhook: Annotated[
         str | None,
-        typer.Option(help="A URL to post events, onsets and gaps to.", show_default=False),
+        typer.Option(
+            metavar="URL",
+            help="Post onsets, events and gaps to this URL.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     mqtt: Annotated[
         str | None,
         typer.Option(
-            help="A broker to publish to, as mqtt://user@host/topic; the password in "
+            metavar="URL",
+            help="Publish to this MQTT broker: mqtt://user@host/topic. The password is read from "
             "SED_MQTT_PASSWORD.",
             show_default=False,
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
-    buffer: Annotated[
-        float, typer.Option(help="Seconds of sound that may wait for the model.")
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    buffer_seconds: Annotated[
+        float,
+        typer.Option(
+            "--buffer",
+            help="Seconds of sound that may wait for the model before some of it is dropped.",
+            rich_help_panel=PERFORMANCE,
+        ),
     ] = 10.0,
-    threads: Annotated[int, typer.Option(help="Processor cores for the model.")] = 1,
-    compute: Annotated[
-        str,
-        typer.Option(help="Where the model runs: auto (a GPU where there is one), cpu, cuda:N."),
-    ] = "auto",
-    engine: Engine = "auto",
-    precision: Precision = "auto",
-    raw_rate: RawRate = None,
-    raw_encoding: RawEncoding = "s16",
-    raw_channels: RawChannels = 1,
-    quiet: Annotated[
-        bool,
-        typer.Option("--quiet", "-q", help="No view, and nothing said but what went wrong."),
-    ] = False,
+    n_threads: Annotated[
+        int,
+        typer.Option("--threads", help="CPU cores for the model.", rich_help_panel=PERFORMANCE),
+    ] = 1,
 ) -> None:
-    """Tag live sound: a microphone, several, a stream, or a file at real speed.
+    """Detect sound events live: from one or several microphones, a stream, or a file.
 
-    In a terminal it draws what it hears; elsewhere it writes lines. Ctrl-C ends it: what was heard
-    is finished, events that still last are closed, and the account of every sample is told.
+    In a terminal it draws a view of the sound and its events; elsewhere it prints a line for each
+    event. Ctrl-C ends it: events that still last are closed, and a summary says how much sound was
+    processed and how much was lost.
     """
+    from sed.cli import show_log
+    from sed.signals import GracefulExit
     from streaming.cli.outputs import LiveOutputs
     from streaming.engines.select import open_engine
     from streaming.live.listener import Listener
     from streaming.pipeline.config import DetectorConfig
     from streaming.sinks.text import format_status
 
+    show_log(quiet=quiet, verbose=verbose)
     config = DetectorConfig(
         hop_seconds=hop_seconds,
         mode="sliding_window",
@@ -187,15 +263,15 @@ def listen(
         classes=split_names(classes),
         top_k=top_k,
     )
-    results = LiveOutputs(
+    outputs = LiveOutputs(
         format=format,
         output=output,
         clips=clips,
-        clip_pre=clip_pre,
-        clip_post=clip_post,
-        clip_longest=clip_longest,
-        clips_megabytes=clips_megabytes,
-        clips_days=clips_days,
+        clip_pre_roll=clip_pre_roll,
+        clip_post_roll=clip_post_roll,
+        clip_max_seconds=clip_max_seconds,
+        clips_max_mb=clips_max_mb,
+        clips_max_days=clips_max_days,
         save_audio=save_audio,
         db=db,
         web=web,
@@ -206,131 +282,64 @@ def listen(
         mqtt=mqtt,
         quiet=quiet,
     )
-    if threads < 1 or buffer <= 0:
-        raise UsageError("expected threads of 1 or more and a buffer above 0")
-    with _without_noise_of_drivers():
-        ears = _ears(device, channel, raw_rate, raw_encoding, raw_channels)
+    if n_threads < 1 or buffer_seconds <= 0:
+        raise UsageError("expected --threads of 1 or more and a --buffer above 0 seconds")
+    with drivers_silenced():
+        sources = _open_sources(input, channel, raw_rate, raw_encoding, raw_channels)
         if not quiet:
             print("loading the model", file=sys.stderr)
         opened = open_engine(
             model,
             engine=engine,
-            device=compute,
+            device=device,
             precision=precision,
             n_streams=1,
-            n_threads=threads,
-            tell=lambda text: None if quiet else print(text, file=sys.stderr),
+            n_threads=n_threads,
+            tell=log.info,
         )
-        listener = Listener(ears, opened, config, channel=channel, buffer_seconds=buffer)
+        listener = Listener(sources, opened, config, channel=channel, buffer_seconds=buffer_seconds)
         name = "the default model" if model is None else str(model)
+        log.info("%s; %s, %d classes", opened, name, len(opened.spec.labels))
         if not quiet:
-            print(f"{opened}; {name}, {len(opened.spec.labels)} classes", file=sys.stderr)
-            for ear in ears:
+            for source in sources:
                 print(
-                    f"listening to {printable(ear.name)}: {ear.sample_rate:,} Hz, "
-                    f"{ear.n_channels} channel{'s' * (ear.n_channels != 1)}",
+                    f"listening to {printable(source.name)}: {source.sample_rate:,} Hz, "
+                    f"{source.n_channels} channel{'s' * (source.n_channels != 1)}",
                     file=sys.stderr,
                 )
-        with _ended_by_signals(listener), results.taking(listener, name) as fan:
+        with GracefulExit(listener.stop), outputs.open(listener, name) as dispatcher:
             for message in listener.messages():
-                fan.handle(message)
+                dispatcher.handle(message)
         if not quiet:
             print(format_status(listener.status()), file=sys.stderr)
 
 
-def devices() -> None:
-    """List what can be heard: the name to give to `sed listen --device`, channels and rates.
-
-    The names stay when the machine starts again; the numbers may not. The default is marked *.
-    """
-    from streaming.live.microphone import devices as all_devices
-
-    with _without_noise_of_drivers():
-        found = all_devices(with_rates=True)
-    if not found:
-        print(
-            "sed: there is no microphone. Plug one in, or start the sound server.", file=sys.stderr
-        )
-        raise typer.Exit(FAILED)
-    width = max(len(printable(device.name)) for device in found)
-    for device in found:
-        rates = " ".join(
-            f"({rate:,})" if rate == device.sample_rate else f"{rate:,}" for rate in device.rates
-        )
-        print(
-            f"{'*' if device.is_default else ' '}{device.index:3}  {printable(device.name):{width}}"
-            f"  {device.host}, {device.n_channels} channels, Hz: {rates or 'in use?'}"
-        )
-
-
-def _ears(
-    sources: list[str] | None,
+def _open_sources(
+    inputs: list[str] | None,
     channel: int | None,
     raw_rate: int | None,
     raw_encoding: str,
     raw_channels: int,
 ) -> list[AudioSource]:
-    """Open what is to be heard; what cannot be opened is told of, if anything else can."""
+    """Open the inputs; print why one cannot be opened, as long as another one can."""
     from sed.audio.decode import open_raw_stdin
-    from sed.errors import SedError
-    from streaming.live.sources import open_source, stdin_ear
+    from streaming.live.sources import open_source, stdin_source
 
-    if raw_rate is not None and "-" not in (sources or ()):
-        raise UsageError("--raw-rate is about standard input: give --device -")
-    ears: list[AudioSource] = []
-    troubles: list[SedError] = []
-    for source in sources or (None,):
+    if raw_rate is not None and "-" not in (inputs or ()):
+        raise UsageError("--raw-rate describes standard input: give --input - too")
+    sources: list[AudioSource] = []
+    errors: list[SedError] = []
+    for name in inputs or (None,):
         try:
-            if source == "-" and raw_rate is not None:
+            if name == "-" and raw_rate is not None:
                 stdin = open_raw_stdin(raw_rate, raw_encoding, raw_channels)
-                ears.append(stdin_ear(stdin))
+                sources.append(stdin_source(stdin))
             else:
-                ears.append(open_source(source, channel=channel))
+                sources.append(open_source(name, channel=channel))
         except SedError as error:
-            troubles.append(error)
-    if not ears:
-        raise troubles[0]
-    for trouble in troubles:
-        print(f"sed: {trouble}", file=sys.stderr)
-    return ears
-
-
-@contextmanager
-def _ended_by_signals(listener: Listener) -> Iterator[None]:
-    """Have Ctrl-C and SIGTERM end the listener; the second one ends the program."""
-
-    def end(signum: int, frame: FrameType | None) -> None:
-        for name in before:
-            signal.signal(name, before[name])
-        listener.stop()
-
-    before = {name: signal.signal(name, end) for name in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
-
-
-@contextmanager
-def _without_noise_of_drivers() -> Iterator[None]:
-    """Keep what PortAudio and ALSA print, from C, off standard error; ours still goes there."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # it is closed: there is nothing to keep clean
-        yield
-        return
-    ours, nowhere = sys.stderr, os.open(os.devnull, os.O_WRONLY)
-    with suppress(OSError):  # if it is no file, nothing that is printed to it goes this way
-        if ours.fileno() == 2:
-            sys.stderr = os.fdopen(os.dup(kept), "w", buffering=1, errors="backslashreplace")
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        if sys.stderr is not ours:
-            sys.stderr.close()
-            sys.stderr = ours
-        os.close(nowhere)
-        os.close(kept)
+            errors.append(error)
+    if not sources:
+        raise errors[0]
+    for failure in errors:
+        print(f"sed: {failure}", file=sys.stderr)
+    return sources

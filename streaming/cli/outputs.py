@@ -1,4 +1,4 @@
-"""What live sound leads to: files, a database, clips, calls, a page, a picture or lines."""
+"""Build the sinks that `sed listen` sends its messages to, from the options of the command."""
 
 from __future__ import annotations
 
@@ -21,28 +21,34 @@ from streaming.sinks.text import ErrorSink, TextSink
 
 @dataclass(frozen=True)
 class LiveOutputs:
-    """What is kept, told and shown; what is None or False is not."""
+    """Where the results of live sound go; an output that is None is not used.
 
-    format: str | None = None  # of the lines; None: as `output` ends, or lines for people
-    output: Path | None = None  # a file that lines are appended to
-    clips: Path | None = None  # a folder for the sound of each event
-    clip_pre: float = 1.0  # seconds
-    clip_post: float = 1.0  # seconds
-    clip_longest: float = 60.0  # seconds of an event that a clip holds
-    clips_megabytes: float | None = None  # beyond which the oldest clips are deleted
-    clips_days: float | None = None  # likewise
-    save_audio: Path | None = None  # a folder for all that is heard
-    db: Path | None = None  # an SQLite database
-    web: str | None = None  # address of the page
-    token: str | None = None  # what the page demands
-    on_event: str | None = None  # a command
-    on_onset: str | None = None  # a command
-    webhook: str | None = None  # a URL
-    mqtt: str | None = None  # a URL
-    quiet: bool = False  # no view
+    Raises
+    ------
+    UsageError
+        If a format is unknown, or an option about clips is given without `clips`.
+    """
+
+    format: str | None = None  # of events; None: the ending of `output`, or text for people
+    output: Path | None = None  # file that events and gaps are appended to
+    clips: Path | None = None  # folder for the sound of each event
+    clip_pre_roll: float = 1.0  # seconds of a clip before the event
+    clip_post_roll: float = 1.0  # seconds of a clip after the event
+    clip_max_seconds: float = 60.0  # of an event in a clip
+    clips_max_mb: float | None = None  # megabytes of all clips; beyond, the oldest are deleted
+    clips_max_days: float | None = None  # age from which clips are deleted
+    save_audio: Path | None = None  # folder for recordings of all inputs
+    db: Path | None = None  # SQLite database
+    web: str | None = None  # address of the web page, HOST:PORT
+    token: str | None = None  # password of the web page
+    on_event: str | None = None  # command to run after each event
+    on_onset: str | None = None  # command to run at the onset of each event
+    webhook: str | None = None  # URL to post to
+    mqtt: str | None = None  # URL of a broker and topic
+    quiet: bool = False  # no terminal view, and no address of the page
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
+        """Refuse values that cannot work."""
         if self.format is not None:
             check_live_format(self.format)
         elif self.output is not None:
@@ -53,18 +59,11 @@ class LiveOutputs:
                 is_about_clips = field.name.startswith("clip") and field.name != "clips"
                 if is_about_clips and getattr(self, field.name) != field.default:
                     name = field.name.replace("_", "-")
-                    raise UsageError(f"--{name} is about clips: give --clips DIR")
-
-    @property
-    def has_view(self) -> bool:
-        """Whether the terminal is drawn on: if there is one, and nobody wants lines in it."""
-        wants_lines = self.format is not None and self.output is None
-        can_draw = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-        return can_draw and not self.quiet and not wants_lines
+                    raise UsageError(f"--{name} applies to clips: give --clips DIR too")
 
     @contextmanager
-    def taking(self, listener: Listener, model_name: str) -> Iterator[Dispatcher]:
-        """Open all that messages of a listener go to, and close it behind the last of them.
+    def open(self, listener: Listener, model_name: str) -> Iterator[Dispatcher]:
+        """Open all outputs, and close them at the end.
 
         Raises
         ------
@@ -73,20 +72,28 @@ class LiveOutputs:
         """
         with ExitStack() as stack:
             database = self.db
-            if database is None and self.web is not None:  # the page asks one for its history
+            if database is None and self.web is not None:  # the page reads its history from one
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sed-listen"))
                 database = Path(folder, "events.sqlite")
-            fan = Dispatcher()
-            stack.callback(fan.close)
+            dispatcher = Dispatcher()
+            stack.callback(dispatcher.close)
             for sink in self._sinks(listener, model_name, database):
-                fan.add(sink)
-            yield fan
+                dispatcher.add(sink)
+            yield dispatcher
+
+    @property
+    def _has_view(self) -> bool:
+        """Whether to draw on the terminal: if there is one that can, and no lines are wanted."""
+        wants_lines = self.format is not None and self.output is None
+        can_draw = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        return can_draw and not self.quiet and not wants_lines
 
     def _sinks(self, listener: Listener, model_name: str, database: Path | None) -> Iterator[Sink]:
-        """Yield who takes messages, in the order in which they should.
+        """Yield the sinks in the order in which they handle a message.
 
-        Clips come first, so that at the end the others still hear of the last ones; then what is
-        kept, so that nothing is told that could still be lost; then who tells it.
+        Clips come first, so that at the end the other sinks still receive `ClipSaved` of the last
+        ones. Files and the database come next, so that alerts and views never show an event that
+        could still be lost.
         """
         if self.clips is not None:
             yield self._clips(self.clips, listener)
@@ -114,39 +121,39 @@ class LiveOutputs:
                 model=model_name,
             )
             if not self.quiet:
-                print(f"the page: {page.url}", file=sys.stderr)
+                print(f"web page: {page.url}", file=sys.stderr)
             yield page
             model_name += f", {page.url}"
-        yield from self._told(listener, model_name)
+        yield from self._console_sinks(listener, model_name)
 
-    def _told(self, listener: Listener, model_name: str) -> list[Sink]:
-        """Return who speaks to the person at the terminal, or to the program behind the pipe."""
-        if self.has_view:
+    def _console_sinks(self, listener: Listener, model_name: str) -> list[Sink]:
+        """Return the sinks that write to standard output and standard error."""
+        if self._has_view:
             from streaming.terminal.view import TerminalView
 
             detector = listener.detector
             return [TerminalView(detector.labels, detector.spec.log_mel, model_name)]
-        log = ErrorSink(sys.stderr)
+        errors = ErrorSink(sys.stderr)
         if self.output is not None:
-            return [log]
+            return [errors]
         if self.format is not None:
-            return [EventStreamSink(sys.stdout, self.format, gone=listener.stop), log]
-        return [TextSink(sys.stdout, listener.stop), log]
+            return [EventStreamSink(sys.stdout, self.format, gone=listener.stop), errors]
+        return [TextSink(sys.stdout, listener.stop), errors]
 
     def _clips(self, folder: Path, listener: Listener) -> Sink:
         from streaming.sinks.clips import Clips, ClipsConfig
 
         config = ClipsConfig(
-            pre_roll=self.clip_pre,
-            post_roll=self.clip_post,
-            max_seconds=self.clip_longest,
-            max_mb=self.clips_megabytes,
-            max_days=self.clips_days,
+            pre_roll=self.clip_pre_roll,
+            post_roll=self.clip_post_roll,
+            max_seconds=self.clip_max_seconds,
+            max_mb=self.clips_max_mb,
+            max_days=self.clips_max_days,
         )
         return Clips(folder, config, delay_seconds=listener.detector.delay_seconds)
 
     def _alerts(self) -> Iterator[Sink]:
-        """Yield who tells programs and other machines; of an event when its clip is there."""
+        """Yield the alerts; where clips are saved, an event is sent after its clip."""
         waits = self.clips is not None
         if self.on_onset is not None:
             from streaming.sinks.command import CommandAlert

@@ -1,12 +1,12 @@
-"""Live sound to its events: what `sed listen` does, for Python."""
+"""Detect the events of live sound from Python, as `sed listen` does on the command line."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sed.events.tracker import Event
 from streaming.engines.base import Engine
@@ -21,9 +21,13 @@ if TYPE_CHECKING:
 
 
 def listen(
-    device: str | Sequence[str] | None = None,
+    input: str | Sequence[str] | None = None,
     model: Engine | Checkpoint | str | os.PathLike[str] | None = None,
     *,
+    channel: int | None = None,
+    engine: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
     hop_seconds: float | None = LIVE.hop_seconds,
     threshold: float | None = None,
     onset_threshold: float | None = None,
@@ -31,43 +35,43 @@ def listen(
     min_duration_seconds: float | None = None,
     min_gap_seconds: float | None = None,
     lookahead_seconds: float | None = LIVE.lookahead_seconds,
-    classes: tuple[str, ...] = (),
+    classes: str | Sequence[str] = (),
     top_k: int | None = None,
-    channel: int | None = None,
-    buffer: float = BUFFER_SECONDS,
-    engine: str = "auto",
-    compute: str = "auto",
-    precision: str = "auto",
+    buffer_seconds: float = BUFFER_SECONDS,
+    n_threads: int = 1,
 ) -> LiveEvents:
-    """Yield the events of live sound, each when it is complete, for as long as the sound lasts.
+    """Return an iterator over the events of live sound, each as soon as it is complete.
 
-    Whoever takes longer than the buffer between two events loses sound, which is counted in
-    ``.listener.status()``. What is told before an event is complete, and each gap, has
-    `Listener.messages`.
+    It ends when the inputs end. If the caller takes longer than `buffer_seconds` from one event to
+    the next, sound is dropped; ``.listener.status()`` counts it. `Listener.messages` gives more
+    than complete events: onsets as they happen, gaps, and problems.
 
     Parameters
     ----------
-    device
-        Name, part of a name or index of a sound device; a file, which is heard at real speed; ``-``
-        for a WAV stream on standard input; a URL; or several of these. The default device if not
-        given.
+    input
+        Name, part of a name or number of a sound device; a file, which is played at real speed;
+        ``-`` for a WAV stream on standard input; a URL; or several of these. The default
+        microphone if not given.
     model
         A checkpoint or its path; the default model if not given.
-    hop, threshold, on, off, min_duration_seconds, min_gap_seconds, lookahead_seconds, classes, top
-        See `DetectorConfig`; None is what it says there.
     channel
-        Counted from 1; the mean of all if not given.
-    buffer
+        Channel to analyse, counted from 1; the mean of all if not given.
+    engine, device, precision
+        What runs the model, on which processor and in which number format; see `open_engine`.
+    hop_seconds, threshold, onset_threshold, offset_threshold, min_duration_seconds, \
+min_gap_seconds, lookahead_seconds, classes, top_k
+        See `DetectorConfig`. A single class may be given as a string.
+    buffer_seconds
         Seconds of sound that may wait for the model.
-    engine, compute, precision
-        What runs the model, on which device and in which precision; see `open_engine`.
+    n_threads
+        CPU cores for the model.
 
     Raises
     ------
     UsageError
-        If an option is not what it can be.
+        If a parameter has a value that it cannot have.
     SedError
-        If the model cannot be loaded, or no input can be opened.
+        If the model cannot be loaded, or an input cannot be opened.
     """
     config = DetectorConfig(
         hop_seconds=hop_seconds,
@@ -78,28 +82,35 @@ def listen(
         min_duration_seconds=min_duration_seconds,
         min_gap_seconds=min_gap_seconds,
         lookahead_seconds=lookahead_seconds,
-        classes=tuple(classes),
+        classes=(classes,) if isinstance(classes, str) else tuple(classes),
         top_k=top_k,
     )
-    opened = open_engine(model, engine=engine, device=compute, precision=precision, n_streams=1)
-    devices = [device] if device is None or isinstance(device, str) else device
+    opened = open_engine(
+        model,
+        engine=engine,
+        device=device,
+        precision=precision,
+        n_streams=1,
+        n_threads=n_threads,
+    )
+    inputs = [input] if input is None or isinstance(input, str) else input
     listener = Listener(
-        [open_source(source, channel=channel) for source in devices],
+        [open_source(name, channel=channel) for name in inputs],
         opened,
         config,
         channel=channel,
-        buffer_seconds=buffer,
+        buffer_seconds=buffer_seconds,
     )
     return LiveEvents(listener)
 
 
 class LiveEvents(Iterator[Event]):
-    """The events that a listener hears, one after the other.
+    """The complete events of a listener, in the order in which they end.
 
     Parameters
     ----------
     listener
-        Starts to listen when the first event is asked for.
+        Starts when the first event is requested.
     """
 
     def __init__(self, listener: Listener) -> None:
@@ -113,19 +124,56 @@ class LiveEvents(Iterator[Event]):
         raise StopIteration
 
     def close(self) -> None:
-        """Stop to listen."""
+        """Stop listening; may be called from any thread."""
         self.listener.stop()
         with suppress(ValueError):  # another thread is waiting for an event, and stops by itself
             self._messages.close()
 
 
 async def listen_async(
-    device: str | Sequence[str] | None = None,
+    input: str | Sequence[str] | None = None,
     model: Engine | Checkpoint | str | os.PathLike[str] | None = None,
-    **options: Any,
-) -> AsyncIterator[Event]:
-    """Yield the events of live sound while others run too; see `listen` for what it takes."""
-    events = await asyncio.to_thread(listen, device, model, **options)
+    *,
+    channel: int | None = None,
+    engine: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    hop_seconds: float | None = LIVE.hop_seconds,
+    threshold: float | None = None,
+    onset_threshold: float | None = None,
+    offset_threshold: float | None = None,
+    min_duration_seconds: float | None = None,
+    min_gap_seconds: float | None = None,
+    lookahead_seconds: float | None = LIVE.lookahead_seconds,
+    classes: str | Sequence[str] = (),
+    top_k: int | None = None,
+    buffer_seconds: float = BUFFER_SECONDS,
+    n_threads: int = 1,
+) -> AsyncGenerator[Event]:
+    """Yield the events of live sound as an asynchronous generator.
+
+    The model runs in threads of its own. Parameters and errors are those of `listen`.
+    """
+    events = await asyncio.to_thread(
+        listen,
+        input,
+        model,
+        channel=channel,
+        engine=engine,
+        device=device,
+        precision=precision,
+        hop_seconds=hop_seconds,
+        threshold=threshold,
+        onset_threshold=onset_threshold,
+        offset_threshold=offset_threshold,
+        min_duration_seconds=min_duration_seconds,
+        min_gap_seconds=min_gap_seconds,
+        lookahead_seconds=lookahead_seconds,
+        classes=classes,
+        top_k=top_k,
+        buffer_seconds=buffer_seconds,
+        n_threads=n_threads,
+    )
     try:
         while (event := await asyncio.to_thread(next, events, None)) is not None:
             yield event

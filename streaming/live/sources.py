@@ -58,7 +58,7 @@ def open_source(source: str | None = None, *, channel: int | None = None) -> Aud
         If it cannot be opened.
     """
     if source == "-":
-        return stdin_ear(open_recording("-"))
+        return stdin_source(open_recording("-"))
     if source is not None and "://" in source:
         return UrlSource(source)
     if source is not None and os.path.exists(source) and not os.path.isdir(source):
@@ -68,7 +68,7 @@ def open_source(source: str | None = None, *, channel: int | None = None) -> Aud
     return Microphone(source, channel=channel)
 
 
-def stdin_ear(decoder: Decoder) -> AudioSource:
+def stdin_source(decoder: Decoder) -> AudioSource:
     """Return what listens to standard input, already opened, and read from now on.
 
     Nobody can tell a live source from a file in a pipe. So it is read no faster than a live source

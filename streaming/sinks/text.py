@@ -104,20 +104,25 @@ def format_gap(gap: Gap) -> str:
 
 
 def format_status(status: Status) -> str:
-    """Return the account of all that was heard, on a line."""
-    heard = sum(source.n_processed / source.sample_rate for source in status.sources)
-    dropped = sum(source.n_dropped for source in status.sources)
-    missing = sum(source.n_missing for source in status.sources)
-    overflows = sum(source.n_overflows for source in status.sources)
+    """Return the summary of a session on one line: what was processed, found and lost."""
+    processed = sum(source.n_processed / source.sample_rate for source in status.sources)
+    lost = sum(
+        (source.n_dropped + source.n_missing) / source.sample_rate for source in status.sources
+    )
+    n_gaps, n_dropped, n_missing, n_overflows = (
+        sum(getattr(source, name) for source in status.sources)
+        for name in ("n_gaps", "n_dropped", "n_missing", "n_overflows")
+    )
     return " · ".join(
         [
-            f"{clock_time(round(heard))} heard",
+            f"{clock_time(round(processed))} processed",
             pluralize(status.n_events, "event"),
-            f"{dropped:,} samples dropped",
-            f"{missing:,} missing",
-            f"{overflows:,} overflows of the driver",
-            f"answers {1000 * status.latency_seconds:.0f} ms behind the sound",
-            f"load {status.real_time_factor:.1%}",
+            f"{pluralize(n_gaps, 'gap')}, {lost:.1f} s lost",
+            f"{n_dropped:,} samples dropped",
+            f"{n_missing:,} missing",
+            pluralize(n_overflows, "driver overflow"),
+            f"latency {1000 * status.latency_seconds:.0f} ms",
+            f"real-time factor {status.real_time_factor:.3f}",
         ]
     )
 

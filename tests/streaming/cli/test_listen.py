@@ -57,8 +57,8 @@ def command(model, tmp_path):
     soundfile.write(path, rising_noise(4 * RATE), RATE)
 
     def make(*options):
-        given = [] if "--device" in options else ["--device", path]
-        fixed = ["--model", model, "--lookahead", 0.25, "--compute", "cpu", *options]
+        given = [] if "--input" in options else ["--input", path]
+        fixed = ["--model", model, "--lookahead", 0.25, "--device", "cpu", *options]
         return [str(part) for part in (SED, "listen", *given, *fixed)]
 
     return make
@@ -105,8 +105,10 @@ def test_all_that_can_be_kept_is_kept_and_agrees_with_what_detect_finds(command,
         [e for e in events if e.label == "beep"]
     )
     assert (tmp_path / "began-beep").exists()
-    assert "the page: http://127.0.0.1:" in done.stderr
-    assert re.search(r"0:00:04 heard · \d+ events · 0 samples dropped · 0 missing", done.stderr)
+    assert "web page: http://127.0.0.1:" in done.stderr
+    assert re.search(
+        r"0:00:04 processed · \d+ events · 0 gaps, 0\.0 s lost · 0 samples dropped", done.stderr
+    )
     assert "listening to garden.wav: 8,000 Hz, 1 channel" in done.stderr
 
 
@@ -130,7 +132,7 @@ def test_stopped_by_a_signal_it_closes_open_events_and_gives_the_account(command
     out, told = process.communicate(timeout=30)
     assert process.returncode == 0
     events = [json.loads(line) for line in out.splitlines()]
-    heard = float(re.search(r"0:00:0(\d) heard", told)[1])
+    heard = float(re.search(r"0:00:0(\d) processed", told)[1])
     assert 1.0 <= heard < 4.0
     assert max(event["offset"] for event in events) == pytest.approx(heard, abs=0.6)
 
@@ -186,18 +188,18 @@ def test_a_terminal_is_drawn_on_and_given_back(command):
     text = drawn.decode()
     assert text.count("\x1b[?1049h") == text.count("\x1b[?1049l") == 1  # the screen of its own
     assert "▀" in text
-    assert "0:00:04 heard" in text.split("\x1b[?1049l")[1]
+    assert "0:00:04 processed" in text.split("\x1b[?1049l")[1]
 
 
 def test_one_input_that_is_not_there_does_not_keep_the_others_from_being_heard(command, tmp_path):
     good = tmp_path / "good.wav"
     soundfile.write(good, rising_noise(RATE), RATE)
     (tmp_path / "bad.wav").write_bytes(b"")
-    done = run(command("--device", tmp_path / "bad.wav", "--device", good))
+    done = run(command("--input", tmp_path / "bad.wav", "--input", good))
     assert done.exit_code == 0
     assert "bad.wav: is empty (0 bytes)" in done.stderr
-    assert "0:00:01 heard" in done.stderr
-    done = run(command("--device", tmp_path / "bad.wav"))
+    assert "0:00:01 processed" in done.stderr
+    done = run(command("--input", tmp_path / "bad.wav"))
     assert isinstance(done.exception, RecordingError)
 
 
@@ -206,8 +208,8 @@ def test_one_input_that_is_not_there_does_not_keep_the_others_from_being_heard(c
     [
         ({"format": "raven"}, "live events cannot be written as 'raven'. Known: csv, jsonl, tsv"),
         ({"output": Path("events")}, "live events cannot be written as ''"),
-        ({"clip_pre": 5.0}, "--clip-pre is about clips: give --clips DIR"),
-        ({"clips_days": 3.0}, "--clips-days is about clips: give --clips DIR"),
+        ({"clip_pre_roll": 5.0}, "--clip-pre-roll applies to clips: give --clips DIR"),
+        ({"clips_max_days": 3.0}, "--clips-max-days applies to clips: give --clips DIR"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(options, message):
@@ -217,8 +219,8 @@ def test_what_cannot_be_meant_is_refused(options, message):
 
 def test_misuse_is_told(command):
     for options, message in (
-        (("--threads", 0), "expected threads of 1 or more"),
-        (("--raw-rate", 8000), "--raw-rate is about standard input: give --device -"),
+        (("--threads", 0), "expected --threads of 1 or more"),
+        (("--raw-rate", 8000), "--raw-rate describes standard input: give --input - too"),
         (("--hop", 0.3), "does not divide the window"),
         (("--on-event", "no-such-program {label}"), "no-such-program"),
     ):
@@ -251,6 +253,13 @@ def test_the_command_has_the_names_and_defaults_of_the_functions():
     command = defaults(streaming.cli.listen.listen)
     for function in (listen, LiveOutputs, DetectorConfig):
         for name, default in defaults(function).items():
-            live = {"hop": 0.5, "lookahead_seconds": 1.0} if function is DetectorConfig else {}
-            if name not in ("classes", "model", "batch_size", "mode"):  # text; one by one, windowed
+            live = (
+                {"hop_seconds": 0.5, "lookahead_seconds": 1.0} if function is DetectorConfig else {}
+            )
+            if name not in (
+                "classes",
+                "model",
+                "batch_size",
+                "mode",
+            ):  # text; one by one, sliding windows
                 assert command[name] == live.get(name, default), name

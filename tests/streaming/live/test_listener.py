@@ -334,7 +334,7 @@ def test_for_python_events_come_one_by_one(noise_wav, tiny_checkpoint, tmp_path,
     monkeypatch.setattr("streaming.live.sources.FILE_SPEED", 4.0)
     path = tmp_path / "tiny.safetensors"
     save_checkpoint(tiny_checkpoint, path)
-    events = list(listen(str(noise_wav), path, lookahead_seconds=0.25, compute="cpu"))
+    events = list(listen(str(noise_wav), path, lookahead_seconds=0.25, device="cpu"))
     expected = detect(
         noise_wav, path, hop_seconds=0.5, lookahead_seconds=0.25, device="cpu", batch_size=1
     )
@@ -355,9 +355,7 @@ def test_asynchronously_too_and_others_run_meanwhile(noise_wav, tiny_checkpoint,
                 ticks += 1
 
         ticking = asyncio.create_task(tick())
-        events = listen_async(
-            str(noise_wav), tiny_checkpoint, lookahead_seconds=0.25, compute="cpu"
-        )
+        events = listen_async(str(noise_wav), tiny_checkpoint, lookahead_seconds=0.25, device="cpu")
         async for event in events:
             heard.append(event)
             if len(heard) == 2:

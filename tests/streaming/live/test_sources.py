@@ -19,7 +19,7 @@ from sed.errors import RecordingError
 from sed.models.checkpoint import save_checkpoint
 from streaming.live import sources as ears
 from streaming.live.capture import Break, CaptureBuffer, Hole, Note, Piece
-from streaming.live.sources import FileSource, UrlSource, open_source, stdin_ear, without_secrets
+from streaming.live.sources import FileSource, UrlSource, open_source, stdin_source, without_secrets
 from tests.conftest import ROOT, rising_noise
 
 RATE = 8_000
@@ -76,7 +76,7 @@ def test_a_file_comes_at_real_speed_in_blocks_of_a_twentieth_of_a_second():
 
 def test_what_is_piped_faster_than_real_time_is_held_back_after_two_seconds():
     began = time.monotonic()
-    items, intake = hear(stdin_ear(Samples(3 * RATE)))
+    items, intake = hear(stdin_source(Samples(3 * RATE)))
     assert len(samples_of(items)) == 3 * RATE
     assert 0.85 < time.monotonic() - began < 2.8  # 3 s / 1.02 - 2 s
     assert intake.n_dropped == 0
@@ -94,7 +94,7 @@ def test_a_pipe_is_read_before_anybody_listens():
                 yield block[:, None]
 
     decoder = Counted(RATE)
-    ear = stdin_ear(decoder)
+    ear = stdin_source(decoder)
     deadline = time.monotonic() + 5
     while decoder.n_read < RATE:
         assert time.monotonic() < deadline
@@ -245,11 +245,11 @@ def test_a_container_may_change_its_channels_on_the_way(tmp_path):
 
 @pytest.mark.slow
 def test_raw_samples_from_a_pipe_are_tagged_as_they_come(tiny_checkpoint, tmp_path):
-    """As `arecord -t raw | sed listen --device -` would."""
+    """As `arecord -t raw | sed listen --input -` would."""
     save_checkpoint(tiny_checkpoint, tmp_path / "tiny.safetensors")
     command = [
-        *(sys.executable, "-m", "sed", "listen", "--device", "-", "--raw-rate", str(RATE)),
-        *("--model", tmp_path / "tiny.safetensors", "--lookahead", "0.25", "--compute", "cpu"),
+        *(sys.executable, "-m", "sed", "listen", "--input", "-", "--raw-rate", str(RATE)),
+        *("--model", tmp_path / "tiny.safetensors", "--lookahead", "0.25", "--device", "cpu"),
         *("--format", "csv"),
     ]
     process = subprocess.Popen(
@@ -263,5 +263,5 @@ def test_raw_samples_from_a_pipe_are_tagged_as_they_come(tiny_checkpoint, tmp_pa
     assert lines[0] == "file,onset,offset,label,score,time"
     assert len(lines) > 2
     assert all(line.startswith("stdin,") for line in lines[1:])
-    assert "0:00:04 heard" in told.decode()
-    assert "0 samples dropped · 0 missing" in told.decode()
+    assert "0:00:04 processed" in told.decode()
+    assert "0 gaps, 0.0 s lost · 0 samples dropped · 0 missing" in told.decode()
