@@ -413,7 +413,7 @@ def test_a_server_that_hangs_keeps_nobody_waiting(server):
     for _ in range(100):
         alert.handle(EventEnded(EVENT))
     assert time.monotonic() - began < 4  # a timeout for each would take longer
-    until(lambda: alert._queue._news)
+    until(lambda: alert._queue._notices)
     began = time.monotonic()
     told = texts(alert.close())
     assert time.monotonic() - began < 4
@@ -433,7 +433,7 @@ def test_no_secret_of_the_address_is_ever_told(server, status):
         server.stop()
     server.answers = [status] * 100
     alert.handle(EventEnded(EVENT))
-    until(lambda: alert._queue._news)
+    until(lambda: alert._queue._notices)
     told = " ".join(texts(alert.close()))
     assert f"127.0.0.1:{server.port}" in told
     for secret in ("pa55word", "name", "s3cret", "t0ken", "fr4gment"):

@@ -217,14 +217,14 @@ def test_strips_mean_the_same_however_sound_came_and_go_on_after_a_gap():
         feed = Feed(LABELS, FRONT_END, "m")
         for at in range(0, 100, size):
             block = np.zeros((RATE // 100, 1), np.float32)
-            feed.tell(AudioBlock("mic", at, block, RATE, columns[at : at + size], nothing))
+            feed.encode(AudioBlock("mic", at, block, RATE, columns[at : at + size], nothing))
         pictures.append(feed.hello()["sources"])
     assert pictures[0] == pictures[1]
     strips = np.frombuffer(base64.b64decode(pictures[0][0]["strips"]), np.uint8).reshape(25, 64)
     loudest = columns.reshape(25, 4, 64).max(axis=1)
     decibels = (loudest - FRONT_END.silence_value) * FRONT_END.db_per_unit
     np.testing.assert_array_equal(strips, np.clip(decibels / 0.5, 0, 255).astype(np.uint8))
-    feed.tell(Gap("mic", 1, 3, 2 * RATE, "lost", START))
+    feed.encode(Gap("mic", 1, 3, 2 * RATE, "lost", START))
     (picture,) = feed.hello()["sources"]
     assert picture["end"] == 3
     assert base64.b64decode(picture["strips"])[25 * 64 :] == bytes(50 * 64)
