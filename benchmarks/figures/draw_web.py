@@ -33,7 +33,7 @@ from streaming.messages import (
     Message,
     Status,
 )
-from streaming.sinks.clips import Clips
+from streaming.sinks.clips import ClipRecorder
 from streaming.sinks.database import EventDatabase
 from streaming.web.server import WebView
 
@@ -112,7 +112,7 @@ def draw(out: Path, width: int, height: int, scheme: str) -> None:
         web = WebView(port=0, database_path=path, labels=detector.labels,
                       log_mel=detector.log_mel)  # fmt: skip
         fan = Dispatcher(
-            [Clips(Path(folder) / "clips", delay_seconds=2.0), EventDatabase(path), web]
+            [ClipRecorder(Path(folder) / "clips", delay_seconds=2.0), EventDatabase(path), web]
         )
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]

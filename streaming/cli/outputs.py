@@ -141,7 +141,7 @@ class LiveOutputs:
         return [TextSink(sys.stdout, listener.stop), errors]
 
     def _clips(self, folder: Path, listener: Listener) -> Sink:
-        from streaming.sinks.clips import Clips, ClipsConfig
+        from streaming.sinks.clips import ClipRecorder, ClipsConfig
 
         config = ClipsConfig(
             pre_roll=self.clip_pre_roll,
@@ -150,7 +150,7 @@ class LiveOutputs:
             max_mb=self.clips_max_mb,
             max_days=self.clips_max_days,
         )
-        return Clips(folder, config, delay_seconds=listener.detector.delay_seconds)
+        return ClipRecorder(folder, config, delay_seconds=listener.detector.delay_seconds)
 
     def _alerts(self) -> Iterator[Sink]:
         """Yield the alerts; where clips are saved, an event is sent after its clip."""

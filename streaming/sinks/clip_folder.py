@@ -1,4 +1,4 @@
-"""Clips on the disk: a folder for each day, names that sort by time, and limits.
+"""Keep clips on disk: a folder for each day, names that sort by time, and limits.
 
 ::
 
@@ -15,38 +15,36 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sed.audio.flac import write_flac
 from sed.errors import OutputError
 from sed.events.tracker import Event
+from sed.types import Floats
 from streaming.names import slug, timestamp
 
-OWN_NAME = re.compile(r"(\d{8})T\d{6}\.\d{3}Z_[^_]+_[^_]+(_\d+)?\.flac")
+CLIP_NAME = re.compile(r"(\d{8})T\d{6}\.\d{3}Z_[^_]+_[^_]+(_\d+)?\.flac")
 
 
 class ClipFolder:
-    """Writes clips, and deletes the oldest ones beyond the limits.
+    """Write clips, and delete the oldest ones beyond the limits.
 
-    Files that are not named as clips are never touched.
+    Only files that are named as clips are ever deleted.
 
     Parameters
     ----------
     folder
-        Where days are; it is made.
+        Folder of the days; created if it is missing.
     max_mb
-        Millions of bytes that clips may take, no limit if not given. The clip that was written
-        last stays, however large.
+        Most megabytes (10^6 bytes) of all clips; None for no limit. The newest clip is kept
+        whatever its size.
     max_days
-        How old they may be, no limit if not given.
+        Greatest age of a clip in days; None for no limit.
     now
-        The time of day.
+        Returns the current time.
 
     Raises
     ------
     OutputError
-        If the folder cannot be made or written to.
+        If the folder cannot be created or written to.
     """
 
     def __init__(
@@ -59,33 +57,42 @@ class ClipFolder:
     ) -> None:
         self._folder = folder
         self._max_bytes = None if max_mb is None else max_mb * 1e6
-        self._most_days = max_days
+        self._max_days = max_days
         self._now = now
         self._newest = ""
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise PermissionError(None, "it is read-only")
-            self._clips = sorted(self._found()) if self._has_limits else []
+            self._clips = sorted(self._list_clips()) if self._has_limits else []
         except OSError as error:
             raise OutputError(folder, error) from error
         self._n_bytes = sum(size for _, size in self._clips)
 
     @property
     def _has_limits(self) -> bool:
-        return self._max_bytes is not None or self._most_days is not None
+        return self._max_bytes is not None or self._max_days is not None
 
-    def save(self, event: Event, sound: NDArray[np.float32], sample_rate: int) -> str:
-        """Write a clip, shape (samples, channels); return its path.
+    def save(self, event: Event, samples: Floats, sample_rate: int) -> str:
+        """Write a clip and return its path.
+
+        Parameters
+        ----------
+        event
+            The event that names the clip.
+        samples
+            Shape (samples, channels); full scale is 1.
+        sample_rate
+            Samples per second.
 
         Raises
         ------
         OutputError
-            If it cannot be written.
+            If the clip cannot be written.
         """
         name = self._free_name(event)
         path = self._folder / name
-        write_flac(path, sound, sample_rate)
+        write_flac(path, samples, sample_rate)
         if self._has_limits:
             try:
                 size = path.stat().st_size
@@ -97,12 +104,12 @@ class ClipFolder:
         return os.fspath(path)
 
     def delete_old(self) -> None:
-        """Delete the oldest clips beyond the limits, and the folders of days that are then empty.
+        """Delete the oldest clips beyond the limits, and the folders of days that become empty.
 
         Raises
         ------
         OSError
-            If some cannot be deleted; the others are.
+            If some clips cannot be deleted; all others are deleted first.
         """
         failure = None
         for clip in self._oldest_beyond_limits():
@@ -114,8 +121,8 @@ class ClipFolder:
             raise failure
 
     def _oldest_beyond_limits(self) -> Iterator[tuple[str, int]]:
-        """Give one clip after the other, until those that are left are within the limits."""
-        days, max_bytes = self._most_days, self._max_bytes
+        """Yield the oldest clips until the remaining ones are within the limits."""
+        days, max_bytes = self._max_days, self._max_bytes
         limit = "" if days is None else _dated(self._now() - timedelta(days=days))
         for clip in tuple(self._clips):
             is_old = clip[0] < limit
@@ -130,7 +137,8 @@ class ClipFolder:
         path.unlink(missing_ok=True)
         self._clips.remove(clip)
         self._n_bytes -= n_bytes
-        with suppress(OSError):  # the day has more clips
+        # rmdir fails while the folder of the day still holds clips.
+        with suppress(OSError):
             path.parent.rmdir()
 
     def _free_name(self, event: Event) -> str:
@@ -141,16 +149,16 @@ class ClipFolder:
             name = f"{stem}_{n}.flac"
         return name
 
-    def _found(self) -> list[tuple[str, int]]:
-        """Return the names and sizes of the clips that are there already."""
-        found = []
+    def _list_clips(self) -> list[tuple[str, int]]:
+        """Return the names and sizes of the clips in the folder."""
+        clips = []
         for path in self._folder.glob("*/*.flac"):
-            match = OWN_NAME.fullmatch(path.name)
+            match = CLIP_NAME.fullmatch(path.name)
             if match and path.parent.name.replace("-", "") == match[1]:
-                found.append((f"{path.parent.name}/{path.name}", path.stat().st_size))
-        return found
+                clips.append((f"{path.parent.name}/{path.name}", path.stat().st_size))
+        return clips
 
 
 def _dated(time: datetime) -> str:
-    """Return the beginning of a clip's name, with the folder of its day."""
+    """Return the start of a clip's name: the folder of its day and the timestamp."""
     return f"{time.astimezone(UTC):%Y-%m-%d}/{timestamp(time)}"

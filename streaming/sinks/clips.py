@@ -1,10 +1,10 @@
-"""The sound of each event, as a FLAC file of its own.
+"""Save the audio of each event as a FLAC file.
 
 ::
 
-    heard   ──────────────────[ the tape: what may still be wanted )
+    input   ──────────────────[ buffer: what a clip may still need )
     event              pre_roll |  label  | post_roll
-    clip                [━━━━━━━━━━━━━━━━━━━━━━━)          cut where the input begins, ends or gaps
+    clip                [━━━━━━━━━━━━━━━━━━━━━━━)    cut where the input starts, ends or has a gap
 """
 
 from __future__ import annotations
@@ -35,51 +35,53 @@ from streaming.messages import (
 from streaming.pipeline.ring_buffer import RingBuffer
 from streaming.sinks.clip_folder import ClipFolder
 
-AN_HOUR = 3_600.0  # seconds
+HOUR_SECONDS = 3_600.0
 
 
 @dataclass(frozen=True)
 class ClipsConfig:
-    """What is kept of an event, and how much of it all."""
+    """Length of a clip, and limits of the folder of clips."""
 
     pre_roll: float = 1.0  # seconds before the onset
     post_roll: float = 1.0  # seconds after the offset
-    max_seconds: float = 60.0  # seconds, held in memory; of a longer event the rest is left out
-    max_mb: float | None = None  # millions of bytes; beyond, the oldest clips are deleted
-    max_days: float | None = None  # since the onset; older clips are deleted
+    max_seconds: float = 60.0  # of the event, buffered in memory; the rest is left out
+    max_mb: float | None = None  # megabytes of all clips; the oldest are deleted beyond
+    max_days: float | None = None  # age of a clip; older ones are deleted
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
         for name in ("pre_roll", "post_roll"):
-            if not 0 <= getattr(self, name) <= AN_HOUR:
-                raise UsageError(f"expected {name} from 0 to {AN_HOUR:g} s")
-        for name, most in (("max_seconds", AN_HOUR), ("max_mb", np.inf), ("max_days", 36_500)):
+            if not 0 <= getattr(self, name) <= HOUR_SECONDS:
+                raise UsageError(f"expected {name} from 0 to {HOUR_SECONDS:g} s")
+        limits = ("max_seconds", HOUR_SECONDS), ("max_mb", np.inf), ("max_days", 36_500)
+        for name, most in limits:
             value = getattr(self, name)
             if value is not None and not 0 < value <= most:
                 raise UsageError(f"expected {name} above 0 and at most {most:g}")
 
 
-class Clips:
-    """Saves the sound of each event, and tells where with one `ClipSaved` after each `EventEnded`.
+class ClipRecorder:
+    """Save the audio of each event; each `EventEnded` is followed by one `ClipSaved`.
 
-    A clip is written as soon as its post-roll was heard; that of an event which lasts longer than
-    it may, while it still lasts. What goes wrong is told once, and tried anew with the next event.
+    A clip is written as soon as its post-roll has arrived, or while the event still lasts if the
+    event is longer than `ClipsConfig.max_seconds`. A failure is reported once, and the next event
+    is tried again.
 
     Parameters
     ----------
     folder
-        Where to: clips go to a folder per day in it. Nothing else in it is ever touched.
+        Clips go into one sub-folder per day. No other file in the folder is touched.
     config
-        What is kept.
+        Length of a clip, and limits of the folder.
     delay_seconds
-        Of sound, the latest that an `EventEnded` comes after the offset of its event.
+        Longest time from the offset of an event to its `EventEnded`, in seconds of audio.
     now
-        The time of day, by which clips grow old.
+        Returns the current time, from which the age of a clip follows.
 
     Raises
     ------
     OutputError
-        If the folder cannot be made or written to.
+        If the folder cannot be created or written to.
     """
 
     def __init__(
@@ -93,180 +95,180 @@ class Clips:
         self._config = config or ClipsConfig()
         self._delay_seconds = delay_seconds
         self._folder = ClipFolder(
-            Path(folder),
-            max_mb=self._config.max_mb,
-            max_days=self._config.max_days,
-            now=now,
+            Path(folder), max_mb=self._config.max_mb, max_days=self._config.max_days, now=now
         )
-        self._tapes: dict[str, _Tape] = {}
-        self._wanted: list[_Wanted] = []  # events whose clip is not told of yet
-        self._saving = FaultReporter(f"clips are saved again in {folder}")
-        self._deleting = FaultReporter(f"old clips are deleted again in {folder}")
+        self._buffers: dict[str, _ClipBuffer] = {}  # by the name of the input
+        self._pending: list[_PendingClip] = []
+        self._write_faults = FaultReporter(f"clips are saved again in {folder}")
+        self._delete_faults = FaultReporter(f"old clips are deleted again in {folder}")
 
     def handle(self, message: Message) -> Sequence[Message]:
-        """Take a message; return the clips that it completed, and what went wrong."""
+        """Buffer audio and follow events; return the clips that became complete, and problems."""
         match message:
             case AudioBlock():
-                return self._hear(message)
+                return self._push(message)
             case EventStarted(event):
-                self._wanted.append(_Wanted(event))
+                self._pending.append(_PendingClip(event))
             case EventEnded(event):
                 return self._end(event)
-            case Gap(source) if message.n_samples:  # else what follows joins on
-                told = self._save(source, all_of_them=True)
-                self._tapes.pop(source, None)
-                return told
+            # A gap of unknown length (0 samples) does not interrupt the positions.
+            case Gap(source) if message.n_samples:
+                messages = self._save(source, incomplete=True)
+                self._buffers.pop(source, None)
+                return messages
             case Status():
-                return self._save_of_silent_sources(message) + self._delete_old()
+                return self._save_of_silent_inputs(message) + self._delete_old()
         return []
 
     def close(self) -> Sequence[Message]:
-        """Save what is still wanted, as far as it was heard."""
-        sources = {wanted.event.file for wanted in self._wanted}
-        return [told for name in sorted(sources) for told in self._save(name, all_of_them=True)]
+        """Save all pending clips, as far as their audio has arrived."""
+        sources = {clip.event.file for clip in self._pending}
+        return [message for name in sorted(sources) for message in self._save(name, incomplete=True)]
 
-    def _hear(self, heard: AudioBlock) -> list[Message]:
-        told: list[Message] = []
-        tape = self._tapes.get(heard.source)
-        if tape is None or not tape.is_followed_by(heard):
-            told = self._save(heard.source, all_of_them=True)
-            tape = self._tapes[heard.source] = _Tape(heard)
-        tape.push(heard.block)
-        told += self._save(heard.source)
+    def _push(self, block: AudioBlock) -> list[Message]:
+        messages: list[Message] = []
+        buffer = self._buffers.get(block.source)
+        if buffer is None or not buffer.is_followed_by(block):
+            messages = self._save(block.source, incomplete=True)
+            buffer = self._buffers[block.source] = _ClipBuffer(block)
+        buffer.push(block.block)
+        messages += self._save(block.source)
         config = self._config
         after = max(config.post_roll, self._delay_seconds)
-        tape.keep(config.pre_roll + config.max_seconds + after)
-        return told
+        buffer.keep(config.pre_roll + config.max_seconds + after)
+        return messages
 
     def _end(self, event: Event) -> list[Message]:
-        wanted = next((w for w in self._wanted if w.is_of(event)), None)
-        if wanted is None:
-            wanted = _Wanted(event)
-            self._wanted.append(wanted)
-        wanted.event, wanted.has_ended = event, True
-        return self._save(event.file, all_of_them=event.file not in self._tapes)
+        clip = next((clip for clip in self._pending if clip.is_of(event)), None)
+        if clip is None:
+            clip = _PendingClip(event)
+            self._pending.append(clip)
+        clip.event, clip.has_ended = event, True
+        return self._save(event.file, incomplete=event.file not in self._buffers)
 
-    def _save_of_silent_sources(self, status: Status) -> list[Message]:
-        """Save what waits for sound that does not come."""
+    def _save_of_silent_inputs(self, status: Status) -> list[Message]:
+        """Save the pending clips of inputs that deliver no more audio."""
         silent = [s.name for s in status.sources if s.state != "listening" and not s.n_waiting]
-        return [told for name in silent for told in self._save(name, all_of_them=True)]
+        return [message for name in silent for message in self._save(name, incomplete=True)]
 
-    def _save(self, source: str, *, all_of_them: bool = False) -> list[Message]:
-        """Save the clips of a source whose sound is there, or all as far as it is there."""
-        told: list[Message] = []
-        tape = self._tapes.get(source)
-        for wanted in [w for w in self._wanted if w.event.file == source]:
-            if not wanted.was_tried and (all_of_them or (tape and self._is_due(wanted, tape))):
-                wanted.was_tried = True
-                told += self._write(wanted, tape)
-            if wanted.was_tried and wanted.has_ended:
-                self._wanted.remove(wanted)
-                told.append(ClipSaved(wanted.event, wanted.path))
-        return told
+    def _save(self, source: str, *, incomplete: bool = False) -> list[Message]:
+        """Save the complete clips of an input, or all of them as far as their audio is there."""
+        messages: list[Message] = []
+        buffer = self._buffers.get(source)
+        for clip in [clip for clip in self._pending if clip.event.file == source]:
+            is_due = incomplete or (buffer is not None and self._is_complete(clip, buffer))
+            if is_due and not clip.was_tried:
+                clip.was_tried = True
+                messages += self._write(clip, buffer)
+            if clip.was_tried and clip.has_ended:
+                self._pending.remove(clip)
+                messages.append(ClipSaved(clip.event, clip.path))
+        return messages
 
-    def _is_due(self, wanted: _Wanted, tape: _Tape) -> bool:
-        """Return whether all sound of a clip is there, and how long it is cannot change."""
-        _, stop = self._span(wanted, tape)
-        if wanted.has_ended:
-            return tape.stop >= stop
-        return tape.told_until >= stop + tape.samples(self._delay_seconds)
+    def _is_complete(self, clip: _PendingClip, buffer: _ClipBuffer) -> bool:
+        """Return whether all audio of a clip is buffered and its length is final."""
+        _, stop = self._span(clip, buffer)
+        if clip.has_ended:
+            return buffer.stop >= stop
+        return buffer.decided_until >= stop + buffer.samples(self._delay_seconds)
 
-    def _span(self, wanted: _Wanted, tape: _Tape) -> tuple[int, int]:
-        """Return the positions [start, stop) of a clip."""
+    def _span(self, clip: _PendingClip, buffer: _ClipBuffer) -> tuple[int, int]:
+        """Return the positions [start, stop) of a clip, in samples of the input."""
         config = self._config
-        onset, offset, pre_roll, post_roll, max_seconds = map(
-            tape.samples,
+        onset, offset, pre_roll, post_roll, max_length = map(
+            buffer.samples,
             (
-                wanted.event.onset,
-                wanted.event.offset,
+                clip.event.onset,
+                clip.event.offset,
                 config.pre_roll,
                 config.post_roll,
                 config.max_seconds,
             ),
         )
-        first = max(onset, tape.start)  # of an event that was told of late, the rest is kept
-        if wanted.has_ended and offset - first <= max_seconds:
+        # Of an event that was reported late, the audio that is still buffered is saved.
+        first = max(onset, buffer.start)
+        if clip.has_ended and offset - first <= max_length:
             return onset - pre_roll, offset + post_roll
-        return onset - pre_roll, first + max_seconds
+        return onset - pre_roll, first + max_length
 
-    def _write(self, wanted: _Wanted, tape: _Tape | None) -> list[Message]:
-        event = wanted.event
-        if tape is None or not len(sound := tape.sound(*self._span(wanted, tape))):
-            gone = f"{event.file}: the sound of an event was gone when the event was told of."
-            return self._saving.update(f"{gone} Its clip is left out.")
+    def _write(self, clip: _PendingClip, buffer: _ClipBuffer | None) -> list[Message]:
+        event = clip.event
+        if buffer is None or not len(samples := buffer.read(*self._span(clip, buffer))):
+            lost = f"{event.file}: the audio of an event was lost before the event was reported."
+            return self._write_faults.update(f"{lost} Its clip is left out.")
         try:
-            wanted.path = self._folder.save(event, sound, tape.sample_rate)
+            clip.path = self._folder.save(event, samples, buffer.sample_rate)
         except OutputError as error:
-            return self._saving.update(f"{error} Events go on without their clips.")
-        return self._saving.update(None) + self._delete_old()
+            return self._write_faults.update(f"{error} Detection continues without clips.")
+        return self._write_faults.update(None) + self._delete_old()
 
     def _delete_old(self) -> list[Message]:
         try:
             self._folder.delete_old()
         except OSError as error:
             reason = error.strerror or error
-            return self._deleting.update(f"{error.filename}: cannot delete: {reason}.")
-        return self._deleting.update(None)
+            return self._delete_faults.update(f"{error.filename}: cannot delete: {reason}.")
+        return self._delete_faults.update(None)
 
 
 @dataclass
-class _Wanted:
-    """An event whose sound is to be saved."""
+class _PendingClip:
+    """An event whose clip is not reported yet."""
 
-    event: Event  # as it was last told
+    event: Event  # as of its latest message
     has_ended: bool = False
-    was_tried: bool = False  # to save it; `path` says with what luck
+    was_tried: bool = False  # to save it; `path` is None if that failed
     path: str | None = None
 
     def is_of(self, event: Event) -> bool:
-        """Return whether an `EventEnded` belongs to this."""
-        ours = self.event
-        return not self.has_ended and (ours.file, ours.label, ours.onset) == (
+        """Return whether an `EventEnded` belongs to this clip."""
+        own = self.event
+        return not self.has_ended and (own.file, own.label, own.onset) == (
             event.file,
             event.label,
             event.onset,
         )
 
 
-class _Tape:
-    """The last stretch of an input, without a gap."""
+class _ClipBuffer:
+    """The latest audio of an input, without a gap. Positions are samples of the input."""
 
     def __init__(self, first: AudioBlock) -> None:
         self.sample_rate = first.sample_rate
-        self.told_until = first.start  # the position up to which all that was decided was told
+        self.decided_until = first.start  # all events up to this position were reported
         self._n_channels = first.block.shape[1]
         self._first = first.start
         self._ring = RingBuffer((min(self._n_channels, MOST_CHANNELS),))
 
     @property
     def start(self) -> int:
-        """The position of the first sample that is still there."""
+        """The position of the first buffered sample."""
         return self._first + self._ring.start
 
     @property
     def stop(self) -> int:
-        """The position behind what was heard."""
+        """The position behind the last buffered sample."""
         return self._first + self._ring.stop
 
     def samples(self, seconds: float) -> int:
         """Return the nearest number of samples."""
         return samples_from_seconds(seconds, self.sample_rate)
 
-    def is_followed_by(self, heard: AudioBlock) -> bool:
-        """Return whether a piece joins on without a gap."""
-        form = heard.start, heard.sample_rate, heard.block.shape[1]
+    def is_followed_by(self, block: AudioBlock) -> bool:
+        """Return whether a block has the same format and follows without a gap."""
+        form = block.start, block.sample_rate, block.block.shape[1]
         return form == (self.stop, self.sample_rate, self._n_channels)
 
     def push(self, block: Floats) -> None:
-        """Append samples, shape (samples, channels); what they decide is not told yet."""
-        self.told_until = self.stop
+        """Append samples, shape (samples, channels); the events in them are not reported yet."""
+        self.decided_until = self.stop
         self._ring.push(block[:, :MOST_CHANNELS])
 
     def keep(self, seconds: float) -> None:
-        """Give up what was older already before the last push."""
-        self._ring.drop(self.told_until - self._first - self.samples(seconds))
+        """Drop what was older than this even before the last push."""
+        self._ring.drop(self.decided_until - self._first - self.samples(seconds))
 
-    def sound(self, start: int, stop: int) -> Floats:
-        """Return what there is of the positions [start, stop), valid until the next push."""
+    def read(self, start: int, stop: int) -> Floats:
+        """Return what is buffered of the positions [start, stop), valid until the next push."""
         first, last = np.clip((start, stop), self.start, self.stop) - self._first
         return self._ring.view(int(first), int(last))

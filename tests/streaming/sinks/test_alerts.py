@@ -25,7 +25,7 @@ from streaming.messages import (
     Gap,
     Problem,
 )
-from streaming.sinks.clips import Clips
+from streaming.sinks.clips import ClipRecorder
 from streaming.sinks.command import CommandAlert
 from streaming.sinks.delivery import DeliveryConfig
 from streaming.sinks.payload import payload_of
@@ -165,7 +165,7 @@ def test_a_label_that_no_argument_can_hold_is_told(dump):
 
 def test_a_command_that_waits_for_its_clip_finds_it(dump, tmp_path):
     command, calls = dump
-    clips = Clips(tmp_path / "clips", delay_seconds=1)
+    clips = ClipRecorder(tmp_path / "clips", delay_seconds=1)
     alert = CommandAlert(f"{command} {{clip}}", waits_for_clip=True)
     fan = Dispatcher([clips, alert])
     block = np.zeros((8_000, 1), np.float32)

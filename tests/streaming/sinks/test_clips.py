@@ -26,7 +26,7 @@ from streaming.messages import (
     Problem,
     Status,
 )
-from streaming.sinks.clips import Clips, ClipsConfig
+from streaming.sinks.clips import ClipRecorder, ClipsConfig
 from tests.conftest import tiny_disk
 
 RATE = 8_000
@@ -87,7 +87,7 @@ def troubles(answers):
 
 
 def test_a_clip_is_the_event_with_its_rolls_to_the_sample(tmp_path):
-    clips = Clips(tmp_path, ClipsConfig(pre_roll=0.5, post_roll=0.25), delay_seconds=1)
+    clips = ClipRecorder(tmp_path, ClipsConfig(pre_roll=0.5, post_roll=0.25), delay_seconds=1)
     samples = sound(5, 2)
     the_event = event(1.5, 2.75)
     answers = play(
@@ -104,7 +104,7 @@ def test_a_clip_is_the_event_with_its_rolls_to_the_sample(tmp_path):
 
 
 def test_a_clip_is_written_as_soon_as_its_post_roll_is_there(tmp_path):
-    clips = Clips(tmp_path, ClipsConfig(post_roll=1), delay_seconds=1)
+    clips = ClipRecorder(tmp_path, ClipsConfig(post_roll=1), delay_seconds=1)
     samples = sound(3)
     assert play(clips, samples[:12_000], [(12_000, EventEnded(event(0.5, 1)))]) == []
     assert clips.handle(heard(samples[12_000:15_999], 12_000)) == []
@@ -113,14 +113,14 @@ def test_a_clip_is_written_as_soon_as_its_post_roll_is_there(tmp_path):
 
 
 def test_an_event_told_of_after_its_post_roll_is_saved_at_once(tmp_path):
-    clips = Clips(tmp_path, ClipsConfig(pre_roll=0.1, post_roll=0.1), delay_seconds=2)
+    clips = ClipRecorder(tmp_path, ClipsConfig(pre_roll=0.1, post_roll=0.1), delay_seconds=2)
     samples = sound(4)
     (path,) = paths(play(clips, samples, [(24_000, EventEnded(event(0.5, 1)))]))
     np.testing.assert_array_equal(read(path)[0], samples[3_200:8_800])
 
 
 def test_a_clip_is_cut_where_the_input_begins_and_ends(tmp_path):
-    clips = Clips(tmp_path, delay_seconds=1)
+    clips = ClipRecorder(tmp_path, delay_seconds=1)
     samples = sound(2)
     first, last = event(0.25, 0.5), event(1.5, 2, "dog")
     answers = play(clips, samples, [(12_000, EventEnded(first)), (16_000, EventEnded(last))])
@@ -131,7 +131,7 @@ def test_a_clip_is_cut_where_the_input_begins_and_ends(tmp_path):
 
 @pytest.mark.parametrize("state", ["ended", "lost"])
 def test_a_clip_does_not_wait_for_sound_that_does_not_come(tmp_path, state):
-    clips = Clips(tmp_path, delay_seconds=1)
+    clips = ClipRecorder(tmp_path, delay_seconds=1)
     samples = sound(2)
     assert play(clips, samples, [(16_000, EventEnded(event(1, 1.5)))]) == []
     assert clips.handle(status("listening")) == []
@@ -141,7 +141,7 @@ def test_a_clip_does_not_wait_for_sound_that_does_not_come(tmp_path, state):
 
 
 def test_overlapping_events_have_a_clip_each(tmp_path):
-    clips = Clips(tmp_path, ClipsConfig(pre_roll=0.1, post_roll=0.1), delay_seconds=1)
+    clips = ClipRecorder(tmp_path, ClipsConfig(pre_roll=0.1, post_roll=0.1), delay_seconds=1)
     samples = sound(4)
     siren, dog = event(1, 3), event(1.5, 2, "dog")
     told = [
@@ -157,7 +157,7 @@ def test_overlapping_events_have_a_clip_each(tmp_path):
 
 
 def test_inputs_have_their_own_rates_and_channels(tmp_path):
-    clips = Clips(tmp_path, ClipsConfig(pre_roll=0, post_roll=0), delay_seconds=1)
+    clips = ClipRecorder(tmp_path, ClipsConfig(pre_roll=0, post_roll=0), delay_seconds=1)
     rates = {"garden": (44_100, 1), "street": (48_000, 3), "many": (16_000, 9)}
     sounds = {}
     for source, (rate, n_channels) in rates.items():
@@ -183,7 +183,7 @@ def test_inputs_have_their_own_rates_and_channels(tmp_path):
 
 
 def test_a_clip_does_not_reach_across_a_gap(tmp_path):
-    clips = Clips(tmp_path, delay_seconds=1)
+    clips = ClipRecorder(tmp_path, delay_seconds=1)
     samples = sound(6)
     before, after = event(1, 1.9), event(3.2, 4, "dog")
     play(clips, samples[:16_000], [(16_000, EventEnded(before))])
@@ -194,7 +194,7 @@ def test_a_clip_does_not_reach_across_a_gap(tmp_path):
 
 
 def test_positions_that_jump_are_a_gap_too(tmp_path):
-    clips = Clips(tmp_path, delay_seconds=1)
+    clips = ClipRecorder(tmp_path, delay_seconds=1)
     samples = sound(6)
     play(clips, samples[:16_000], [(16_000, EventEnded(event(1, 1.9)))])
     (first,) = paths(clips.handle(heard(samples[24_000:40_000], 24_000)))
@@ -204,7 +204,7 @@ def test_positions_that_jump_are_a_gap_too(tmp_path):
 
 
 def test_an_event_that_goes_on_behind_a_gap_keeps_what_was_before(tmp_path):
-    clips = Clips(tmp_path, delay_seconds=1)
+    clips = ClipRecorder(tmp_path, delay_seconds=1)
     samples = sound(4)
     the_event = event(1, 3)
     assert play(clips, samples[:16_000], [(9_600, EventStarted(the_event))]) == []
@@ -214,7 +214,7 @@ def test_an_event_that_goes_on_behind_a_gap_keeps_what_was_before(tmp_path):
 
 
 def test_a_gap_of_no_known_length_cuts_no_clip(tmp_path):
-    clips = Clips(tmp_path, delay_seconds=1)
+    clips = ClipRecorder(tmp_path, delay_seconds=1)
     samples = sound(4)
     ended, lasting = event(1, 1.75), event(1.5, 2.5, "dog")
     told = [(15_200, EventEnded(ended)), (15_200, EventStarted(lasting)), (16_000, gap(16_000, 0))]
@@ -225,7 +225,7 @@ def test_a_gap_of_no_known_length_cuts_no_clip(tmp_path):
 
 
 def test_of_a_long_event_the_beginning_is_kept_and_written_while_it_lasts(tmp_path):
-    clips = Clips(tmp_path, ClipsConfig(pre_roll=0.5, max_seconds=2), delay_seconds=0.5)
+    clips = ClipRecorder(tmp_path, ClipsConfig(pre_roll=0.5, max_seconds=2), delay_seconds=0.5)
     samples = sound(20)
     the_event = event(1, 18)
     assert play(clips, samples[:27_999], [(9_000, EventStarted(the_event))]) == []
@@ -239,7 +239,7 @@ def test_of_a_long_event_the_beginning_is_kept_and_written_while_it_lasts(tmp_pa
 
 
 def test_an_event_of_just_the_longest_length_keeps_its_post_roll(tmp_path):
-    clips = Clips(tmp_path, ClipsConfig(max_seconds=2), delay_seconds=1)
+    clips = ClipRecorder(tmp_path, ClipsConfig(max_seconds=2), delay_seconds=1)
     samples = sound(6)
     told = [(9_000, EventStarted(event(1, 2))), (32_000, EventEnded(event(1, 3)))]
     (path,) = paths(play(clips, samples, told))
@@ -247,7 +247,7 @@ def test_an_event_of_just_the_longest_length_keeps_its_post_roll(tmp_path):
 
 
 def test_of_an_event_told_of_very_late_what_is_there_is_kept(tmp_path):
-    clips = Clips(tmp_path, ClipsConfig(pre_roll=0.5, max_seconds=2), delay_seconds=1)
+    clips = ClipRecorder(tmp_path, ClipsConfig(pre_roll=0.5, max_seconds=2), delay_seconds=1)
     samples = sound(20)
     the_event = event(1, 16)  # it was faint for long
     told = [(120_000, EventStarted(the_event)), (136_000, EventEnded(the_event))]
@@ -258,20 +258,20 @@ def test_of_an_event_told_of_very_late_what_is_there_is_kept(tmp_path):
 
 def test_memory_is_bounded_by_what_is_configured(tmp_path):
     config = ClipsConfig(pre_roll=0.5, post_roll=0.5, max_seconds=1)
-    clips = Clips(tmp_path, config, delay_seconds=0.5)
+    clips = ClipRecorder(tmp_path, config, delay_seconds=0.5)
     play(clips, sound(60))
-    assert clips._tapes["mic"].stop - clips._tapes["mic"].start == 2 * RATE + 800
-    assert len(clips._tapes["mic"]._ring._items) <= 4 * 2 * RATE
+    assert clips._buffers["mic"].stop - clips._buffers["mic"].start == 2 * RATE + 800
+    assert len(clips._buffers["mic"]._ring._items) <= 4 * 2 * RATE
 
 
 def test_an_event_whose_sound_is_gone_has_no_clip_and_that_is_told_once(tmp_path):
-    clips = Clips(tmp_path, ClipsConfig(max_seconds=1), delay_seconds=1)
+    clips = ClipRecorder(tmp_path, ClipsConfig(max_seconds=1), delay_seconds=1)
     samples = sound(10)
     late = [event(0.1, 0.5), event(0.2, 0.5, "dog"), event(8, 8.5, "cat")]
     answers = play(clips, samples, [(80_000, EventEnded(e)) for e in late])
     assert [a.path for a in answers if isinstance(a, ClipSaved)][:2] == [None, None]
     assert troubles(answers) == [
-        "mic: the sound of an event was gone when the event was told of. Its clip is left out.",
+        "mic: the audio of an event was lost before the event was reported. Its clip is left out.",
         f"clips are saved again in {tmp_path}",
     ]
     assert [a.event for a in answers if isinstance(a, ClipSaved)] == late
@@ -283,7 +283,7 @@ def test_an_event_whose_sound_is_gone_has_no_clip_and_that_is_told_once(tmp_path
 def test_two_events_of_one_name_at_one_time_have_names_of_their_own(tmp_path):
     samples = sound(3)
     for _ in range(2):  # as after a restart in the same second
-        clips = Clips(tmp_path, delay_seconds=1)
+        clips = ClipRecorder(tmp_path, delay_seconds=1)
         for source in ("a b", "a_b"):
             play(
                 clips, samples, [(20_000, EventEnded(event(0.5, 1, source=source)))], source=source
@@ -293,7 +293,7 @@ def test_two_events_of_one_name_at_one_time_have_names_of_their_own(tmp_path):
 
 
 def test_names_are_safe_and_short_whatever_label_and_source_hold(tmp_path):
-    clips = Clips(tmp_path, delay_seconds=1)
+    clips = ClipRecorder(tmp_path, delay_seconds=1)
     samples = sound(2)
     hostile = ["../../etc/passwd", "a/b\\c:d*?\"<>|\n\0'; rm -rf $HOME", "_-.-_", "", "é" * 300]
     for i, text in enumerate([*hostile, "鳥 élan", "\udc80-f"]):
@@ -314,7 +314,7 @@ def test_names_are_safe_and_short_whatever_label_and_source_hold(tmp_path):
 
 def test_names_sort_by_time_when_the_clocks_are_set_back(tmp_path):
     summer, winter = timezone(timedelta(hours=2)), timezone(timedelta(hours=1))
-    clips = Clips(tmp_path, delay_seconds=1)
+    clips = ClipRecorder(tmp_path, delay_seconds=1)
     for n, time in enumerate(
         [datetime(2026, 10, 25, 2, 50, tzinfo=summer), datetime(2026, 10, 25, 2, 10, tzinfo=winter)]
     ):
@@ -343,7 +343,7 @@ def save_some(clips, onsets):
 
 
 def test_the_oldest_clips_go_when_they_take_too_much(tmp_path):
-    size = Path(paths(save_some(Clips(tmp_path / "one", delay_seconds=1), [0]))[0].name)
+    size = Path(paths(save_some(ClipRecorder(tmp_path / "one", delay_seconds=1), [0]))[0].name)
     size = (tmp_path / "one" / "2026-11-21" / size).stat().st_size
     folder = tmp_path / "clips"
     foreign = [
@@ -355,9 +355,9 @@ def test_the_oldest_clips_go_when_they_take_too_much(tmp_path):
     for name in foreign:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(bytes(10 * size))
-    save_some(Clips(folder, delay_seconds=1), range(0, 24, 8))
+    save_some(ClipRecorder(folder, delay_seconds=1), range(0, 24, 8))
     config = ClipsConfig(max_mb=2.5 * size / 1e6)
-    answers = save_some(Clips(folder, config, delay_seconds=1), [36, 60])
+    answers = save_some(ClipRecorder(folder, config, delay_seconds=1), [36, 60])
     assert troubles(answers) == []
     assert set(files(folder)) - set(foreign) == {
         "2026-11-23/20261123T001500.000Z_siren_mic36.flac",
@@ -368,7 +368,7 @@ def test_the_oldest_clips_go_when_they_take_too_much(tmp_path):
 
 
 def test_the_clip_that_was_just_written_stays_however_small_the_limit(tmp_path):
-    clips = Clips(tmp_path, ClipsConfig(max_mb=1e-6), delay_seconds=1)
+    clips = ClipRecorder(tmp_path, ClipsConfig(max_mb=1e-6), delay_seconds=1)
     answers = save_some(clips, [5, 0])
     assert files(tmp_path) == ["2026-11-21/20261121T121500.000Z_siren_mic0.flac"]
     assert paths(answers)[1].is_file()
@@ -376,28 +376,28 @@ def test_the_clip_that_was_just_written_stays_however_small_the_limit(tmp_path):
 
 def test_clips_grow_old_even_if_nothing_happens(tmp_path):
     time = START
-    clips = Clips(tmp_path, ClipsConfig(max_days=2), delay_seconds=1, now=lambda: time)
+    clips = ClipRecorder(tmp_path, ClipsConfig(max_days=2), delay_seconds=1, now=lambda: time)
     save_some(clips, [0, 24])
     time = START + timedelta(hours=48.5)
     clips.handle(status("listening"))
     assert files(tmp_path) == ["2026-11-22/20261122T121500.000Z_siren_mic24.flac"]
     assert not (tmp_path / "2026-11-21").exists()
     time = START + timedelta(hours=99)
-    Clips(tmp_path, ClipsConfig(max_days=2), delay_seconds=1, now=lambda: time).handle(
+    ClipRecorder(tmp_path, ClipsConfig(max_days=2), delay_seconds=1, now=lambda: time).handle(
         status("listening")
     )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_clip_that_somebody_deleted_is_no_trouble(tmp_path):
-    clips = Clips(tmp_path, ClipsConfig(max_mb=1e-6), delay_seconds=1)
+    clips = ClipRecorder(tmp_path, ClipsConfig(max_mb=1e-6), delay_seconds=1)
     shutil.rmtree(paths(save_some(clips, [0]))[0].parent)
     assert troubles(save_some(clips, [24])) == []
     assert files(tmp_path) == ["2026-11-22/20261122T121500.000Z_siren_mic24.flac"]
 
 
 def test_what_cannot_be_deleted_is_told_once_each_way(tmp_path, monkeypatch):
-    clips = Clips(tmp_path, ClipsConfig(max_mb=1e-6), delay_seconds=1)
+    clips = ClipRecorder(tmp_path, ClipsConfig(max_mb=1e-6), delay_seconds=1)
     unlink = Path.unlink
 
     def refuse(path, missing_ok=False):
@@ -420,7 +420,7 @@ def test_one_that_cannot_be_deleted_keeps_no_other(tmp_path, limit):
     stuck = tmp_path / "2026-11-20" / "20261120T000000.000Z_dog_mic.flac"
     stuck.mkdir(parents=True)
     time = START + timedelta(hours=72)
-    clips = Clips(tmp_path, ClipsConfig(**limit), delay_seconds=1, now=lambda: time)
+    clips = ClipRecorder(tmp_path, ClipsConfig(**limit), delay_seconds=1, now=lambda: time)
     answers = save_some(clips, [0, 24, 71])
     (trouble,) = troubles(answers)
     assert trouble.startswith(f"{stuck}: cannot delete: ")
@@ -433,7 +433,7 @@ def test_one_that_cannot_be_deleted_keeps_no_other(tmp_path, limit):
 
 
 def test_a_full_disk_is_told_once_each_way_and_leaves_no_half_file(tmp_path, monkeypatch):
-    clips = Clips(tmp_path, delay_seconds=1)
+    clips = ClipRecorder(tmp_path, delay_seconds=1)
 
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -443,7 +443,7 @@ def test_a_full_disk_is_told_once_each_way_and_leaves_no_half_file(tmp_path, mon
     assert [type(answer) for answer in answers] == [Problem, ClipSaved, ClipSaved, ClipSaved]
     assert [answer.path for answer in answers[1:]] == [None] * 3
     assert "cannot write: No space left on device" in answers[0].text
-    assert answers[0].text.endswith("Events go on without their clips.")
+    assert answers[0].text.endswith("Detection continues without clips.")
     assert files(tmp_path) == []
     monkeypatch.undo()
     answers = save_some(clips, [3, 4])
@@ -453,7 +453,7 @@ def test_a_full_disk_is_told_once_each_way_and_leaves_no_half_file(tmp_path, mon
 
 def test_a_disk_that_is_really_full(tmp_path):
     with tiny_disk(tmp_path, 64):
-        clips = Clips(tmp_path, ClipsConfig(pre_roll=0, post_roll=0), delay_seconds=1)
+        clips = ClipRecorder(tmp_path, ClipsConfig(pre_roll=0, post_roll=0), delay_seconds=1)
         samples = sound(12)
         events = [event(n, n + 1.0) for n in range(8)]
         answers = play(clips, samples, [((e.offset + 1) * RATE, EventEnded(e)) for e in events])
@@ -476,15 +476,15 @@ def test_a_disk_that_is_really_full(tmp_path):
 def test_a_folder_that_cannot_be_made_is_an_error_at_once(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"file/clips: cannot write: Not a directory\. Free some"):
-        Clips(tmp_path / "file" / "clips", delay_seconds=1)
+        ClipRecorder(tmp_path / "file" / "clips", delay_seconds=1)
     with pytest.raises(OutputError, match="File exists"):
-        Clips(tmp_path / "file", delay_seconds=1)
+        ClipRecorder(tmp_path / "file", delay_seconds=1)
 
 
 def test_a_folder_that_is_read_only_is_an_error_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(OutputError, match="cannot write: it is read-only"):
-        Clips(tmp_path, delay_seconds=1)
+        ClipRecorder(tmp_path, delay_seconds=1)
 
 
 @pytest.mark.parametrize(
@@ -513,7 +513,7 @@ def test_a_rate_that_flac_cannot_hold_is_an_error_that_says_so(tmp_path, sample_
 
 
 def test_clips_go_on_where_flac_cannot_hold_the_rate(tmp_path):
-    clips = Clips(tmp_path, delay_seconds=1)
+    clips = ClipRecorder(tmp_path, delay_seconds=1)
     answers = play(clips, sound(30), [(192_000, EventEnded(event(0.5, 1)))], sample_rate=96_001)
     assert [answer.path for answer in answers if isinstance(answer, ClipSaved)] == [None]
     assert "FLAC cannot hold such sound (96001 Hz, channels: 1)" in troubles(answers)[0]
@@ -551,7 +551,7 @@ def test_the_pieces_in_which_sound_comes_make_no_difference(tmp_path_factory, da
     results = []
     for sizes in ([800], data.draw(st.lists(st.integers(20, 1_600), min_size=1, max_size=20))):
         folder = tmp_path_factory.mktemp("clips")
-        clips = Clips(folder, config, delay_seconds=0.4)
+        clips = ClipRecorder(folder, config, delay_seconds=0.4)
         answers, waiting, at, n = [], list(told), 0, 0
         while at < len(samples):
             block = samples[at : at + sizes[n % len(sizes)]]

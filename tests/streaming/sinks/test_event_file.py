@@ -166,7 +166,7 @@ def test_all_that_is_heard_is_saved_to_the_last_bit_of_24(tmp_path):
 
 
 def test_a_gap_and_an_hour_each_begin_a_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("streaming.sinks.audio_file.LONGEST_FILE_SECONDS", 1.0)
+    monkeypatch.setattr("streaming.sinks.audio_file.MAX_FILE_SECONDS", 1.0)
     saved = AudioRecorder(tmp_path)
     blocks = [0, 4_000, 8_000, 12_000, 20_000]  # of half a second each; one second is missing
     for first in blocks:
@@ -182,7 +182,7 @@ def test_a_gap_and_an_hour_each_begin_a_file(tmp_path, monkeypatch):
 
 def test_saved_sound_survives_a_full_disk(tmp_path, monkeypatch):
     saved = AudioRecorder(tmp_path)
-    monkeypatch.setattr("streaming.sinks.audio_file.PAUSE_SECONDS", 1.0)
+    monkeypatch.setattr("streaming.sinks.audio_file.RETRY_SECONDS", 1.0)
     saved.handle(heard(np.ones(800) / 2))
 
     def full(self, block):
@@ -191,13 +191,13 @@ def test_saved_sound_survives_a_full_disk(tmp_path, monkeypatch):
     with monkeypatch.context() as broken:
         broken.setattr("sed.audio.flac.FlacFile.write", full)
         (trouble,) = saved.handle(heard(np.ones(800) / 2, 800))
-        assert re.search(r"No space left.*Events go on without it", trouble.text)
+        assert re.search(r"No space left.*Detection continues without saved audio", trouble.text)
         for first in range(1_600, 20_000, 800):  # it is tried again, and not told again
             assert list(saved.handle(heard(np.ones(800) / 2, first))) == []
     told = [
         m for first in range(20_000, 32_000, 800) for m in saved.handle(heard(np.ones(800), first))
     ]
-    assert told == [Problem(f"sound is saved again in {tmp_path}")]
+    assert told == [Problem(f"audio is saved again in {tmp_path}")]
     saved.close()
     frames = [soundfile.info(path).frames for path in sorted(tmp_path.iterdir())]
     assert frames[0] == 800
