@@ -123,7 +123,9 @@ class ClipRecorder:
     def close(self) -> Sequence[Message]:
         """Save all pending clips, as far as their audio has arrived."""
         sources = {clip.event.file for clip in self._pending}
-        return [message for name in sorted(sources) for message in self._save(name, incomplete=True)]
+        return [
+            message for name in sorted(sources) for message in self._save(name, incomplete=True)
+        ]
 
     def _push(self, block: AudioBlock) -> list[Message]:
         messages: list[Message] = []

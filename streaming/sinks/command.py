@@ -1,7 +1,4 @@
-"""What others are told of events: a program is run, or an address on the web is called.
-
-Whoever is told sees a *payload*: what happened, as plain values, see `payload_of`.
-"""
+"""Run a program for each event."""
 
 from __future__ import annotations
 
@@ -25,28 +22,28 @@ from streaming.sinks.payload import Payload, payload_of
 PLACEHOLDERS = (
     "label", "score", "onset", "offset", "duration", "time", "source", "clip",
 )  # fmt: skip
-COMMAND_SECONDS = 30.0
-COMMANDS_WAITING = 100
-LONGEST_QUOTE = 200  # characters of what a program complained of
+TIMEOUT_SECONDS = 30.0  # of a program
+QUEUE_CAPACITY = 100
+MAX_QUOTE = 200  # characters of the last line that a failed program wrote to standard error
 
 
 class CommandAlert:
-    """Runs a program for each event, one at a time.
+    """Run a program for each event, one at a time.
 
     Parameters
     ----------
     command
-        A program and its arguments, quoted as for a shell; no shell ever sees them. ``{label}``
-        and the other placeholders are filled in within each argument. A value may begin with a
-        hyphen: where the program would take it for an option, put ``--`` before it.
+        A program and its arguments, quoted as for a shell, but run without one. ``{label}`` and
+        the other `PLACEHOLDERS` are replaced within each argument. A value may begin with a hyphen:
+        put ``--`` before it where the program would take it for an option.
     at
-        Whether it runs when an event is over, or when it begins.
+        Run the program when an event is complete ("event") or when it starts ("onset").
     waits_for_clip
-        Whether events are followed by a `ClipSaved`, for which they wait.
+        Whether events are complete with their `ClipSaved`.
     timeout
-        Seconds that the program may take; it is then killed.
+        Seconds after which the program is killed.
     config
-        Bounds and times of what waits.
+        Size and times of the delivery queue.
 
     Raises
     ------
@@ -60,7 +57,7 @@ class CommandAlert:
         at: Literal["event", "onset"] = "event",
         *,
         waits_for_clip: bool = False,
-        timeout: float = COMMAND_SECONDS,
+        timeout: float = TIMEOUT_SECONDS,
         config: DeliveryConfig | None = None,
     ) -> None:
         self._arguments = _split_command(command)
@@ -71,26 +68,27 @@ class CommandAlert:
         self._queue = DeliveryQueue(
             f"command {printable(self._arguments[0])}",
             self._run,
-            config or DeliveryConfig(capacity=COMMANDS_WAITING),
+            config or DeliveryConfig(capacity=QUEUE_CAPACITY),
         )
 
     def handle(self, message: Message) -> Sequence[Message]:
-        """Have the command run if the message is of an event."""
+        """Queue the program if the message is about an event; return the notices of the queue."""
         payload = payload_of(message, waits_for_clip=self._waits_for_clip)
         if payload is not None and payload["type"] == self._at:
             self._queue.put(payload)
         return self._queue.notices()
 
     def close(self) -> Sequence[Message]:
-        """Let commands finish for a few seconds, then kill the one that runs."""
-        told = self._queue.close()
+        """Wait a few seconds for queued programs, then kill the running one."""
+        messages = self._queue.close()
         if (process := self._running) is not None:
             _kill(process)
-        return told
+        return messages
 
     def _run(self, payload: Payload) -> None:
         try:
-            with tempfile.TemporaryFile() as stderr:  # no pipe, which what it starts might keep
+            # A file and not a pipe: a child of the program could keep a pipe open.
+            with tempfile.TemporaryFile() as stderr:
                 self._running = subprocess.Popen(
                     _filled(self._arguments, payload),
                     stdin=subprocess.DEVNULL,
@@ -99,7 +97,8 @@ class CommandAlert:
                     start_new_session=True,
                 )
                 self._wait(self._running, stderr)
-        except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
+        # A ValueError is about a NUL character in an argument.
+        except (OSError, ValueError) as error:
             raise PermanentError(f"cannot be run: {error}") from error
         finally:
             self._running = None
@@ -132,7 +131,7 @@ def _split_command(command: str) -> list[str]:
 
 
 def _filled(arguments: Sequence[str], payload: Payload) -> list[str]:
-    """Fill the placeholders, all at once: a label that looks like one stays what it is."""
+    """Replace the placeholders in one pass, so that a label that looks like one stays."""
     return [
         re.sub(r"\{(\w+)\}", lambda match: _text(payload[match[1]]), argument)
         for argument in arguments
@@ -147,12 +146,12 @@ def _text(value: str | float | None) -> str:
 
 def _last_line(stderr: IO[bytes]) -> str:
     end = stderr.seek(0, os.SEEK_END)
-    stderr.seek(max(0, end - 4 * LONGEST_QUOTE))
+    stderr.seek(max(0, end - 4 * MAX_QUOTE))
     lines = stderr.read().decode(errors="replace").strip().splitlines()
-    return f": {printable(lines[-1][-LONGEST_QUOTE:])}" if lines else ""
+    return f": {printable(lines[-1][-MAX_QUOTE:])}" if lines else ""
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a program and what it started."""
+    """Kill a program and its children."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What is to be sent, in order, by a thread of its own: whoever puts it in never waits."""
+"""Deliver items in order from a background thread, with retries and a bounded queue."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from streaming.messages import Message, Problem
+from streaming.messages import FaultReporter, Message, Problem
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class DeliveryConfig:
-    """How much may wait, and for how long."""
+    """Size of a delivery queue, and times of its retries."""
 
-    capacity: int = 1_000  # items that may wait; beyond, the oldest are dropped
-    first_wait: float = 1.0  # seconds until something is tried again, doubled each time
-    longest_wait: float = 300.0  # seconds at most
-    close_wait: float = 5.0  # seconds at the end, for what is still waiting
+    capacity: int = 1_000  # waiting items; beyond, the oldest are dropped
+    first_retry_seconds: float = 1.0  # wait before the first retry, doubled each time
+    max_retry_seconds: float = 300.0  # longest wait before a retry
+    close_seconds: float = 5.0  # for delivering what still waits when the queue is closed
 
 
 class PermanentError(Exception):
-    """An item that will not be taken, however often it is tried."""
+    """An item cannot be delivered, and a retry would not help."""
 
 
 class TransientError(Exception):
-    """An item that was not taken now; to try again may help."""
+    """An item cannot be delivered now, and a retry may help."""
 
 
 class DeliveryQueue(Generic[Item]):
-    """Sends items one after the other, and tries again until each is sent or refused.
+    """Send items one after the other, and retry each until it is delivered or refused.
 
-    What goes wrong is told once, and once more when something is sent and nothing is left waiting.
+    A fault is reported once, and once more when an item is delivered and none is left waiting.
 
     Parameters
     ----------
     name
-        What it sends to, as people may read it.
+        The destination, as it is named in reports.
     send
-        Sends an item, in a thread of its own; raises `PermanentError` or `TransientError`. What
-        else it raises is a refusal too.
+        Sends an item; called from the thread of the queue. Raises `TransientError` if the item
+        should be sent again; the item is dropped on a `PermanentError` or any other exception.
     config
-        Bounds and times.
+        Size of the queue, and times of its retries.
     seed
-        Of the jitter, by which many that lost one server do not come back to it at once.
+        Of the jitter of the retries, which spreads the clients of a server that comes back.
     """
 
     def __init__(
@@ -63,55 +63,55 @@ class DeliveryQueue(Generic[Item]):
         self._send = send
         self._config = config or DeliveryConfig()
         self._generator = np.random.default_rng(seed)
-        self._change = threading.Condition()  # guards all that follows
+        self._change = threading.Condition()  # guards all attributes below
         self._waiting: deque[Item] = deque()
         self._is_sending = False
         self._is_closed = False
-        self._is_hurried = False
-        self._complaints: set[str] = set()  # what was told and is not right again
-        self._n_sent = self._n_lost = 0  # since the first complaint
+        self._retries_now = False  # cuts the current wait short
+        self._faults = FaultReporter()
+        self._n_sent = self._n_lost = 0  # since the first fault
         self._notices: list[Message] = []
         self._thread = threading.Thread(target=self._run, name=f"delivery {name}", daemon=True)
         self._thread.start()
 
     def put(self, item: Item) -> None:
-        """Take an item; if too many wait already, the oldest of them is dropped."""
+        """Append an item without blocking; a full queue drops its oldest item."""
         with self._change:
             self._waiting.append(item)
             if len(self._waiting) > self._config.capacity:
                 self._waiting.popleft()
                 self._report_fault(
-                    "full", f"{len(self._waiting)} wait to be delivered; the oldest are lost"
+                    "full", f"{len(self._waiting)} items wait for delivery; the oldest are dropped"
                 )
                 self._n_lost += 1
             self._change.notify_all()
 
     def notices(self) -> list[Message]:
-        """Return what went wrong, and right again, since the last call."""
+        """Return the faults and recoveries since the last call."""
         with self._change:
             notices, self._notices = self._notices, []
         return notices
 
     def failed(self, reason: str) -> None:
-        """Tell that sending would not work now."""
+        """Report that the destination cannot be reached."""
         with self._change:
             self._report_fault("failing", reason)
 
     def resume(self) -> None:
-        """Note that sending works again, and go on with it at once."""
+        """Report that the destination can be reached again, and retry at once."""
         with self._change:
-            self._is_hurried = True
+            self._retries_now = True
             if not self._is_sending:
                 self._report_recovery()
             self._change.notify_all()
 
     def close(self) -> list[Message]:
-        """Send what waits, for a few seconds at most; return what was not told yet."""
+        """Deliver what waits, for `close_seconds` at most; return the last notices."""
         with self._change:
-            self._is_hurried = True
+            self._retries_now = True
             self._change.notify_all()
             self._change.wait_for(
-                lambda: not self._waiting and not self._is_sending, self._config.close_wait
+                lambda: not self._waiting and not self._is_sending, self._config.close_seconds
             )
             self._is_closed = True
             self._change.notify_all()
@@ -129,55 +129,54 @@ class DeliveryQueue(Generic[Item]):
                     return
                 item = self._waiting.popleft()
                 self._is_sending = True
-            self._send_until_taken(item)
+            self._deliver(item)
             with self._change:
                 self._is_sending = False
                 self._change.notify_all()
 
-    def _send_until_taken(self, item: Item) -> None:
-        wait = self._config.first_wait
+    def _deliver(self, item: Item) -> None:
+        """Send an item until it is delivered or refused, or the queue is closed."""
+        wait = self._config.first_retry_seconds
         while not self._is_closed:
-            self._is_hurried = False
+            self._retries_now = False
             try:
                 self._send(item)
             except PermanentError as error:
-                return self._lose(str(error))
+                return self._drop(str(error))
             except TransientError as error:
-                self.failed(f"{error}. It is tried again until it works")
-                wait = self._config.first_wait if self._pause(wait) else 2 * wait
-            except Exception as error:  # that nobody foresaw; the next item may be a better one
-                return self._lose(f"something could not be sent: {error!r}")
+                self.failed(f"{error}. Delivery is retried until it succeeds")
+                wait = self._config.first_retry_seconds if self._pause(wait) else 2 * wait
+            # An unexpected error costs this item only: the next one may be fine.
+            except Exception as error:
+                return self._drop(f"an item could not be sent: {error!r}")
             else:
                 with self._change:
                     self._n_sent += 1
                     self._report_recovery()
                 return
 
-    def _lose(self, reason: str) -> None:
+    def _drop(self, reason: str) -> None:
         with self._change:
             self._report_fault("failing", reason)
             self._n_lost += 1
 
     def _pause(self, seconds: float) -> bool:
-        """Wait, half to all of a time; return whether that was cut short."""
+        """Wait for 50 to 100 % of a time; return whether the wait was cut short."""
         share = self._generator.uniform(0.5, 1.0)
         with self._change:
-            seconds = share * min(seconds, self._config.longest_wait)
-            return self._change.wait_for(lambda: self._is_hurried or self._is_closed, seconds)
+            seconds = share * min(seconds, self._config.max_retry_seconds)
+            return self._change.wait_for(lambda: self._retries_now or self._is_closed, seconds)
 
     def _report_fault(self, kind: str, reason: str) -> None:
-        if not self._complaints:
+        if not self._faults.is_faulty:
             self._n_sent = self._n_lost = 0
-        if kind not in self._complaints and not self._is_closed:
-            self._complaints.add(kind)
-            self._notices.append(Problem(f"{self._name}: {reason}"))
+        if not self._is_closed:
+            self._notices += self._faults.update(f"{self._name}: {reason}", kind=kind)
 
     def _report_recovery(self) -> None:
-        """Tell that all is right again, if it was not, and nothing waits any more."""
-        if self._complaints and not self._waiting:
-            self._complaints.clear()
+        """Report that all is delivered again, if there was a fault and no item is left waiting."""
+        if not self._waiting:
             counts = (self._n_sent, "delivered"), (self._n_lost, "lost")
             counted = ", ".join(f"{n} {what}" for n, what in counts if n)
-            self._notices.append(
-                Problem(f"{self._name}: works again" + f": {counted}" * bool(counted))
-            )
+            text = f"{self._name}: works again" + f": {counted}" * bool(counted)
+            self._notices += self._faults.update(None, recovery=text)

@@ -1,4 +1,4 @@
-"""Events for a home, a broker or a dashboard: published by MQTT."""
+"""Publish events by MQTT."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ from streaming.sinks.payload import Payload, payload_of, reason_of, split_url
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
-EXAMPLE = "mqtt://user@host:1883/topic"
+EXAMPLE_URL = "mqtt://user@host:1883/topic"
 PASSWORD_VARIABLE = "SED_MQTT_PASSWORD"
 PORTS = {"mqtt": 1_883, "mqtts": 8_883}
 KEEP_ALIVE_SECONDS = 30
-RECONNECT_SECONDS = 1, 60  # the first wait and the longest, doubled each time
-ANSWER_SECONDS = 10.0
-GOODBYE_SECONDS = 1.0
+RECONNECT_SECONDS = 1, 60  # first and longest wait, doubled each time
+ACKNOWLEDGE_SECONDS = 10.0  # for the connection, and for the acknowledgement of a message
+DISCONNECT_SECONDS = 1.0
 
 
 class MqttAlert:
-    """Publishes notes as JSON to TOPIC/event, TOPIC/onset and TOPIC/gap, with quality of service 1.
+    """Publish payloads as JSON to TOPIC/event, TOPIC/onset and TOPIC/gap, with QoS 1.
 
-    TOPIC/status is "online", or "offline" once this is closed or gone; it is retained. While the
-    broker is away, notes wait and the connection is tried again.
+    The retained TOPIC/status is "online", and "offline" after this is closed or killed. While the
+    broker cannot be reached, payloads wait in a queue and the connection is retried.
 
     Parameters
     ----------
     url
-        ``mqtt://[user[:password]@]host[:port]/topic``, or ``mqtts://`` for an encrypted one. The
-        password of the user may be in the environment as SED_MQTT_PASSWORD, so that it need not
-        stand in the list of processes.
+        ``mqtt://[user[:password]@]host[:port]/topic``, or ``mqtts://`` for TLS. The password may
+        be given in the environment variable SED_MQTT_PASSWORD, which keeps it out of the list of
+        processes.
     waits_for_clip
-        Whether events are followed by a `ClipSaved`, for which they wait.
+        Whether events are complete with their `ClipSaved`.
     config
-        Bounds and times of what waits.
+        Size and times of the delivery queue.
 
     Raises
     ------
     MissingExtraError
         If the `mqtt` extra is not installed.
     UsageError
-        If the address cannot be used.
+        If the address or the topic is not valid.
     """
 
     def __init__(
         self, url: str, *, waits_for_clip: bool = False, config: DeliveryConfig | None = None
     ) -> None:
-        parts = split_url(url, tuple(PORTS), EXAMPLE)
+        parts = split_url(url, tuple(PORTS), EXAMPLE_URL)
         self._topic = unquote(parts.path).strip("/")
         if not self._topic or set(self._topic) & set("+#\0") or set(url) & set("?#"):
-            raise UsageError(f"expected a topic without + and # and ?, like {EXAMPLE}")
+            raise UsageError(f"expected a topic without + and # and ?, like {EXAMPLE_URL}")
         self._client = _new_client()
         password = unquote(parts.password or "") or os.environ.get(PASSWORD_VARIABLE)
         if parts.username:
@@ -66,12 +66,12 @@ class MqttAlert:
         if parts.scheme == "mqtts":
             self._client.tls_set()
         self._waits_for_clip = waits_for_clip
-        self._answered = threading.Condition()
-        self._answers: set[int] = set()  # the messages that the broker has
-        self._sent: int | None = None  # the message that it may not have yet
+        self._change = threading.Condition()  # notified by the callbacks of the client
+        self._acknowledged: set[int] = set()  # ids of the messages that the broker has
+        self._sent: int | None = None  # id of the message that waits for its acknowledgement
         self._is_closed = False
-        self._is_gone = threading.Event()
-        self._reason = ""  # why there is no connection, once that is known
+        self._is_disconnected = threading.Event()
+        self._reason = ""  # why there is no connection
         place = parts.netloc.rpartition("@")[2]
         self._queue = DeliveryQueue(
             f"{parts.scheme}://{place}/{self._topic}", self._publish, config
@@ -79,24 +79,25 @@ class MqttAlert:
         self._connect(parts.hostname or "", parts.port or PORTS[parts.scheme])
 
     def handle(self, message: Message) -> Sequence[Message]:
-        """Have the note of a message published, if it has one."""
+        """Queue the payload of a message, if it has one; return the notices of the queue."""
         if (payload := payload_of(message, waits_for_clip=self._waits_for_clip)) is not None:
             self._queue.put(payload)
         return self._queue.notices()
 
     def close(self) -> Sequence[Message]:
-        """Publish what waits, for a few seconds at most, and say goodbye."""
-        told = self._queue.close()
+        """Publish queued payloads, for a few seconds at most; set the status and disconnect."""
+        messages = self._queue.close()
         self._is_closed = True
         if self._client.is_connected():
-            self._is_answered(self._publish_status("offline"), GOODBYE_SECONDS)
+            self._wait_for_broker(self._publish_status("offline"), DISCONNECT_SECONDS)
             self._client.disconnect()
-            self._is_gone.wait(GOODBYE_SECONDS)
+            self._is_disconnected.wait(DISCONNECT_SECONDS)
         self._client.disconnect()
-        # Else the two hold each other, and the client's sockets stay open until somebody collects.
+        # The callbacks and the client refer to each other; without this, the sockets of the client
+        # would stay open until the garbage collector runs.
         client = self._client
         client.on_connect = client.on_connect_fail = client.on_disconnect = client.on_publish = None
-        return told
+        return messages
 
     def _connect(self, host: str, port: int) -> None:
         client = self._client
@@ -110,37 +111,41 @@ class MqttAlert:
         client.loop_start()
 
     def _publish(self, payload: Payload) -> None:
-        """Publish a payload, or go on waiting for the answer: the client itself sends it again."""
-        with self._answered:
-            self._answered.wait_for(
-                lambda: self._client.is_connected() or self._reason, ANSWER_SECONDS
+        """Publish a payload and wait for its acknowledgement.
+
+        After a timeout, the next call waits again: the client itself repeats the message.
+        """
+        with self._change:
+            self._change.wait_for(
+                lambda: self._client.is_connected() or self._reason, ACKNOWLEDGE_SECONDS
             )
         if not self._client.is_connected():
-            raise TransientError(self._reason or "the broker does not answer")
+            raise TransientError(self._reason or "the broker does not respond")
         if self._sent is None:
-            self._answers.clear()
+            self._acknowledged.clear()
             topic = f"{self._topic}/{payload['type']}"
             self._sent = self._client.publish(topic, json.dumps(payload), qos=1).mid
-        if not self._is_answered(self._sent, ANSWER_SECONDS):
+        if not self._wait_for_broker(self._sent, ACKNOWLEDGE_SECONDS):
             raise TransientError(
-                f"the broker does not answer within {ANSWER_SECONDS:g} s"
+                f"the broker does not respond within {ACKNOWLEDGE_SECONDS:g} s"
                 if self._client.is_connected()
                 else self._reason
             )
         self._sent = None
 
-    def _is_answered(self, message: int, seconds: float) -> bool:
-        with self._answered:
-            self._answered.wait_for(
-                lambda: message in self._answers or not self._client.is_connected(), seconds
+    def _wait_for_broker(self, message: int, seconds: float) -> bool:
+        with self._change:
+            self._change.wait_for(
+                lambda: message in self._acknowledged or not self._client.is_connected(), seconds
             )
-            return message in self._answers
+            return message in self._acknowledged
 
     def _publish_status(self, status: str) -> int:
         return self._client.publish(f"{self._topic}/status", status, qos=1, retain=True).mid
 
     def _on_connect(self, client: Client, data: Any, flags: Any, code: Any, _: Any) -> None:
-        if self._is_closed:  # while this was being tried
+        # `close` may have been called while the connection was attempted.
+        if self._is_closed:
             client.disconnect()
         elif code.is_failure:
             self._failed(f"the broker refuses: {code}")
@@ -150,27 +155,28 @@ class MqttAlert:
             self._notify()
 
     def _on_connect_fail(self, client: Client, data: Any) -> None:
-        error = sys.exception()  # called from where it is caught
+        # The client calls this from its exception handler.
+        error = sys.exception()
         self._failed(reason_of(error) if isinstance(error, OSError) else "it cannot be reached")
 
     def _on_disconnect(self, client: Client, data: Any, flags: Any, code: Any, _: Any) -> None:
         if self._is_closed:
-            self._is_gone.set()
+            self._is_disconnected.set()
         else:
             self._failed(f"the connection is lost: {code}")
 
     def _on_publish(self, client: Client, data: Any, message: int, code: Any, _: Any) -> None:
-        self._answers.add(message)
+        self._acknowledged.add(message)
         self._notify()
 
     def _failed(self, reason: str) -> None:
         self._reason = reason
-        self._queue.failed(f"{reason}. It is tried again until it works")
+        self._queue.failed(f"{reason}. Delivery is retried until it succeeds")
         self._notify()
 
     def _notify(self) -> None:
-        with self._answered:
-            self._answered.notify_all()
+        with self._change:
+            self._change.notify_all()
 
 
 def _new_client() -> Client:

@@ -1,4 +1,4 @@
-"""What commands, webhooks and MQTT receive about an event."""
+"""Build the payloads that commands, webhooks and MQTT receive; check their addresses."""
 
 from __future__ import annotations
 
@@ -19,8 +19,16 @@ Payload = dict[str, str | float | None]
 def payload_of(message: Message, *, waits_for_clip: bool) -> Payload | None:
     """Return the payload of a message, or None if the message has none.
 
-    The payload of an event belongs to its `EventEnded`, or to its `ClipSaved` if clips are saved.
-    At the onset, neither the offset nor the clip is known, and the score may still rise.
+    An event has two: ``"type": "onset"`` when it starts, without offset and clip and with the
+    score so far; and ``"type": "event"`` when it is complete. Times are seconds on the clock of the
+    samples; ``time`` is the onset in ISO 8601.
+
+    Parameters
+    ----------
+    message
+        What happened.
+    waits_for_clip
+        Whether an event is complete with its `ClipSaved` instead of its `EventEnded`.
     """
     match message:
         case EventStarted(event):
@@ -56,18 +64,19 @@ def _event_payload(kind: str, event: Event, offset: float | None, clip: str | No
 
 
 def split_url(url: str, schemes: Sequence[str], example: str) -> SplitResult:
-    """Return the parts of an address; what is said of a wrong one does not repeat its secrets.
+    """Return the parts of a URL. The error about a wrong one does not repeat its secrets.
 
     Raises
     ------
     UsageError
-        If its scheme is none of those given, or its host or port cannot be.
+        If the scheme is none of `schemes`, or the host or port is not valid.
     """
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").encode("idna")
         is_usable = bool(host) and parts.port != 0 and not re.search(r"\s", url)
-    except ValueError:  # the port is no number, or no host can be called so
+    # The port is not a number, or the name of the host is not valid.
+    except ValueError:
         is_usable = False
     if not is_usable or parts.scheme not in schemes:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Events by HTTP POST."""
+"""Send events by HTTP POST."""
 
 from __future__ import annotations
 
@@ -16,34 +16,32 @@ from streaming.messages import Message
 from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue, PermanentError, TransientError
 from streaming.sinks.payload import Payload, payload_of, reason_of, split_url
 
-WEBHOOK_SECONDS = 10.0
-
-
-TRY_AGAIN = frozenset([408, 429])  # of the 4xx, those that may pass by themselves
+TIMEOUT_SECONDS = 10.0
+TRANSIENT_STATUS = frozenset([408, 429])  # of the 4xx, those for which a retry may help
 
 
 class Webhook:
-    """Posts a payload as JSON to an address for each onset, event and gap.
+    """Post a payload as JSON for each onset, event and gap.
 
-    What cannot be delivered waits, and is tried again in its order.
+    Payloads that cannot be delivered wait in a queue and are retried in order.
 
     Parameters
     ----------
     url
         An http or https address; ``user:password@`` in it becomes basic authentication.
     headers
-        Sent as well.
+        Additional headers of the request.
     waits_for_clip
-        Whether events are followed by a `ClipSaved`, for which they wait.
+        Whether events are complete with their `ClipSaved`.
     timeout
-        Seconds that the server may be silent.
+        Seconds to wait for the server.
     config
-        Bounds and times of what waits.
+        Size and times of the delivery queue.
 
     Raises
     ------
     UsageError
-        If the address or a header cannot be used.
+        If the address or a header is not valid.
     """
 
     def __init__(
@@ -52,7 +50,7 @@ class Webhook:
         *,
         headers: Mapping[str, str] | None = None,
         waits_for_clip: bool = False,
-        timeout: float = WEBHOOK_SECONDS,
+        timeout: float = TIMEOUT_SECONDS,
         config: DeliveryConfig | None = None,
     ) -> None:
         parts = split_url(url, ("http", "https"), "https://host/path")
@@ -67,17 +65,17 @@ class Webhook:
         self._opener = urllib.request.build_opener(_NoRedirect)
         self._timeout = timeout
         self._waits_for_clip = waits_for_clip
-        # Neither the path nor the query is named: many services keep a secret there.
+        # Reports do not name the path and the query: many services keep a secret there.
         self._queue = DeliveryQueue(f"webhook {parts.scheme}://{place}", self._post, config)
 
     def handle(self, message: Message) -> Sequence[Message]:
-        """Have the note of a message posted, if it has one."""
+        """Queue the payload of a message, if it has one; return the notices of the queue."""
         if (payload := payload_of(message, waits_for_clip=self._waits_for_clip)) is not None:
             self._queue.put(payload)
         return self._queue.notices()
 
     def close(self) -> Sequence[Message]:
-        """Deliver what waits, for a few seconds at most."""
+        """Deliver queued payloads, for a few seconds at most."""
         return self._queue.close()
 
     def _post(self, payload: Payload) -> None:
@@ -88,18 +86,18 @@ class Webhook:
             self._opener.open(request, timeout=self._timeout).close()
         except urllib.error.HTTPError as error:
             error.close()
-            answer = f"the server answers {error.code} {http.client.responses.get(error.code, '')}"
-            if error.code >= 500 or error.code in TRY_AGAIN:
-                raise TransientError(answer.strip()) from error
-            raise PermanentError(f"{answer.strip()}. Check the address") from error
+            reply = f"the server returned {error.code} {http.client.responses.get(error.code, '')}"
+            if error.code >= 500 or error.code in TRANSIENT_STATUS:
+                raise TransientError(reply.strip()) from error
+            raise PermanentError(f"{reply.strip()}. Check the address") from error
         except OSError as error:
             raise TransientError(reason_of(error)) from error
         except http.client.HTTPException as error:
-            raise TransientError("the server answers something that is not HTTP") from error
+            raise TransientError("the reply of the server is not HTTP") from error
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Takes a redirect for a refusal: to follow it would turn the POST into a GET."""
+    """Treat a redirect as an error: following it would turn the POST into a GET."""
 
     def redirect_request(self, *_: object) -> None:
         return None

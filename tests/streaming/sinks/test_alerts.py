@@ -32,7 +32,9 @@ from streaming.sinks.payload import payload_of
 from streaming.sinks.webhook import Webhook
 from tests.streaming.sinks.test_delivery import until
 
-QUICK = DeliveryConfig(capacity=100, first_wait=0.01, longest_wait=0.02, close_wait=3)
+QUICK = DeliveryConfig(
+    capacity=100, first_retry_seconds=0.01, max_retry_seconds=0.02, close_seconds=3
+)
 TIME = datetime(2026, 11, 21, 13, 15, 0, 250_000, timezone(timedelta(hours=1)))
 EVENT = Event(12.25, 13.5, "dog", 0.875, "garden", TIME)
 GAP = Gap("garden", 2.0, 3.0, 16_000, "the driver lost some", TIME)
@@ -242,7 +244,9 @@ def test_what_a_command_leaves_in_the_background_is_not_waited_for():
 
 
 def test_commands_never_keep_the_listener_waiting_and_the_oldest_are_dropped(tmp_path):
-    alert = CommandAlert("sleep 30", config=DeliveryConfig(capacity=5, close_wait=0.1), timeout=60)
+    alert = CommandAlert(
+        "sleep 30", config=DeliveryConfig(capacity=5, close_seconds=0.1), timeout=60
+    )
     began = time.monotonic()
     alert.handle(EventEnded(EVENT))
     until(lambda: not alert._queue._waiting)
@@ -250,7 +254,7 @@ def test_commands_never_keep_the_listener_waiting_and_the_oldest_are_dropped(tmp
     told += texts(alert.close())
     assert time.monotonic() - began < 15
     assert told == [
-        "command sleep: 5 wait to be delivered; the oldest are lost",
+        "command sleep: 5 items wait for delivery; the oldest are dropped",
         "command sleep: closed with 6 not delivered",
     ]
     alert._queue._thread.join(5)
@@ -359,12 +363,12 @@ def test_what_may_pass_is_tried_again_in_order(server, status):
     told = texts(alert.close())
     name = f"webhook http://127.0.0.1:{server.port}"
     reason = (
-        f"the server answers {status} {HTTPStatus(status).phrase}"
+        f"the server returned {status} {HTTPStatus(status).phrase}"
         if status
-        else "the server answers something that is not HTTP"
+        else "the reply of the server is not HTTP"
     )
     assert told == [
-        f"{name}: {reason}. It is tried again until it works",
+        f"{name}: {reason}. Delivery is retried until it succeeds",
         f"{name}: works again: 4 delivered",
     ]
     assert server.labels == labels
@@ -380,7 +384,7 @@ def test_what_is_refused_is_not_tried_again(server, status):
     told = texts(alert.close())
     name = f"webhook http://127.0.0.1:{server.port}"
     assert told == [
-        f"{name}: the server answers {status} {HTTPStatus(status).phrase}. Check the address",
+        f"{name}: the server returned {status} {HTTPStatus(status).phrase}. Check the address",
         f"{name}: works again: 1 delivered, 2 lost",
     ]
     assert server.labels == ["label 2"]
@@ -399,8 +403,8 @@ def test_a_server_that_is_away_gets_everything_when_it_is_back(server):
     told += texts(alert.close())
     name = f"webhook http://127.0.0.1:{server.port}"
     assert told == [
-        f"{name}: the server cannot be reached: Connection refused. It is tried again until it "
-        "works",
+        f"{name}: the server cannot be reached: Connection refused. "
+        "Delivery is retried until it succeeds",
         f"{name}: works again: 20 delivered",
     ]
     assert server.labels == labels
@@ -408,7 +412,9 @@ def test_a_server_that_is_away_gets_everything_when_it_is_back(server):
 
 def test_a_server_that_hangs_keeps_nobody_waiting(server):
     server.hold.clear()
-    alert = hook(server, timeout=0.05, config=DeliveryConfig(first_wait=0.01, close_wait=0.3))
+    alert = hook(
+        server, timeout=0.05, config=DeliveryConfig(first_retry_seconds=0.01, close_seconds=0.3)
+    )
     began = time.monotonic()
     for _ in range(100):
         alert.handle(EventEnded(EVENT))
@@ -419,7 +425,7 @@ def test_a_server_that_hangs_keeps_nobody_waiting(server):
     assert time.monotonic() - began < 4
     name = f"webhook http://127.0.0.1:{server.port}"
     assert told == [
-        f"{name}: the server cannot be reached: timed out. It is tried again until it works",
+        f"{name}: the server cannot be reached: timed out. Delivery is retried until it succeeds",
         f"{name}: closed with 100 not delivered",
     ]
     alert._queue._thread.join(5)
@@ -428,7 +434,7 @@ def test_a_server_that_hangs_keeps_nobody_waiting(server):
 @pytest.mark.parametrize("status", [0, 302, 401, 503, None])
 def test_no_secret_of_the_address_is_ever_told(server, status):
     address = f"http://name:pa55word@127.0.0.1:{server.port}/t0ken/x?key=s3cret#fr4gment"
-    alert = Webhook(address, config=DeliveryConfig(first_wait=0.01, close_wait=0.05))
+    alert = Webhook(address, config=DeliveryConfig(first_retry_seconds=0.01, close_seconds=0.05))
     if status is None:
         server.stop()
     server.answers = [status] * 100

@@ -7,7 +7,9 @@ import pytest
 
 from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue, PermanentError, TransientError
 
-QUICK = DeliveryConfig(capacity=3, first_wait=0.005, longest_wait=0.01, close_wait=2)
+QUICK = DeliveryConfig(
+    capacity=3, first_retry_seconds=0.005, max_retry_seconds=0.01, close_seconds=2
+)
 
 
 def until(condition, seconds=5.0):
@@ -55,7 +57,7 @@ def test_what_cannot_be_sent_is_tried_again_in_order_and_told_once_each_way():
     for item in range(3):
         outbox.put(item)
     until(lambda: receiver.n_tries > 5)
-    assert texts(outbox.notices()) == ["it: it is away. It is tried again until it works"]
+    assert texts(outbox.notices()) == ["it: it is away. Delivery is retried until it succeeds"]
     receiver.error = None
     until(lambda: len(receiver.items) == 3)
     assert texts(outbox.close()) == ["it: works again: 3 delivered"]
@@ -70,7 +72,7 @@ def test_the_oldest_that_wait_are_dropped_and_counted():
     until(lambda: receiver.n_tries == 1)
     for item in range(1, 9):
         outbox.put(item)
-    assert texts(outbox.notices()) == ["it: 3 wait to be delivered; the oldest are lost"]
+    assert texts(outbox.notices()) == ["it: 3 items wait for delivery; the oldest are dropped"]
     receiver.door.set()
     assert texts(outbox.close()) == ["it: works again: 4 delivered, 5 lost"]
     assert receiver.items == [0, 6, 7, 8]
@@ -99,7 +101,7 @@ def test_what_fails_unforeseen_is_refused_and_the_rest_is_still_sent():
     receiver.error = None
     outbox.put(1)
     assert texts(outbox.close()) == [
-        "it: something could not be sent: KeyError('x')",
+        "it: an item could not be sent: KeyError('x')",
         "it: works again: 1 delivered, 1 lost",
     ]
     assert receiver.items == [1]
@@ -119,7 +121,7 @@ def test_waits_double_up_to_the_longest_and_jitter_shortens_them_by_half_at_most
     until(lambda: len(waits) == 12)
     assert waits == [2.0**n for n in range(12)]
     began = time.monotonic()
-    quick = DeliveryQueue("it", Receiver(), DeliveryConfig(longest_wait=0.1), seed=1)
+    quick = DeliveryQueue("it", Receiver(), DeliveryConfig(max_retry_seconds=0.1), seed=1)
     assert not quick._pause(1000)
     assert 0.05 <= time.monotonic() - began < 5
     quick.close()
@@ -127,7 +129,7 @@ def test_waits_double_up_to_the_longest_and_jitter_shortens_them_by_half_at_most
 
 def test_what_works_again_is_tried_at_once():
     receiver = Receiver(TransientError("away"))
-    outbox = DeliveryQueue("it", receiver, DeliveryConfig(first_wait=1000))
+    outbox = DeliveryQueue("it", receiver, DeliveryConfig(first_retry_seconds=1000))
     outbox.put(0)
     until(lambda: receiver.n_tries == 1)
     receiver.error = None
@@ -151,7 +153,9 @@ def test_closing_takes_no_longer_than_it_may_and_counts_what_is_left(is_hanging)
     receiver = Receiver(TransientError("away"))
     if is_hanging:
         receiver.door.clear()
-    outbox = DeliveryQueue("it", receiver, DeliveryConfig(first_wait=1000, close_wait=0.05))
+    outbox = DeliveryQueue(
+        "it", receiver, DeliveryConfig(first_retry_seconds=1000, close_seconds=0.05)
+    )
     for item in range(4):
         outbox.put(item)
     until(lambda: receiver.n_tries == 1)
@@ -167,7 +171,7 @@ def test_closing_takes_no_longer_than_it_may_and_counts_what_is_left(is_hanging)
 
 def test_closing_tries_once_more():
     receiver = Receiver(TransientError("away"))
-    outbox = DeliveryQueue("it", receiver, DeliveryConfig(first_wait=1000))
+    outbox = DeliveryQueue("it", receiver, DeliveryConfig(first_retry_seconds=1000))
     outbox.put(0)
     until(lambda: receiver.n_tries == 1)
     receiver.error = None

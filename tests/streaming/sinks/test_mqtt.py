@@ -21,7 +21,7 @@ from streaming.sinks.payload import payload_of
 from tests.streaming.sinks.test_alerts import EVENT, GAP, labelled, texts
 from tests.streaming.sinks.test_delivery import until
 
-QUICK = DeliveryConfig(first_wait=0.01, longest_wait=0.02, close_wait=3)
+QUICK = DeliveryConfig(first_retry_seconds=0.01, max_retry_seconds=0.02, close_seconds=3)
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 
 needs_paho = pytest.mark.skipif(
@@ -170,7 +170,7 @@ def test_a_broker_that_is_away_gets_everything_once_when_it_is_back(broker):
     until(lambda: len(broker.labels) == 21)
     name = f"mqtt://127.0.0.1:{broker.port}/home/sed"
     assert told[0].startswith(f"{name}: the connection is lost: ")
-    assert told[0].endswith(". It is tried again until it works")
+    assert told[0].endswith(". Delivery is retried until it succeeds")
     assert told[1:] == [f"{name}: works again: 20 delivered"]
     assert broker.labels == ["first", *labels]
 
@@ -184,8 +184,8 @@ def test_a_broker_that_is_away_at_the_start_is_told_at_once(broker):
     until(lambda: told.extend(texts(alert.handle(Problem("")))) or len(told) == 2)
     name = f"mqtt://127.0.0.1:{broker.port}/home/sed"
     assert told == [
-        f"{name}: the server cannot be reached: Connection refused. It is tried again until it "
-        "works",
+        f"{name}: the server cannot be reached: Connection refused. "
+        "Delivery is retried until it succeeds",
         f"{name}: works again",
     ]
     assert alert.close() == []
@@ -193,7 +193,7 @@ def test_a_broker_that_is_away_at_the_start_is_told_at_once(broker):
 
 def test_closing_without_a_broker_counts_what_is_left(broker):
     broker.stop()
-    config = DeliveryConfig(capacity=5, first_wait=0.01, close_wait=0.2)
+    config = DeliveryConfig(capacity=5, first_retry_seconds=0.01, close_seconds=0.2)
     alert = MqttAlert(f"mqtt://127.0.0.1:{broker.port}/x", config=config)
     told = texts(alert.handle(EventEnded(EVENT)))
     until(lambda: not alert._queue._waiting)
@@ -212,7 +212,7 @@ def test_a_password_is_sent_and_never_told(broker, tmp_path, monkeypatch, place)
     in_url = ":pa55%20word" if place == "url" else ""
     if place == "environment":
         monkeypatch.setenv("SED_MQTT_PASSWORD", "pa55 word")
-    config = DeliveryConfig(first_wait=0.01, close_wait=0.3)
+    config = DeliveryConfig(first_retry_seconds=0.01, close_seconds=0.3)
     try:
         alert = MqttAlert(f"mqtt://ada{in_url}@127.0.0.1:{guarded.port}/x", config=config)
         alert.handle(EventEnded(EVENT))
