@@ -276,8 +276,8 @@ def event_json(event: Event) -> Json:
 def row_json(row: StoredEvent) -> Json:
     """Return a stored event as viewers are told of it; clips are known by ids, not by paths."""
     told = row._asdict()
-    del told["clip"]
-    return told | {"has_clip": row.clip is not None}
+    del told["clip_path"]
+    return told | {"has_clip": row.clip_path is not None}
 
 
 def _plain(values: Mapping[str, Any]) -> Json:

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -25,9 +24,8 @@ from sed.text import to_utf8
 from streaming.messages import EventEnded, InputStatus, Message, Status
 from streaming.sinks.history import (
     clip_path,
-    counts_per_hour,
     events_after,
-    first_hour,
+    hourly_counts,
     latest_events,
 )
 from streaming.web.feed import Viewer, Viewers, row_json
@@ -117,13 +115,7 @@ class Routes:
 
     def _history(self, request: Request) -> Response:
         n_hours = _number(request, "hours", 1, MOST_HOURS) or 24
-        first = first_hour(n_hours)
-        hours = [(first + timedelta(hours=n)).astimezone() for n in range(n_hours)]
-        counts: dict[str, list[int]] = {}
-        for hour, label, n_events in counts_per_hour(self._database, n_hours):
-            n = round((hour - first) / timedelta(hours=1))
-            if n < n_hours:  # or the hour is over since
-                counts.setdefault(label, [0] * n_hours)[n] = n_events
+        hours, counts = hourly_counts(self._database, n_hours)
         told = {"hours": [hour.isoformat() for hour in hours], "counts": counts}
         return JSONResponse(told, headers=FRESH)
 

@@ -217,7 +217,7 @@ class WebView:
         wrong = None
         try:
             row = await asyncio.to_thread(stored_event, self._database, event)
-            if row is None or row.clip is None:
+            if row is None or row.clip_path is None:
                 return
             self._viewers.put({"type": "clip", "event": row_json(row)})
         except DatabaseError:

@@ -20,10 +20,9 @@ from streaming.messages import ClipSaved, EventEnded, Gap, Problem
 from streaming.sinks import database as database_module
 from streaming.sinks.database import EventDatabase
 from streaming.sinks.history import (
-    HourCount,
     clip_path,
-    counts_per_hour,
     events_after,
+    hourly_counts,
     latest_events,
     stored_event,
 )
@@ -72,18 +71,20 @@ def take_when_it_is_tried_again(database, message):
 def test_events_clips_and_gaps_are_in_the_file_when_they_were_taken(tmp_path):
     path = tmp_path / "new" / "events.db"
     with opened(path, model="default") as database:
-        assert database.handle(EventEnded(event(2.5))) == ()
+        assert database.handle(EventEnded(event(2.5))) == []
         assert rows(path, "SELECT * FROM events") == [
             (1, 1, "mic", "dog", 2.5, 4.0, 0.8, "2026-11-21T13:15:02.500+01:00",
              datetime(2026, 11, 21, 12, 15, 2, 500_000, UTC).timestamp(), None)
         ]  # fmt: skip
-        assert database.handle(ClipSaved(event(2.5), "clips/dog.flac")) == ()
-        assert rows(path, "SELECT id, clip FROM events") == [(1, os.path.abspath("clips/dog.flac"))]
-        assert database.handle(gap(5)) == ()
-        assert rows(path, "SELECT session, source, onset, offset, n_samples, reason FROM gaps") == [
-            (1, "mic", 5.0, 6.0, 48_000, "the device was gone")
+        assert database.handle(ClipSaved(event(2.5), "clips/dog.flac")) == []
+        assert rows(path, "SELECT id, clip_path FROM events") == [
+            (1, os.path.abspath("clips/dog.flac"))
         ]
-        assert database.handle(ClipSaved(event(2.5), None)) == ()
+        assert database.handle(gap(5)) == []
+        assert rows(
+            path, "SELECT session_id, source, onset, offset, n_samples, reason FROM gaps"
+        ) == [(1, "mic", 5.0, 6.0, 48_000, "the device was gone")]
+        assert database.handle(ClipSaved(event(2.5), None)) == []
         assert rows(path, "SELECT model, ended FROM sessions") == [("default", None)]
     ((started, ended),) = rows(path, "SELECT started, ended FROM sessions")
     assert datetime.fromisoformat(started) <= datetime.fromisoformat(ended)
@@ -96,12 +97,13 @@ def test_two_sessions_share_a_file_one_after_the_other_and_at_once(tmp_path):
         database.handle(EventEnded(event(1)))
     with opened(path, model="second") as second, opened(path, model="third") as third:
         for onset in range(10):
-            assert second.handle(EventEnded(event(onset, "cat"))) == ()
-            assert third.handle(EventEnded(event(onset, "cat"))) == ()
+            assert second.handle(EventEnded(event(onset, "cat"))) == []
+            assert third.handle(EventEnded(event(onset, "cat"))) == []
         third.handle(ClipSaved(event(4, "cat"), "/four.flac"))
-    assert rows(path, "SELECT model, count(*) FROM events JOIN sessions ON session = sessions.id "
-                "GROUP BY model") == [("first", 1), ("second", 10), ("third", 10)]  # fmt: skip
-    assert rows(path, "SELECT session, onset FROM events WHERE clip NOT NULL") == [(3, 4.0)]
+    joined = "events JOIN sessions ON session_id = sessions.id"
+    counts = rows(path, f"SELECT model, count(*) FROM {joined} GROUP BY model")
+    assert counts == [("first", 1), ("second", 10), ("third", 10)]
+    assert rows(path, "SELECT session_id, onset FROM events WHERE clip_path NOT NULL") == [(3, 4.0)]
     assert rows(path, "PRAGMA journal_mode") == [("wal",)]
 
 
@@ -142,7 +144,7 @@ def test_what_was_told_survives_being_killed(tmp_path):
     kept = [row.onset for row in events_after(path, 0, 1_000_000)]
     assert kept[: len(told)] == told
     assert len(kept) <= len(told) + 1
-    assert rows(path, "SELECT count(*) FROM events WHERE clip NOT NULL")[0][0] >= len(told) - 1
+    assert rows(path, "SELECT count(*) FROM events WHERE clip_path NOT NULL")[0][0] >= len(told) - 1
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
     with opened(path) as database:
         database.handle(EventEnded(event(1)))
@@ -158,27 +160,27 @@ def test_what_another_process_keeps_from_being_written_waits_for_it(tmp_path):
             assert 0.15 < time.monotonic() - began < 3
             assert trouble == Problem(
                 f"{path}: cannot write: database is locked. "
-                "Listening goes on, and events wait in memory for it."
+                "Detection continues, and events wait in memory."
             )
             began = time.monotonic()
             for onset in range(1, 100):
-                assert database.handle(EventEnded(event(onset))) == ()
-                assert database.handle(ClipSaved(event(onset), f"/{onset}.flac")) == ()
+                assert database.handle(EventEnded(event(onset))) == []
+                assert database.handle(ClipSaved(event(onset), f"/{onset}.flac")) == []
             assert time.monotonic() - began < 3  # to wait for each would take longer
-            assert take_when_it_is_tried_again(database, gap(100)) == ()
+            assert take_when_it_is_tried_again(database, gap(100)) == []
             assert database._connection.execute("PRAGMA busy_timeout").fetchone() == (20,)  # ms
             assert latest_events(path) == []
         told = take_when_it_is_tried_again(database, gap(102))
         assert told == [Problem(f"{path}: written again, with 102 events and gaps that waited")]
-        assert database.handle(EventEnded(event(110))) == ()
+        assert database.handle(EventEnded(event(110))) == []
     assert [row.onset for row in events_after(path, 0, 999)] == [*range(100), 110]
-    assert rows(path, "SELECT count(*) FROM events WHERE clip = '/' || CAST(onset AS INT) "
+    assert rows(path, "SELECT count(*) FROM events WHERE clip_path = '/' || CAST(onset AS INT) "
                 "|| '.flac'") == [(99,)]  # fmt: skip
     assert rows(path, "SELECT count(*) FROM gaps") == [(2,)]
 
 
 def test_only_so_much_waits_and_what_is_lost_is_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr(database_module, "MOST_WAITING", 5)
+    monkeypatch.setattr(database_module, "MAX_PENDING", 5)
     path = tmp_path / "events.db"
     with opened(path) as database:
         with held_by_another(path):
@@ -186,8 +188,7 @@ def test_only_so_much_waits_and_what_is_lost_is_counted(tmp_path, monkeypatch):
             assert len(told) == 1
         (trouble,) = take_when_it_is_tried_again(database, EventEnded(event(8)))
         assert trouble.text == (
-            f"{path}: written again, with 5 events and gaps that waited; "
-            "4 were too many to wait and are lost"
+            f"{path}: written again, with 5 events and gaps that waited; 4 more were dropped"
         )
     assert [row.onset for row in latest_events(path)] == [4, 5, 6, 7, 8]
 
@@ -336,7 +337,7 @@ def test_an_event_without_its_time_is_misuse(tmp_path):
     database = EventDatabase(tmp_path / "events.db")
     with pytest.raises(ValueError, match="expected an event with its time"):
         database.handle(EventEnded(Event(0, 1, "dog", 0.5)))
-    assert database.close() == ()
+    assert database.close() == []
 
 
 def test_names_that_are_no_text_and_paths_with_signs_are_kept(tmp_path):
@@ -345,7 +346,7 @@ def test_names_that_are_no_text_and_paths_with_signs_are_kept(tmp_path):
         database.handle(EventEnded(event(0, "it's\0\ud800", "mic\udc80")))
         database.handle(ClipSaved(event(0, "it's\0\ud800", "mic\udc80"), "/a'b.flac"))
     (row,) = latest_events(path)
-    assert (row.source, row.label, row.clip) == ("mic\\x80", "it's\0\\ud800", "/a'b.flac")
+    assert (row.source, row.label, row.clip_path) == ("mic\\x80", "it's\0\\ud800", "/a'b.flac")
 
 
 def test_events_are_read_in_their_order(tmp_path):
@@ -381,12 +382,12 @@ def test_hours_are_counted_in_local_time(tmp_path, monkeypatch):
                 moment = now - timedelta(minutes=minutes_ago)
                 database.handle(EventEnded(Event(0, 1, label, 0.5, "mic", moment)))
         hours = {h: datetime(2026, 3, 1, h).astimezone() for h in (11, 12)}
-        assert counts_per_hour(path, 2, now=now) == [
-            HourCount(hours[11], "dog", 1),
-            HourCount(hours[12], "cat", 1),
-            HourCount(hours[12], "dog", 2),
-        ]
-        assert sum(count.n_events for count in counts_per_hour(path, 4, now=now)) == 5
+        assert hourly_counts(path, 2, now=now) == (
+            [hours[11], hours[12]],
+            {"dog": [1, 2], "cat": [0, 1]},
+        )
+        _, counts = hourly_counts(path, 4, now=now)
+        assert sum(counts["dog"] + counts["cat"]) == 5
         assert rows(path, "SELECT substr(time, 12, 2), count(*) FROM events GROUP BY 1") == [
             ("09", 1), ("11", 1), ("12", 3),
         ]  # fmt: skip

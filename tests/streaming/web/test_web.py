@@ -218,14 +218,14 @@ def test_strips_mean_the_same_however_sound_came_and_go_on_after_a_gap():
         for at in range(0, 100, size):
             block = np.zeros((RATE // 100, 1), np.float32)
             feed.encode(AudioBlock("mic", at, block, RATE, columns[at : at + size], nothing))
-        pictures.append(feed.hello()["sources"])
+        pictures.append(feed.snapshot()["sources"])
     assert pictures[0] == pictures[1]
     strips = np.frombuffer(base64.b64decode(pictures[0][0]["strips"]), np.uint8).reshape(25, 64)
     loudest = columns.reshape(25, 4, 64).max(axis=1)
     decibels = (loudest - FRONT_END.silence_value) * FRONT_END.db_per_unit
     np.testing.assert_array_equal(strips, np.clip(decibels / 0.5, 0, 255).astype(np.uint8))
     feed.encode(Gap("mic", 1, 3, 2 * RATE, "lost", START))
-    (picture,) = feed.hello()["sources"]
+    (picture,) = feed.snapshot()["sources"]
     assert picture["end"] == 3
     assert base64.b64decode(picture["strips"])[25 * 64 :] == bytes(50 * 64)
 
@@ -337,9 +337,9 @@ def test_events_and_hours_are_told_from_the_database(view):
     fan.handle(EventEnded(event(9, "siren", time=now)))
     rows = get(web, "/events?limit=2").json()["events"]
     assert [row["id"] for row in rows] == [5, 6]
-    assert rows[1] | {"time": "", "unix": 0} == {
-        "id": 6, "session": 1, "source": "mic", "label": "siren", "onset": 9.0, "offset": 10.5,
-        "score": 0.8, "time": "", "unix": 0, "has_clip": False,
+    assert rows[1] | {"time": "", "unix_time": 0} == {
+        "id": 6, "session_id": 1, "source": "mic", "label": "siren", "onset": 9.0, "offset": 10.5,
+        "score": 0.8, "time": "", "unix_time": 0, "has_clip": False,
     }  # fmt: skip
     assert [row["id"] for row in get(web, "/events?after=1&limit=3").json()["events"]] == [2, 3, 4]
     assert len(get(web, "/events").json()["events"]) == 6
