@@ -110,7 +110,7 @@ TABLE = [
     ("arecord.wav", header_promises(0x8000_0000), "", 0, True),
     ("open.mp3", mp3_without_length, "", 0, True),
     ("open.flac", flac_without_length, "", 0, True),
-    ("nan.wav", with_samples(nan), "10 samples are no number", 1, True),
+    ("nan.wav", with_samples(nan), "10 samples are non-finite", 1, True),
     ("inf.wav", with_samples(infinite), "the first at 1.000 s", 1, True),
     ("silence.wav", with_samples(silent), "every sample is zero (digital silence)", 1, None),
     ("short.wav", lambda p: wav(p, GOOD[:3_000]), "", 0, True),

@@ -1,4 +1,4 @@
-"""A recording as mono blocks at one sample rate."""
+"""Read a recording as mono blocks at one sample rate."""
 
 from __future__ import annotations
 
@@ -10,13 +10,26 @@ import numpy as np
 
 from sed.audio.decode import Decoder, open_recording
 from sed.audio.libsndfile import SoundFileDecoder
-from sed.audio.resample import Resampler, _period, _same_time
+from sed.audio.resample import Resampler, equal_durations, seek_period
 from sed.errors import RecordingError
 from sed.types import Floats
 
 
 def to_mono(block: Floats, channel: int | None = None) -> Floats:
-    """Return one channel of a block, shape (samples, channels), counted from 1, or their mean."""
+    """Return one channel of a block, or the mean of all channels.
+
+    Parameters
+    ----------
+    block
+        Samples, shape (samples, channels).
+    channel
+        Counted from 1; None for the mean.
+
+    Returns
+    -------
+    Floats
+        Shape (samples,).
+    """
     if channel is not None:
         return np.ascontiguousarray(block[:, channel - 1])
     mono: Floats = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
@@ -25,37 +38,43 @@ def to_mono(block: Floats, channel: int | None = None) -> Floats:
 
 @dataclass
 class SampleValidator:
-    """What there is to say of the samples of a recording, once all have passed."""
+    """Checks the samples of a recording block by block; `raise_errors` reports at the end."""
 
     position: int = 0  # of the next sample
-    n_nonfinite: int = 0  # samples that are no number
+    n_nonfinite: int = 0  # NaN or infinite samples
     first_nonfinite: int = 0  # position of the first of them
-    has_sound: bool = False  # a sample was not zero
+    has_sound: bool = False  # some sample was not zero
 
-    def take(self, mono: Floats) -> Floats:
-        """Look at the next samples; return them, with silence for those that are no number."""
-        if not np.isfinite(mono.sum()):  # one pass in the usual case
+    def check(self, mono: Floats) -> Floats:
+        """Check the next samples, shape (samples,); return them with zeros for NaN and Inf."""
+        # One pass over the samples in the usual case: a sum is finite if all its terms are.
+        if not np.isfinite(mono.sum()):
             bad = ~np.isfinite(mono)
             if bad.any():
-                self.first_nonfinite = (
-                    self.first_nonfinite if self.n_nonfinite else self.position + int(bad.argmax())
-                )
+                if not self.n_nonfinite:
+                    self.first_nonfinite = self.position + int(bad.argmax())
                 self.n_nonfinite += int(bad.sum())
                 mono = np.where(bad, np.float32(0), mono)
         self.has_sound = self.has_sound or bool(mono.any())
         self.position += len(mono)
         return mono
 
-    def end(self, path: str, sample_rate: int, channel: int | None) -> None:
-        """Raise `RecordingError` for what is wrong with the samples."""
+    def raise_errors(self, path: str, sample_rate: int, channel: int | None) -> None:
+        """Report what is wrong with the samples that were checked.
+
+        Raises
+        ------
+        RecordingError
+            If there were no samples, non-finite ones, or nothing but zeros.
+        """
         if self.position == 0:
             raise RecordingError(path, "holds no samples, only a header. Record or copy it again.")
         if self.n_nonfinite:
             raise RecordingError(
                 path,
-                f"{self.n_nonfinite} samples are no number (NaN or infinite), the first at "
-                f"{self.first_nonfinite / sample_rate:.3f} s; they were taken as silence. Check what "
-                "wrote the file.",
+                f"{self.n_nonfinite} samples are non-finite (NaN/Inf), the first at "
+                f"{self.first_nonfinite / sample_rate:.3f} s; they were replaced by zeros. Check "
+                "what wrote the file.",
             )
         if not self.has_sound:
             which = "" if channel is None else f" of channel {channel}"
@@ -67,17 +86,32 @@ class SampleValidator:
 
 
 def mono_blocks(
-    path: str, decoder: Decoder, *, channel: int | None = None, check: SampleValidator | None = None
+    path: str,
+    decoder: Decoder,
+    *,
+    channel: int | None = None,
+    validator: SampleValidator | None = None,
 ) -> Iterator[Floats]:
-    """Yield one-dimensional blocks: the mean of the channels, or one of them, counted from 1.
+    """Yield mono blocks, shape (samples,), at the sample rate of the decoder.
 
-    Floats that are no number are taken as silence.
+    Non-finite samples (NaN/Inf) are replaced by zeros.
+
+    Parameters
+    ----------
+    path
+        Name of the recording in messages.
+    decoder
+        The opened recording.
+    channel
+        Counted from 1; the mean of all channels if not given.
+    validator
+        Counts of the samples before; by default a new one.
 
     Raises
     ------
     RecordingError
-        If there is no such channel. Behind the last block: if there was no sample, nothing but
-        digital silence, samples that are no number, or damage.
+        If the channel does not exist. After the last block: if there was no sample, nothing but
+        digital silence, non-finite samples, or damage.
     """
     if channel is not None and not 1 <= channel <= decoder.n_channels:
         raise RecordingError(
@@ -85,10 +119,10 @@ def mono_blocks(
             f"has no channel {channel}: it has {decoder.n_channels}, counted from 1. Choose "
             "another with --channel, or leave it out for their mean.",
         )
-    check = check or SampleValidator()
+    validator = validator or SampleValidator()
     for block in decoder.blocks():
-        yield check.take(to_mono(block, channel))
-    check.end(path, decoder.sample_rate, channel)
+        yield validator.check(to_mono(block, channel))
+    validator.raise_errors(path, decoder.sample_rate, channel)
 
 
 def read_blocks(
@@ -98,63 +132,70 @@ def read_blocks(
     channel: int | None = None,
     decoder: Decoder | None = None,
     start: int = 0,
-    check: SampleValidator | None = None,
+    validator: SampleValidator | None = None,
 ) -> Generator[Floats]:
-    """Yield a recording as mono blocks at `sample_rate`, however long it is.
+    """Yield a recording of any length as mono blocks, shape (samples,), at `sample_rate`.
 
     Parameters
     ----------
     path
         The recording; ``-`` for a WAV file on standard input.
     sample_rate
-        Floats per second to resample to.
+        Samples per second to resample to.
     channel
-        Which channel to take, counted from 1; the mean of all if not given.
+        Channel to read, counted from 1; the mean of all if not given.
     decoder
         The recording, already opened; it is closed here.
     start
-        Sample, at `sample_rate`, to begin with; for a `SoundFileDecoder` that seeks exactly.
-    check
-        What is known of the samples before `start`; takes up what is found out here.
+        First sample to yield, at `sample_rate`. Needs a `SoundFileDecoder` that seeks exactly.
+    validator
+        Counts of the samples before `start`; updated here.
 
     Raises
     ------
     RecordingError
-        Before the first block if it cannot be read, behind the last if something is wrong in it.
+        Before the first block if the recording cannot be read, after the last block if something
+        in it is wrong.
     """
     path = os.fspath(path)
     decoder = decoder or open_recording(path)
     resampler = Resampler(decoder.sample_rate, sample_rate)
-    check = check or SampleValidator()
-    trouble: RecordingError | None = None
+    validator = validator or SampleValidator()
+    failure: RecordingError | None = None
     try:
-        n_early = _seek(decoder, sample_rate, start, check) if start else 0
+        n_early = _seek(decoder, sample_rate, start, validator) if start else 0
         try:
-            for block in mono_blocks(path, decoder, channel=channel, check=check):
+            for block in mono_blocks(path, decoder, channel=channel, validator=validator):
                 resampled = resampler.push(block)
                 yield resampled[n_early:]
                 n_early = max(0, n_early - len(resampled))
         except RecordingError as error:
-            trouble = error
+            failure = error
         yield resampler.flush()[n_early:]
     finally:
         decoder.close()
-    if trouble is not None:
-        raise trouble
+    if failure is not None:
+        raise failure
 
 
-def _seek(decoder: Decoder, sample_rate: int, start: int, check: SampleValidator) -> int:
-    """Seek to before a sample of the resampled stream; return how many come before it."""
+def _seek(decoder: Decoder, sample_rate: int, start: int, validator: SampleValidator) -> int:
+    """Seek to a point before `start`; return the resampled samples to skip until `start`."""
     assert isinstance(decoder, SoundFileDecoder)
-    n_in, n_out = _same_time(decoder.sample_rate, sample_rate)
-    period, n_lead = _period(decoder.sample_rate, sample_rate)
+    n_in, n_out = equal_durations(decoder.sample_rate, sample_rate)
+    period, n_lead = seek_period(decoder.sample_rate, sample_rate)
     latest = max(0, start * n_in // n_out - n_lead)
-    check.position = decoder.seek(latest // period * period)
-    return start - check.position // n_in * n_out
+    validator.position = decoder.seek(latest // period * period)
+    return start - validator.position // n_in * n_out
 
 
 def read_recording(
     path: str | os.PathLike[str], sample_rate: int, *, channel: int | None = None
 ) -> Floats:
-    """Return a whole recording, shape (samples,), mono at `sample_rate`. For clips."""
+    """Return a whole recording, shape (samples,), mono at `sample_rate`; for short clips.
+
+    Raises
+    ------
+    RecordingError
+        If the recording cannot be read, or something in it is wrong.
+    """
     return np.concatenate(list(read_blocks(path, sample_rate, channel=channel)))

@@ -186,7 +186,7 @@ def _batches(
                 channel=channel,
                 decoder=opened,
                 start=front_end.n_samples,
-                check=validator,
+                validator=validator,
             )
             with closing(rest):
                 for block in rest:

@@ -120,7 +120,7 @@ class _RangeReader:
             self._rate,
             channel=self._channel,
             start=stream.n_samples,
-            check=validator,
+            validator=validator,
         )
         with closing(blocks):
             try:
