@@ -1,1 +1,1 @@
-"""Reading sound: decoders, resampling, finding recordings and when they began."""
+"""Read sound: decoders, resampling, search for recordings, their start times."""

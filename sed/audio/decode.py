@@ -1,8 +1,7 @@
-"""The ear: any recording in, mono float32 blocks at one sample rate out.
+"""Open a recording of any format for decoding in blocks of float32 samples.
 
-A recording is read in blocks and resampled as one stream, so its length does not matter and its
-sample positions are exact. What is wrong with a recording is raised after everything good in it
-has been given out.
+Memory does not grow with the length of a recording. An error in a recording is raised only after
+all the good samples before it were yielded.
 """
 
 from __future__ import annotations
@@ -16,14 +15,16 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
+from sed.audio.ffmpeg import ContainerDecoder
 from sed.audio.libsndfile import LibsndfileError, SoundFileDecoder
 from sed.audio.remote import is_remote, local_copy
 from sed.errors import RecordingError, UsageError
 from sed.types import Floats
 
+# Sample rates in Hz that a recording may have.
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 384_000
 
-# Endings of what libsndfile reads, and of what only the `av` extra reads.
+# File name endings of the formats that libsndfile reads.
 SOUND_SUFFIXES = frozenset(
     [
         ".wav",
@@ -44,6 +45,7 @@ SOUND_SUFFIXES = frozenset(
         ".caf",
     ]
 )
+# File name endings of the formats that need the `av` extra.
 CONTAINER_SUFFIXES = frozenset(
     [
         ".m4a",
@@ -66,15 +68,21 @@ CONTAINER_SUFFIXES = frozenset(
 
 
 class Decoder(Protocol):
-    """An opened recording."""
+    """An opened recording that yields its samples in blocks."""
 
     sample_rate: int  # samples per second
     n_channels: int
-    n_samples: int | None  # per channel, as far as it is known beforehand
-    format: str  # container and encoding, for people
+    n_samples: int | None  # per channel; None if the header does not say
+    format: str  # container and encoding, for display
 
     def blocks(self) -> Iterator[Floats]:
-        """Yield blocks of shape (samples, channels); raise `RecordingError` behind the last."""
+        """Yield blocks of shape (samples, channels).
+
+        Raises
+        ------
+        RecordingError
+            After the last good block, if the recording is damaged.
+        """
         ...
 
     def close(self) -> None:
@@ -83,14 +91,14 @@ class Decoder(Protocol):
 
 
 def open_recording(path: str | os.PathLike[str]) -> Decoder:
-    """Open a recording for reading; ``-`` is standard input, holding a WAV file.
+    """Open a recording for reading; ``-`` reads a WAV file from standard input.
 
-    One that lies elsewhere (``s3://…``) is copied to this machine until it is closed.
+    A remote recording (``s3://…``) is copied to the local disk until it is closed.
 
     Raises
     ------
     RecordingError
-        If it is missing, unreadable, empty or of no known format.
+        If it is missing, unreadable, empty, or not in a known format.
     MissingExtraError
         If its format needs the `av` extra.
     """
@@ -98,13 +106,14 @@ def open_recording(path: str | os.PathLike[str]) -> Decoder:
     if path == "-":
         return _open_stdin()
     if is_remote(path):
-        with local_copy(path) as copy:  # which is removed here, and read on by whoever has it open
+        # The copy is unlinked when this block ends; the open descriptor still reads it.
+        with local_copy(path) as copy:
             return _open_file(path, copy, os.open(copy, os.O_RDONLY))
     return _open_file(path, path, os.fsencode(path))
 
 
 def _open_file(path: str, place: str, source: bytes | int) -> Decoder:
-    """Open a file of this machine, which may be a copy of the one that was named."""
+    """Open the local file `place`, called `path` in messages."""
     if os.path.isdir(place):
         raise RecordingError(path, "is a folder. Give a recording.")
     try:
@@ -118,13 +127,11 @@ def _open_file(path: str, place: str, source: bytes | int) -> Decoder:
         raise RecordingError(path, "is empty (0 bytes). Record or copy it again.")
     try:
         decoder: Decoder = _sound_file(path, source, head)
-        if decoder.format.startswith("MP3") and not _tells_its_length(place):
+        if decoder.format.startswith("MP3") and not _has_length(place):
             decoder.close()
             decoder = SoundFileDecoder(path, _through_pipe(place))
     except LibsndfileError as error:
         if Path(path).suffix.lower() in CONTAINER_SUFFIXES or _is_container(head):
-            from sed.audio.ffmpeg import ContainerDecoder
-
             decoder = ContainerDecoder(place, name=path)
         else:
             raise RecordingError(
@@ -136,7 +143,7 @@ def _open_file(path: str, place: str, source: bytes | int) -> Decoder:
 
 
 def _sound_file(path: str, source: bytes | int, head: bytes) -> SoundFileDecoder:
-    is_vorbis = head[28:35] == b"\x01vorbis"  # behind the header of an Ogg page
+    is_vorbis = head[28:35] == b"\x01vorbis"  # follows the header of an Ogg page
     if is_vorbis and isinstance(source, bytes):
         return _vorbis_decoder()(path, source)
     return SoundFileDecoder(path, source)
@@ -144,20 +151,20 @@ def _sound_file(path: str, source: bytes | int, head: bytes) -> SoundFileDecoder
 
 @cache
 def _vorbis_decoder() -> type[SoundFileDecoder]:
-    """Return what reads Ogg Vorbis best here."""
+    """Return the decoder for Ogg Vorbis: FFmpeg is faster, where it is installed."""
     try:
-        from sed.audio.ffmpeg import VorbisDecoder
-    except ImportError:  # an extra
+        from sed.audio.vorbis import VorbisDecoder
+    except ImportError:  # the `av` extra is not installed
         return SoundFileDecoder
     return VorbisDecoder
 
 
-def _tells_its_length(path: str) -> bool:
-    """Return whether an MP3 says how long it is; libsndfile guesses otherwise, and stops there."""
+def _has_length(path: str) -> bool:
+    """Return whether an MP3 header gives the length; otherwise libsndfile guesses it, too short."""
     with open(path, "rb") as file:
         head = file.read(10)
-        if head[:3] == b"ID3":  # a tag, its length in four times seven bits
-            length = 0
+        if head[:3] == b"ID3":
+            length = 0  # of the tag, in four groups of seven bits
             for byte in head[6:10]:
                 length = length << 7 | byte & 0x7F
             file.seek(10 + length)
@@ -168,16 +175,20 @@ def _tells_its_length(path: str) -> bool:
 
 
 def _through_pipe(path: str) -> int:
-    """Return the reading end of a pipe that a file is poured into: nobody guesses its length."""
-    reading, writing = os.pipe()
-    file = open(path, "rb")  # noqa: SIM115  # now: a copy is removed when it is open
+    """Return the reading end of a pipe with the content of a file.
 
-    def pour() -> None:
+    libsndfile does not guess the length of a pipe, so it reads to the end.
+    """
+    reading, writing = os.pipe()
+    # Opened here and not in the thread: a local copy is unlinked as soon as this returns.
+    file = open(path, "rb")  # noqa: SIM115
+
+    def copy() -> None:
         with suppress(OSError), file, open(writing, "wb") as pipe:
             while block := file.read(1 << 16):
                 pipe.write(block)
 
-    threading.Thread(target=pour, name="pour", daemon=True).start()
+    threading.Thread(target=copy, name="decode-pipe", daemon=True).start()
     return reading
 
 
@@ -196,7 +207,7 @@ def _open_stdin() -> Decoder:
             return _checked("-", SoundFileDecoder("-", sys.stdin.fileno(), close=False))
         except LibsndfileError as error:
             raise RecordingError(
-                "-", "standard input is no sound file; for raw samples give --raw-rate."
+                "-", "standard input is not a sound file; for raw samples give --raw-rate."
             ) from error
     return _checked("-", PcmStreamDecoder.from_wav(raw_stdin()))
 
@@ -204,10 +215,19 @@ def _open_stdin() -> Decoder:
 def open_raw_stdin(sample_rate: int, encoding: str = "s16", n_channels: int = 1) -> Decoder:
     """Open standard input as raw samples; see `PcmStreamDecoder`.
 
+    Parameters
+    ----------
+    sample_rate
+        Samples per second.
+    encoding
+        A key of `sed.audio.pcm.ENCODINGS`.
+    n_channels
+        Interleaved channels.
+
     Raises
     ------
     UsageError
-        If the rate, the encoding or the number of channels cannot be.
+        If the rate, the encoding or the number of channels is not supported.
     """
     from sed.audio.pcm import PcmStreamDecoder, raw_stdin
 
@@ -219,6 +239,7 @@ def open_raw_stdin(sample_rate: int, encoding: str = "s16", n_channels: int = 1)
 
 
 def _checked(path: str, decoder: Decoder) -> Decoder:
+    """Return the decoder if its sample rate is supported; else close it and raise."""
     if not MIN_SAMPLE_RATE <= decoder.sample_rate <= MAX_SAMPLE_RATE:
         decoder.close()
         raise RecordingError(

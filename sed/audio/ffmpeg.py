@@ -1,39 +1,34 @@
-"""Sound in containers that libsndfile does not read (m4a, mp4, wma, …), through PyAV."""
+"""Decode containers that libsndfile cannot read (m4a, mp4, wma, …), and URLs, with PyAV."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
-import av
 import numpy as np
-from av.error import FFmpegError
-from numpy.typing import NDArray
 
-from sed.audio.libsndfile import SoundFileDecoder
 from sed.errors import DamagedRecordingError, MissingExtraError, RecordingError
 from sed.text import printable
 from sed.types import Floats
 
 
 class ContainerDecoder:
-    """The first audio stream of a container or URL that FFmpeg reads.
+    """Decodes the first audio stream of a file or URL that FFmpeg reads.
 
     Parameters
     ----------
     path
         A file, or a URL.
     name
-        What messages call it; its path if not given.
+        Its name in messages; by default the path.
     timeout_seconds
-        How long a network may say nothing; for ever if not given.
+        Longest wait for data from a network; unlimited if not given.
     like
-        Another one, whose sample rate and channels this one's sound is converted to.
+        Another decoder; samples are converted to its sample rate and channels.
 
     Raises
     ------
     RecordingError
-        If it cannot be opened, or holds no sound.
+        If it cannot be opened, or holds no audio stream.
     MissingExtraError
         If PyAV is not installed.
     """
@@ -52,7 +47,8 @@ class ContainerDecoder:
         except ImportError:
             raise MissingExtraError(f"{printable(self._path)}: reading this", "av") from None
         self._error = av.error.FFmpegError
-        options = {"rtsp_transport": "tcp"} if path.startswith("rtsp") else {}  # loses no packets
+        # TCP loses no packets, UDP does.
+        options = {"rtsp_transport": "tcp"} if path.startswith("rtsp") else {}
         try:
             self._container = av.open(path, options=options, timeout=timeout_seconds)
         except av.error.FFmpegError as error:
@@ -74,14 +70,20 @@ class ContainerDecoder:
         self.format = f"{self._container.format.name} {self._stream.codec_context.name}"
         self._resampler = av.AudioResampler
 
-    def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Yield blocks of shape (samples, channels)."""
+    def blocks(self) -> Iterator[Floats]:
+        """Yield blocks of shape (samples, channels).
+
+        Raises
+        ------
+        DamagedRecordingError
+            After the last good block, if the container is damaged or cut off.
+        """
         position, form = 0, None
         try:
             for frame in self._container.decode(self._stream):
                 if form != (form := (frame.format.name, frame.layout.name, frame.sample_rate)):
-                    # Radio changes it between programmes, and a resampler takes only one.
-                    # Not one plane per channel: of eight, PyAV looks for a ninth, and crashes.
+                    # Internet radio changes its format between programmes, and a resampler accepts
+                    # only one. Interleaved, because PyAV crashes on planar sound of 8 channels.
                     to_float = self._resampler("flt", self._layout, self.sample_rate)
                 for part in to_float.resample(frame):
                     block = part.to_ndarray().astype(np.float32, copy=False)
@@ -105,97 +107,5 @@ class ContainerDecoder:
             )
 
     def close(self) -> None:
-        """Close the container: PyAV leaks what is left open."""
+        """Close the container; PyAV leaks open ones."""
         self._container.close()
-
-
-BLOCK_SAMPLES = 65_536  # given at a time: each block costs those who take it some time
-
-
-SHORTEST_SECONDS = 30.0  # to open a file twice has to be worth it
-
-
-MOST_CHANNELS = 2  # beyond that FFmpeg orders them in another way
-
-
-# A frame's time, which FFmpeg reckons from the pages, may be ahead by a block of Vorbis and is
-# right again in the next one. What is missing from a file shifts it by more.
-LARGEST_SLIP = 4_096
-
-
-class VorbisDecoder(SoundFileDecoder):
-    """Reads with FFmpeg as long as that agrees with what libsndfile knows of the file.
-
-    Where it does not, libsndfile goes on from there, and tells what is wrong. Floats differ by
-    the rounding of fp32.
-    """
-
-    def blocks(self) -> Iterator[Floats]:
-        """Yield blocks of shape (samples, channels)."""
-        position = self._position
-        if position == 0 and self._is_simple:
-            for block in self._agreed():
-                position += len(block)
-                yield block
-            if position == self.n_samples:
-                return
-        n_given = position - self._position
-        for block in super().blocks():
-            if n_given < len(block):
-                yield block[n_given:]
-            n_given = max(0, n_given - len(block))
-
-    @property
-    def _is_simple(self) -> bool:
-        """Whether it is whole, and worth it."""
-        n_samples = self.n_samples or 0
-        is_long = n_samples >= SHORTEST_SECONDS * self.sample_rate
-        return is_long and self.n_channels <= MOST_CHANNELS and not self._shortfall(n_samples)
-
-    def _agreed(self) -> Iterator[Floats]:
-        """Yield what FFmpeg reads, up to where the two disagree."""
-        n_given, n_samples = 0, self.n_samples or 0
-        fifo = av.AudioFifo()
-        for frame in self._frames():
-            frame.pts = None  # else the fifo minds the slips
-            fifo.write(frame)
-            if fifo.samples >= BLOCK_SAMPLES and n_given + BLOCK_SAMPLES <= n_samples:
-                n_given += BLOCK_SAMPLES
-                yield _block(fifo.read(BLOCK_SAMPLES))
-        if n_left := min(fifo.samples, n_samples - n_given):
-            yield _block(fifo.read(n_left))
-
-    def _frames(self) -> Iterator[av.AudioFrame]:
-        """Yield FFmpeg's frames, but for the last before a place where something is missing.
-
-        That one was decoded with what comes after the place.
-        """
-        assert isinstance(self._source, bytes)
-        position = 0  # behind the newest frame
-        newest: av.AudioFrame | None = None
-        try:
-            with av.open(os.fsdecode(self._source)) as container:
-                for frame in container.decode(container.streams.audio[0]):
-                    pts = frame.pts or 0
-                    # Before zero is what libsndfile leaves out, and FFmpeg does not.
-                    is_in_its_place = pts >= 0 and abs(pts - position) <= LARGEST_SLIP
-                    if not (is_in_its_place and self._is_like(frame)):
-                        return
-                    if newest is not None:
-                        yield newest
-                    newest = frame
-                    position += frame.samples
-        except FFmpegError:
-            return
-        if newest is not None:
-            yield newest
-
-    def _is_like(self, frame: av.AudioFrame) -> bool:
-        """Whether a frame is still of the stream that the file began with."""
-        own = self.n_channels, self.sample_rate
-        return (frame.layout.nb_channels, frame.sample_rate) == own
-
-
-def _block(frame: av.AudioFrame | None) -> Floats:
-    assert frame is not None
-    return np.ascontiguousarray(frame.to_ndarray().T, np.float32)

@@ -1,4 +1,4 @@
-"""Sound to FLAC, without loss for whatever a sound device gives."""
+"""Write sound to FLAC, lossless for the samples of a sound device."""
 
 from __future__ import annotations
 
@@ -15,26 +15,28 @@ from numpy.typing import NDArray
 from sed.files import written_whole
 from sed.types import Floats
 
-MOST_CHANNELS = 8  # that FLAC knows
-FULL_SCALE = 1 << 23
+MAX_CHANNELS = 8  # of a FLAC file
+FULL_SCALE = 1 << 23  # of 24-bit samples
 
 
 class FlacFile:
-    """A FLAC file that grows, 24 bits a sample.
+    """A FLAC file of 24-bit samples that is written block by block.
 
-    It can be read while it grows, and after a crash up to the last second or so.
+    It can be read while it is written, and after a crash up to about the last second.
 
     Parameters
     ----------
     path
-        Where to; what is there is overwritten.
-    sample_rate, n_channels
-        Of the sound.
+        The file; an existing one is overwritten.
+    sample_rate
+        Samples per second.
+    n_channels
+        Channels per block, at most `MAX_CHANNELS`.
 
     Raises
     ------
     OSError
-        If it cannot be written, or FLAC cannot hold such sound.
+        If it cannot be written, or FLAC does not support the rate or the channels.
     """
 
     def __init__(self, path: str | os.PathLike[str], sample_rate: int, n_channels: int) -> None:
@@ -55,7 +57,7 @@ class FlacFile:
             If the disk is full.
         """
         with self._failures():
-            self._file.write(_whole(block))
+            self._file.write(_to_int32(block))
 
     def close(self) -> None:
         """Finish the file.
@@ -70,7 +72,7 @@ class FlacFile:
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
-        """Tell what went wrong: of a full disk libsndfile says nothing at all."""
+        """Turn errors of libsndfile into `OSError`; for a full disk it gives no reason itself."""
         try:
             yield
         except (soundfile.LibsndfileError, AssertionError) as error:
@@ -80,22 +82,25 @@ class FlacFile:
 
 
 def write_flac(path: str | os.PathLike[str], samples: Floats, sample_rate: int) -> None:
-    """Write samples, shape (samples, channels), as a FLAC file, whole or not at all.
+    """Write samples, shape (samples, channels), to a FLAC file, complete or not at all.
 
     Raises
     ------
     OutputError
-        If it cannot be written, or FLAC cannot hold such sound.
+        If it cannot be written, or FLAC does not support the rate or the channels.
     """
     with written_whole(path) as part:
         part.write_bytes(_encoded(samples, sample_rate))
 
 
 def _encoded(samples: Floats, sample_rate: int) -> memoryview:
-    """Return a FLAC file; of some rates libsndfile says only now that it has none of them."""
+    """Return an encoded FLAC file.
+
+    libsndfile refuses some sample rates only when it encodes.
+    """
     encoded = io.BytesIO()
     try:
-        soundfile.write(encoded, _whole(samples), sample_rate, "PCM_24", format="FLAC")
+        soundfile.write(encoded, _to_int32(samples), sample_rate, "PCM_24", format="FLAC")
     except soundfile.LibsndfileError as error:
         form = f"{sample_rate} Hz, channels: {samples.shape[1]}"
         raise OSError(errno.EINVAL, f"FLAC cannot hold such sound ({form})") from error
@@ -103,16 +108,16 @@ def _encoded(samples: Floats, sample_rate: int) -> memoryview:
 
 
 def quantize_24bit(samples: Floats) -> Floats:
-    """Return samples as a FLAC file of ours gives them back, to the bit.
+    """Round samples, of any shape, to 24 bits: the values that are read back from a `FlacFile`.
 
-    What came from 24 bits or fewer is as it was; what lies beyond full scale is clipped, and what
-    is no number is silence.
+    Samples that came from 24 bits or fewer are unchanged. Values beyond full scale are clipped,
+    and NaN becomes zero.
     """
     scaled = np.rint(np.nan_to_num(samples, posinf=1.0, neginf=-1.0) * np.float32(FULL_SCALE))
     rounded: Floats = scaled.clip(-FULL_SCALE, FULL_SCALE - 1) / np.float32(FULL_SCALE)
     return rounded
 
 
-def _whole(samples: Floats) -> NDArray[np.int32]:
-    """Return samples as whole numbers, full scale at 2³¹, of which the upper 24 bits are used."""
+def _to_int32(samples: Floats) -> NDArray[np.int32]:
+    """Return samples as 32-bit integers, full scale 2³¹, with 24 significant bits."""
     return (quantize_24bit(samples) * np.float32(FULL_SCALE)).astype(np.int32) << 8

@@ -1,4 +1,4 @@
-"""Sound files through libsndfile, in blocks, and what is wrong with them."""
+"""Decode sound files with libsndfile in blocks, and detect damage in them."""
 
 from __future__ import annotations
 
@@ -9,23 +9,43 @@ import numpy as np
 import soundfile
 from soundfile import LibsndfileError as LibsndfileError
 
-from sed.audio.pcm import is_open_end
+from sed.audio.pcm import is_unknown_size
 from sed.errors import DamagedRecordingError
 from sed.types import Floats
 
-BLOCK_SAMPLES = 16_384  # read at a time: small, since a damaged FLAC loses the block it breaks in
+# Samples per read. Small, because a damaged FLAC file loses the whole block with the damage.
+BLOCK_SAMPLES = 16_384
 
-# Where every sample is found again, to the last bit, as FLAC does. Of seeks in Ogg Vorbis, 4 in 100
-# land elsewhere (in files of Freesound, mostly near their end), of those in MP3 a half; an Opus
-# decoder only converges to what it would have said.
-_SEEKING_FORMATS = frozenset(["WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"])
-_SEEKING_SUBTYPES = re.compile(r"PCM_\w+|FLOAT|DOUBLE|ULAW|ALAW")
-_NOT_TOLD = 1 << 62  # frames that libsndfile reports where a header does not say
-_PIECE_SAMPLES = 256
+# Samples per read where the length is unknown, see `SoundFileDecoder._read_block`.
+SHORT_READ_SAMPLES = 256
+
+# Formats with bit-exact seeks, beside FLAC. Of seeks in Ogg Vorbis files of Freesound 4 % land on
+# another sample, mostly near the end; of those in MP3 files 50 %; an Opus decoder only converges to
+# the samples of an unbroken run.
+SEEKING_FORMATS = frozenset(["WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"])
+SEEKING_SUBTYPES = re.compile(r"PCM_\w+|FLOAT|DOUBLE|ULAW|ALAW")
+
+# libsndfile reports at least this many samples where the header does not give the length.
+UNKNOWN_LENGTH = 1 << 62
 
 
 class SoundFileDecoder:
-    """What libsndfile reads: WAV, RF64, W64, FLAC, Ogg Vorbis and Opus, MP3, AIFF and more."""
+    """Decodes WAV, RF64, W64, FLAC, Ogg Vorbis, Opus, MP3, AIFF and more with libsndfile.
+
+    Parameters
+    ----------
+    path
+        Name of the recording in messages.
+    file
+        Its path as bytes, or an open file descriptor.
+    close
+        Close the descriptor with the decoder.
+
+    Raises
+    ------
+    LibsndfileError
+        If libsndfile cannot read the format.
+    """
 
     def __init__(self, path: str, file: bytes | int, *, close: bool = True) -> None:
         self._path = path
@@ -35,20 +55,20 @@ class SoundFileDecoder:
         self.sample_rate = self._file.samplerate
         self.n_channels = self._file.channels
         n_samples = self._file.frames
-        self.n_samples: int | None = n_samples if n_samples < _NOT_TOLD else None
+        self.n_samples: int | None = n_samples if n_samples < UNKNOWN_LENGTH else None
         self.format = f"{self._file.format} {self._file.subtype}"
 
     @property
     def seeks_exactly(self) -> bool:
-        """Whether `seek` finds every sample again: FLAC, and WAV and its like of plain samples."""
+        """Whether `seek` is bit-exact: FLAC, and uncompressed formats such as WAV."""
         is_file = isinstance(self._source, bytes) and self._file.seekable()
         if not is_file or self.n_samples is None:
             return False
-        is_plain = _SEEKING_SUBTYPES.fullmatch(self._file.subtype) is not None
-        return self._file.format == "FLAC" or (self._file.format in _SEEKING_FORMATS and is_plain)
+        is_plain = SEEKING_SUBTYPES.fullmatch(self._file.subtype) is not None
+        return self._file.format == "FLAC" or (self._file.format in SEEKING_FORMATS and is_plain)
 
     def seek(self, position: int) -> int:
-        """Have the blocks begin with a sample; return its position: 0 where a seek fails."""
+        """Set the first sample of `blocks`; return its position, which is 0 if the seek fails."""
         try:
             self._position = int(self._file.seek(position))
         except LibsndfileError:
@@ -58,16 +78,22 @@ class SoundFileDecoder:
         return self._position
 
     def blocks(self) -> Iterator[Floats]:
-        """Yield blocks of shape (samples, channels)."""
+        """Yield blocks of shape (samples, channels).
+
+        Raises
+        ------
+        DamagedRecordingError
+            After the last good block, if the file is damaged or shorter than its header says.
+        """
         position = self._position
         is_ogg = self._file.format == "OGG"
         while True:
             try:
-                # Blocks end where they would without a seek: damage costs the one it lies in.
+                # Blocks end where they do without a seek, so damage costs the same block.
                 block = self._read_block(BLOCK_SAMPLES - position % BLOCK_SAMPLES)
             except LibsndfileError as error:
                 raise self._damaged(position, "it cannot be decoded any further") from error
-            # A hole shifts all that follows it, so what was read across one is not to be trusted.
+            # A missing page shifts all samples after it, so a block across one is not yielded.
             if is_ogg and re.search(r"reports a hole|Corrupted", self._file.extra_info):
                 raise self._damaged(position, "a part of the file is missing or overwritten")
             if len(block) == 0:
@@ -85,21 +111,21 @@ class SoundFileDecoder:
         if self.n_samples is not None:
             block: Floats = self._file.read(n_samples, dtype="float32", always_2d=True)
             return block
-        # The header does not say where a FLAC from a pipe ends, and libsndfile gives up the piece
-        # in which it does: so the pieces are small.
-        pieces = []
-        for _ in range(-(-n_samples // _PIECE_SAMPLES)):
+        # The header of a FLAC stream from a pipe does not give its length, and libsndfile drops the
+        # read in which the stream ends. Short reads lose little.
+        parts = []
+        for _ in range(-(-n_samples // SHORT_READ_SAMPLES)):
             try:
-                piece = self._file.read(_PIECE_SAMPLES, dtype="float32", always_2d=True)
+                part = self._file.read(SHORT_READ_SAMPLES, dtype="float32", always_2d=True)
             except LibsndfileError:
                 break
-            pieces.append(piece)
-            if len(piece) < _PIECE_SAMPLES:
+            parts.append(part)
+            if len(part) < SHORT_READ_SAMPLES:
                 break
-        return np.concatenate(pieces) if pieces else np.empty((0, self.n_channels), np.float32)
+        return np.concatenate(parts) if parts else np.empty((0, self.n_channels), np.float32)
 
     def _shortfall(self, n_read: int) -> str:
-        """Return what the file says of itself that is not so, or nothing."""
+        """Return how the file contradicts its header, given its samples; empty if it does not."""
         log = self._file.extra_info
         if self.n_samples is not None and n_read < self.n_samples:
             promised = self.n_samples / self.sample_rate
@@ -107,7 +133,7 @@ class SoundFileDecoder:
         if re.search(r"lacks an end-of-stream|Without an End-Of-Stream", log, re.IGNORECASE):
             return "it is cut off there, before its end mark"
         short = re.search(r"(?:data|SSND) : (\d+) \(should be (\d+)\)", log)
-        if short and 0 < int(short[2]) < int(short[1]) and not is_open_end(int(short[1])):
+        if short and 0 < int(short[2]) < int(short[1]) and not is_unknown_size(int(short[1])):
             return f"the header promises {short[1]} bytes of sound, there are {short[2]}"
         if re.search(r"not equal to frame count", log):
             return "the header promises more sound than there is"

@@ -1,4 +1,4 @@
-"""PCM samples from a pipe, raw or as a WAV stream whose end nobody knows yet."""
+"""Decode PCM samples from a pipe, raw or as a WAV stream of unknown length."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from sed.errors import DamagedRecordingError, RecordingError, UsageError
 from sed.text import near
 
-BLOCK_SAMPLES = 4_096  # short blocks, since the other end of a pipe may be live
+BLOCK_SAMPLES = 4_096  # short, because the other end of a pipe may be live
 
-# Name, as arecord and FFmpeg say it in short: numpy type, and the value of full scale.
+# Name as in arecord and FFmpeg: NumPy type, and the value of full scale.
 ENCODINGS: dict[str, tuple[str, float]] = {
     "u8": ("u1", 128.0),
     "s16": ("<i2", 2.0**15),
@@ -25,24 +25,24 @@ ENCODINGS: dict[str, tuple[str, float]] = {
     "f32": ("<f4", 1.0),
     "f64": ("<f8", 1.0),
 }
-_WIDTHS = {"u8": 1, "s16": 2, "s24": 3, "s32": 4, "f32": 4, "f64": 8}
+WIDTHS = {"u8": 1, "s16": 2, "s24": 3, "s32": 4, "f32": 4, "f64": 8}  # bytes per sample
 
 
-def is_open_end(n_bytes: int) -> bool:
-    """Return whether a WAV size was written by somebody who could not know it.
+def is_unknown_size(n_bytes: int) -> bool:
+    """Return whether a size in a WAV header is the placeholder of a program that streams.
 
-    FFmpeg leaves 2³² - 1, SoX 0x7FFFF000, arecord about 2³¹, each less its header.
+    FFmpeg writes 2³² - 1, SoX 0x7FFFF000, arecord about 2³¹, each less its header.
     """
     return 0x7FFF_0000 <= n_bytes <= 0x8000_0100 or n_bytes >= 0xFFFF_0000
 
 
 def raw_stdin() -> io.FileIO:
-    """Return standard input without Python's buffer, whose lock a waiting reader would hold."""
+    """Return standard input unbuffered: a blocked reader would hold the lock of Python's buffer."""
     return io.FileIO(sys.stdin.fileno(), closefd=False)
 
 
 def read_exactly(stream: BinaryIO | io.FileIO, n_bytes: int) -> bytes:
-    """Return so many bytes, fewer only at the end of the stream."""
+    """Return `n_bytes` bytes, fewer only at the end of the stream."""
     parts, missing = [], n_bytes
     while missing and (part := stream.read(missing)):
         parts.append(part)
@@ -56,7 +56,7 @@ class PcmStreamDecoder:
     Parameters
     ----------
     stream
-        Where the bytes come from.
+        Stream of bytes.
     sample_rate
         Samples per second and channel.
     encoding
@@ -64,12 +64,12 @@ class PcmStreamDecoder:
     n_channels
         Interleaved channels.
     n_bytes
-        Bytes of sound to expect; None for all there are.
+        Expected bytes of samples; None to read to the end of the stream.
 
     Raises
     ------
     UsageError
-        If the encoding is unknown.
+        If the encoding is unknown, or the rate or the channels are below 1.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class PcmStreamDecoder:
             )
         self._stream = stream
         self._encoding = encoding
-        self._frame_bytes = n_channels * _WIDTHS[encoding]
+        self._frame_bytes = n_channels * WIDTHS[encoding]
         self._n_bytes = n_bytes
         self.sample_rate = sample_rate
         self.n_channels = n_channels
@@ -97,12 +97,12 @@ class PcmStreamDecoder:
 
     @classmethod
     def from_wav(cls, stream: BinaryIO | io.FileIO) -> PcmStreamDecoder:
-        """Read the header of a WAV stream.
+        """Read the header of a WAV stream; return a decoder for the samples after it.
 
         Raises
         ------
         RecordingError
-            If it is none, or its encoding is not PCM.
+            If the stream is not WAV, or its encoding is not PCM.
         """
         head = read_exactly(stream, 12)
         if not head:
@@ -110,7 +110,7 @@ class PcmStreamDecoder:
         if head[:4] not in (b"RIFF", b"RF64") or head[8:12] != b"WAVE":
             raise RecordingError(
                 "-",
-                "standard input is no WAV stream. For raw samples say how to read them: "
+                "standard input is not a WAV stream. For raw samples give their format: "
                 "--raw-rate 48000 --raw-encoding s16 --raw-channels 1.",
             )
         layout: tuple[int, int, int, int] | None = None
@@ -121,13 +121,14 @@ class PcmStreamDecoder:
             body = read_exactly(stream, size + size % 2)
             if name == b"fmt " and len(body) >= 16:
                 tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", body[:16])
-                if tag == 0xFFFE and len(body) >= 26:  # extensible: the true tag stands further on
+                # WAVE_FORMAT_EXTENSIBLE: the encoding is in the subformat.
+                if tag == 0xFFFE and len(body) >= 26:
                     tag = struct.unpack("<H", body[24:26])[0]
                 layout = tag, channels, rate, bits
         else:
             raise RecordingError("-", "the WAV stream ends before its samples begin.")
         if layout is None:
-            raise RecordingError("-", "the WAV stream does not say what its samples are.")
+            raise RecordingError("-", "the WAV stream has no format chunk before its samples.")
         tag, channels, rate, bits = layout
         encoding = {(1, 8): "u8", (1, 16): "s16", (1, 24): "s24", (1, 32): "s32",
                     (3, 32): "f32", (3, 64): "f64"}.get((tag, bits))  # fmt: skip
@@ -136,12 +137,18 @@ class PcmStreamDecoder:
                 "-", f"WAV encoding {tag} with {bits} bits cannot be streamed. Give it as a file."
             )
         if not 1 <= channels <= 1024:
-            raise RecordingError("-", f"the WAV stream says it has {channels} channels.")
-        known = size if size and not is_open_end(size) else None
+            raise RecordingError("-", f"the header of the WAV stream gives {channels} channels.")
+        known = size if size and not is_unknown_size(size) else None
         return cls(stream, rate, encoding, channels, known)
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Yield blocks of shape (samples, channels) as they arrive."""
+        """Yield blocks of shape (samples, channels) as they arrive.
+
+        Raises
+        ------
+        DamagedRecordingError
+            If the stream ends before the length in its header.
+        """
         n_read = 0
         rest = b""
         while self._n_bytes is None or n_read < self._n_bytes:
@@ -165,12 +172,13 @@ class PcmStreamDecoder:
             )
 
     def close(self) -> None:
-        """Leave the stream to its owner."""
+        """Do nothing: the caller owns the stream."""
 
     def _decode(self, data: bytes) -> NDArray[np.float32]:
         dtype, full_scale = ENCODINGS[self._encoding]
         if self._encoding == "s24":
-            padded = np.zeros((len(data) // 3, 4), np.uint8)  # the low byte of 32 bits stays zero
+            # The upper three bytes of 32 bits; the lowest byte stays zero.
+            padded = np.zeros((len(data) // 3, 4), np.uint8)
             padded[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
             values = padded.view("<i4")[:, 0].astype(np.float64)
         else:

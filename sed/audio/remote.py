@@ -1,6 +1,6 @@
-"""Recordings that lie elsewhere: ``s3://``, ``gs://``, ``https://`` and whatever else fsspec knows.
+"""Read remote recordings: ``s3://``, ``gs://``, ``https://`` and other protocols of fsspec.
 
-They are copied to this machine while they are heard, and keep their names.
+They are copied to the local disk while they are processed, and keep their names in results.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ _PROTOCOL = re.compile(r"[a-z][a-z0-9+.-]*(://|::)")
 
 
 class RemoteFile(NamedTuple):
-    """A file that was found."""
+    """A file found in remote storage."""
 
     path: str  # with the protocol
-    name: str  # relative to the folder that was searched; its own name if it was itself named
+    name: str  # relative to the folder searched; the file name if the file itself was given
     n_bytes: int  # 0 if unknown
 
 
 def is_remote(path: str) -> bool:
-    """Return whether a path begins with a protocol."""
+    """Return whether a path starts with a protocol, such as ``s3://``."""
     return _PROTOCOL.match(path) is not None
 
 
 def remote_files(path: str) -> Iterator[RemoteFile]:
-    """Yield the files below a remote folder, in the order of their names, or the one file named.
+    """Yield the files below a remote folder, sorted by name, or the one file that `path` names.
 
     Raises
     ------
     RecordingError
-        If there is nothing, or it cannot be looked at.
+        If there is nothing at `path`, or it cannot be listed.
     MissingExtraError
         If fsspec is not installed.
     """
@@ -50,9 +50,9 @@ def remote_files(path: str) -> Iterator[RemoteFile]:
         if is_file:
             found = {root: files.info(root)}
     if not found:
-        raise RecordingError(path, "there is nothing of this name. Check the name.")
-    for place, about in sorted(found.items()):
-        n_bytes = about.get("size") or 0
+        raise RecordingError(path, "there is no file or folder of this name. Check the name.")
+    for place, details in sorted(found.items()):
+        n_bytes = details.get("size") or 0
         if is_file:
             yield RemoteFile(path, _last_name(path), n_bytes)
         else:
@@ -62,15 +62,20 @@ def remote_files(path: str) -> Iterator[RemoteFile]:
 
 @contextmanager
 def local_copy(path: str) -> Iterator[str]:
-    """Give a copy of a remote file on the disk of this machine, removed at the end.
+    """Copy a remote file to the local disk; the copy is unlinked at the end of the block.
 
-    Whoever has opened it by then can read on: the disk is freed when it is closed, or its process
-    is gone.
+    A descriptor opened within the block stays readable. The disk space is freed when it is closed
+    or its process ends.
+
+    Yields
+    ------
+    str
+        Path of the copy.
 
     Raises
     ------
     RecordingError
-        If it cannot be had, or there is no room for it.
+        If it cannot be downloaded, or the disk is full.
     MissingExtraError
         If fsspec is not installed.
     """
@@ -87,18 +92,18 @@ def local_copy(path: str) -> Iterator[str]:
 
 
 def _opened(path: str) -> tuple[Any, str]:
-    """Return the file system that a path is on, and its place there."""
+    """Return the fsspec file system of a path, and the path within it."""
     try:
         import fsspec
     except ImportError:
-        raise MissingExtraError(f"{printable(path)}: reading from elsewhere", "remote") from None
+        raise MissingExtraError(f"{printable(path)}: reading remote files", "remote") from None
     files, place = fsspec.core.url_to_fs(path)
     return files, place
 
 
 @contextmanager
 def _explained(path: str) -> Iterator[None]:
-    """Say what went wrong with a remote file, whatever the library behind fsspec raises."""
+    """Raise `RecordingError` for any exception of the library behind fsspec."""
     try:
         yield
     except MissingExtraError:
@@ -109,8 +114,8 @@ def _explained(path: str) -> Iterator[None]:
         reason = f"this protocol needs a package: {_one_line(error)}."
         raise RecordingError(path, reason) from error
     except Exception as error:
-        reason = f"cannot be fetched: {_one_line(error) or type(error).__name__}"
-        remedy = "Check the name, the network, the credentials and the room for temporary files."
+        reason = f"cannot be downloaded: {_one_line(error) or type(error).__name__}"
+        remedy = "Check the name, the network, the credentials and the space for temporary files."
         raise RecordingError(path, f"{reason}. {remedy}") from error
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sed.audio.flac import MOST_CHANNELS, FlacFile
+from sed.audio.flac import MAX_CHANNELS, FlacFile
 from sed.errors import OutputError
 from streaming.messages import AudioBlock, FaultReporter, Message
 from streaming.names import slug, timestamp
@@ -58,7 +58,7 @@ class AudioRecorder:
             return ()
         is_new = source not in self._files
         try:
-            self._file_of(message).write(message.block[:, :MOST_CHANNELS])
+            self._file_of(message).write(message.block[:, :MAX_CHANNELS])
         except OSError as error:
             self._finish(source, has_samples=not is_new)
             self._retry_at[source] = stop + round(RETRY_SECONDS * message.sample_rate)
@@ -84,7 +84,7 @@ class AudioRecorder:
             # Buffered blocks arrive all at once, so two files may get the same millisecond.
             while (path := self._path(time, message.source)).exists():
                 time += timedelta(milliseconds=1)
-            n_channels = min(message.block.shape[1], MOST_CHANNELS)
+            n_channels = min(message.block.shape[1], MAX_CHANNELS)
             file = FlacFile(path, message.sample_rate, n_channels)
             self._files[message.source] = message.start, file
         return self._files[message.source][1]

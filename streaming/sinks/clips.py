@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sed.audio.flac import MOST_CHANNELS
+from sed.audio.flac import MAX_CHANNELS
 from sed.errors import OutputError, UsageError
 from sed.events.tracker import Event
 from sed.timeline import samples_from_seconds
@@ -240,7 +240,7 @@ class _ClipBuffer:
         self.decided_until = first.start  # all events up to this position were reported
         self._n_channels = first.block.shape[1]
         self._first = first.start
-        self._ring = RingBuffer((min(self._n_channels, MOST_CHANNELS),))
+        self._ring = RingBuffer((min(self._n_channels, MAX_CHANNELS),))
 
     @property
     def start(self) -> int:
@@ -264,7 +264,7 @@ class _ClipBuffer:
     def push(self, block: Floats) -> None:
         """Append samples, shape (samples, channels); the events in them are not reported yet."""
         self.decided_until = self.stop
-        self._ring.push(block[:, :MOST_CHANNELS])
+        self._ring.push(block[:, :MAX_CHANNELS])
 
     def keep(self, seconds: float) -> None:
         """Drop what was older than this even before the last push."""

@@ -93,11 +93,11 @@ def test_what_is_not_there_is_told(bucket):
     found, errors = find_recordings([f"{bucket}/none", f"{bucket}/texts", "odd://x"])
     assert found == []
     assert [str(e) for e in errors] == [
-        f"{bucket}/none: there is nothing of this name. Check the name.",
+        f"{bucket}/none: there is no file or folder of this name. Check the name.",
         f"{bucket}/texts: this folder holds no recordings (.wav, .flac, .ogg, .opus, .mp3, .aiff, "
         "…). Check the name.",
-        "odd://x: cannot be fetched: Protocol not known: odd. Check the name, the network, the "
-        "credentials and the room for temporary files.",
+        "odd://x: cannot be downloaded: Protocol not known: odd. Check the name, the network, the "
+        "credentials and the space for temporary files.",
     ]
 
 

@@ -48,7 +48,7 @@ def both(path, monkeypatch):
 
     That is the number of samples that come from FFmpeg.
     """
-    from sed.audio.ffmpeg import VorbisDecoder
+    from sed.audio.vorbis import VorbisDecoder
 
     by_ffmpeg = []
     agreed = VorbisDecoder._agreed
@@ -165,7 +165,7 @@ def test_reading_begins_anywhere_after_a_seek(tmp_path):
 
 
 def test_without_ffmpeg_libsndfile_reads_it(tmp_path, monkeypatch):
-    monkeypatch.delitem(sys.modules, "sed.audio.ffmpeg", raising=False)
+    monkeypatch.delitem(sys.modules, "sed.audio.vorbis", raising=False)
     monkeypatch.setitem(sys.modules, "av", None)
     audio._vorbis_decoder.cache_clear()
     try:
