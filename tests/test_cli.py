@@ -17,7 +17,8 @@ import streaming.cli.detect
 import train.cli.train
 from sed.audio.find import find_recordings
 from sed.cli import COMMANDS, app
-from sed.events.writers import WRITERS, read_events
+from sed.events.formats import TEXT_WRITERS
+from sed.events.writers import read_events
 from sed.models.checkpoint import save_checkpoint
 from streaming.offline.detect import detect
 from streaming.pipeline.config import DetectorConfig
@@ -89,7 +90,7 @@ def test_all_into_one_file_or_to_standard_output(archive, model, tmp_path):
     assert len({e.file for e in read_events(one, "csv")}) == 4
 
 
-@pytest.mark.parametrize("format", WRITERS)
+@pytest.mark.parametrize("format", TEXT_WRITERS)
 def test_every_format_says_the_same(noise_wav, model, tmp_path, format):
     out = tmp_path / "x.out"
     done = sed("detect", noise_wav, "--model", model, "--format", format, "--output", out)

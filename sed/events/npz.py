@@ -1,4 +1,4 @@
-"""Frame probabilities in NumPy's NPZ files."""
+"""Write frame probabilities as NPZ, the archive format of NumPy."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Self
 
 import numpy as np
-from numpy.typing import NDArray
+
+from sed.types import Floats
 
 
 class FramesWriter:
-    """Frame probabilities as NPZ, of any length: frames go to the disk as they come.
+    """Writes the probabilities of a recording of any length as NPZ, in bounded memory.
 
     The file holds ``frame_probs`` (frames, classes), ``edges`` (frames + 1,) in seconds,
     ``clip_probs`` (windows, classes) of whole windows, ``starts`` (windows,) in seconds, ``labels``
@@ -22,13 +23,18 @@ class FramesWriter:
     Parameters
     ----------
     path
-        Where to; two files beside it hold the rows until the end.
+        The archive; two temporary files beside it hold the rows until `__exit__`.
     labels
         One per class.
     frame_seconds, hop_seconds
-        From one frame, and one window, to the next.
+        Time from one frame, and from one window, to the next.
     file
-        The recording.
+        Path of the recording, which is stored.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be written; also from `write` and at the end.
     """
 
     extension = ".npz"
@@ -49,11 +55,11 @@ class FramesWriter:
         self._frames = _RawRows(path.with_name(path.name + ".frames"), len(labels))
         self._clips = _RawRows(path.with_name(path.name + ".clips"), len(labels))
 
-    def __enter__(self) -> FramesWriter:
+    def __enter__(self) -> Self:
         return self
 
-    def write(self, frame_probs: NDArray[np.float32], clip_probs: NDArray[np.float32]) -> None:
-        """Take the next frames, shape (frames, classes), and windows, (windows, classes)."""
+    def write(self, frame_probs: Floats, clip_probs: Floats) -> None:
+        """Write the next frames, shape (frames, classes), and windows, shape (windows, classes)."""
         self._frames.write(frame_probs)
         self._clips.write(clip_probs)
 
@@ -63,7 +69,7 @@ class FramesWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Put the archive together, unless something went wrong."""
+        """Write the archive, unless an error occurred, and remove the temporary files."""
         try:
             self._frames.close()
             self._clips.close()
@@ -91,20 +97,20 @@ class FramesWriter:
 
 
 class _RawRows:
-    """Rows of numbers on the disk, as they come."""
+    """A temporary file of float32 rows, shape (n_rows, width)."""
 
     def __init__(self, path: Path, width: int) -> None:
         self.n_rows = 0
         self._width = width
         self._path = path
-        self._file: IO[bytes] = open(path, "wb")  # noqa: SIM115  # its owner closes it
+        self._file: IO[bytes] = open(path, "wb")  # noqa: SIM115  # closed by close
 
-    def write(self, rows: NDArray[np.float32]) -> None:
+    def write(self, rows: Floats) -> None:
         self._file.write(np.ascontiguousarray(rows, "<f4").tobytes())
         self.n_rows += len(rows)
 
     def copy_into(self, member: IO[bytes]) -> None:
-        """Write them as an array in the format of numpy."""
+        """Copy all rows into a member of the archive, as an NPY file."""
         shape = self.n_rows, self._width
         header = {"descr": "<f4", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(member, header)

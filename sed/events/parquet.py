@@ -1,17 +1,17 @@
-"""Events of a whole archive in one Parquet file.
+"""Write the events of any number of recordings into one Parquet file, and read them back.
 
 ::
 
-    file                string, dictionary      the recording, as it was named by the caller
+    file                string, dictionary      path of the recording, as the caller gave it
     onset, offset       double                  seconds from the start of the recording
     label               string, dictionary
     score               float
     time                timestamp[us, UTC]      of the onset; null where it is not known
-    utc_offset_minutes  int16                   what the clocks there were ahead of UTC by; or null
+    utc_offset_minutes  int16                   local time minus UTC at the place; or null
 
 `pandas.read_parquet("events.parquet")`, `polars.scan_parquet("events.parquet")` and
-`duckdb.sql("SELECT label, count(*) FROM 'events.parquet' GROUP BY label")` open it. The hour of the
-day, as the clocks at the place showed it, is in pandas::
+`duckdb.sql("SELECT label, count(*) FROM 'events.parquet' GROUP BY label")` open it. The local hour
+of the day is in pandas::
 
     (table.time + pandas.to_timedelta(table.utc_offset_minutes, "min")).dt.hour
 """
@@ -27,25 +27,26 @@ from typing import IO, Any
 
 from sed.errors import MissingExtraError, SedError
 from sed.events.tracker import Event
+from sed.events.writers import EventWriter
 from sed.text import printable, to_utf8
 
-ROWS_EACH = 65_536  # of a row group: what is in memory, and what a reader can skip
+ROWS_PER_GROUP = 65_536  # events in memory, and the unit that a reader can skip
 
 
-class ParquetWriter:
-    """Writes events into a Parquet file, of any number: row groups go to the disk as they fill.
+class ParquetWriter(EventWriter):
+    """Writes events into a Parquet file, one row group at a time, in bounded memory.
 
     The file can be read after `close`, or after the end of a ``with`` block, and not before.
 
     Parameters
     ----------
     path
-        Where to; `sed.files.written_whole` makes it whole or not there at all.
+        The file; wrap it in `sed.files.written_whole` so that it is whole or absent.
     model
-        Its name, for the metadata of the file, which has it as ``sed.models.network``.
+        Name of the model, stored in the metadata of the file as ``sed.model``.
     labels
-        All that the model knows, for the metadata, as a list in JSON in ``sed.labels``.
-    rows_each
+        All labels of the model, stored in the metadata as a JSON list, ``sed.labels``.
+    rows_per_group
         Events in a row group.
 
     Raises
@@ -53,11 +54,11 @@ class ParquetWriter:
     MissingExtraError
         If pyarrow is not installed.
     OSError
-        If it cannot be written; also from `write` and `close`.
+        If the file cannot be written; also from `write` and `close`.
     """
 
     extension = ".parquet"
-    many_recordings = True
+    is_appendable = False
 
     def __init__(
         self,
@@ -65,32 +66,26 @@ class ParquetWriter:
         *,
         model: str = "",
         labels: Sequence[str] = (),
-        rows_each: int = ROWS_EACH,
+        rows_per_group: int = ROWS_PER_GROUP,
     ) -> None:
         self._arrow = _pyarrow(path)
         metadata = {"sed.model": model, "sed.labels": json.dumps(list(labels)) if labels else ""}
         self._schema = _schema(self._arrow, {k: v for k, v in metadata.items() if v})
-        self._rows_each = rows_each
+        self._rows_per_group = rows_per_group
         self._events: list[Event] = []
         self._file: IO[bytes] = open(path, "wb")  # noqa: SIM115  # closed by close
         self._writer = self._arrow.parquet.ParquetWriter(
             self._file, self._schema, compression="zstd", use_dictionary=["file", "label"]
         )
 
-    def __enter__(self) -> ParquetWriter:
-        return self
-
     def write(self, event: Event) -> None:
-        r"""Take an event.
-
-        A name or label with bytes that are no text has them as ``\xff``.
-        """
+        r"""Write an event; bytes of its file name that are not UTF-8 are stored as ``\xff``."""
         self._events.append(event)
-        if len(self._events) >= self._rows_each:
+        if len(self._events) >= self._rows_per_group:
             self._write_group()
 
     def close(self) -> None:
-        """Write what is left, and the end of the file."""
+        """Write the last row group and the footer, and close the file."""
         if not self._file.closed:
             with self._file, self._writer:
                 self._write_group()
@@ -101,7 +96,7 @@ class ParquetWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close it; after an error, without what was not yet written."""
+        """Close the file; after an error, drop the events that are not written yet."""
         if error is not None:
             self._events = []
         self.close()
@@ -130,7 +125,7 @@ def read_parquet_events(path: str | os.PathLike[str]) -> list[Event]:
     MissingExtraError
         If pyarrow is not installed.
     SedError
-        If it cannot be read, or is something else.
+        If the file cannot be read, or another program wrote it.
     """
     arrow = _pyarrow(path)
     try:

@@ -1,9 +1,9 @@
-r"""Events to lines of text, and back; frame probabilities to NPZ.
+r"""Write events as lines of text, and read them back.
 
-Times are seconds with milliseconds, scores have four decimals. Labels and file names survive
-whatever is in them: CSV and TSV quote (as pandas and spreadsheets do), JSON escapes, and the two
-formats that know no quotes (Audacity, Raven) write a tab as ``\t``, a line break as ``\n`` and a
-backslash as ``\\``.
+Times are in seconds with milliseconds, scores have four decimals. Every label and file name can be
+read back: CSV and TSV quote (as pandas and spreadsheets do), JSON escapes, and the two formats
+without quotes (Audacity, Raven) write a tab as ``\t``, a line break as ``\n`` and a backslash as
+``\\``.
 """
 
 from __future__ import annotations
@@ -12,141 +12,176 @@ import csv
 import io
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import TextIO
+from types import TracebackType
+from typing import Self, TextIO
 
 from sed.errors import UsageError
 from sed.events.tracker import Event
 from sed.text import iso_time, near
 
-GAP = "[gap]"  # the label of sound that was lost, in formats that know only events
+GAP = "[gap]"  # label of lost sound, in formats that hold events only
 
 
-class EventWriter:
-    """Writes events to an open text file, one line each, flushed as it comes.
+class EventWriter(ABC):
+    """Writes events in one format; a context manager that closes what it has opened.
 
-    Parameters
-    ----------
-    out
-        Where to; opened with ``newline=""`` if it is a file.
-    band_hz
-        What the model hears, lowest and highest frequency, for formats that want it.
-    continued
-        Something of this format is there already, with what stands before the first event.
+    The attributes of a class describe its format. `sed.events.formats.open_writer` opens one.
     """
 
-    extension = ""  # of the files in this format
-    many_recordings = True  # whether lines say which recording they are about
+    extension = ""  # of files in this format
+    many_recordings = True  # each event names its recording
+    is_appendable = True  # text, to which later runs may append lines
 
-    def __init__(
-        self,
-        out: TextIO,
-        band_hz: tuple[float, float] = (0.0, 8_000.0),
-        *,
-        continued: bool = False,
-    ) -> None:
-        self.out = out
-        self.band_hz = band_hz
-        if not continued:
-            self.begin()
-        self.out.flush()
-
-    def begin(self) -> None:
-        """Write what stands before the first event."""
-
+    @abstractmethod
     def write(self, event: Event) -> None:
         """Write an event."""
-        self.line(event)
-        self.out.flush()
 
     def write_gap(self, gap: Event, n_samples: int, reason: str) -> None:
         """Write a stretch of live sound that was lost, as an event of the label `GAP`."""
         self.write(gap)
 
-    def line(self, event: Event) -> None:
+    @abstractmethod
+    def close(self) -> None:
+        """Write what is buffered; close a file that this writer has opened."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class LineWriter(EventWriter):
+    """Base of the text formats: one line per event, flushed at once.
+
+    Parameters
+    ----------
+    target
+        A path, which is opened and replaced, or an open text file, which stays open. Open a file
+        with ``newline=""``.
+    dated
+        Write the time of day of each event, in formats where this is an option (CSV).
+    band_hz
+        Lowest and highest frequency of the model's input in Hz, for formats that store it (Raven).
+    continued
+        The file already holds lines of this format: write no header.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; also from `write`.
+    """
+
+    def __init__(
+        self,
+        target: str | os.PathLike[str] | TextIO,
+        *,
+        dated: bool = False,
+        band_hz: tuple[float, float] = (0.0, 8_000.0),
+        continued: bool = False,
+    ) -> None:
+        self._opened: TextIO | None = None
+        if isinstance(target, str | os.PathLike):
+            target = self._opened = open(  # noqa: SIM115  # closed by close
+                target, "w", newline="", encoding="utf-8", errors="surrogateescape"
+            )
+        self._out = target
+        self._dated = dated
+        self._band_hz = band_hz
+        try:
+            self._write_line("" if continued else self._header())
+        except OSError:
+            self.close()
+            raise
+
+    def write(self, event: Event) -> None:
         """Write the line of an event."""
-        raise NotImplementedError
+        self._write_line(self._line(event))
+
+    def close(self) -> None:
+        """Close a file that this writer has opened."""
+        if self._opened is not None:
+            self._opened.close()
+
+    def _write_line(self, line: str) -> None:
+        self._out.write(line)
+        self._out.flush()
+
+    def _header(self) -> str:
+        """Return what comes before the first event."""
+        return ""
+
+    @abstractmethod
+    def _line(self, event: Event) -> str:
+        """Return the line of an event."""
 
 
-class CsvWriter(EventWriter):
-    """``file,onset,offset,label,score``: for people and pandas."""
+class CsvWriter(LineWriter):
+    """CSV with a header: ``file,onset,offset,label,score``, and ``time`` if `dated`."""
 
     extension = ".csv"
-    columns: tuple[str, ...] = ("file", "onset", "offset", "label", "score")
 
-    def begin(self) -> None:
-        """Write the names of the columns."""
-        self.out.write(_quoted(self.columns, ","))
+    def _header(self) -> str:
+        columns = ["file", "onset", "offset", "label", "score"]
+        return _quoted(columns + ["time"] * self._dated, ",")
 
-    def line(self, event: Event) -> None:
-        """Write the row of an event."""
-        self.out.write(_quoted(self.cells(event), ","))
-
-    def cells(self, event: Event) -> list[str]:
-        """Return what stands in the columns."""
+    def _line(self, event: Event) -> str:
         times = f"{event.onset:.3f}", f"{event.offset:.3f}"
-        return [event.file, *times, event.label, f"{event.score:.4f}"]
+        cells = [event.file, *times, event.label, f"{event.score:.4f}"]
+        return _quoted(cells + [iso_time(event.time)] * self._dated, ",")
 
 
-class DatedCsvWriter(CsvWriter):
-    """``file,onset,offset,label,score,time``: of live sound, with the time of the onset."""
-
-    columns = (*CsvWriter.columns, "time")
-
-    def cells(self, event: Event) -> list[str]:
-        """Return what stands in the columns."""
-        return [*super().cells(event), iso_time(event.time)]
-
-
-class JsonlWriter(EventWriter):
-    """One JSON object a line."""
+class JsonlWriter(LineWriter):
+    """One JSON object per line: file, onset, offset, label, score, and time where it is known."""
 
     extension = ".jsonl"
 
-    def line(self, event: Event) -> None:
-        """Write the object of an event."""
-        self._object(event, {"label": event.label, "score": round(event.score, 4)})
-
     def write_gap(self, gap: Event, n_samples: int, reason: str) -> None:
         """Write an object with `gap` and `samples` instead of `label` and `score`."""
-        self._object(gap, {"gap": reason, "samples": n_samples})
-        self.out.flush()
+        self._write_line(self._object(gap, {"gap": reason, "samples": n_samples}))
 
-    def _object(self, event: Event, what: dict[str, object]) -> None:
+    def _line(self, event: Event) -> str:
+        return self._object(event, {"label": event.label, "score": round(event.score, 4)})
+
+    def _object(self, event: Event, fields: dict[str, object]) -> str:
         times = {"onset": round(event.onset, 3), "offset": round(event.offset, 3)}
         dated = {"time": iso_time(event.time)} if event.time else {}
-        values = {"file": event.file} | times | what | dated
-        self.out.write(json.dumps(values, ensure_ascii=False) + "\n")
+        values = {"file": event.file} | times | fields | dated
+        return json.dumps(values, ensure_ascii=False) + "\n"
 
 
-class TsvWriter(EventWriter):
-    """``filename onset offset event_label``: what tools for sound-event detection compare."""
+class TsvWriter(LineWriter):
+    """TSV with a header, ``filename onset offset event_label``, as DCASE tools read it."""
 
     extension = ".tsv"
 
-    def begin(self) -> None:
-        """Write the names of the columns."""
-        self.out.write(_quoted(["filename", "onset", "offset", "event_label"], "\t"))
+    def _header(self) -> str:
+        return _quoted(["filename", "onset", "offset", "event_label"], "\t")
 
-    def line(self, event: Event) -> None:
-        """Write the row of an event."""
+    def _line(self, event: Event) -> str:
         times = f"{event.onset:.3f}", f"{event.offset:.3f}"
-        self.out.write(_quoted([event.file, *times, event.label], "\t"))
+        return _quoted([event.file, *times, event.label], "\t")
 
 
-class AudacityWriter(EventWriter):
-    """A label track for Audacity's File > Import > Labels. The score is not in it."""
+class AudacityWriter(LineWriter):
+    """A label track for Audacity's File > Import > Labels, without scores."""
 
     extension = ".labels.txt"
     many_recordings = False
 
-    def line(self, event: Event) -> None:
-        """Write the label of an event."""
-        self.out.write(f"{event.onset:.6f}\t{event.offset:.6f}\t{_escaped(event.label)}\n")
+    def _line(self, event: Event) -> str:
+        return f"{event.onset:.6f}\t{event.offset:.6f}\t{_escaped(event.label)}\n"
 
 
-class RavenWriter(EventWriter):
+class RavenWriter(LineWriter):
     """A selection table for Raven's File > Open Selection Table."""
 
     extension = ".selections.txt"
@@ -163,14 +198,12 @@ class RavenWriter(EventWriter):
         "Label",
         "Score",
     )
+    _n_written = 0  # selections, which are numbered from 1
 
-    def begin(self) -> None:
-        """Write the names of the columns."""
-        self._n_written = 0
-        self.out.write("\t".join(self.columns) + "\n")
+    def _header(self) -> str:
+        return "\t".join(self.columns) + "\n"
 
-    def line(self, event: Event) -> None:
-        """Write the selection of an event."""
+    def _line(self, event: Event) -> str:
         self._n_written += 1
         values = (
             str(self._n_written),
@@ -178,25 +211,25 @@ class RavenWriter(EventWriter):
             "1",
             f"{event.onset:.6f}",
             f"{event.offset:.6f}",
-            *(f"{hz:.1f}" for hz in self.band_hz),  # no model says more: the box is all it hears
+            # The model does not locate events in frequency: each box spans its whole input.
+            *(f"{hz:.1f}" for hz in self._band_hz),
             _escaped(os.path.basename(event.file)),
             _escaped(event.label),
             f"{event.score:.4f}",
         )
-        self.out.write("\t".join(values) + "\n")
-
-
-WRITERS: dict[str, type[EventWriter]] = {
-    "csv": CsvWriter,
-    "jsonl": JsonlWriter,
-    "audacity": AudacityWriter,
-    "raven": RavenWriter,
-    "tsv": TsvWriter,
-}
+        return "\t".join(values) + "\n"
 
 
 def read_events(path: str | os.PathLike[str], format: str) -> list[Event]:
-    """Return the events that a writer wrote, without gaps.
+    """Return the events in a file of one of the text formats, without gaps.
+
+    Parameters
+    ----------
+    path
+        A file that a `LineWriter` wrote.
+    format
+        csv, jsonl, audacity, raven or tsv. Audacity and TSV store no scores (1.0 here), Audacity
+        no file names.
 
     Raises
     ------
@@ -256,7 +289,9 @@ def _read_raven(file: TextIO) -> Iterator[Event]:
 
 
 def _quoted(values: Sequence[str], delimiter: str) -> str:
-    """Return a line of CSV. The module quotes only what is in its own line end: hence CR and LF."""
+    """Return a line of CSV."""
+    # The csv module quotes a line break only if it occurs in its own line terminator. With CR and
+    # LF there, cells with either are quoted.
     line = io.StringIO(newline="")
     csv.writer(line, delimiter=delimiter, lineterminator="\r\n").writerow(values)
     return line.getvalue().removesuffix("\r\n") + "\n"
@@ -270,7 +305,7 @@ def _escaped(text: str) -> str:
 
 
 def unescaped(text: str) -> str:
-    """Return a label or a name as it was before a format without quotes escaped it."""
+    """Return a label or a file name from a format without quotes, unescaped."""
     plain = {written[1]: character for character, written in _ESCAPES.items()}
     characters = iter(text)
     return "".join(

@@ -148,8 +148,8 @@ def detect(
 ) -> None:
     """Find sound events in recordings of any length.
 
-    OutputConfig go to standard output or into files, all else to standard error. The exit status is 1
-    if some recording could not be heard whole, 2 if the command was misused.
+    Results go to standard output or into files, all else to standard error. The exit status is 1
+    if some recording could not be analysed whole, 2 if the command was misused.
     """
     from sed.audio.start_time import time_zone as zone_of
     from sed.errors import UsageError
@@ -157,7 +157,7 @@ def detect(
     from streaming.cli.progress import bar, reporter, told
     from streaming.offline.detect import batch_size_for
     from streaming.offline.job import JobConfig
-    from streaming.offline.outputs import OutputConfig, format_of, refuse_to_replace
+    from streaming.offline.outputs import OutputConfig, refuse_to_replace
     from streaming.pipeline.config import DetectorConfig
 
     sources = recordings
@@ -174,7 +174,7 @@ def detect(
         top_k=top_k,
         batch_size=batch_size_for(sources) if batch_size is None else batch_size,
     )
-    formats = split_names(format_of(output) if format is None else format)
+    formats = split_names(format or "")
     zone = None if time_zone is None else zone_of(time_zone)
     results = OutputConfig(
         tuple(dict.fromkeys(formats)), output, plot=plot, skip_existing=skip_existing, zone=zone
@@ -225,9 +225,9 @@ def detect(
 
 def _how_to_go_on(results: OutputConfig, *, has_journal: bool) -> str:
     if has_journal:
-        where = " in a journal, and written when all is done" * (results.table is not None)
+        where = " in a journal, and written when all is done" * (results.shared_file is not None)
         return f"{where}. The same command with --resume goes on"
-    if results.folder is not None and results.table is None:
+    if results.folder is not None and results.shared_file is None:
         return ". The same command with --skip-existing goes on"
     return ""
 

@@ -28,9 +28,8 @@ from sed.models.metadata import DEFAULT, checkpoint_files
 from sed.text import printable, some
 from streaming.offline.job import Hearer, JobConfig
 from streaming.offline.journal import Journal
-from streaming.offline.outputs import OutputConfig, output_path
+from streaming.offline.outputs import OutputConfig
 from streaming.offline.scan import Progress, Summary
-from streaming.offline.tables import open_table
 from streaming.offline.workers import (
     TIMEOUT_SECONDS,
     Fewer,
@@ -115,7 +114,7 @@ class ArchiveScan:
         self._on_engine = on_engine
         self._journal_path, self._report_path = _places(settings.results)
         if settings.results.folder is None:
-            settings.results.check_table()
+            settings.results.check_shared()
         self._make_hearer = make_hearer
         self._unsearched: list[RecordingError] = []
         self._heard: dict[str, Heard] = {}  # by the names of what is being heard
@@ -152,12 +151,12 @@ class ArchiveScan:
     def _write_table(self, journal: Journal) -> None:
         """Write the one table of all events, if there is to be one."""
         results = self._settings.results
-        if results.table is None:
+        if results.shared_file is None:
             return
-        path, format = results.table
-        with written_whole(path) as part, open_table(part, format, zone=results.zone) as table:
+        with results.open_shared() as writer:
+            assert writer is not None
             for event in journal.events():
-                table.write(event)
+                writer.write(event)
 
     def _plan(self, journal: Journal, sources: list[str]) -> None:
         """Put on the list what there is, in bounded memory."""
@@ -233,10 +232,7 @@ class ArchiveScan:
 
     def _remove_parts(self, recording: Recording) -> None:
         """Remove what a process that was killed while it wrote could not; see `written_whole`."""
-        results = self._settings.results
-        for extension in results.extensions:
-            folder = results.picture_folder if results.folder is None else results.folder
-            path = output_path(folder, recording, extension)
+        for path in self._settings.results.paths(recording):
             for part in glob.iglob(f".{glob.escape(path.name)}.*.part*", root_dir=path.parent):
                 (path.parent / part).unlink(missing_ok=True)
 

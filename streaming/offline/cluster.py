@@ -24,13 +24,11 @@ from typing import Any, NamedTuple
 
 from sed.audio.find import Recording, find_recordings
 from sed.errors import MissingExtraError, RecordingError, SedError, UsageError
-from sed.files import written_whole
+from sed.events.writers import EventWriter
 from sed.models.devices import DeviceError
 from sed.text import printable, some
 from streaming.offline.job import Hearer, JobConfig, JobResult
-from streaming.offline.outputs import OutputConfig, all_written, output_path
 from streaming.offline.scan import Progress, Summary
-from streaming.offline.tables import Table, open_table, writer_kind
 from streaming.offline.workers import MakeHearer, Unable
 
 MOST_TASKS = 2_000  # each is a message or two; what many recordings share, a lost one repeats
@@ -88,7 +86,7 @@ class RayScan:
         if n_actors is not None and n_actors < 1:
             raise UsageError(f"expected workers of 1 or more, got {n_actors}")
         if settings.results.folder is None:
-            settings.results.check_table()
+            settings.results.check_shared()
         if settings.device not in ("auto", "cpu", "cuda"):
             raise UsageError(
                 "a cluster gives each worker its device: choose auto, cpu or cuda, "
@@ -100,7 +98,7 @@ class RayScan:
         self._progress = progress or Progress()
         self._on_engine = on_engine
         self._engines: set[str] = set()
-        self._table: Table | None = None
+        self._table: EventWriter | None = None
         self._make_hearer = make_hearer
         self._n_bytes_finished = 0
         self._heard: list[Recording] = []
@@ -128,10 +126,11 @@ class RayScan:
         found, errors = find_recordings(sources)
         for error in errors:
             self._trouble(error)
-        recordings = [r for r in found if not self._settings.results.are_there(r)]
+        results = self._settings.results
+        recordings = [r for r in found if not (results.skip_existing and results.exist(r))]
         self.summary.n_skipped = len(found) - len(recordings)
         self._progress.on_start(len(recordings), sum(r.n_bytes for r in recordings))
-        with _opened_table(self._settings.results) as self._table:
+        with self._settings.results.open_shared() as self._table:
             if recordings:
                 self._hear(dict(enumerate(recordings)))
         self._look_at_results(recordings)
@@ -218,11 +217,11 @@ class RayScan:
     def _look_at_results(self, recordings: list[Recording]) -> None:
         """Say if results of recordings lie elsewhere, and remove what lost actors left in part."""
         results = self._settings.results
-        extensions = results.extensions
-        folder = results.picture_folder if results.folder is None else results.folder
-        if not extensions:
+        paths = {path for recording in recordings for path in results.paths(recording)}
+        if not paths:
             return
-        elsewhere = sum(not all_written(folder, r, extensions) for r in self._heard)
+        folder = results.folder or next(iter(paths)).parent
+        elsewhere = sum(not results.exist(r) for r in self._heard)
         if elsewhere:
             self._trouble(
                 SedError(
@@ -231,9 +230,8 @@ class RayScan:
                     "or one file for all results."
                 )
             )
-        ours = {output_path(folder, r, e) for r in recordings for e in extensions}
         for part in folder.rglob(".*.part*"):
-            if part.with_name(re.sub(r"^\.(.*)\.\d+\.part.*$", r"\1", part.name)) in ours:
+            if part.with_name(re.sub(r"^\.(.*)\.\d+\.part.*$", r"\1", part.name)) in paths:
                 part.unlink(missing_ok=True)
 
 
@@ -280,19 +278,6 @@ def _lost(
         recording.path,
         f"the process that heard it {how}. Check the file; if it plays elsewhere, convert it.",
     )
-
-
-@contextmanager
-def _opened_table(results: OutputConfig) -> Iterator[Table | None]:
-    """Open what the events of all recordings go to, if they go to one place."""
-    if results.table is not None:
-        path, format = results.table
-        with written_whole(path) as part, open_table(part, format, zone=results.zone) as table:
-            yield table
-    elif results.folder is not None:
-        yield None
-    else:
-        yield writer_kind(results.formats[0], results.zone)(sys.stdout)
 
 
 @contextmanager

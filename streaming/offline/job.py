@@ -94,16 +94,16 @@ class Hearer:
         processed_seconds, failure = 0.0, ""
         try:
             decoder = open_recording(recording.path)
-            with self._settings.results.own_sinks(recording, self._detector) as sinks:
+            with self._settings.results.open_outputs(recording, self._detector) as files:
                 try:
                     for detection in stream_detections(
                         self._detector,
                         recording.path,
                         channel=self._settings.channel,
                         decoder=decoder,
-                        start=self._settings.results.start_of(recording),
+                        start=self._settings.results.start_time(recording),
                     ):
-                        sinks.take(detection)
+                        files.write(detection)
                         events += detection.events
                         processed_seconds = detection.n_samples / sample_rate
                         on_progress(processed_seconds, share_of(decoder, processed_seconds))

@@ -1,4 +1,4 @@
-"""A picture of a stream in bounded memory, however long the stream is."""
+"""Summarise a stream of any length in bounded memory, and plot it."""
 
 from __future__ import annotations
 
@@ -15,43 +15,46 @@ from sed.types import Floats
 from streaming.pipeline.decoder import Detection
 from streaming.pipeline.detector import Detector
 
+MAX_EVENTS_DRAWN = 1_000  # more could not be told apart in a plot
+
 
 class Downsampler:
-    """At most `most` rows that stand for all rows pushed, each for equally many of them.
+    """Reduces any number of rows to at most `max_rows`, each of equally many rows pushed.
 
-    When the room is used up, pairs of rows become one, and each row stands for twice as many.
+    When there are more, pairs of rows are combined, and each row covers twice as many.
 
     Parameters
     ----------
     combine
         ``mean`` (of a spectrogram) or ``max`` (of probabilities, so that no peak is lost).
-    most
-        Rows to keep, even.
+    max_rows
+        Rows to keep; even.
     """
 
-    def __init__(self, combine: str, most: int = 4096) -> None:
+    def __init__(self, combine: str, max_rows: int = 4096) -> None:
         combinations: dict[str, Callable[..., Any]] = {"mean": np.mean, "max": np.max}
         self._combine = combinations[combine]
-        self._most = most
+        self._max_rows = max_rows
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything."""
-        self.rows_each = 1  # pushed rows that one kept row stands for
+        """Start a new stream."""
+        self.rows_each = 1  # pushed rows that a kept row covers
         self._kept: list[Floats] = []
         self._pending: Floats | None = None  # fewer than rows_each
 
     def push(self, rows: Floats) -> None:
-        """Take rows, shape (n, values)."""
+        """Add rows, shape (rows, values)."""
         if self._pending is not None:
             rows = np.concatenate([self._pending, rows])
         whole = len(rows) // self.rows_each * self.rows_each
         self._pending = rows[whole:].copy()
         if whole:
             self._kept.append(self._reduced(rows[:whole], self.rows_each))
-        while sum(map(len, self._kept)) > self._most:
+        while sum(map(len, self._kept)) > self._max_rows:
             kept = np.concatenate(self._kept)
-            if len(kept) % 2:  # the odd one goes back to the pending rows, as copies of itself
+            if len(kept) % 2:
+                # The odd one goes back to the pending rows, as copies of itself.
                 again = np.repeat(kept[-1:], self.rows_each, axis=0)
                 self._pending = np.concatenate([again, self._pending])
                 kept = kept[:-1]
@@ -59,7 +62,7 @@ class Downsampler:
             self.rows_each *= 2
 
     def rows(self) -> Floats:
-        """Return the rows kept, shape (rows, values); the last may stand for fewer."""
+        """Return the rows, shape (rows, values); the last one may cover fewer."""
         rest = [] if self._pending is None or not len(self._pending) else [
             self._reduced(self._pending, len(self._pending))
         ]  # fmt: skip
@@ -70,32 +73,42 @@ class Downsampler:
         return np.asarray(self._combine(grouped, axis=1), np.float32)
 
 
-MOST_EVENTS_DRAWN = 1_000
+class DetectionPlot:
+    """Collects the detections of a recording in bounded memory, and plots them.
 
-
-class Picture:
-    """What `--plot` draws, gathered in bounded memory."""
+    Parameters
+    ----------
+    detector
+        Gives the labels, and the time scale of spectrogram and frames.
+    recording
+        Gives the title.
+    """
 
     def __init__(self, detector: Detector, recording: Recording) -> None:
         self._detector = detector
         self._recording = recording
-        self._columns = Downsampler("mean")
+        self._log_mel = Downsampler("mean")
         self._probs = Downsampler("max")
-        self._events: list[Event] = []  # the first ones; more could not be told apart anyway
+        self._events: list[Event] = []  # the first ones
         self._n_events = 0
 
-    def take(self, detection: Detection) -> None:
-        """Gather."""
-        self._columns.push(detection.log_mel)
+    def add(self, detection: Detection) -> None:
+        """Add the next detection of the recording."""
+        self._log_mel.push(detection.log_mel)
         self._probs.push(detection.frame_probs)
         self._n_events += len(detection.events)
-        self._events += detection.events[: MOST_EVENTS_DRAWN - len(self._events)]
+        self._events += detection.events[: MAX_EVENTS_DRAWN - len(self._events)]
 
     def draw(self, path: Path) -> None:
-        """Draw."""
-        from sed.events.plots import (
-            plot_detections,  # matplotlib takes its time: only when it is needed
-        )
+        """Write the plot as PNG; nothing if there are no frames.
+
+        Raises
+        ------
+        OutputError
+            If the file cannot be written.
+        """
+        # Importing matplotlib is slow.
+        from sed.events.plots import plot_detections
 
         timeline = self._detector.timeline
         if not len(self._probs.rows()):
@@ -103,8 +116,8 @@ class Picture:
         plot_detections(
             path,
             title=os.path.basename(self._recording.path),
-            columns=self._columns.rows(),
-            column_seconds=self._columns.rows_each * timeline.hop_length / timeline.sample_rate,
+            columns=self._log_mel.rows(),
+            column_seconds=self._log_mel.rows_each * timeline.hop_length / timeline.sample_rate,
             log_mel=self._detector.spec.log_mel,
             frame_probs=self._probs.rows(),
             frame_seconds=self._probs.rows_each * timeline.frame_seconds,

@@ -23,11 +23,11 @@ from sed.audio.decode import Decoder, open_recording
 from sed.audio.find import Recording, find_recordings
 from sed.errors import SedError
 from sed.events.tracker import Event
+from sed.events.writers import EventWriter
 from streaming.engines.base import Engine, EnginePool
 from streaming.engines.select import open_engine
 from streaming.offline.detect import share_of, stream_detections
 from streaming.offline.outputs import OutputConfig
-from streaming.offline.tables import Table
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.decoder import Detection
 from streaming.pipeline.detector import Detector
@@ -144,8 +144,10 @@ class Scan:
         for error in errors:
             self._trouble(error)
         self._progress.on_start(len(recordings), sum(r.n_bytes for r in recordings))
+        if len(recordings) > 1:
+            self.results.check_shared()
         with (
-            self.results.shared_table(len(recordings), self.engine.spec) as shared,
+            self.results.open_shared(self.engine.spec) as shared,
             EnginePool(self.engine, self.detector.batch_shape) as pool,
         ):
             self._all(recordings, shared, stdin, pool)
@@ -155,7 +157,7 @@ class Scan:
     def _all(
         self,
         recordings: Sequence[Recording],
-        shared: Table | None,
+        shared: EventWriter | None,
         stdin: Decoder | None,
         pool: EnginePool,
     ) -> None:
@@ -199,13 +201,13 @@ class Scan:
         self, recording: Recording, decoder: Decoder | None, pool: EnginePool, n_readers: int
     ) -> Generator[_Step]:
         """Listen to one recording, in a thread of its own; note what goes wrong with it."""
-        if self.results.are_there(recording):
+        if self.results.skip_existing and self.results.exist(recording):
             yield _Step(n_skipped=1)
             return
         detector = self._free.pop()
         try:
             decoder = decoder or open_recording(recording.path)
-            with self.results.own_sinks(recording, detector) as sinks:
+            with self.results.open_outputs(recording, detector) as files:
                 yield _Step(n_files=1)
                 try:
                     for detection in stream_detections(
@@ -215,9 +217,9 @@ class Scan:
                         decoder=decoder,
                         pool=pool,
                         n_readers=n_readers,
-                        start=self.results.start_of(recording),
+                        start=self.results.start_time(recording),
                     ):
-                        sinks.take(detection)
+                        files.write(detection)
                         yield self._heard(detection, decoder)
                 except SedError as error:  # what came before it is written all the same
                     yield _Step(trouble=error)
@@ -231,7 +233,7 @@ class Scan:
         seconds = detection.n_samples / self.detector.timeline.sample_rate
         return _Step(detection.events, seconds, share_of(decoder, seconds))
 
-    def _take(self, step: _Step, recording: Recording, shared: Table | None) -> None:
+    def _take(self, step: _Step, recording: Recording, shared: EventWriter | None) -> None:
         """Count and pass on what a recording brings."""
         summary = self.summary
         if shared:

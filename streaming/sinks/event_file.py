@@ -11,17 +11,13 @@ from pathlib import Path
 from typing import TextIO
 
 from sed.errors import OutputError, UsageError
+from sed.events.formats import LIVE_FORMATS, open_writer
 from sed.events.tracker import Event
-from sed.events.writers import GAP, DatedCsvWriter, EventWriter, JsonlWriter, TsvWriter
+from sed.events.writers import GAP
 from sed.text import near
 from streaming.messages import EventEnded, FaultReporter, Gap, Message
 from streaming.sinks.text import redirect_to_null
 
-LIVE_FORMATS: dict[str, type[EventWriter]] = {
-    "csv": DatedCsvWriter,
-    "jsonl": JsonlWriter,
-    "tsv": TsvWriter,
-}  # of the formats, those whose lines say which input they are about
 MOST_HEAD_BYTES = 1 << 16  # of a file that goes on, in which its first line ends
 
 
@@ -57,7 +53,7 @@ class EventStreamSink:
     ) -> None:
         self._out, self._gone = out, gone
         try:
-            self._writer = LIVE_FORMATS[format](out, continued=continued)
+            self._writer = open_writer(out, format, dated=True, continued=continued)
         except OSError as error:
             raise OutputError("lines", error) from error
         self._alarm = FaultReporter("lines are written again")
@@ -152,7 +148,7 @@ class EventFileSink:
     def _is_ours(self, line: bytes, format: str) -> bool:
         """Return whether a file may begin with this line."""
         header = StringIO()
-        LIVE_FORMATS[format](header)
+        open_writer(header, format, dated=True)
         if header.getvalue():
             return line + b"\n" == header.getvalue().encode()
         with suppress(ValueError):

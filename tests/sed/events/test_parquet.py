@@ -47,9 +47,9 @@ any_event = st.builds(Event, seconds, seconds, text, scores, text, st.none() | t
 
 
 @given(st.lists(any_event, max_size=12), st.integers(1, 5))
-def test_any_events_come_back_in_their_order(tmp_path_factory, events, rows_each):
+def test_any_events_come_back_in_their_order(tmp_path_factory, events, rows_per_group):
     path = tmp_path_factory.mktemp("parquet") / "x.parquet"
-    back = read_parquet_events(write(path, events, rows_each=rows_each))
+    back = read_parquet_events(write(path, events, rows_per_group=rows_per_group))
     assert back == events
     assert [event.time and event.time.isoformat() for event in back] == [
         event.time and event.time.isoformat() for event in events
@@ -71,7 +71,7 @@ def test_bytes_that_are_no_text_are_spelled_out(tmp_path):
 
 def test_rows_go_to_the_disk_as_groups_fill(tmp_path):
     path = tmp_path / "x.parquet"
-    writer = ParquetWriter(path, rows_each=1000)
+    writer = ParquetWriter(path, rows_per_group=1000)
     sizes = []
     for n in range(3500):
         writer.write(Event(n / 7, n / 7 + 1, f"label {n}", 0.5, f"file {n // 10}"))
@@ -123,14 +123,14 @@ def test_pandas_opens_it_and_has_the_hours_of_the_place(tmp_path):
 def test_a_time_without_a_zone_is_refused(tmp_path):
     with (
         pytest.raises(ValueError, match="expected a time with its zone, got 2024-05-01"),
-        ParquetWriter(tmp_path / "x.parquet", rows_each=1) as writer,
+        ParquetWriter(tmp_path / "x.parquet", rows_per_group=1) as writer,
     ):
         writer.write(Event(0.0, 1.0, "dog", 0.5, time=datetime(2024, 5, 1)))
 
 
 def write_whole(path, events):
     with written_whole(path) as part:
-        write(part, events, rows_each=100)
+        write(part, events, rows_per_group=100)
 
 
 def test_an_error_leaves_nothing_under_the_name(tmp_path):

@@ -1,6 +1,7 @@
 import io
 import json
 import math
+from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
@@ -9,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sed.errors import UsageError
+from sed.events.formats import FORMATS, TEXT_WRITERS, format_of, open_writer
 from sed.events.npz import FramesWriter
 from sed.events.tracker import Event
-from sed.events.writers import WRITERS, RavenWriter, read_events
+from sed.events.writers import RavenWriter, read_events
 
 NASTY = 'a, "b"\t\\t\nc\r; ünï 🦉'
 EVENTS = [
@@ -21,14 +23,13 @@ EVENTS = [
 
 
 def write(path, format, events):
-    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as out:
-        writer = WRITERS[format](out)
+    with open_writer(path, format) as writer:
         for event in events:
             writer.write(event)
     return path
 
 
-@pytest.mark.parametrize("format", WRITERS)
+@pytest.mark.parametrize("format", TEXT_WRITERS)
 def test_round_trip(format, tmp_path):
     back = read_events(write(tmp_path / "x", format, EVENTS), format)
     assert [(e.onset, e.offset, e.label) for e in back] == [
@@ -40,7 +41,7 @@ def test_round_trip(format, tmp_path):
         assert [e.file for e in back] == [e.file for e in EVENTS]
 
 
-@given(st.text(min_size=1), st.sampled_from(list(WRITERS)))
+@given(st.text(min_size=1), st.sampled_from(list(TEXT_WRITERS)))
 def test_any_label_survives(tmp_path_factory, label, format):
     label = label.encode("utf-8", "replace").decode()  # lone surrogates are no text
     path = tmp_path_factory.mktemp("labels") / "x"
@@ -57,7 +58,7 @@ def test_csv_is_what_pandas_reads(tmp_path):
 
 def test_jsonl_is_one_object_a_line_there_at_once():
     out = io.StringIO()
-    writer = WRITERS["jsonl"](out)
+    writer = open_writer(out, "jsonl")
     writer.write(EVENTS[0])
     assert json.loads(out.getvalue()) == {
         "file": "dawn chorus.wav",
@@ -83,7 +84,7 @@ def test_raven_has_the_columns_that_it_requires():
 
 def test_tsv_is_the_format_of_sound_event_detection():
     out = io.StringIO()
-    WRITERS["tsv"](out).write(EVENTS[0])
+    open_writer(out, "tsv").write(EVENTS[0])
     assert out.getvalue() == (
         "filename\tonset\toffset\tevent_label\ndawn chorus.wav\t0.320\t5.120\tdog\n"
     )
@@ -109,3 +110,29 @@ def test_frames_go_to_npz_without_being_held(tmp_path):
 def test_an_unknown_format_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"unknown format 'ravn'. Did you mean raven"):
         read_events(tmp_path / "x", "ravn")
+    with pytest.raises(UsageError, match=r"unknown format 'ravn'. Did you mean raven"):
+        open_writer(tmp_path / "x", "ravn")
+    with pytest.raises(UsageError, match="parquet needs a file of its own"):
+        open_writer(io.StringIO(), "parquet")
+
+
+def test_the_ending_of_a_file_names_its_format():
+    assert [format_of(f"x{kind.extension}") for kind in TEXT_WRITERS.values()] == [*TEXT_WRITERS]
+    assert format_of("X.CSV") == "csv"
+    assert len(FORMATS) == 7
+    expected = (
+        r"x\.txt: the ending is of no format: expected \.csv \(csv\), \.jsonl \(jsonl\)\. Give"
+    )
+    with pytest.raises(UsageError, match=expected):
+        format_of("x.txt", ("csv", "jsonl"))
+
+
+def test_csv_is_dated_on_request_and_continued_without_a_header():
+    out = io.StringIO()
+    time = datetime(2024, 5, 1, 5, 30, tzinfo=UTC)
+    with open_writer(out, "csv", dated=True, continued=True) as writer:
+        writer.write(Event(0.5, 1.0, "dog", 0.5, "x", time))
+        writer.write(Event(0.5, 1.0, "dog", 0.5, "x"))
+    assert out.getvalue() == (
+        "x,0.500,1.000,dog,0.5000,2024-05-01T05:30:00.000+00:00\nx,0.500,1.000,dog,0.5000,\n"
+    )

@@ -12,7 +12,6 @@ from sed.errors import CheckpointError, UsageError
 from sed.events.tracker import Event
 from sed.files import written_whole
 from streaming.offline.job import JobConfig, JobResult, OnProgress
-from streaming.offline.outputs import output_path
 
 
 class FakeHearer:
@@ -51,12 +50,12 @@ class FakeHearer:
 
     def _write(self, recording: Recording, events: tuple[Event, ...]) -> None:
         if self._results.folder is not None:
-            with written_whole(output_path(self._results.folder, recording, ".csv")) as part:
+            with written_whole(self._results.paths(recording)[0]) as part:
                 part.write_text("".join(f"{event.onset}\n" for event in events) + "end\n")
 
     def _hang(self, recording: Recording) -> None:
         assert self._results.folder is not None
-        with written_whole(output_path(self._results.folder, recording, ".csv")) as part:
+        with written_whole(self._results.paths(recording)[0]) as part:
             part.write_text("half")
             time.sleep(600)
 

@@ -3,8 +3,8 @@
 import pytest
 
 from sed.errors import TableError
+from sed.events.formats import open_writer
 from sed.events.tracker import Event
-from sed.events.writers import WRITERS
 from train.data.clips import Clip
 from train.data.strong import read_annotated
 from train.data.tables import read_table
@@ -25,8 +25,7 @@ def folder(tmp_path):
 
 
 def write_events(path, kind, events):
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = WRITERS[kind](file)
+    with open_writer(path, kind) as writer:
         for event in events:
             writer.write(event)
 

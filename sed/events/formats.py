@@ -1,0 +1,108 @@
+"""List the formats of events, and open a writer by the name of a format."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import TextIO
+
+from sed.errors import UsageError
+from sed.events.npz import FramesWriter
+from sed.events.parquet import ParquetWriter
+from sed.events.writers import (
+    AudacityWriter,
+    CsvWriter,
+    EventWriter,
+    JsonlWriter,
+    LineWriter,
+    RavenWriter,
+    TsvWriter,
+)
+from sed.text import near, printable
+
+TEXT_WRITERS: dict[str, type[LineWriter]] = {
+    "csv": CsvWriter,
+    "jsonl": JsonlWriter,
+    "audacity": AudacityWriter,
+    "raven": RavenWriter,
+    "tsv": TsvWriter,
+}
+WRITERS: dict[str, type[EventWriter]] = {**TEXT_WRITERS, "parquet": ParquetWriter}
+EXTENSIONS = {name: kind.extension for name, kind in WRITERS.items()}
+EXTENSIONS["npz"] = FramesWriter.extension  # not events, but the probabilities of all frames
+FORMATS = tuple(EXTENSIONS)
+LIVE_FORMATS = tuple(n for n, kind in TEXT_WRITERS.items() if kind.many_recordings)
+
+
+def open_writer(
+    target: str | os.PathLike[str] | TextIO,
+    format: str,
+    *,
+    dated: bool = False,
+    band_hz: tuple[float, float] = (0.0, 8_000.0),
+    labels: Sequence[str] = (),
+    continued: bool = False,
+) -> EventWriter:
+    """Open a writer of events.
+
+    Parameters
+    ----------
+    target
+        A path, which is replaced and closed with the writer, or an open text file, which stays
+        open.
+    format
+        A key of `WRITERS`.
+    dated
+        Write the time of day of each event into CSV too; JSONL and Parquet have it where it is
+        known.
+    band_hz
+        Lowest and highest frequency of the model's input in Hz, for Raven.
+    labels
+        All labels of the model, for the metadata of Parquet.
+    continued
+        The file already holds lines of this format: write no header.
+
+    Raises
+    ------
+    UsageError
+        If the format is unknown, or cannot be written to an open file.
+    MissingExtraError
+        If the format is parquet and pyarrow is not installed.
+    OSError
+        If the file cannot be written.
+    """
+    if format in TEXT_WRITERS:
+        kind = TEXT_WRITERS[format]
+        return kind(target, dated=dated, band_hz=band_hz, continued=continued)
+    if format not in WRITERS:
+        raise UsageError(f"unknown format {format!r}. {near(format, WRITERS)}")
+    if not isinstance(target, str | os.PathLike):
+        raise UsageError(f"{format} needs a file of its own: give a path")
+    return ParquetWriter(target, labels=labels)
+
+
+def format_of(path: str | os.PathLike[str], formats: Iterable[str] = FORMATS) -> str:
+    """Return the format that the ending of a file name stands for.
+
+    Parameters
+    ----------
+    path
+        The file; it need not exist.
+    formats
+        The formats to choose from.
+
+    Raises
+    ------
+    UsageError
+        If the ending is of none of them.
+    """
+    name = os.path.basename(os.fspath(path)).lower()
+    endings = {EXTENSIONS[format]: format for format in formats}
+    for ending, format in endings.items():
+        if name.endswith(ending):
+            return format
+    known = ", ".join(f"{ending} ({format})" for ending, format in endings.items())
+    raise UsageError(
+        f"{printable(os.fspath(path))}: the ending is of no format: expected {known}. Give one of "
+        "these endings, or --format."
+    )
