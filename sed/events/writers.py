@@ -93,7 +93,7 @@ class LineWriter(EventWriter):
             target = self._opened = open(  # noqa: SIM115  # closed by close
                 target, "w", newline="", encoding="utf-8", errors="surrogateescape"
             )
-        self._out = target
+        self.out = target
         self._dated = dated
         self._band_hz = band_hz
         try:
@@ -112,8 +112,8 @@ class LineWriter(EventWriter):
             self._opened.close()
 
     def _write_line(self, line: str) -> None:
-        self._out.write(line)
-        self._out.flush()
+        self.out.write(line)
+        self.out.flush()
 
     def _header(self) -> str:
         """Return what comes before the first event."""

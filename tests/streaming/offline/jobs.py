@@ -49,8 +49,8 @@ class FakeHearer:
         return JobResult(events, 10.0)
 
     def _write(self, recording: Recording, events: tuple[Event, ...]) -> None:
-        if self._results.folder is not None:
-            with written_whole(self._results.paths(recording)[0]) as part:
+        for path in self._results.paths(recording):
+            with written_whole(path) as part:
                 part.write_text("".join(f"{event.onset}\n" for event in events) + "end\n")
 
     def _hang(self, recording: Recording) -> None:

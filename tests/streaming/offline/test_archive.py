@@ -149,7 +149,7 @@ def test_an_earlier_run_is_gone_on_with_only_if_asked_and_as_it_was(archive, tmp
     with pytest.raises(UsageError, match=r"an earlier run left results here. Give --resume"):
         scan(out).run([folder])
     other = DetectorConfig(hop_seconds=1.0)
-    with pytest.raises(UsageError, match=r"was begun with hop default, and now it is 1\.0"):
+    with pytest.raises(UsageError, match=r"was begun with hop-seconds default, and now it is 1\.0"):
         scan(out, config=other, resume=True).run([folder])
     assert scan(out, config=DetectorConfig(batch_size=4), resume=True).run([folder]).n_skipped == 1
 
