@@ -1,35 +1,38 @@
-# Every target makes the environment first, when it is missing or older than pyproject.toml.
+# Every target creates the environment first if it is missing or older than pyproject.toml.
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test test-all lint fix bench clean
+.PHONY: demo test test-all lint fix docs bench clean
 
-demo: $(READY)  ## find the sounds in a real recording with the model that ships here
+demo: $(READY)  ## detect the events of a recording with the model that ships
 	$(BIN)/sed detect examples/village.ogg --plot --output out/
 	@cat out/village.ogg.csv
-	@echo "The picture is out/village.ogg.png; what is true is examples/village.tsv."
+	@echo "The plot is out/village.ogg.png; the true events are in examples/village.tsv."
 
-test: $(READY)  ## all but the long tests
+test: $(READY)  ## run all but the long tests
 	$(BIN)/python -m pytest
 
-test-all: $(READY)  ## the long ones too
+test-all: $(READY)  ## run the long tests too
 	$(BIN)/python -m pytest -m ""
 
-lint: $(READY)
+lint: $(READY)  ## check format, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-fix: $(READY)
+fix: $(READY)  ## repair format and style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY)  ## measure this machine; writes docs/benchmarks.md
+docs: $(READY)  ## build the documentation into out/site
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: $(READY)  ## measure this machine; writes docs/performance.md and the figures of the README
 	$(BIN)/python -m benchmarks.run
 
-clean:
+clean:  ## remove the environment and what was made
 	rm -rf .venv out
 
 $(READY): pyproject.toml
