@@ -27,7 +27,7 @@ fix: $(READY)  ## repair format and style
 	$(BIN)/ruff check --fix .
 
 docs: $(READY)  ## build the documentation into out/site
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(READY)  ## measure this machine; writes docs/performance.md and the figures of the README
 	$(BIN)/python -m benchmarks.run

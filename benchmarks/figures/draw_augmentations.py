@@ -2,9 +2,8 @@
 
     python -m benchmarks.figures.draw_augmentations
 
-The clips are five seconds each of `examples/village.ogg`, what sounds when is from its truth table.
-The functions are those that training calls. Their seeds were chosen so that each draws something
-that can be seen.
+The clips are five seconds each of `examples/village.ogg`, with the events of its table. The
+functions are those that training calls. Their seeds were chosen so that each effect is visible.
 """
 
 from __future__ import annotations
@@ -58,28 +57,28 @@ FAINTEST_DB, STRONGEST_DB = -48.0, 34.0
 
 CLASSES = ("rooster", "dog", "crow", "siren")
 COLOURS = ("#7fd4ff", "#ffd166", "#8ef0a0", "#ff9ecb")
-LANE_INCHES = 0.23  # of the targets of a class over each picture
+LANE_INCHES = 0.23  # of the targets of a class over each spectrogram
 LOG_MEL = LogMel(FRONT_END)
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Five seconds as samples or, from some point on, as a picture; and what sounds in them."""
+    """Five seconds as samples or as a spectrogram, with the frame targets."""
 
     samples: NDArray[np.float32]
     targets: Tensor  # (frames, classes)
-    columns: Tensor | None = None  # (columns, mels)
+    log_mel: Tensor | None = None  # (columns, mels)
 
-    def picture(self) -> Tensor:
-        """Return the log-mel picture, in decibels."""
-        if self.columns is not None:
-            return self.columns
+    def spectrogram(self) -> Tensor:
+        """Return the log-mel spectrogram in decibels, shape (columns, mels)."""
+        if self.log_mel is not None:
+            return self.log_mel
         return LOG_MEL.forward_padded(torch.from_numpy(self.samples))
 
 
 @dataclass(frozen=True)
 class Card:
-    """One augmentation: its name, what was drawn for it, what went in and what came out."""
+    """One augmentation: its name, its random choice, its inputs and its output."""
 
     name: str
     drawn: str
@@ -90,22 +89,22 @@ class Card:
 def main() -> None:
     sections = {
         "The samples of a clip": list(of_samples()),
-        "Clips over one another": list(of_several()),
-        "The log-mel picture": list(of_pictures()),
+        "Mixed clips": list(of_mixtures()),
+        "The log-mel spectrogram": list(of_spectrograms()),
     }
     path = ROOT / "docs" / "augmentations.png"
     figure = draw(sections)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    with written_whole(path) as part:  # 256 colours do, in a third of the bytes
+    with written_whole(path) as part:  # 256 colours are enough, in a third of the bytes
         image.quantize(256, dither=Image.Dither.NONE).save(part, format="png", optimize=True)
     print(f"{sum(map(len, sections.values()))} augmentations in {path.relative_to(ROOT)}")
 
 
-def cut_out(begin_seconds: float, *, only: tuple[str, ...] = CLASSES) -> tuple[Any, Any]:
-    """Return five seconds of the village from a time on, and the spans of what sounds there."""
-    first = round(begin_seconds * FRONT_END.sample_rate)
+def cut_out(start_seconds: float, *, only: tuple[str, ...] = CLASSES) -> tuple[Any, Any]:
+    """Return five seconds of the example from a time on, and its labelled spans there."""
+    first = round(start_seconds * FRONT_END.sample_rate)
     with open(ROOT / "examples" / "village.tsv", newline="") as file:
         spans = [
             (
@@ -120,7 +119,7 @@ def cut_out(begin_seconds: float, *, only: tuple[str, ...] = CLASSES) -> tuple[A
 
 
 def labelled(samples: NDArray[np.float32], spans: waveforms.Spans) -> Clip:
-    """Return a clip with the frame targets that its spans come to."""
+    """Return a clip with the frame targets of its spans."""
     targets = torch.zeros(N_FRAMES, len(CLASSES))
     for first, last, label in spans:
         targets[first // FRAME_SAMPLES : -(-last // FRAME_SAMPLES), label] = 1.0
@@ -173,12 +172,12 @@ def of_samples() -> Iterator[Card]:
     yield card("background", "rain, 12 dB below", (behind, spans))
 
 
-def of_several() -> Iterator[Card]:
+def of_mixtures() -> Iterator[Card]:
     clips = [labelled(*ROOSTER), labelled(*SIREN)]
     waves = torch.from_numpy(np.stack([clip.samples for clip in clips]))
     targets = torch.stack([clip.targets for clip in clips])
 
-    summed, [heard] = overlay.sum_recordings(
+    summed, [targets_sum] = overlay.sum_recordings(
         waves,
         [targets],
         most=2,
@@ -187,30 +186,32 @@ def of_several() -> Iterator[Card]:
         generator=seeded(0),
         power=False,
     )
-    yield Card("sum of recordings", "second at −6 dB", clips, Clip(summed[0].numpy(), heard[0]))
+    yield Card(
+        "sum of recordings", "second at −6 dB", clips, Clip(summed[0].numpy(), targets_sum[0])
+    )
     mixed, [shares] = overlay.mixup(waves, [targets], alpha=1.0, rule="convex", generator=seeded(5))
     yield Card("mixup", "in random shares", clips, Clip(mixed[0].numpy(), shares[0]))
-    columns = torch.stack([clip.picture() for clip in clips])
+    columns = torch.stack([clip.spectrogram() for clip in clips])
     cut, _, frames = overlay.cutmix(columns, [], targets, alpha=1.0, generator=seeded(4))
-    yield Card("cutmix", "along time", clips, replace(clips[0], columns=cut[0], targets=frames[0]))
+    yield Card("cutmix", "along time", clips, replace(clips[0], log_mel=cut[0], targets=frames[0]))
 
     calls = [(4.0, "rooster"), (27.3, "dog"), (145.0, "crow")]
-    pieces = [
+    placed = [
         (cut_out(begin, only=())[0][: WINDOW // 4], [CLASSES.index(name)]) for begin, name in calls
     ]
     bed, _ = cut_out(190.2, only=())
-    scene = overlay.place_events(WINDOW, pieces, seeded(12), bed=bed)
+    scene = overlay.place_events(WINDOW, placed, seeded(12), bed=bed)
     yield Card("placed events", "at known times", [labelled(bed, [])], labelled(*scene))
 
 
-def of_pictures() -> Iterator[Card]:
+def of_spectrograms() -> Iterator[Card]:
     clip = labelled(*ROOSTER)
-    log = clip.picture()[None]
+    log = clip.spectrogram()[None]
     energy = LOG_MEL.mel_energies(LOG_MEL.pad(torch.from_numpy(clip.samples)))[None]
     unit = {"db_per_unit": FRONT_END.db_per_unit, "lowest": float(10 * np.log10(FRONT_END.amin))}
 
     def card(name: str, drawn: str, columns: Tensor, targets: Tensor = clip.targets) -> Card:
-        return Card(name, drawn, [clip], replace(clip, columns=columns, targets=targets))
+        return Card(name, drawn, [clip], replace(clip, log_mel=columns, targets=targets))
 
     for exponent in (0.7, 1.5):
         raised = pictures.contrast(energy, 1.0, (exponent, exponent), seeded(0))
@@ -276,8 +277,8 @@ def draw_card(figure: Figure, card: Card, left: float, bottom: float, tall: floa
 
 
 def draw_clip(axes: Axes, clip: Clip) -> None:
-    """Draw a log-mel picture, and above it when each class sounds."""
-    columns = clip.picture().numpy()
+    """Draw a log-mel spectrogram, and above it the targets of each class."""
+    columns = clip.spectrogram().numpy()
     seconds = len(columns) * FRONT_END.hop_length / FRONT_END.sample_rate
     n_lanes = max(1, int((clip.targets > 0).sum(dim=1).max()))  # classes at once
     strip = n_lanes * LANE_INCHES / (axes.get_position().height * axes.figure.get_size_inches()[1])
@@ -299,7 +300,7 @@ def draw_clip(axes: Axes, clip: Clip) -> None:
 
 
 def draw_targets(axes: Axes, targets: Tensor, n_lanes: int, lane: float) -> None:
-    """Draw frame targets as bars, one class above the other, the fainter the less sure."""
+    """Draw frame targets as bars, one class above the other, fainter for lower targets."""
     present = [c for c in range(len(CLASSES)) if targets[:, c].any()]
     for i, c in enumerate(present):
         bottom = 1 - (1 + i % n_lanes) * lane
@@ -327,11 +328,11 @@ def draw_targets(axes: Axes, targets: Tensor, n_lanes: int, lane: float) -> None
                     color="black" if value > 0.5 else "white",
                     clip_on=True,
                 )
-                longest = 0  # named once
+                longest = 0  # Name each class once.
 
 
 def runs_of(values: list[float]) -> Iterator[tuple[int, int, float]]:
-    """Yield the stretches of equal values above zero: first, last exclusive, value."""
+    """Yield the runs of equal values above zero: first, last exclusive, value."""
     first = 0
     for value, run in groupby(values):
         last = first + len(list(run))

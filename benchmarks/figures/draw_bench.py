@@ -1,4 +1,4 @@
-"""Draw `docs/bench.svg`: what `sed bench` says of this machine, with an hour of Ogg Vorbis.
+"""Draw `docs/bench.svg`: the output of `sed bench` on this machine, for an hour of Ogg Vorbis.
 
 python -m benchmarks.figures.draw_bench
 """
@@ -17,7 +17,7 @@ from benchmarks.speed.throughput import write_example
 from sed.files import written_whole
 from streaming.cli.bench import print_bench
 
-PICTURE = Path(__file__).parents[2] / "docs" / "bench.svg"
+IMAGE = Path(__file__).parents[2] / "docs" / "bench.svg"
 SECONDS = 3_600
 
 
@@ -30,9 +30,9 @@ def main() -> None:
         file=io.StringIO(), force_terminal=True, color_system="truecolor", record=True, width=96
     )
     print_bench(found, console, "$ sed bench hour.ogg --hop 5\n\nhour.ogg; the default model")
-    with written_whole(PICTURE) as part:
+    with written_whole(IMAGE) as part:
         part.write_text(svg(console, "sed bench"), "utf-8")
-    print(f"written: {PICTURE}")
+    print(f"written: {IMAGE}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Draw `docs/terminal.svg`: the view of `sed listen`, as it hears `examples/village.ogg`.
+"""Draw `docs/terminal.svg`: the view of `sed listen` on `examples/village.ogg`.
 
     python -m benchmarks.figures.draw_terminal
 
-Sound, spectrogram, probabilities and events are what the default model makes of the recording, in
-the pieces a sound device would give. The time of day and the last line are set, so that the
-picture is the same each time.
+Sound, spectrogram, probabilities and events are those of the default model on the recording, in
+blocks like those of a sound device. The time of day and the last line are constant, so that the
+image is the same each time.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from streaming.terminal.view import TerminalView
 
 ROOT = Path(__file__).parents[2]
 RECORDING = ROOT / "examples" / "village.ogg"
-PICTURE = ROOT / "docs" / "terminal.svg"
+IMAGE = ROOT / "docs" / "terminal.svg"
 SOURCE = "USB microphone"
 RATE = 48_000
-PIECE_SAMPLES = RATE // 20
-BEGAN = datetime(2026, 5, 4, 6, 30, tzinfo=UTC)
+BLOCK_SAMPLES = RATE // 20
+STARTED = datetime(2026, 5, 4, 6, 30, tzinfo=UTC)
 STOP_SECONDS = 111.2  # two events last
 WIDTH, HEIGHT = 100, 30
-LOAD, LATENCY_SECONDS = 0.03, 0.02  # set, not measured
+LOAD, LATENCY_SECONDS = 0.03, 0.02  # constant, not measured
 
 CHARACTER, LINE = 20, 24.4  # heights in what rich draws
 ASPECT = 0.602  # width over height of DejaVu Sans Mono, and of most others
@@ -77,8 +77,8 @@ SVG = """\
 
 
 def main() -> None:
-    """Draw the picture."""
-    now = BEGAN
+    """Draw the image."""
+    now = STARTED
     console = Console(
         file=io.StringIO(), force_terminal=True, color_system="truecolor", record=True,
         width=WIDTH, height=HEIGHT,
@@ -87,45 +87,45 @@ def main() -> None:
     view = TerminalView(detector.labels, detector.log_mel, console=console, now=lambda: now)
     for message in messages(detector):
         if isinstance(message, AudioBlock):
-            now = BEGAN + timedelta(seconds=message.start / RATE)
+            now = STARTED + timedelta(seconds=message.start / RATE)
         view.handle(message)
-    console.export_text()  # forgets all pictures but the last
+    console.export_text()  # discards all views but the last
     view.close()
-    with written_whole(PICTURE) as part:
+    with written_whole(IMAGE) as part:
         part.write_text(svg(console), "utf-8")
-    print(f"{STOP_SECONDS:g} s of {RECORDING.name} in {PICTURE.relative_to(ROOT)}")
+    print(f"{STOP_SECONDS:g} s of {RECORDING.name} in {IMAGE.relative_to(ROOT)}")
 
 
 def messages(detector: sed.Detector) -> Iterator[Message]:
-    """Yield what a listener would say of the recording up to where the picture is."""
+    """Yield the messages of a listener up to the time of the image."""
     sound = np.concatenate(list(sed.read_blocks(RECORDING, RATE)))[: round(STOP_SECONDS * RATE)]
     n_events = 0
-    for start in range(0, len(sound), PIECE_SAMPLES):
-        piece = sound[start : start + PIECE_SAMPLES]
-        detection = detector.push(piece)
+    for start in range(0, len(sound), BLOCK_SAMPLES):
+        block = sound[start : start + BLOCK_SAMPLES]
+        detection = detector.push(block)
         yield AudioBlock(
-            SOURCE, start, piece[:, None], RATE, detection.columns, detection.frame_probs
+            SOURCE, start, block[:, None], RATE, detection.columns, detection.frame_probs
         )
         yield from (EventStarted(placed(event)) for event in detection.begun)
         yield from (EventEnded(placed(event)) for event in detection.events)
         n_events += len(detection.events)
         if len(detection.columns):
-            yield status(start + len(piece), n_events)
+            yield status(start + len(block), n_events)
 
 
 def placed(event: Event) -> Event:
-    """Return an event with its input and its time of day."""
-    return dataclasses.replace(event, file=SOURCE, time=BEGAN + timedelta(seconds=event.onset))
+    """Return an event with its source and its time of day."""
+    return dataclasses.replace(event, file=SOURCE, time=STARTED + timedelta(seconds=event.onset))
 
 
 def status(n_samples: int, n_events: int) -> Status:
-    """Return the account of an input of which nothing was lost."""
+    """Return the status of an input that lost nothing."""
     source = InputStatus(SOURCE, "listening", RATE, 1, n_samples, n_samples, 0, 0, 0, 0, 0)
     return Status(n_samples / RATE, LOAD, LATENCY_SECONDS, n_events, (source,))
 
 
 def svg(console: Console, title: str = "sed listen") -> str:
-    """Return what was recorded as SVG; half blocks are rectangles, which no font can tear apart."""
+    """Return the console as SVG; half blocks become rectangles, so that no font leaves gaps."""
     text = console.export_svg(
         title=title, theme=THEME, code_format=SVG, unique_id="sed", font_aspect_ratio=ASPECT
     )

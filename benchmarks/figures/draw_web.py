@@ -1,10 +1,10 @@
-"""Draw `docs/web.png`: the page of `sed listen --web`, as it hears `examples/village.ogg`.
+"""Draw `docs/web.png`: the page of `sed listen --web` on `examples/village.ogg`.
 
     python -m benchmarks.figures.draw_web
 
 The recording goes through the default model at full speed, into a real page with a real database
-and clips; the last of it at real speed, so that the page is seen as it moves. Load and latency are
-set, and the events of the day before are made up. Needs chromium.
+and clips; the last part at real speed, so that the page shows how it moves. Load and latency are
+constant, and the events of the day before are made up. Needs chromium.
 """
 
 from __future__ import annotations
@@ -41,41 +41,41 @@ ROOT = Path(__file__).parents[2]
 RECORDING = ROOT / "examples" / "village.ogg"
 SOURCE = "USB microphone"
 RATE = 48_000
-PIECE_SAMPLES = RATE // 20
-STOP_SECONDS, REAL_SECONDS = 111.9, 4.0  # where it is seen; how much before that at real speed
+BLOCK_SAMPLES = RATE // 20
+STOP_SECONDS, REAL_SECONDS = 111.9, 4.0  # time of the screenshot; length played at real speed
 LOAD, LATENCY_SECONDS = 0.05, 0.03
 
 
-def messages(detector: sed.Detector, began: datetime) -> Iterator[Message]:
-    """Yield what a listener would say of the recording."""
+def messages(detector: sed.Detector, started: datetime) -> Iterator[Message]:
+    """Yield the messages of a listener."""
     sound = np.concatenate(list(sed.read_blocks(RECORDING, RATE)))[: round(STOP_SECONDS * RATE)]
     n_events = 0
-    for start in range(0, len(sound), PIECE_SAMPLES):
-        piece = sound[start : start + PIECE_SAMPLES]
-        detection = detector.push(piece)
+    for start in range(0, len(sound), BLOCK_SAMPLES):
+        block = sound[start : start + BLOCK_SAMPLES]
+        detection = detector.push(block)
         yield AudioBlock(
-            SOURCE, start, piece[:, None], RATE, detection.columns, detection.frame_probs
+            SOURCE, start, block[:, None], RATE, detection.columns, detection.frame_probs
         )
-        yield from (EventStarted(placed(event, began)) for event in detection.begun)
-        yield from (EventEnded(placed(event, began)) for event in detection.events)
+        yield from (EventStarted(placed(event, started)) for event in detection.begun)
+        yield from (EventEnded(placed(event, started)) for event in detection.events)
         n_events += len(detection.events)
         if len(detection.columns):
-            yield status(start + len(piece), n_events)
+            yield status(start + len(block), n_events)
 
 
-def placed(event: Event, began: datetime) -> Event:
-    """Return an event with its input and its time of day."""
-    return dataclasses.replace(event, file=SOURCE, time=began + timedelta(seconds=event.onset))
+def placed(event: Event, started: datetime) -> Event:
+    """Return an event with its source and its time of day."""
+    return dataclasses.replace(event, file=SOURCE, time=started + timedelta(seconds=event.onset))
 
 
 def status(n_samples: int, n_events: int) -> Status:
-    """Return the account of an input of which nothing was lost."""
+    """Return the status of an input that lost nothing."""
     source = InputStatus(SOURCE, "listening", RATE, 1, n_samples, n_samples, 0, 0, 0, 0, 0)
     return Status(n_samples / RATE, LOAD, LATENCY_SECONDS, n_events, (source,))
 
 
-def remember_the_day(path: Path) -> None:
-    """Have the database hold what a village may have sounded like since yesterday."""
+def fill_database(path: Path) -> None:
+    """Write made-up events of a village since yesterday into the database."""
     generator = np.random.default_rng(5)
     now = datetime.now().astimezone()
     habits = {"rooster": (6, 9), "dog": (7, 22), "church_bells": (8, 20), "chirping_birds": (5, 11),
@@ -92,26 +92,26 @@ def remember_the_day(path: Path) -> None:
     database.close()
 
 
-def play(fan: Dispatcher, detector: sed.Detector) -> None:
-    """Have the sinks take the recording, its end at real speed."""
-    began = datetime.now().astimezone() - timedelta(seconds=STOP_SECONDS)
-    slow_at = STOP_SECONDS - REAL_SECONDS
+def play(dispatcher: Dispatcher, detector: sed.Detector) -> None:
+    """Pass the messages to the sinks, the last ones at real speed."""
+    started = datetime.now().astimezone() - timedelta(seconds=STOP_SECONDS)
+    real_time_from = STOP_SECONDS - REAL_SECONDS
     due = 0.0
-    for message in messages(detector, began):
-        if isinstance(message, AudioBlock) and (at := message.start / RATE) >= slow_at:
-            due = due or time.monotonic() - (at - slow_at)
-            time.sleep(max(0.0, due + at - slow_at - time.monotonic()))
-        fan.handle(message)
+    for message in messages(detector, started):
+        if isinstance(message, AudioBlock) and (at := message.start / RATE) >= real_time_from:
+            due = due or time.monotonic() - (at - real_time_from)
+            time.sleep(max(0.0, due + at - real_time_from - time.monotonic()))
+        dispatcher.handle(message)
 
 
 def draw(out: Path, width: int, height: int, scheme: str) -> None:
     detector = sed.Detector(sed.load_model(), LIVE, sample_rate=RATE)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = Path(folder) / "events.db"
-        remember_the_day(path)
+        fill_database(path)
         web = WebView(port=0, database_path=path, labels=detector.labels,
                       log_mel=detector.log_mel)  # fmt: skip
-        fan = Dispatcher(
+        dispatcher = Dispatcher(
             [ClipRecorder(Path(folder) / "clips", delay_seconds=2.0), EventDatabase(path), web]
         )
         browser = playwright.chromium.launch(
@@ -123,21 +123,21 @@ def draw(out: Path, width: int, height: int, scheme: str) -> None:
             device_scale_factor=1.5,
         )
         page.goto(web.url)
-        play(fan, detector)
+        play(dispatcher, detector)
         page.wait_for_timeout(300)
         page.screenshot(path=out)
         browser.close()
-        fan.close()
+        dispatcher.close()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "web.png")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "web.png")
     parser.add_argument("--width", type=int, default=1280)
     parser.add_argument("--height", type=int, default=1290)
     parser.add_argument("--scheme", choices=("dark", "light"), default="dark")
     arguments = parser.parse_args()
-    draw(arguments.out, arguments.width, arguments.height, arguments.scheme)
+    draw(arguments.output, arguments.width, arguments.height, arguments.scheme)
 
 
 if __name__ == "__main__":

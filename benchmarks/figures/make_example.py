@@ -1,15 +1,15 @@
-"""Make `examples/village.ogg`, its truth and its attribution, from free clips of ESC-50.
+"""Create `examples/village.ogg`, its true events and its attribution, from clips of ESC-50.
 
     python -m benchmarks.figures.make_example
 
-A day in a village, told by clips of the official fold 1 that are CC0 or CC-BY: none of them was
-seen by the default model. Which clip of a class is taken, and how loud it is, is drawn with a fixed
-seed and never by what a model makes of it. The classes are among those of which the default
-model misses none in the clips set aside for its thresholds, so the example shows what it can do;
-what it does with any class is measured on random scenes (`accuracy.py`). The background is quiet.
+A day in a village, from clips of the official fold 1 under CC0 or CC-BY: the default model was not
+trained on them. The clip of each class and its level are drawn with a fixed seed, independent of
+any model. The classes are among those of which the default model misses none in the clips set aside
+for its thresholds, so the example shows what it can do; random scenes measure what it does with any
+class (`accuracy.py`). The background is quiet.
 
-Classes, background and overlaps (about a second) were arranged while looking at what the model
-makes of the result: it is a demonstration, no test.
+Classes, background and overlaps (about a second) were arranged with the output of the model in
+view: the example is a demonstration, not a test.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 SEED = 2026
 DURATION_SECONDS = 196
 
-# Second at which a clip begins, and its class. The pairs that overlap stand on one line.
+# Onset of a clip in seconds, and its class. Pairs that overlap stand on one line.
 STORY: list[tuple[float, str]] = [
     (4.0, "rooster"),
     (12.0, "hen"),
@@ -70,7 +70,9 @@ def main() -> None:
     with soundfile.SoundFile(
         EXAMPLES / "village.ogg", "w", scenes.SAMPLE_RATE, 1, format="OGG", subtype="VORBIS"
     ) as out:
-        for i in range(0, len(scene.samples), scenes.SAMPLE_RATE):  # it cannot take much at once
+        for i in range(
+            0, len(scene.samples), scenes.SAMPLE_RATE
+        ):  # the encoder fails on long blocks
             out.write(scene.samples[i : i + scenes.SAMPLE_RATE])
     with open(EXAMPLES / "village.tsv", "w", newline="") as file:
         writer = TsvWriter(file)
@@ -81,23 +83,26 @@ def main() -> None:
 
 
 def attribution(esc50: Path, used: list[str]) -> str:
-    """Return the lines of ESC-50's licence file about the clips used."""
+    """Return the text of the attribution."""
     listed = "\n".join(attribution_lines(esc50, used))
     return (
-        "# What `village.ogg` is made of\n\n"
-        "Made by `benchmarks/figures/make_example.py`. The quiet background is a CC0 recording from a "
-        "collection of drone, helicopter and background sounds. The events are clips of ESC-50 "
-        "(K. J. Piczak, 2015), cut, made louder or softer, and mixed:\n\n"
+        "# The clips in `village.ogg`\n\n"
+        "Created by `benchmarks/figures/make_example.py`. The quiet background is a CC0 recording "
+        "from a collection of drone, helicopter and background sounds. The events are clips of "
+        "ESC-50 (K. J. Piczak, 2015), cut, made louder or softer, and mixed:\n\n"
         f"{listed}\n\n"
-        "The recording and its truth table may be used under CC BY 4.0, with these names.\n"
+        "The recording and the table of its true events may be used under CC BY 4.0, with these "
+        "names.\n"
     )
 
 
 def attribution_lines(esc50: Path, files: list[str]) -> list[str]:
-    """Return what ESC-50's licence file says of each of some clips."""
+    """Return the lines of ESC-50's licence file about some clips."""
     lines = (esc50 / "LICENSE.txt").read_text("utf-8").splitlines()
     named = {m[1]: line for line in lines if (m := re.match(r"- \[(\S+)\.ogg\]", line))}
-    return [named[name.rsplit("-", 1)[0]] for name in sorted(files)]  # there without the class
+    return [
+        named[name.rsplit("-", 1)[0]] for name in sorted(files)
+    ]  # the licence file leaves out the class
 
 
 if __name__ == "__main__":

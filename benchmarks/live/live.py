@@ -1,9 +1,9 @@
-"""How `sed listen` keeps its promises: writes figures to docs/results/ for `live_page.py`.
+"""Measure `sed listen`, and save the results in docs/results/.
 
-    python -m benchmarks.live.live equality latency look-ahead overload cost endurance day
+    python -m benchmarks.live.live equality latency lookahead overload cost endurance day
 
-Each part can be run alone; those that hear through a microphone need what `virtual_microphone`
-names. The sound is the example, played on and on.
+Each part can be run alone; those with a microphone need what `virtual_microphone` names. The sound
+is the example, repeated. `python -m benchmarks.pages` then writes the page.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 
 import sed
 from benchmarks.live.virtual_microphone import VirtualMicrophone, what_is_missing
-from benchmarks.quality import accuracy, results
+from benchmarks.quality import accuracy
+from benchmarks.store import save
 from sed.events.tracker import MedianFilter
 from streaming.engines.base import FrameOutput
 from streaming.engines.pytorch import TorchEngine
@@ -44,16 +45,18 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "village.ogg"
 SED = str(Path(sys.executable).with_name("sed-engine"))
 HOP = 0.5
-Figures = dict[str, Any]
+Results = dict[str, Any]
 
 
-def equality(minutes: float = 10.0) -> Figures:
-    """Play a recording into a microphone; compare the live events with those of what was saved."""
-    with VirtualMicrophone() as room, tempfile.TemporaryDirectory() as name:
+def equality(minutes: float = 10.0) -> Results:
+    """Play a recording into a microphone; compare live events with those of the saved sound."""
+    with VirtualMicrophone() as microphone, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_example(folder / "played.wav", 60 * minutes)
-        with listening(room, "--output", folder / "live.jsonl", "--save-audio", folder / "saved"):
-            room.play(folder / "played.wav")
+        with listening(
+            microphone, "--output", folder / "live.jsonl", "--save-audio", folder / "saved"
+        ):
+            microphone.play(folder / "played.wav")
             time.sleep(3.0)
         (saved,) = (folder / "saved").iterdir()
         offline = run("detect", saved, "--hop", HOP, "--lookahead", 1.0, "--format", "jsonl")
@@ -75,20 +78,20 @@ def equality(minutes: float = 10.0) -> Figures:
     }
 
 
-def latency(minutes: float = 10.0) -> Figures:
-    """Time from the sample that crosses a threshold to the printed line, and where it goes.
+def latency(minutes: float = 10.0) -> Results:
+    """Measure the time from the sample that crosses a threshold to the printed line.
 
-    The file arrives as a device would deliver it: each twentieth of a second when it is over.
+    The file arrives as a device would deliver it, in blocks of a twentieth of a second.
     """
     torch.set_num_threads(1)
     checkpoint = sed.load_model()
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "played.wav"
         write_example(path, 60 * minutes)
-        ear = FileSource("example", sed.open_recording(path))
-        listener = Listener([ear], checkpoint)
-        told, lines = [], TextSink(with_timestamps := _Stamped())
-        began = time.monotonic()
+        source = FileSource("example", sed.open_recording(path))
+        listener = Listener([source], checkpoint)
+        printed_events, lines = [], TextSink(output := _TimedOutput())
+        started = time.monotonic()
         frames: list[NDArray[np.float32]] = []
         newest = 0.0
         for message in listener.messages():
@@ -97,13 +100,13 @@ def latency(minutes: float = 10.0) -> Figures:
                 newest = (message.start + len(message.block)) / message.sample_rate
                 frames.append(message.frame_probs)
             if isinstance(message, EventStarted | EventEnded):
-                told.append((message, with_timestamps.at - began, newest))
+                printed_events.append((message, output.at - started, newest))
     crossing_of = _crossings(np.concatenate(frames), listener)
     ahead = listener.detector.lookahead_seconds
     at = {"onset": [], "end": []}
     parts: dict[str, list[float]] = {"waiting for sound": [], "model and printing": []}
     gap = checkpoint.post_processing.min_gap_seconds
-    for message, printed, newest in told:
+    for message, printed, newest in printed_events:
         event = message.event
         if isinstance(message, EventEnded):
             at["end"].append(printed - event.offset)
@@ -120,13 +123,13 @@ def latency(minutes: float = 10.0) -> Figures:
         "onset": _spread(at["onset"]),
         "end": _spread(at["end"]),
         "parts": {name: _spread(values) for name, values in parts.items()},
-        "stitching_seconds": LIVE.lookahead_seconds,
+        "overlap_add_seconds": LIVE.lookahead_seconds,
         "frame_seconds": listener.detector.timeline.frame_seconds,
     }
 
 
-def lookahead_seconds() -> Figures:
-    """Find the events of random scenes, deciding ever earlier."""
+def lookahead() -> Results:
+    """Detect the events of random scenes with ever less look-ahead."""
     checkpoint, found = sed.load_model(), []
     for seconds in (None, 2.0, 1.0, 0.5, 0.25, 0.0):
         config = sed.DetectorConfig(hop_seconds=HOP, lookahead_seconds=seconds)
@@ -135,15 +138,15 @@ def lookahead_seconds() -> Figures:
             {
                 "lookahead_seconds": seconds,
                 "recall": score.recall,
-                "false_a_minute": score.n_false / minutes,
+                "false_per_minute": score.n_false / minutes,
                 "f1": score.f1,
             }
         )
     return {"events": score.n_true, "found": found}
 
 
-class _Stamped:
-    """A stream that knows when it was last written to."""
+class _TimedOutput:
+    """A stream that keeps the time of the last write."""
 
     at = 0.0
 
@@ -152,11 +155,11 @@ class _Stamped:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing waits."""
+        """Do nothing: nothing is buffered."""
 
 
 def _crossings(frame_probs: NDArray[np.float32], listener: Listener) -> Callable[[Any], float]:
-    """Return what tells when the frame began in which an event reached its threshold."""
+    """Return a function from an event to the time at which it reaches its threshold."""
     checkpoint = sed.load_model()
     tracker, timeline = checkpoint.post_processing, checkpoint.timeline
     lengths = np.broadcast_to(np.asarray(tracker.median_filter_frames), len(checkpoint.labels))
@@ -172,51 +175,51 @@ def _crossings(frame_probs: NDArray[np.float32], listener: Listener) -> Callable
     return crossing
 
 
-def overload(seconds: float = 60.0) -> Figures:
-    """Slow the model to half the speed it needs, hear through a microphone, and add up."""
-    with VirtualMicrophone() as room, tempfile.TemporaryDirectory() as name:
-        os.environ.update(room.environment)
+def overload(seconds: float = 60.0) -> Results:
+    """Slow the model to half the speed it needs, listen to a microphone, and count samples."""
+    with VirtualMicrophone() as microphone, tempfile.TemporaryDirectory() as name:
+        os.environ.update(microphone.environment)
         write_example(Path(name) / "played.wav", seconds + 30)
         player = subprocess.Popen(
-            ["paplay", "-d", "room", Path(name) / "played.wav"], env=room.environment
+            ["paplay", "-d", "room", Path(name) / "played.wav"], env=microphone.environment
         )
         torch.set_num_threads(1)
         checkpoint = sed.load_model()
         engine = _SlowEngine(checkpoint, seconds=2 * HOP)
-        ear = _CountedMicrophone()
-        listener = Listener([ear], engine)
-        began, recovered_after, dropped = time.monotonic(), None, 0
+        source = _CountingMicrophone()
+        listener = Listener([source], engine)
+        started, recovered_after, dropped = time.monotonic(), None, 0
         fast_at = 0.0
         for message in listener.messages():
             now = time.monotonic()
             if isinstance(message, Gap):
                 dropped += message.n_samples
-            if engine.seconds and now - began > seconds:
+            if engine.seconds and now - started > seconds:
                 engine.seconds, fast_at = 0.0, now
             waiting = listener.status().sources[0].n_waiting
-            if fast_at and recovered_after is None and waiting < HOP * ear.sample_rate:
+            if fast_at and recovered_after is None and waiting < HOP * source.sample_rate:
                 recovered_after = now - fast_at
             if fast_at and now - fast_at > 5.0:
                 listener.stop()
         player.terminate()
         player.wait()
-    (source,) = listener.status().sources
+    (status,) = listener.status().sources
     return {
         "slowed_seconds": seconds,
-        "delivered": ear.n_counted,
-        "heard": source.n_processed,
-        "dropped": source.n_dropped,
+        "delivered": source.n_counted,
+        "processed": status.n_processed,
+        "dropped": status.n_dropped,
         "dropped_in_gaps": dropped,
-        "gaps": source.n_gaps,
-        "overflows": source.n_overflows,
-        "difference": ear.n_counted - source.n_processed - source.n_dropped,
+        "gaps": status.n_gaps,
+        "overflows": status.n_overflows,
+        "difference": source.n_counted - status.n_processed - status.n_dropped,
         "recovered_after_seconds": recovered_after,
         "hop_seconds": HOP,
     }
 
 
 class _SlowEngine(TorchEngine):
-    """Takes its time."""
+    """An engine that waits before each batch."""
 
     def __init__(self, model: Any, seconds: float) -> None:
         super().__init__(model)
@@ -227,8 +230,8 @@ class _SlowEngine(TorchEngine):
         return super().infer(log_mel)
 
 
-class _CountedMicrophone(Microphone):
-    """Counts what PortAudio delivers, apart from the account that is to be checked."""
+class _CountingMicrophone(Microphone):
+    """A microphone that counts what PortAudio delivers, independent of the account under test."""
 
     n_counted = 0
 
@@ -237,17 +240,17 @@ class _CountedMicrophone(Microphone):
         super()._deliver(block, n_samples, has_overflowed)
 
 
-def cost(seconds: float = 60.0) -> Figures:
-    """Share of a core that `sed listen` takes, once it listens."""
-    shares: Figures = {}
-    with VirtualMicrophone() as room, tempfile.TemporaryDirectory() as name:
+def cost(seconds: float = 60.0) -> Results:
+    """Measure the share of a core that `sed listen` takes once it runs."""
+    shares: Results = {}
+    with VirtualMicrophone() as microphone, tempfile.TemporaryDirectory() as name:
         played = Path(name) / "played.wav"
         write_example(played, 4 * seconds)
         three = Path(name) / "three.safetensors"
         checkpoint = sed.load_model()
         checkpoint.window_seconds = 3.0
         sed.save_checkpoint(checkpoint, three)
-        rivals = {
+        commands = {
             "microphone, hop 0.5 s, lines": (),
             "microphone, hop 0.5 s, view of 100 × 30": ("view",),
             "microphone, hop 0.5 s, page, database and clips": (
@@ -259,47 +262,47 @@ def cost(seconds: float = 60.0) -> Figures:
                 *("--model", three, "--hop", 3, "--lookahead", 0),
             ),
         }
-        for about, options in rivals.items():
-            player = subprocess.Popen(["paplay", "-d", "room", played], env=room.environment)
+        for name_of_run, options in commands.items():
+            player = subprocess.Popen(["paplay", "-d", "room", played], env=microphone.environment)
             view = options == ("view",)
-            with listening(room, *(() if view else options), view=view) as process:
-                time.sleep(5.0)  # until the first windows are through
+            with listening(microphone, *(() if view else options), view=view) as process:
+                time.sleep(5.0)  # until the first windows are processed
                 before, at = cpu_seconds(process.pid), time.monotonic()
                 time.sleep(seconds)
                 used = cpu_seconds(process.pid) - before
-                shares[about] = used / (time.monotonic() - at)
+                shares[name_of_run] = used / (time.monotonic() - at)
             player.terminate()
             player.wait()
     return {"seconds": seconds, "shares": shares}
 
 
-def endurance(minutes: float = 30.0) -> Figures:
-    """Listen to a microphone for long, and look at memory and open files every ten seconds."""
-    with VirtualMicrophone() as room, tempfile.TemporaryDirectory() as name:
+def endurance(minutes: float = 30.0) -> Results:
+    """Run `sed listen` for a long time; measure memory and open files every ten seconds."""
+    with VirtualMicrophone() as microphone, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_example(folder / "played.wav", 60 * minutes + 60)
         options = ("--db", folder / "e.sqlite", "--clips", folder / "clips",
-                   "--clips-megabytes", 20, "--web", "127.0.0.1:0")  # fmt: skip
+                   "--clips-max-mb", 20, "--web", "127.0.0.1:0")  # fmt: skip
         player = subprocess.Popen(
-            ["paplay", "-d", "room", folder / "played.wav"], env=room.environment
+            ["paplay", "-d", "room", folder / "played.wav"], env=microphone.environment
         )
-        looks = []
-        with listening(room, *options) as process:
+        measurements = []
+        with listening(microphone, *options) as process:
             end = time.monotonic() + 60 * minutes
             while time.monotonic() < end:
                 time.sleep(10.0)
-                looks.append((memory_mib(process.pid), n_files(process.pid)))
+                measurements.append((memory_mib(process.pid), n_files(process.pid)))
         player.terminate()
         player.wait()
-        account = process.told
-    return {"minutes": minutes, "account": account} | _flatness(looks)
+        account = process.summary
+    return {"minutes": minutes, "account": account} | _flatness(measurements)
 
 
-def day(hours: float = 24.0) -> Figures:
-    """Push a day of 44.1 kHz sound through the listener as fast as it goes.
+def day(hours: float = 24.0) -> Results:
+    """Push a day of 44.1 kHz sound through the listener at full speed.
 
-    The example, filled up to 200 s, lies alike on hops and frames each time it comes round, so that
-    its events must too, to the last frame.
+    The example, padded to 200 s, is a whole number of hops and frames, so that the events of each
+    repetition must be the same, to the frame.
     """
     torch.set_num_threads(1)
     period, rate = 200, 44_100
@@ -307,42 +310,42 @@ def day(hours: float = 24.0) -> Figures:
     sound = sed.read_recording(EXAMPLE, rate)
     once[: len(sound)] = sound
     rounds = round(hours * 3600 / period)
-    ear = FileSource("example", _Again(once, rate, rounds), speed=None)
-    listener = Listener([ear], sed.load_model(), buffer_seconds=30.0)
-    began = time.monotonic()
-    looks, events = [], []
-    next_look = 0.0
+    source = FileSource("example", _Repeated(once, rate, rounds), speed=None)
+    listener = Listener([source], sed.load_model(), buffer_seconds=30.0)
+    started = time.monotonic()
+    measurements, events = [], []
+    next_measurement = 0.0
     for message in listener.messages():
         if isinstance(message, EventEnded):
             events.append(message.event)
-        if isinstance(message, AudioBlock) and message.start / rate >= next_look:
-            next_look += 3600 / 4
-            looks.append((memory_mib(os.getpid()), n_files(os.getpid())))
+        if isinstance(message, AudioBlock) and message.start / rate >= next_measurement:
+            next_measurement += 3600 / 4
+            measurements.append((memory_mib(os.getpid()), n_files(os.getpid())))
     by_round: dict[int, list[tuple[float, float, str]]] = {}
     for event in events:
         i = int(event.onset // period)
         span = round(event.onset - i * period, 6), round(event.offset - i * period, 6)
         by_round.setdefault(i, []).append((*span, event.label))
-    (source,) = listener.status().sources
+    (status,) = listener.status().sources
     return {
         "hours": hours,
         "rate": rate,
-        "times_real_time": hours * 3600 / (time.monotonic() - began),
+        "times_real_time": hours * 3600 / (time.monotonic() - started),
         "events": len(events),
         "rounds": rounds,
-        # The first begins, and the last ends, without the others' sound beside it.
+        # The first and the last one have no other repetition on one side.
         "rounds_with_the_same_events": sum(by_round.get(i) == by_round[1] for i in range(rounds)),
         "largest_drift_seconds": max(
             abs(a[0] - b[0])
             for i in range(1, rounds)
             for a, b in zip(by_round.get(i, []), by_round[1], strict=False)
         ),
-        "samples_unaccounted": source.n_delivered - source.n_processed - source.n_dropped,
-    } | _flatness(looks)
+        "samples_unaccounted": status.n_delivered - status.n_processed - status.n_dropped,
+    } | _flatness(measurements)
 
 
-class _Again:
-    """A decoder of one sound, again and again."""
+class _Repeated:
+    """A decoder that repeats one sound."""
 
     n_channels = 1
     format = "memory"
@@ -359,11 +362,11 @@ class _Again:
                 yield self._once[first : first + self.sample_rate, None]
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 def write_example(path: Path, seconds: float) -> None:
-    """Write the example again and again until so many seconds are full."""
+    """Write the example repeatedly, until the file has a length in seconds."""
     samples, rate = soundfile.read(EXAMPLE, dtype="float32")
     missing = round(seconds * rate)
     with soundfile.SoundFile(path, "w", rate, 1) as out:
@@ -373,22 +376,27 @@ def write_example(path: Path, seconds: float) -> None:
 
 
 class listening:
-    """Runs `sed listen` on a virtual microphone; ready within the block, told of all behind it.
+    """Run `sed listen` on a virtual microphone for the length of a with block.
 
-    With `view` it draws on a terminal of 100 × 30, else it writes lines.
+    With `view` it draws on a terminal of 100 × 30, otherwise it writes lines. Its last line is in
+    `summary` afterwards.
     """
 
-    def __init__(self, room: VirtualMicrophone, *options: object, view: bool = False) -> None:
+    def __init__(self, microphone: VirtualMicrophone, *options: object, view: bool = False) -> None:
         self._command = [SED, "listen", *map(str, options)]
-        self._environment = room.environment | {"COLUMNS": "100", "LINES": "30", "TERM": "xterm"}
+        self._environment = microphone.environment | {
+            "COLUMNS": "100",
+            "LINES": "30",
+            "TERM": "xterm",
+        }
         self._view = view
-        self.told = ""
+        self.summary = ""
 
     def __enter__(self) -> listening:
-        """Start, and wait until it listens."""
+        """Start the process, and wait until it reads from the microphone."""
         if self._view:
             self._terminal, out = os.openpty()
-            threading.Thread(target=self._look, daemon=True).start()
+            threading.Thread(target=self._read_terminal, daemon=True).start()
         else:
             out = subprocess.DEVNULL
         self._errors = tempfile.TemporaryFile("w+")
@@ -406,12 +414,12 @@ class listening:
     def __exit__(self, *_: object) -> None:
         self._process.send_signal(signal.SIGINT)
         self._process.wait(timeout=60)
-        self.told = self._read().strip().splitlines()[-1]
+        self.summary = self._read().strip().splitlines()[-1]
         self._errors.close()
 
-    def _look(self) -> None:
-        """Take what is drawn, as a terminal would."""
-        with suppress(OSError):  # the other end is closed
+    def _read_terminal(self) -> None:
+        """Read what is drawn, as a terminal would."""
+        with suppress(OSError):  # The other end was closed.
             while os.read(self._terminal, 1 << 16):
                 pass
 
@@ -421,59 +429,59 @@ class listening:
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a command of ours."""
+    """Run a command."""
     return subprocess.run([SED, *map(str, arguments)], check=True, capture_output=True, text=True)
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the processor time that a process has used."""
+    """Return the processor time of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory_mib(pid: int) -> float:
-    """Return the memory that a process holds."""
+    """Return the resident memory of a process."""
     found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found
     return int(found[1]) / 1024
 
 
 def n_files(pid: int) -> int:
-    """Return how many files a process has open."""
+    """Return the number of open files of a process."""
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def _flatness(looks: Sequence[tuple[float, int]]) -> Figures:
-    """Return how much memory and files changed behind the first sixth of the looks."""
-    later = looks[max(1, len(looks) // 6) :]
-    memory, files = [look[0] for look in later], [look[1] for look in later]
+def _flatness(measurements: Sequence[tuple[float, int]]) -> Results:
+    """Return how memory and open files varied after the first sixth of the measurements."""
+    later = measurements[max(1, len(measurements) // 6) :]
+    memory, files = [m[0] for m in later], [m[1] for m in later]
     middle = statistics.median(memory)
     return {
-        "looks": len(later),
+        "n_measurements": len(later),
         "memory_mib": middle,
         "memory_mib_of_ten_parts": [
-            round(look[0], 1) for look in looks[:: max(1, len(looks) // 10)]
+            round(m[0], 1) for m in measurements[:: max(1, len(measurements) // 10)]
         ],
         "memory_lowest": min(memory) / middle,
         "memory_highest": max(memory) / middle,
         "files_first": files[0],
         "files_last": files[-1],
-        "files_most": max(files),
+        "files_max": max(files),
     }
 
 
-def _spread(values: Sequence[float]) -> Figures:
+def _spread(values: Sequence[float]) -> Results:
     return {
         "median": statistics.median(values),
         "p95": float(np.percentile(values, 95)),
-        "most": max(values),
+        "max": max(values),
     }
 
 
-PARTS: dict[str, Callable[[], Figures]] = {
+PARTS: dict[str, Callable[[], Results]] = {
     "equality": equality,
     "latency": latency,
-    "look-ahead": lookahead_seconds,
+    "lookahead": lookahead,
     "overload": overload,
     "cost": cost,
     "endurance": endurance,
@@ -482,14 +490,14 @@ PARTS: dict[str, Callable[[], Figures]] = {
 
 
 def main() -> None:
-    """Measure what is asked for."""
+    """Measure the parts given as arguments."""
     for name in sys.argv[1:]:
-        needs_microphone = name not in ("latency", "look-ahead", "day")
+        needs_microphone = name not in ("latency", "lookahead", "day")
         if needs_microphone and (missing := what_is_missing()):
             raise SystemExit(f"{name} needs a virtual microphone: install {missing}")
-        figures = PARTS[name]()
-        results.save(f"live-{name}", figures)
-        print(name, json.dumps(figures, indent=1))
+        results = PARTS[name]()
+        save(f"live-{name}", results)
+        print(name, json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""A microphone without hardware: a sound server whose only source hears what is played into it.
+"""A microphone without hardware: a sound server whose only source is what is played into it.
 
-It is a server of its own, away from that of the desktop. Needs PulseAudio with its ALSA plugin, and
+The server is separate from that of the desktop. Needs PulseAudio with its ALSA plugin, and
 PortAudio; on Debian: pulseaudio pulseaudio-utils libasound2-plugins libportaudio2.
 """
 
@@ -17,7 +17,7 @@ from types import TracebackType
 
 
 def what_is_missing() -> str:
-    """Return what a virtual microphone lacks on this machine, nothing if it can be had."""
+    """Return the packages that a virtual microphone needs and that are missing here."""
     programs = [name for name in ("pulseaudio", "pactl", "paplay") if not shutil.which(name)]
     library = [] if ctypes.util.find_library("portaudio") else ["libportaudio2"]
     plugins = Path("/usr/share/alsa/alsa.conf.d/pulse.conf")
@@ -25,12 +25,12 @@ def what_is_missing() -> str:
 
 
 class VirtualMicrophone:
-    """A sound server with one source; within the block, `environment` leads programs to it.
+    """A sound server with one source; programs with `environment` connect to it.
 
     Parameters
     ----------
     rate, n_channels
-        Of the source.
+        Samples per second and channels of the source.
     """
 
     def __init__(self, rate: int = 48_000, n_channels: int = 2) -> None:
@@ -51,7 +51,7 @@ class VirtualMicrophone:
         deadline = time.monotonic() + 10.0
         while self._control("info", check=False).returncode:
             if time.monotonic() > deadline:
-                raise SystemExit("the sound server does not start")
+                raise SystemExit("the sound server did not start within 10 s")
             time.sleep(0.05)
         self.plug()
         return self
@@ -67,7 +67,7 @@ class VirtualMicrophone:
         self._folder.cleanup()
 
     def plug(self) -> None:
-        """Plug the source in."""
+        """Add the source."""
         loaded = self._control(
             "load-module",
             "module-null-sink",
@@ -80,11 +80,11 @@ class VirtualMicrophone:
         self._control("set-default-source", "room.monitor")
 
     def unplug(self) -> None:
-        """Pull it out."""
+        """Remove the source."""
         self._control("unload-module", self._module)
 
     def play(self, path: Path) -> None:
-        """Play a sound into it; returns when it has been played."""
+        """Play a file into the source; return when it is over."""
         subprocess.run(["paplay", "-d", "room", path], env=self.environment, check=True)
 
     def _control(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -1,10 +1,10 @@
-"""Does mixing recordings earn its place? Two trainings that differ in nothing else.
+"""Measure the gain of mixing recordings: two trainings that differ in nothing else.
 
     python -m benchmarks.quality.ablation [--epochs N]
 
-Both learn from ESC-50's official folds 2 to 5. One hears a clip at a time; for the other, up to
-three recordings are summed at gains of their own, with the labels of all. Both are judged on single
-clips of fold 1 and on windows in which two or three of them sound at once. Writes
+Both are trained on ESC-50's official folds 2 to 5. One takes a clip at a time; for the other, up to
+three recordings are summed at different gains, with the labels of all. Both are evaluated on single
+clips of fold 1 and on windows in which two or three of them sound at once. Saves
 docs/results/ablation.json. Needs the data folder and its weights.
 """
 
@@ -18,7 +18,7 @@ import torch
 
 import sed
 from benchmarks.quality import scenes
-from benchmarks.quality.results import save
+from benchmarks.store import save
 from sed.models.checkpoint import Checkpoint
 from sed.models.metrics import accuracy, average_precision
 from train.run.train import Progress, train
@@ -37,7 +37,7 @@ TRAININGS = {
 
 
 def windows(n_at_once: int, esc50: Path, rate: int) -> tuple[np.ndarray, list[list[str]]]:
-    """Return windows of so many clips of fold 1 at once, and the labels of each."""
+    """Return windows of several clips of fold 1 at once, and the labels of each."""
     generator = np.random.default_rng(n_at_once)
     rows = [row for row in scenes.esc50_rows(esc50) if row["fold"] == "1"]
     clips = [sed.read_recording(esc50 / "audio" / row["filename"], rate) for row in rows]
@@ -59,8 +59,8 @@ def windows(n_at_once: int, esc50: Path, rate: int) -> tuple[np.ndarray, list[li
     return np.stack(sounds), labels
 
 
-def judge(checkpoint: Checkpoint, n_at_once: int, esc50: Path) -> dict[str, float]:
-    """Return how well a model tells what is in such windows."""
+def evaluate(checkpoint: Checkpoint, n_at_once: int, esc50: Path) -> dict[str, float]:
+    """Return the metrics of a model on such windows."""
     sounds, labels = windows(n_at_once, esc50, checkpoint.timeline.sample_rate)
     with torch.inference_mode():
         probs = np.concatenate(
@@ -90,7 +90,7 @@ def main(epochs: int) -> None:
             progress=Progress(on_epoch=lambda row: print(f"accuracy {row['accuracy']:.4f}")),
         )  # fmt: skip
         checkpoint = sed.load_model(run / "last.safetensors")
-        models[name] = {str(n): judge(checkpoint, n, esc50) for n in (1, 2, 3)}
+        models[name] = {str(n): evaluate(checkpoint, n, esc50) for n in (1, 2, 3)}
         print(name, models[name])
     save("ablation", {"epochs": epochs, "n_scenes": N_SCENES, "models": models})
 

@@ -1,13 +1,14 @@
-"""ESC-50's five official folds, one model each: the whole of it with one command.
+"""Train and evaluate a model on each of ESC-50's five official folds.
 
-    python -m benchmarks.quality.esc50_folds [--out runs/esc50-all]
+    python -m benchmarks.quality.esc50_folds [--output runs/esc50-all]
 
 runs
 
-    sed train --fold all --recipe esc50 --data ESC50 --initial YAMNET --set learning.distil=TEACHER
+    sed train --fold all --recipe esc50 --data ESC50 --init-weights YAMNET \
+        --set loss.distill_embeddings=TEACHER
 
-(resuming what is there already), evaluates the best and the last checkpoint of each with four
-passes over its own fold, and writes docs/results/esc50.json. Needs the data folder and its weights.
+(resuming an earlier run), evaluates the best and the last checkpoint of each with four passes over
+the fold held out, and saves docs/results/esc50.json. Needs the data folder and its weights.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.quality import scenes
-from benchmarks.quality.results import save
+from benchmarks.store import save
 from train.evaluate.evaluate import evaluate
 from train.run.crossval import train_all_folds
 from train.run.train import Progress
@@ -29,7 +30,7 @@ PASSES = 4
 def main(out: Path) -> None:
     shared = scenes.shared_folder()
     data = shared / "data" / "esc50"
-    told = Progress(
+    progress = Progress(
         on_epoch=lambda row: print(f"epoch {row['epoch']:.0f}: accuracy {row['accuracy']:.4f}")
     )
     results = train_all_folds(
@@ -39,7 +40,7 @@ def main(out: Path) -> None:
         initial=str(shared / "weights" / "mobilenetv1_100.audioset_yamnet.safetensors"),
         settings=[f"learning.distil={data / 'teacher_mn04.npz'}"],
         resume=True,
-        progress=told,
+        progress=progress,
         on_fold=lambda number, n_folds: print(f"fold {number} of {n_folds}"),
     )
     rows = []
@@ -66,4 +67,4 @@ def main(out: Path) -> None:
 
 if __name__ == "__main__":
     default = Path("runs/esc50-all")
-    main(Path(sys.argv[sys.argv.index("--out") + 1]) if "--out" in sys.argv else default)
+    main(Path(sys.argv[sys.argv.index("--output") + 1]) if "--output" in sys.argv else default)

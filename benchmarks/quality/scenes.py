@@ -1,4 +1,4 @@
-"""Scenes of clips over a quiet background, with the truth of what sounds when."""
+"""Mix scenes of clips over a quiet background, with the true events."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from sed.events.tracker import Event
 
 SAMPLE_RATE = 32_000
 FREE = ("CC0", "CC-BY")
-BACKGROUND = "BACKGROUND_020.ogg"  # a quiet room; most others have birds, steps or keys in them
+BACKGROUND = "BACKGROUND_020.ogg"  # a quiet room; most of the others contain birds, steps or keys
 EVENT_RMS_DB = (-26.0, -16.0)  # of the loudest tenth of a second, drawn evenly
 BACKGROUND_RMS_DB = -52.0
-ACTIVE_DB = -25.0  # a sound lasts while no further below its loudest: what a person hears of it
+ACTIVE_DB = -25.0  # below the loudest part: roughly what is audible
 BRIDGED_SECONDS = 1.5  # pauses within a sound: a dog barks twice and is one event
 
 Samples = NDArray[np.float32]
@@ -31,7 +31,7 @@ class Scene:
 
     samples: Samples  # at SAMPLE_RATE
     events: list[Event]  # in the order of their onsets
-    files: list[str]  # the clips it is made of
+    files: list[str]  # its clips
 
 
 def shared_folder() -> Path:
@@ -49,7 +49,7 @@ def esc50_rows(folder: Path) -> list[dict[str, str]]:
 def random_story(
     rows: Sequence[dict[str, str]], n_events: int, spacing: float, generator: np.random.Generator
 ) -> list[tuple[float, dict[str, str]]]:
-    """Return when each of some clips begins; every fourth overlaps the one before it."""
+    """Return the onset of each of some clips; every fourth overlaps the one before it."""
     chosen = generator.permutation(len(rows))[:n_events]
     story, at = [], 3.0
     for i, row in enumerate(chosen):
@@ -67,7 +67,7 @@ def mix(
     *,
     file: str = "",
 ) -> Scene:
-    """Place clips over a background; each sounds from its onset on, trimmed of silence."""
+    """Place clips over a background, each trimmed of silence."""
     samples = looped(background, duration, generator)
     truth: list[Event] = []
     for begin, row in story:
@@ -88,28 +88,28 @@ def mix(
 
 
 def looped(path: Path, duration: float, generator: np.random.Generator) -> Samples:
-    """Return a background from random places of a recording, faded into each other."""
+    """Return a background of random segments of a recording, with cross-fades."""
     sound = sed.read_recording(path, SAMPLE_RATE)
     sound = sound * decibels(BACKGROUND_RMS_DB - 10 * np.log10(np.mean(sound**2)))
-    piece, fade, n = 4 * SAMPLE_RATE, SAMPLE_RATE, round(duration * SAMPLE_RATE)
-    ramp = np.sqrt(np.arange(fade) / fade)  # equal power: the pieces do not know each other
-    envelope = np.concatenate([ramp, np.ones(piece - 2 * fade), ramp[::-1]])
-    scene = np.zeros(n + piece, np.float32)
-    for first in range(0, n, piece - fade):
-        start = int(generator.integers(len(sound) - piece))
-        scene[first : first + piece] += sound[start : start + piece] * envelope
+    segment, fade, n = 4 * SAMPLE_RATE, SAMPLE_RATE, round(duration * SAMPLE_RATE)
+    ramp = np.sqrt(np.arange(fade) / fade)  # equal power: the segments are uncorrelated
+    envelope = np.concatenate([ramp, np.ones(segment - 2 * fade), ramp[::-1]])
+    scene = np.zeros(n + segment, np.float32)
+    for first in range(0, n, segment - fade):
+        start = int(generator.integers(len(sound) - segment))
+        scene[first : first + segment] += sound[start : start + segment] * envelope
     return scene[:n]
 
 
 def levels_db(samples: Samples, seconds: float) -> NDArray[np.float64]:
-    """Return the RMS level of each stretch of so many seconds."""
+    """Return the RMS level of consecutive segments of a length in seconds."""
     n = round(seconds * SAMPLE_RATE)
-    stretches = samples[: len(samples) // n * n].reshape(-1, n)
-    return 10 * np.log10(np.mean(stretches**2, axis=1) + 1e-12)
+    segments = samples[: len(samples) // n * n].reshape(-1, n)
+    return 10 * np.log10(np.mean(segments**2, axis=1) + 1e-12)
 
 
 def active_runs(samples: Samples) -> list[tuple[int, int]]:
-    """Return where a clip sounds, as [first, last) samples, with short pauses bridged."""
+    """Return the active parts of a clip as [first, last) samples, with short pauses bridged."""
     step = 0.02
     levels = levels_db(samples, step)
     active = np.flatnonzero(levels > levels.max() + ACTIVE_DB)

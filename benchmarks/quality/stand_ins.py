@@ -1,12 +1,12 @@
-"""Data that stands in for that of the reference recipes, made from the data folder.
+"""Create stand-ins for the data of the reference recipes from the data folder.
 
     python -m benchmarks.quality.stand_ins OUT
 
 writes a folder for each recipe: ``birdclef2022`` and ``birdclef2023`` (kinds of animals of ESC-50
-as a competition's ``train_metadata.csv``, with labels behind others), ``urban-sounds`` (five
+as a competition's ``train_metadata.csv``, with secondary labels), ``urban-sounds`` (five
 classes of ESC-50 in folders), ``freesound2018`` (ESC-10's originals as a ``train.csv``) and
-``drone-car-speech`` (three classes, everything at 8 kHz, in a table that says which clips are of
-one source).
+``drone-car-speech`` (three classes, everything at 8 kHz, in a table that names the
+source of each clip).
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ import soundfile
 import sed
 from benchmarks.quality.scenes import esc50_rows, shared_folder
 
-EARLIER = ("cat", "cow", "dog", "frog", "pig", "sheep")  # learnt first; two of them come again
+EARLIER = (
+    "cat",
+    "cow",
+    "dog",
+    "frog",
+    "pig",
+    "sheep",
+)  # trained on first; two of them return in ANIMALS
 ANIMALS = (
     "cat", "chirping_birds", "crickets", "crow", "frog", "hen", "insects", "rooster",
 )  # fmt: skip
@@ -39,7 +46,7 @@ def birdclef(esc50: Path, labels: Sequence[str], out: Path) -> None:
         samples = sed.read_recording(esc50 / "audio" / row["filename"], 32_000)
         behind: list[str] = []
         if i % 3 == 0:
-            # Of the same official fold, so that nothing is on both sides of a split.
+            # From the same official fold, so that no clip is on both sides of a split.
             others = [r for r in rows if r["fold"] == row["fold"]]
             other = others[int(generator.integers(len(others)))]
             if other["category"] != row["category"]:
@@ -74,7 +81,7 @@ def freesound(originals: Path, out: Path) -> None:
 
 
 def drone_car_speech(data: Path, out: Path) -> None:
-    """Write drones, engines and spoken digits at one rate: bandwidth must not tell them apart."""
+    """Write drones, engines and spoken digits at one rate: bandwidth must not reveal the class."""
     table = []
     for path in sorted((data / "drone").rglob("*.ogg")):
         if "drone" in path.stem.lower():

@@ -1,11 +1,11 @@
-"""How long training waits for data, and how fast it is beside a plain loop.
+"""Measure how long training waits for data, and its speed against a plain loop.
 
     python -m benchmarks.quality.training [--clips N]
 
 Prepares clips of ESC-50 as a user would, trains the default recipe's network on them for an epoch,
-and beside it runs the shortest loop there is over tensors in memory: forward, loss, backward, step.
-Three rounds in turn; writes docs/results/training.json (gpu.json where there is a GPU). Needs the
-data folder.
+and runs the shortest possible loop over tensors in memory: forward, loss, backward, step. Three
+alternating rounds; saves docs/results/training.json (gpu.json where there is a GPU). Needs the data
+folder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.quality import scenes
-from benchmarks.quality.results import save
+from benchmarks.store import save
 from sed.models.devices import choose_precision
 from sed.models.losses import LOSSES
 from sed.models.network import SedOutput
@@ -46,7 +46,7 @@ def plain_loop(config: TrainConfig, n_clips: int, device: torch.device) -> float
     set_to_train(model, freeze_stages(model, learning.frozen_stages), batch_norm="frozen")
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-6)
     precision = choose_precision(learning.precision, device)
-    began = time.perf_counter()
+    started = time.perf_counter()
     for first in range(0, n_clips - learning.batch_size + 1, learning.batch_size):
         chosen = slice(first, first + learning.batch_size)
         columns = model.log_mel.forward_padded(clips[chosen].to(device))
@@ -58,11 +58,11 @@ def plain_loop(config: TrainConfig, n_clips: int, device: torch.device) -> float
         loss.backward()
         optimizer.step()
         loss.item()
-    return n_clips // learning.batch_size * learning.batch_size / (time.perf_counter() - began)
+    return n_clips // learning.batch_size * learning.batch_size / (time.perf_counter() - started)
 
 
 def measure(n_clips: int) -> dict[str, object]:
-    """Return the figures of all rounds."""
+    """Return the results of all rounds."""
     config = load_recipe("default")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     esc50 = scenes.shared_folder() / "data" / "esc50"
@@ -84,7 +84,7 @@ def measure(n_clips: int) -> dict[str, object]:
             plain = plain_loop(config, n_clips, device)
             rounds.append(
                 {
-                    "waiting": row["waiting"],
+                    "data_wait_fraction": row["waiting"],
                     "clips_per_second": row["clips_per_second"],
                     "plain_clips_per_second": plain,
                     "ratio": row["clips_per_second"] / plain,

@@ -1,8 +1,8 @@
-"""How long `sed --help` takes, and how much later the Unix `sed` starts behind ours.
+"""Measure how long `sed --help` takes, and the delay of the Unix `sed` behind this one.
 
     python -m benchmarks.speed.entry
 
-Prints Markdown; medians of 21 runs, in turn.
+Saves medians of 21 alternating runs as docs/results/entry.json.
 """
 
 from __future__ import annotations
@@ -15,39 +15,37 @@ import sys
 import time
 from pathlib import Path
 
-OURS = Path(sys.executable).with_name("sed")
+from benchmarks.store import save
+
+THIS_SED = Path(sys.executable).with_name("sed")
 RUNS = 21
 
 
 def seconds(*command: str | Path) -> float:
     """Return how long a command takes."""
-    began = time.perf_counter()
+    started = time.perf_counter()
     subprocess.run(command, input=b"a\n", stdout=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
-def report() -> str:
-    """Return the table."""
-    others = [p for p in os.environ["PATH"].split(os.pathsep) if Path(p) != OURS.parent]
+def measure() -> dict[str, object]:
+    """Return the medians in milliseconds."""
+    others = [p for p in os.environ["PATH"].split(os.pathsep) if Path(p) != THIS_SED.parent]
     unix = shutil.which("sed", path=os.pathsep.join(others))
     if unix is None:
-        return "Not measured: there is no Unix `sed` here."
-    times: dict[str, list[float]] = {"help": [], "ours": [], "unix": []}
+        return {"not_measured": "there is no Unix `sed` on this machine"}
+    times: dict[str, list[float]] = {"help": [], "through_this_sed": [], "unix": []}
     for _ in range(RUNS):
-        times["help"].append(seconds(OURS, "--help"))
-        times["ours"].append(seconds(OURS, "s/a/b/"))
+        times["help"].append(seconds(THIS_SED, "--help"))
+        times["through_this_sed"].append(seconds(THIS_SED, "s/a/b/"))
         times["unix"].append(seconds(unix, "s/a/b/"))
-    middle = {key: 1000 * statistics.median(values) for key, values in times.items()}
-    return "\n".join(
-        [
-            "| command | milliseconds, median |",
-            "|---|---|",
-            f"| `sed --help` | {middle['help']:.0f} |",
-            f"| the Unix `sed s/a/b/` by its own path | {middle['unix']:.1f} |",
-            f"| the same through ours | {middle['ours']:.1f} |",
-        ]
-    )
+    return {"milliseconds": {key: 1000 * statistics.median(runs) for key, runs in times.items()}}
+
+
+def main() -> None:
+    save("entry", measure())
+    print("now: python -m benchmarks.pages")
 
 
 if __name__ == "__main__":
-    print(report())
+    main()

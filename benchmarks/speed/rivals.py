@@ -1,11 +1,11 @@
-"""What users would run instead of `sed detect`: each from a file to its scores.
+"""Run other programs than `sed detect`, each from a file to its scores.
 
     python -m benchmarks.speed.rivals birdclef-notebook RECORDING
-    python -m benchmarks.speed.rivals birdnet RECORDING --model BirdNET_GLOBAL_6K_V2.4_Model_FP32.tflite
+    python -m benchmarks.speed.rivals birdnet RECORDING --model MODEL.tflite
 
-Prints one line of JSON. The networks are untrained, which does not change what they cost. Wall
-time begins behind imports, the loading of the model and a first window. This file imports nothing
-of ours, so that the Python of another environment can run it: BirdNET does not live in ours.
+Prints one line of JSON. The networks are untrained, which does not change their cost. Wall time
+starts after imports, loading the model and a first window. This file imports nothing of this
+project, so that the Python of another environment can run it: BirdNET needs one of its own.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ CLIP_SECONDS, CLIP_BATCH, N_SOUNDS = 10, 8, 527  # of AudioSet
 BIRDNET_WORKERS = 2
 
 
-class Run(NamedTuple):
-    """What a rival did."""
+class RivalRun(NamedTuple):
+    """Cost of a program."""
 
     audio_seconds: float
     wall_seconds: float
-    description: str  # with the versions of what it is made of
+    description: str  # with the versions of its libraries
 
 
-def birdclef_notebook(path: str, model: str | None = None) -> Run:
-    """Do what the notebooks of BirdCLEF 2023 do: librosa's mels as pictures of three colours."""
+def birdclef_notebook(path: str, model: str | None = None) -> RivalRun:
+    """Run the pipeline of BirdCLEF-2023 notebooks: librosa's mels as three-channel images."""
     import librosa
     import numpy as np
     import torch
 
-    def picture(samples: np.ndarray) -> np.ndarray:
+    def image(samples: np.ndarray) -> np.ndarray:
         mel = librosa.feature.melspectrogram(
             y=samples, sr=RATE, n_fft=2048, hop_length=512, n_mels=224, fmin=20, fmax=16_000
         )
@@ -61,16 +61,16 @@ def birdclef_notebook(path: str, model: str | None = None) -> Run:
     network = _notebook_network(in_channels=3)
 
     def scores(batch: Windows) -> Tensor:
-        return network(torch.from_numpy(np.stack([picture(window) for window in batch])))
+        return network(torch.from_numpy(np.stack([image(window) for window in batch])))
 
-    return Run(
+    return RivalRun(
         *_timed(scores, path, WINDOW_SECONDS, BATCH),
         "BirdCLEF-2023 notebook: librosa mel 224 × 313, three channels, tf_efficientnet_b0 with "
         f"attention head, fp32, batch {BATCH}; " + _versions("librosa", "timm", "torch"),
     )
 
 
-def torchlibrosa(path: str, model: str | None = None) -> Run:
+def torchlibrosa(path: str, model: str | None = None) -> RivalRun:
     """Run the same network behind torchlibrosa's front end, on one channel."""
     import numpy as np
     import torch
@@ -84,14 +84,14 @@ def torchlibrosa(path: str, model: str | None = None) -> Run:
         columns = log_mel(spectrogram(torch.from_numpy(np.stack(batch))))
         return network(columns.transpose(2, 3))
 
-    return Run(
+    return RivalRun(
         *_timed(scores, path, WINDOW_SECONDS, BATCH),
         "the same network, one channel, behind torchlibrosa's Spectrogram and LogmelFilterBank, "
         f"fp32, batch {BATCH}; " + _versions("torchlibrosa", "timm", "torch"),
     )
 
 
-def panns(path: str, model: str | None = None) -> Run:
+def panns(path: str, model: str | None = None) -> RivalRun:
     """Run the framewise model of PANNs, Cnn14_DecisionLevelMax, on clips of ten seconds."""
     import numpy as np
     import torch
@@ -101,15 +101,15 @@ def panns(path: str, model: str | None = None) -> Run:
     def scores(batch: Windows) -> Tensor:
         return network(torch.from_numpy(np.stack(batch)))
 
-    return Run(
+    return RivalRun(
         *_timed(scores, path, CLIP_SECONDS, CLIP_BATCH),
         "PANNs Cnn14_DecisionLevelMax after its paper, clips of 10 s, fp32, batch "
         f"{CLIP_BATCH}; " + _versions("torchlibrosa", "torch"),
     )
 
 
-def birdnet(path: str, model: str | None = None) -> Run:
-    """Run BirdNET 2.4 through its library; its model and the labels beside it are given by path."""
+def birdnet(path: str, model: str | None = None) -> RivalRun:
+    """Run BirdNET 2.4 through its library; the labels lie beside its model."""
     import birdnet as library
     import soundfile
 
@@ -123,10 +123,10 @@ def birdnet(path: str, model: str | None = None) -> Run:
             file.writeframes(bytes(2 * 48_000 * 6))
         with loaded.predict_session(n_workers=BIRDNET_WORKERS) as session:
             session.run(str(silence))  # the workers load the model
-            began = time.perf_counter()
+            started = time.perf_counter()
             session.run(path)
-            wall_seconds = time.perf_counter() - began
-    return Run(
+            wall_seconds = time.perf_counter() - started
+    return RivalRun(
         soundfile.info(path).duration,
         wall_seconds,
         f"BirdNET 2.4 through birdnet, {BIRDNET_WORKERS} workers; "
@@ -134,7 +134,7 @@ def birdnet(path: str, model: str | None = None) -> Run:
     )
 
 
-RIVALS: dict[str, Callable[[str, str | None], Run]] = {
+RIVALS: dict[str, Callable[[str, str | None], RivalRun]] = {
     "birdclef-notebook": birdclef_notebook,
     "torchlibrosa": torchlibrosa,
     "panns": panns,
@@ -148,13 +148,15 @@ NEEDS = {
 }
 
 
-def measured(name: str, path: Path, *, python: str | None = None, model: str | None = None) -> Run:
-    """Run a rival in a process of its own.
+def measure(
+    name: str, path: Path, *, python: str | None = None, model: str | None = None
+) -> RivalRun:
+    """Run a program in a process of its own.
 
     Raises
     ------
     NotMeasuredError
-        If it cannot be run here; the message says why.
+        If it cannot be run on this machine.
     """
     if name == "birdnet" and (python is None or model is None):
         raise NotMeasuredError("give --birdnet-python PYTHON and --birdnet-model TFLITE")
@@ -165,11 +167,11 @@ def measured(name: str, path: Path, *, python: str | None = None, model: str | N
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         raise NotMeasuredError(last)
-    return Run(**json.loads(done.stdout.splitlines()[-1]))
+    return RivalRun(**json.loads(done.stdout.splitlines()[-1]))
 
 
 class NotMeasuredError(Exception):
-    """Why something could not be measured on this machine."""
+    """A program cannot be measured on this machine."""
 
 
 def _notebook_network(in_channels: int) -> nn.Module:
@@ -191,9 +193,9 @@ def _notebook_network(in_channels: int) -> nn.Module:
             self.attention = nn.Conv1d(width, N_CLASSES, 1)
             self.classes = nn.Conv1d(width, N_CLASSES, 1)
 
-        def forward(self, picture: Tensor) -> Tensor:
+        def forward(self, image: Tensor) -> Tensor:
             """Map (batch, channels, mels, columns) to probabilities, (batch, classes)."""
-            x = self.normalise(picture.transpose(1, 2)).transpose(1, 2)
+            x = self.normalise(image.transpose(1, 2)).transpose(1, 2)
             x = self.backbone(x).mean(dim=2)  # over the bands
             x = F.max_pool1d(x, 3, 1, 1) + F.avg_pool1d(x, 3, 1, 1)
             x = F.relu(self.hidden(x.transpose(1, 2))).transpose(1, 2)
@@ -205,7 +207,7 @@ def _notebook_network(in_channels: int) -> nn.Module:
 
 
 def _cnn14_decision_level_max() -> nn.Module:
-    """Return the network of Kong et al., 2020, arXiv:1912.10211, that tells of every frame."""
+    """Return the network of Kong et al., 2020, arXiv:1912.10211, with an output per frame."""
     from torch import nn
     from torch.nn import functional as F
     from torchlibrosa.stft import LogmelFilterBank, Spectrogram
@@ -251,20 +253,20 @@ def _cnn14_decision_level_max() -> nn.Module:
 def _timed(
     scores: Callable[[Windows], Tensor], path: str, window_seconds: int, batch_size: int
 ) -> tuple[float, float]:
-    """Return the seconds of a recording, and how long it took from the file to its scores."""
+    """Return the length of a recording, and the time from the file to its scores, in seconds."""
     import numpy as np
     import torch
 
     n = window_seconds * RATE
     with torch.inference_mode():
         scores([np.zeros(n, np.float32)])
-        began = time.perf_counter()
+        started = time.perf_counter()
         samples = _loaded(path)
         windows = [samples[start : start + n] for start in range(0, len(samples), n)]
         windows[-1] = np.pad(windows[-1], (0, n - len(windows[-1])))
         for start in range(0, len(windows), batch_size):
             scores(windows[start : start + batch_size]).numpy()
-        return len(samples) / RATE, time.perf_counter() - began
+        return len(samples) / RATE, time.perf_counter() - started
 
 
 def _loaded(path: str) -> np.ndarray:
@@ -278,20 +280,20 @@ def _loaded(path: str) -> np.ndarray:
 
 
 def _versions(*names: str) -> str:
-    told = [f"{name} {metadata.version(name)}" for name in names]
-    return ", ".join([*told, f"python {platform.python_version()}"])
+    versions = [f"{name} {metadata.version(name)}" for name in names]
+    return ", ".join([*versions, f"python {platform.python_version()}"])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run one rival on one recording.")
     parser.add_argument("name", choices=RIVALS)
     parser.add_argument("recording")
-    parser.add_argument("--model", help="of BirdNET")
-    given: Any = parser.parse_args()
-    for package in NEEDS[given.name]:
+    parser.add_argument("--model", help="the model of BirdNET")
+    options: Any = parser.parse_args()
+    for package in NEEDS[options.name]:
         if util.find_spec(package) is None:
             raise SystemExit(f"{package} is not installed in {Path(sys.prefix).name}")
-    print(json.dumps(RIVALS[given.name](given.recording, given.model)._asdict()))
+    print(json.dumps(RIVALS[options.name](options.recording, options.model)._asdict()))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""How fast `sed detect` is: against its limit, and against what users would run instead.
+"""Measure the speed of `sed detect`: against its limit, and against what else could be run.
 
     python -m benchmarks.speed.throughput                      # everything: about an hour
     python -m benchmarks.speed.throughput --minutes 2 stages hops
     python -m benchmarks.speed.throughput rivals --birdnet-python PYTHON --birdnet-model TFLITE
 
-The recordings are the example, played on and on, an hour long if nothing else is said. Each part
-writes its own figures into docs/results/throughput.json, with the machine; `throughput_page.py`
-tells of them. Nothing that imports torch is imported before it is needed: what a process has mapped
-stays in the memory of the system, and a cold start would not be one.
+The recordings are the example, repeated to an hour unless --minutes says otherwise. Each part saves
+its results in docs/results/throughput.json, with the machine; `benchmarks.pages` writes the page.
+Nothing that imports torch is imported before it is needed: files that a process has mapped stay in
+the memory of the system, and a cold start would not be one.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from benchmarks.speed import peak
 from benchmarks.speed import rivals as rival_programs
+from benchmarks.store import machine, read, save
 from sed.audio.resample import Resampler
 
 if TYPE_CHECKING:
@@ -41,26 +42,26 @@ if TYPE_CHECKING:
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "village.ogg"
 SED = Path(sys.executable).with_name("sed-engine")
-RUNS = 3  # of every command, in turn, so that a machine whose speed drifts drifts for all
+RUNS = 3  # of every command, alternating, so that drift of the machine affects all alike
 FORMATS, KILOHERTZ = ("wav", "flac", "ogg", "mp3"), (16, 32, 48)
 HOPS = (5.0, 2.5, 1.0, 0.5)
-LONG, FIRST = 24, 10  # times as long as the others
-MEMORY_MINUTES = 60  # of each recording whose samples lie in memory
+LONG, FIRST = 24, 10  # factors of length, against the other recordings
+MEMORY_MINUTES = 60  # of each recording whose samples are in memory
 
-Figures = dict[str, Any]
+Results = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Given:
-    """What the parts are told."""
+class Setup:
+    """Options of all parts."""
 
-    folder: Path  # for recordings and models that are made here
+    folder: Path  # for recordings and models that the parts create
     minutes: float  # of the recordings
-    birdnet_python: str | None  # an interpreter that has BirdNET's library
-    birdnet_model: str | None  # its model, with the labels beside it
+    birdnet_python: str | None  # an interpreter with BirdNET's library
+    birdnet_model: str | None  # its model; the labels lie beside it
 
     def recording(self, suffix: str, kilohertz: int, times: int = 1) -> Path:
-        """Return the example, again and again; it is made when it is first asked for."""
+        """Return the example, repeated; the file is created when it is first needed."""
         path = self.folder / f"{times}x{kilohertz}.{suffix}"
         if not path.exists():
             write_example(path, 1000 * kilohertz, 60 * self.minutes * times)
@@ -68,75 +69,75 @@ class Given:
 
 
 class Run(NamedTuple):
-    """What a whole command took."""
+    """Cost of a whole command."""
 
-    times_real_time: float  # as it says itself: without its start and the loading of the model
+    times_real_time: float  # as the command reports it: without start-up and loading the model
     seconds: float  # likewise
-    wall_seconds: float  # with them
+    wall_seconds: float  # including both
     peak_mib: float
     engine: str
-    mode: str  # windowed or dense, where the command says so
+    mode: str  # of inference
 
 
-def stages(given: Given) -> Figures:
-    """Measure the stages, the limit and the whole, where the bars are."""
-    paths = {"OGG 32 kHz": given.recording("ogg", 32), "WAV 16 kHz": given.recording("wav", 16)}
+def stages(setup: Setup) -> Results:
+    """Measure the stages, the limit and the whole command."""
+    paths = {"OGG 32 kHz": setup.recording("ogg", 32), "WAV 16 kHz": setup.recording("wav", 16)}
     return {"rows": against_limits(paths)}
 
 
-def formats(given: Given) -> Figures:
-    """Measure every format at every rate."""
+def formats(setup: Setup) -> Results:
+    """Measure every format at every sample rate."""
     paths = {
-        f"{suffix.upper()} {kilohertz} kHz": given.recording(suffix, kilohertz)
+        f"{suffix.upper()} {kilohertz} kHz": setup.recording(suffix, kilohertz)
         for suffix in FORMATS
         for kilohertz in KILOHERTZ
     }
     return {"rows": against_limits(paths)}
 
 
-def hops(given: Given) -> Figures:
-    """Measure what overlap costs."""
-    path = given.recording("ogg", 32)
+def hops(setup: Setup) -> Results:
+    """Measure the cost of overlapping windows."""
+    path = setup.recording("ogg", 32)
     runs = in_turn({f"{hop:g}": (path, "--hop", f"{hop:g}") for hop in HOPS})
-    first = median(runs[f"{HOPS[0]:g}"]).seconds
+    reference = median(runs[f"{HOPS[0]:g}"]).seconds
     rows = []
-    for hop, those in runs.items():
-        middle = median(those)
-        rows.append({"hop": float(hop), "ratio": middle.seconds / first} | middle._asdict())
+    for hop, of_hop in runs.items():
+        middle = median(of_hop)
+        rows.append({"hop": float(hop), "ratio": middle.seconds / reference} | middle._asdict())
     return {"rows": rows}
 
 
-def rivals(given: Given) -> Figures:
-    """Measure ours and the others in turn, on the same recording."""
-    path = given.recording("ogg", 32)
-    found: list[Figures] = []
-    ours = [detect(path, "--hop", "5")]
+def rivals(setup: Setup) -> Results:
+    """Measure `sed detect` and the others alternating, on the same recording."""
+    path = setup.recording("ogg", 32)
+    found: list[Results] = []
+    own = [detect(path, "--hop", "5")]
     for name in rival_programs.RIVALS:
         is_birdnet = name == "birdnet"
         try:
-            rival = rival_programs.measured(
+            rival = rival_programs.measure(
                 name,
                 path,
-                python=given.birdnet_python if is_birdnet else None,
-                model=given.birdnet_model if is_birdnet else None,
+                python=setup.birdnet_python if is_birdnet else None,
+                model=setup.birdnet_model if is_birdnet else None,
             )
         except rival_programs.NotMeasuredError as error:
             found.append({"name": name, "not_measured": str(error)})
             continue
         speed = rival.audio_seconds / rival.wall_seconds
         found.append({"name": name, "times_real_time": speed} | rival._asdict())
-        ours.append(detect(path, "--hop", "5"))
-    middle = median(ours)
+        own.append(detect(path, "--hop", "5"))
+    middle = median(own)
     for row in found:
         if "times_real_time" in row:
-            row["ours_is_faster_by"] = middle.times_real_time / row["times_real_time"]
-    return {"ours": middle._asdict(), "rows": found}
+            row["speedup"] = middle.times_real_time / row["times_real_time"]
+    return {"sed_detect": middle._asdict(), "rows": found}
 
 
-def long(given: Given) -> Figures:
-    """Measure a recording that is long against one that is not."""
-    short = median([detect(given.recording("flac", 32), "--hop", "5") for _ in range(RUNS)])
-    whole = detect(given.recording("flac", 32, LONG), "--hop", "5")
+def long(setup: Setup) -> Results:
+    """Measure a long recording against a shorter one."""
+    short = median([detect(setup.recording("flac", 32), "--hop", "5") for _ in range(RUNS)])
+    whole = detect(setup.recording("flac", 32, LONG), "--hop", "5")
     return {
         "times_as_long": LONG,
         "short": short._asdict(),
@@ -146,44 +147,44 @@ def long(given: Given) -> Figures:
     }
 
 
-def first(given: Given) -> Figures:
-    """Measure how long the first event of a long recording takes, from the start of the program."""
-    path = given.recording("flac", 32, FIRST)
+def first(setup: Setup) -> Results:
+    """Measure the time to the first event of a long recording, from the start of the process."""
+    path = setup.recording("flac", 32, FIRST)
     with tempfile.TemporaryDirectory() as name:
         cache = Path(name)
-        forget([path, *files_of_the_program()])
-        unprepared = first_event(path, cache)
-        forget([path, *files_of_the_program(), *cache.rglob("*")])
+        drop_from_page_cache([path, *program_files()])
+        engine_not_chosen = first_event(path, cache)
+        drop_from_page_cache([path, *program_files(), *cache.rglob("*")])
         cold = first_event(path, cache)
         warm = [first_event(path, cache) for _ in range(RUNS)]
     return {
         "times_as_long": FIRST,
-        "unprepared": unprepared,
+        "engine_not_chosen": engine_not_chosen,
         "cold": cold,
-        "warm": sorted(warm, key=lambda one: one["seconds"])[RUNS // 2],
+        "warm": sorted(warm, key=lambda result: result["seconds"])[RUNS // 2],
     }
 
 
-def b0(given: Given) -> Figures:
-    """Measure a network as large as those of BirdCLEF: tf_efficientnet_b0, 128 mels at 32 kHz."""
-    path = given.folder / "b0.safetensors"
+def b0(setup: Setup) -> Results:
+    """Measure a network of BirdCLEF's size: tf_efficientnet_b0, 128 mels at 32 kHz."""
+    path = setup.folder / "b0.safetensors"
     save_untrained_b0(path)
-    return {"rows": against_limits({"OGG 32 kHz": given.recording("ogg", 32)}, path)}
+    return {"rows": against_limits({"OGG 32 kHz": setup.recording("ogg", 32)}, path)}
 
 
-def gpu(given: Given) -> Figures:
-    """Measure a GPU: from samples in memory, and from a file against the limit."""
+def gpu(setup: Setup) -> Results:
+    """Measure a GPU: with samples in memory, and from a file against the limit."""
     import torch
 
     if not torch.cuda.is_available():
         return {"not_measured": "torch sees no GPU on this machine"}
     return from_memory("cuda") | {
-        "rows": against_limits({"FLAC 32 kHz": given.recording("flac", 32)})
+        "rows": against_limits({"FLAC 32 kHz": setup.recording("flac", 32)})
     }
 
 
-def from_memory(device: str) -> Figures:
-    """Measure recordings whose samples, at 32 kHz, lie in memory: as many at once as cores."""
+def from_memory(device: str) -> Results:
+    """Measure recordings whose samples, at 32 kHz, are in memory, one per core at a time."""
     from sed.audio.blocks import read_recording
     from sed.models.devices import n_cores
     from streaming.engines.base import EnginePool
@@ -197,7 +198,7 @@ def from_memory(device: str) -> Figures:
     detectors = [Detector(engine, config) for _ in range(n_cores())]
     samples = read_recording(EXAMPLE, 32_000)
 
-    def hear(detector: Detector, pool: EnginePool) -> None:
+    def process(detector: Detector, pool: EnginePool) -> None:
         decoder = InMemory(samples, 32_000, MEMORY_MINUTES * 60)
         for _ in stream_detections(detector, "memory", decoder=decoder, pool=pool):
             pass
@@ -208,13 +209,13 @@ def from_memory(device: str) -> Figures:
         ThreadPoolExecutor(len(detectors)) as readers,
     ):
         for _ in range(RUNS + 1):
-            began = time.perf_counter()
-            for heard in [readers.submit(hear, detector, pool) for detector in detectors]:
-                heard.result()
+            started = time.perf_counter()
+            for future in [readers.submit(process, detector, pool) for detector in detectors]:
+                future.result()
             n_seconds = len(detectors) * MEMORY_MINUTES * 60
-            speeds.append(n_seconds / (time.perf_counter() - began))
+            speeds.append(n_seconds / (time.perf_counter() - started))
     return {
-        "in_memory": statistics.median(speeds[1:]),  # the first run is for warming up
+        "in_memory": statistics.median(speeds[1:]),  # the first run warms up
         "minutes_in_memory": len(detectors) * MEMORY_MINUTES,
         "batch_size": engine.batch_size,
         "engine": str(engine),
@@ -222,7 +223,7 @@ def from_memory(device: str) -> Figures:
 
 
 class InMemory:
-    """A recording that is decoded already: the same samples again and again."""
+    """A decoder of a recording whose repeated samples are in memory already."""
 
     n_channels, format = 1, "samples"
 
@@ -236,10 +237,10 @@ class InMemory:
             yield self._samples[: self.n_samples - first]
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
-PARTS: dict[str, Callable[[Given], Figures]] = {
+PARTS: dict[str, Callable[[Setup], Results]] = {
     "first": first,  # before anything that imports torch
     "stages": stages,
     "formats": formats,
@@ -252,31 +253,33 @@ PARTS: dict[str, Callable[[Given], Figures]] = {
 
 
 def write_example(path: Path, rate: int, seconds: float) -> None:
-    """Write the example again and again until so many seconds are full."""
+    """Write the example repeatedly, until the file has a length in seconds."""
     samples, own_rate = soundfile.read(EXAMPLE, dtype="float32")
     resampler = Resampler(own_rate, rate)
-    pieces = [resampler.push(samples), resampler.flush()]
+    parts = [resampler.push(samples), resampler.flush()]
     missing = round(seconds * rate)
     subtype = {".ogg": "VORBIS", ".mp3": "MPEG_LAYER_III"}.get(path.suffix, "PCM_16")
     constant = {"bitrate_mode": "CONSTANT", "compression_level": 0.5}  # 160 kbit/s at 48 kHz
     encoding = constant if path.suffix == ".mp3" else {}
     with soundfile.SoundFile(path, "w", rate, 1, subtype=subtype, **encoding) as out:
         while missing:
-            for piece in pieces:
-                for i in range(0, min(len(piece), missing), rate):
-                    out.write(piece[i : min(i + rate, missing)])
-                missing -= min(len(piece), missing)
+            for part in parts:
+                for i in range(0, min(len(part), missing), rate):
+                    out.write(part[i : min(i + rate, missing)])
+                missing -= min(len(part), missing)
 
 
 def detect(path: Path, *options: str) -> Run:
     """Run `sed detect` in a process of its own."""
-    status, wall_seconds, peak_mib, told = peak.run([SED, "detect", path, *options])
-    found = re.search(r"· ([\d,]+) × real time", told)
+    status, wall_seconds, peak_mib, messages = peak.run(
+        [SED, "detect", path, "--verbose", *options]
+    )
+    found = re.search(r"· ([\d,]+) × real time", messages)
     if status or not found:
-        raise SystemExit(f"sed detect failed:\n{told}")
+        raise SystemExit(f"sed detect failed:\n{messages}")
     speed = float(found[1].replace(",", ""))
-    engine = next(line for line in told.splitlines() if re.search(r" on (cpu|cuda)", line))
-    mode = re.search("windowed|dense", told)
+    engine = next(line for line in messages.splitlines() if re.search(r" on (cpu|cuda)", line))
+    mode = re.search("sliding_window|fully_convolutional", messages)
     return Run(
         speed,
         soundfile.info(path).duration / speed,
@@ -288,7 +291,7 @@ def detect(path: Path, *options: str) -> Run:
 
 
 def in_turn(commands: dict[str, Sequence[Any]]) -> dict[str, list[Run]]:
-    """Run each command `RUNS` times, all of them in turn."""
+    """Run each command `RUNS` times, alternating."""
     runs: dict[str, list[Run]] = {name: [] for name in commands}
     for _ in range(RUNS):
         for name, (path, *options) in commands.items():
@@ -297,7 +300,7 @@ def in_turn(commands: dict[str, Sequence[Any]]) -> dict[str, list[Run]]:
 
 
 def median(runs: Sequence[Run]) -> Run:
-    """Return the medians of what runs took."""
+    """Return the medians of some runs."""
     return Run(
         statistics.median(run.times_real_time for run in runs),
         statistics.median(run.seconds for run in runs),
@@ -308,8 +311,8 @@ def median(runs: Sequence[Run]) -> Run:
     )
 
 
-def against_limits(paths: dict[str, Path], model: Path | None = None) -> list[Figures]:
-    """Return, for each recording, the stages, the limit, the whole and its share of the limit."""
+def against_limits(paths: dict[str, Path], model: Path | None = None) -> list[Results]:
+    """Return the stages, the limit and the whole command of each recording."""
     from streaming.bench.stages import measure_stages
     from streaming.engines.select import open_engine
     from streaming.pipeline.config import DetectorConfig
@@ -326,8 +329,8 @@ def against_limits(paths: dict[str, Path], model: Path | None = None) -> list[Fi
     return [{"name": name} | against_limit(costs[name], runs[name]) for name in paths]
 
 
-def against_limit(costs: Sequence[Stages], runs: Sequence[Run]) -> Figures:
-    """Return the medians of what runs took, and of the limits that were measured beside them."""
+def against_limit(costs: Sequence[Stages], runs: Sequence[Run]) -> Results:
+    """Return the medians of some runs, and of the limits that were measured with them."""
     from sed.models.devices import n_cores
 
     limits = [cost.limit(n_cores()) for cost in costs]
@@ -347,7 +350,7 @@ def against_limit(costs: Sequence[Stages], runs: Sequence[Run]) -> Figures:
 
 
 def save_untrained_b0(path: Path) -> None:
-    """Write a checkpoint of the size that BirdCLEF's winners had, which has learnt nothing."""
+    """Save an untrained checkpoint of the size of BirdCLEF's winners."""
     import torch
 
     from sed.features.log_mel import LogMelConfig
@@ -376,9 +379,9 @@ def save_untrained_b0(path: Path) -> None:
     save_checkpoint(Checkpoint(model, labels), path)
 
 
-def first_event(path: Path, cache: Path) -> Figures:
-    """Return how long the first event took to come, and how much was read from the disk for it."""
-    began = time.perf_counter()
+def first_event(path: Path, cache: Path) -> Results:
+    """Return the time to the first event, and how much was read from disk for it."""
+    started = time.perf_counter()
     process = subprocess.Popen(
         [SED, "detect", path, "--format", "jsonl"],
         stdout=subprocess.PIPE,
@@ -387,25 +390,26 @@ def first_event(path: Path, cache: Path) -> Figures:
     )
     assert process.stdout
     line = process.stdout.readline()
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - started
     process.kill()
     process.stdout.close()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if not line:
-        raise SystemExit("sed detect told of no event")
+        raise SystemExit("sed detect found no event")
     return {"seconds": seconds, "read_mib": usage.ru_inblock * 512 / 2**20}
 
 
-def files_of_the_program() -> Iterable[Path]:
-    """Yield the files of Python, its packages and ours."""
+def program_files() -> Iterable[Path]:
+    """Yield the files of Python, its packages and this package."""
     for folder in {sys.prefix, sys.base_prefix}:
         yield from Path(folder, "lib").rglob("*")
-    yield from (EXAMPLE.parents[1] / "sed").rglob("*")
+    for package in ("sed", "streaming"):
+        yield from (EXAMPLE.parents[1] / package).rglob("*")
 
 
-def forget(paths: Iterable[Path]) -> None:
-    """Have the system forget what it keeps of files in memory, as if it had just started."""
+def drop_from_page_cache(paths: Iterable[Path]) -> None:
+    """Remove files from the memory of the system, as if it had just started."""
     if not hasattr(os, "posix_fadvise"):
         return
     for path in paths:
@@ -419,24 +423,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure how fast `sed detect` is.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--minutes", type=float, default=60.0, help="of each recording")
-    parser.add_argument("--birdnet-python", help="an interpreter that has birdnet installed")
-    parser.add_argument("--birdnet-model", help="its .tflite; the labels lie beside it")
+    parser.add_argument("--birdnet-python", help="an interpreter with birdnet installed")
+    parser.add_argument("--birdnet-model", help="its .tflite file; the labels lie beside it")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"unknown part {', '.join(sorted(unknown))}: expected {', '.join(PARTS)}")
     with tempfile.TemporaryDirectory() as name:
-        given = Given(Path(name), options.minutes, options.birdnet_python, options.birdnet_model)
+        setup = Setup(Path(name), options.minutes, options.birdnet_python, options.birdnet_model)
         for part, measure in PARTS.items():
             if not options.parts or part in options.parts:
-                keep(part, {"minutes": given.minutes} | measure(given))
+                save_part(part, {"minutes": setup.minutes} | measure(setup))
 
 
-def keep(part: str, figures: Figures) -> None:
-    """Put the figures of a part among those of the others, with the machine."""
-    from results import machine, read, save
-
+def save_part(part: str, results: Results) -> None:
+    """Save the results of a part beside those of the others, with the machine."""
     others = {name: rest for name, rest in (read("throughput") or {}).items() if name != "machine"}
-    save("throughput", others | {part: {"machine": machine()} | figures})
+    save("throughput", others | {part: {"machine": machine()} | results})
     print(f"{part}: measured", flush=True)
 
 

@@ -1,16 +1,11 @@
-"""Tells what benchmarks/speed/throughput.py measured; `run.py` puts it into docs/benchmarks.md.
-
-python -m benchmarks.speed.throughput_page
-"""
+"""Write the tables of speed for docs/performance.md and the README."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
-from benchmarks.quality.results import NOT_MEASURED, read
-
-Figures = Mapping[str, Any]
+from benchmarks.store import NOT_MEASURED, Results, read
 
 STAGES = {
     "decode": "decode",
@@ -18,38 +13,38 @@ STAGES = {
     "transfer": "to the GPU",
     "log_mel": "front end",
     "network": "network",
-    "events": "stitch, track",
+    "events": "overlap-add, track",
     "write": "write",
 }
 
 
 class Bar(NamedTuple):
-    """What has to be reached, and what was."""
+    """A goal, and where its measured value is."""
 
     what: str
-    part: str  # of the figures
-    bar: float
-    value: Callable[[Figures], float | None]  # of that part; None: not measured
+    part: str  # of throughput.py
+    goal: float
+    value: Callable[[Results], float | None]  # of that part; None: not measured
     written: str = "{:,.0f} ×"
-    is_lowest: bool = True  # the bar; else it is the highest value that will do
+    is_minimum: bool = True  # False: the goal is a maximum
 
 
-def row_of(figures: Figures, name: str) -> Figures:
-    """Return the row of a name, empty if there is none."""
-    return next((row for row in figures["rows"] if str(row.get("name")) == name), {})
+def row_of(results: Results, name: str) -> Results:
+    """Return the row with a name, empty if there is none."""
+    return next((row for row in results["rows"] if str(row.get("name")) == name), {})
 
 
-def of_row(name: str, key: str) -> Callable[[Figures], float | None]:
-    return lambda figures: row_of(figures, name).get(key)
+def of_row(name: str, key: str) -> Callable[[Results], float | None]:
+    return lambda results: row_of(results, name).get(key)
 
 
-def at_hop(hop: float) -> Callable[[Figures], float | None]:
+def at_hop(hop: float) -> Callable[[Results], float | None]:
     return lambda f: next((row["ratio"] for row in f["rows"] if row["hop"] == hop), None)
 
 
-def of_decode_limit(figures: Figures) -> float | None:
-    """Return what share of the speed of decoding alone a GPU reaches from a file."""
-    row = figures["rows"][0]
+def of_decode_limit(results: Results) -> float | None:
+    """Return the speed of a GPU from a file, as a share of the speed of decoding alone."""
+    row = results["rows"][0]
     decode_limit: float = row["n_cores"] / row["stages"]["decode"]
     return float(row["times_real_time"]) / decode_limit
 
@@ -59,14 +54,14 @@ BARS = (
         "OGG 32 kHz, hop 5 s, against the BirdCLEF-notebook pipeline",
         "rivals",
         25,
-        of_row("birdclef-notebook", "ours_is_faster_by"),
+        of_row("birdclef-notebook", "speedup"),
         "{:.1f} × faster",
     ),
     Bar(
         "the same against BirdNET 2.4 through its library, 2 workers",
         "rivals",
         10,
-        of_row("birdnet", "ours_is_faster_by"),
+        of_row("birdnet", "speedup"),
         "{:.1f} × faster",
     ),
     Bar("efficiency, OGG 32 kHz", "stages", 0.85, of_row("OGG 32 kHz", "efficiency"), "{:.2f}"),
@@ -103,27 +98,40 @@ BARS = (
 )
 
 
-def bars(figures: Figures) -> str:
-    """Return the table of what has to be reached."""
-    rows = ["| what | bar | measured | |", "|---|---|---|---|"]
+def value_of(bar: Bar, results: Results) -> float | None:
+    """Return the measured value of a goal, None if it was not measured."""
+    part = results.get(bar.part, {})
+    return None if not part or "not_measured" in part else bar.value(part)
+
+
+def is_met(bar: Bar, value: float) -> bool:
+    """Return whether a value reaches its goal."""
+    return value >= bar.goal if bar.is_minimum else value <= bar.goal
+
+
+def bars(results: Results) -> str:
+    """Return the table of goals."""
+    rows = ["| what | goal | measured | |", "|---|---|---|---|"]
     for bar in BARS:
-        part = figures.get(bar.part, {})
-        value = None if not part or "not_measured" in part else bar.value(part)
-        sign = "≥" if bar.is_lowest else "≤"
+        part = results.get(bar.part, {})
+        value = value_of(bar, results)
+        sign = "≥" if bar.is_minimum else "≤"
         if value is None:
             cells = "not measured", ""
         else:
-            met = value >= bar.bar if bar.is_lowest else value <= bar.bar
             length = "" if part["minutes"] == 60 else f" (of {part['minutes']:g} min)"
-            cells = bar.written.format(value) + length, "met" if met else "**not met**"
-        rows.append(f"| {bar.what} | {sign} {bar.written.format(bar.bar)} | {' | '.join(cells)} |")
+            cells = (
+                bar.written.format(value) + length,
+                "met" if is_met(bar, value) else "**not met**",
+            )
+        rows.append(f"| {bar.what} | {sign} {bar.written.format(bar.goal)} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
-def against_limits(figures: Figures) -> str:
-    """Return the table of stages, limits and what was reached."""
-    stages = [name for name in STAGES if figures["rows"][0]["stages"].get(name) is not None]
-    n_cores = figures["rows"][0]["n_cores"]
+def against_limits(results: Results) -> str:
+    """Return the table of stages, limits and whole commands."""
+    stages = [name for name in STAGES if results["rows"][0]["stages"].get(name) is not None]
+    n_cores = results["rows"][0]["n_cores"]
     heads = [
         *(STAGES[name] for name in stages),
         f"limit, {n_cores} cores",
@@ -134,7 +142,7 @@ def against_limits(figures: Figures) -> str:
         "peak MiB",
     ]
     rows = [f"| × real time | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
-    for row in figures["rows"]:
+    for row in results["rows"]:
         cells = [
             *(f"{1 / row['stages'][name]:,.0f}" for name in stages),
             f"{row['limit']:,.0f}",
@@ -145,10 +153,10 @@ def against_limits(figures: Figures) -> str:
             f"{row['peak_mib']:.0f}",
         ]
         rows.append(f"| {row['name']} | {' | '.join(cells)} |")
-    return "\n".join([*rows, "", engine_of(figures["rows"])])
+    return "\n".join([*rows, "", engine_of(results["rows"])])
 
 
-def hops(figures: Figures) -> str:
+def hops(results: Results) -> str:
     """Return the table of hops."""
     rows = [
         "| hop | mode | × real time | time, against the first | peak MiB |",
@@ -157,72 +165,71 @@ def hops(figures: Figures) -> str:
     rows += [
         f"| {row['hop']:g} s | {row['mode']} | {row['times_real_time']:,.0f} | "
         f"{row['ratio']:.2f} | {row['peak_mib']:.0f} |"
-        for row in figures["rows"]
+        for row in results["rows"]
     ]
-    return "\n".join([*rows, "", engine_of(figures["rows"])])
+    return "\n".join([*rows, "", engine_of(results["rows"])])
 
 
-def rivals(figures: Figures) -> str:
-    """Return the table of what else could be run."""
-    ours = figures["ours"]
+def rivals(results: Results) -> str:
+    """Return the table of other programs."""
+    own = results["sed_detect"]
     rows = [
-        "| from the file to the scores | × real time | ours is faster by |",
+        "| from the file to the scores | × real time | `sed detect` is faster by |",
         "|---|---|---|",
-        f"| `sed detect --hop 5`: {ours['engine']} | {ours['times_real_time']:,.0f} | |",
+        f"| `sed detect --hop 5`: {own['engine']} | {own['times_real_time']:,.0f} | |",
     ]
-    for row in figures["rows"]:
+    for row in results["rows"]:
         if "not_measured" in row:
             rows.append(f"| {row['name']} | not measured: {row['not_measured']} | |")
         else:
             rows.append(
-                f"| {row['description']} | {row['times_real_time']:,.0f} | "
-                f"{row['ours_is_faster_by']:.1f} |"
+                f"| {row['description']} | {row['times_real_time']:,.0f} | {row['speedup']:.1f} |"
             )
     return "\n".join(rows)
 
 
-def long(figures: Figures) -> str:
+def long(results: Results) -> str:
     """Return the table of lengths."""
-    hours = figures["minutes"] / 60
+    hours = results["minutes"] / 60
     rows = ["| FLAC 32 kHz, hop 5 s | × real time | seconds | peak MiB |", "|---|---|---|---|"]
-    for n_times, row in ((1, figures["short"]), (figures["times_as_long"], figures["long"])):
+    for n_times, row in ((1, results["short"]), (results["times_as_long"], results["long"])):
         rows.append(
             f"| {hours * n_times:.3g} h in one file | {row['times_real_time']:,.0f} | "
             f"{row['seconds']:.1f} | {row['peak_mib']:.0f} |"
         )
-    return "\n".join([*rows, "", engine_of([figures["long"]])])
+    return "\n".join([*rows, "", engine_of([results["long"]])])
 
 
-def first(figures: Figures) -> str:
-    """Return how long the first event takes."""
-    hours = figures["minutes"] * figures["times_as_long"] / 60
+def first(results: Results) -> str:
+    """Return the table of times to the first event."""
+    hours = results["minutes"] * results["times_as_long"] / 60
     rows = [
         f"| first event of {hours:.3g} h in one file, as a line | seconds | read from disk |",
         "|---|---|---|",
     ]
     names = {
-        "warm": "program and model in the memory of the system",
-        "cold": "all read from the disk",
-        "unprepared": "all read from the disk, and the engine chosen for the first time",
+        "warm": "program and model in the page cache",
+        "cold": "all read from disk",
+        "engine_not_chosen": "all read from disk, and the engine chosen for the first time",
     }
     for key, name in names.items():
-        row = figures[key]
+        row = results[key]
         rows.append(f"| {name} | {row['seconds']:.2f} | {row['read_mib']:.0f} MiB |")
-    return "\n".join([*rows, "", "From the start of the process, with the loading of the model."])
+    return "\n".join([*rows, "", "From the start of the process, including loading the model."])
 
 
-def gpu(figures: Figures) -> str:
-    """Return what a GPU does."""
+def gpu(results: Results) -> str:
+    """Return the results of a GPU."""
     return (
-        f"{figures['engine']}: {figures['in_memory']:,.0f} × real time from "
-        f"{figures['minutes_in_memory']} minutes of samples in memory.\n\n"
-        + against_limits(figures)
+        f"{results['engine']}: {results['in_memory']:,.0f} × real time from "
+        f"{results['minutes_in_memory']} minutes of samples in memory.\n\n"
+        + against_limits(results)
     )
 
 
-SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
-    "stages": ("Each stage alone, the limit, and the whole", against_limits),
-    "rivals": ("What users would run instead", rivals),
+SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
+    "stages": ("Each stage alone, the limit, and the whole command", against_limits),
+    "rivals": ("Other programs", rivals),
     "formats": ("Formats", against_limits),
     "hops": ("Overlap", hops),
     "b0": ("A network of the size of BirdCLEF's: tf_efficientnet_b0, 128 mels", against_limits),
@@ -232,44 +239,56 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
 }
 
 
-def sections(figures: Figures) -> Iterator[str]:
+def sections(results: Results) -> Iterator[str]:
     """Yield a section for each part."""
-    for part, (title, told) in SECTIONS.items():
-        yield f"### {title} (`throughput.py {part}`)"
-        measured = figures.get(part)
+    for part, (title, table) in SECTIONS.items():
+        yield f"### {title}"
+        yield f"`python -m benchmarks.speed.throughput {part}`"
+        measured = results.get(part)
         if measured is None:
             yield NOT_MEASURED
         elif "not_measured" in measured:
             yield f"Not measured: {measured['not_measured']}. {measured['machine']}"
         else:
-            yield told(measured)
+            yield table(measured)
             yield f"Recordings of {measured['minutes']:g} min. {measured['machine']}"
 
 
-def engine_of(rows: Sequence[Figures]) -> str:
-    """Return what ran the model, as the command said."""
+def engine_of(rows: Sequence[Results]) -> str:
+    """Return the engines of some rows, as the command reported them."""
     return "Engine: " + "; ".join(dict.fromkeys(str(row["engine"]) for row in rows)) + "."
 
 
 def report() -> str:
-    """Return all of it."""
-    figures = read("throughput") or {}
+    """Return the table of goals and a section for each part."""
+    results = read("throughput") or {}
     parts = [
-        bars(figures),
-        "× real time: seconds of sound heard in a second, as the command says, without its start "
-        "and the loading of the model; medians of three runs in turn. A stage alone: on one core, "
-        "in seconds of processor time. The limit: all cores, nothing waits. Efficiency: × real "
-        "time ÷ limit, both measured in the same minute.",
-        *sections(figures),
+        bars(results),
+        "× real time: seconds of sound processed in a second, as the command reports it, without "
+        "start-up and loading the model; medians of three alternating runs. A stage alone: on one "
+        "core, in processor time. The limit: all cores, nothing waits. Efficiency: × real time ÷ "
+        "limit, both measured in the same minute.",
+        *sections(results),
     ]
     return "\n\n".join(parts)
 
 
-def summary() -> str:
-    """Return the table for the README."""
-    figures = read("throughput") or {}
-    return "\n\n".join([bars(figures), str(figures.get("machine", NOT_MEASURED))])
-
-
-if __name__ == "__main__":
-    print(report())
+def readme_rows() -> list[tuple[str, str]]:
+    """Return the rows for the table in the README."""
+    results = read("throughput") or {}
+    chosen = {"stages": "OGG 32 kHz, hop 5 s", "rivals": BARS[0].what, "long": "– peak"}
+    titles = {
+        "stages": "`sed detect`, Ogg Vorbis 32 kHz, hop 5 s",
+        "rivals": "the same against a BirdCLEF-2023 notebook",
+        "long": "peak memory for a day in one file",
+    }
+    rows = []
+    for part, what in chosen.items():
+        bar = next(bar for bar in BARS if bar.part == part and bar.what == what)
+        if (value := value_of(bar, results)) is not None:
+            sign = "≥" if bar.is_minimum else "≤"
+            goal = f"goal {sign} {bar.written.format(bar.goal)}"
+            unit = " real time" if part == "stages" else ""
+            missed = "" if is_met(bar, value) else ": **not met**"
+            rows.append((titles[part], f"{bar.written.format(value)}{unit} ({goal}{missed})"))
+    return rows

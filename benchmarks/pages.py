@@ -1,0 +1,73 @@
+"""Write the pages of figures in docs/, and the table in the README, from docs/results/.
+
+    python -m benchmarks.pages
+
+Nothing is measured here: each benchmark saves its own results.
+"""
+
+from __future__ import annotations
+
+from benchmarks.live import live_page
+from benchmarks.quality import accuracy_page, training_page
+from benchmarks.speed import entry_page, throughput_page
+from benchmarks.store import DOCS, read, replace_between
+
+README = DOCS.parent / "README.md"
+FIGURES = "<!-- figures: written by benchmarks/pages.py -->", "<!-- end of figures -->"
+RESULT = "<!-- result: written by benchmarks/pages.py -->", "<!-- end of result -->"
+
+
+def performance() -> str:
+    """Return the page docs/performance.md."""
+    parts = [
+        "# How fast and how accurate is `sed detect`?",
+        "Written by `benchmarks/pages.py` from `docs/results/`; do not edit. `make bench` measures "
+        "your machine.",
+        "## Speed",
+        "`python -m benchmarks.speed.throughput`",
+        throughput_page.report(),
+        "## Accuracy",
+        "`python -m benchmarks.quality.accuracy`",
+        accuracy_page.report(),
+        "### Sliding windows or fully convolutional",
+        accuracy_page.modes_report(),
+        "## The command itself",
+        "`python -m benchmarks.speed.entry`",
+        entry_page.report(),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def readme_table() -> str:
+    """Return the table of the README: at most eight rows."""
+    rows = [
+        *accuracy_page.readme_rows(),
+        *throughput_page.readme_rows(),
+        *live_page.readme_rows(),
+    ]
+    machine = (read("throughput") or {}).get("machine", "")
+    bars = "Where the goal was missed, the row says so. All: [speed and accuracy]"
+    return "\n".join(
+        [
+            "| what | measured |",
+            "|---|---|",
+            *(f"| {what} | {measured} |" for what, measured in rows),
+            "",
+            f"{machine} {bars}(docs/performance.md), [live](docs/live.md), "
+            "[training](docs/results.md).",
+        ]
+    )
+
+
+def main() -> None:
+    (DOCS / "performance.md").write_text(performance(), "utf-8")
+    (DOCS / "live.md").write_text(live_page.report(), "utf-8")
+    (DOCS / "results.md").write_text(training_page.report(), "utf-8")
+    for name, text in training_page.recipes().items():
+        replace_between(DOCS / "recipes" / f"{name}.md", *RESULT, text)
+    replace_between(README, *FIGURES, readme_table())
+    print("written: docs/performance.md, docs/live.md, docs/results.md, the recipes and the README")
+
+
+if __name__ == "__main__":
+    main()
