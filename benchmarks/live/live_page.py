@@ -38,9 +38,10 @@ def latency(f: Results) -> str:
         f"\n\nThe stated look-ahead is {f['lookahead_seconds']:.2f} s: "
         f"{f['overlap_add_seconds']:g} s that a window needs beyond a frame (`--lookahead`), the "
         f"frame itself ({f['frame_seconds']:.2f} s), and half the median filter "
-        f"({half_median:.2f} s). A hop of 0.5 s may pass in addition, so the goal is {f['bar_seconds']:.2f} s for 95 %. An event "
-        f"is complete when nothing can extend it any more, which takes the minimum gap of "
-        f"{f['min_gap_seconds']:g} s longer. A sound device adds its block of 0.05 s and the "
+        f"({half_median:.2f} s). A hop of 0.5 s may pass in addition, so the goal is "
+        f"{f['bar_seconds']:.2f} s for 95 %. An event is complete when nothing can extend it any "
+        f"more, which takes the minimum gap of {f['min_gap_seconds']:g} s longer. A sound device "
+        "adds its block of 0.05 s and the "
         "buffer of its driver."
     )
 

@@ -27,8 +27,8 @@ RUNS = Path("runs") / "ablation"
 N_SCENES = 400
 GAIN_DB = (-6.0, 0.0)
 SAME = (
-    "learning.loss=clip_ce_frame_bce", "mixing.mixup_probability=0.0", "mixing.stop_probability=0.3",
-    "mixing.gain_db=[-12.0, 0.0]",
+    "learning.loss=clip_ce_frame_bce", "mixing.mixup_probability=0.0",
+    "mixing.stop_probability=0.3", "mixing.gain_db=[-12.0, 0.0]",
 )  # fmt: skip
 TRAININGS = {
     "one clip at a time": ("mixing.max_recordings=1",),
