@@ -137,7 +137,7 @@ class LiveOutputs:
         if self.output is not None:
             return [errors]
         if self.format is not None:
-            return [EventStreamSink(sys.stdout, self.format, gone=listener.stop), errors]
+            return [EventStreamSink(sys.stdout, self.format, on_broken_pipe=listener.stop), errors]
         return [TextSink(sys.stdout, listener.stop), errors]
 
     def _clips(self, folder: Path, listener: Listener) -> Sink:

@@ -1,4 +1,4 @@
-"""What is kept of live sound in files: the lines of its events, and the sound itself."""
+"""Write live events and gaps as lines of CSV, JSON Lines or TSV."""
 
 from __future__ import annotations
 
@@ -13,93 +13,80 @@ from typing import TextIO
 from sed.errors import OutputError, UsageError
 from sed.events.formats import LIVE_FORMATS, open_writer
 from sed.events.tracker import Event
-from sed.events.writers import GAP
+from sed.events.writers import GAP, EventWriter
 from sed.text import near
 from streaming.messages import EventEnded, FaultReporter, Gap, Message
 from streaming.sinks.text import redirect_to_null
 
-MOST_HEAD_BYTES = 1 << 16  # of a file that goes on, in which its first line ends
+MAX_HEADER_BYTES = 1 << 16  # of an existing file, in which its first line is expected to end
 
 
 class EventStreamSink:
-    """Writes each event, and each gap, as a line when it is complete.
+    """Write each complete event, and each gap, as a line to an open stream.
 
-    Lines that cannot be written, to a disk that is full, are lost, and that is told.
+    Lines that cannot be written (to a full disk) are lost, and that is reported once.
 
     Parameters
     ----------
     out
-        Where to; lines go there at once.
+        Receives the lines; flushed after each.
     format
         One of `LIVE_FORMATS`.
-    continued
-        Lines of this format are there already.
-    gone
-        Called when the reader of a pipe has left.
+    on_broken_pipe
+        Called when the reader of a pipe has closed it.
 
     Raises
     ------
     OutputError
-        If not even the names of the columns can be written.
+        If the header cannot be written.
     """
 
     def __init__(
-        self,
-        out: TextIO,
-        format: str,
-        *,
-        continued: bool = False,
-        gone: Callable[[], None] = lambda: None,
+        self, out: TextIO, format: str, *, on_broken_pipe: Callable[[], None] = lambda: None
     ) -> None:
-        self._out, self._gone = out, gone
+        self._out, self._on_broken_pipe = out, on_broken_pipe
         try:
-            self._writer = open_writer(out, format, dated=True, continued=continued)
+            self._writer = open_writer(out, format, dated=True)
         except OSError as error:
             raise OutputError("lines", error) from error
-        self._alarm = FaultReporter("lines are written again")
+        self._faults = FaultReporter("lines are written again")
 
     def handle(self, message: Message) -> Sequence[Message]:
-        """Write what is to be written."""
+        """Write the line of a message; return the problem or recovery to report."""
         try:
-            self._write(message)
+            _write_line(self._writer, message)
         except BrokenPipeError:
             redirect_to_null(self._out)
-            self._gone()
+            self._on_broken_pipe()
         except OSError as error:
-            return self._alarm.update(f"{OutputError('lines', error)} They are lost.")
-        return self._alarm.update(None) if isinstance(message, EventEnded) else ()
-
-    def _write(self, message: Message) -> None:
-        match message:
-            case EventEnded(event):
-                self._writer.write(event)
-            case Gap():
-                gap = Event(message.onset, message.offset, GAP, 0.0, message.source, message.time)
-                self._writer.write_gap(gap, message.n_samples, message.reason)
+            return self._faults.update(f"{OutputError('lines', error)} They are lost.")
+        return self._faults.update(None) if isinstance(message, EventEnded) else ()
 
     def close(self) -> Sequence[Message]:
-        """Leave the stream to its owner."""
+        """Leave the stream open for its owner."""
         return ()
 
 
 class EventFileSink:
-    """Appends events and gaps to a file, whole lines at a time.
+    """Append each complete event, and each gap, as a line to a file.
 
-    A disk that is full is told of, and what could not be written waits until there is room.
+    While the file cannot be written (the disk is full), lines wait in memory. Only whole lines
+    are appended.
 
     Parameters
     ----------
     path
-        The file; it is made, or goes on.
+        The file; created if it is missing, continued if it exists.
     format
-        One of `LIVE_FORMATS`; what the ending of the file says if not given.
+        One of `LIVE_FORMATS`; the extension of the file if not given.
 
     Raises
     ------
     UsageError
-        If the format is unknown, or has no room for the name of an input.
+        If the format is unknown, or its lines do not name the input; or if the file exists and
+        holds something else.
     OutputError
-        If the file cannot be written, or holds something else.
+        If the file cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str], format: str | None = None) -> None:
@@ -109,75 +96,86 @@ class EventFileSink:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with ExitStack() as stack:
                 self._file = stack.enter_context(open(self._path, "ab+", buffering=0))
-                continued = self._check(format)
+                continued = self._prepare(format)
                 stack.pop_all()
         except OSError as error:
             raise OutputError(self._path, error) from error
         self._text = StringIO()
-        self._lines = EventStreamSink(self._text, format, continued=continued)
-        self._unwritten = b""
-        self._alarm = FaultReporter(f"{self._path}: written again, with all that waited")
+        self._writer = open_writer(self._text, format, dated=True, continued=continued)
+        self._pending = b""  # encoded lines that are not written yet
+        self._faults = FaultReporter(f"{self._path}: written again, with all that waited")
         self._write()
 
     def handle(self, message: Message) -> Sequence[Message]:
-        """Write what is to be written."""
-        self._lines.handle(message)
+        """Append the line of a message; return the problem or recovery to report."""
+        _write_line(self._writer, message)
         return self._write()
 
     def close(self) -> Sequence[Message]:
-        """Close the file."""
-        troubles = self._write()
+        """Write what waits and close the file."""
+        messages = self._write()
         self._file.close()
-        return troubles
+        return messages
 
-    def _check(self, format: str) -> bool:
-        """Return whether the file goes on, with the last line whole."""
+    def _prepare(self, format: str) -> bool:
+        """Return whether the file has lines of this format already; complete the last of them."""
         if self._file.seek(0, os.SEEK_END) == 0:
             return False
         self._file.seek(0)
-        if not self._is_ours(self._file.read(MOST_HEAD_BYTES).partition(b"\n")[0], format):
+        if not _starts_as(self._file.read(MAX_HEADER_BYTES).partition(b"\n")[0], format):
             raise UsageError(
                 f"{self._path}: is there already and holds something else than live events as "
                 f"{format}. Choose another name."
             )
         self._file.seek(-1, os.SEEK_END)
-        if self._file.read(1) != b"\n":  # it was killed while it wrote
+        # A process that was killed may have written a part of its last line.
+        if self._file.read(1) != b"\n":
             self._file.write(b"\n")
         return True
 
-    def _is_ours(self, line: bytes, format: str) -> bool:
-        """Return whether a file may begin with this line."""
-        header = StringIO()
-        open_writer(header, format, dated=True)
-        if header.getvalue():
-            return line + b"\n" == header.getvalue().encode()
-        with suppress(ValueError):
-            first = json.loads(line)
-            return isinstance(first, dict) and {"file", "onset", "offset"} <= set(first)
-        return False
-
     def _write(self) -> Sequence[Message]:
-        self._unwritten += self._text.getvalue().encode("utf-8", "surrogateescape")
+        self._pending += self._text.getvalue().encode("utf-8", "surrogateescape")
         self._text.seek(0)
         self._text.truncate()
-        if not self._unwritten:
+        if not self._pending:
             return ()
         try:
-            while self._unwritten:
-                self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
+            while self._pending:
+                self._pending = self._pending[self._file.write(self._pending) :]
         except OSError as error:
-            return self._alarm.update(str(OutputError(self._path, error)))
-        return self._alarm.update(None)
+            return self._faults.update(str(OutputError(self._path, error)))
+        return self._faults.update(None)
 
 
 def check_live_format(name: str) -> str:
-    """Return the format of a name.
+    """Return the name of a format if live events can be written in it.
 
     Raises
     ------
     UsageError
-        If there is none, or it cannot hold live events.
+        If the format is unknown, or its lines do not name the input.
     """
     if name in LIVE_FORMATS:
         return name
     raise UsageError(f"live events cannot be written as {name!r}. {near(name, LIVE_FORMATS)}")
+
+
+def _write_line(writer: EventWriter, message: Message) -> None:
+    match message:
+        case EventEnded(event):
+            writer.write(event)
+        case Gap():
+            gap = Event(message.onset, message.offset, GAP, 0.0, message.source, message.time)
+            writer.write_gap(gap, message.n_samples, message.reason)
+
+
+def _starts_as(line: bytes, format: str) -> bool:
+    """Return whether the first line of a file is that of a format."""
+    header = StringIO()
+    open_writer(header, format, dated=True)
+    if header.getvalue():
+        return line + b"\n" == header.getvalue().encode()
+    with suppress(ValueError):
+        first = json.loads(line)
+        return isinstance(first, dict) and {"file", "onset", "offset"} <= set(first)
+    return False

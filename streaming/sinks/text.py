@@ -1,4 +1,4 @@
-"""What is heard as plain lines, where no terminal is there to draw on, and what is wrong."""
+"""Write live events as lines for people, and problems as lines for standard error."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from streaming.messages import (
 
 
 class TextSink:
-    """Writes a line when an event begins and another when it is complete.
+    """Write a line when an event starts and another when it is complete.
 
     Parameters
     ----------
     out
-        Where to; lines go there at once.
-    gone
-        Called when the reader of a pipe has left.
+        Receives the lines; flushed after each.
+    on_broken_pipe
+        Called when the reader of a pipe has closed it.
     """
 
-    def __init__(self, out: TextIO, gone: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, out: TextIO, on_broken_pipe: Callable[[], None] = lambda: None) -> None:
         self._out = out
-        self._gone = gone
-        self._alarm = FaultReporter("lines are written again")
+        self._on_broken_pipe = on_broken_pipe
+        self._faults = FaultReporter("lines are written again")
 
     def handle(self, message: Message) -> Sequence[Message]:
-        """Write what is to be written."""
+        """Write the line of an event; return the problem or recovery to report."""
         try:
             match message:
                 case EventStarted(event):
@@ -49,13 +49,13 @@ class TextSink:
                     return ()
         except BrokenPipeError:
             redirect_to_null(self._out)
-            self._gone()
+            self._on_broken_pipe()
         except OSError as error:
-            return self._alarm.update(f"{OutputError('lines', error)} They are lost.")
-        return self._alarm.update(None)
+            return self._faults.update(f"{OutputError('lines', error)} They are lost.")
+        return self._faults.update(None)
 
     def close(self) -> Sequence[Message]:
-        """Leave the stream to its owner."""
+        """Leave the stream open for its owner."""
         return ()
 
     def _write(self, event: Event, what: str) -> None:
@@ -66,36 +66,44 @@ class TextSink:
 
 
 class ErrorSink:
-    """Writes what was lost and what is wrong."""
+    """Write a line for each problem and each gap.
+
+    Parameters
+    ----------
+    out
+        Receives the lines; flushed after each. A line that cannot be written is dropped.
+    """
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
     def handle(self, message: Message) -> Sequence[Message]:
-        """Write what is to be written."""
-        with suppress(OSError):  # there is nobody left to tell
+        """Write the line of a problem or a gap."""
+        # There is no other place where a failure of this stream could be reported.
+        with suppress(OSError):
             match message:
                 case Problem(text):
-                    print(f"sed: {_plain(text)}", file=self._out, flush=True)
+                    print(f"sed: {_escaped(text)}", file=self._out, flush=True)
                 case Gap():
                     print(f"sed: {format_gap(message)}", file=self._out, flush=True)
         return ()
 
     def close(self) -> Sequence[Message]:
-        """Leave the stream to its owner."""
+        """Leave the stream open for its owner."""
         return ()
 
 
 def redirect_to_null(out: TextIO) -> None:
-    """Have what is still written to a pipe without a reader go nowhere."""
-    with suppress(OSError):  # it is no file of the system
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, out.fileno())
-        os.close(nowhere)
+    """Discard what is still written to a pipe that its reader has closed."""
+    # A stream that is not a file of the system has no descriptor, and nothing to redirect.
+    with suppress(OSError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, out.fileno())
+        os.close(null)
 
 
 def format_gap(gap: Gap) -> str:
-    """Return what was lost, and why, on a line."""
+    """Return the length, time and reason of a gap on one line."""
     lost = f"{gap.offset - gap.onset:.2f} s ({gap.n_samples:,} samples)"
     if not gap.n_samples:
         lost = "some samples"
@@ -127,6 +135,6 @@ def format_status(status: Status) -> str:
     )
 
 
-def _plain(text: str) -> str:
-    """Return a text without what a terminal would obey."""
+def _escaped(text: str) -> str:
+    """Return a text with escapes in place of control characters, which a terminal would obey."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

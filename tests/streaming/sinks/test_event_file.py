@@ -246,7 +246,7 @@ def test_a_full_disk_behind_the_lines_is_told_once_and_ends_nothing():
 
 
 def test_a_reader_who_leaves_a_pipe_is_noticed_and_the_rest_is_finished():
-    for make in (TextSink, lambda out, gone: EventStreamSink(out, "jsonl", gone=gone)):
+    for make in (TextSink, lambda out, left: EventStreamSink(out, "jsonl", on_broken_pipe=left)):
         reading, writing = os.pipe()
         left = []
         with open(writing, "w") as out:
