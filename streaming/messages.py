@@ -1,13 +1,14 @@
-"""What a listener says, and who hears it: views, records and integrations all take messages.
+"""Define the messages of live sound, and pass each to every sink.
 
 ::
 
-    Listener ─ AudioBlock, EventStarted, EventEnded, Gap, Problem, Status ─▶ Dispatcher ─▶ Sink, Sink, Sink
-                                                             ▲         │
-                                                             └─ ClipSaved, Problem
+    Listener ─ AudioBlock, EventStarted, EventEnded, Gap, Problem, Status ─▶ Dispatcher ─▶ sinks
+                                                                                 ▲          │
+                                                                                 └──────────┘
+                                                                             ClipSaved, Problem
 
-Times are seconds from the moment that listening began, on the clock of the samples; an `Event` of
-live sound also carries the time of its onset on the calendar.
+Times are seconds since listening started, on the clock of the samples. The `Event` of a message
+also has the time of day of its onset.
 """
 
 from __future__ import annotations
@@ -22,103 +23,106 @@ import numpy as np
 from sed.events.tracker import Event
 from sed.types import Floats
 
+CLIPPED = 1.0 - 2.0**-15  # the largest sample of 16 bits
+
 
 @dataclass(frozen=True)
 class AudioBlock:
-    """A piece of sound that went through, a few dozen a second; what it completed goes with it."""
+    """Audio that was processed, and the results that it completed; a few dozen per second."""
 
-    source: str  # the input, as events call it in `file`
-    start: int  # samples of the input before this piece, lost ones included
+    source: str  # name of the input, as in `Event.file`
+    start: int  # samples of the input before this block, lost ones included
     block: Floats  # (samples, channels), as captured
-    sample_rate: int  # of the block
-    columns: Floats  # (columns, mels), the next ones; often none
-    frame_probs: Floats  # (frames, classes), the next ones; often none
+    sample_rate: int  # of the block, in Hz
+    log_mel: Floats  # (columns, mels), the next columns; often none
+    frame_probs: Floats  # (frames, classes), the next frames; often none
 
     @property
     def peak(self) -> float:
-        """The largest sample without its sign; 1 is full scale, and clipped."""
+        """The largest absolute sample; full scale is 1."""
         return float(np.abs(self.block).max(initial=0.0))
 
     @property
     def rms(self) -> float:
-        """The root mean square of all samples."""
+        """The root mean square of all samples; full scale is 1."""
         return float(np.sqrt(np.mean(np.square(self.block)))) if self.block.size else 0.0
 
 
 @dataclass(frozen=True)
 class EventStarted:
-    """An event is certain to come, and told while it still lasts; its score may yet rise."""
+    """An event has started and still lasts; its score may rise until it ends."""
 
     event: Event
 
 
 @dataclass(frozen=True)
 class EventEnded:
-    """An event is complete. Its onset, label and file are those of the `EventStarted` before it."""
+    """An event is complete; onset, label and file are those of its `EventStarted`."""
 
     event: Event
 
 
 @dataclass(frozen=True)
 class ClipSaved:
-    """The sound of an event was saved, or could not be; follows each `EventEnded` if clips are kept."""
+    """The clip of an event was saved, or failed to be; one for each `EventEnded`."""
 
     event: Event
-    path: str | None  # None: it could not be saved, and a `Problem` said why
+    path: str | None  # None if it could not be saved; a `Problem` gives the reason
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Sound that was lost; times stay true across it, and events do not reach over it.
+    """Sound that was lost. No event extends across it, and times after it are still right.
 
-    Except where nobody knows how much it was: then only the time on the calendar follows.
+    If the number of samples is unknown, neither holds: the gap has no length, and only the time of
+    day of later events is corrected.
     """
 
     source: str
     onset: float  # seconds
     offset: float  # seconds
-    n_samples: int  # at the rate of the input; 0: the driver lost some and does not say how many
+    n_samples: int  # at the rate of the input; 0 if the driver does not say how many it lost
     reason: str
     time: datetime  # of the onset, with its time zone
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something is wrong, or right again, and listening goes on."""
+    """Something fails, or works again; listening continues."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class InputStatus:
-    """An input and its account: delivered = heard + dropped + waiting."""
+    """State and sample counts of an input: delivered = processed + dropped + waiting."""
 
     name: str
     state: str  # listening, lost or ended
-    sample_rate: int
+    sample_rate: int  # Hz
     n_channels: int
-    n_delivered: int  # samples that the device gave us, per channel
-    n_processed: int  # of them, those that went through the model
-    n_dropped: int  # of them, those that the model was too slow for
-    n_waiting: int  # of them, those in the ring
-    n_missing: int  # samples never delivered, while the device was gone
-    n_overflows: int  # times that the driver says it lost samples before we could have them
+    n_delivered: int  # samples per channel that the input delivered
+    n_processed: int  # of them, those that the model has processed
+    n_dropped: int  # of them, those dropped because the model was too slow
+    n_waiting: int  # of them, those in the buffer
+    n_missing: int  # samples that were not delivered while the input was disconnected
+    n_overflows: int  # times that the driver reported lost samples, of unknown number
     n_gaps: int
 
 
 @dataclass(frozen=True)
 class Status:
-    """How listening goes; once every hop."""
+    """State of all inputs and of the model; sent about twice per second."""
 
     uptime_seconds: float
     real_time_factor: float  # seconds of work per second of sound, recently; below 1 keeps up
-    latency_seconds: float  # from the arrival of the newest sample of a window to its answer
+    latency_seconds: float  # from the arrival of a window's last sample to the model's output
     n_events: int
     sources: tuple[InputStatus, ...]
 
     @property
     def n_lost(self) -> int:
-        """Samples lost, for whatever reason, in all inputs."""
+        """Samples lost in all inputs, dropped or missing."""
         return sum(source.n_dropped + source.n_missing for source in self.sources)
 
 
@@ -126,60 +130,59 @@ Message = AudioBlock | EventStarted | EventEnded | ClipSaved | Gap | Problem | S
 
 
 class Sink(Protocol):
-    """Takes messages. It must be quick: what it waits for, the model waits for too."""
+    """Handles messages. Listening waits until it returns, so it must be quick."""
 
     def handle(self, message: Message) -> Sequence[Message]:
-        """Take a message; return what there is to say about it to the others."""
+        """Handle a message; return messages for all sinks."""
         ...
 
     def close(self) -> Sequence[Message]:
-        """Finish what is under way; return what there is left to say."""
+        """Finish pending work; return messages for the sinks that are still open."""
         ...
 
 
 class Dispatcher:
-    """Hands every message to every sink, and what they answer as well.
+    """Passes each message to every sink, and also the messages that sinks return.
 
-    Sinks are asked in their order, so a record comes before the view that tells of it.
+    Parameters
+    ----------
+    sinks
+        In the order in which they handle a message: files come before the views that show it.
     """
 
     def __init__(self, sinks: Iterable[Sink] = ()) -> None:
         self._sinks = list(sinks)
 
     def add(self, sink: Sink) -> None:
-        """Have one more sink take the messages to come."""
+        """Add a sink for the messages to come."""
         self._sinks.append(sink)
 
     def handle(self, message: Message) -> None:
-        """Hand a message to all."""
-        answers: list[Message] = []
+        """Pass a message to all sinks; a sink that raises is removed, with a `Problem`."""
+        returned: list[Message] = []
         for sink in list(self._sinks):
             try:
-                answers += sink.handle(message)
+                returned += sink.handle(message)
             except Exception as error:
                 self._sinks.remove(sink)
-                answers.append(_failed(sink, error))
-        for answer in answers:
-            self.handle(answer)
+                returned.append(_sink_failed(sink, error))
+        for each in returned:
+            self.handle(each)
 
     def close(self) -> None:
-        """Close all in their order; those still open hear what the others had left to say."""
+        """Close the sinks in order; those still open handle what the closed ones return."""
         while self._sinks:
             sink = self._sinks.pop(0)
             try:
-                answers = sink.close()
+                returned = sink.close()
             except Exception as error:
-                answers = [_failed(sink, error)]
-            for answer in answers:
-                self.handle(answer)
+                returned = [_sink_failed(sink, error)]
+            for message in returned:
+                self.handle(message)
 
 
-def _failed(sink: Sink, error: Exception) -> Problem:
-    """Return what is told of a sink that fails as nobody foresaw."""
-    return Problem(f"{type(sink).__name__} failed and is left out from now on: {error!r}")
-
-
-CLIPPED = 1.0 - 2.0**-15  # the largest sample of 16 bits
+def _sink_failed(sink: Sink, error: Exception) -> Problem:
+    return Problem(f"{type(sink).__name__} failed and is not used any more: {error!r}")
 
 
 class FaultReporter:

@@ -84,7 +84,7 @@ def main() -> None:
         width=WIDTH, height=HEIGHT,
     )  # fmt: skip
     detector = sed.Detector(sed.load_model(), LIVE, sample_rate=RATE)
-    view = TerminalView(detector.labels, detector.log_mel, console=console, now=lambda: now)
+    view = TerminalView(detector.labels, detector.spec.log_mel, console=console, now=lambda: now)
     for message in messages(detector):
         if isinstance(message, AudioBlock):
             now = STARTED + timedelta(seconds=message.start / RATE)
@@ -104,12 +104,12 @@ def messages(detector: sed.Detector) -> Iterator[Message]:
         block = sound[start : start + BLOCK_SAMPLES]
         detection = detector.push(block)
         yield AudioBlock(
-            SOURCE, start, block[:, None], RATE, detection.columns, detection.frame_probs
+            SOURCE, start, block[:, None], RATE, detection.log_mel, detection.frame_probs
         )
-        yield from (EventStarted(placed(event)) for event in detection.begun)
+        yield from (EventStarted(placed(event)) for event in detection.started)
         yield from (EventEnded(placed(event)) for event in detection.events)
         n_events += len(detection.events)
-        if len(detection.columns):
+        if len(detection.log_mel):
             yield status(start + len(block), n_events)
 
 

@@ -54,12 +54,12 @@ def messages(detector: sed.Detector, started: datetime) -> Iterator[Message]:
         block = sound[start : start + BLOCK_SAMPLES]
         detection = detector.push(block)
         yield AudioBlock(
-            SOURCE, start, block[:, None], RATE, detection.columns, detection.frame_probs
+            SOURCE, start, block[:, None], RATE, detection.log_mel, detection.frame_probs
         )
-        yield from (EventStarted(placed(event, started)) for event in detection.begun)
+        yield from (EventStarted(placed(event, started)) for event in detection.started)
         yield from (EventEnded(placed(event, started)) for event in detection.events)
         n_events += len(detection.events)
-        if len(detection.columns):
+        if len(detection.log_mel):
             yield status(start + len(block), n_events)
 
 
@@ -110,7 +110,7 @@ def draw(out: Path, width: int, height: int, scheme: str) -> None:
         path = Path(folder) / "events.db"
         fill_database(path)
         web = WebView(port=0, database_path=path, labels=detector.labels,
-                      log_mel=detector.log_mel)  # fmt: skip
+                      log_mel=detector.spec.log_mel)  # fmt: skip
         dispatcher = Dispatcher(
             [ClipRecorder(Path(folder) / "clips", delay_seconds=2.0), EventDatabase(path), web]
         )

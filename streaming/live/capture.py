@@ -1,12 +1,12 @@
-"""The bounded ring between what delivers sound and what hears it, and its account of every sample.
+"""Buffer captured audio between an input and the model, and account for every sample.
 
 ::
 
-    device ─ push ─▶ | piece | piece | piece | ─ take ─▶ listener       delivered = heard + dropped
-                       ▲ full: whole hops are dropped here, oldest first            + waiting
+    device ─ push ─▶ | chunk | chunk | chunk | ─ pop ─▶ listener    delivered = processed + dropped
+                       ▲ full: whole hops are dropped here, oldest first           + waiting
 
 Positions count the samples of the input from the first one, lost ones included, so times stay true
-across whatever is lost.
+across gaps.
 """
 
 from __future__ import annotations
@@ -22,66 +22,69 @@ import numpy as np
 from sed.types import Floats
 
 TOO_SLOW = "the model was too slow: raise --hop or --threads, or choose a smaller model"
-OVERFLOW = "the driver lost samples before we could have them, and does not say how many"
-OVERFLOW_TOLD_SECONDS = 1.0  # further ones within this time are only counted
+OVERFLOW = "the driver lost samples before they were read, and does not say how many"
+OVERFLOW_REPORT_SECONDS = 1.0  # further overflows within this time are only counted
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Sound that arrived."""
+class AudioChunk:
+    """Audio that was captured."""
 
     start: int  # position of its first sample
     block: Floats  # (samples, channels)
-    arrived: float  # of the monotonic clock, when its last sample was here
+    arrived: float  # seconds of the monotonic clock at which its last sample arrived
 
     @property
     def stop(self) -> int:
-        """The position behind its last sample."""
+        """The position after its last sample."""
         return self.start + len(self.block)
 
 
 @dataclass(frozen=True)
-class Hole:
-    """Sound that was lost."""
+class SampleGap:
+    """Audio that was lost."""
 
-    start: int
-    n_samples: int  # 0 if nobody knows
+    start: int  # position of the first lost sample
+    n_samples: int  # 0 if the number is unknown
     reason: str
 
     @property
     def stop(self) -> int:
-        """The position behind it."""
+        """The position after the last lost sample."""
         return self.start + self.n_samples
 
 
 @dataclass(frozen=True)
-class Break:
-    """The input is gone for now: what was begun ends here."""
+class Disconnect:
+    """The input is gone: events that still last end here."""
 
 
 @dataclass(frozen=True)
-class Note:
-    """Something to tell people, in its place between the sounds."""
+class Notice:
+    """A message for people, at its place between the chunks."""
 
     text: str
 
 
-Item = Piece | Hole | Break | Note
+CaptureItem = AudioChunk | SampleGap | Disconnect | Notice
 
 
 class CaptureBuffer:
-    """Takes what an input delivers, keeps a few seconds of it, and gives it out in order.
+    """Takes what an input delivers, keeps a few seconds of it, and returns it in order.
+
+    An input calls `push`, `overflow`, `disconnected`, `reconnected`, `notify` and `end`; a listener
+    calls `pop`. Each method may be called from any thread.
 
     Parameters
     ----------
     hop_length
-        Sound is dropped in multiples of this.
+        Audio is dropped in multiples of this number of samples.
     capacity_samples
-        What may wait, at least two hops. When more does, half of it is dropped at once: a model
-        that is too slow then hears long stretches between long gaps, of which it can make sense,
-        instead of every other hop, of which it cannot.
+        Samples that may wait, at least two hops. When more wait, half of the capacity is dropped at
+        once: a model that is too slow then processes long stretches between long gaps, in which
+        events can be detected, instead of every other hop, in which they cannot.
     wake
-        Notified when there is something to take.
+        Notified when there is something to pop.
     """
 
     def __init__(
@@ -92,19 +95,20 @@ class CaptureBuffer:
         wake: threading.Condition,
     ) -> None:
         self.state = "listening"  # or lost, or ended
-        self.n_delivered = self.n_processed = self.n_dropped = self.n_waiting = 0
-        self.n_missing = self.n_overflows = self.n_gaps = 0
-        self._hop_samples = hop_length
+        self.n_delivered = self.n_processed = self.n_dropped = self.n_waiting = 0  # samples
+        self.n_missing = 0  # samples that were never delivered
+        self.n_overflows = self.n_gaps = 0
+        self._hop_length = hop_length
         self._capacity = max(2 * hop_length, capacity_samples)
         self._wake = wake
-        self._items: deque[Item] = deque()
-        self._position = 0  # behind the last sample that was delivered or lost
-        self._overflow_told = -OVERFLOW_TOLD_SECONDS
+        self._items: deque[CaptureItem] = deque()
+        self._position = 0  # after the last sample that was delivered or lost
+        self._overflow_reported = -OVERFLOW_REPORT_SECONDS
 
     def push(self, block: Floats) -> None:
-        """Take a block that arrived, shape (samples, channels), for good; never waits."""
+        """Take a captured block, shape (samples, channels), without a copy; never blocks."""
         with self._wake:
-            self._items.append(Piece(self._position, block, time.monotonic()))
+            self._items.append(AudioChunk(self._position, block, time.monotonic()))
             self._position += len(block)
             self.n_delivered += len(block)
             self.n_waiting += len(block)
@@ -113,122 +117,122 @@ class CaptureBuffer:
             self._wake.notify_all()
 
     def wait_for_room(self, n_samples: int, stop: threading.Event) -> None:
-        """Wait until so many samples may be pushed without loss, or `stop` is set."""
+        """Block until this many samples fit without loss, or `stop` is set."""
         with self._wake:
             while (
                 self.n_waiting and self.n_waiting + n_samples > self._capacity and not stop.is_set()
             ):
                 self._wake.wait(0.1)
 
-    def overflowed(self) -> None:
-        """Note that the driver lost samples before the next block."""
+    def overflow(self) -> None:
+        """Record that the driver lost samples before the next block."""
         with self._wake:
             self.n_overflows += 1
-            if time.monotonic() - self._overflow_told >= OVERFLOW_TOLD_SECONDS:
-                self._overflow_told = time.monotonic()
-                self._lose(0, OVERFLOW)
+            if time.monotonic() - self._overflow_reported >= OVERFLOW_REPORT_SECONDS:
+                self._overflow_reported = time.monotonic()
+                self._add_gap(0, OVERFLOW)
 
-    def lost(self, text: str) -> None:
-        """Note that the input is gone."""
+    def disconnected(self, text: str) -> None:
+        """Record that the input is gone; `text` says so to people."""
         with self._wake:
             self.state = "lost"
-            self._items += [Break(), Note(text)]
+            self._items += [Disconnect(), Notice(text)]
             self._wake.notify_all()
 
-    def found(self, n_missing: int, reason: str, text: str = "") -> None:
-        """Note that the input is there again, and how many samples were missed meanwhile."""
+    def reconnected(self, n_missing: int, reason: str, text: str = "") -> None:
+        """Record that the input is back, and how many samples were missed in between."""
         with self._wake:
             self.state = "listening"
             self.n_missing += n_missing
-            self._lose(n_missing, reason)
-            self._items += [Note(text)] * bool(text)
+            self._add_gap(n_missing, reason)
+            self._items += [Notice(text)] * bool(text)
             self._wake.notify_all()
 
-    def tell(self, text: str) -> None:
-        """Pass on something for people."""
+    def notify(self, text: str) -> None:
+        """Pass on a message for people."""
         with self._wake:
-            self._items.append(Note(text))
+            self._items.append(Notice(text))
             self._wake.notify_all()
 
     def end(self) -> None:
-        """Note that nothing comes any more."""
+        """Record that the input has ended."""
         with self._wake:
             self.state = "ended"
             self._wake.notify_all()
 
     @property
     def has_items(self) -> bool:
-        """Whether `take` has something to give."""
+        """Whether `pop` has something to return."""
         return bool(self._items)
 
     @property
     def is_done(self) -> bool:
-        """Whether all is given out and nothing comes any more."""
+        """Whether the input has ended and everything was popped."""
         return self.state == "ended" and not self._items
 
-    def take(self, most: int) -> Item | None:
-        """Return what comes next, of sound that hangs together at most so many samples."""
+    def pop(self, max_samples: int) -> CaptureItem | None:
+        """Return the next item; consecutive chunks are joined up to `max_samples` samples."""
         with self._wake:
             if not self._items:
                 return None
-            if not isinstance(self._items[0], Piece):
+            if not isinstance(self._items[0], AudioChunk):
                 item = self._items.popleft()
-                self.n_gaps += isinstance(item, Hole)
+                self.n_gaps += isinstance(item, SampleGap)
                 return item
-            pieces: list[Piece] = []
-            room = most
-            while room and self._items and isinstance(piece := self._items[0], Piece):
+            chunks: list[AudioChunk] = []
+            room = max_samples
+            while room and self._items and isinstance(chunk := self._items[0], AudioChunk):
                 self._items.popleft()
-                if len(piece.block) > room:
-                    piece, rest = _split(piece, room)
+                if len(chunk.block) > room:
+                    chunk, rest = _split(chunk, room)
                     self._items.appendleft(rest)
-                pieces.append(piece)
-                room -= len(piece.block)
-            self.n_waiting -= most - room
-            self.n_processed += most - room
+                chunks.append(chunk)
+                room -= len(chunk.block)
+            self.n_waiting -= max_samples - room
+            self.n_processed += max_samples - room
             self._wake.notify_all()
-        block = np.concatenate([piece.block for piece in pieces])
-        return Piece(pieces[0].start, block, pieces[-1].arrived)
+        block = np.concatenate([chunk.block for chunk in chunks])
+        return AudioChunk(chunks[0].start, block, chunks[-1].arrived)
 
-    def _lose(self, n_samples: int, reason: str) -> None:
-        self._items.append(Hole(self._position, n_samples, reason))
+    def _add_gap(self, n_samples: int, reason: str) -> None:
+        self._items.append(SampleGap(self._position, n_samples, reason))
         self._position += n_samples
 
     def _drop(self) -> None:
-        """Drop whole hops, half of what may wait, of what has waited longest."""
-        missing = self._capacity // 2 // self._hop_samples * self._hop_samples
-        self.n_dropped += missing
-        self.n_waiting -= missing
-        passed: list[Item] = []
-        while missing:
+        """Drop half of the capacity, in whole hops, of what has waited longest."""
+        n_left = self._capacity // 2 // self._hop_length * self._hop_length
+        self.n_dropped += n_left
+        self.n_waiting -= n_left
+        passed: list[CaptureItem] = []
+        while n_left:
             item = self._items.popleft()
-            if not isinstance(item, Piece):
+            if not isinstance(item, AudioChunk):
                 passed.append(item)
                 continue
-            if len(item.block) > missing:
-                item, rest = _split(item, missing)
+            if len(item.block) > n_left:
+                item, rest = _split(item, n_left)
                 self._items.appendleft(rest)
-            missing -= len(item.block)
-            passed.append(Hole(item.start, len(item.block), TOO_SLOW))
-        self._items.extendleft(reversed(_merged(passed)))
+            n_left -= len(item.block)
+            passed.append(SampleGap(item.start, len(item.block), TOO_SLOW))
+        self._items.extendleft(reversed(_merge_gaps(passed)))
 
 
-def _split(piece: Piece, n: int) -> tuple[Piece, Piece]:
-    first = Piece(piece.start, piece.block[:n], piece.arrived)
-    return first, Piece(piece.start + n, piece.block[n:], piece.arrived)
+def _split(chunk: AudioChunk, n: int) -> tuple[AudioChunk, AudioChunk]:
+    first = AudioChunk(chunk.start, chunk.block[:n], chunk.arrived)
+    return first, AudioChunk(chunk.start + n, chunk.block[n:], chunk.arrived)
 
 
-def _merged(items: Iterable[Item]) -> list[Item]:
-    """Join holes that lie side by side for one reason."""
-    merged: list[Item] = []
+def _merge_gaps(items: Iterable[CaptureItem]) -> list[CaptureItem]:
+    """Join adjacent gaps that have the same reason."""
+    merged: list[CaptureItem] = []
     for item in items:
         last = merged[-1] if merged else None
         if (
-            isinstance(item, Hole)
-            and isinstance(last, Hole)
+            isinstance(item, SampleGap)
+            and isinstance(last, SampleGap)
             and (last.stop, last.reason) == (item.start, item.reason)
         ):
-            merged[-1] = Hole(last.start, last.n_samples + item.n_samples, last.reason)
+            merged[-1] = SampleGap(last.start, last.n_samples + item.n_samples, last.reason)
         else:
             merged.append(item)
     return merged

@@ -1,4 +1,4 @@
-"""An input on its way to its detector, and where it stands on the clocks."""
+"""Connect an audio source to its detector, and place its events in time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sed.errors import UsageError
 from sed.events.tracker import Event
 from sed.text import printable
 from sed.timeline import samples_from_seconds, seconds_from_samples
-from streaming.live.capture import CaptureBuffer, Hole, Item, Piece
+from streaming.live.capture import AudioChunk, CaptureBuffer, CaptureItem, SampleGap
 from streaming.live.clock import StreamClock
 from streaming.live.sources import AudioSource
 from streaming.messages import (
@@ -34,32 +34,32 @@ MUTE_SECONDS = 10.0  # of digital silence, after which a microphone is probably 
 
 
 class InputStream:
-    """One of the inputs that a `Listener` listens to.
+    """One of the inputs of a `Listener`: a source, its buffer, its clock and its detector.
 
     Parameters
     ----------
-    ear
-        What delivers, not started yet.
+    source
+        Not started yet.
     detector
-        Its own.
+        Used for this input only.
     channel
-        Counted from 1; the mean of all if not given.
+        Channel to analyse, counted from 1; the mean of all if None.
     wake
-        Notified when something was delivered.
+        Notified when the source has delivered something.
     buffer_seconds
-        Sound that may wait.
+        Seconds of sound that may wait.
     name
-        What events call it.
+        The name of the input in events and messages.
 
     Raises
     ------
     UsageError
-        If there is no such channel.
+        If the source has no such channel.
     """
 
     def __init__(
         self,
-        ear: AudioSource,
+        source: AudioSource,
         detector: Detector,
         channel: int | None,
         wake: threading.Condition,
@@ -68,23 +68,23 @@ class InputStream:
         name: str,
     ) -> None:
         self.name = name
-        if channel is not None and not 1 <= channel <= ear.n_channels:
+        if channel is not None and not 1 <= channel <= source.n_channels:
             raise UsageError(
-                f"{name} has no channel {channel}: it has {ear.n_channels}, counted from 1. "
+                f"{name} has no channel {channel}: it has {source.n_channels}, counted from 1. "
                 "Choose another with --channel."
             )
-        self._ear = ear
-        self._rate = ear.sample_rate
+        self._source = source
+        self._rate = source.sample_rate
         self._channel = channel
-        self._hop_samples = max(1, samples_from_seconds(detector.hop_seconds, self._rate))
+        self._hop_length = max(1, samples_from_seconds(detector.hop_seconds, self._rate))
         self.detector = detector
-        self.intake = CaptureBuffer(
-            hop_length=self._hop_samples,
+        self.buffer = CaptureBuffer(
+            hop_length=self._hop_length,
             capacity_samples=samples_from_seconds(buffer_seconds, self._rate),
             wake=wake,
         )
         self._clock = StreamClock(self._rate)
-        self._first: int | None = None  # position at which the detector began
+        self._first: int | None = None  # position of the detector's first sample
         self._times: dict[tuple[float, str], datetime | None] = {}  # of events that still last
         self._n_silent = 0  # zeros since the last other sample
         self._is_started = False
@@ -93,91 +93,90 @@ class InputStream:
 
     @property
     def processed_seconds(self) -> float:
-        """What went through the model."""
-        return seconds_from_samples(self.intake.n_processed, self._rate)
+        """Seconds of sound that the model has processed."""
+        return seconds_from_samples(self.buffer.n_processed, self._rate)
 
     @property
     def has_just_ended(self) -> bool:
-        """Whether it has to be closed."""
-        return self.is_open and self.intake.is_done
+        """Whether all sound is processed and the last events have to be flushed."""
+        return self.is_open and self.buffer.is_done
 
     def start(self) -> None:
-        """Begin to listen."""
-        self._ear.start(self.intake)
+        """Start the source.
+
+        Raises
+        ------
+        SedError
+            If it cannot be started.
+        """
+        self._source.start(self.buffer)
         self._is_started = True
 
     def stop(self) -> None:
-        """Deliver nothing any more; may be called again."""
+        """Stop the source; may be called again."""
         if self._is_started:
             self._is_started = False
-            self._ear.stop()
+            self._source.stop()
 
-    def next_item(self) -> Item | None:
-        """Return what comes next, of sound at most a hop.
+    def next_item(self) -> CaptureItem | None:
+        """Return the next item of the buffer, at most a hop of sound.
 
-        What is heard is what can be saved: samples of 24 bits.
+        Samples are rounded to 24 bits: the model processes exactly what FLAC files can store.
         """
-        item = self.intake.take(self._hop_samples)
-        if isinstance(item, Piece):
+        item = self.buffer.pop(self._hop_length)
+        if isinstance(item, AudioChunk):
             return dataclasses.replace(item, block=quantize_24bit(item.block))
         return item
 
-    def push(self, piece: Piece) -> list[Batch]:
-        """Take audio; return the batches for the model that it completes."""
-        self._clock.update(piece.stop, piece.arrived + time.time() - time.monotonic())
+    def push(self, chunk: AudioChunk) -> list[Batch]:
+        """Take a chunk; return the batches for the model that it completes."""
+        self._clock.update(chunk.stop, chunk.arrived + time.time() - time.monotonic())
         if self._first is None:
-            self._first = piece.start
-        return self.detector.front_end.push(to_mono(piece.block, self._channel))
+            self._first = chunk.start
+        return self.detector.front_end.push(to_mono(chunk.block, self._channel))
 
     def flush(self) -> Iterator[Message]:
-        """End what was begun, as at the end of a recording; the next piece begins another."""
-        messages = list(self.told(self.detector.flush()))
+        """End all events, as at the end of a recording; the next chunk starts another one."""
+        messages = list(self.event_messages(self.detector.flush()))
         self._first = None
         return iter(messages)
 
-    def heard(self, piece: Piece, detection: Detection) -> AudioBlock:
-        """Return what is told of a piece."""
+    def audio_block(self, chunk: AudioChunk, detection: Detection) -> AudioBlock:
+        """Return the message for a chunk and what it completed."""
         c = self._channel
         return AudioBlock(
             self.name,
-            piece.start,
-            piece.block if c is None else piece.block[:, c - 1 : c],
+            chunk.start,
+            chunk.block if c is None else chunk.block[:, c - 1 : c],
             self._rate,
             detection.log_mel,
             detection.frame_probs,
         )
 
-    def told(self, detection: Detection) -> Iterator[Message]:
-        """Yield what began and what ended."""
+    def event_messages(self, detection: Detection) -> Iterator[Message]:
+        """Yield a message for each event that started or ended."""
         for event in detection.started:
-            began = self._placed(event)
-            self._times[event.onset, event.label] = began.time
-            yield EventStarted(began)
+            started = self._placed(event)
+            self._times[event.onset, event.label] = started.time
+            yield EventStarted(started)
         for event in detection.events:
             self.n_events += 1
-            # The clock is corrected now and then; what was told at the beginning holds.
+            # The clock may have been corrected since; both messages have the same time.
             time = self._times.pop((event.onset, event.label))
             yield EventEnded(dataclasses.replace(self._placed(event), time=time))
 
-    def _placed(self, event: Event) -> Event:
-        """Return an event at its place on the clock of the input and on the calendar."""
-        first = seconds_from_samples(self._first or 0, self._rate)
-        onset, offset = first + event.onset, first + event.offset
-        time = self._clock.time(samples_from_seconds(onset, self._rate))
-        return dataclasses.replace(event, onset=onset, offset=offset, file=self.name, time=time)
+    def gap(self, gap: SampleGap) -> Gap:
+        """Return the message for a gap."""
+        onset = seconds_from_samples(gap.start, self._rate)
+        offset = seconds_from_samples(gap.stop, self._rate)
+        time = self._clock.time(gap.start)
+        return Gap(self.name, onset, offset, gap.n_samples, gap.reason, time)
 
-    def gap(self, hole: Hole) -> Gap:
-        """Return what is told of a hole."""
-        onset = seconds_from_samples(hole.start, self._rate)
-        offset = seconds_from_samples(hole.stop, self._rate)
-        time = self._clock.time(hole.start)
-        return Gap(self.name, onset, offset, hole.n_samples, hole.reason, time)
-
-    def look_for_silence(self, piece: Piece) -> Iterator[Message]:
-        """Tell when an input gives nothing but zeros, and when it speaks again."""
+    def check_silence(self, chunk: AudioChunk) -> Iterator[Message]:
+        """Yield a message when an input delivers only zeros, and when there is sound again."""
         limit = samples_from_seconds(MUTE_SECONDS, self._rate)
         before, name = self._n_silent, printable(self.name)
-        self._n_silent = 0 if piece.block.any() else before + len(piece.block)
+        self._n_silent = 0 if chunk.block.any() else before + len(chunk.block)
         if before < limit <= self._n_silent:
             yield Problem(
                 f"{name}: nothing but digital silence for {MUTE_SECONDS:g} s. Is it muted, or "
@@ -187,18 +186,25 @@ class InputStream:
             yield Problem(f"{name}: there is sound again")
 
     def status(self) -> InputStatus:
-        """Return the account."""
-        intake = self.intake
+        """Return the state and the sample counts."""
+        buffer = self.buffer
         return InputStatus(
             name=self.name,
-            state=intake.state,
+            state=buffer.state,
             sample_rate=self._rate,
-            n_channels=self._ear.n_channels,
-            n_delivered=intake.n_delivered,
-            n_processed=intake.n_processed,
-            n_dropped=intake.n_dropped,
-            n_waiting=intake.n_waiting,
-            n_missing=intake.n_missing,
-            n_overflows=intake.n_overflows,
-            n_gaps=intake.n_gaps,
+            n_channels=self._source.n_channels,
+            n_delivered=buffer.n_delivered,
+            n_processed=buffer.n_processed,
+            n_dropped=buffer.n_dropped,
+            n_waiting=buffer.n_waiting,
+            n_missing=buffer.n_missing,
+            n_overflows=buffer.n_overflows,
+            n_gaps=buffer.n_gaps,
         )
+
+    def _placed(self, event: Event) -> Event:
+        """Return an event of the detector with the times and the name of this input."""
+        first = seconds_from_samples(self._first or 0, self._rate)
+        onset, offset = first + event.onset, first + event.offset
+        time = self._clock.time(samples_from_seconds(onset, self._rate))
+        return dataclasses.replace(event, onset=onset, offset=offset, file=self.name, time=time)

@@ -1,10 +1,10 @@
-"""Live inputs through one model: what was heard, what was lost, and how it goes.
+"""Run several live inputs through one model, and yield messages about all of them.
 
 ::
 
-    ear ─▶ CaptureBuffer ─┐                          ┌─▶ Detector ─▶ messages
-    ear ─▶ CaptureBuffer ─┼─ windows ─▶ one batch ─▶─┼─▶ Detector ─▶ messages
-    ear ─▶ CaptureBuffer ─┘                          └─▶ Detector ─▶ messages
+    source ─▶ CaptureBuffer ─┐                          ┌─▶ Detector ─▶ messages
+    source ─▶ CaptureBuffer ─┼─ windows ─▶ one batch ─▶─┼─▶ Detector ─▶ messages
+    source ─▶ CaptureBuffer ─┘                          └─▶ Detector ─▶ messages
 """
 
 from __future__ import annotations
@@ -23,14 +23,10 @@ import numpy as np
 from sed.errors import SedError, UsageError
 from streaming.engines.base import Engine, FrameOutput
 from streaming.engines.select import open_engine
-from streaming.live.capture import Break, Hole, Item, Note, Piece
+from streaming.live.capture import AudioChunk, CaptureItem, Disconnect, Notice, SampleGap
 from streaming.live.input import InputStream
 from streaming.live.sources import AudioSource
-from streaming.messages import (
-    Message,
-    Problem,
-    Status,
-)
+from streaming.messages import Message, Problem, Status
 from streaming.names import deduplicate
 from streaming.pipeline.batching import Batch
 from streaming.pipeline.config import DetectorConfig
@@ -42,166 +38,168 @@ if TYPE_CHECKING:
 
 LIVE = DetectorConfig(hop_seconds=0.5, mode="sliding_window", lookahead_seconds=1.0)
 BUFFER_SECONDS = 10.0
-STATUS_SECONDS = 0.5
-RECENT = 20  # statuses and windows that load and latency are taken over
+STATUS_SECONDS = 0.5  # from one `Status` to the next
+N_RECENT = 20  # statuses and windows over which real-time factor and latency are taken
 
 
 class Listener:
-    """Listens to inputs until they end or it is told to stop.
+    """Detects events in live inputs until they end or `stop` is called.
 
     Parameters
     ----------
-    ears
-        What to listen to, not started yet.
+    sources
+        The inputs, not started yet.
     model
-        An engine that runs a model, or a checkpoint, which torch then runs on the best device.
+        An engine, or a checkpoint, which PyTorch then runs on the best device.
     config
-        How it is led over the sound; hop 0.5 s and a look-ahead of 1 s if not given.
+        Hop, thresholds, classes; a hop of 0.5 s and a look-ahead of 1 s if not given.
     channel
-        Counted from 1; the mean of all if not given.
+        Channel to analyse, counted from 1; the mean of all if not given.
     buffer_seconds
-        Sound that may wait for the model before some is dropped, and be missed by whoever takes
-        so long between two messages.
+        Seconds of sound that may wait for the model before some is dropped. A caller that takes
+        longer than this between two messages loses sound, too.
 
     Raises
     ------
     UsageError
-        If there is no input, one has no such channel, or the configuration cannot be.
+        If there is no source, a source has no such channel, or the configuration cannot work.
     """
 
     def __init__(
         self,
-        ears: Sequence[AudioSource],
+        sources: Sequence[AudioSource],
         model: Engine | Checkpoint,
         config: DetectorConfig = LIVE,
         *,
         channel: int | None = None,
         buffer_seconds: float = BUFFER_SECONDS,
     ) -> None:
-        if not ears:
-            raise UsageError("expected an input to listen to")
+        if not sources:
+            raise UsageError("expected at least one input to listen to")
         config = dataclasses.replace(config, batch_size=1)
         self.engine = open_engine(model, n_streams=1)
         self._wake = threading.Condition()
-        self._lines = [
+        names = deduplicate([source.name for source in sources])
+        self._inputs = [
             InputStream(
-                ear,
-                Detector(self.engine, config, sample_rate=ear.sample_rate),
+                source,
+                Detector(self.engine, config, sample_rate=source.sample_rate),
                 channel,
                 self._wake,
                 buffer_seconds,
                 name=name,
             )
-            for ear, name in zip(ears, deduplicate([ear.name for ear in ears]), strict=True)
+            for source, name in zip(sources, names, strict=True)
         ]
-        self._stopping = False
-        self._began: float | None = None
+        self._is_stopping = False
+        self._started_at: float | None = None  # monotonic seconds
         self._load = _Load()
-        self._latencies: deque[float] = deque(maxlen=RECENT)
+        self._latencies: deque[float] = deque(maxlen=N_RECENT)  # seconds
 
     @property
     def detector(self) -> Detector:
-        """The detector of the first input: labels, front end and look-ahead are those of all."""
-        return self._lines[0].detector
+        """The detector of the first input; labels, spectrogram and look-ahead are equal in all."""
+        return self._inputs[0].detector
 
     def stop(self) -> None:
-        """Have `messages` finish what was heard and end; may be called from any thread."""
+        """Stop the inputs; `messages` ends when all sound is processed. Any thread may call it."""
         with self._wake:
-            self._stopping = True
+            self._is_stopping = True
             self._wake.notify_all()
 
     def status(self) -> Status:
-        """Return how listening goes."""
+        """Return the state of all inputs and of the model."""
+        started = self._started_at
         return Status(
-            uptime_seconds=0.0 if self._began is None else time.monotonic() - self._began,
-            real_time_factor=self._load.recent(),
+            uptime_seconds=0.0 if started is None else time.monotonic() - started,
+            real_time_factor=self._load.real_time_factor(),
             latency_seconds=median(self._latencies) if self._latencies else 0.0,
-            n_events=sum(line.n_events for line in self._lines),
-            sources=tuple(line.status() for line in self._lines),
+            n_events=sum(each.n_events for each in self._inputs),
+            sources=tuple(each.status() for each in self._inputs),
         )
 
     def messages(self) -> Generator[Message]:
-        """Yield what is heard and what is wrong, as it happens; at the end a last `Status`.
+        """Start the inputs and yield messages as they come; the last one is a `Status`.
 
-        An input that cannot be started is told of, and the others are heard.
+        An input that cannot be started is reported as a `Problem`, and the others are used.
 
         Raises
         ------
         SedError
-            If none can be started.
+            If no input can be started.
         """
-        self._began = time.monotonic()
+        self._started_at = time.monotonic()
         self._load = _Load()
         self.engine.init_thread()
         try:
-            yield from self._started()
-            yield from self._heard()
+            yield from self._start_inputs()
+            yield from self._run()
             yield self.status()
         finally:
-            self._stop_ears()
+            self._stop_inputs()
             self.engine.restore_threads()
 
-    def _started(self) -> Generator[Message]:
-        troubles: list[SedError] = []
-        for line in self._lines:
+    def _start_inputs(self) -> Generator[Message]:
+        errors: list[SedError] = []
+        for each in self._inputs:
             try:
-                line.start()
+                each.start()
             except SedError as error:
-                line.intake.end()
-                troubles.append(error)
-        if len(troubles) == len(self._lines):
-            raise troubles[0]
-        yield from (Problem(str(error)) for error in troubles)
+                each.buffer.end()
+                errors.append(error)
+        if len(errors) == len(self._inputs):
+            raise errors[0]
+        yield from (Problem(str(error)) for error in errors)
 
-    def _heard(self) -> Generator[Message]:
+    def _run(self) -> Generator[Message]:
         while True:
-            if self._stopping:
-                self._stop_ears()
-            items = [(line, item) for line in self._lines if (item := line.next_item())]
-            yield from self._processed(items)
-            for line in self._lines:
-                if line.has_just_ended:
-                    line.is_open = False
-                    yield from line.flush()
-            if not any(line.is_open for line in self._lines):
+            if self._is_stopping:
+                self._stop_inputs()
+            items = [(each, item) for each in self._inputs if (item := each.next_item())]
+            yield from self._process(items)
+            for each in self._inputs:
+                if each.has_just_ended:
+                    each.is_open = False
+                    yield from each.flush()
+            if not any(each.is_open for each in self._inputs):
                 return
-            if self._load.look([line.processed_seconds for line in self._lines]):
+            if self._load.update([each.processed_seconds for each in self._inputs]):
                 yield self.status()
             if not items:
-                with self._wake, self._load.resting():
+                with self._wake, self._load.idle():
                     self._wake.wait_for(self._has_work, STATUS_SECONDS)
 
     def _has_work(self) -> bool:
-        return self._stopping or any(
-            line.intake.has_items or line.has_just_ended for line in self._lines
+        return self._is_stopping or any(
+            each.buffer.has_items or each.has_just_ended for each in self._inputs
         )
 
-    def _stop_ears(self) -> None:
-        for line in self._lines:
-            line.stop()
+    def _stop_inputs(self) -> None:
+        for each in self._inputs:
+            each.stop()
 
-    def _processed(self, items: Iterable[tuple[InputStream, Item]]) -> Generator[Message]:
-        pieces: list[tuple[InputStream, Piece, list[Batch]]] = []
-        for line, item in items:
+    def _process(self, items: Iterable[tuple[InputStream, CaptureItem]]) -> Generator[Message]:
+        chunks: list[tuple[InputStream, AudioChunk, list[Batch]]] = []
+        for each, item in items:
             match item:
-                case Piece():
-                    yield from line.look_for_silence(item)
-                    pieces.append((line, item, line.push(item)))
-                case Note(text):
+                case AudioChunk():
+                    yield from each.check_silence(item)
+                    chunks.append((each, item, each.push(item)))
+                case Notice(text):
                     yield Problem(text)
-                case Break():
-                    yield from line.flush()
-                case Hole():
+                case Disconnect():
+                    yield from each.flush()
+                case SampleGap():
                     if item.n_samples:
-                        yield from line.flush()
-                    yield line.gap(item)
-        outputs = self._infer([batches for _, _, batches in pieces])
-        for (line, piece, batches), rows in zip(pieces, outputs, strict=True):
+                        yield from each.flush()
+                    yield each.gap(item)
+        outputs = self._infer([batches for _, _, batches in chunks])
+        for (each, chunk, batches), rows in zip(chunks, outputs, strict=True):
             if any(batch.windows for batch in batches):
-                self._latencies.append(time.monotonic() - piece.arrived)
-            detection = line.detector.decode(batches, rows)
-            yield line.heard(piece, detection)
-            yield from line.told(detection)
+                self._latencies.append(time.monotonic() - chunk.arrived)
+            detection = each.detector.decode(batches, rows)
+            yield each.audio_block(chunk, detection)
+            yield from each.event_messages(detection)
 
     def _infer(self, batches: Sequence[Sequence[Batch]]) -> list[list[FrameOutput | None]]:
         """Run the model on the windows of all inputs together; return the output of each batch.
@@ -221,36 +219,36 @@ class Listener:
 
 
 class _Load:
-    """Seconds of work per second of sound, of late."""
+    """Measures the real-time factor: seconds of work per second of sound, recently."""
 
     def __init__(self) -> None:
-        self._looks: deque[tuple[float, float]] = deque(maxlen=RECENT)  # seconds of work, of sound
-        self._looked_at = time.monotonic()
-        self._rested_seconds = 0.0
-        self._heard_seconds: Sequence[float] = [0.0]
+        self._history: deque[tuple[float, float]] = deque(maxlen=N_RECENT)  # seconds: work, sound
+        self._updated_at = time.monotonic()
+        self._idle_seconds = 0.0
+        self._processed_seconds: Sequence[float] = [0.0]
 
     @contextmanager
-    def resting(self) -> Iterator[None]:
-        """Count the time of a block as no work."""
-        began = time.monotonic()
+    def idle(self) -> Iterator[None]:
+        """Do not count the body of a `with` as work."""
+        started = time.monotonic()
         yield
-        self._rested_seconds += time.monotonic() - began
+        self._idle_seconds += time.monotonic() - started
 
-    def look(self, processed_seconds: Sequence[float]) -> bool:
-        """Take note of what was heard of each input so far; return whether it was time to.
+    def update(self, processed_seconds: Sequence[float]) -> bool:
+        """Take the seconds that each input has processed; return whether a status is due.
 
-        What counts is the input that gave most: others may have ended, or be lost.
+        The input with the most new sound counts: others may have ended or be disconnected.
         """
-        passed = time.monotonic() - self._looked_at
+        passed = time.monotonic() - self._updated_at
         if passed < STATUS_SECONDS:
             return False
-        sound = float(np.max(np.subtract(processed_seconds, self._heard_seconds)))
-        self._looks.append((passed - self._rested_seconds, sound))
-        self._looked_at += passed
-        self._rested_seconds, self._heard_seconds = 0.0, processed_seconds
+        sound = float(np.max(np.subtract(processed_seconds, self._processed_seconds)))
+        self._history.append((passed - self._idle_seconds, sound))
+        self._updated_at += passed
+        self._idle_seconds, self._processed_seconds = 0.0, processed_seconds
         return True
 
-    def recent(self) -> float:
-        """Return it; 0 as long as nothing was heard."""
-        work, sound = np.sum(self._looks, axis=0) if self._looks else (0.0, 0.0)
+    def real_time_factor(self) -> float:
+        """Return it; 0 before anything was processed."""
+        work, sound = np.sum(self._history, axis=0) if self._history else (0.0, 0.0)
         return float(work / sound) if sound else 0.0

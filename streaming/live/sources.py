@@ -1,13 +1,12 @@
-"""Whatever can be listened to: a sound device, a file at real speed, standard input, a URL."""
+"""Open audio sources: a sound device, a file at real speed, standard input, a URL."""
 
 from __future__ import annotations
 
 import math
 import os
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from typing import Protocol
 
@@ -16,46 +15,50 @@ from sed.audio.ffmpeg import ContainerDecoder
 from sed.errors import RecordingError, SedError
 from sed.types import Floats
 from streaming.live.capture import CaptureBuffer
+from streaming.pipeline.prefetch import Prefetcher
 
 FILE_SPEED = 1.0  # seconds of a file per second
-AHEAD_SECONDS = 2.0  # what a source that is faster than real time may deliver in advance
-HURRY = 1.02  # a live source is never that much faster than its nominal rate; a piped file is
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0  # between attempts to reach a URL again
-NETWORK_SECONDS = 10.0  # without a byte, after which a URL counts as gone
-GONE = "the stream was gone"
+AHEAD_SECONDS = 2.0  # that a source which is faster than real time may deliver in advance
+MAX_SPEED = 1.02  # a live source is never this much faster than its nominal rate; a file is
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 30.0  # between attempts to connect to a URL again
+TIMEOUT_SECONDS = 10.0  # without a byte, after which a URL counts as disconnected
+BLOCKS_PER_SECOND = 20
+DISCONNECTED = "the stream was disconnected"
 
 
 class AudioSource(Protocol):
-    """Something that delivers sound."""
+    """Something that delivers audio to a `CaptureBuffer`."""
 
-    name: str  # what events call it
-    sample_rate: int
+    name: str  # the name in events
+    sample_rate: int  # Hz
     n_channels: int
 
-    def start(self, intake: CaptureBuffer) -> None:
-        """Begin to deliver into an intake."""
+    def start(self, buffer: CaptureBuffer) -> None:
+        """Start to deliver to a buffer."""
         ...
 
     def stop(self) -> None:
-        """Deliver nothing any more, and say so to the intake."""
+        """Stop, and end the buffer."""
         ...
 
 
 def open_source(source: str | None = None, *, channel: int | None = None) -> AudioSource:
-    """Return what listens to a source.
+    """Open an audio source by its name.
 
     Parameters
     ----------
     source
-        Name, part of a name or index of a sound device; a file; ``-`` for a WAV stream on standard
-        input; a URL. The default device if not given.
+        Name, part of a name or number of a sound device; a file; ``-`` for a WAV stream on standard
+        input; a URL. The default microphone if not given.
     channel
-        Counted from 1, if only one will be heard.
+        The channel that will be used, counted from 1; None for all of them.
 
     Raises
     ------
+    UsageError
+        If a device has no such channel, or a part of a name belongs to several devices.
     SedError
-        If it cannot be opened.
+        If the source cannot be opened.
     """
     if source == "-":
         return stdin_source(open_recording("-"))
@@ -63,243 +66,243 @@ def open_source(source: str | None = None, *, channel: int | None = None) -> Aud
         return UrlSource(source)
     if source is not None and os.path.exists(source) and not os.path.isdir(source):
         return FileSource(os.path.basename(source), open_recording(source), speed=FILE_SPEED)
+    # PortAudio is not needed for the sources above.
     from streaming.live.microphone import Microphone
 
     return Microphone(source, channel=channel)
 
 
 def stdin_source(decoder: Decoder) -> AudioSource:
-    """Return what listens to standard input, already opened, and read from now on.
+    """Return a source that delivers standard input, which is read from this moment on.
 
-    Nobody can tell a live source from a file in a pipe. So it is read no faster than a live source
-    could be, which holds a file back and a live source never.
+    A pipe may carry live sound or a file. So it is read no faster than live sound could arrive,
+    which slows a file down and live sound never.
     """
-    drain = Drain(decoder, Pace(HURRY * decoder.sample_rate, AHEAD_SECONDS))
-    return FileSource("stdin", drain, speed=math.inf)
+    return FileSource("stdin", _PrefetchedDecoder(decoder), speed=math.inf)
 
 
-class Drain:
-    """A decoder that is read from the moment this is made, whether its blocks are wanted or not.
-
-    Whoever records into a pipe cannot wait until a model is loaded.
-
-    Parameters
-    ----------
-    decoder
-        What is read.
-    pace
-        How fast.
-    """
-
-    def __init__(self, decoder: Decoder, pace: Pace) -> None:
-        self.sample_rate, self.n_channels = decoder.sample_rate, decoder.n_channels
-        self.n_samples, self.format = decoder.n_samples, decoder.format
-        self._decoder, self._pace = decoder, pace
-        self._stop = threading.Event()
-        self._read: queue.SimpleQueue[Floats | SedError | None] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="read ahead", daemon=True).start()
-
-    def blocks(self) -> Iterator[Floats]:
-        """Yield blocks of shape (samples, channels)."""
-        while (item := self._read.get()) is not None:
-            if isinstance(item, SedError):
-                raise item
-            yield item
-
-    def close(self) -> None:
-        """Read no further."""
-        self._stop.set()
-        self._read.put(None)
-        self._decoder.close()
-
-    def _run(self) -> None:
-        try:
-            for block in self._decoder.blocks():
-                self._pace.wait(len(block), self._stop)
-                self._read.put(block)
-                if self._stop.is_set():
-                    break
-        except SedError as error:
-            self._read.put(error)
-        finally:
-            self._read.put(None)
-
-
-class ThreadedSource:
-    """What delivers from a thread of its own, which `_run` is.
+class FileSource:
+    """Delivers what a decoder returns, from a thread of its own.
 
     Parameters
     ----------
     name
-        What events call it.
+        The name in events.
     decoder
-        Where the sound comes from.
-    """
-
-    def __init__(self, name: str, decoder: Decoder) -> None:
-        self.name = name
-        self.sample_rate, self.n_channels = decoder.sample_rate, decoder.n_channels
-        self._stop = threading.Event()
-
-    def start(self, intake: CaptureBuffer) -> None:
-        """Begin to deliver."""
-        self._intake = intake
-        self._thread = threading.Thread(target=self._run, name=f"read {self.name}", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Deliver nothing any more."""
-        self._stop.set()
-        self._thread.join(timeout=1.0)  # longer only where a pipe or the network says nothing
-        self._intake.end()
-
-    def _run(self) -> None:
-        raise NotImplementedError
-
-
-class FileSource(ThreadedSource):
-    """Delivers what a decoder gives, in a thread of its own.
-
-    Parameters
-    ----------
-    name
-        What events call it.
-    decoder
-        Where the sound comes from; closed at the end.
+        Returns the audio; closed at the end.
     speed
-        In seconds of sound per second; None is as fast as it is heard, and then nothing is dropped.
+        Seconds of audio per second. None is as fast as it is processed, and then none is dropped.
     """
 
     def __init__(self, name: str, decoder: Decoder, *, speed: float | None = 1.0) -> None:
-        super().__init__(name, decoder)
+        self.name = name
+        self.sample_rate, self.n_channels = decoder.sample_rate, decoder.n_channels
         self._decoder = decoder
-        self._pace = None if speed is None else Pace(speed * decoder.sample_rate)
+        self._limiter = None if speed is None else _RateLimiter(speed * decoder.sample_rate)
+        self._thread = _SourceThread(name, self._run)
 
-    def _run(self) -> None:
+    def start(self, buffer: CaptureBuffer) -> None:
+        """Start to deliver."""
+        self._thread.start(buffer)
+
+    def stop(self) -> None:
+        """Stop, and end the buffer."""
+        self._thread.stop()
+
+    def _run(self, buffer: CaptureBuffer, stop: threading.Event) -> None:
         try:
-            deliver(self._decoder, self._intake, self._pace, self._stop)
+            _deliver(self._decoder, buffer, self._limiter, stop)
         except SedError as error:
-            self._intake.tell(str(error))
+            buffer.notify(str(error))
         finally:
             self._decoder.close()
-            self._intake.end()
+            buffer.end()
 
 
-class UrlSource(ThreadedSource):
-    """Delivers what a URL streams (RTSP, HTTP, Icecast, …), and reaches for it again when it ends.
+class UrlSource:
+    """Delivers the stream at a URL (RTSP, HTTP, Icecast, …), and connects again when it breaks off.
+
+    Parameters
+    ----------
+    url
+        A stream, or a file on a server.
 
     Raises
     ------
     RecordingError
-        If it cannot be reached.
+        If there is no answer from the server, or it has no audio.
     MissingExtraError
         If PyAV is not installed.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._decoder = _reached(url)
-        super().__init__(without_secrets(url), self._decoder)
-        self._gone_at: float | None = None
+        self._decoder = _connect(url)
+        self.name = without_secrets(url)
+        self.sample_rate, self.n_channels = self._decoder.sample_rate, self._decoder.n_channels
+        self._disconnected_at: float | None = None  # monotonic seconds
         self._pause_seconds = FIRST_PAUSE_SECONDS
+        self._thread = _SourceThread(self.name, self._run)
 
-    def _run(self) -> None:
+    def start(self, buffer: CaptureBuffer) -> None:
+        """Start to deliver."""
+        self._thread.start(buffer)
+
+    def stop(self) -> None:
+        """Stop, and end the buffer."""
+        self._thread.stop()
+
+    def _run(self, buffer: CaptureBuffer, stop: threading.Event) -> None:
         decoder: ContainerDecoder | None = self._decoder
         try:
             while decoder is not None:
                 has_end = decoder.n_samples is not None
-                trouble = self._hear(decoder)
-                if trouble is not None and has_end:
-                    self._intake.tell(str(trouble))
-                decoder = None if has_end or self._stop.is_set() else self._again()
+                error = self._deliver_all(decoder, buffer, stop)
+                if error is not None and has_end:
+                    buffer.notify(str(error))
+                is_over = has_end or stop.is_set()
+                decoder = None if is_over else self._reconnect(buffer, stop)
         finally:
-            if self._gone_at is not None:
-                self._intake.found(self._n_missing(), GONE)
-            self._intake.end()
+            if self._disconnected_at is not None:
+                buffer.reconnected(self._n_missing(), DISCONNECTED)
+            buffer.end()
 
-    def _hear(self, decoder: ContainerDecoder) -> RecordingError | None:
-        """Deliver what comes until it ends; return why, if it broke off."""
-        pace = Pace(HURRY * self.sample_rate, AHEAD_SECONDS)
+    def _deliver_all(
+        self, decoder: ContainerDecoder, buffer: CaptureBuffer, stop: threading.Event
+    ) -> RecordingError | None:
+        """Deliver until the stream ends; return the error if it broke off."""
+        limiter = _RateLimiter(MAX_SPEED * self.sample_rate, AHEAD_SECONDS)
         with closing(decoder):
             try:
-                deliver(decoder, self._intake, pace, self._stop, self._note_back)
+                _deliver(decoder, buffer, limiter, stop, lambda: self._close_gap(buffer))
             except RecordingError as error:
                 return error
         return None
 
-    def _note_back(self) -> None:
-        """Close the gap, if there is one, before the first block behind it."""
-        if self._gone_at is not None:
-            self._intake.found(self._n_missing(), GONE, f"{self.name}: is back")
-            self._gone_at = None
+    def _close_gap(self, buffer: CaptureBuffer) -> None:
+        """Report the gap, if there is one, before the first block after it."""
+        if self._disconnected_at is not None:
+            buffer.reconnected(self._n_missing(), DISCONNECTED, f"{self.name}: connected again")
+            self._disconnected_at = None
             self._pause_seconds = FIRST_PAUSE_SECONDS
 
-    def _again(self) -> ContainerDecoder | None:
-        """Reach for the URL until it is there or nobody listens any more."""
-        if self._gone_at is None:  # else it was there, and gone again before it said a word
-            self._gone_at = time.monotonic()
-            self._intake.lost(f"{self.name}: gone; trying to reach it again")
-        while not self._stop.wait(self._pause_seconds):
-            self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
+    def _reconnect(self, buffer: CaptureBuffer, stop: threading.Event) -> ContainerDecoder | None:
+        """Try to connect until it works or the source is stopped."""
+        if self._disconnected_at is None:  # else it broke off again before the first block
+            self._disconnected_at = time.monotonic()
+            buffer.disconnected(f"{self.name}: disconnected; trying to connect again")
+        while not stop.wait(self._pause_seconds):
+            self._pause_seconds = min(2 * self._pause_seconds, MAX_PAUSE_SECONDS)
             with suppress(RecordingError):
-                return _reached(self._url, self._decoder)
+                return _connect(self._url, self._decoder)
         return None
 
     def _n_missing(self) -> int:
-        assert self._gone_at is not None
-        return round((time.monotonic() - self._gone_at) * self.sample_rate)
+        assert self._disconnected_at is not None
+        return round((time.monotonic() - self._disconnected_at) * self.sample_rate)
 
 
-class Pace:
-    """Holds back who delivers samples faster than they would be spoken.
+class _SourceThread:
+    """The thread of a source: runs a function with the buffer and an event that stops it."""
+
+    def __init__(self, name: str, run: Callable[[CaptureBuffer, threading.Event], None]) -> None:
+        self._name, self._run = name, run
+        self._stop = threading.Event()
+
+    def start(self, buffer: CaptureBuffer) -> None:
+        self._buffer = buffer
+        self._thread = threading.Thread(
+            target=self._run, args=(buffer, self._stop), name=f"read {self._name}", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        # It takes longer only where a pipe or the network delivers nothing.
+        self._thread.join(timeout=1.0)
+        self._buffer.end()
+
+
+class _PrefetchedDecoder:
+    """A decoder that is read from the moment this is made, at most as fast as live sound.
+
+    The program that writes into a pipe cannot wait until a model is loaded.
+    """
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.sample_rate, self.n_channels = decoder.sample_rate, decoder.n_channels
+        self.n_samples, self.format = decoder.n_samples, decoder.format
+        self._decoder = decoder
+        self._limiter = _RateLimiter(MAX_SPEED * decoder.sample_rate, AHEAD_SECONDS)
+        self._stop = threading.Event()
+        self._prefetcher = Prefetcher(self._read())
+
+    def blocks(self) -> Iterator[Floats]:
+        """Return an iterator over blocks of shape (samples, channels)."""
+        return self._prefetcher
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._stop.set()
+        self._prefetcher.stop()
+        self._decoder.close()
+
+    def _read(self) -> Generator[Floats]:
+        for block in self._decoder.blocks():
+            self._limiter.wait(len(block), self._stop)
+            yield block
+
+
+class _RateLimiter:
+    """Delays deliveries of samples that come faster than a rate.
 
     Parameters
     ----------
     rate
         Samples per second.
     ahead_seconds
-        What may be delivered before its time.
+        How far deliveries may be ahead of the rate.
     """
 
     def __init__(self, rate: float, ahead_seconds: float = 0.0) -> None:
         self._rate = rate
         self._ahead_seconds = ahead_seconds
-        self._began: float | None = None
+        self._started: float | None = None
         self._n_samples = 0
 
     def wait(self, n_samples: int, stop: threading.Event) -> None:
-        """Wait until so many more samples may be delivered, or `stop` is set."""
+        """Block until this many more samples may be delivered, or `stop` is set."""
         now = time.monotonic()
-        if self._began is None:
-            self._began = now
+        if self._started is None:
+            self._started = now
         self._n_samples += n_samples
-        due = self._began + self._n_samples / self._rate - self._ahead_seconds
+        due = self._started + self._n_samples / self._rate - self._ahead_seconds
         if due > now:
             stop.wait(due - now)
-        elif self._ahead_seconds:  # a live source that paused does not make up for it by hurrying
-            self._began = max(self._began, now - self._n_samples / self._rate)
+        elif self._ahead_seconds:  # a live source that paused does not catch up by being faster
+            self._started = max(self._started, now - self._n_samples / self._rate)
 
 
-def deliver(
+def _deliver(
     decoder: Decoder,
-    intake: CaptureBuffer,
-    pace: Pace | None,
+    buffer: CaptureBuffer,
+    limiter: _RateLimiter | None,
     stop: threading.Event,
     before_each: Callable[[], None] = lambda: None,
 ) -> None:
-    """Push what a decoder gives into an intake, in blocks as a sound device would, until `stop`."""
-    most = max(1, decoder.sample_rate // 20)
+    """Push the blocks of a decoder, cut as short as those of a sound device, until `stop`."""
+    max_samples = max(1, decoder.sample_rate // BLOCKS_PER_SECOND)
     for block in decoder.blocks():
-        for first in range(0, len(block), most):
-            piece = block[first : first + most]
-            if pace is None:
-                intake.wait_for_room(len(piece), stop)
+        for first in range(0, len(block), max_samples):
+            part = block[first : first + max_samples]
+            if limiter is None:
+                buffer.wait_for_room(len(part), stop)
             else:
-                pace.wait(len(piece), stop)
+                limiter.wait(len(part), stop)
             if stop.is_set():
                 return
             before_each()
-            intake.push(piece)
+            buffer.push(part)
 
 
 def without_secrets(url: str) -> str:
@@ -310,7 +313,7 @@ def without_secrets(url: str) -> str:
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
-def _reached(url: str, like: ContainerDecoder | None = None) -> ContainerDecoder:
+def _connect(url: str, like: ContainerDecoder | None = None) -> ContainerDecoder:
     return ContainerDecoder(
-        url, name=without_secrets(url), timeout_seconds=NETWORK_SECONDS, like=like
+        url, name=without_secrets(url), timeout_seconds=TIMEOUT_SECONDS, like=like
     )

@@ -1,4 +1,4 @@
-"""An iterator that runs ahead in a thread of its own."""
+"""Run a generator ahead of its consumer, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ T = TypeVar("T")
 
 
 class Prefetcher(Iterator[T]):
-    """Gives what a generator gives, while that runs at most some items ahead, from now on.
+    """Iterates over a generator that runs ahead in a thread, from the moment this is made.
 
-    What it raises is raised here, in its place in the order.
+    An exception of the generator is raised here, after the items before it.
 
     Parameters
     ----------
     items
         Runs in the thread, and is closed there.
     n_ahead
-        Items that may wait.
+        Items that may wait to be consumed; 0 for any number.
     """
 
-    def __init__(self, items: Generator[T], n_ahead: int) -> None:
+    def __init__(self, items: Generator[T], n_ahead: int = 0) -> None:
         self._waiting: queue.Queue[tuple[list[T], BaseException | None]] = queue.Queue(n_ahead)
         self._stopped = threading.Event()
         self._thread = threading.Thread(
-            target=self._run, args=(items,), name="read-ahead", daemon=True
+            target=self._run, args=(items,), name="prefetch", daemon=True
         )
         self._thread.start()
 
     def __next__(self) -> T:
         item, end = self._waiting.get()
         if end is not None:
-            self._waiting.put(([], end))  # for whoever asks again
+            self._waiting.put(([], end))  # the next call raises it too
             raise end
         return item[0]
 
     def stop(self) -> None:
-        """Have the generator closed when it gives its next item."""
+        """Close the generator when it yields its next item; returns at once."""
         self._stopped.set()
 
     @property
@@ -48,7 +48,7 @@ class Prefetcher(Iterator[T]):
         return not self._thread.is_alive()
 
     def close(self, timeout_seconds: float = 1.0) -> None:
-        """Stop, and wait until the generator is closed, unless it waits for somebody itself."""
+        """Stop, and wait until the generator is closed, for at most `timeout_seconds`."""
         self.stop()
         self._thread.join(timeout_seconds)
 

@@ -230,8 +230,8 @@ class Source:
         """Take a piece of sound."""
         self.processed_seconds = (heard.start + len(heard.block)) / heard.sample_rate
         self.level.take(heard)
-        if len(heard.columns):
-            self.spectrogram.push(heard.columns)
+        if len(heard.log_mel):
+            self.spectrogram.push(heard.log_mel)
         if len(heard.frame_probs):
             self.probs = heard.frame_probs[-1]
 

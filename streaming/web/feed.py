@@ -124,7 +124,7 @@ class Feed:
             "clips": heard.peak >= CLIPPED,
         }
         picture = self._picture(heard.source)
-        if strips := picture.push(heard.columns):
+        if strips := picture.push(heard.log_mel):
             told |= {"end": picture.end, "strips": _base64(strips)}
         if len(heard.frame_probs):
             told["top"] = _top(heard.frame_probs)

@@ -64,7 +64,7 @@ def test_a_sink_that_fails_is_told_of_and_left_out_and_the_others_go_on():
     fan = Dispatcher([fails, good])
     fan.handle(EventEnded(EVENT))
     fan.handle(EventEnded(EVENT))
-    trouble = Problem("Fails failed and is left out from now on: KeyError('odd')")
+    trouble = Problem("Fails failed and is not used any more: KeyError('odd')")
     assert good.heard == [EventEnded(EVENT), trouble, EventEnded(EVENT)]
     assert fails.heard == [EventEnded(EVENT)]
 

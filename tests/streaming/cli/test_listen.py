@@ -24,7 +24,7 @@ from sed.errors import RecordingError, UsageError
 from sed.events.writers import read_events
 from sed.models.checkpoint import save_checkpoint
 from streaming.cli.outputs import LiveOutputs
-from streaming.live import sources as ears
+from streaming.live import sources
 from streaming.live.listen import listen
 from streaming.offline.detect import detect
 from streaming.pipeline.config import DetectorConfig
@@ -44,7 +44,7 @@ def model(tiny_checkpoint, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch):
     """Hear files four times as fast here, and undo what the command does to the process."""
-    monkeypatch.setattr(ears, "FILE_SPEED", 4.0)
+    monkeypatch.setattr(sources, "FILE_SPEED", 4.0)
     n = torch.get_num_threads()
     yield
     torch.set_num_threads(n)

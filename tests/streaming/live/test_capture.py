@@ -7,12 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streaming.live.capture import OVERFLOW, TOO_SLOW, Break, CaptureBuffer, Hole, Note, Piece
+from streaming.live.capture import (
+    OVERFLOW,
+    TOO_SLOW,
+    AudioChunk,
+    CaptureBuffer,
+    Disconnect,
+    Notice,
+    SampleGap,
+)
 
 HOP = 100
 
 
-def intake(capacity=1000):
+def buffer(capacity=1000):
     return CaptureBuffer(hop_length=HOP, capacity_samples=capacity, wake=threading.Condition())
 
 
@@ -23,13 +31,13 @@ def sound(first, n):
 
 def taken(ring, most=HOP):
     items = []
-    while (item := ring.take(most)) is not None:
+    while (item := ring.pop(most)) is not None:
         items.append(item)
     return items
 
 
 def test_what_is_pushed_comes_out_in_hops_and_in_order():
-    ring = intake()
+    ring = buffer()
     for first in range(0, 350, 50):
         ring.push(sound(first, 50))
     items = taken(ring)
@@ -40,56 +48,56 @@ def test_what_is_pushed_comes_out_in_hops_and_in_order():
 
 
 def test_a_full_ring_drops_half_of_it_in_whole_hops_the_oldest_first():
-    ring = intake(1000)
+    ring = buffer(1000)
     for first in range(0, 1050, 50):
         ring.push(sound(first, 50))
-    hole, *pieces = taken(ring)
-    assert hole == Hole(0, 500, TOO_SLOW)
-    assert pieces[0].start == 500
-    assert pieces[0].block[0, 0] == 500.0
+    gap, *chunks = taken(ring)
+    assert gap == SampleGap(0, 500, TOO_SLOW)
+    assert chunks[0].start == 500
+    assert chunks[0].block[0, 0] == 500.0
     assert (ring.n_delivered, ring.n_dropped, ring.n_processed, ring.n_gaps) == (1050, 500, 550, 1)
 
 
 def test_holes_side_by_side_are_one():
-    ring = intake(1000)
+    ring = buffer(1000)
     for first in range(0, 2050, 50):
         ring.push(sound(first, 50))
-    holes = [item for item in taken(ring) if isinstance(item, Hole)]
-    assert holes == [Hole(0, 1500, TOO_SLOW)]
+    gaps = [item for item in taken(ring) if isinstance(item, SampleGap)]
+    assert gaps == [SampleGap(0, 1500, TOO_SLOW)]
 
 
 def test_a_block_longer_than_the_ring_keeps_its_end():
-    ring = intake(1000)
+    ring = buffer(1000)
     ring.push(sound(0, 2750))
-    hole, *pieces = taken(ring)
-    assert hole.n_samples % HOP == 0
-    assert pieces[-1].block[-1, 0] == 2749.0
+    gap, *chunks = taken(ring)
+    assert gap.n_samples % HOP == 0
+    assert chunks[-1].block[-1, 0] == 2749.0
     assert ring.n_delivered == 2750 == ring.n_processed + ring.n_dropped
 
 
 def test_a_device_that_was_gone_leaves_a_hole_in_its_place():
-    ring = intake()
+    ring = buffer()
     ring.push(sound(0, 150))
-    ring.lost("gone")
+    ring.disconnected("gone")
     assert ring.state == "lost"
-    ring.found(5_000, "unplugged", "back")
+    ring.reconnected(5_000, "unplugged", "back")
     ring.push(sound(5_150, 50))
     kinds = [type(item) for item in taken(ring)]
-    assert kinds == [Piece, Piece, Break, Note, Hole, Note, Piece]
+    assert kinds == [AudioChunk, AudioChunk, Disconnect, Notice, SampleGap, Notice, AudioChunk]
     assert ring.n_missing == 5_000
     assert ring.state == "listening"
 
 
 def test_overflows_are_all_counted_and_told_once_a_second():
-    ring = intake()
+    ring = buffer()
     for _ in range(5):
-        ring.overflowed()
-    assert taken(ring) == [Hole(0, 0, OVERFLOW)]
+        ring.overflow()
+    assert taken(ring) == [SampleGap(0, 0, OVERFLOW)]
     assert ring.n_overflows == 5
 
 
 def test_who_can_wait_waits_for_room_and_loses_nothing():
-    ring, stop = intake(1000), threading.Event()
+    ring, stop = buffer(1000), threading.Event()
 
     def deliver():
         for first in range(0, 10_000, 50):
@@ -101,7 +109,7 @@ def test_who_can_wait_waits_for_room_and_loses_nothing():
     thread.start()
     n = 0
     while not ring.is_done:
-        if (item := ring.take(HOP)) is not None:
+        if (item := ring.pop(HOP)) is not None:
             assert item.start == n
             n += len(item.block)
     thread.join()
@@ -109,7 +117,7 @@ def test_who_can_wait_waits_for_room_and_loses_nothing():
 
 
 def test_a_block_longer_than_the_ring_does_not_wait_for_ever():
-    ring = intake(200)
+    ring = buffer(200)
     ring.wait_for_room(400, threading.Event())
     ring.push(sound(0, 400))
     assert ring.n_delivered == 400
@@ -128,7 +136,7 @@ steps = st.lists(
 @settings(deadline=None)
 @given(steps, st.sampled_from([200, 1000, 1234]))
 def test_nothing_is_lost_without_account(steps, capacity):
-    ring = intake(capacity)
+    ring = buffer(capacity)
     position = heard = 0
     seen = []
     for what, n in steps:
@@ -136,34 +144,37 @@ def test_nothing_is_lost_without_account(steps, capacity):
             ring.push(sound(position, n))
             position += n
         elif what == "lose":
-            ring.lost("gone")
-            ring.found(n, "unplugged")
+            ring.disconnected("gone")
+            ring.reconnected(n, "unplugged")
             position += n
-        elif (item := ring.take(n)) is not None:
+        elif (item := ring.pop(n)) is not None:
             seen.append(item)
     assert ring.n_waiting <= max(capacity, 2 * HOP)
     seen += taken(ring)
-    at = 0  # positions have neither overlap nor hole that is not told of
+    at = 0  # positions have neither overlap nor gap that is not told of
     for item in seen:
-        if isinstance(item, Piece):
+        if isinstance(item, AudioChunk):
             assert item.start == at
             np.testing.assert_array_equal(item.block[:, 0], sound(at, len(item.block))[:, 0])
             heard += len(item.block)
             at = item.stop
-        elif isinstance(item, Hole):
+        elif isinstance(item, SampleGap):
             assert item.start == at
             at = item.stop
     assert at == position
     assert heard == ring.n_processed
     assert ring.n_delivered == ring.n_processed + ring.n_dropped + ring.n_waiting
-    assert sum(i.n_samples for i in seen if isinstance(i, Hole)) == ring.n_dropped + ring.n_missing
+    assert (
+        sum(i.n_samples for i in seen if isinstance(i, SampleGap))
+        == ring.n_dropped + ring.n_missing
+    )
     assert ring.n_dropped % HOP == 0
-    assert ring.n_gaps == sum(isinstance(item, Hole) for item in seen)
+    assert ring.n_gaps == sum(isinstance(item, SampleGap) for item in seen)
 
 
 def test_nothing_comes_from_an_empty_ring():
-    ring = intake()
-    assert ring.take(HOP) is None
+    ring = buffer()
+    assert ring.pop(HOP) is None
     assert not ring.is_done
     ring.end()
     assert ring.is_done

@@ -33,7 +33,7 @@ RATE = 8_000
 
 
 class Script:
-    """An ear that does what it is told at once: blocks, and what happens between them."""
+    """An source that does what it is told at once: blocks, and what happens between them."""
 
     sample_rate, n_channels = RATE, 1
 
@@ -41,22 +41,22 @@ class Script:
         self.name = name
         self._steps = steps
 
-    def start(self, intake):
-        self._intake = intake
+    def start(self, buffer):
+        self._buffer = buffer
         for step in self._steps:
             if isinstance(step, int):
-                intake.lost("gone")
-                intake.found(step, "unplugged", "back")
+                buffer.disconnected("gone")
+                buffer.reconnected(step, "unplugged", "back")
             else:
-                intake.push(step[:, None] if step.ndim == 1 else step)
-        intake.end()
+                buffer.push(step[:, None] if step.ndim == 1 else step)
+        buffer.end()
 
     def stop(self):
-        self._intake.end()
+        self._buffer.end()
 
 
 class Unplugged(Script):
-    def start(self, intake):
+    def start(self, buffer):
         raise DeviceError(f"{self.name}: cannot be opened")
 
 
@@ -79,9 +79,9 @@ def engine(tiny_checkpoint):
 
 @pytest.fixture
 def listener(engine):
-    def make(*ears, **options):
+    def make(*sources, **options):
         options = {"buffer_seconds": 60.0} | options
-        return Listener(ears, engine, CONFIG, **options)
+        return Listener(sources, engine, CONFIG, **options)
 
     return make
 
@@ -107,8 +107,8 @@ def ended(messages):
 def test_live_equals_offline(tiny_checkpoint, engine, seed, cuts):
     samples = rising_noise(40_000, seed)
     parts = [part for part in np.split(samples, sorted(cuts)) if len(part)]
-    ear = Script(*parts)
-    messages = list(Listener([ear], engine, CONFIG, buffer_seconds=60.0).messages())
+    source = Script(*parts)
+    messages = list(Listener([source], engine, CONFIG, buffer_seconds=60.0).messages())
     events = ended(messages)
     assert spans(events) == spans(offline(tiny_checkpoint, engine, samples)) != []
     begun = [message.event for message in messages if isinstance(message, EventStarted)]
@@ -154,8 +154,8 @@ def test_a_model_that_is_too_slow_loses_whole_hops_and_says_which(tiny_checkpoin
     """At half the speed that is needed; then as fast as it can, and it catches up in two hops."""
     engine = SlowEngine(tiny_checkpoint, "cpu", "fp32")
     engine.seconds = 0.2
-    ear = FileSource("noise", _Endless(), speed=5.0)  # a hop in 0.1 s
-    listener = Listener([ear], engine, CONFIG, buffer_seconds=2.0)
+    source = FileSource("noise", _Endless(), speed=5.0)  # a hop in 0.1 s
+    listener = Listener([source], engine, CONFIG, buffer_seconds=2.0)
     gaps, behind = [], {}
     began = time.monotonic()
     for message in listener.messages():
@@ -193,12 +193,12 @@ def test_several_inputs_go_through_the_model_together(tiny_checkpoint):
     engine = SlowEngine(tiny_checkpoint, "cpu", "fp32")
     engine.batches = []
     sounds = [rising_noise(40_000, seed) for seed in range(3)]
-    ears = [Script(sound, name=f"ear {i}") for i, sound in enumerate(sounds)]
-    listener = Listener(ears, engine, CONFIG, buffer_seconds=60.0)
+    sources = [Script(sound, name=f"source {i}") for i, sound in enumerate(sounds)]
+    listener = Listener(sources, engine, CONFIG, buffer_seconds=60.0)
     events = ended(listener.messages())
     assert 3 in engine.batches
-    for ear, sound in zip(ears, sounds, strict=True):
-        mine = [event for event in events if event.file == ear.name]
+    for source, sound in zip(sources, sounds, strict=True):
+        mine = [event for event in events if event.file == source.name]
         assert spans(mine) == spans(offline(tiny_checkpoint, engine, sound))
 
 
@@ -229,7 +229,7 @@ def test_one_channel_or_the_mean_of_all(listener, tiny_checkpoint, engine):
 def test_inputs_of_one_name_are_told_apart(listener):
     *_, last = listener(Script(rising_noise(8_000)), Script(rising_noise(8_000))).messages()
     assert [source.name for source in last.sources] == ["script", "script 2"]
-    with pytest.raises(UsageError, match="expected an input"):
+    with pytest.raises(UsageError, match="expected at least one input"):
         listener()
 
 
@@ -260,8 +260,8 @@ def test_a_last_status_tells_all(listener):
 
 
 def test_stopped_from_elsewhere_it_finishes_what_was_heard(tiny_checkpoint, engine, noise_wav):
-    ear = FileSource("noise", open_recording(noise_wav))
-    listener = Listener([ear], engine, CONFIG)
+    source = FileSource("noise", open_recording(noise_wav))
+    listener = Listener([source], engine, CONFIG)
     threading.Timer(1.3, listener.stop).start()
     messages = list(listener.messages())
     samples = np.concatenate([m.block for m in messages if isinstance(m, AudioBlock)])[:, 0]
@@ -271,9 +271,9 @@ def test_stopped_from_elsewhere_it_finishes_what_was_heard(tiny_checkpoint, engi
 
 def test_events_say_when_they_were_on_the_calendar_and_do_not_change_their_minds(listener):
     """The sound comes faster than it was spoken, so that the clock is corrected all the time."""
-    ear = FileSource("noise", _Sound(rising_noise(40_000)), speed=4.0)
+    source = FileSource("noise", _Sound(rising_noise(40_000)), speed=4.0)
     before = datetime.now().astimezone()
-    messages = list(listener(ear).messages())
+    messages = list(listener(source).messages())
     times = {
         (m.event.onset, m.event.label): m.event.time for m in messages if type(m) is EventStarted
     }
@@ -317,9 +317,9 @@ def test_a_clock_that_was_set_is_believed_at_once():
 
 
 def test_the_load_is_that_of_the_input_that_still_gives(listener):
-    ears = [FileSource(f"{i}", _Sound(rising_noise(n)), speed=2.0) for i, n in
+    sources = [FileSource(f"{i}", _Sound(rising_noise(n)), speed=2.0) for i, n in
             enumerate((24_000, 800, 800))]  # fmt: skip
-    loads = [m.real_time_factor for m in listener(*ears).messages() if isinstance(m, Status)]
+    loads = [m.real_time_factor for m in listener(*sources).messages() if isinstance(m, Status)]
     alone = FileSource("alone", _Sound(rising_noise(24_000)), speed=2.0)
     expected = [m.real_time_factor for m in listener(alone).messages() if isinstance(m, Status)]
     assert loads[-1] < 2.0 * expected[-1] + 0.1
@@ -372,7 +372,7 @@ def test_asynchronously_too_and_others_run_meanwhile(noise_wav, tiny_checkpoint,
 
 def test_a_file_is_heard_at_real_speed(tmp_path, listener):
     soundfile.write(tmp_path / "a.wav", rising_noise(8_000), RATE)
-    ear = FileSource("a", open_recording(tmp_path / "a.wav"))
+    source = FileSource("a", open_recording(tmp_path / "a.wav"))
     began = time.monotonic()
-    list(listener(ear).messages())
+    list(listener(source).messages())
     assert 0.95 < time.monotonic() - began < 4.0

@@ -13,7 +13,7 @@ from sed.cli import app
 from sed.errors import UsageError
 from sed.models.devices import DeviceError
 from streaming.live import microphone
-from streaming.live.capture import Break, CaptureBuffer, Hole, Note, Piece
+from streaming.live.capture import AudioChunk, CaptureBuffer, Disconnect, Notice, SampleGap
 from streaming.live.microphone import Microphone, devices, find_device
 
 
@@ -180,7 +180,9 @@ def test_a_device_is_taken_at_what_it_offers(portaudio, about, settings):
 
 def test_a_device_in_use_or_without_the_channel_is_refused(portaudio):
     portaudio(device("x", rates=(1,)))
-    with pytest.raises(DeviceError, match=r"x: takes none of the usual rates\. Is another program"):
+    with pytest.raises(
+        DeviceError, match=r"x: supports none of the usual sample rates\. Close the program"
+    ):
         Microphone()
     portaudio(device("x", 2))
     with pytest.raises(UsageError, match="x has no channel 3: it has 2"):
@@ -195,36 +197,36 @@ def test_a_channel_far_up_opens_enough_of_them(portaudio):
 @pytest.fixture
 def quick(monkeypatch):
     """Have microphones notice at once that a device is gone."""
-    monkeypatch.setattr(microphone, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(microphone, "CHECK_SECONDS", 0.01)
     monkeypatch.setattr(microphone, "SILENT_SECONDS", 0.3)
     monkeypatch.setattr(microphone, "FIRST_PAUSE_SECONDS", 0.02)
 
 
-def new_intake():
+def new_buffer():
     return CaptureBuffer(hop_length=24_000, capacity_samples=480_000, wake=threading.Condition())
 
 
 @pytest.fixture
 def started(portaudio, quick):
-    """Return a microphone that listens, its intake, and its PortAudio."""
+    """Return a microphone that listens, its buffer, and its PortAudio."""
     fake = portaudio(dict(USB))
-    ear, intake = Microphone("usb"), new_intake()
-    ear.start(intake)
-    yield ear, intake, fake
-    if intake.state != "ended":
-        ear.stop()
+    source, buffer = Microphone("usb"), new_buffer()
+    source.start(buffer)
+    yield source, buffer, fake
+    if buffer.state != "ended":
+        source.stop()
 
 
 def test_blocks_are_copied_and_overflows_counted(started):
-    _, intake, fake = started
+    _, buffer, fake = started
     fake.streams[0].deliver(2_400)
     fake.streams[0].deliver(2_400, overflow=True)
-    piece, hole, other = intake.take(24_000), intake.take(24_000), intake.take(24_000)
-    assert piece.block.shape == (2_400, 2)
-    assert (piece.block == 0.5).all()
-    assert isinstance(hole, Hole)
+    chunk, gap, other = buffer.pop(24_000), buffer.pop(24_000), buffer.pop(24_000)
+    assert chunk.block.shape == (2_400, 2)
+    assert (chunk.block == 0.5).all()
+    assert isinstance(gap, SampleGap)
     assert other.start == 2_400
-    assert intake.n_overflows == 1
+    assert buffer.n_overflows == 1
 
 
 def until(condition):
@@ -236,7 +238,7 @@ def until(condition):
 
 @pytest.mark.parametrize("how", ["stops", "falls silent"])
 def test_a_device_that_goes_is_opened_again_and_the_gap_is_as_long_as_it_was(started, how):
-    _, intake, fake = started
+    _, buffer, fake = started
     fake.streams[0].deliver(2_400)
     gone_at = time.monotonic()
     fake.listed[0]["is_gone"] = True
@@ -247,53 +249,60 @@ def test_a_device_that_goes_is_opened_again_and_the_gap_is_as_long_as_it_was(sta
     until(lambda: fake.streams[-1].active)
     fake.streams[-1].deliver(2_400)
     missing = round((time.monotonic() - gone_at) * 48_000)
-    items = [intake.take(24_000) for _ in range(6)]
-    assert [type(item) for item in items] == [Piece, Break, Note, Hole, Note, Piece]
-    assert items[2].text == "USB Audio: Mic: gone; trying to open it again"
-    assert items[4].text == "USB Audio: Mic: is back"
+    items = [buffer.pop(24_000) for _ in range(6)]
+    assert [type(item) for item in items] == [
+        AudioChunk,
+        Disconnect,
+        Notice,
+        SampleGap,
+        Notice,
+        AudioChunk,
+    ]
+    assert items[2].text == "USB Audio: Mic: disconnected; trying to connect again"
+    assert items[4].text == "USB Audio: Mic: connected again"
     assert items[5].start == 2_400 + items[3].n_samples
     assert abs(items[3].n_samples + 2_400 - missing) < 2_400
     assert fake.n_looked >= 3
 
 
 def test_a_device_still_gone_at_the_end_leaves_its_gap(started):
-    ear, intake, fake = started
+    source, buffer, fake = started
     fake.streams[0].deliver(2_400)
     fake.listed[0]["is_gone"] = True
     fake.streams[0].active = False
-    until(lambda: intake.state == "lost")
+    until(lambda: buffer.state == "lost")
     time.sleep(0.1)
-    ear.stop()
-    items = [intake.take(24_000) for _ in range(4)]
-    assert [type(item) for item in items] == [Piece, Break, Note, Hole]
+    source.stop()
+    items = [buffer.pop(24_000) for _ in range(4)]
+    assert [type(item) for item in items] == [AudioChunk, Disconnect, Notice, SampleGap]
     assert 0.1 < items[3].n_samples / 48_000 < 1.0
-    assert intake.is_done
+    assert buffer.is_done
 
 
 def test_devices_of_one_name_are_told_apart_and_the_one_that_is_meant_is_opened(portaudio):
     fake = portaudio(BUILT_IN, device("Mic (hw:1,0)", 1), device("Mic (hw:2,0)", 2))
     assert [d.name for d in devices()] == ["HDA Intel: ALC", "Mic", "Mic 2"]
     for wanted, index in (("1", 1), ("Mic", 1), ("2", 2), ("mic 2", 2)):
-        ear, intake = Microphone(wanted), new_intake()
-        ear.start(intake)
+        source, buffer = Microphone(wanted), new_buffer()
+        source.start(buffer)
         assert fake.streams[-1].about is fake.listed[index]
-        ear.stop()
+        source.stop()
 
 
 def test_a_sound_server_that_starts_again_does_not_end_the_search(started):
-    _, intake, fake = started
+    _, buffer, fake = started
     fake.streams[0].deliver(2_400)
     fake.is_starting = True
     fake.streams[0].active = False
     until(lambda: len(fake.streams) == 2 and fake.streams[1].active)
     fake.streams[1].deliver(2_400)
-    assert intake.state == "listening"
+    assert buffer.state == "listening"
     assert fake.n_looked == 2
 
 
 def test_a_stream_that_was_given_up_has_nothing_more_to_say(started):
     """What it delivers while it is being closed is counted as missing, and not as there."""
-    _, intake, fake = started
+    _, buffer, fake = started
     first = fake.streams[0]
     first.deliver(2_400)
     real_close = first.close
@@ -304,19 +313,19 @@ def test_a_stream_that_was_given_up_has_nothing_more_to_say(started):
 
     first.close = close
     until(lambda: len(fake.streams) == 2 and fake.streams[1].active)
-    assert intake.state == "lost"
+    assert buffer.state == "lost"
     fake.streams[1].deliver(2_400)
-    assert intake.n_delivered == 4_800
-    assert intake.n_missing > 0.3 * 48_000 - 4_800
+    assert buffer.n_delivered == 4_800
+    assert buffer.n_missing > 0.3 * 48_000 - 4_800
 
 
 def test_one_microphone_that_goes_does_not_end_the_other(portaudio, quick, monkeypatch):
     monkeypatch.setattr(microphone, "SILENT_SECONDS", 60.0)
     fake = portaudio(dict(USB), dict(BUILT_IN))
-    ears = [Microphone("usb"), Microphone("hda")]
-    intakes = [new_intake() for _ in ears]
-    for ear, intake in zip(ears, intakes, strict=True):
-        ear.start(intake)
+    sources = [Microphone("usb"), Microphone("hda")]
+    buffers = [new_buffer() for _ in sources]
+    for source, buffer in zip(sources, buffers, strict=True):
+        source.start(buffer)
     usb, hda = fake.streams
     usb.active = False
     until(lambda: len(fake.streams) == 3 and fake.streams[2].active)
@@ -326,8 +335,8 @@ def test_one_microphone_that_goes_does_not_end_the_other(portaudio, quick, monke
         listed["is_gone"] = True
     fake.streams[2].active = hda.active = False
     until(lambda: fake.n_looked > 0)  # now that nobody delivers
-    for ear in ears:
-        ear.stop()
+    for source in sources:
+        source.stop()
 
 
 def test_a_stream_that_cannot_be_started_is_closed(portaudio, monkeypatch):
@@ -340,5 +349,5 @@ def test_a_stream_that_cannot_be_started_is_closed(portaudio, monkeypatch):
     monkeypatch.setattr(Stream, "start", refuse)
     monkeypatch.setattr(Stream, "close", lambda stream: closed.append(stream))
     with pytest.raises(DeviceError, match="USB Audio: Mic: cannot be opened: Device unavailable"):
-        Microphone().start(new_intake())
+        Microphone().start(new_buffer())
     assert closed == fake.streams

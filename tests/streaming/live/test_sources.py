@@ -17,36 +17,36 @@ from sed.audio.decode import open_recording
 from sed.audio.ffmpeg import ContainerDecoder
 from sed.errors import RecordingError
 from sed.models.checkpoint import save_checkpoint
-from streaming.live import sources as ears
-from streaming.live.capture import Break, CaptureBuffer, Hole, Note, Piece
+from streaming.live import sources as module
+from streaming.live.capture import AudioChunk, CaptureBuffer, Disconnect, Notice, SampleGap
 from streaming.live.sources import FileSource, UrlSource, open_source, stdin_source, without_secrets
 from tests.conftest import ROOT, rising_noise
 
 RATE = 8_000
 
 
-def hear(ear, seconds=60.0):
-    """Return what an ear delivers until it ends, or so many seconds of sound are there."""
-    intake = CaptureBuffer(
-        hop_length=ear.sample_rate,
-        capacity_samples=600 * ear.sample_rate,
+def collect(source, seconds=60.0):
+    """Return what an source delivers until it ends, or so many seconds of sound are there."""
+    buffer = CaptureBuffer(
+        hop_length=source.sample_rate,
+        capacity_samples=600 * source.sample_rate,
         wake=threading.Condition(),
     )
-    ear.start(intake)
+    source.start(buffer)
     items = []
-    while not intake.is_done and intake.n_processed < seconds * ear.sample_rate:
-        if (item := intake.take(10**9)) is None:
+    while not buffer.is_done and buffer.n_processed < seconds * source.sample_rate:
+        if (item := buffer.pop(10**9)) is None:
             time.sleep(0.005)
         else:
             items.append(item)
-    ear.stop()
-    while (item := intake.take(10**9)) is not None:
+    source.stop()
+    while (item := buffer.pop(10**9)) is not None:
         items.append(item)
-    return items, intake
+    return items, buffer
 
 
 def samples_of(items):
-    return np.concatenate([item.block for item in items if isinstance(item, Piece)])
+    return np.concatenate([item.block for item in items if isinstance(item, AudioChunk)])
 
 
 class Samples:
@@ -68,7 +68,7 @@ class Samples:
 def test_a_file_comes_at_real_speed_in_blocks_of_a_twentieth_of_a_second():
     decoder = Samples(RATE)
     began = time.monotonic()
-    items, _ = hear(FileSource("x", decoder))
+    items, _ = collect(FileSource("x", decoder))
     assert 0.9 < time.monotonic() - began < 4.0
     np.testing.assert_array_equal(samples_of(items)[:, 0], rising_noise(RATE))
     assert decoder.is_closed
@@ -76,10 +76,10 @@ def test_a_file_comes_at_real_speed_in_blocks_of_a_twentieth_of_a_second():
 
 def test_what_is_piped_faster_than_real_time_is_held_back_after_two_seconds():
     began = time.monotonic()
-    items, intake = hear(stdin_source(Samples(3 * RATE)))
+    items, buffer = collect(stdin_source(Samples(3 * RATE)))
     assert len(samples_of(items)) == 3 * RATE
     assert 0.85 < time.monotonic() - began < 2.8  # 3 s / 1.02 - 2 s
-    assert intake.n_dropped == 0
+    assert buffer.n_dropped == 0
 
 
 def test_a_pipe_is_read_before_anybody_listens():
@@ -94,12 +94,12 @@ def test_a_pipe_is_read_before_anybody_listens():
                 yield block[:, None]
 
     decoder = Counted(RATE)
-    ear = stdin_source(decoder)
+    source = stdin_source(decoder)
     deadline = time.monotonic() + 5
     while decoder.n_read < RATE:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    items, _ = hear(ear)
+    items, _ = collect(source)
     np.testing.assert_array_equal(samples_of(items)[:, 0], rising_noise(RATE))
 
 
@@ -107,10 +107,10 @@ def test_what_is_damaged_is_told_and_what_came_before_is_heard(tmp_path):
     path = tmp_path / "cut.flac"
     soundfile.write(path, rising_noise(10 * RATE), RATE)
     path.write_bytes(path.read_bytes()[:-20_000])
-    items, _ = hear(FileSource("cut", open_recording(path), speed=None))
+    items, _ = collect(FileSource("cut", open_recording(path), speed=None))
     assert len(samples_of(items)) > RATE / 2
-    (note,) = [item for item in items if isinstance(item, Note)]
-    assert "cut.flac: damaged at" in note.text
+    (notice,) = [item for item in items if isinstance(item, Notice)]
+    assert "cut.flac: damaged at" in notice.text
 
 
 @pytest.mark.parametrize(
@@ -158,21 +158,21 @@ class _Station(http.server.BaseHTTPRequestHandler):
 
 def test_a_stream_that_ends_is_reached_again_and_the_gap_is_in_the_account(monkeypatch):
     pytest.importorskip("av")
-    monkeypatch.setattr(ears, "FIRST_PAUSE_SECONDS", 0.3)
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.3)
     with Radio(("127.0.0.1", 0), _Station) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        ear = UrlSource(f"http://127.0.0.1:{server.server_port}/live")
-        assert (ear.sample_rate, ear.n_channels) == (RATE, 1)
-        items, intake = hear(ear, seconds=1.5)
+        source = UrlSource(f"http://127.0.0.1:{server.server_port}/live")
+        assert (source.sample_rate, source.n_channels) == (RATE, 1)
+        items, buffer = collect(source, seconds=1.5)
         server.shutdown()
-    kinds = [type(item) for item in items if not isinstance(item, Piece)]
-    assert kinds[:4] == [Break, Note, Hole, Note]
-    notes = [item.text for item in items if isinstance(item, Note)]
-    assert notes[0].endswith("/live: gone; trying to reach it again")
-    assert notes[1].endswith("is back")
-    hole = next(item for item in items if isinstance(item, Hole))
-    assert 0.25 < hole.n_samples / RATE < 3.0
-    assert intake.n_missing >= hole.n_samples
+    kinds = [type(item) for item in items if not isinstance(item, AudioChunk)]
+    assert kinds[:4] == [Disconnect, Notice, SampleGap, Notice]
+    notices = [item.text for item in items if isinstance(item, Notice)]
+    assert notices[0].endswith("/live: disconnected; trying to connect again")
+    assert notices[1].endswith("connected again")
+    gap = next(item for item in items if isinstance(item, SampleGap))
+    assert 0.25 < gap.n_samples / RATE < 3.0
+    assert buffer.n_missing >= gap.n_samples
     assert server.n_listeners >= 2
     first = samples_of(items[:1])[:, 0]
     np.testing.assert_allclose(first[:RATE], rising_noise(RATE)[: len(first)], atol=1e-4)
@@ -180,25 +180,25 @@ def test_a_stream_that_ends_is_reached_again_and_the_gap_is_in_the_account(monke
 
 def test_a_stream_that_is_gone_at_the_end_is_in_the_account(monkeypatch):
     pytest.importorskip("av")
-    monkeypatch.setattr(ears, "FIRST_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.2)
     with Radio(("127.0.0.1", 0), _Station) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        ear = UrlSource(f"http://127.0.0.1:{server.server_port}/live")
+        source = UrlSource(f"http://127.0.0.1:{server.server_port}/live")
         server.shutdown()
-    intake = CaptureBuffer(hop_length=RATE, capacity_samples=60 * RATE, wake=threading.Condition())
-    ear.start(intake)
+    buffer = CaptureBuffer(hop_length=RATE, capacity_samples=60 * RATE, wake=threading.Condition())
+    source.start(buffer)
     deadline = time.monotonic() + 20
-    while intake.state != "lost":
+    while buffer.state != "lost":
         assert time.monotonic() < deadline
         time.sleep(0.01)
     time.sleep(0.3)
-    ear.stop()
+    source.stop()
     items = []
-    while (item := intake.take(10**9)) is not None:
+    while (item := buffer.pop(10**9)) is not None:
         items.append(item)
-    assert isinstance(items[-1], Hole)
+    assert isinstance(items[-1], SampleGap)
     assert 0.25 < items[-1].n_samples / RATE < 5.0
-    assert intake.n_missing == items[-1].n_samples
+    assert buffer.n_missing == items[-1].n_samples
 
 
 def test_a_file_behind_a_url_that_breaks_off_says_so(tmp_path):
@@ -217,11 +217,11 @@ def test_a_file_behind_a_url_that_breaks_off_says_so(tmp_path):
 
     with Radio(("127.0.0.1", 0), Batch) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        items, intake = hear(UrlSource(f"http://127.0.0.1:{server.server_port}/a.flac"))
+        items, buffer = collect(UrlSource(f"http://127.0.0.1:{server.server_port}/a.flac"))
         server.shutdown()
-    assert intake.state == "ended"
-    (note,) = [item for item in items if isinstance(item, Note)]
-    assert "damaged at" in note.text
+    assert buffer.state == "ended"
+    (notice,) = [item for item in items if isinstance(item, Notice)]
+    assert "damaged at" in notice.text
 
 
 def test_a_container_may_change_its_channels_on_the_way(tmp_path):

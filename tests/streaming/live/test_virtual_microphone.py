@@ -62,8 +62,8 @@ def test_a_device_that_is_unplugged_is_heard_again_and_the_gap_is_told(live, tmp
         time.sleep(2.0)
         process.terminate()
         told = process.communicate()[1]
-    assert "default: gone; trying to open it again" in told
-    assert "default: is back" in told
+    assert "default: disconnected; trying to connect again" in told
+    assert "default: connected again" in told
     assert "missing" in told.splitlines()[-1]
     assert read_events(out, "jsonl") == []
-    assert '"gap": "the device was gone"' in out.read_text()
+    assert '"gap": "the device was disconnected"' in out.read_text()
