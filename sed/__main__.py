@@ -1,8 +1,8 @@
-"""Entry of the commands `sed` and `sed-engine`.
+"""Start the commands `sed` and `sed-engine`.
 
-An environment with this package hides the Unix `sed`. So this one is polite: what is not one of
-our commands goes to the next `sed` on the PATH at once, with the same arguments, input and
-environment, before anything slow is imported.
+An environment with this package hides the Unix `sed`. Arguments that are not a command of this
+package therefore go to the next `sed` on the PATH at once, with the same input and environment,
+before anything slow is imported.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-# sed.cli.COMMANDS has the same names; it is not imported here, to be quick.
+# The names in sed.cli.COMMANDS, which is not imported here to save time.
 OURS = frozenset(
     (
         "detect",
@@ -32,12 +32,12 @@ OURS = frozenset(
         "--show-completion",
     )
 )
-NOT_FOUND = 127  # as the shell says it
-LOOP_GUARD = "SED_ENGINE_TRIED"  # process id, and how many candidates it has tried
+NOT_FOUND = 127  # exit status of shells for an unknown command
+LOOP_GUARD = "SED_ENGINE_TRIED"  # environment variable: process id, candidates tried
 
 
 def main() -> None:
-    """Run our command, or become the Unix `sed`."""
+    """Run a command of this package, or replace the process with the Unix `sed`."""
     arguments = sys.argv[1:]
     if is_ours(sys.argv[0], arguments, os.environ):
         from sed.cli import run
@@ -48,29 +48,29 @@ def main() -> None:
 
 
 def is_ours(program: str, arguments: list[str], environment: Mapping[str, str]) -> bool:
-    """Return whether the arguments are for us: a command of ours, `--help`, or none at all."""
+    """Return whether the arguments are for this package: a command, `--help`, or none at all."""
     if os.path.basename(program) != "sed" or not arguments:
         return True
     return arguments[0] in OURS or "_SED_COMPLETE" in environment
 
 
 def hint_at_ours(argument: str) -> None:
-    """Say which of our commands a word is like, before the Unix `sed` says what it makes of it."""
+    """Print the command of this package that a misspelt word resembles."""
     if len(argument) < 4 or not argument.isalpha():
         return
-    import difflib  # no script comes here
+    import difflib  # imported for words only, since scripts of the Unix sed are common
 
     if near := difflib.get_close_matches(argument, OURS, n=1, cutoff=0.75):
         print(f"sed: did you mean `sed {near[0]}`? This goes to the Unix sed:", file=sys.stderr)
 
 
 def become_unix_sed(arguments: list[str]) -> None:
-    """Replace this process with the next `sed` on the PATH that is not this one."""
-    # Python ignores these two, and what is ignored stays so across exec.
+    """Replace this process with the next `sed` on the PATH that is not of this package."""
+    # Python ignores these two signals, and exec inherits that.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     environment = _environment()
-    # A shim (pyenv's, say) leads back to us. An exec keeps the process id, so we know it again.
+    # A shim, as of pyenv, may lead back here. exec keeps the process id, which detects the loop.
     process, _, tried = environment.pop(LOOP_GUARD, "").partition(":")
     first = int(tried) if process == str(os.getpid()) and tried.isdigit() else 0
     for i, candidate in enumerate(_unix_seds()):
@@ -94,7 +94,7 @@ def _unix_seds() -> Iterator[str]:
 
 
 def _is_this_command(path: str) -> bool:
-    """Recognise our entry script, of this environment or of any other."""
+    """Return whether a file is the entry script of this package, in any environment."""
     return b"sed.__main__" in _script(path)
 
 
@@ -103,7 +103,7 @@ def _is_script(path: str) -> bool:
 
 
 def _script(path: str) -> bytes:
-    """Return how a script begins, nothing if it is none."""
+    """Return the first bytes of a script; empty if the file is not a script."""
     try:
         with open(path, "rb") as file:
             head = file.read(1024)
@@ -113,10 +113,10 @@ def _script(path: str) -> bytes:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment as this process was given it.
+    """Return the environment that this process was started with.
 
-    In the C locale Python sets LC_CTYPE to UTF-8 for itself and its children, and then `sed` would
-    take bytes for characters.
+    In the C locale Python sets LC_CTYPE to UTF-8 for itself and its children, in which `sed` would
+    read characters instead of bytes.
     """
     environment = dict(os.environ)
     if environment.get("LC_CTYPE", "").upper().endswith(("UTF-8", "UTF8")):

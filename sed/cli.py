@@ -1,4 +1,4 @@
-"""The table of commands. Each stands beside what it calls, and is loaded when it is called."""
+"""Run the command line: each command stands in the package it belongs to, loaded when called."""
 
 from __future__ import annotations
 
@@ -8,43 +8,77 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
 from sed.errors import FAILED, MISUSE, OK, SedError, UsageError
 
+# Command: the module of its function, and the panel of `sed --help` that it is listed in.
 COMMANDS = {
-    "detect": "streaming.cli.detect",
-    "listen": "streaming.cli.listen",
-    "devices": "streaming.cli.devices",
-    "prepare": "train.cli.prepare",
-    "train": "train.cli.train",
-    "evaluate": "train.cli.evaluate",
-    "predict": "train.cli.predict",
-    "plot": "train.cli.plot",
-    "bench": "streaming.cli.bench",
-    "export": "streaming.cli.export",
-    "info": "streaming.cli.info",
+    "detect": ("streaming.cli.detect", "Detection"),
+    "listen": ("streaming.cli.listen", "Detection"),
+    "devices": ("streaming.cli.devices", "Detection"),
+    "prepare": ("train.cli.prepare", "Training"),
+    "train": ("train.cli.train", "Training"),
+    "evaluate": ("train.cli.evaluate", "Training"),
+    "predict": ("train.cli.predict", "Training"),
+    "plot": ("train.cli.plot", "Training"),
+    "bench": ("streaming.cli.bench", "Models"),
+    "export": ("streaming.cli.export", "Models"),
+    "info": ("streaming.cli.info", "Models"),
 }
 
-LEFT_OUT = {"--web": "127.0.0.1:8765"}  # what an option means that is given without its value
+# Values of options that may be given without one.
+OPTIONAL_VALUES = {"--web": "127.0.0.1:8765"}
+
+HELP = (
+    "Find sound events in recordings and live sound, and train models for it. "
+    "All other arguments are passed on to the Unix sed."
+)
 
 
 def app() -> typer.Typer:
     """Return the application with all commands."""
     sed = typer.Typer(
         name="sed",
-        help="Find sound events in recordings, and train models that do. "
-        "Anything else is passed on to the Unix sed.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["--help", "-h"]},
-        epilog="`sed-engine` is this same command under a name of its own.",
+        epilog="`sed-engine` is the same command under another name.",
     )
-    for name, home in COMMANDS.items():
-        function = getattr(importlib.import_module(home), name)
-        sed.command(name, help=_unwrapped(function.__doc__))(function)
+    sed.callback(help=HELP)(_root)
+    for name, (module, panel) in COMMANDS.items():
+        function = getattr(importlib.import_module(module), name)
+        sed.command(name, help=_unwrapped(function.__doc__), rich_help_panel=panel)(function)
     return sed
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        print(f"sed-engine {version('sed-engine')}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version and exit (with `sed-engine`; `sed --version` is the Unix sed).",
+        ),
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print diagnostics to standard error.")
+    ] = False,
+) -> None:
+    """Set what the library logs to standard error: warnings, or everything."""
+    logging.getLogger("sed").setLevel(logging.DEBUG if verbose else logging.WARNING)
+    show_log()
 
 
 def _unwrapped(text: str) -> str:
@@ -54,11 +88,11 @@ def _unwrapped(text: str) -> str:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command; return its exit status, with what went wrong said on stderr."""
-    if sys.stdout is None or sys.stderr is None:  # closed by whoever started us
-        nowhere = open(os.devnull, "w")  # noqa: SIM115  # as long as this process
+    """Run a command and print its error, if there is one; return the exit status."""
+    if sys.stdout is None or sys.stderr is None:  # closed by the parent process
+        nowhere = open(os.devnull, "w")  # noqa: SIM115  # open until this process ends
         sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
-    # File names and labels go out as they came in, whatever bytes they hold.
+    # File names and labels are printed with their original bytes, UTF-8 or not.
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     try:
         app()(with_values(arguments), prog_name="sed", standalone_mode=True)
@@ -74,27 +108,28 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def with_values(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments, with the values that may be left out."""
+    """Return the arguments with the values of `OPTIONAL_VALUES` where they are left out."""
     return [
-        f"{argument}={LEFT_OUT[argument]}"
-        if argument in LEFT_OUT and "".join(arguments[i + 1 : i + 2])[:1] in ("", "-")
+        f"{argument}={OPTIONAL_VALUES[argument]}"
+        if argument in OPTIONAL_VALUES and "".join(arguments[i + 1 : i + 2])[:1] in ("", "-")
         else argument
         for i, argument in enumerate(arguments)
     ]
 
 
 def show_log(*, quiet: bool = False, verbose: bool = False) -> None:
-    """Print what the library logs to standard error: its warnings, all of it, or errors only.
+    """Print the log of the library (logger ``sed``) to standard error, as ``sed: message``.
 
     Parameters
     ----------
     quiet
         Print errors only.
     verbose
-        Print diagnostics too.
+        Print diagnostics too. Without either, warnings are printed, or what ``sed-engine -v`` set.
     """
     logger = logging.getLogger("sed")
-    logger.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING)
+    if quiet or verbose:
+        logger.setLevel(logging.ERROR if quiet else logging.DEBUG)
     if not any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
         logger.addHandler(_StderrHandler())
 
@@ -103,5 +138,4 @@ class _StderrHandler(logging.Handler):
     """Print a record to `sys.stderr` as it is at that moment: commands redirect it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        prefix = "sed: " if record.levelno >= logging.WARNING else ""
-        print(f"{prefix}{self.format(record)}", file=sys.stderr, flush=True)
+        print(f"sed: {self.format(record)}", file=sys.stderr, flush=True)

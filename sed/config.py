@@ -1,4 +1,4 @@
-"""Frozen dataclasses from plain values, as JSON and TOML hold them."""
+"""Build frozen dataclasses from the plain values of JSON and TOML."""
 
 from __future__ import annotations
 
@@ -12,14 +12,23 @@ T = TypeVar("T")
 
 
 def config_from_dict(kind: type[T], values: Mapping[str, object], where: str = "") -> T:
-    """Return the config `kind` with `values` in place of its defaults.
+    """Return a config with the given values, and defaults for the others.
 
-    Nested configs take nested tables; lists become tuples.
+    Nested configs are read from nested tables; lists become tuples.
+
+    Parameters
+    ----------
+    kind
+        The dataclass.
+    values
+        Field names and their values.
+    where
+        Name of the table in messages, such as ``log_mel``.
 
     Raises
     ------
     ValueError
-        If a key is unknown; the message names the place and the near ones.
+        If a key is unknown, with similar ones, or a value has the wrong type.
     """
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     place = f" in {where}" if where else ""
@@ -39,7 +48,7 @@ def config_from_dict(kind: type[T], values: Mapping[str, object], where: str = "
                 raise ValueError(f"expected a table for {key!r}{place}, got {value!r}")
             arguments[key] = config_from_dict(default, value, f"{where}.{key}".lstrip("."))
         else:
-            if "|" not in str(fields[key].type):  # one kind of value
+            if "|" not in str(fields[key].type):  # a single type
                 _check_kind(f"{where}.{key}".lstrip("."), value, fields[key].default)
             arguments[key] = tuple(value) if isinstance(value, list) else value
     try:
@@ -49,15 +58,15 @@ def config_from_dict(kind: type[T], values: Mapping[str, object], where: str = "
 
 
 def _fields_of(kind: object) -> set[str]:
-    """Return the names of the fields of a config; none of anything else."""
+    """Return the field names of a dataclass; an empty set for anything else."""
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return {f.name for f in dataclasses.fields(kind)}
     return set()
 
 
 def _check_kind(name: str, value: object, default: object) -> None:
-    """Refuse a value of another kind than the default; what has no default of a kind may be all."""
-    for kind, allowed, told in (
+    """Refuse a value of another type than the default. Without a default, any value passes."""
+    for kind, allowed, expected in (
         (bool, (bool,), "true or false"),
         (int, (int,), "a whole number"),
         (float, (int, float), "a number"),
@@ -67,5 +76,5 @@ def _check_kind(name: str, value: object, default: object) -> None:
         if isinstance(default, kind):
             is_flag_for_number = isinstance(value, bool) and kind is not bool
             if not isinstance(value, allowed) or is_flag_for_number:
-                raise ValueError(f"expected {name} as {told}, got {value!r}")
+                raise ValueError(f"expected {name} as {expected}, got {value!r}")
             return

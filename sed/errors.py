@@ -1,22 +1,22 @@
-"""What can go wrong, as a person should read it.
+"""Exceptions of this package, with messages for people.
 
 ::
 
     ValueError
-    └── UsageError                  the command or the call asked for what cannot be (exit status 2)
-    SedError                        the world: a file, a device, a disk (exit status 1)
-    ├── RecordingError              a recording cannot be read at all
-    │   └── DamagedRecordingError   ... from some moment on; what came before is good
-    ├── CheckpointError             a model file is not one of ours, or broken
+    └── UsageError                  wrong options or arguments (exit status 2)
+    SedError                        a cause outside the program: file, device, disk (exit status 1)
+    ├── RecordingError              a recording cannot be read
+    │   └── DamagedRecordingError   a recording is damaged from some second on
+    ├── CheckpointError             a model file is missing, damaged or not of this package
     ├── TableError                  a table of labelled clips has faulty rows
     ├── OutputError                 a result cannot be written
-    ├── DatabaseError               a database or journal of another program, or one in use
-    ├── DeviceError                 a sound device or a GPU that is not there
-    ├── ClusterError                a Ray cluster that cannot be joined, or does not do its work
-    ├── WorkerError                 a process that should hear recordings could not start
+    ├── DatabaseError               a database is not of this package, or in use
+    ├── DeviceError                 a sound device or a GPU is not available
+    ├── ClusterError                a Ray cluster cannot be joined, or fails
+    ├── WorkerError                 a worker process could not start
     └── MissingExtraError           an optional package is not installed
 
-A message names the file or device and ends with what to do next.
+A message names the file or device, says what was expected, and ends with the remedy.
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ import os
 
 from sed.text import printable
 
-OK, FAILED, MISUSE, INTERRUPTED = 0, 1, 2, 130  # exit statuses; the last is a shell's for Ctrl-C
+# Exit statuses; 130 is the one that shells use for Ctrl-C.
+OK, FAILED, MISUSE, INTERRUPTED = 0, 1, 2, 130
 
 
 class UsageError(ValueError):
-    """Misuse that a person at the command line can cause and mend."""
+    """Wrong options or arguments, which the user can correct."""
 
 
 class SedError(Exception):
-    """Base of every error whose cause lies outside the program."""
+    """Base of all errors whose cause is outside the program: a file, a device, a disk."""
 
 
 class RecordingError(SedError):
-    """A recording that cannot be read; `path` names it, `reason` says why."""
+    """A recording cannot be read: `path` names it, `reason` gives the cause and the remedy."""
 
     def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
         self.path = os.fspath(path)
@@ -49,7 +50,7 @@ class RecordingError(SedError):
 
 
 class DamagedRecordingError(RecordingError):
-    """A recording that is good up to `seconds` and damaged from there on."""
+    """A recording is damaged from `seconds` on; the samples before are good."""
 
     def __init__(self, path: str | os.PathLike[str], seconds: float, reason: str) -> None:
         self.seconds = seconds
@@ -61,15 +62,15 @@ class DamagedRecordingError(RecordingError):
 
 
 class CheckpointError(SedError):
-    """A checkpoint that is missing, corrupt, foreign or newer than this version."""
+    """A checkpoint is missing, corrupt, not of this package, or of another format version."""
 
 
 class TableError(SedError):
-    """A table of labelled clips that cannot be trained on."""
+    """A table of labelled clips has faulty rows."""
 
 
 class OutputError(SedError):
-    """A result that cannot be written."""
+    """A result cannot be written."""
 
     def __init__(self, path: str | os.PathLike[str], error: OSError) -> None:
         reason = error.strerror or str(error)
@@ -80,7 +81,7 @@ class OutputError(SedError):
 
 
 class MissingExtraError(SedError):
-    """An optional dependency that is needed now and not installed."""
+    """An optional dependency is needed and not installed."""
 
     def __init__(self, purpose: str, extra: str) -> None:
         super().__init__(f"{purpose} needs an extra: pip install 'sed-engine[{extra}]'")

@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all."""
+"""Write files atomically: complete, or not at all."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from sed.errors import OutputError
 
 @contextmanager
 def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside `path`; on success it takes the name, on failure it is removed.
+    """Write to a temporary file, renamed to `path` on success and removed on failure.
 
-    Missing folders are made. The content is on the disk before the name is.
+    Missing folders are created. The content is synced to the disk before the file is renamed.
+
+    Yields
+    ------
+    Path
+        The temporary file, in the folder of `path`.
 
     Raises
     ------
     OutputError
-        If the place cannot be written or the disk is full; `path` is then as it was before.
+        If the folder cannot be written or the disk is full; `path` is then unchanged.
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -32,5 +37,5 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(path, error) from error
     finally:
-        with suppress(OSError):  # it was never made, or took the name
+        with suppress(OSError):  # renamed, or never created
             part.unlink()

@@ -1,13 +1,14 @@
-"""Samples, columns, frames and seconds: the only place where one becomes another.
+"""Convert between samples, columns, frames and seconds; nothing else does.
 
-Inside, positions are integers counted from the start of the recording::
+Positions are integers counted from the start of the recording::
 
-    sample   |0 1 2 3 ...                                          one value of sound
+    sample   |0 1 2 3 ...                                          one value of the signal
     column   |----0----|----1----|----2----| ...                   hop_length samples each
     frame    |--------------0--------------|------1------ ...      frame_columns columns each
 
-Column c stands for the samples [c·hop, (c+1)·hop). It looks at a little more on either side,
-see `sed.features.log_mel`. Frame f stands for the columns [f·stride, (f+1)·stride).
+Column c stands for the samples [c·hop_length, (c+1)·hop_length). Its analysis window reaches a
+little further on both sides, see `sed.features.log_mel`. Frame f stands for the columns
+[f·frame_columns, (f+1)·frame_columns).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 
 def samples_from_seconds(seconds: float, sample_rate: int) -> int:
-    """Return the sample nearest to a time; halves go up."""
+    """Return the index of the sample nearest to a time; halves are rounded up."""
     return int(Fraction(seconds) * sample_rate + Fraction(1, 2))
 
 
@@ -30,10 +31,10 @@ def seconds_from_samples(samples: int, sample_rate: int) -> float:
 
 
 def frame_edges(n_frames: int, frame_columns: int, n_columns: int) -> NDArray[np.int64]:
-    """Return where the frames of a window begin and end, in columns, shape (frames + 1,).
+    """Return the edges of the frames of a window in columns, shape (n_frames + 1,).
 
-    Frame f covers `frame_columns` columns. The last one ends with the window: backbones that round
-    up see past its end, those that round down stop short of it.
+    Frame f covers the columns [edges[f], edges[f+1]): `frame_columns` of them, but for the last
+    frame, which ends with the window. Backbones round the number of frames up or down.
     """
     edges = np.minimum(np.arange(n_frames + 1) * frame_columns, n_columns)
     edges[-1] = n_columns
@@ -42,9 +43,9 @@ def frame_edges(n_frames: int, frame_columns: int, n_columns: int) -> NDArray[np
 
 @dataclass(frozen=True)
 class Timeline:
-    """The grid of a model laid over a recording."""
+    """The grid of columns and frames of a model over a recording."""
 
-    sample_rate: int  # samples per second that the model hears
+    sample_rate: int  # samples per second of the model input
     hop_length: int  # samples from one column to the next
     frame_columns: int  # columns from one frame to the next
 
@@ -59,7 +60,7 @@ class Timeline:
         return seconds_from_samples(self.frame_samples, self.sample_rate)
 
     def frame_time(self, frame: int) -> float:
-        """Return the second at which a frame begins."""
+        """Return the start of a frame in seconds."""
         return seconds_from_samples(frame * self.frame_samples, self.sample_rate)
 
     def frames_from_seconds(self, seconds: float) -> int:
@@ -73,7 +74,7 @@ class Timeline:
         return (samples + self.hop_length // 2) // self.hop_length
 
     def columns_from_seconds(self, seconds: float) -> int:
-        """Return the number of columns in a duration.
+        """Return the number of columns of a duration.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Types that many modules share."""
+"""Types shared by many modules."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -182,7 +182,7 @@ def test_a_folder_that_cannot_be_looked_into_is_told(archive, monkeypatch):
     monkeypatch.setattr(os, "scandir", guarded)
     found, errors = find_recordings([archive])
     assert [r.name for r in found] == ["a.wav"]
-    assert "deep: cannot look inside: Permission denied" in str(errors[0])
+    assert "deep: cannot list this folder: Permission denied" in str(errors[0])
 
 
 def test_live_input_is_not_kept_waiting_for_a_batch(model):

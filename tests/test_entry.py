@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import sed
 from sed.__main__ import is_ours
 
 OURS = Path(sys.executable).with_name("sed")
@@ -146,6 +147,7 @@ def test_a_shim_that_leads_back_to_us_is_tried_once(tmp_path):
         ("sed", ["s/a/b/"], {}, False),
         ("sed", ["x"], {"_SED_COMPLETE": "complete_bash"}, True),
         ("/x/bin/sed-engine", ["--version"], {}, True),
+        ("/x/bin/sed-engine", ["-v", "detect", "x.wav"], {}, True),
     ],
 )
 def test_whose_arguments_they_are(program, arguments, environment, ours):
@@ -169,3 +171,10 @@ def test_help_is_quick_and_does_not_load_torch():
         assert "detect" in done.stdout
     # 0.3 s is the promise, on an idle machine; twice that may pass on a busy one.
     assert min(times) < 0.6
+
+
+def test_the_version_is_printed():
+    done = subprocess.run(
+        [sys.executable, "-m", "sed", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"sed-engine {sed.__version__}\n"

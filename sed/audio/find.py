@@ -1,4 +1,4 @@
-"""Finding recordings, and naming what is written about them."""
+"""Find recordings in files and folders, and name their results."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ SUFFIXES = SOUND_SUFFIXES | CONTAINER_SUFFIXES
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording to be listened to."""
+    """A recording to be processed."""
 
-    path: str  # as the caller named it, or as found below the folder he named
-    name: str  # where results about it go, relative to the output folder
-    n_bytes: int = 0  # size of the file, 0 if unknown
+    path: str  # as given by the caller, or as found below a given folder
+    name: str  # path of its results, relative to the output folder
+    n_bytes: int = 0  # size of the file; 0 if unknown
 
 
 def find_recordings(
     sources: Iterable[str | os.PathLike[str]],
 ) -> tuple[list[Recording], list[RecordingError]]:
-    """Return the recordings that files and folders name, and what is wrong with the others.
+    """Return the recordings in files and folders, and an error for each source without any.
 
-    Folders are searched whole, without hidden files, in the order of their names; what counts is
-    the ending of the name, in any case. Files are taken whatever they are called. A recording
-    named twice is taken once.
+    Folders are searched recursively in the order of their names, without hidden files, for the
+    file name endings in `SUFFIXES`, in upper or lower case. A file that is given by its own path
+    is accepted under any name. A recording given twice is returned once.
     """
-    found: dict[str, str] = {}  # path, and name relative to where it was found
-    sizes: dict[str, int] = {}  # of those that lie elsewhere
+    found: dict[str, str] = {}  # path: name relative to the source
+    sizes: dict[str, int] = {}  # of remote recordings
     errors: list[RecordingError] = []
     for source in (os.fspath(s) for s in sources):
         if is_remote(source):
@@ -51,13 +51,13 @@ def find_recordings(
             found.setdefault(str(path), str(path.relative_to(source)))
         if len(found) == before and len(errors) == n_errors:
             errors.append(_no_recordings(source))
-    named = _distinct(found).items()
+    named = _disambiguate(found).items()
     return [Recording(p, n, sizes[p] if p in sizes else _size(p)) for p, n in named], errors
 
 
 def _sounds_below(folder: Path, errors: list[RecordingError]) -> Iterator[Path]:
     def on_error(error: OSError) -> None:
-        errors.append(_closed_folder(error))
+        errors.append(_unreadable_folder(error))
 
     for parent, folders, files in os.walk(folder, onerror=on_error, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -67,7 +67,7 @@ def _sounds_below(folder: Path, errors: list[RecordingError]) -> Iterator[Path]:
 
 
 def common_root(sources: Iterable[str | os.PathLike[str]]) -> str:
-    """Return the folder, as an absolute path, that holds all that files and folders name."""
+    """Return the absolute path of the deepest folder that contains all files and folders given."""
     places = [os.path.abspath(source) for source in sources]
     return os.path.commonpath([p if os.path.isdir(p) else os.path.dirname(p) for p in places])
 
@@ -75,19 +75,19 @@ def common_root(sources: Iterable[str | os.PathLike[str]]) -> str:
 def iter_recordings(
     sources: Iterable[str | os.PathLike[str]], root: str, errors: list[RecordingError]
 ) -> Iterator[Recording]:
-    """Yield the recordings that files and folders name, as the disk lists them, and keep none.
+    """Yield the recordings in files and folders while the disk is searched, in constant memory.
 
-    They are those of `find_recordings`, but in no order, and once for each time they are named.
+    They are those of `find_recordings`, but unsorted, and as often as they are given.
 
     Parameters
     ----------
     sources
         Files and folders.
     root
-        An absolute path above all of them, to which names are relative. So the name of a recording
-        depends on where it lies, never on what else there is.
+        An absolute path above all of them, to which names are relative. The name of a recording
+        then depends on its own path only.
     errors
-        Takes what is wrong with the others.
+        Errors are appended here.
     """
     for source in (os.fspath(s) for s in sources):
         name = os.path.relpath(source, root)
@@ -114,16 +114,16 @@ def _sound_entries(folder: str, errors: list[RecordingError]) -> Iterator[os.Dir
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.is_dir():
-                    if not entry.name.startswith(".") and not _leads_back(entry):
+                    if not entry.name.startswith(".") and not _is_link_cycle(entry):
                         yield from _sound_entries(entry.path, errors)
                 elif _is_sound(entry.name):
                     yield entry
     except OSError as error:
-        errors.append(_closed_folder(error))
+        errors.append(_unreadable_folder(error))
 
 
 def _remote_sounds(source: str, errors: list[RecordingError]) -> Iterator[RemoteFile]:
-    """Yield the sounds below a folder that lies elsewhere, or the one file that is named."""
+    """Yield the recordings below a remote folder, or the one file that `source` names."""
     is_empty = True
     try:
         for file in remote_files(source):
@@ -137,8 +137,8 @@ def _remote_sounds(source: str, errors: list[RecordingError]) -> Iterator[Remote
         errors.append(error)
 
 
-def _leads_back(folder: os.DirEntry[str]) -> bool:
-    """Return whether a folder is a link to one that it lies in: a search would never end."""
+def _is_link_cycle(folder: os.DirEntry[str]) -> bool:
+    """Return whether a folder is a link to one of its parents; a search would not end."""
     if not folder.is_symlink():
         return False
     target = os.path.realpath(folder.path)
@@ -159,12 +159,12 @@ def _no_recordings(folder: str) -> RecordingError:
     )
 
 
-def _closed_folder(error: OSError) -> RecordingError:
-    return RecordingError(error.filename, f"cannot look inside: {error.strerror}.")
+def _unreadable_folder(error: OSError) -> RecordingError:
+    return RecordingError(error.filename, f"cannot list this folder: {error.strerror}.")
 
 
-def _distinct(found: dict[str, str]) -> dict[str, str]:
-    """Give recordings of one name from several places the names of their folders too."""
+def _disambiguate(found: dict[str, str]) -> dict[str, str]:
+    """Use paths below the common folder as names if recordings of several folders share a name."""
     counts = Counter(found.values())
     if all(n == 1 for n in counts.values()):
         return found
@@ -177,4 +177,4 @@ def _size(path: str | os.DirEntry[str]) -> int:
     try:
         return os.stat(path).st_size
     except OSError:
-        return 0  # what is wrong with it is said when it is opened
+        return 0  # the error is reported when the file is opened

@@ -1,20 +1,20 @@
-r"""When a recording began, as its recorder wrote it into the name of the file or into its header.
+r"""Read the start time of a recording from its file name or its header.
 
-What a clock showed is a time only together with a time zone. The zone is, in this order,
+A clock reading is a time only together with a time zone. The zone comes, in this order, from
 
-1. what the name says: ``20240501T053000+0200``, ``…_053000Z``;
-2. what the header says: ``Recorded at 05:30:00 01/05/2024 (UTC+2) by AudioMoth …``, or the
-   ``Timestamp`` of GUANO and of Wildlife Acoustics, with an offset;
-3. what the caller says: the zone of the place, to which the clocks were set;
-4. what the recorder is set to when it leaves the factory, if that is documented: UTC for AudioMoth.
+1. the file name: ``20240501T053000+0200``, ``…_053000Z``;
+2. the header: ``Recorded at 05:30:00 01/05/2024 (UTC+2) by AudioMoth …``, or the ``Timestamp`` of
+   GUANO and of Wildlife Acoustics, with an offset;
+3. the caller: the zone of the site, to which the clocks were set;
+4. the factory setting of the recorder, if that is documented: UTC for AudioMoth.
 
-If nobody says it, there is no time: a guess would be a lie. If the name and the header both give a
-time, the name is believed, because whoever cuts a recording into pieces gives each a name of its
-own and leaves to all of them the header of the first.
+Without any of these the start time is unknown; it is never guessed. If the name and the header
+both give a time, the name is used: software that cuts a recording into parts names each part by
+its own time and copies the header of the first part to all.
 
-A clock that is set back shows the times of an hour twice: the first is meant. A clock that is put
-forward skips an hour: a recorder that shows a time in it was not put forward, and the time is read
-with the offset before the change.
+When clocks are set back, the times of one hour occur twice: the first one is assumed. When they
+are set forward, one hour is skipped: a recorder that shows a time in that hour was not adjusted,
+and its time is read with the offset before the change.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from zoneinfo import ZoneInfo, available_timezones
 from sed.errors import UsageError
 from sed.text import near
 
-MOST_CHUNKS = 64  # of a header that are looked at; recorders write fewer than ten
-MOST_TEXT_BYTES = 1 << 16  # of one of them
-MOST_OGG_BYTES = 1 << 13  # in which an Ogg file has its comment, in the second of its pages
+MAX_CHUNKS = 64  # of a header that are read; recorders write fewer than ten
+MAX_TEXT_BYTES = 1 << 16  # that are read of one chunk
+MAX_OGG_BYTES = 1 << 13  # the comment of an Ogg file is in its second page, within these
 
-# Impossible months, days and hours are no part of a date, and so a serial number is seldom one. A
+# Only valid months, days and hours match, so that a serial number is seldom taken for a date. A
 # clock that was never set shows 1970 or 1980.
 YEAR = r"(?P<year>199\d|20\d\d)"
 MONTH = r"(?P<month>0[1-9]|1[0-2])"
@@ -46,32 +46,32 @@ DATE = rf"(?<!\d){YEAR}(?P<dash>[-_.]?){MONTH}(?P=dash){DAY}"
 CLOCK = rf"{HOUR}(?P<colon>[-_:.]?){MINUTE}(?P=colon){SECOND}"
 FRACTION = r"(?:[._](?P<fraction>\d{6}|\d{3})(?!\d))?"
 OFFSET = r"(?:0\d|1[0-4]):?(?:00|15|30|45)(?!\d)"
-# A hyphen right behind 20240501_053000 goes before a number: only behind a T is it a minus.
+# A hyphen right after 20240501_053000 precedes a counter; only in ISO form (T) is it a minus.
 ZONE = rf"(?:(?P<zone>Z(?![A-Za-z])|[-_ ]?UTC|(?(iso)[-+]|(?:\+|_[-+])){OFFSET}))?"
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """How some recorders name their files."""
+    """How the recorders of some manufacturers name their files."""
 
-    recorders: str  # who does so
-    source: str  # where that is documented
+    recorders: str  # the recorders
+    source: str  # where the naming is documented
     name: re.Pattern[str]
-    zone: tzinfo | None = None  # of their clocks, unless somebody set them to another
+    zone: tzinfo | None = None  # factory setting of their clocks
 
 
-# The first that fits counts.
+# The first matching pattern is used.
 PATTERNS = (
     Pattern(
         "AudioMoth with its first firmware",
         "its main.c: seconds since 1970 in hexadecimal digits. A name without letters could be the "
-        "number of another recorder, but those do not end in .WAV",
+        "serial number of another recorder, but those do not end in .WAV",
         re.compile(r"^(?P<unix>(?=\d*[A-F]|\d{8}\.WAV$)(?:5[7-9A-F]|6[0-9A-F])[0-9A-F]{6})\."),
     ),
     Pattern(
         "AudioMoth",
-        "its main.c, generateFolderAndFilename: in the zone that it is configured to, UTC if it is "
-        "to none; T is for triggered. AudioMoth-Utils, filenameHandler.js: milliseconds, SYNC",
+        "its main.c, generateFolderAndFilename: in the zone that it is configured to, by default "
+        "UTC; T is for triggered. AudioMoth-Utils, filenameHandler.js: milliseconds, SYNC",
         re.compile(
             rf"^(?:[0-9A-F]{{16}}_)?{YEAR}{MONTH}{DAY}_{HOUR}{MINUTE}{SECOND}"
             r"(?:_(?P<fraction>\d{3}))?(?:T|_SYNC)?\."
@@ -92,60 +92,63 @@ PATTERNS = (
         ),
     ),
     Pattern(
-        "Song Meter, SMART, Swift, OwlSense, Frontier Labs BAR, PAMGuard, JASCO AMAR, our own "
-        "clips, and all who follow ISO 8601 or the advice of Open Ecoacoustics",
+        "Song Meter, SMART, Swift, OwlSense, Frontier Labs BAR, PAMGuard, JASCO AMAR, clips of "
+        "sed listen, and others that follow ISO 8601 or the advice of Open Ecoacoustics",
         "guides of Wildlife Acoustics (local time; $ where a GPS set the clock; microseconds); "
         "tests of aru_metadata_parser (Swift, OwlSense) and ecosound (PAMGuard, JASCO); "
-        "openecoacoustics.org, Filenames for audio files; sed listen --save-clips",
+        "openecoacoustics.org, Filenames for audio files; sed listen --clips",
         re.compile(rf"{DATE}(?:[_ ]?(?P<iso>T)|[-_$. ]{{0,3}}){CLOCK}(?!\d){FRACTION}{ZONE}"),
     ),
 )
 
-COMMENT = re.compile(  # AudioMoth; the first firmware does not say UTC and means it
+# The comment of AudioMoth; its first firmware writes UTC without saying so.
+COMMENT = re.compile(
     rf"Recorded at {HOUR}:{MINUTE}:{SECOND}(?:\.(?P<fraction>\d{{3}}))? {DAY}/{MONTH}/{YEAR}"
     r"(?P<zone> by AudioMoth| \(UTC(?:[-+](?:1[0-4]|\d)(?::[0-5]\d)?)?\))"
 )
 ISO = rf"{YEAR}-{MONTH}-{DAY}[T ]{HOUR}:{MINUTE}:{SECOND}(?:\.(?P<fraction>\d{{1,6}}))?"
 ISO_ZONE = r" ?(?P<zone>Z|[-+](?:0\d|1[0-4]):?[0-5]\d)?"
-CHUNKS = {  # of a WAV file: what its text says of the time
+# Chunks of a WAV file whose text gives the start time, and its pattern there.
+CHUNKS = {
     b"LIST": COMMENT,
     b"guan": re.compile(rf"^Timestamp:\s*{ISO}{ISO_ZONE}", re.MULTILINE),  # guano-md.org
     b"wamd": re.compile(rf"{ISO}{ISO_ZONE}"),  # Wildlife Acoustics, wa_meta-1.0
 }
-FLAC_COMMENT = 4  # the block of a FLAC file to which converters copy the comment of a WAV file
+# Metadata block of a FLAC file to which converters copy the comment of a WAV file.
+FLAC_COMMENT = 4
 
 
 def recording_start(path: str | os.PathLike[str], zone: tzinfo | None = None) -> datetime | None:
-    """Return when a recording began, in `zone` if it is given, None if that is not known.
+    """Return the start time of a recording, in `zone` if that is given; None if it is unknown.
 
     Parameters
     ----------
     path
-        The recording; its header is read unless its name says everything.
+        The recording; its header is read unless its name gives both time and zone.
     zone
-        Of the place: how the clocks were set whose recorders do not say it.
+        Time zone of the site, assumed for clocks whose recorders do not store their zone.
     """
     named = _in_name(path)
     if named and named.zone:
-        return _on_calendar(named, zone)
+        return _absolute_time(named, zone)
     headed = _in_header(path)
     if named and headed:
-        return _on_calendar(replace(named, zone=headed.zone), zone)
-    return _on_calendar(named or headed, zone)
+        return _absolute_time(replace(named, zone=headed.zone), zone)
+    return _absolute_time(named or headed, zone)
 
 
 def start_from_name(path: str | os.PathLike[str], zone: tzinfo | None = None) -> datetime | None:
-    """Return when a recording began according to its name; see `recording_start`."""
-    return _on_calendar(_in_name(path), zone)
+    """Return the start time of a recording by its file name; see `recording_start`."""
+    return _absolute_time(_in_name(path), zone)
 
 
 def start_from_header(path: str | os.PathLike[str], zone: tzinfo | None = None) -> datetime | None:
-    """Return when a recording began according to its header; see `recording_start`.
+    """Return the start time of a recording by its header; see `recording_start`.
 
-    Of a WAV, FLAC or Ogg file, some hundred bytes are read. What cannot be read says nothing here:
-    what is wrong with it is said when it is decoded.
+    Some hundred bytes of a WAV, FLAC or Ogg file are read. For an unreadable file this is None;
+    the error is reported when the file is decoded.
     """
-    return _on_calendar(_in_header(path), zone)
+    return _absolute_time(_in_header(path), zone)
 
 
 def time_zone(name: str) -> tzinfo:
@@ -154,7 +157,7 @@ def time_zone(name: str) -> tzinfo:
     Raises
     ------
     UsageError
-        If there is none of that name.
+        If there is no time zone of that name.
     """
     if name.lower() == "local":
         name = _local_name()
@@ -167,20 +170,20 @@ def time_zone(name: str) -> tzinfo:
     except (KeyError, ValueError, OSError):
         raise UsageError(
             f"unknown time zone {name!r}. {near(name, sorted(available_timezones()))} "
-            "An offset such as +02:00 will do as well."
+            "An offset such as +02:00 works as well."
         ) from None
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """What a clock showed."""
+    """A clock reading."""
 
     clock: datetime  # without a zone
-    zone: tzinfo | None = None  # as it was said beside it
-    usual: tzinfo | None = None  # of such recorders, unless somebody set them to another
+    zone: tzinfo | None = None  # stored with the reading
+    usual: tzinfo | None = None  # factory setting of such recorders
 
 
-def _on_calendar(reading: _Reading | None, zone: tzinfo | None) -> datetime | None:
+def _absolute_time(reading: _Reading | None, zone: tzinfo | None) -> datetime | None:
     if reading is None:
         return None
     read_in = reading.zone or zone or reading.usual
@@ -199,7 +202,7 @@ def _in_name(path: str | os.PathLike[str]) -> _Reading | None:
 
 
 def _in_header(path: str | os.PathLike[str]) -> _Reading | None:
-    if not os.path.isfile(path):  # a pipe would lose what is read here
+    if not os.path.isfile(path):  # a pipe would lose the bytes read here
         return None
     try:
         with open(path, "rb") as file:
@@ -213,7 +216,7 @@ def _in_header(path: str | os.PathLike[str]) -> _Reading | None:
 
 
 def _texts(file: BinaryIO) -> Iterator[tuple[re.Pattern[str], bytes]]:
-    """Yield the parts of a header that may say when it was written, and how they say it."""
+    """Yield the texts of a header that may hold the start time, each with its pattern."""
     magic = file.read(12)
     if magic[:4] in (b"RIFF", b"RF64") and magic[8:] == b"WAVE":
         yield from _wav_texts(file)
@@ -221,37 +224,37 @@ def _texts(file: BinaryIO) -> Iterator[tuple[re.Pattern[str], bytes]]:
         file.seek(4)
         yield from _flac_texts(file)
     elif magic[:4] == b"OggS":
-        yield COMMENT, file.read(MOST_OGG_BYTES)
+        yield COMMENT, file.read(MAX_OGG_BYTES)
 
 
 def _wav_texts(file: BinaryIO) -> Iterator[tuple[re.Pattern[str], bytes]]:
-    for _ in range(MOST_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         head = file.read(8)
         if len(head) < 8:
             return
         n_bytes = int.from_bytes(head[4:], "little")
         after = file.tell() + n_bytes + n_bytes % 2
         if pattern := CHUNKS.get(head[:4]):
-            yield pattern, file.read(min(n_bytes, MOST_TEXT_BYTES))
+            yield pattern, file.read(min(n_bytes, MAX_TEXT_BYTES))
         file.seek(after)
 
 
 def _flac_texts(file: BinaryIO) -> Iterator[tuple[re.Pattern[str], bytes]]:
-    for _ in range(MOST_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         head = file.read(4)
         if len(head) < 4:
             return
         n_bytes = int.from_bytes(head[1:], "big")
         after = file.tell() + n_bytes
         if head[0] & 0x7F == FLAC_COMMENT:
-            yield COMMENT, file.read(min(n_bytes, MOST_TEXT_BYTES))
-        if head[0] & 0x80:  # the last one
+            yield COMMENT, file.read(min(n_bytes, MAX_TEXT_BYTES))
+        if head[0] & 0x80:  # the last block
             return
         file.seek(after)
 
 
 def _read(match: re.Match[str]) -> _Reading | None:
-    """Return what a pattern found, None if there is no such day."""
+    """Return the clock reading of a match; None if there is no such day."""
     part = match.groupdict()
     if part.get("unix"):
         return _Reading(
@@ -273,7 +276,7 @@ def _read(match: re.Match[str]) -> _Reading | None:
 
 
 def _zone_in(text: str | None) -> tzinfo | None:
-    """Return the zone that stands behind a time: with an offset, or UTC without one."""
+    """Return the zone of a text such as ``UTC+2`` or ``Z``; None if there is no text."""
     if not text:
         return None
     match = re.search(r"([-+])(\d\d?):?(\d\d)?", text)
@@ -290,5 +293,7 @@ def _local_name() -> str:
     name = os.environ.get("TZ", "").lstrip(":")
     name = name or os.path.realpath("/etc/localtime").rpartition("zoneinfo/")[2]
     if name.startswith("/"):
-        raise UsageError("this machine does not say its time zone: name it, as in Europe/Berlin")
+        raise UsageError(
+            "the time zone of this machine is not set: name one, such as Europe/Berlin"
+        )
     return name

@@ -53,7 +53,7 @@ def describe_checkpoint(path: Path) -> str:
             f"{about['window_seconds']:g} s",
             f"  network   {model['backbone']}, {model['in_channels']} channel, hidden "
             f"{model['hidden']}, {heads}; {about['weights']['dtype']}",
-            f"  events    on {_range(tracker['on'])}, off {_range(tracker['off'])}, median "
+            f"  events    on {_range(tracker['onset_threshold'])}, off {_range(tracker['offset_threshold'])}, median "
             f"{_range(tracker['median_filter_frames'])} frames, at least "
             f"{tracker['min_duration_seconds']:g} s, gaps up to {tracker['min_gap_seconds']:g} s",
             *(f"  {name:9} {_figures(values)}" for name, values in about["metrics"].items()),

@@ -62,8 +62,8 @@ def test_what_cannot_be_searched_or_is_empty_is_told(archive, monkeypatch):
     recordings, errors = found(archive, archive / ".hidden" / "..", root=str(archive))
     assert [r.name for r in recordings] == ["a.wav", "a.wav"]
     assert errors == [
-        f"{archive}/deep: cannot look inside: Permission denied.",
-        f"{archive}/.hidden/../deep: cannot look inside: Permission denied.",
+        f"{archive}/deep: cannot list this folder: Permission denied.",
+        f"{archive}/.hidden/../deep: cannot list this folder: Permission denied.",
     ]
     (archive / "empty").mkdir()
     assert "empty: this folder holds no recordings" in found(archive / "empty")[1][0]
