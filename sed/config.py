@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -55,6 +57,22 @@ def config_from_dict(kind: type[T], values: Mapping[str, object], where: str = "
         return kind(**arguments)
     except TypeError as error:
         raise ValueError(f"bad value{place}: {error}") from error
+
+
+def field_docs(kind: type) -> dict[str, str]:
+    """Return a sentence for each documented field of a dataclass, by its name.
+
+    It is read from the ``Attributes`` section of the docstring, or from the comment behind the
+    field in the source.
+    """
+    docs: dict[str, str] = {}
+    source = inspect.getsource(kind)
+    for name, comment in re.findall(r"^    (\w+): .*?  # (.*)$", source, re.MULTILINE):
+        docs[name] = comment
+    _, _, section = (inspect.getdoc(kind) or "").partition("Attributes\n----------\n")
+    for names, text in re.findall(r"^(\w[\w, ]*)\n((?: {4}.*\n?)+)", section, re.MULTILINE):
+        docs |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+    return docs
 
 
 def _fields_of(kind: object) -> set[str]:

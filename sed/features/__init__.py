@@ -1,1 +1,1 @@
-"""Samples to log-mel spectrograms."""
+"""Compute log-mel spectrograms."""

@@ -1,9 +1,8 @@
-"""Samples to log-mel columns, without torch: what a column is, and the columns of a stream.
+"""Compute log-mel spectrograms with NumPy: one column per hop, the same for a stream and a file.
 
-A column looks at `win_length` samples and the next one starts `hop_length` later. Nothing is
-padded here, so the columns of a stream are the columns of a file. Whoever owns the beginning and
-the end of a sound (a clip in training, a recording in the detector) puts `left_padding` zeros in
-front and `right_padding` behind, which centres each column on the samples it stands for::
+Column c is computed from the samples [c·hop_length, c·hop_length + win_length). Nothing is padded
+here. To centre each column on the samples that it stands for, the caller puts `left_padding` zeros
+in front of a clip or recording and `right_padding` zeros behind it::
 
       left_padding   hop 0     hop 1     hop 2    right_padding
     |......|---------|---------|---------|......|
@@ -11,7 +10,14 @@ front and `right_padding` behind, which centres each column on the samples it st
               [        column 1       ]
                         [        column 2       ]
 
-`sed.features.log_mel_torch.LogMel` is the same in torch, for training and for a GPU.
+With window w, n_fft-point spectrum X and mel filterbank M::
+
+    X[c, k]   = Σ_n w[n] · x[c·hop_length + n] · exp(-2πi·k·n / n_fft)
+    mel[c, m] = Σ_k |X[c, k]|^power · M[k, m]
+    out[c, m] = (ln(mel + log_offset) - mean) / std               for log = "offset"
+              = (10·log10(max(mel, amin)) - mean) / std           for log = "db"
+
+`sed.features.log_mel_torch.LogMel` computes the same in torch, for training and on a GPU.
 """
 
 from __future__ import annotations
@@ -34,29 +40,60 @@ MIN_DB = -120.0
 
 @dataclass(frozen=True)
 class LogMelConfig:
-    """Everything that decides what a column looks like. The defaults are YAMNet's."""
+    """Parameters of the log-mel spectrogram. The defaults are those of YAMNet.
 
-    sample_rate: int = 16_000  # samples per second
-    win_length: int = 400  # samples a column looks at (win_length elsewhere)
-    hop_length: int = 160  # samples from one column to the next
-    n_fft: int = 512  # win_length are padded with zeros to this length
-    n_mels: int = 64  # mel bands
-    f_min: float = 125.0  # lower edge of the lowest band
-    f_max: float = 7_500.0  # upper edge of the highest band
+    Attributes
+    ----------
+    sample_rate
+        Samples per second.
+    win_length
+        Samples under the analysis window of a column.
+    hop_length
+        Samples from one column to the next.
+    n_fft
+        Length of the FFT; a window is padded with zeros to it.
+    n_mels
+        Number of mel bands.
+    f_min, f_max
+        Lower edge of the lowest band and upper edge of the highest band in Hz.
+    mel_scale
+        ``htk`` or ``slaney`` formula of the mel scale.
+    filter_interpolation
+        Scale on which the triangular filters are linear: ``hz`` as in librosa, or ``mel`` as in
+        TensorFlow.
+    norm
+        ``slaney`` for filters of equal area, ``none`` for filters of equal height.
+    power
+        Exponent of the magnitude: 1 or 2.
+    log
+        ``offset`` for ln(x + log_offset), ``db`` for 10·log10(max(x, amin)).
+    log_offset
+        Added before the natural logarithm; unused with ``db``.
+    amin
+        Lower limit before the decimal logarithm; unused with ``offset``.
+    mean, std
+        Constants subtracted after the logarithm, and divided by after that.
+    """
+
+    sample_rate: int = 16_000
+    win_length: int = 400
+    hop_length: int = 160
+    n_fft: int = 512
+    n_mels: int = 64
+    f_min: float = 125.0
+    f_max: float = 7_500.0
     mel_scale: Literal["htk", "slaney"] = "htk"
-    filter_interpolation: Literal["hz", "mel"] = (
-        "mel"  # triangles are straight in: librosa hz, TensorFlow mel
-    )
-    norm: Literal["none", "slaney"] = "none"  # slaney: equal area instead of equal height
-    power: Literal[1, 2] = 1  # 1 magnitude, 2 power
-    log: Literal["offset", "db"] = "offset"  # ln(x + log_offset), or 10·log10(max(x, amin))
-    log_offset: float = 1e-3  # added before the natural logarithm
-    amin: float = 1e-10  # smallest value that the logarithm of db sees
-    mean: float = 0.0  # subtracted after the logarithm
-    std: float = 1.0  # divided by after that
+    filter_interpolation: Literal["hz", "mel"] = "mel"
+    norm: Literal["none", "slaney"] = "none"
+    power: Literal[1, 2] = 1
+    log: Literal["offset", "db"] = "offset"
+    log_offset: float = 1e-3
+    amin: float = 1e-10
+    mean: float = 0.0
+    std: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse numbers that cannot work together."""
+        """Refuse values that contradict each other."""
         if not 0 < self.hop_length <= self.win_length <= self.n_fft:
             raise ValueError(
                 "expected 0 < hop_length <= win_length <= n_fft, got "
@@ -82,33 +119,36 @@ class LogMelConfig:
 
     @property
     def db_per_unit(self) -> float:
-        """Decibels that one unit of a column stands for."""
+        """Decibels per unit of the spectrogram."""
         per_neper = (20.0 if self.power == 1 else 10.0) / math.log(10.0)
         return self.std * (1.0 if self.log == "db" else per_neper)
 
     @property
     def silence_value(self) -> float:
-        """What a column holds where there is no sound at all."""
+        """Value of the spectrogram in digital silence."""
         logarithm = 10.0 * math.log10(self.amin) if self.log == "db" else math.log(self.log_offset)
         return (logarithm - self.mean) / self.std
 
     @property
     def left_padding(self) -> int:
-        """Zeros that belong in front of the first sample of a sound."""
+        """Zeros to put in front of a clip or recording, in samples."""
         return (self.win_length - self.hop_length) // 2
 
     @property
     def right_padding(self) -> int:
-        """Zeros that belong behind the last sample of a sound."""
+        """Zeros to put behind a clip or recording, in samples."""
         return self.win_length - self.hop_length - self.left_padding
 
     def n_columns(self, n_samples: int) -> int:
-        """Return how many whole columns lie in so many samples."""
+        """Return the number of columns of `n_samples` samples, without padding."""
         return max(0, 1 + (n_samples - self.win_length) // self.hop_length)
 
 
 def hz_to_mel(hz: NDArray[np.float64], scale: str) -> NDArray[np.float64]:
-    """Convert frequencies to mels: HTK's formula, or Slaney's (linear to 1 kHz, then log)."""
+    """Convert frequencies in Hz to mels, of any shape.
+
+    HTK: ``2595·log10(1 + f/700)``. Slaney: linear up to 1 kHz, logarithmic above.
+    """
     if scale == "htk":
         return np.asarray(2595.0 * np.log10(1.0 + hz / 700.0))
     log_part = 15.0 + 27.0 * np.log(np.maximum(hz, 1000.0) / 1000.0) / np.log(6.4)
@@ -116,7 +156,7 @@ def hz_to_mel(hz: NDArray[np.float64], scale: str) -> NDArray[np.float64]:
 
 
 def mel_to_hz(mel: NDArray[np.float64], scale: str) -> NDArray[np.float64]:
-    """Convert mels to frequencies; the inverse of `hz_to_mel`."""
+    """Convert mels to frequencies in Hz, of any shape; the inverse of `hz_to_mel`."""
     if scale == "htk":
         return np.asarray(700.0 * (10.0 ** (mel / 2595.0) - 1.0))
     log_part = 1000.0 * np.exp((mel - 15.0) * np.log(6.4) / 27.0)
@@ -124,7 +164,7 @@ def mel_to_hz(mel: NDArray[np.float64], scale: str) -> NDArray[np.float64]:
 
 
 def mel_filterbank(config: LogMelConfig) -> Floats:
-    """Return the triangular filters, shape (n_fft // 2 + 1, n_mels)."""
+    """Return the triangular mel filters, shape (n_fft // 2 + 1, n_mels)."""
     bins_hz = np.linspace(0.0, config.sample_rate / 2, config.n_fft // 2 + 1)
     low, high = hz_to_mel(np.array([config.f_min, config.f_max]), config.mel_scale)
     edges_mel = np.linspace(low, high, config.n_mels + 2)
@@ -139,7 +179,7 @@ def mel_filterbank(config: LogMelConfig) -> Floats:
     falling = (upper - bins[:, None]) / (upper - centre)
     filters = np.maximum(0.0, np.minimum(rising, falling))
     if config.filter_interpolation == "mel":
-        filters[0] = 0.0  # as TensorFlow does: the constant part of a sound is no sound
+        filters[0] = 0.0  # drop the DC bin, as TensorFlow does
     if config.norm == "slaney":
         filters *= 2.0 / (edges_hz[2:] - edges_hz[:-2])
     return filters.astype(np.float32)
@@ -162,43 +202,43 @@ def amplitude_to_db(amplitude: float) -> float:
 
 
 class NumpyLogMel:
-    """Log-mel columns by FFT, in fp32, of samples on the CPU.
+    """Log-mel spectrograms with NumPy and SciPy in fp32.
 
     Parameters
     ----------
     config
-        What a column looks like.
+        Parameters of the spectrogram.
     """
 
     def __init__(self, config: LogMelConfig) -> None:
         self.config = config
         phase = 2.0 * np.pi * np.arange(config.win_length) / config.win_length
         self._window = (0.5 - 0.5 * np.cos(phase)).astype(np.float32)  # Hann, periodic
-        # Sparse: few multiplications, no threads of a BLAS in the way of others, and a column comes
-        # out the same to the last bit whatever columns it is computed with.
+        # A sparse product needs few multiplications, starts no BLAS threads, and makes each column
+        # bit-identical whatever other columns are computed with it.
         self._filters = scipy.sparse.csr_array(mel_filterbank(config).T)
 
     def __call__(self, samples: Floats) -> Floats:
-        """Return the columns, shape (columns, mels), of samples, shape (samples,).
+        """Return the log-mel spectrogram, shape (columns, mels), of samples, shape (samples,).
 
         Raises
         ------
         ValueError
-            If there are fewer samples than one column looks at.
+            If there are fewer samples than `win_length`.
         """
         c = self.config
         if len(samples) < c.win_length:
             raise ValueError(f"expected at least {c.win_length} samples, got {len(samples)}")
-        pieces = np.lib.stride_tricks.sliding_window_view(samples, c.win_length)
-        pieces = pieces[:: c.hop_length]
-        mel = np.empty((len(pieces), c.n_mels), np.float32)
-        for first in range(0, len(pieces), BATCH_COLUMNS):
+        windows = np.lib.stride_tricks.sliding_window_view(samples, c.win_length)
+        windows = windows[:: c.hop_length]
+        mel = np.empty((len(windows), c.n_mels), np.float32)
+        for first in range(0, len(windows), BATCH_COLUMNS):
             part = slice(first, first + BATCH_COLUMNS)
-            mel[part] = (self._filters @ np.ascontiguousarray(self._energy(pieces[part]).T)).T
+            mel[part] = (self._filters @ np.ascontiguousarray(self._energies(windows[part]).T)).T
         return self._logarithm(mel)
 
-    def _energy(self, pieces: Floats) -> Floats:
-        spectrum = scipy.fft.rfft(pieces * self._window, self.config.n_fft, axis=-1)
+    def _energies(self, windows: Floats) -> Floats:
+        spectrum = scipy.fft.rfft(windows * self._window, self.config.n_fft, axis=-1)
         magnitude: Floats = np.abs(spectrum)
         return magnitude if self.config.power == 1 else np.square(magnitude, out=magnitude)
 

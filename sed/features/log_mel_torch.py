@@ -1,4 +1,4 @@
-"""Samples to log-mel columns in torch, on any device and with gradients; see `sed.features.log_mel`."""
+"""Compute log-mel spectrograms with torch, on any device; the NumPy version is `log_mel`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from sed.features.log_mel import LogMelConfig, mel_filterbank
 
 
 class LogMel(nn.Module):
-    """Log-mel columns by FFT, always in fp32: the squared magnitude overflows fp16.
+    """Log-mel spectrograms with torch; differentiable, see `sed.features.log_mel`.
+
+    Always in fp32, also under autocast: the squared magnitude overflows fp16.
 
     Parameters
     ----------
     config
-        What a column looks like.
+        Parameters of the spectrogram.
 
     Shape
     -----
-    Input ``(..., samples)``, output ``(..., columns, n_mels)`` with
+    Input ``(..., samples)``, output ``(..., columns, mels)`` with
     ``columns = 1 + (samples - win_length) // hop_length``.
     """
 
@@ -33,12 +35,12 @@ class LogMel(nn.Module):
         self.register_buffer("filters", torch.from_numpy(mel_filterbank(config)), persistent=False)
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Return the log-mel columns of `samples`.
+        """Return the log-mel spectrogram, (..., columns, mels), of samples, (..., samples).
 
         Raises
         ------
         ValueError
-            If there are fewer samples than one column looks at.
+            If there are fewer samples than `win_length`.
         """
         c = self.config
         if samples.shape[-1] < c.win_length:
@@ -46,22 +48,22 @@ class LogMel(nn.Module):
         return self.logarithm(self.mel_energies(samples))
 
     def mel_energies(self, samples: Tensor) -> Tensor:
-        """Return the mel energies of `samples`: what `forward` gives, before the logarithm.
+        """Return the mel spectrogram, (..., columns, mels), before the logarithm.
 
-        Magnitudes or powers, as `LogMelConfig.power` says; powers of sounds add up.
+        Magnitudes or powers, see `LogMelConfig.power`. Powers of mixed sounds add up.
         """
         c = self.config
         with torch.autocast(samples.device.type, enabled=False):
-            columns = samples.float().unfold(-1, c.win_length, c.hop_length) * self.window
-            spectrum = torch.fft.rfft(columns, n=c.n_fft)  # (..., columns, bins)
-            energy = spectrum.real.square() + spectrum.imag.square()
+            windows = samples.float().unfold(-1, c.win_length, c.hop_length) * self.window
+            spectrum = torch.fft.rfft(windows, n=c.n_fft)  # (..., columns, bins)
+            energies = spectrum.real.square() + spectrum.imag.square()
             if c.power == 1:
-                energy = energy.sqrt()
-            mel: Tensor = energy @ self.filters  # (..., columns, n_mels)
+                energies = energies.sqrt()
+            mel: Tensor = energies @ self.filters  # (..., columns, mels)
             return mel
 
     def logarithm(self, mel: Tensor) -> Tensor:
-        """Return the log-mel columns of mel energies, normalised by the config's constants."""
+        """Return the normalised logarithm of mel energies, of the same shape."""
         c = self.config
         if c.log == "db":
             mel = 10.0 * torch.log10(mel.clamp_min(c.amin))
@@ -72,13 +74,13 @@ class LogMel(nn.Module):
         return mel
 
     def forward_padded(self, samples: Tensor) -> Tensor:
-        """Return the columns of a whole clip, as many as its samples hold hops.
+        """Return the log-mel spectrogram of whole clips, one column per hop of their samples.
 
-        Zeros are put around the clip so that each column is centred on its hop.
+        Zeros around a clip centre each column on its hop; see `pad`.
         """
         return self(self.pad(samples))  # type: ignore[no-any-return]
 
     def pad(self, samples: Tensor) -> Tensor:
-        """Return a whole clip with the zeros around it that centre each column on its hop."""
+        """Return whole clips, (..., samples), with `left_padding` and `right_padding` zeros."""
         c = self.config
         return nn.functional.pad(samples, (c.left_padding, c.right_padding))
