@@ -4,8 +4,10 @@ import importlib
 import importlib.util
 import re
 import shlex
+import sqlite3
 import tomllib
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +20,7 @@ from typer.testing import CliRunner
 
 import sed
 from sed.cli import app, with_values
+from streaming.sinks.database import EventDatabase
 from tests.conftest import ROOT, rising_noise
 from train.config import load_recipe
 
@@ -30,7 +33,7 @@ FENCE = re.compile(
     r"(?:<!-- not run: (?P<reason>[^\n]+?) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-SHOWN = ("text", "csv", "sql")  # languages of blocks that are only shown
+SHOWN = ("text", "csv")  # languages of blocks that are only shown
 PROGRAMS = ("sed", "sed-engine")
 CHECKED = {"make", "pip", "python", "source"}  # other programs whose arguments are checked
 # One engine for all, and short trainings: the figures of the pages come from elsewhere.
@@ -175,6 +178,10 @@ def test_every_block_runs_or_says_why_not(page, workspace):
                 path = workspace / "recipe.toml"
                 path.write_text(block.code)
                 load_recipe(path)
+            case "sql":
+                EventDatabase(workspace / "events.sqlite").close()
+                with closing(sqlite3.connect(workspace / "events.sqlite")) as database:
+                    database.executescript(block.code)
             case language:
                 assert language in SHOWN, f"a block in {language or 'no language'}"
                 for line in block.code.splitlines():  # commands that were run for a figure
