@@ -1,4 +1,4 @@
-"""How loud an input is, as numbers and as a line of a terminal."""
+"""Measure the level of an input, and show it on a line of a terminal."""
 
 from __future__ import annotations
 
@@ -16,32 +16,35 @@ DIM, BOLD = Style(dim=True), Style(bold=True)
 GREEN, YELLOW, RED = Style(color="green"), Style(color="yellow"), Style(color="bright_red")
 CLIPPING = Style(color="bright_red", bold=True, reverse=True)
 
-LOWEST_DB = -60.0  # where the meter begins; it ends at full scale, 0 dB
-ZONES = ((-18.0, GREEN), (-6.0, YELLOW), (0.0, RED))  # of the meter, up to so many decibels
+START_DB = -60.0  # left end of the meter; the right end is full scale, 0 dB
+ZONES = ((-18.0, GREEN), (-6.0, YELLOW), (0.0, RED))  # colours of the meter up to these decibels
 TICKS_DB = (-48.0, -36.0, -24.0, -12.0)  # marked on the meter
-SMOOTHING_SECONDS = 0.3  # that the level is taken over
-FALL_DB = 12.0  # a second, by which the mark of the peak comes down: slower than the level
-CLIPPING_SECONDS = 2.0  # that the clipping mark stays
+SMOOTHING_SECONDS = 0.3  # time constant of the level
+FALL_DB = 12.0  # per second, by which the peak mark falls: slower than the level
+CLIPPING_SECONDS = 2.0  # for which the clipping mark stays
 
 
 def bar(share: float, width: int) -> str:
-    """Return a bar that fills a share of so many characters, to half of one."""
+    """Return a bar that fills a share of `width` characters, rounded to half a character."""
     full, half = divmod(round(max(0.0, min(1.0, share)) * width * 2), 2)
     return "━" * full + "╸" * half
 
 
-class Level:
-    """How loud an input is: its level, a peak that comes down slowly, and whether it clipped."""
+class LevelMeter:
+    """The level of an input, a peak that falls slowly, and whether the input clipped."""
 
     def __init__(self) -> None:
         self._mean_square = self._peak = self._clipping_seconds = 0.0
 
-    def take(self, heard: AudioBlock) -> None:
-        """Take a piece of sound."""
-        peak, rms = heard.peak, heard.rms
+    def update(self, audio: AudioBlock) -> None:
+        """Take a block of audio.
+
+        With the length t of the block: mean_square += (1 - exp(-t / tau)) (rms^2 - mean_square).
+        """
+        peak, rms = audio.peak, audio.rms
         if not math.isfinite(rms):
             return
-        seconds = len(heard.block) / heard.sample_rate
+        seconds = len(audio.block) / audio.sample_rate
         share = 1.0 - math.exp(-seconds / SMOOTHING_SECONDS)
         self._mean_square += share * (rms * rms - self._mean_square)
         self._peak = max(peak, self._peak * 10.0 ** (-FALL_DB * seconds / 20.0))
@@ -51,37 +54,39 @@ class Level:
 
     @property
     def is_clipping(self) -> bool:
-        """Whether it clipped of late."""
+        """Whether the input clipped in the last seconds."""
         return self._clipping_seconds > 0
 
     @property
     def rms_db(self) -> float:
-        """The level, in decibels below full scale."""
+        """The level in decibels relative to full scale."""
         return amplitude_to_db(math.sqrt(self._mean_square))
 
     @property
     def peak_db(self) -> float:
-        """The peak, in decibels below full scale."""
+        """The peak in decibels relative to full scale."""
         return amplitude_to_db(self._peak)
 
+    def line(self, name: str, state: str, width: int) -> Line:
+        """Return a line with the name of the input, its level from -60 to 0 dB, and the numbers.
 
-def meter(name: str, level: Level, state: str, width: int) -> Line:
-    """Return the line of an input: its name, its level over -60 to 0 dB, and the numbers."""
-    line = [Segment(name + " ", BOLD)]
-    if state != "listening":
-        return [*line, Segment(state, RED if state == "lost" else DIM)]
-    numbers = f" {max(level.rms_db, -99):5.1f} dBFS" if width >= 50 else ""
-    numbers += f"  peak {max(level.peak_db, -99):5.1f}" if width >= 80 else ""
-    mark, style = (" CLIP ", CLIPPING) if level.is_clipping else (" " * 6, None)
-    line += _meter_bar(level, max(0, width - cell_len(name) - len(numbers) - len(mark) - 2))
-    return [*line, Segment(numbers + " "), Segment(mark, style)]
+        An input that is lost or ended has its state in place of the level.
+        """
+        line = [Segment(name + " ", BOLD)]
+        if state != "listening":
+            return [*line, Segment(state, RED if state == "lost" else DIM)]
+        numbers = f" {max(self.rms_db, -99):5.1f} dBFS" if width >= 50 else ""
+        numbers += f"  peak {max(self.peak_db, -99):5.1f}" if width >= 80 else ""
+        mark, style = (" CLIP ", CLIPPING) if self.is_clipping else (" " * 6, None)
+        line += _meter_bar(self, max(0, width - cell_len(name) - len(numbers) - len(mark) - 2))
+        return [*line, Segment(numbers + " "), Segment(mark, style)]
 
 
-def _meter_bar(level: Level, width: int) -> Line:
+def _meter_bar(level: LevelMeter, width: int) -> Line:
     def place(db: float) -> int:
-        return max(0, round((1 - db / LOWEST_DB) * width))
+        return max(0, round((1 - db / START_DB) * width))
 
-    text = bar(1 - level.rms_db / LOWEST_DB, width)
+    text = bar(1 - level.rms_db / START_DB, width)
     ends = [place(db) for db, _ in ZONES]
     line = [
         Segment(text[begin:end], style)

@@ -1,4 +1,4 @@
-"""A spectrogram that scrolls through a terminal: two mel rows in each character, ▀.
+"""Render a scrolling spectrogram in a terminal: two rows of mel bands in each character, ▀.
 
 ::
 
@@ -18,17 +18,18 @@ from rich.style import Style
 
 from sed.features.log_mel import LogMelConfig, hz_to_mel, mel_to_hz
 from sed.types import Floats
+from streaming.waterfall import Waterfall
 
 Levels = NDArray[np.uint8]
 Line = list[Segment]
 
-CELL_SECONDS = 0.1  # of sound in a character, about
-MOST_CELLS = 1_000  # kept; no terminal is wider
+CELL_SECONDS = 0.1  # approximate seconds of sound per character
+MAX_SECONDS = 150.0  # kept: more than a terminal of 1,000 characters shows
 N_LEVELS = 32  # of brightness
-GAP = N_LEVELS  # the level of lost sound
-FAINT_PERCENT, STRONG_PERCENT = 35.0, 99.7  # of the picture: where the palette begins and ends
-LEAST_RANGE_DB = 36.0  # that the palette spans, so that hiss alone stays dark
-ADAPTING_SECONDS = 4.0  # that the palette takes to follow the sound
+LOST = N_LEVELS  # the level of lost sound
+FAINT_PERCENTILE, STRONG_PERCENTILE = 35.0, 99.7  # of the decibels: ends of the palette
+MIN_RANGE_DB = 36.0  # that the palette spans, so that noise alone stays dark
+ADAPTING_SECONDS = 4.0  # time constant with which the palette follows the sound
 
 MAGMA = (
     "#000004", "#1c1044", "#4f127b", "#812581", "#b5367a",
@@ -48,86 +49,63 @@ ASCII_SHADES = " .:-=+*#%@"
 LOST_COLOUR, LOST_SHADE = "bright_black", "x"
 
 
-class Spectrogram:
-    """The last columns of an input, as many as a terminal could show.
+class Spectrogram(Waterfall):
+    """The last seconds of an input's spectrogram, a cell for each character, as brightness.
 
     Parameters
     ----------
     log_mel
-        What a column is.
+        The spectrogram of the model.
     """
 
     def __init__(self, log_mel: LogMelConfig) -> None:
-        self._front_end = log_mel
-        column_seconds = log_mel.hop_length / log_mel.sample_rate
-        self._cell_columns = max(1, round(CELL_SECONDS / column_seconds))
-        self.cell_seconds = self._cell_columns * column_seconds
-        self.end_seconds = 0.0  # of the input, at the right edge
-        self.n_cells = 0  # ever pushed
-        self._pending = np.empty((0, log_mel.n_mels), np.float32)  # less than a cell
-        self._cells = self._pending  # (cells, mels), decibels; lost ones are no number
+        super().__init__(log_mel, cell_seconds=CELL_SECONDS, max_seconds=MAX_SECONDS)
+        self._log_mel = log_mel
         self._range: tuple[float, float] | None = None  # decibels that the palette spans
-        self._n_adapted = 0  # cells that the range has seen
+        self._n_adapted = 0  # cells that the range has followed
 
-    def push(self, columns: Floats) -> None:
-        """Take the next columns, shape (columns, mels)."""
-        columns = np.concatenate([self._pending, columns])
-        whole = len(columns) // self._cell_columns * self._cell_columns
-        self._pending = columns[whole:]
-        grouped = columns[:whole].reshape(-1, self._cell_columns, columns.shape[1])
-        self._append(grouped.max(axis=1) * np.float32(self._front_end.db_per_unit))
-        self.end_seconds += len(grouped) * self.cell_seconds
+    def quantize(self, width: int, rows: int) -> Levels:
+        """Return levels of brightness, shape (rows, width): 0 to N_LEVELS - 1, or LOST.
 
-    def skip(self, until_seconds: float) -> None:
-        """Go on at a later moment: what lies between is lost."""
-        n_cells = max(0, round((until_seconds - self.end_seconds) / self.cell_seconds))
-        self._pending = self._pending[:0]
-        shape = min(n_cells, MOST_CELLS), self._front_end.n_mels
-        self._append(np.full(shape, np.nan, np.float32))
-        self.end_seconds = until_seconds
-
-    def levels(self, width: int, rows: int) -> Levels:
-        """Return what to show, shape (rows, width): 0 to N_LEVELS - 1, or GAP.
-
-        The highest band comes first. A row shows the strongest of its bands.
+        The highest mel band comes first. A row shows the maximum of its bands.
         """
-        cells = self._cells[-width:]
-        bands = np.arange(rows) * self._front_end.n_mels // rows
-        picture = np.maximum.reduceat(cells, bands, axis=1)
-        lost = np.isnan(picture)
-        low, high = self._adapted(picture[~lost])
-        shares = (np.where(lost, low, picture) - low) / (high - low)
+        cells = self.cells[-width:] * np.float32(self._log_mel.db_per_unit)
+        bands = np.arange(rows) * self._log_mel.n_mels // rows
+        decibels = np.maximum.reduceat(cells, bands, axis=1)
+        lost = np.isnan(decibels)
+        low, high = self._adapted(decibels[~lost])
+        shares = (np.where(lost, low, decibels) - low) / (high - low)
         levels = np.clip(shares * N_LEVELS, 0, N_LEVELS - 1).astype(np.uint8)
-        levels[lost] = GAP
+        levels[lost] = LOST
         before = np.zeros((width - len(cells), rows), np.uint8)
         return np.concatenate([before, levels])[:, ::-1].T
 
     def row_hz(self, rows: int) -> Floats:
-        """Return the frequencies in the middle of the rows, the highest first."""
-        c = self._front_end
+        """Return the centre frequencies of the rows in Hz, the highest first, shape (rows,)."""
+        c = self._log_mel
         low, high = hz_to_mel(np.array([c.f_min, c.f_max]), c.mel_scale)
-        middles = low + (high - low) * (np.arange(rows)[::-1] + 0.5) / rows
-        return mel_to_hz(middles, c.mel_scale).astype(np.float32)
-
-    def _append(self, cells: Floats) -> None:
-        self._cells = np.concatenate([self._cells, cells])[-MOST_CELLS:]
-        self.n_cells += len(cells)
+        centers = low + (high - low) * (np.arange(rows)[::-1] + 0.5) / rows
+        return mel_to_hz(centers, c.mel_scale).astype(np.float32)
 
     def _adapted(self, decibels: Floats) -> tuple[float, float]:
-        """Move the range of the palette towards that of the picture."""
+        """Move the range of the palette towards that of the visible decibels.
+
+        With n seconds since the last call, range += (1 - exp(-n / tau)) (wanted - range).
+        """
         if decibels.size:
-            faint, strong = np.percentile(decibels, (FAINT_PERCENT, STRONG_PERCENT)).tolist()
-            wanted = faint, max(strong, faint + LEAST_RANGE_DB)
+            percentiles = FAINT_PERCENTILE, STRONG_PERCENTILE
+            faint, strong = np.percentile(decibels, percentiles).tolist()
+            wanted = faint, max(strong, faint + MIN_RANGE_DB)
             seconds = (self.n_cells - self._n_adapted) * self.cell_seconds
             share = 1.0 - float(np.exp(-seconds / ADAPTING_SECONDS))
             old = self._range or wanted
             self._range = tuple(o + share * (w - o) for o, w in zip(old, wanted, strict=True))
         self._n_adapted = self.n_cells
-        return self._range or (0.0, LEAST_RANGE_DB)
+        return self._range or (0.0, MIN_RANGE_DB)
 
 
-class Brush:
-    """Paints levels in what colours a terminal has.
+class Painter:
+    """Renders levels of brightness in the colours that a terminal has.
 
     Parameters
     ----------
@@ -147,16 +125,16 @@ class Brush:
             names = SIXTEEN if system in ("standard", "windows") else _ramp(MAGMA)
             self._colours = [Color.parse(name) for name in [*_spread(names), LOST_COLOUR]]
 
-    def paint(self, levels: Levels) -> list[Line]:
-        """Return the lines of a picture, shape (rows, width), its rows even in number."""
+    def render(self, levels: Levels) -> list[Line]:
+        """Return the lines for levels of shape (rows, width); the number of rows is even."""
         if not self._colours:
             stronger = levels.reshape(-1, 2, levels.shape[1]).max(axis=1)
             return [[Segment("".join(self._shades[v] for v in row))] for row in stronger.tolist()]
-        pairs = levels[::2].astype(np.int32) * (GAP + 1) + levels[1::2]
+        pairs = levels[::2].astype(np.int32) * (LOST + 1) + levels[1::2]
         return [self._runs(row) for row in pairs]
 
     def _runs(self, pairs: NDArray[np.int32]) -> Line:
-        """Return a line in which neighbours that look the same are one segment."""
+        """Return a line in which equal neighbours are one segment."""
         starts = np.flatnonzero(np.diff(pairs, prepend=-1))
         lengths = np.diff(starts, append=len(pairs))
         return [
@@ -166,19 +144,19 @@ class Brush:
 
     def _style(self, pair: int) -> Style:
         if pair not in self._styles:
-            top, bottom = divmod(pair, GAP + 1)
+            top, bottom = divmod(pair, LOST + 1)
             style = Style.from_color(self._colours[top], self._colours[bottom])
             self._styles[pair] = style
         return self._styles[pair]
 
 
-def _spread(few: Sequence[str]) -> list[str]:
-    """Return one of a few for each level."""
-    return [few[level * len(few) // N_LEVELS] for level in range(N_LEVELS)]
+def _spread(names: Sequence[str]) -> list[str]:
+    """Return a name for each level: the first ones for the lowest levels."""
+    return [names[level * len(names) // N_LEVELS] for level in range(N_LEVELS)]
 
 
 def _ramp(anchors: Sequence[str]) -> list[str]:
-    """Return a colour for each level, between its neighbours among the anchors."""
+    """Return a colour for each level, interpolated between the anchors."""
     colours = np.array([Color.parse(name).triplet for name in anchors], np.float64)
     at = np.linspace(0, len(anchors) - 1, N_LEVELS)
     mixed = [np.interp(at, range(len(anchors)), channel) for channel in colours.T]

@@ -24,9 +24,16 @@ from streaming.messages import (
     Problem,
     Status,
 )
-from streaming.terminal.meter import CLIPPING, Level, meter
-from streaming.terminal.panels import Layout, Span, duration, spans_line, status_line, time_axis
-from streaming.terminal.spectrogram import GAP, MAGMA, Brush, Spectrogram
+from streaming.terminal.meter import CLIPPING, LevelMeter
+from streaming.terminal.panels import (
+    Layout,
+    _duration,
+    _LabelSpan,
+    _spans_line,
+    _time_axis,
+    status_line,
+)
+from streaming.terminal.spectrogram import LOST, MAGMA, Painter, Spectrogram
 from streaming.terminal.view import TerminalView
 
 FRONT_END = LogMelConfig()
@@ -99,7 +106,7 @@ def test_a_band_lights_its_row_of_the_picture():
     columns = np.full((50, 64), FRONT_END.silence_value, np.float32)
     columns[20:30, 40] = 1.0
     spectrogram.push(columns)
-    levels = spectrogram.levels(width=8, rows=16)
+    levels = spectrogram.quantize(width=8, rows=16)
     assert levels.shape == (16, 8)
     assert np.argwhere(levels).tolist() == [[15 - 40 * 16 // 64, 8 - 3]]  # the third of 5 cells
     assert levels.max() == 31
@@ -108,14 +115,14 @@ def test_a_band_lights_its_row_of_the_picture():
 def test_a_tone_stands_beside_its_frequency(tone):
     spectrogram = Spectrogram(FRONT_END)
     spectrogram.push(LogMel(FRONT_END)(torch.from_numpy(tone)).numpy())
-    strongest = int(np.argmax(spectrogram.levels(10, 32)[:, -1]))
+    strongest = int(np.argmax(spectrogram.quantize(10, 32)[:, -1]))
     middles = spectrogram.row_hz(32)
     assert abs(middles[strongest] - 1_000) == np.abs(middles - 1_000).min()
 
 
 def test_a_character_is_two_rows_the_upper_one_in_front():
-    brush = Brush(Stage().view._console)
-    ((left, right),) = brush.paint(np.array([[31, 0, 0], [0, 31, 31]], np.uint8))
+    painter = Painter(Stage().view._console)
+    ((left, right),) = painter.render(np.array([[31, 0, 0], [0, 31, 31]], np.uint8))
     assert (left.text, right.text) == ("▀", "▀▀")
     assert left.style == Style(color=MAGMA[-1], bgcolor=MAGMA[0])
     assert right.style == Style(color=MAGMA[0], bgcolor=MAGMA[-1])
@@ -126,9 +133,9 @@ def test_lost_sound_takes_its_time_in_the_picture():
     spectrogram.push(noise(100))
     spectrogram.skip(2.5)
     spectrogram.push(noise(50))
-    levels = spectrogram.levels(40, 4)
-    assert [int((row == GAP).sum()) for row in levels] == [15] * 4
-    assert np.all(levels[:, 20:35] == GAP)
+    levels = spectrogram.quantize(40, 4)
+    assert [int((row == LOST).sum()) for row in levels] == [15] * 4
+    assert np.all(levels[:, 20:35] == LOST)
     assert spectrogram.end_seconds == pytest.approx(3.0)
 
 
@@ -136,58 +143,58 @@ def test_hiss_alone_stays_dark_and_the_palette_follows_slowly():
     spectrogram = Spectrogram(FRONT_END)
     hiss = np.random.default_rng(5).normal(-5, 0.2, (500, 64)).astype(np.float32)
     spectrogram.push(hiss)
-    assert spectrogram.levels(50, 16).max() <= 10
+    assert spectrogram.quantize(50, 16).max() <= 10
     spectrogram.push(hiss[:50] + 6)
-    first = spectrogram.levels(50, 16)[:, -1].max()
+    first = spectrogram.quantize(50, 16)[:, -1].max()
     for _ in range(60):
         spectrogram.push(hiss[:50] + 6)
-        last = spectrogram.levels(50, 16)[:, -1].max()
+        last = spectrogram.quantize(50, 16)[:, -1].max()
     assert first == 31
     assert last <= 10
 
 
 def test_the_meter_shows_30_db_below_full_scale_as_half_its_width():
-    level = Level()
+    level = LevelMeter()
     for i in range(100):
-        level.take(heard(i / 20, 10 ** (-30 / 20)))
+        level.update(heard(i / 20, 10 ** (-30 / 20)))
     assert level.rms_db == pytest.approx(-30, abs=0.01)
-    text = "".join(segment.text for segment in meter("mic", level, "listening", 100))
+    text = "".join(segment.text for segment in level.line("mic", "listening", 100))
     bar_width = 100 - len("mic") - len(" -30.0 dBFS  peak -30.0") - len(" CLIP ") - 2
     assert text.count("━") + text.count("╸") / 2 == pytest.approx(bar_width / 2, abs=0.5)
     assert " -30.0 dBFS  peak -30.0" in text
 
 
 def test_the_peak_stays_above_the_level_as_both_come_down():
-    level = Level()
+    level = LevelMeter()
     for i in range(20):
-        level.take(heard(i / 20, 0.5))
+        level.update(heard(i / 20, 0.5))
     assert level.peak_db == pytest.approx(-6.02, abs=0.01)
     for i in range(20):
-        level.take(heard(1 + i / 20, 1e-4))
+        level.update(heard(1 + i / 20, 1e-4))
         assert level.peak_db > level.rms_db
     assert level.peak_db == pytest.approx(-18.02, abs=0.01)
 
 
 def test_sound_that_is_no_number_does_not_stop_the_meter():
-    level = Level()
-    level.take(heard(0, np.nan))
-    level.take(heard(0.05, np.inf))
-    level.take(heard(0.1, 0.5))
+    level = LevelMeter()
+    level.update(heard(0, np.nan))
+    level.update(heard(0.05, np.inf))
+    level.update(heard(0.1, 0.5))
     assert level.peak_db == pytest.approx(-6.02, abs=0.01)
 
 
 def test_the_clipping_mark_stays_two_seconds():
-    level = Level()
-    level.take(heard(0, 0.99))
+    level = LevelMeter()
+    level.update(heard(0, 0.99))
     assert not level.is_clipping
-    level.take(heard(0, 32_767 / 32_768))
-    assert meter("mic", level, "listening", 80)[-1].style == CLIPPING
+    level.update(heard(0, 32_767 / 32_768))
+    assert level.line("mic", "listening", 80)[-1].style == CLIPPING
     for _ in range(38):
-        level.take(heard(0))
+        level.update(heard(0))
     assert level.is_clipping
     for _ in range(3):
-        level.take(heard(0))
-    assert meter("mic", level, "listening", 80)[-1].text.strip() == ""
+        level.update(heard(0))
+    assert level.line("mic", "listening", 80)[-1].text.strip() == ""
 
 
 def test_an_event_lasts_until_it_ends():
@@ -213,8 +220,12 @@ def test_an_event_stands_below_its_place_in_the_picture():
 
 def test_a_label_too_long_for_its_event_stands_behind_it():
     style = Style(color="cyan")
-    spans = [Span(2, 4, "rooster", style), Span(20, 30, "東京", style), Span(26, 40, "rain", style)]
-    line = spans_line(spans, 36)
+    spans = [
+        _LabelSpan(2, 4, "rooster", style),
+        _LabelSpan(20, 30, "東京", style),
+        _LabelSpan(26, 40, "rain", style),
+    ]
+    line = _spans_line(spans, 36)
     assert "".join(segment.text for segment in line) == "     rooster         東京  rain     "
     assert [segment.text for segment in line if segment.style and segment.style.reverse] == [
         "  ",
@@ -257,12 +268,12 @@ def test_the_last_line_is_honest_and_says_first_what_is_wrong():
         return "".join(segment.text for segment in status_line(status(**what), width)).strip()
 
     assert text(100) == (
-        "lost 0  load 0.12  latency 0.42 s  gaps 0  overflows 0  events 7  up 1:02:03"
+        "0 s lost  0 gaps  real-time factor 0.12  latency 0.42 s  7 events  up 1:02:03"
     )
-    assert text(60) == "lost 0  load 0.12  latency 0.42 s  gaps 0  overflows 0"
+    assert text(60) == "0 s lost  0 gaps  real-time factor 0.12  latency 0.42 s"
     wrong = {"n_dropped": 24_320, "n_missing": 8_000, "n_gaps": 2, "load": 1.5}
     assert text(75, **wrong) == (
-        "dropped 24,320 (1.52 s)  missing 8,000 (0.50 s)  load 1.50  gaps 2"
+        "1.52 s dropped (24,320 samples)  0.50 s missing (8,000 samples)  2 gaps"
     )
     first = status_line(status(**wrong), 75)[0]
     assert first.style == Style(color="bright_red")
@@ -298,12 +309,12 @@ def test_a_picture_has_the_size_of_its_terminal(size, n_sources):
 
 
 @pytest.mark.parametrize(
-    ("height", "has_header", "n_meters", "n_pictures"),
+    ("height", "has_header", "n_meters", "n_spectrograms"),
     [(1, False, 0, 0), (4, False, 1, 0), (10, True, 1, 0), (15, True, 1, 1), (30, True, 2, 2)],
 )
-def test_a_low_terminal_does_without_some_parts(height, has_header, n_meters, n_pictures):
+def test_a_low_terminal_does_without_some_parts(height, has_header, n_meters, n_spectrograms):
     layout = Layout.of(80, height, 2 if height == 30 else 1)
-    assert layout[:3] == (has_header, n_meters, n_pictures)
+    assert layout[:3] == (has_header, n_meters, n_spectrograms)
 
 
 def test_the_log_and_the_last_line_are_what_is_left_in_the_end():
@@ -311,7 +322,7 @@ def test_the_log_and_the_last_line_are_what_is_left_in_the_end():
     stage.view.handle(EventStarted(event(1.5)))
     lines = stage.screen()
     assert lines[0].startswith("12:00:01 ▶ dog")
-    assert lines[1].startswith("lost 0  load 0.12")
+    assert lines[1].startswith("0 s lost  0 gaps  real-time")
 
 
 def test_markup_in_names_is_literal_and_control_characters_do_not_come_through():
@@ -408,7 +419,7 @@ def test_a_terminal_that_is_gone_is_told_once_and_listening_goes_on():
 
     stage = Stage(file=Gone())
     (trouble,) = stage.view.handle(heard(0))
-    assert trouble.text == "the terminal cannot be drawn on any more: Input/output error"
+    assert trouble.text == "cannot draw in the terminal any more: Input/output error"
     stage.now += timedelta(seconds=1)
     assert stage.view.handle(trouble) == ()
     fan = Dispatcher([stage.view])
@@ -417,10 +428,10 @@ def test_a_terminal_that_is_gone_is_told_once_and_listening_goes_on():
 
 
 def test_durations_and_times_are_those_people_read():
-    assert [duration(s) for s in (0.64, 59.94, 75, 3_723)] == [
+    assert [_duration(s) for s in (0.64, 59.94, 75, 3_723)] == [
         "0.6 s",
         "59.9 s",
         "01:15",
         "1:02:03",
     ]
-    assert time_axis(0.1, 30) == "     -2 s╵                 now"
+    assert _time_axis(0.1, 30) == "     -2 s╵                 now"
