@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from sed.features.log_mel import LogMelConfig
     from sed.features.log_mel_torch import LogMel
     from sed.models.checkpoint import Checkpoint, load_checkpoint, load_model, save_checkpoint
+    from sed.models.head import SedOutput
     from sed.models.metrics import padded_cmap
-    from sed.models.network import ModelConfig, SedModel, SedOutput
+    from sed.models.network import ModelConfig, SedModel
     from sed.timeline import Timeline
     from streaming.bench.bench import Bench, bench
     from streaming.engines.pytorch import TorchEngine
@@ -73,7 +74,8 @@ _MODULES = {
     "sed.features.log_mel_torch": "LogMel",
     "sed.models.checkpoint": "Checkpoint load_checkpoint load_model save_checkpoint",
     "sed.models.metrics": "padded_cmap",
-    "sed.models.network": "ModelConfig SedModel SedOutput",
+    "sed.models.head": "SedOutput",
+    "sed.models.network": "ModelConfig SedModel",
     "sed.timeline": "Timeline",
     "streaming.bench.bench": "Bench bench",
     "streaming.engines.pytorch": "TorchEngine",

@@ -24,8 +24,8 @@ from torch.nn import functional as F
 from benchmarks.quality import scenes
 from benchmarks.store import save
 from sed.models.devices import choose_precision
+from sed.models.head import SedOutput
 from sed.models.losses import LOSSES
-from sed.models.network import SedOutput
 from train.config import TrainConfig, load_recipe
 from train.loop.initial import initial_model
 from train.loop.optimizer import freeze_stages, set_to_train

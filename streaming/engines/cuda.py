@@ -26,7 +26,7 @@ from torch import Tensor
 
 from sed.models.checkpoint import Checkpoint
 from sed.models.devices import DeviceError, choose_device, choose_precision
-from sed.models.network import HeadOutput
+from sed.models.head import HeadOutput
 from sed.types import Floats
 from streaming.engines.base import FrameOutput, Shape
 from streaming.engines.cache import cache_folder, cached_json

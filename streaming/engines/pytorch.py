@@ -14,7 +14,7 @@ from sed.features.log_mel import NumpyLogMel
 from sed.models.checkpoint import Checkpoint
 from sed.models.devices import DeviceError, choose_device, choose_precision
 from sed.models.fusion import fuse_conv_bn
-from sed.models.network import HeadOutput
+from sed.models.head import HeadOutput
 from sed.models.receptive_field import receptive_field
 from sed.models.spec import ReceptiveField
 from sed.types import Floats

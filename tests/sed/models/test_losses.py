@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from sed.models.head import SedOutput
 from sed.models.losses import (
     LOSSES,
     bce,
@@ -13,7 +14,6 @@ from sed.models.losses import (
     frame_maximum,
     soft_cross_entropy,
 )
-from sed.models.network import SedOutput
 
 
 def test_focal_loss_is_the_formula():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sed.errors import RecordingError
 from sed.models.checkpoint import Checkpoint
-from sed.models.network import SedOutput
+from sed.models.head import SedOutput
 from tests.conftest import rising_noise
 from train.evaluate.ensemble import LEAST_SHARE, Ensemble, blended
 
