@@ -1,13 +1,14 @@
-"""Who may see the web view: those who know the token, or if there is none, this machine alone.
+"""Control access to the web page: by a token, or without one by requests from this machine only.
 
 ::
 
     request ─▶ AuthMiddleware ─▶ application
-                 ├─ no token: the name of the host has to be one of this machine's own, which the
-                 │  page of a stranger cannot have, even if its name is made to lead here
-                 ├─ a token: as a header, as a cookie, or in the address; a browser is given the
-                 │  cookie for it, and an address without it
-                 └─ a socket: opened by a page that came from here, if by a page at all
+
+    without a token   The Host header must name this machine (localhost or a loopback address). A
+                      page of another site cannot send that, even by DNS rebinding.
+    with a token      Accepted as a header, a cookie or a query parameter. A browser that sends the
+                      parameter receives the cookie and is redirected to the address without it.
+    WebSocket         The Origin header, if there is one, must be that of this server.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
-SAFE: Headers = [
+SECURITY_HEADERS: Headers = [
     (
         b"content-security-policy",
         b"default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -40,20 +41,20 @@ SAFE: Headers = [
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
 LOGIN_PAGE = (Path(__file__).parent / "page" / "login.html").read_bytes()
-LOGIN_STYLE = "/login.css"  # anybody may have it
+LOGIN_STYLE = "/login.css"  # served without a token
 
 
 class AuthMiddleware:
-    """Lets a request through to an ASGI application, or does not.
+    """Pass authorized requests on to an ASGI application, and refuse all others.
 
     Parameters
     ----------
     application
-        Who answers.
+        Receives the authorized requests.
     token
-        What has to be known; None if only this machine can reach us anyway.
+        Required from every client; None if only this machine can connect.
     cookie
-        The name of the cookie. Ports share cookies, so it should differ from port to port.
+        Name of the cookie. All ports of a host share their cookies, so use one name per port.
     """
 
     def __init__(self, application: Application, token: str | None, cookie: str) -> None:
@@ -62,38 +63,44 @@ class AuthMiddleware:
         self._cookie = cookie.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Handle a request, as ASGI defines it."""
 
-        async def send_safely(message: MutableMapping[str, Any]) -> None:
+        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *SAFE]
+                message["headers"] = [*message.get("headers", ()), *SECURITY_HEADERS]
             await send(message)
 
         headers = dict(scope["headers"])
-        given = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("token")
+        parameter = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("token")
         is_browser = b"text/html" in headers.get(b"accept", b"")
         if scope["type"] == "websocket":
-            if _is_from_here(headers) and (self._is_known(headers) or self._is_token(given)):
+            if _has_own_origin(headers) and (
+                self._is_authorized(headers) or self._is_token(parameter)
+            ):
                 await self._application(scope, receive, send)
             else:
                 await send({"type": "websocket.close", "code": 1008})
-        elif is_browser and self._is_token(given):
-            await self._take_cookie(scope, send_safely)
-        elif self._is_known(headers) or self._is_token(given) or scope["path"] == LOGIN_STYLE:
-            await self._application(scope, receive, send_safely)
+        elif is_browser and self._is_token(parameter):
+            await self._set_cookie(scope, send_with_headers)
+        elif (
+            self._is_authorized(headers)
+            or self._is_token(parameter)
+            or scope["path"] == LOGIN_STYLE
+        ):
+            await self._application(scope, receive, send_with_headers)
         elif self._token is None:
-            await _answer(send_safely, 403, b"text/plain", b"Open 127.0.0.1 or localhost.\n")
+            await _respond(send_with_headers, 403, b"text/plain", b"Open 127.0.0.1 or localhost.\n")
         elif is_browser:
-            await _answer(send_safely, 401, b"text/html; charset=utf-8", LOGIN_PAGE)
+            await _respond(send_with_headers, 401, b"text/html; charset=utf-8", LOGIN_PAGE)
         else:
             text = b'{"error": "Give the token, as Authorization: Bearer or as ?token=."}\n'
-            await _answer(
-                send_safely, 401, b"application/json", text, (b"www-authenticate", b"Bearer")
+            await _respond(
+                send_with_headers, 401, b"application/json", text, (b"www-authenticate", b"Bearer")
             )
 
-    def _is_known(self, headers: dict[bytes, bytes]) -> bool:
+    def _is_authorized(self, headers: dict[bytes, bytes]) -> bool:
         if self._token is None:
-            return _is_of_this_machine(headers.get(b"host", b""))
+            return _is_own_host(headers.get(b"host", b""))
         scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
         if scheme.lower() == b"bearer" and hmac.compare_digest(credentials.strip(), self._token):
             return True
@@ -103,30 +110,30 @@ class AuthMiddleware:
             for name, _, value in cookies
         )
 
-    def _is_token(self, given: str | None) -> bool:
-        if self._token is None or given is None:
+    def _is_token(self, value: str | None) -> bool:
+        if self._token is None or value is None:
             return False
-        return hmac.compare_digest(given.encode("utf-8", "replace"), self._token)
+        return hmac.compare_digest(value.encode("utf-8", "replace"), self._token)
 
     @property
     def _cookie_value(self) -> bytes:
-        """What stands for the token, in letters that a cookie may have."""
+        """A hash of the token, in characters that a cookie may have."""
         return hmac.new(self._token or b"", b"cookie", hashlib.sha256).hexdigest().encode()
 
-    async def _take_cookie(self, scope: Scope, send: Send) -> None:
-        """Have the browser keep what stands for the token, and forget the address that has it."""
+    async def _set_cookie(self, scope: Scope, send: Send) -> None:
+        """Set the cookie, and redirect to the address without the token."""
         rest = [pair for pair in parse_qsl(scope["query_string"].decode("latin-1"))
                 if pair[0] != "token"]  # fmt: skip
-        place = quote("/" + scope["path"].lstrip("/")) + (f"?{urlencode(rest)}" if rest else "")
+        location = quote("/" + scope["path"].lstrip("/")) + (f"?{urlencode(rest)}" if rest else "")
         attributes = b"; Path=/; HttpOnly; SameSite=Strict"
         attributes += b"; Secure" * (scope["scheme"] == "https")
         cookie = self._cookie + b"=" + self._cookie_value + attributes
-        await _answer(
-            send, 303, b"text/plain", b"", (b"location", place.encode()), (b"set-cookie", cookie)
+        await _respond(
+            send, 303, b"text/plain", b"", (b"location", location.encode()), (b"set-cookie", cookie)
         )
 
 
-async def _answer(
+async def _respond(
     send: Send, status: int, kind: bytes, body: bytes, *headers: tuple[bytes, bytes]
 ) -> None:
     always = [
@@ -139,15 +146,22 @@ async def _answer(
     await send({"type": "http.response.body", "body": body})
 
 
-def bound_socket(host: str, port: int, token: str | None) -> socket.socket:
-    """Return a socket bound to an address, after a look at who could then reach it.
+def bind_socket(host: str, port: int, token: str | None) -> socket.socket:
+    """Return a listening socket on an address; refuse one beyond this machine without a token.
+
+    Parameters
+    ----------
+    host, port
+        The address; port 0 is any free port.
+    token
+        The token that clients need; None for no token.
 
     Raises
     ------
     UsageError
-        If others could, and there is no token; or the token is empty.
+        If other machines could connect without a token, or the token is empty.
     SedError
-        If the address is in use, or is none of this machine's.
+        If the address is in use, or does not belong to this machine.
     """
     if token is not None and not token.strip():
         raise UsageError("the token is empty. Give one that is hard to guess")
@@ -155,13 +169,14 @@ def bound_socket(host: str, port: int, token: str | None) -> socket.socket:
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         family, kind, protocol, _, address = addresses[0]
-        if token is None and not is_loopback(str(address[0])):
-            raise UsageError(f"others can reach {place}: give --token, which they then need")
+        if token is None and not _is_loopback(str(address[0])):
+            raise UsageError(f"other machines can reach {place}: give --token to protect it")
         listening = socket.socket(family, kind, protocol)
     except OSError as error:
         raise _unusable(place, error) from error
-    except UnicodeError as error:  # an empty part of a name, or one of more than 63 letters
-        raise _unusable(place, OSError("no machine can have that name")) from error
+    # A part of the name is empty or longer than 63 characters.
+    except UnicodeError as error:
+        raise _unusable(place, OSError("the host name is not valid")) from error
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
@@ -175,12 +190,12 @@ def bound_socket(host: str, port: int, token: str | None) -> socket.socket:
 def _unusable(place: str, error: OSError) -> SedError:
     reason = error.strerror or error
     return SedError(
-        f"{place}: cannot be listened on: {reason}. Choose another with --web HOST:PORT."
+        f"{place}: cannot be used: {reason}. Choose another address with --web HOST:PORT."
     )
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether an address, or a name, is that of this machine to itself."""
+def _is_loopback(host: str) -> bool:
+    """Return whether a name or an address can be reached from this machine only."""
     if host.lower().rstrip(".") == "localhost":
         return True
     try:
@@ -189,16 +204,17 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _is_of_this_machine(host: bytes) -> bool:
+def _is_own_host(host: bytes) -> bool:
     try:
-        return is_loopback(urlsplit(f"//{host.decode('latin-1')}").hostname or "")
+        return _is_loopback(urlsplit(f"//{host.decode('latin-1')}").hostname or "")
     except ValueError:
         return False
 
 
-def _is_from_here(headers: dict[bytes, bytes]) -> bool:
-    """Return whether a page that opens a socket came from us; programs do not say."""
+def _has_own_origin(headers: dict[bytes, bytes]) -> bool:
+    """Return whether a WebSocket was opened by a page of this server, or by a program."""
     origin, host = headers.get(b"origin"), headers.get(b"host", b"")
+    # Programs send no Origin header; browsers always do.
     if origin is None:
         return True
     return origin.lower() in (b"http://" + host.lower(), b"https://" + host.lower())

@@ -1,12 +1,12 @@
-"""What the web view tells its viewers: messages as JSON, and a queue for each viewer.
+"""Encode messages as JSON for the viewers of the web page, with a queue for each viewer.
 
 ::
 
-    message ─▶ Feed ─ dictionaries ─▶ Viewers ─▶ Viewer ─ [{…}, {…}] ─▶ socket
-                                         └─────▶ Viewer ─ [{…}, {…}] ─▶ socket
+    message ─▶ Feed ─ JSON objects ─▶ Viewers ─▶ Viewer ─ [{…}, {…}] ─▶ WebSocket
+                                         └─────▶ Viewer ─ [{…}, {…}] ─▶ WebSocket
 
-A viewer that comes is first told of the last minute; one that is slow misses the oldest of what
-waits for it, and is told how much that was.
+A new viewer first receives a snapshot with the spectrograms of the last minute. A slow viewer
+misses the oldest objects in its queue, and receives their number.
 """
 
 from __future__ import annotations
@@ -40,36 +40,36 @@ from streaming.sinks.history import StoredEvent
 
 Json = dict[str, Any]
 
-STRIPS_PER_SECOND = 25  # of a spectrogram, about: each is the loudest of a few columns
-STEP_DB = 0.5  # of the 256 levels that a strip has
-KEPT_SECONDS = 60.0  # of spectrogram, for viewers that come
-N_TOP = 12  # classes told at a time
-MOST_WAITING = 600  # things to tell that may wait for a viewer: half a minute of one input
+STRIPS_PER_SECOND = 25  # about; a strip of a spectrogram is the maximum of a few columns
+STEP_DB = 0.5  # of the 256 levels of a strip
+SNAPSHOT_SECONDS = 60.0  # of spectrogram in a snapshot
+TOP_K = 12  # likeliest classes in an object
+MAX_QUEUED = 600  # objects that wait for a viewer: half a minute of one input
 
 
 class Feed:
-    """Turns messages into what viewers are told, and knows what one that comes has to be told.
+    """Encode messages, and keep the state that a new viewer needs.
 
     Parameters
     ----------
     labels
         One per class, in the order of the probabilities.
     log_mel
-        What the columns of the spectrogram are.
+        Parameters of the log-mel columns.
     model
-        Its name.
+        Name of the model.
     """
 
     def __init__(self, labels: Sequence[str], log_mel: LogMelConfig, model: str) -> None:
         column_seconds = log_mel.hop_length / log_mel.sample_rate
         self._strip_columns = max(1, round(1 / (STRIPS_PER_SECOND * column_seconds)))
         self._strip_seconds = self._strip_columns * column_seconds
-        self._front_end = log_mel
-        self._pictures: dict[str, _Picture] = {}
-        self._lasting: dict[tuple[str, str, float], Json] = {}
+        self._log_mel = log_mel
+        self._spectrograms: dict[str, _Spectrogram] = {}  # by the name of the input
+        self._active_events: dict[tuple[str, str, float], Json] = {}
         self._status: Json | None = None
-        self._head: Json = {
-            "type": "hello",
+        self._constants: Json = {
+            "type": "snapshot",
             "model": to_utf8(model),
             "labels": [to_utf8(label) for label in labels],
             "strip_seconds": self._strip_seconds,
@@ -78,150 +78,152 @@ class Feed:
         }
 
     def snapshot(self) -> Json:
-        """Return what a viewer is told first."""
-        return self._head | {
-            "sources": [picture.told() for picture in self._pictures.values()],
-            "lasting": list(self._lasting.values()),
+        """Return the first object for a new viewer."""
+        return self._constants | {
+            "spectrograms": [each.snapshot() for each in self._spectrograms.values()],
+            "active_events": list(self._active_events.values()),
             "status": self._status,
         }
 
-    def forget_lasting(self) -> None:
-        """Know of no event that lasts: messages were missed, and it may be over."""
-        self._lasting.clear()
+    def forget_active_events(self) -> None:
+        """Drop the events that last: messages were missed, and they may have ended."""
+        self._active_events.clear()
 
     def encode(self, message: Message) -> Json | None:
-        """Return what viewers are told of a message, if anything."""
+        """Return a message as a JSON object, or None if viewers do not need it."""
         match message:
             case AudioBlock():
-                return self._heard(message)
+                return self._encode_block(message)
             case EventStarted(event):
-                told = event_json(event)
-                self._lasting[event.file, event.label, event.onset] = told
-                return {"type": "began", "event": told}
+                encoded = event_json(event)
+                self._active_events[event.file, event.label, event.onset] = encoded
+                return {"type": "event_started", "event": encoded}
             case EventEnded(event):
-                self._lasting.pop((event.file, event.label, event.onset), None)
-                return {"type": "ended", "event": event_json(event)}
+                self._active_events.pop((event.file, event.label, event.onset), None)
+                return {"type": "event_ended", "event": event_json(event)}
             case Gap():
                 if message.n_samples:
-                    self._picture(message.source).skip(message.offset)
-                return {"type": "gap"} | _plain(dataclasses.asdict(message))
+                    self._spectrogram(message.source).skip(message.offset)
+                return {"type": "gap"} | _json_values(dataclasses.asdict(message))
             case Problem():
-                time = datetime.now().astimezone()
-                return {"type": "trouble", "text": to_utf8(message.text), "time": iso_time(time)}
+                now = iso_time(datetime.now().astimezone())
+                return {"type": "problem", "text": to_utf8(message.text), "time": now}
             case Status():
-                told = _plain(dataclasses.asdict(message))
-                told["sources"] = [_plain(source) for source in told["sources"]]
-                self._status = {"type": "status"} | told
+                values = _json_values(dataclasses.asdict(message))
+                values["sources"] = [_json_values(source) for source in values["sources"]]
+                self._status = {"type": "status"} | values
                 return self._status
         return None
 
-    def _heard(self, heard: AudioBlock) -> Json:
-        told: Json = {
-            "type": "heard",
-            "source": to_utf8(heard.source),
-            "peak_db": round(amplitude_to_db(heard.peak), 1),
-            "rms_db": round(amplitude_to_db(heard.rms), 1),
-            "clips": heard.peak >= CLIPPED,
+    def _encode_block(self, block: AudioBlock) -> Json:
+        encoded: Json = {
+            "type": "audio_block",
+            "source": to_utf8(block.source),
+            "peak_db": round(amplitude_to_db(block.peak), 1),
+            "rms_db": round(amplitude_to_db(block.rms), 1),
+            "clipped": block.peak >= CLIPPED,
         }
-        picture = self._picture(heard.source)
-        if strips := picture.push(heard.log_mel):
-            told |= {"end": picture.end, "strips": _base64(strips)}
-        if len(heard.frame_probs):
-            told["top"] = _top(heard.frame_probs)
-        return told
+        spectrogram = self._spectrogram(block.source)
+        if strips := spectrogram.push(block.log_mel):
+            encoded |= {"end": spectrogram.end, "strips": _base64(strips)}
+        if len(block.frame_probs):
+            encoded["top"] = _top_classes(block.frame_probs)
+        return encoded
 
-    def _picture(self, source: str) -> _Picture:
-        if source not in self._pictures:
-            self._pictures[source] = _Picture(
-                source, self._front_end, self._strip_columns, self._strip_seconds
+    def _spectrogram(self, source: str) -> _Spectrogram:
+        if source not in self._spectrograms:
+            self._spectrograms[source] = _Spectrogram(
+                source, self._log_mel, self._strip_columns, self._strip_seconds
             )
-        return self._pictures[source]
+        return self._spectrograms[source]
 
 
-class _Picture:
-    """The last minute of the spectrogram of an input."""
+class _Spectrogram:
+    """The last minute of the spectrogram of an input, in strips of one byte per mel band."""
 
     def __init__(
         self, source: str, log_mel: LogMelConfig, strip_columns: int, strip_seconds: float
     ) -> None:
         self._source = source
-        self._front_end = log_mel
+        self._log_mel = log_mel
         self._strip_columns, self._strip_seconds = strip_columns, strip_seconds
-        self._rest = np.empty((0, log_mel.n_mels), np.float32)  # less than a strip
+        self._rest = np.empty((0, log_mel.n_mels), np.float32)  # columns of an incomplete strip
         self._strips = b""
         self.end = 0.0  # seconds of the input, behind the last strip
 
     def push(self, columns: Floats) -> bytes:
-        """Take the next columns; return the strips that they complete, a byte for each band.
+        """Append columns, shape (columns, mels); return the strips that they complete.
 
-        A byte counts steps above what the front end gives for silence, so that it always means the
-        same.
+        A byte is the level above that of digital silence, in steps of `STEP_DB`:
+        ``clip((max(columns) - silence) · dB per unit / STEP_DB, 0, 255)``.
         """
         columns = np.concatenate([self._rest, columns])
         n = len(columns) // self._strip_columns
         whole = columns[: n * self._strip_columns]
-        grouped = whole.reshape(n, self._strip_columns, self._front_end.n_mels)
+        grouped = whole.reshape(n, self._strip_columns, self._log_mel.n_mels)
         self._rest = columns[n * self._strip_columns :]
-        above = (grouped.max(axis=1) - self._front_end.silence_value) * (
-            self._front_end.db_per_unit / STEP_DB
+        levels = (grouped.max(axis=1) - self._log_mel.silence_value) * (
+            self._log_mel.db_per_unit / STEP_DB
         )
-        strips: bytes = np.nan_to_num(np.clip(above, 0, 255)).astype(np.uint8).tobytes()
+        strips: bytes = np.nan_to_num(np.clip(levels, 0, 255)).astype(np.uint8).tobytes()
         self._strips += strips
         self.end += n * self._strip_seconds
-        self._forget()
+        self._drop_old()
         return strips
 
     def skip(self, until: float) -> None:
-        """Go on at a later second; what lies between is lost, and silent in the picture."""
+        """Continue at a later second; the lost time between is silent."""
         n = min(round((until - self.end) / self._strip_seconds), self._n_kept)
         self._rest = self._rest[:0]
-        self._strips += bytes(max(0, n) * self._front_end.n_mels)
+        self._strips += bytes(max(0, n) * self._log_mel.n_mels)
         self.end = until
-        self._forget()
+        self._drop_old()
 
-    def told(self) -> Json:
-        """Return what a viewer that comes is told."""
-        return {
-            "source": to_utf8(self._source),
-            "end": self.end,
-            "strips": _base64(self._strips),
-        }
+    def snapshot(self) -> Json:
+        """Return the strips of the last minute."""
+        return {"source": to_utf8(self._source), "end": self.end, "strips": _base64(self._strips)}
 
     @property
     def _n_kept(self) -> int:
-        return round(KEPT_SECONDS / self._strip_seconds)
+        return round(SNAPSHOT_SECONDS / self._strip_seconds)
 
-    def _forget(self) -> None:
-        self._strips = self._strips[-self._n_kept * self._front_end.n_mels :]
+    def _drop_old(self) -> None:
+        self._strips = self._strips[-self._n_kept * self._log_mel.n_mels :]
 
 
 class Viewer:
-    """What waits for one viewer."""
+    """The queue of one viewer.
+
+    Parameters
+    ----------
+    first
+        The first object, as JSON.
+    """
 
     def __init__(self, first: str) -> None:
-        self._waiting = deque([first])
+        self._queue = deque([first])
         self._n_missed = 0
-        self._is_there = asyncio.Event()
-        self._is_there.set()
+        self._has_items = asyncio.Event()
+        self._has_items.set()
 
     def put(self, text: str) -> None:
-        """Have something told; if too much waits already, the oldest is missed."""
-        if len(self._waiting) == MOST_WAITING:
+        """Append an object, as JSON; a full queue drops its oldest object."""
+        if len(self._queue) == MAX_QUEUED:
             self.miss(1)
-            self._waiting.popleft()
-        self._waiting.append(text)
-        self._is_there.set()
+            self._queue.popleft()
+        self._queue.append(text)
+        self._has_items.set()
 
     def miss(self, n: int) -> None:
-        """Note that so much was not told."""
+        """Count `n` objects that the viewer will not receive."""
         self._n_missed += n
 
     async def next(self) -> str:
-        """Return all that waits, as a JSON array, as soon as there is something."""
-        await self._is_there.wait()
-        self._is_there.clear()
-        texts = list(self._waiting)
-        self._waiting.clear()
+        """Wait until the queue holds something; return all of it as a JSON array."""
+        await self._has_items.wait()
+        self._has_items.clear()
+        texts = list(self._queue)
+        self._queue.clear()
         if self._n_missed:
             texts.insert(0, json.dumps({"type": "missed", "n": self._n_missed}))
             self._n_missed = 0
@@ -229,7 +231,13 @@ class Viewer:
 
 
 class Viewers:
-    """All who watch."""
+    """The connected viewers.
+
+    Parameters
+    ----------
+    feed
+        Gives the snapshot for a new viewer.
+    """
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
@@ -239,61 +247,61 @@ class Viewers:
         return len(self._viewers)
 
     def connect(self) -> Viewer:
-        """Return a viewer who has come, and is told everything from here on."""
+        """Add a viewer; its queue starts with a snapshot."""
         viewer = Viewer(json.dumps(self._feed.snapshot()))
         self._viewers.add(viewer)
         return viewer
 
     def disconnect(self, viewer: Viewer) -> None:
-        """Let a viewer go."""
+        """Remove a viewer."""
         self._viewers.discard(viewer)
 
-    def put(self, told: Json) -> None:
-        """Tell all."""
+    def put(self, encoded: Json) -> None:
+        """Append an object to the queues of all viewers."""
         if self._viewers:
-            text = json.dumps(told)
+            text = json.dumps(encoded)
             for viewer in self._viewers:
                 viewer.put(text)
 
     def miss(self, n: int) -> None:
-        """Note that so many messages came too fast to be told to anybody."""
+        """Count `n` messages that no viewer will receive."""
         for viewer in self._viewers:
             viewer.miss(n)
 
 
 def event_json(event: Event) -> Json:
-    """Return an event as viewers are told of it."""
+    """Return an event as a JSON object; times are seconds, `time` is ISO 8601 or None."""
     return {
         "source": to_utf8(event.file),
         "label": to_utf8(event.label),
         "onset": event.onset,
         "offset": event.offset,
         "score": event.score,
-        "time": iso_time(event.time) if event.time else None,
+        "time": iso_time(event.time) or None,
     }
 
 
 def row_json(row: StoredEvent) -> Json:
-    """Return a stored event as viewers are told of it; clips are known by ids, not by paths."""
-    told = row._asdict()
-    del told["clip_path"]
-    return told | {"has_clip": row.clip_path is not None}
+    """Return a stored event as a JSON object, which does not reveal the path of the clip."""
+    values = row._asdict()
+    del values["clip_path"]
+    return values | {"has_clip": row.clip_path is not None}
 
 
-def _plain(values: Mapping[str, Any]) -> Json:
-    """Return values with text that JSON can hold."""
-    told = {}
+def _json_values(values: Mapping[str, Any]) -> Json:
+    """Return values with text and times that JSON can hold."""
+    encoded = {}
     for name, value in values.items():
         if isinstance(value, str):
             value = to_utf8(value)
-        told[name] = iso_time(value) if isinstance(value, datetime) else value
-    return told
+        encoded[name] = iso_time(value) if isinstance(value, datetime) else value
+    return encoded
 
 
-def _top(frame_probs: Floats) -> list[tuple[int, float]]:
+def _top_classes(frame_probs: Floats) -> list[tuple[int, float]]:
     """Return the likeliest classes, each with its highest probability in some frames."""
     probs = np.nan_to_num(frame_probs.max(axis=0))
-    likeliest = np.argsort(-probs, kind="stable")[:N_TOP].tolist()
+    likeliest = np.argsort(-probs, kind="stable")[:TOP_K].tolist()
     return [(c, round(float(probs[c]), 3)) for c in likeliest]
 
 

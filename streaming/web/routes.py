@@ -1,4 +1,4 @@
-"""What the web view answers: its page, events, history, clips, a live socket, and metrics."""
+"""Serve the web page, events, history, clips, metrics and the live WebSocket."""
 
 from __future__ import annotations
 
@@ -22,67 +22,62 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from sed.events.sqlite import DatabaseError
 from sed.text import to_utf8
 from streaming.messages import EventEnded, InputStatus, Message, Status
-from streaming.sinks.history import (
-    clip_path,
-    events_after,
-    hourly_counts,
-    latest_events,
-)
+from streaming.sinks.history import clip_path, events_after, hourly_counts, latest_events
 from streaming.web.feed import Viewer, Viewers, row_json
 
 PAGE = Path(__file__).parent / "page"
-KINDS = {
+MEDIA_TYPES = {
     ".html": "text/html",
     ".css": "text/css",
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
-FRESH = {"Cache-Control": "no-cache"}
-MOST_EVENTS = 1_000  # in an answer
-MOST_HOURS = 24 * 31
-LARGEST_ID = 2**63 - 1
-TELLING_SECONDS = 0.08  # from what a viewer is told to the next: in between, it gathers
-STALLED_SECONDS = 10.0  # without a word from the listener
+NO_CACHE = {"Cache-Control": "no-cache"}
+MAX_EVENTS = 1_000  # in a response
+MAX_HOURS = 24 * 31
+MAX_ID = 2**63 - 1
+SEND_INTERVAL_SECONDS = 0.08  # between two sends to a viewer; objects gather meanwhile
+STALLED_SECONDS = 10.0  # without a `Status`
 
 
 class Routes:
-    """The routes.
+    """The routes of the web view.
 
     Parameters
     ----------
     database
-        Where the events are.
+        Path of the database of events.
     viewers
-        Who watches.
-    figures
-        What the metrics are made of.
-    tell_trouble
-        Told once if an answer fails that should not.
+        The connected viewers.
+    metrics
+        Source of the metrics and of the health.
+    report
+        Called with the text of the first unexpected error.
     """
 
     def __init__(
         self,
         database: Path,
         viewers: Viewers,
-        figures: MetricsCollector,
-        tell_trouble: Callable[[str], None],
+        metrics: MetricsCollector,
+        report: Callable[[str], None],
     ) -> None:
         self._database = database
         self._viewers = viewers
-        self._figures = figures
-        self._tell_trouble = tell_trouble
-        self._has_failed = False
+        self._metrics_collector = metrics
+        self._report = report
+        self._has_reported = False
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(figures)
+        self._registry.register(metrics)
         self._files = {
-            f"/{path.name}": (path.read_bytes(), KINDS[path.suffix])
+            f"/{path.name}": (path.read_bytes(), MEDIA_TYPES[path.suffix])
             for path in PAGE.iterdir()
-            if path.suffix in KINDS
+            if path.suffix in MEDIA_TYPES
         }
         self._files["/"] = self._files.pop("/page.html")
 
     def application(self) -> Starlette:
-        """Return what a server runs."""
+        """Return the ASGI application."""
         return Starlette(
             routes=[
                 *(Route(path, self._file) for path in self._files),
@@ -94,34 +89,34 @@ class Routes:
                 WebSocketRoute("/live", self._live),
             ],
             exception_handlers={
-                HTTPException: self._refused,
-                DatabaseError: self._unreadable,
-                Exception: self._failed,
+                HTTPException: self._http_error,
+                DatabaseError: self._database_error,
+                Exception: self._unexpected_error,
             },
         )
 
     async def _file(self, request: Request) -> Response:
-        content, kind = self._files[request.url.path]
-        return Response(content, media_type=kind, headers=FRESH)
+        content, media_type = self._files[request.url.path]
+        return Response(content, media_type=media_type, headers=NO_CACHE)
 
     def _events(self, request: Request) -> Response:
-        n = _number(request, "limit", 1, MOST_EVENTS) or 100
-        after = _number(request, "after", 0, LARGEST_ID)
+        n = _integer(request, "limit", 1, MAX_EVENTS) or 100
+        after = _integer(request, "after", 0, MAX_ID)
         if after is None:
             rows = latest_events(self._database, n)
         else:
             rows = events_after(self._database, after, n)
-        return JSONResponse({"events": [row_json(row) for row in rows]}, headers=FRESH)
+        return JSONResponse({"events": [row_json(row) for row in rows]}, headers=NO_CACHE)
 
     def _history(self, request: Request) -> Response:
-        n_hours = _number(request, "hours", 1, MOST_HOURS) or 24
+        n_hours = _integer(request, "hours", 1, MAX_HOURS) or 24
         hours, counts = hourly_counts(self._database, n_hours)
-        told = {"hours": [hour.isoformat() for hour in hours], "counts": counts}
-        return JSONResponse(told, headers=FRESH)
+        history = {"hours": [hour.isoformat() for hour in hours], "counts": counts}
+        return JSONResponse(history, headers=NO_CACHE)
 
     def _clip(self, request: Request) -> Response:
         event_id = request.path_params["id"]
-        path = clip_path(self._database, event_id) if event_id <= LARGEST_ID else None
+        path = clip_path(self._database, event_id) if event_id <= MAX_ID else None
         if path is None:
             raise HTTPException(404, f"event {event_id} has no clip")
         if path.suffix != ".flac" or not path.is_file():
@@ -131,51 +126,51 @@ class Routes:
             media_type="audio/flac",
             filename=path.name,
             content_disposition_type="inline",
-            headers=FRESH,
+            headers=NO_CACHE,
         )
 
     def _metrics(self, request: Request) -> Response:
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
     def _health(self, request: Request) -> Response:
-        state = self._figures.state
-        return JSONResponse({"state": state}, 200 if state == "listening" else 503, FRESH)
+        state = self._metrics_collector.state
+        return JSONResponse({"state": state}, 200 if state == "listening" else 503, NO_CACHE)
 
     async def _live(self, socket: WebSocket) -> None:
         await socket.accept()
         viewer = self._viewers.connect()
-        telling = asyncio.create_task(_tell(socket, viewer))
+        sending = asyncio.create_task(_send(socket, viewer))
         try:
             while (await socket.receive())["type"] != "websocket.disconnect":
                 pass
         finally:
-            telling.cancel()
+            sending.cancel()
             self._viewers.disconnect(viewer)
 
-    def _refused(self, request: Request, error: Exception) -> Response:
+    def _http_error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
-    def _unreadable(self, request: Request, error: Exception) -> Response:
+    def _database_error(self, request: Request, error: Exception) -> Response:
         return JSONResponse({"error": to_utf8(str(error))}, 503)
 
-    def _failed(self, request: Request, error: Exception) -> Response:
-        if not self._has_failed:
-            self._has_failed = True
-            self._tell_trouble(f"the web view could not answer {request.url.path}: {error!r}")
-        return JSONResponse({"error": "this could not be answered"}, 500)
+    def _unexpected_error(self, request: Request, error: Exception) -> Response:
+        if not self._has_reported:
+            self._has_reported = True
+            self._report(f"the web view failed on {request.url.path}: {error!r}")
+        return JSONResponse({"error": "internal error"}, 500)
 
 
-async def _tell(socket: WebSocket, viewer: Viewer) -> None:
-    """Tell a viewer all it should know, for as long as it is there."""
+async def _send(socket: WebSocket, viewer: Viewer) -> None:
+    """Send the queue of a viewer until it disconnects."""
     with suppress(WebSocketDisconnect):
         while True:
             await socket.send_text(await viewer.next())
-            await asyncio.sleep(TELLING_SECONDS)
+            await asyncio.sleep(SEND_INTERVAL_SECONDS)
 
 
-def _number(request: Request, name: str, least: int, most: int) -> int | None:
-    """Return a whole number that a request gives, if it does."""
+def _integer(request: Request, name: str, least: int, most: int) -> int | None:
+    """Return a query parameter, or None if it is missing; refuse one out of range."""
     text = request.query_params.get(name)
     if text is None:
         return None
@@ -185,72 +180,80 @@ def _number(request: Request, name: str, least: int, most: int) -> int | None:
 
 
 class MetricsCollector(Collector):
-    """What the metrics are made of: events that were counted, and the last `Status`.
+    """Collect Prometheus metrics from messages: counts of events, and the last `Status`.
 
     Parameters
     ----------
     viewers
-        Who watches.
+        The connected viewers.
     """
 
     def __init__(self, viewers: Viewers) -> None:
         self._viewers = viewers
-        self._n_events: Counter[tuple[str, str]] = Counter()  # of a source and a label
+        self._n_events: Counter[tuple[str, str]] = Counter()  # by source and label
         self._status: Status | None = None
-        self._told_at = 0.0
+        self._status_at = 0.0  # time of the last status, in seconds of a monotonic clock
 
     def handle(self, message: Message) -> None:
-        """Count a message."""
+        """Count an event, or keep a status."""
         match message:
             case EventEnded(event):
                 self._n_events[to_utf8(event.file), to_utf8(event.label)] += 1
             case Status():
-                self._status, self._told_at = message, time.monotonic()
+                self._status, self._status_at = message, time.monotonic()
 
     @property
     def state(self) -> str:
-        """How listening goes: starting, listening, stalled, or lost if no input is there."""
+        """One of starting, listening, stalled, and lost if no input is connected."""
         if self._status is None:
             return "starting"
-        if time.monotonic() - self._told_at > STALLED_SECONDS:
+        if time.monotonic() - self._status_at > STALLED_SECONDS:
             return "stalled"
-        is_there = any(source.state == "listening" for source in self._status.sources)
-        return "listening" if is_there else "lost"
+        is_connected = any(source.state == "listening" for source in self._status.sources)
+        return "listening" if is_connected else "lost"
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics, as Prometheus wants them."""
-        events = CounterMetricFamily(
-            "sed_events", "Events that are complete.", labels=["source", "label"]
-        )
+        """Yield the metrics; Prometheus appends ``_total`` to the names of counters."""
+        events = CounterMetricFamily("sed_events", "Complete events.", labels=["source", "label"])
         for names, n in self._n_events.copy().items():
             events.add_metric(names, n)
         yield events
-        yield GaugeMetricFamily("sed_viewers", "Viewers of the page.", len(self._viewers))
+        yield GaugeMetricFamily("sed_viewers", "Connected viewers.", len(self._viewers))
         if (status := self._status) is None:
             return
         for name, text, value in (
-            ("sed_uptime_seconds", "Since listening began.", status.uptime_seconds),
-            ("sed_load", "Seconds of work per second of sound.", status.real_time_factor),
-            ("sed_latency_seconds", "From sound to its answer.", status.latency_seconds),
+            ("sed_uptime_seconds", "Time since the start.", status.uptime_seconds),
+            (
+                "sed_real_time_factor",
+                "Seconds of work per second of audio.",
+                status.real_time_factor,
+            ),
+            (
+                "sed_latency_seconds",
+                "From the end of a window to its result.",
+                status.latency_seconds,
+            ),
         ):
             yield GaugeMetricFamily(name, text, value)
-        yield from _of_sources(status.sources)
+        yield from _input_metrics(status.sources)
 
 
-def _of_sources(sources: tuple[InputStatus, ...]) -> Iterator[Metric]:
+def _input_metrics(sources: tuple[InputStatus, ...]) -> Iterator[Metric]:
     for name, text, count in (
-        ("sed_samples_delivered", "Samples that the device gave.", "n_delivered"),
-        ("sed_samples_heard", "Samples that went through the model.", "n_processed"),
+        ("sed_samples_delivered", "Samples that the input delivered.", "n_delivered"),
+        ("sed_samples_processed", "Samples that the model processed.", "n_processed"),
         ("sed_samples_dropped", "Samples that the model was too slow for.", "n_dropped"),
-        ("sed_samples_missing", "Samples that were never delivered.", "n_missing"),
-        ("sed_overflows", "Times that the driver lost samples.", "n_overflows"),
-        ("sed_gaps", "Gaps in the sound.", "n_gaps"),
+        ("sed_samples_missing", "Samples lost while the input was disconnected.", "n_missing"),
+        ("sed_input_overflows", "Overflows that the driver reported.", "n_overflows"),
+        ("sed_gaps", "Gaps in the audio.", "n_gaps"),
     ):
         counter = CounterMetricFamily(name, text, labels=["source"])
         for source in sources:
             counter.add_metric([to_utf8(source.name)], getattr(source, count))
         yield counter
-    listening = GaugeMetricFamily("sed_listening", "1 if an input is there.", labels=["source"])
+    connected = GaugeMetricFamily(
+        "sed_input_connected", "1 if the input is connected.", labels=["source"]
+    )
     for source in sources:
-        listening.add_metric([to_utf8(source.name)], source.state == "listening")
-    yield listening
+        connected.add_metric([to_utf8(source.name)], source.state == "listening")
+    yield connected

@@ -1,12 +1,12 @@
-"""What a listener says, as a page in the browser, and for programs over HTTP.
+"""Serve live detection as a web page, and to programs over HTTP.
 
 ::
 
-    take ─▶ inbox ─┊─▶ Feed ─▶ Viewers ─▶ sockets
-                   ┊                         ▲
-    the listener   ┊     AuthMiddleware ─▶ Routes ───┘        a thread of its own, with its own loop
+    handle ─▶ inbox ─┊─▶ Feed ─▶ Viewers ─▶ WebSockets
+                     ┊                          ▲
+    listener thread  ┊     AuthMiddleware ─▶ Routes ───┘        thread of the event loop
 
-Neither of the two waits for the other.
+Neither thread waits for the other.
 """
 
 from __future__ import annotations
@@ -27,23 +27,25 @@ from sed.events.tracker import Event
 from sed.features.log_mel import LogMelConfig
 from streaming.messages import ClipSaved, FaultReporter, Message, Problem
 from streaming.sinks.history import stored_event
-from streaming.web.auth import AuthMiddleware, bound_socket
+from streaming.web.auth import AuthMiddleware, bind_socket
 from streaming.web.feed import Feed, Viewers, row_json
 
 HOST, PORT = "127.0.0.1", 8765
-MOST_WAITING = 200  # messages between the listener and the loop; each may hold sound
-MOST_CLIPS = 20  # that wait until the database has them
-MOST_CONNECTIONS = 100  # viewers and requests at a time
-CLOSING_SECONDS = 5.0
+MAX_INBOX = 200  # messages between the two threads; each may hold audio
+MAX_CLIPS = 20  # clips that wait until they are in the database
+MAX_CONNECTIONS = 100  # viewers and requests at a time
+CLOSE_SECONDS = 5.0
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Return the host and port of HOST:PORT, PORT, HOST or [::1]:PORT; what is left out is ours.
+    """Return the host and port of ``HOST:PORT``, ``PORT``, ``HOST`` or ``[::1]:PORT``.
+
+    A missing host is `HOST`, and a missing port is `PORT`.
 
     Raises
     ------
     UsageError
-        If it is none of these.
+        If the text is not an address.
     """
     host, port = text.strip(), ""
     if host.isdecimal():
@@ -54,7 +56,7 @@ def parse_address(text: str) -> tuple[str, int]:
     port = port or str(PORT)
     is_port = port.isascii() and port.isdecimal() and int(port) < 65_536
     if not is_port or not (re.fullmatch(r"[\w.-]+", host) or _is_ipv6(host)):
-        raise UsageError(f"{text!r} is no address. Give HOST:PORT, like {HOST}:{PORT}")
+        raise UsageError(f"{text!r} is not an address. Give HOST:PORT, like {HOST}:{PORT}")
     return host, int(port)
 
 
@@ -66,33 +68,33 @@ def _is_ipv6(host: str) -> bool:
 
 
 class WebView:
-    """Shows what is heard, found and lost to whoever opens a page; a sink of messages.
+    """Show levels, spectrograms, events and problems on a web page.
 
-    It can be reached as soon as it is made, and until it is closed.
+    The server runs in a thread of its own, from the construction until `close`.
 
     Parameters
     ----------
     host, port
-        The address; port 0 is any that is free.
+        The address; port 0 is any free port.
     token
-        What has to be known to see anything. Needed unless the address is of this machine alone.
+        Required from every client; needed if other machines can reach the address.
     database_path
-        Where an `EventDatabase` that comes before this keeps the events.
+        The file of an `EventDatabase` that handles every message before this sink.
     labels
         One per class, in the order of the probabilities.
     log_mel
-        What the columns of the spectrogram are.
+        Parameters of the log-mel columns.
     model
-        Its name.
+        Name of the model.
 
     Raises
     ------
     MissingExtraError
-        If what serves pages is not installed.
+        If the packages of the `web` extra are not installed.
     UsageError
-        If others could see it without a token, or the token is empty.
+        If other machines could connect without a token, or the token is empty.
     SedError
-        If the address is in use, or is none of this machine's.
+        If the address is in use, or does not belong to this machine.
     """
 
     def __init__(
@@ -108,7 +110,9 @@ class WebView:
     ) -> None:
         try:
             import uvicorn
-            import websockets  # noqa: F401  # uvicorn would miss it only when a viewer comes
+
+            # uvicorn itself would import it only when the first viewer connects.
+            import websockets  # noqa: F401
 
             from streaming.web.routes import MetricsCollector, Routes
         except ImportError as error:
@@ -116,31 +120,31 @@ class WebView:
         self._database = Path(database_path)
         self._feed = Feed(labels, log_mel, model)
         self._viewers = Viewers(self._feed)
-        self._figures = MetricsCollector(self._viewers)
-        self._clips: deque[Event] = deque(maxlen=MOST_CLIPS)  # whose clips are not told of yet
-        self._clips_alarm = FaultReporter("the web view tells of clips again")
-        self._telling_of_clips: asyncio.Task[None] | None = None
-        self._lock = threading.Lock()  # guards what follows
+        self._metrics = MetricsCollector(self._viewers)
+        self._clips: deque[Event] = deque(maxlen=MAX_CLIPS)  # events with unannounced clips
+        self._clip_faults = FaultReporter("the web view announces clips again")
+        self._announcing: asyncio.Task[None] | None = None
+        self._lock = threading.Lock()  # guards the next four attributes
         self._inbox: deque[Message] = deque()
         self._n_missed = 0  # messages that the inbox had no room for
-        self._is_called = False  # the loop, to empty the inbox
-        self._news: list[Message] = []
-        self._socket = bound_socket(host, port, token)
+        self._is_scheduled = False  # a call of `_empty_inbox`
+        self._notices: list[Message] = []
+        self._socket = bind_socket(host, port, token)
         self._address: tuple[str, int] = self._socket.getsockname()[:2]
-        answers = Routes(self._database, self._viewers, self._figures, self._tell_trouble)
+        routes = Routes(self._database, self._viewers, self._metrics, self._report)
         self._server = uvicorn.Server(
             uvicorn.Config(
-                AuthMiddleware(answers.application(), token, f"sed_{self._address[1]}"),
+                AuthMiddleware(routes.application(), token, f"sed_{self._address[1]}"),
                 ws="websockets-sansio",
                 ws_max_size=1024,
                 ws_per_message_deflate=False,
                 lifespan="off",
                 log_config=None,
-                log_level="critical",  # the terminal is not ours
+                log_level="critical",  # the terminal belongs to the view
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                limit_concurrency=MOST_CONNECTIONS,
+                limit_concurrency=MAX_CONNECTIONS,
                 timeout_graceful_shutdown=1,
             )
         )
@@ -157,74 +161,76 @@ class WebView:
         return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
     def handle(self, message: Message) -> Sequence[Message]:
-        """Hand a message over without waiting; what there is no room for, the viewers miss."""
-        self._figures.handle(message)
+        """Put a message into the inbox without waiting; a full inbox drops its oldest message."""
+        self._metrics.handle(message)
         with self._lock:
             self._inbox.append(message)
-            if len(self._inbox) > MOST_WAITING:
+            if len(self._inbox) > MAX_INBOX:
                 self._inbox.popleft()
                 self._n_missed += 1
-            has_to_call, self._is_called = not self._is_called, True
-            news, self._news = self._news, []
-        if has_to_call:
-            with suppress(RuntimeError):  # the loop has ended, and that was told
+            must_schedule, self._is_scheduled = not self._is_scheduled, True
+            notices, self._notices = self._notices, []
+        if must_schedule:
+            # A RuntimeError means that the loop has ended, which was reported.
+            with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._empty_inbox)
-        return news
+        return notices
 
     def close(self) -> Sequence[Message]:
-        """Send the viewers away, and answer no more."""
+        """Disconnect all viewers and stop the server."""
         self._server.should_exit = True
-        self._thread.join(CLOSING_SECONDS)
-        return self._news
+        self._thread.join(CLOSE_SECONDS)
+        return self._notices
 
     def _serve(self) -> None:
         with self._runner, self._socket:
             try:
                 self._runner.run(self._server.serve([self._socket]))
             except Exception as error:
-                self._tell_trouble(f"there is no page any more at {self.url}: {error!r}")
+                self._report(f"the web view at {self.url} stopped: {error!r}")
 
-    def _tell_trouble(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         with self._lock:
-            self._news.append(Problem(text))
+            self._notices.append(Problem(text))
 
     def _empty_inbox(self) -> None:
-        """Tell the viewers what the inbox holds; called in the loop."""
+        """Encode the messages of the inbox for the viewers; runs in the event loop."""
         with self._lock:
             messages, n_missed = list(self._inbox), self._n_missed
             self._inbox.clear()
-            self._n_missed, self._is_called = 0, False
+            self._n_missed, self._is_scheduled = 0, False
         if n_missed:
-            self._feed.forget_lasting()
+            self._feed.forget_active_events()
             self._viewers.miss(n_missed)
         for message in messages:
-            if (told := self._feed.encode(message)) is not None:
-                self._viewers.put(told)
+            if (encoded := self._feed.encode(message)) is not None:
+                self._viewers.put(encoded)
             if isinstance(message, ClipSaved) and message.path is not None:
                 self._clips.append(message.event)
-        if self._clips and self._telling_of_clips is None:
-            self._telling_of_clips = self._loop.create_task(self._tell_of_clips())
+        if self._clips and self._announcing is None:
+            self._announcing = self._loop.create_task(self._announce_clips())
 
-    async def _tell_of_clips(self) -> None:
-        """Tell the viewers which events have clips now; the database may take its time."""
+    async def _announce_clips(self) -> None:
+        """Announce new clips to the viewers, with their ids from the database."""
         try:
             for event in list(self._clips):
-                await self._tell_of_clip(event)
+                await self._announce_clip(event)
         finally:
-            self._telling_of_clips = None
+            self._announcing = None
 
-    async def _tell_of_clip(self, event: Event) -> None:
-        wrong = None
+    async def _announce_clip(self, event: Event) -> None:
+        fault = None
         try:
             row = await asyncio.to_thread(stored_event, self._database, event)
             if row is None or row.clip_path is None:
                 return
-            self._viewers.put({"type": "clip", "event": row_json(row)})
+            self._viewers.put({"type": "clip_saved", "event": row_json(row)})
         except DatabaseError:
-            return  # it is tried again with the next message
+            return  # `_empty_inbox` tries it again with the next message
         except Exception as error:
-            wrong = f"the web view could not tell of a clip: {error!r}"
-        with suppress(ValueError):  # it had to make room meanwhile
+            fault = f"the web view could not announce a clip: {error!r}"
+        # A full queue may have dropped the event meanwhile.
+        with suppress(ValueError):
             self._clips.remove(event)
         with self._lock:
-            self._news += self._clips_alarm.update(wrong)
+            self._notices += self._clip_faults.update(fault)

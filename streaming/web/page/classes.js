@@ -1,21 +1,21 @@
-// The likeliest classes of this moment, as bars.
+// Show the likeliest classes of the moment as bars.
 
-import { hue, name } from "./words.js";
+import { displayName, hue } from "./format.js";
 
 const N_ROWS = 12;
-const FALL = 0.35;  // that a bar keeps of what it is above the truth, after a second
+const DECAY = 0.35;  // part of its excess over the current value that a bar keeps after a second
 const REORDER_SECONDS = 0.6;
 
-export class Classes {
+export class ClassBars {
   constructor(list) {
     this.list = list;
-    this.lasting = new Set();
+    this.activeLabels = new Set();
     this.reset([]);
   }
 
   reset(labels) {
     this.labels = labels;
-    this.top = new Map();  // of each source, what it told last
+    this.top = new Map();  // the latest top classes, by the name of the input
     this.shown = new Float32Array(labels.length);
     this.sinceOrder = REORDER_SECONDS;
     this.order = [];
@@ -23,20 +23,20 @@ export class Classes {
     this.rows = [];
   }
 
-  take(source, top) {
+  update(source, top) {
     this.top.set(source, top);
   }
 
-  draw(passed) {
-    const truth = new Float32Array(this.labels.length);
+  draw(elapsed) {
+    const current = new Float32Array(this.labels.length);
     for (const top of this.top.values()) {
-      for (const [c, share] of top) truth[c] = Math.max(truth[c], share);
+      for (const [c, prob] of top) current[c] = Math.max(current[c], prob);
     }
-    const kept = FALL ** passed;
+    const kept = DECAY ** elapsed;
     this.shown.forEach((value, c) => {
-      this.shown[c] = Math.max(truth[c], truth[c] + (value - truth[c]) * kept);
+      this.shown[c] = Math.max(current[c], current[c] + (value - current[c]) * kept);
     });
-    this.sinceOrder += passed;
+    this.sinceOrder += elapsed;
     if (this.sinceOrder < REORDER_SECONDS || !this.top.size) return;
     this.sinceOrder = 0;
     this.order = [...this.shown.keys()]
@@ -46,12 +46,12 @@ export class Classes {
 
   show(row, c) {
     const label = this.labels[c], item = this.rows[row] ??= this.newRow();
-    item.children[0].textContent = name(label);
+    item.children[0].textContent = displayName(label);
     item.children[0].title = label;
     item.children[1].textContent = this.shown[c].toFixed(2);
     item.style.setProperty("--share", this.shown[c].toFixed(3));
     item.style.setProperty("--hue", `var(${hue(label)})`);
-    item.classList.toggle("lasts", this.lasting.has(label));
+    item.classList.toggle("active", this.activeLabels.has(label));
   }
 
   newRow() {

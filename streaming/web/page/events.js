@@ -1,16 +1,16 @@
-// Events, the newest first, with what else happened between them; and their clips.
+// List events, newest first, with notices between them; play their clips.
 
-import { hue, name, seconds } from "./words.js";
+import { displayName, hue, seconds } from "./format.js";
 
-const MOST_ROWS = 300, FIRST_EVENTS = 100;
+const MAX_ROWS = 300, FIRST_EVENTS = 100;
 
-export class Log {
+export class EventLog {
   constructor(list, empty, player) {
     this.list = list;
     this.empty = empty;
     this.player = player;
-    this.hasSources = false;
-    this.rows = new Map();  // of events, by what they are known by
+    this.hasSeveralInputs = false;
+    this.rows = new Map();  // of events, by time, input and label
     this.playing = null;
     for (const change of ["play", "pause", "ended", "timeupdate"]) {
       player.addEventListener(change, () => this.showPlayer());
@@ -18,16 +18,16 @@ export class Log {
     player.addEventListener("error", () => this.fail());
   }
 
-  // What the database knows, added to what is here.
+  // Add the latest events of the database.
   async load() {
     try {
-      const answer = await fetch(`/events?limit=${FIRST_EVENTS}`);
-      if (!answer.ok) return;
-      for (const event of (await answer.json()).events) this.end(event);
-    } catch { /* there will be another connection */ }
+      const response = await fetch(`/events?limit=${FIRST_EVENTS}`);
+      if (!response.ok) return;
+      for (const event of (await response.json()).events) this.end(event);
+    } catch { /* The next connection loads them. */ }
   }
 
-  begin(event) {
+  start(event) {
     this.show(event, true);
   }
 
@@ -35,43 +35,43 @@ export class Log {
     this.show(event, false);
   }
 
-  lasting() {
-    const rows = [...this.rows.values()].filter((row) => row.lasts);
+  activeLabels() {
+    const rows = [...this.rows.values()].filter((row) => row.isActive);
     return new Set(rows.map((row) => row.event.label));
   }
 
-  forgetLasting() {
+  removeActive() {
     for (const [key, row] of this.rows) {
-      if (row.lasts) this.forget(key, row);
+      if (row.isActive) this.remove(key, row);
     }
   }
 
-  note(text, kind = "", time = localTime()) {
+  addNotice(text, kind = "", time = localTime()) {
     const item = document.createElement("li");
-    item.className = `note ${kind}`;
+    item.className = `notice ${kind}`;
     item.append(part("span", "time", time.slice(11, 19)), part("p", "", text));
     this.place(item, time);
   }
 
-  draw(passed) {
+  draw(elapsed) {
     for (const row of this.rows.values()) {
-      if (!row.lasts) continue;
-      row.seconds += passed;
+      if (!row.isActive) continue;
+      row.seconds += elapsed;
       row.parts.length.textContent = seconds(row.seconds);
     }
   }
 
-  show(event, lasts) {
+  show(event, isActive) {
     const key = `${event.time} ${event.source} ${event.label}`;
     let row = this.rows.get(key);
-    if (lasts && row) return;
+    if (isActive && row) return;
     row ??= this.newRow(key, event);
-    row.lasts = lasts;
+    row.isActive = isActive;
     row.event = { ...row.event, ...event };
     row.seconds = event.offset - event.onset;
-    row.item.classList.toggle("lasts", lasts);
+    row.item.classList.toggle("active", isActive);
     row.item.style.setProperty("--share", event.score.toFixed(3));
-    row.parts.from.textContent = this.hasSources ? event.source : "";
+    row.parts.from.textContent = this.hasSeveralInputs ? event.source : "";
     row.parts.length.textContent = seconds(row.seconds);
     row.parts.score.lastChild.textContent = event.score.toFixed(2);
     row.play.hidden = !row.event.has_clip;
@@ -80,17 +80,17 @@ export class Log {
   newRow(key, event) {
     const item = document.createElement("li");
     const time = part("span", "time", event.time.slice(11, 19));
-    const label = part("span", "label", name(event.label));
+    const label = part("span", "label", displayName(event.label));
     const from = part("span", "from", ""), length = part("span", "length", "");
     const score = part("span", "score", ""), what = part("span", "what", "");
     const play = part("button", "play", "");
-    const row = { item, event, play, parts: { from, length, score }, seconds: 0, lasts: false };
+    const row = { item, event, play, parts: { from, length, score }, seconds: 0, isActive: false };
     time.title = event.time;
     score.append(document.createElement("i"), part("span", "", ""));
     what.append(label, from);
     play.type = "button";
     play.hidden = true;
-    play.setAttribute("aria-label", `Play ${name(event.label)} of ${event.time.slice(11, 19)}`);
+    play.setAttribute("aria-label", `Play ${displayName(event.label)} of ${event.time.slice(11, 19)}`);
     play.addEventListener("click", () => this.toggle(row));
     item.style.setProperty("--hue", `var(${hue(event.label)})`);
     item.append(time, what, length, score, play);
@@ -100,7 +100,7 @@ export class Log {
     return row;
   }
 
-  // Newer ones stand above; a line tells where a day begins.
+  // Insert an item in order of time, newest first; a line marks each change of the day.
   place(item, time) {
     this.empty.hidden = true;
     item.dataset.at = Date.parse(time);
@@ -110,7 +110,7 @@ export class Log {
       below = below.nextElementSibling;
     }
     this.list.insertBefore(item, below);
-    while (this.list.childElementCount > MOST_ROWS) {
+    while (this.list.childElementCount > MAX_ROWS) {
       const last = this.list.lastElementChild;
       this.rows.delete(last.dataset.key);
       last.remove();
@@ -132,7 +132,7 @@ export class Log {
     });
   }
 
-  forget(key, row) {
+  remove(key, row) {
     row.item.remove();
     this.rows.delete(key);
   }
@@ -144,7 +144,7 @@ export class Log {
       this.playing = row;
       this.player.src = `/clips/${row.event.id}`;
     }
-    this.player.play().catch(() => { /* another one was chosen, or `error` tells */ });
+    this.player.play().catch(() => { /* Another clip was chosen, or the `error` event follows. */ });
   }
 
   showPlayer() {
@@ -158,7 +158,7 @@ export class Log {
   fail() {
     if (!this.playing) return;
     this.playing.play.disabled = true;
-    this.playing.play.title = "This clip is there no more.";
+    this.playing.play.title = "This clip was deleted.";
     this.playing.play.classList.remove("plays");
   }
 }
@@ -167,7 +167,7 @@ function part(kind, className, text) {
   return Object.assign(document.createElement(kind), { className, textContent: text });
 }
 
-// The present, in the form in which the listener tells times.
+// The current local time in ISO 8601, as the server formats times.
 function localTime() {
   const now = new Date();
   return new Date(now - 60_000 * now.getTimezoneOffset()).toISOString().replace("Z", "");

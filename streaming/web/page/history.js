@@ -1,9 +1,9 @@
-// How often each class was heard in each hour, from the database.
+// Show the number of events of each class in each hour, from the database.
 
-import { count, name } from "./words.js";
+import { count, displayName } from "./format.js";
 
-const MOST_ROWS = 10;
-const SOON = 5000;  // milliseconds in which further events make no further request
+const MAX_ROWS = 10;
+const RELOAD_DELAY = 5000;  // milliseconds from an event to the request; later events share it
 
 export class History {
   constructor(element, empty) {
@@ -13,23 +13,23 @@ export class History {
   }
 
   loadSoon() {
-    this.timer ??= setTimeout(() => this.load(), SOON);
+    this.timer ??= setTimeout(() => this.load(), RELOAD_DELAY);
   }
 
   async load() {
     clearTimeout(this.timer);
     this.timer = null;
     try {
-      const answer = await fetch("/history?hours=24");
-      if (answer.ok) this.show(await answer.json());
-    } catch { /* there will be another time, or another connection */ }
+      const response = await fetch("/history?hours=24");
+      if (response.ok) this.show(await response.json());
+    } catch { /* The next reload or connection tries again. */ }
   }
 
   show({ hours, counts }) {
     const sum = (values) => values.reduce((a, b) => a + b, 0);
     const labels = Object.keys(counts).sort((a, b) => sum(counts[b]) - sum(counts[a]));
     this.empty.hidden = labels.length > 0;
-    const shown = labels.slice(0, MOST_ROWS);
+    const shown = labels.slice(0, MAX_ROWS);
     const most = Math.max(1, ...shown.flatMap((label) => counts[label]));
     const table = document.createElement("table");
     if (shown.length) {
@@ -40,7 +40,7 @@ export class History {
     }
     for (const label of shown) {
       const row = (table.tBodies[0] ?? table.createTBody()).insertRow();
-      row.append(cell("th", name(label)));
+      row.append(cell("th", displayName(label)));
       counts[label].forEach((n, i) => row.append(this.hour(label, hours[i], n, most)));
       const total = cell("td", sum(counts[label]).toLocaleString("en"));
       total.className = "total";
@@ -60,7 +60,7 @@ export class History {
     const heat = n ? 18 + 82 * Math.sqrt(n / most) : 0;
     element.style.setProperty("--heat", `${heat.toFixed(0)}%`);
     element.classList.toggle("hot", heat > 60);
-    element.title = `${name(label)}, ${hour.slice(11, 16)}: ${n}`;
+    element.title = `${displayName(label)}, ${hour.slice(11, 16)}: ${count(n, "event")}`;
     if (n) element.append(Object.assign(document.createElement("span"), { textContent: n }));
     return element;
   }

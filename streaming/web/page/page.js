@@ -1,152 +1,156 @@
-// The page: a socket that tells what happens, and who shows it.
+// The page: receive messages over a WebSocket and pass them to the parts of the page.
 
-import { Classes } from "./classes.js";
-import { Log } from "./events.js";
+import { ClassBars } from "./classes.js";
+import { EventLog } from "./events.js";
+import { count, seconds, uptime } from "./format.js";
 import { History } from "./history.js";
-import { Source } from "./source.js";
-import { count, seconds, uptime } from "./words.js";
+import { InputPanel } from "./input.js";
 
-const FIRST_WAIT = 500, LONGEST_WAIT = 5000;  // milliseconds until it is tried again
-const SILENCE = 8000;  // milliseconds without a word, after which a connection is given up
+const FIRST_RETRY = 500, MAX_RETRY = 5000;  // milliseconds before a reconnection
+const SILENCE_TIMEOUT = 8000;  // milliseconds without a message until the connection is closed
 
-const at = (id) => document.getElementById(id);
-const log = new Log(at("log"), at("no-events"), at("player"));
-const classes = new Classes(at("classes"));
-const history = new History(at("hours"), at("no-history"));
-let sources = new Map();
-let hello = null;
-let lostAt = null, wait = FIRST_WAIT, heardAt = 0;
+const byId = (id) => document.getElementById(id);
+const log = new EventLog(byId("log"), byId("no-events"), byId("player"));
+const classes = new ClassBars(byId("classes"));
+const history = new History(byId("hours"), byId("no-history"));
+let inputs = new Map();
+let snapshot = null;
+let lostAt = null, retryDelay = FIRST_RETRY, receivedAt = 0;
 
-function source(name) {
-  if (!sources.has(name)) {
-    const made = new Source(name, hello);
-    sources.set(name, made);
-    at("sources").append(made.element);
-    log.hasSources = sources.size > 1;
+function input(name) {
+  if (!inputs.has(name)) {
+    const panel = new InputPanel(name, snapshot);
+    inputs.set(name, panel);
+    byId("sources").append(panel.element);
+    log.hasSeveralInputs = inputs.size > 1;
   }
-  return sources.get(name);
+  return inputs.get(name);
 }
 
-const tell = {
-  hello(told) {
-    hello = told;
-    at("model").textContent = `${told.model}, ${count(told.labels.length, "class", "classes")}`;
-    at("sources").replaceChildren();
-    sources = new Map();
-    for (const status of told.status?.sources ?? []) source(status.name);
-    for (const known of told.sources) source(known.source).fill(known);
-    classes.reset(told.labels);
-    log.forgetLasting();
-    for (const event of told.lasting) tell.began({ event });
-    if (told.status) tell.status(told.status);
-    showLink("live", "live");
-    if (lostAt) log.note(`connected again, after ${seconds((Date.now() - lostAt) / 1000)}`, "good");
+// One handler for each type of message.
+const handlers = {
+  snapshot(message) {
+    snapshot = message;
+    const nClasses = count(message.labels.length, "class", "classes");
+    byId("model").textContent = `${message.model}, ${nClasses}`;
+    byId("sources").replaceChildren();
+    inputs = new Map();
+    for (const status of message.status?.sources ?? []) input(status.name);
+    for (const spectrogram of message.spectrograms) input(spectrogram.source).restore(spectrogram);
+    classes.reset(message.labels);
+    log.removeActive();
+    for (const event of message.active_events) handlers.event_started({ event });
+    if (message.status) handlers.status(message.status);
+    showConnection("live", "live");
+    if (lostAt) {
+      log.addNotice(`connected again after ${seconds((Date.now() - lostAt) / 1000)}`, "good");
+    }
     lostAt = null;
-    wait = FIRST_WAIT;
+    retryDelay = FIRST_RETRY;
     log.load();
     history.load();
   },
-  heard(told) {
-    source(told.source).hear(told);
-    if (told.top) classes.take(told.source, told.top);
+  audio_block(block) {
+    input(block.source).push(block);
+    if (block.top) classes.update(block.source, block.top);
   },
-  began({ event }) {
-    log.begin(event);
-    source(event.source).mark(event, true);
-    classes.lasting = log.lasting();
+  event_started({ event }) {
+    log.start(event);
+    input(event.source).markEvent(event, true);
+    classes.activeLabels = log.activeLabels();
   },
-  ended({ event }) {
+  event_ended({ event }) {
     log.end(event);
-    source(event.source).mark(event, false);
-    classes.lasting = log.lasting();
+    input(event.source).markEvent(event, false);
+    classes.activeLabels = log.activeLabels();
     history.loadSoon();
   },
-  clip({ event }) { log.end(event); },
-  gap(told) {
-    const what = told.n_samples ? `${seconds(told.offset - told.onset)} lost` : "some sound lost";
-    log.note(`${told.source}: ${what}: ${told.reason}`, "loss", told.time);
-    if (told.n_samples) source(told.source).lose(told);
+  clip_saved({ event }) { log.end(event); },
+  gap(gap) {
+    const lost = gap.n_samples ? `${seconds(gap.offset - gap.onset)} lost` : "some audio lost";
+    log.addNotice(`${gap.source}: ${lost}: ${gap.reason}`, "gap", gap.time);
+    if (gap.n_samples) input(gap.source).markGap(gap);
   },
-  trouble(told) { log.note(told.text, "", told.time); },
+  problem({ text, time }) { log.addNotice(text, "", time); },
   missed({ n }) {
-    log.note(`this page was too slow, and missed ${count(n, "message")}`);
-    log.forgetLasting();
+    log.addNotice(`this page was too slow and missed ${count(n, "message")}`);
+    log.removeActive();
     log.load();
   },
-  status(told) {
-    for (const status of told.sources) source(status.name).status = status;
-    showStatus(told);
+  status(status) {
+    for (const source of status.sources) input(source.name).status = source;
+    showStatus(status);
   },
 };
 
-function showLink(state, text) {
-  at("link").dataset.state = state;
-  at("link").textContent = text;
+function showConnection(state, text) {
+  byId("connection").dataset.state = state;
+  byId("connection").textContent = text;
 }
 
 function showStatus(status) {
   const sum = (name) => status.sources.reduce((n, s) => n + s[name], 0);
   const lost = (name) => {
-    const long = status.sources.reduce((n, s) => n + s[name] / s.sample_rate, 0);
-    return sum(name) ? `${sum(name).toLocaleString("en")} samples (${long.toFixed(2)} s)` : "0";
+    const duration = status.sources.reduce((n, s) => n + s[name] / s.sample_rate, 0);
+    return sum(name) ? `${sum(name).toLocaleString("en")} samples (${duration.toFixed(2)} s)` : "0";
   };
   const badIf = (n) => (n ? "bad" : "");
-  const slow = status.real_time_factor >= 1 ? "bad" : status.real_time_factor >= 0.8 ? "warn" : "";
-  const figures = [
-    ["up", uptime(status.uptime_seconds), ""],
+  const factor = status.real_time_factor;
+  const items = [
+    ["uptime", uptime(status.uptime_seconds), ""],
     ["latency", `${status.latency_seconds.toFixed(2)} s`, ""],
-    ["load", `${Math.round(100 * status.real_time_factor)} %`, slow],
+    ["real-time factor", factor.toFixed(2), factor >= 1 ? "bad" : factor >= 0.8 ? "warn" : ""],
     ["dropped", lost("n_dropped"), badIf(sum("n_dropped"))],
     ["missing", lost("n_missing"), badIf(sum("n_missing"))],
     ["overflows", sum("n_overflows"), badIf(sum("n_overflows"))],
     ["gaps", sum("n_gaps"), badIf(sum("n_gaps"))],
     ["events", status.n_events.toLocaleString("en"), ""],
   ];
-  at("status").replaceChildren(...figures.map(([name, value, state]) => {
-    const figure = document.createElement("div");
+  byId("status").replaceChildren(...items.map(([name, value, state]) => {
+    const item = document.createElement("div");
     const term = document.createElement("dt"), text = document.createElement("dd");
-    figure.className = state;
+    item.className = state;
     term.textContent = name;
     text.textContent = value;
-    figure.append(term, text);
-    return figure;
+    item.append(term, text);
+    return item;
   }));
 }
 
 function connect() {
   const socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/live`);
-  heardAt = Date.now();
-  socket.onmessage = (message) => {
-    heardAt = Date.now();
-    for (const told of JSON.parse(message.data)) tell[told.type](told);
+  receivedAt = Date.now();
+  socket.onmessage = ({ data }) => {
+    receivedAt = Date.now();
+    for (const message of JSON.parse(data)) handlers[message.type](message);
   };
-  const watch = setInterval(() => {
-    if (Date.now() - heardAt > SILENCE) socket.close();
+  const watchdog = setInterval(() => {
+    if (Date.now() - receivedAt > SILENCE_TIMEOUT) socket.close();
   }, 1000);
   socket.onclose = () => {
-    clearInterval(watch);
+    clearInterval(watchdog);
     lostAt ??= Date.now();
-    showLink("lost", "no connection, trying again");
-    setTimeout(reconnect, wait);
-    wait = Math.min(2 * wait, LONGEST_WAIT);
+    showConnection("lost", "no connection, trying again");
+    setTimeout(reconnect, retryDelay);
+    retryDelay = Math.min(2 * retryDelay, MAX_RETRY);
   };
 }
 
-// A token that is no longer right looks like a server that is gone: only a request can tell.
+// A WebSocket does not say why it failed; a request does. Show the login page if the token changed.
 async function reconnect() {
   try {
     if ((await fetch("/health")).status === 401) return location.reload();
-  } catch { /* it is not there yet */ }
+  } catch { /* The server cannot be reached yet. */ }
   connect();
 }
 
 let drawnAt = performance.now();
 function draw(now) {
-  const passed = (now - drawnAt) / 1000;
+  const elapsed = (now - drawnAt) / 1000;
   drawnAt = now;
-  for (const each of sources.values()) each.draw(passed);
-  classes.draw(passed);
-  log.draw(passed);
+  for (const panel of inputs.values()) panel.draw(elapsed);
+  classes.draw(elapsed);
+  log.draw(elapsed);
   requestAnimationFrame(draw);
 }
 

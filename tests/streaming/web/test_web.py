@@ -35,7 +35,7 @@ from streaming.messages import (
 )
 from streaming.sinks.database import EventDatabase
 from streaming.sinks.history import stored_event
-from streaming.web.feed import MOST_WAITING, Feed, Viewer
+from streaming.web.feed import MAX_QUEUED, Feed, Viewer
 from streaming.web.routes import PAGE
 from streaming.web.server import WebView, parse_address
 
@@ -145,19 +145,21 @@ def test_addresses_are_read(text, address):
 
 @pytest.mark.parametrize("text", ["host:port", "99999", "a:1:b:2]:3", "http://x:1", "a b", "x:-1"])
 def test_what_is_no_address_is_refused(text):
-    with pytest.raises(UsageError, match=r"is no address\. Give HOST:PORT, like 127\.0\.0\.1:8765"):
+    expected = r"is not an address\. Give HOST:PORT, like 127\.0\.0\.1:8765"
+    with pytest.raises(UsageError, match=expected):
         parse_address(text)
 
 
 def test_a_viewer_is_told_of_all_that_happens(view):
     web, fan = view
     with live(web) as viewer:
-        hello = last(viewer, "hello")
-        assert hello["labels"] == list(LABELS)
-        assert hello["strip_seconds"] == 0.04
-        assert len(hello["band_hz"]) == 64
-        assert hello["band_hz"] == sorted(hello["band_hz"])
-        assert (hello["sources"], hello["lasting"], hello["status"]) == ([], [], None)
+        snapshot = last(viewer, "snapshot")
+        assert snapshot["labels"] == list(LABELS)
+        assert snapshot["strip_seconds"] == 0.04
+        assert len(snapshot["band_hz"]) == 64
+        assert snapshot["band_hz"] == sorted(snapshot["band_hz"])
+        assert (snapshot["spectrograms"], snapshot["active_events"]) == ([], [])
+        assert snapshot["status"] is None
         fan.handle(heard())
         fan.handle(EventStarted(event(0.5)))
         fan.handle(EventEnded(event(0.5)))
@@ -166,15 +168,15 @@ def test_a_viewer_is_told_of_all_that_happens(view):
         fan.handle(status())
         seen = told(viewer, "status")
     assert [each["type"] for each in seen] == [
-        "heard",
-        "began",
-        "ended",
+        "audio_block",
+        "event_started",
+        "event_ended",
         "gap",
-        "trouble",
+        "problem",
         "status",
     ]
     sound, began, ended, gap, trouble, account = seen
-    assert (sound["source"], sound["end"], sound["clips"]) == ("mic", 0.48, False)
+    assert (sound["source"], sound["end"], sound["clipped"]) == ("mic", 0.48, False)
     assert len(base64.b64decode(sound["strips"])) == 12 * 64
     assert sound["rms_db"] == pytest.approx(-20, abs=0.3)
     assert sound["peak_db"] > sound["rms_db"]
@@ -201,12 +203,12 @@ def test_a_viewer_that_comes_later_is_told_of_the_last_minute(view):
         fan.handle(status())
         told(first, "status")
         with live(web) as second:
-            hello = last(second, "hello")
-    (known,) = hello["sources"]
+            snapshot = last(second, "snapshot")
+    (known,) = snapshot["spectrograms"]
     assert known["end"] == pytest.approx(75, abs=0.04)
     assert len(base64.b64decode(known["strips"])) == 60 / 0.04 * 64
-    assert [each["label"] for each in hello["lasting"]] == ["siren"]
-    assert hello["status"]["uptime_seconds"] == 12.5
+    assert [each["label"] for each in snapshot["active_events"]] == ["siren"]
+    assert snapshot["status"]["uptime_seconds"] == 12.5
 
 
 def test_strips_mean_the_same_however_sound_came_and_go_on_after_a_gap():
@@ -218,14 +220,14 @@ def test_strips_mean_the_same_however_sound_came_and_go_on_after_a_gap():
         for at in range(0, 100, size):
             block = np.zeros((RATE // 100, 1), np.float32)
             feed.encode(AudioBlock("mic", at, block, RATE, columns[at : at + size], nothing))
-        pictures.append(feed.snapshot()["sources"])
+        pictures.append(feed.snapshot()["spectrograms"])
     assert pictures[0] == pictures[1]
     strips = np.frombuffer(base64.b64decode(pictures[0][0]["strips"]), np.uint8).reshape(25, 64)
     loudest = columns.reshape(25, 4, 64).max(axis=1)
     decibels = (loudest - FRONT_END.silence_value) * FRONT_END.db_per_unit
     np.testing.assert_array_equal(strips, np.clip(decibels / 0.5, 0, 255).astype(np.uint8))
     feed.encode(Gap("mic", 1, 3, 2 * RATE, "lost", START))
-    (picture,) = feed.snapshot()["sources"]
+    (picture,) = feed.snapshot()["spectrograms"]
     assert picture["end"] == 3
     assert base64.b64decode(picture["strips"])[25 * 64 :] == bytes(50 * 64)
 
@@ -255,7 +257,7 @@ def test_a_clip_is_told_with_its_id_as_soon_as_the_database_has_it(view, path, t
         time.sleep(0.5)
         fan.handle(status())
         fan.handle(status())
-        row = last(viewer, "clip")["event"]
+        row = last(viewer, "clip_saved")["event"]
     assert (row["id"], row["label"], row["onset"], row["has_clip"]) == (2, "dog", 5.0, True)
     assert "dog.flac" not in json.dumps(row)
 
@@ -277,14 +279,14 @@ def test_a_clip_that_cannot_be_told_of_for_a_reason_unforeseen_keeps_no_other_fr
             fan.handle(EventEnded(event(onset)))
             fan.handle(ClipSaved(event(onset), clip))
         seen, until = [], time.monotonic() + 10
-        while sum(each["type"] == "trouble" for each in seen) < 2:
+        while sum(each["type"] == "problem" for each in seen) < 2:
             assert time.monotonic() < until
             fan.handle(status())
             seen += told(viewer, "status")
-    assert [each["event"]["onset"] for each in seen if each["type"] == "clip"] == [5]
-    assert [each["text"] for each in seen if each["type"] == "trouble"] == [
-        "the web view could not tell of a clip: KeyError(0.0)",
-        "the web view tells of clips again",
+    assert [each["event"]["onset"] for each in seen if each["type"] == "clip_saved"] == [5]
+    assert [each["text"] for each in seen if each["type"] == "problem"] == [
+        "the web view could not announce a clip: KeyError(0.0)",
+        "the web view announces clips again",
     ]
 
 
@@ -378,9 +380,9 @@ def test_what_fails_unforeseen_is_told_once(view, monkeypatch):
     monkeypatch.setattr("streaming.web.routes.latest_events", fail)
     for _ in range(2):
         answer = get(web, "/events")
-        assert (answer.status_code, answer.json()) == (500, {"error": "this could not be answered"})
+        assert (answer.status_code, answer.json()) == (500, {"error": "internal error"})
     assert web.handle(status()) == [
-        Problem("the web view could not answer /events: ZeroDivisionError('division by zero')")
+        Problem("the web view failed on /events: ZeroDivisionError('division by zero')")
     ]
     assert web.handle(status()) == []
 
@@ -392,7 +394,7 @@ def test_metrics_are_what_prometheus_reads(view):
         fan.handle(EventEnded(event(0, label)))
     fan.handle(status())
     with live(web) as viewer:
-        told(viewer, "hello")
+        told(viewer, "snapshot")
         answer = get(web, "/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=")
     lines = answer.text.splitlines()
@@ -400,14 +402,14 @@ def test_metrics_are_what_prometheus_reads(view):
         'sed_events_total{label="dog",source="mic"} 2.0',
         'sed_events_total{label="a \\"quoted\\" label",source="mic"} 1.0',
         'sed_samples_delivered_total{source="mic"} 100.0',
-        'sed_samples_heard_total{source="mic"} 90.0',
+        'sed_samples_processed_total{source="mic"} 90.0',
         'sed_samples_dropped_total{source="mic"} 7.0',
         'sed_samples_missing_total{source="mic"} 0.0',
-        'sed_overflows_total{source="mic"} 2.0',
+        'sed_input_overflows_total{source="mic"} 2.0',
         'sed_gaps_total{source="mic"} 1.0',
-        'sed_listening{source="mic"} 1.0',
+        'sed_input_connected{source="mic"} 1.0',
         "sed_latency_seconds 0.4",
-        "sed_load 0.25",
+        "sed_real_time_factor 0.25",
         "sed_uptime_seconds 12.5",
         "sed_viewers 1.0",
     ):
@@ -484,9 +486,9 @@ def test_a_token_in_the_address_becomes_a_cookie_and_goes_away(path):
         assert "s3cret" not in cookie
         assert get(web, "/", headers={"Cookie": f"other=1; {cookie}"}).status_code == 200
         with live(web, additional_headers={"Cookie": cookie}) as viewer:
-            told(viewer, "hello")
+            told(viewer, "snapshot")
         with connect(web.url.replace("http", "ws") + "live?token=s3cret", proxy=None) as viewer:
-            told(viewer, "hello")
+            told(viewer, "snapshot")
         far = get(web, "//far.example/%5C?token=s3cret", headers=page).headers["location"]
         assert far == "/far.example/%5C"
 
@@ -519,7 +521,7 @@ def test_strangers_do_not_get_in_through_a_browser(view):
         with pytest.raises(InvalidStatus, match="403"):
             live(web, origin=origin)
     with live(web, origin=web.url.rstrip("/")) as viewer:
-        told(viewer, "hello")
+        told(viewer, "snapshot")
 
 
 def test_others_can_reach_it_only_with_a_token(path):
@@ -539,10 +541,10 @@ def test_an_address_in_use_is_an_error_at_once(path, view):
     with pytest.raises(SedError) as refused:
         WebView(port=port, database_path=path, labels=LABELS, log_mel=FRONT_END)
     assert str(refused.value) == (
-        f"127.0.0.1:{port}: cannot be listened on: Address already in use. "
-        "Choose another with --web HOST:PORT."
+        f"127.0.0.1:{port}: cannot be used: Address already in use. "
+        "Choose another address with --web HOST:PORT."
     )
-    with pytest.raises(SedError, match=r"no\.such\.host\.invalid:0: cannot be listened on"):
+    with pytest.raises(SedError, match=r"no\.such\.host\.invalid:0: cannot be used"):
         WebView("no.such.host.invalid", 0, database_path=path, labels=LABELS, log_mel=FRONT_END)
 
 
@@ -551,14 +553,14 @@ def test_a_host_that_cannot_be_a_name_is_an_error_at_once(path, host):
     with pytest.raises(SedError) as refused:
         WebView(host, 80, database_path=path, labels=LABELS, log_mel=FRONT_END)
     assert str(refused.value) == (
-        f"{host}:80: cannot be listened on: no machine can have that name. "
-        "Choose another with --web HOST:PORT."
+        f"{host}:80: cannot be used: the host name is not valid. "
+        "Choose another address with --web HOST:PORT."
     )
 
 
 def test_the_address_is_free_again_when_it_is_closed(path):
     with viewed(path) as (web, _), live(web) as viewer:
-        told(viewer, "hello")
+        told(viewer, "snapshot")
         port = int(web.url.rstrip("/").rpartition(":")[2])
     again = WebView(port=port, database_path=path, labels=LABELS, log_mel=FRONT_END)
     assert get(again, "/").status_code == 200
@@ -577,9 +579,9 @@ def test_what_is_not_installed_is_named(path, monkeypatch):
 def test_viewers_do_not_disturb_each_other(view):
     web, fan = view
     with live(web) as first, live(web) as second:
-        told(first, "hello")
+        told(first, "snapshot")
         with live(web) as third:
-            told(third, "hello")
+            told(third, "snapshot")
         fan.handle(status())
         assert last(first, "status") == last(second, "status")
         until = time.monotonic() + 10
@@ -597,7 +599,7 @@ def test_a_viewer_that_never_reads_slows_nobody_and_memory_stays(view):
             b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
-        told(good, "hello")
+        told(good, "snapshot")
         for n in range(500):
             fan.handle(messages[n % 20])
         tracemalloc.start()
@@ -611,25 +613,25 @@ def test_a_viewer_that_never_reads_slows_nobody_and_memory_stays(view):
         assert seconds < 20
         assert after - before < 30e6
         fan.handle(EventEnded(event(7)))
-        seen = told(good, "ended")
+        seen = told(good, "event_ended")
         n_missed = sum(each["n"] for each in seen if each["type"] == "missed")
         assert n_missed > 0
-        assert n_missed + sum(each["type"] == "heard" for each in seen) == 100_500
+        assert n_missed + sum(each["type"] == "audio_block" for each in seen) == 100_500
         assert len(seen) > 1
 
 
 def test_a_slow_viewer_is_told_how_much_it_missed():
     async def watch():
-        viewer = Viewer('{"type": "hello"}')
-        assert await viewer.next() == '[{"type": "hello"}]'
-        for n in range(MOST_WAITING + 25):
+        viewer = Viewer('{"type": "snapshot"}')
+        assert await viewer.next() == '[{"type": "snapshot"}]'
+        for n in range(MAX_QUEUED + 25):
             viewer.put(str(n))
         first = json.loads(await viewer.next())
         viewer.put("7")
         return first, json.loads(await viewer.next())
 
     first, second = asyncio.run(watch())
-    assert first == [{"type": "missed", "n": 25}, *range(25, MOST_WAITING + 25)]
+    assert first == [{"type": "missed", "n": 25}, *range(25, MAX_QUEUED + 25)]
     assert second == [7]
 
 
@@ -695,15 +697,15 @@ def test_the_page_shows_what_happens(browser, view, tmp_path, width, scheme):
     web, fan = view
     size = {"width": width, "height": 800}
     with seen(browser, web, viewport=size, color_scheme=scheme) as page:
-        page.get_by_text("Nothing yet.").wait_for()
+        page.get_by_text("No events yet.").wait_for()
         feed_a_scene(fan, tmp_path)
         page.locator(".play:visible").wait_for()
         assert page.locator(".source-name").all_text_contents() == ["mic", "<b>garden</b>"]
         assert page.locator("#log li .label").all_text_contents() == [
             "<img src=x onerror=alert(1)>", "dog",
         ]  # fmt: skip
-        assert page.locator("#log .lasts").count() == 1
-        notes = page.locator("#log .note p").all_text_contents()
+        assert page.locator("#log .active").count() == 1
+        notes = page.locator("#log .notice p").all_text_contents()
         assert notes == ["the disk is full", "mic: 1.0 s lost: unplugged"]
         assert "dropped16,000 samples (1.00 s)" in page.locator("#status").text_content()
         assert page.locator("#classes li").count() == len(LABELS)
@@ -726,14 +728,14 @@ def test_the_page_comes_back_when_the_listener_does(browser, path):
     with viewed(path) as (web, fan):
         port = int(web.url.rstrip("/").rpartition(":")[2])
         page.goto(web.url)
-        page.locator("#link[data-state=live]").wait_for()
+        page.locator("#connection[data-state=live]").wait_for()
         fan.handle(EventStarted(event(0)))
-        page.locator("#log .lasts").wait_for()
+        page.locator("#log .active").wait_for()
     page.get_by_text("no connection, trying again").wait_for()
     again = WebView(port=port, database_path=path, labels=LABELS, log_mel=FRONT_END)
-    page.locator("#link[data-state=live]").wait_for()
-    assert page.get_by_text("connected again, after").count() == 1
-    assert page.locator("#log .lasts").count() == 0
+    page.locator("#connection[data-state=live]").wait_for()
+    assert page.get_by_text("connected again after").count() == 1
+    assert page.locator("#log .active").count() == 0
     page.close()
     again.close()
 
@@ -743,8 +745,8 @@ def test_the_door_takes_the_token(browser, path):
     with viewed(path, token="s3cret é") as (web, _):
         page = browser.new_page()
         page.goto(web.url)
-        page.get_by_label("token").fill("s3cret é")
+        page.get_by_label("Access token").fill("s3cret é")
         page.get_by_role("button").click()
-        page.locator("#link[data-state=live]").wait_for()
+        page.locator("#connection[data-state=live]").wait_for()
         assert page.url == web.url
         page.close()

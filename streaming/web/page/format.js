@@ -1,4 +1,4 @@
-// Numbers and names as people read them.
+// Format numbers, durations, names and colours for display.
 
 export function seconds(value) {
   if (value < 60) return `${value.toFixed(1)} s`;
@@ -18,13 +18,13 @@ export function count(n, one, many = `${one}s`) {
   return `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 }
 
-export function name(label) {
+export function displayName(label) {
   return label.replaceAll("_", " ");
 }
 
 const N_HUES = 8;
 
-// The colour of a class, the same on every visit.
+// The colour of a class: a hash of its label, so that it is the same in every session.
 export function hue(label) {
   let hash = 7;
   for (const letter of label) hash = (31 * hash + letter.codePointAt(0)) >>> 0;

@@ -1,12 +1,13 @@
-// A spectrogram that scrolls, and under it the events that were found in it.
+// Draw a scrolling spectrogram with the detected events below it.
 
-import { hue, name } from "./words.js";
+import { displayName, hue } from "./format.js";
 
 const KEPT_SECONDS = 60;
 const PIXELS_PER_SECOND = 45;
-const FAINT = 0.35, STRONG = 0.997;  // of what is seen: where the palette begins and ends
-const LEAST_RANGE_DB = 36;  // that the palette spans, so that hiss alone stays dark
-const ADAPTING_SECONDS = 4;
+// Quantiles of the visible levels at which the palette starts and ends.
+const LOW_QUANTILE = 0.35, HIGH_QUANTILE = 0.997;
+const MIN_RANGE_DB = 36;  // smallest range of the palette, so that noise alone stays dark
+const ADAPTATION_SECONDS = 4;  // time constant of the range of the palette
 const LANES = 2, LANE = 18, AXIS = 16, GUTTER = 36;  // pixels
 const TICKS_HZ = [100, 250, 500, 1000, 2000, 4000, 8000, 16000];
 
@@ -15,31 +16,31 @@ const MAGMA = ["#000004", "#1c1044", "#4f127b", "#812581", "#b5367a", "#e55064",
 const DAYLIGHT = ["#fbfaf7", "#e8e3ee", "#cbb9dc", "#b088c4", "#a2559f", "#8c2d6f", "#641a4f",
   "#3a1238", "#160a1c"];
 const isDark = matchMedia("(prefers-color-scheme: dark)");
-const isStill = matchMedia("(prefers-reduced-motion: reduce)");
+const reducesMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
-export class Picture {
+export class Spectrogram {
   constructor(canvas, { strip_seconds, step_db, band_hz }) {
     this.canvas = canvas;
     this.stripSeconds = strip_seconds;
-    this.leastRange = LEAST_RANGE_DB / step_db;
+    this.minRange = MIN_RANGE_DB / step_db;
     this.bandHz = band_hz;
     this.nBands = band_hz.length;
     this.nKept = Math.round(KEPT_SECONDS / strip_seconds);
-    this.levels = new Uint8Array(this.nKept * this.nBands);  // a ring of strips
-    this.stop = 0;  // strips ever taken, lost ones included
+    this.levels = new Uint8Array(this.nKept * this.nBands);  // ring buffer of strips
+    this.stop = 0;  // strips pushed so far, lost ones included
     this.end = 0;  // seconds of the input, behind the last strip
-    this.head = null;  // seconds at the right edge; it moves evenly, and lags a little
+    this.head = null;  // seconds at the right edge; moves evenly, slightly delayed
     this.lag = 0;
     this.arrivedAt = 0;
     this.range = null;
     this.marks = [];
-    this.losses = [];
+    this.gaps = [];
     this.image = document.createElement("canvas").getContext("2d");
     this.palette = null;
     isDark.addEventListener("change", () => { this.palette = null; });
   }
 
-  take(text, end) {
+  push(text, end) {
     const strips = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
     const n = strips.length / this.nBands;
     const nLost = Math.round((end - this.end) / this.stripSeconds) - n;
@@ -57,35 +58,35 @@ export class Picture {
     }
   }
 
-  mark(event, lasts) {
+  markEvent(event, isActive) {
     const old = this.marks.find((m) => m.onset === event.onset && m.label === event.label);
-    if (old) Object.assign(old, event, { lasts });
-    else this.marks.push({ ...event, lasts, lane: this.freeLane(event.onset) });
-    this.marks = this.marks.filter((m) => m.lasts || m.offset > this.end - KEPT_SECONDS);
+    if (old) Object.assign(old, event, { isActive });
+    else this.marks.push({ ...event, isActive, lane: this.freeLane(event.onset) });
+    this.marks = this.marks.filter((m) => m.isActive || m.offset > this.end - KEPT_SECONDS);
   }
 
-  // The lane in which the last event ended first.
+  // Return a lane that is free at an onset, or else the one that becomes free first.
   freeLane(onset) {
     const ends = Array(LANES).fill(-Infinity);
     for (const m of this.marks) {
-      const named = m.onset + this.width(m) / PIXELS_PER_SECOND;
-      ends[m.lane] = Math.max(ends[m.lane], m.lasts ? Infinity : Math.max(m.offset, named));
+      const labelEnd = m.onset + this.labelWidth(m) / PIXELS_PER_SECOND;
+      ends[m.lane] = Math.max(ends[m.lane], m.isActive ? Infinity : Math.max(m.offset, labelEnd));
     }
     const free = ends.findIndex((end) => end <= onset);
     return free >= 0 ? free : ends.indexOf(Math.min(...ends));
   }
 
-  width(mark) {
+  labelWidth(mark) {
     return 14 + 7 * mark.label.length;
   }
 
-  lose({ onset, offset }) {
-    this.losses = [...this.losses, { onset, offset }].slice(-50);
+  markGap({ onset, offset }) {
+    this.gaps = [...this.gaps, { onset, offset }].slice(-50);
   }
 
-  draw(passed) {
+  draw(elapsed) {
     if (!this.stop) return;
-    this.advance(passed);
+    this.advance(elapsed);
     const ratio = devicePixelRatio, { clientWidth: width, clientHeight: height } = this.canvas;
     const wide = Math.round(width * ratio), high = Math.round(height * ratio);
     if (this.canvas.width !== wide || this.canvas.height !== high) {
@@ -97,44 +98,44 @@ export class Picture {
     pen.font = "11px system-ui, sans-serif";
     const style = getComputedStyle(this.canvas);
     const box = { width: width - GUTTER, height: height - AXIS - LANES * LANE };
-    this.paint(passed, box);
+    this.renderStrips(elapsed, box);
     pen.save();
     pen.translate(GUTTER, 0);
     pen.beginPath();
     pen.rect(0, 0, box.width, height);
     pen.clip();
     this.drawStrips(pen, box);
-    this.drawLosses(pen, box, style);
+    this.drawGaps(pen, box, style);
     this.drawMarks(pen, box, style);
     pen.restore();
     pen.fillStyle = style.getPropertyValue("--faint");
     this.drawAxes(pen, box);
   }
 
-  // Sound comes in pieces; the picture moves on evenly, as far as there is sound.
-  advance(passed) {
+  // Blocks arrive unevenly; move the right edge evenly, up to the last strip.
+  advance(elapsed) {
     const since = (performance.now() - this.arrivedAt) / 1000;
-    const wanted = Math.min(this.end, this.end - this.lag + since);
-    const off = wanted - (this.head ?? -Infinity) - passed;
-    if (isStill.matches) this.head = this.end;
-    else if (Math.abs(off) > 2) this.head = wanted;
-    else this.head = Math.min(this.end, this.head + passed + off * Math.min(1, 2 * passed));
+    const target = Math.min(this.end, this.end - this.lag + since);
+    const error = target - (this.head ?? -Infinity) - elapsed;
+    if (reducesMotion.matches) this.head = this.end;
+    else if (Math.abs(error) > 2) this.head = target;
+    else this.head = Math.min(this.end, this.head + elapsed + error * Math.min(1, 2 * elapsed));
   }
 
-  // Paint the strips that are seen, a pixel for each band.
-  paint(passed, box) {
+  // Render the visible strips to an image, one pixel per mel band.
+  renderStrips(elapsed, box) {
     const n = Math.min(this.nKept, Math.ceil(box.width / this.stripPixels) + 1);
     const behind = Math.floor((this.end - this.head) / this.stripSeconds);
     this.last = this.stop - behind;
     this.n = n;
-    const [low, high] = this.adapted(passed, n);
+    const [low, high] = this.adaptRange(elapsed, n);
     const { canvas } = this.image;
     if (canvas.width !== n || canvas.height !== this.nBands) {
       Object.assign(canvas, { width: n, height: this.nBands });
       this.pixels = this.image.createImageData(n, this.nBands);
     }
-    const words = new Uint32Array(this.pixels.data.buffer);
-    this.palette ??= paletteOf(isDark.matches ? MAGMA : DAYLIGHT);
+    const pixels = new Uint32Array(this.pixels.data.buffer);
+    this.palette ??= interpolatePalette(isDark.matches ? MAGMA : DAYLIGHT);
     const shades = Uint32Array.from({ length: 256 }, (_, level) =>
       this.palette[Math.max(0, Math.min(255, Math.round(255 * (level - low) / (high - low))))]);
     for (let x = 0; x < n; x++) {
@@ -143,7 +144,7 @@ export class Picture {
       const at = (((strip % this.nKept) + this.nKept) % this.nKept) * this.nBands;
       for (let band = 0; band < this.nBands; band++) {
         const row = this.nBands - 1 - band;
-        words[row * n + x] = isKept ? shades[this.levels[at + band]] : this.palette[0];
+        pixels[row * n + x] = isKept ? shades[this.levels[at + band]] : this.palette[0];
       }
     }
     this.image.putImageData(this.pixels, 0, 0);
@@ -153,8 +154,8 @@ export class Picture {
     return PIXELS_PER_SECOND * this.stripSeconds;
   }
 
-  // The range of the palette follows slowly what is seen.
-  adapted(passed, n) {
+  // Move the range of the palette slowly towards quantiles of the visible levels.
+  adaptRange(elapsed, n) {
     const counts = new Uint32Array(256);
     let total = 0;
     const first = Math.max(0, this.stop - this.nKept, this.last - n);
@@ -162,17 +163,17 @@ export class Picture {
       const at = (strip % this.nKept) * this.nBands;
       for (let band = 0; band < this.nBands; band++) counts[this.levels[at + band]]++;
     }
-    counts[0] = 0;  // lost sound
+    counts[0] = 0;  // gaps
     for (const each of counts) total += each;
-    if (!total) return this.range ?? [0, this.leastRange];
+    if (!total) return this.range ?? [0, this.minRange];
     const level = (share) => {
       let sum = 0;
       return counts.findIndex((each) => (sum += each) >= share * total);
     };
-    const low = level(FAINT), high = Math.max(level(STRONG), low + this.leastRange);
-    const share = this.range ? 1 - Math.exp(-passed / ADAPTING_SECONDS) : 1;
+    const low = level(LOW_QUANTILE), high = Math.max(level(HIGH_QUANTILE), low + this.minRange);
+    const share = this.range ? 1 - Math.exp(-elapsed / ADAPTATION_SECONDS) : 1;
     this.range ??= [low, high];
-    this.range = [low, high].map((wanted, i) => this.range[i] + share * (wanted - this.range[i]));
+    this.range = [low, high].map((target, i) => this.range[i] + share * (target - this.range[i]));
     return this.range;
   }
 
@@ -187,10 +188,10 @@ export class Picture {
       this.n * this.stripPixels, box.height);
   }
 
-  drawLosses(pen, box, style) {
+  drawGaps(pen, box, style) {
     pen.fillStyle = style.getPropertyValue("--bad");
     pen.globalAlpha = 0.22;
-    for (const { onset, offset } of this.losses) {
+    for (const { onset, offset } of this.gaps) {
       const left = this.x(onset, box);
       pen.fillRect(left, 0, Math.max(2, this.x(offset, box) - left), box.height);
     }
@@ -201,8 +202,8 @@ export class Picture {
     pen.textBaseline = "middle";
     for (const mark of this.marks) {
       const left = this.x(mark.onset, box);
-      const right = mark.lasts ? box.width : this.x(mark.offset, box);
-      if (right + this.width(mark) < 0) continue;
+      const right = mark.isActive ? box.width : this.x(mark.offset, box);
+      if (right + this.labelWidth(mark) < 0) continue;
       const top = box.height + AXIS + mark.lane * LANE;
       pen.fillStyle = style.getPropertyValue(hue(mark.label));
       pen.globalAlpha = 0.25;
@@ -212,7 +213,7 @@ export class Picture {
       pen.globalAlpha = 1;
       pen.fillRect(left, top + 2, 3, LANE - 4);
       pen.fillStyle = style.getPropertyValue("--ink");
-      pen.fillText(name(mark.label), Math.max(left, 0) + 8, top + LANE / 2 + 0.5);
+      pen.fillText(displayName(mark.label), Math.max(left, 0) + 8, top + LANE / 2 + 0.5);
     }
   }
 
@@ -237,7 +238,7 @@ export class Picture {
     pen.textAlign = "left";
   }
 
-  // Where a frequency lies between the bands, if it does.
+  // Return the fractional index of the band at a frequency, or null if it is out of range.
   bandOf(hz) {
     const above = this.bandHz.findIndex((each) => each >= hz);
     if (above <= 0) return above === 0 && this.bandHz[0] < 1.3 * hz ? 0 : null;
@@ -246,7 +247,7 @@ export class Picture {
   }
 }
 
-function paletteOf(colours) {
+function interpolatePalette(colours) {
   const stops = colours.map((text) => [1, 3, 5].map((i) => parseInt(text.slice(i, i + 2), 16)));
   return Uint32Array.from({ length: 256 }, (_, level) => {
     const at = level / 255 * (stops.length - 1), i = Math.min(stops.length - 2, Math.floor(at));
