@@ -37,6 +37,7 @@ from streaming.messages import (
     Status,
 )
 from streaming.sinks.history import StoredEvent
+from streaming.waterfall import Waterfall
 
 Json = dict[str, Any]
 
@@ -61,18 +62,15 @@ class Feed:
     """
 
     def __init__(self, labels: Sequence[str], log_mel: LogMelConfig, model: str) -> None:
-        column_seconds = log_mel.hop_length / log_mel.sample_rate
-        self._strip_columns = max(1, round(1 / (STRIPS_PER_SECOND * column_seconds)))
-        self._strip_seconds = self._strip_columns * column_seconds
         self._log_mel = log_mel
-        self._spectrograms: dict[str, _Spectrogram] = {}  # by the name of the input
+        self._spectrograms: dict[str, Waterfall] = {}  # by the name of the input
         self._active_events: dict[tuple[str, str, float], Json] = {}
         self._status: Json | None = None
         self._constants: Json = {
             "type": "snapshot",
             "model": to_utf8(model),
             "labels": [to_utf8(label) for label in labels],
-            "strip_seconds": self._strip_seconds,
+            "strip_seconds": self._new_spectrogram().cell_seconds,
             "step_db": STEP_DB,
             "band_hz": [round(hz, 1) for hz in mel_center_hz(log_mel).tolist()],
         }
@@ -80,7 +78,10 @@ class Feed:
     def snapshot(self) -> Json:
         """Return the first object for a new viewer."""
         return self._constants | {
-            "spectrograms": [each.snapshot() for each in self._spectrograms.values()],
+            "spectrograms": [
+                {"source": to_utf8(source)} | self._encode_strips(each, each.cells)
+                for source, each in self._spectrograms.items()
+            ],
             "active_events": list(self._active_events.values()),
             "status": self._status,
         }
@@ -124,71 +125,31 @@ class Feed:
             "clipped": block.peak >= CLIPPED,
         }
         spectrogram = self._spectrogram(block.source)
-        if strips := spectrogram.push(block.log_mel):
-            encoded |= {"end": spectrogram.end, "strips": _base64(strips)}
+        if len(cells := spectrogram.push(block.log_mel)):
+            encoded |= self._encode_strips(spectrogram, cells)
         if len(block.frame_probs):
             encoded["top"] = _top_classes(block.frame_probs)
         return encoded
 
-    def _spectrogram(self, source: str) -> _Spectrogram:
-        if source not in self._spectrograms:
-            self._spectrograms[source] = _Spectrogram(
-                source, self._log_mel, self._strip_columns, self._strip_seconds
-            )
-        return self._spectrograms[source]
-
-
-class _Spectrogram:
-    """The last minute of the spectrogram of an input, in strips of one byte per mel band."""
-
-    def __init__(
-        self, source: str, log_mel: LogMelConfig, strip_columns: int, strip_seconds: float
-    ) -> None:
-        self._source = source
-        self._log_mel = log_mel
-        self._strip_columns, self._strip_seconds = strip_columns, strip_seconds
-        self._rest = np.empty((0, log_mel.n_mels), np.float32)  # columns of an incomplete strip
-        self._strips = b""
-        self.end = 0.0  # seconds of the input, behind the last strip
-
-    def push(self, columns: Floats) -> bytes:
-        """Append columns, shape (columns, mels); return the strips that they complete.
+    def _encode_strips(self, spectrogram: Waterfall, cells: Floats) -> Json:
+        """Return the last cells of a spectrogram as strips of one byte per mel band.
 
         A byte is the level above that of digital silence, in steps of `STEP_DB`:
-        ``clip((max(columns) - silence) · dB per unit / STEP_DB, 0, 255)``.
+        ``clip((cell - silence) · dB per unit / STEP_DB, 0, 255)``. Lost sound is silent.
         """
-        columns = np.concatenate([self._rest, columns])
-        n = len(columns) // self._strip_columns
-        whole = columns[: n * self._strip_columns]
-        grouped = whole.reshape(n, self._strip_columns, self._log_mel.n_mels)
-        self._rest = columns[n * self._strip_columns :]
-        levels = (grouped.max(axis=1) - self._log_mel.silence_value) * (
-            self._log_mel.db_per_unit / STEP_DB
+        levels = (cells - self._log_mel.silence_value) * (self._log_mel.db_per_unit / STEP_DB)
+        strips = np.nan_to_num(np.clip(levels, 0, 255)).astype(np.uint8)
+        return {"end": spectrogram.end_seconds, "strips": _base64(strips.tobytes())}
+
+    def _spectrogram(self, source: str) -> Waterfall:
+        if source not in self._spectrograms:
+            self._spectrograms[source] = self._new_spectrogram()
+        return self._spectrograms[source]
+
+    def _new_spectrogram(self) -> Waterfall:
+        return Waterfall(
+            self._log_mel, cell_seconds=1 / STRIPS_PER_SECOND, max_seconds=SNAPSHOT_SECONDS
         )
-        strips: bytes = np.nan_to_num(np.clip(levels, 0, 255)).astype(np.uint8).tobytes()
-        self._strips += strips
-        self.end += n * self._strip_seconds
-        self._drop_old()
-        return strips
-
-    def skip(self, until: float) -> None:
-        """Continue at a later second; the lost time between is silent."""
-        n = min(round((until - self.end) / self._strip_seconds), self._n_kept)
-        self._rest = self._rest[:0]
-        self._strips += bytes(max(0, n) * self._log_mel.n_mels)
-        self.end = until
-        self._drop_old()
-
-    def snapshot(self) -> Json:
-        """Return the strips of the last minute."""
-        return {"source": to_utf8(self._source), "end": self.end, "strips": _base64(self._strips)}
-
-    @property
-    def _n_kept(self) -> int:
-        return round(SNAPSHOT_SECONDS / self._strip_seconds)
-
-    def _drop_old(self) -> None:
-        self._strips = self._strips[-self._n_kept * self._log_mel.n_mels :]
 
 
 class Viewer:
