@@ -1,6 +1,6 @@
-"""A model as two files: weights in `NAME.safetensors`, everything else in readable `NAME.json`.
+"""Save and load a model as two files: `NAME.safetensors` with weights, `NAME.json` with the rest.
 
-Nothing in either is executed on loading.
+Loading executes nothing that is in the files.
 """
 
 from __future__ import annotations
@@ -32,45 +32,78 @@ from sed.models.metadata import (
 )
 from sed.models.network import ModelConfig, SedModel
 from sed.models.spec import ModelSpec
-from sed.text import printable
+from sed.text import printable, some
 from sed.timeline import Timeline
 
 
-@dataclass
+@dataclass(repr=False)
 class Checkpoint:
-    """A model with all that is needed to use it."""
+    """A network with everything that is needed to use it.
+
+    Attributes
+    ----------
+    model
+        The network.
+    labels
+        Names of the classes, in the order of its outputs.
+    window_seconds
+        Length of the input windows.
+    post_processing
+        Thresholds and durations that turn frame probabilities into events.
+    metrics
+        Metrics of the model, by the data that they were measured on.
+    data
+        What the model was trained on, and its licence.
+    versions
+        Versions of the libraries that trained it.
+    path
+        File of the weights, where it was loaded from one.
+    """
 
     model: SedModel
-    labels: tuple[str, ...]  # one per class
-    window_seconds: float = 5.0  # length of the model's input
+    labels: tuple[str, ...]
+    window_seconds: float = 5.0
     post_processing: TrackerConfig = field(default_factory=TrackerConfig)
-    metrics: dict[str, Any] = field(default_factory=dict)  # how good it was, and on what
-    data: dict[str, Any] = field(default_factory=dict)  # what it was trained on, and its licence
-    versions: dict[str, str] = field(default_factory=dict)  # of the libraries that made it
-    path: str = ""  # where it was loaded from
+    metrics: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    path: str = ""
 
-    @property
-    def timeline(self) -> Timeline:
-        """The grid that the model's frames lie on."""
-        log_mel = self.model.log_mel.config
-        return Timeline(log_mel.sample_rate, log_mel.hop_length, self.model.frame_columns)
-
-    @property
-    def window_columns(self) -> int:
-        """Columns in a window."""
-        return self.timeline.columns_from_seconds(self.window_seconds)
+    def __repr__(self) -> str:
+        """Return three lines: network, classes, grid."""
+        n_parameters = sum(p.numel() for p in self.model.parameters())
+        log_mel, timeline = self.model.log_mel.config, self.timeline
+        return (
+            f"Checkpoint({self.path!r}: {self.model.config.backbone}, "
+            f"{n_parameters:,} parameters,\n"
+            f"  {len(self.labels)} classes: {some(self.labels, 5)},\n"
+            f"  {log_mel.sample_rate} Hz, {log_mel.n_mels} mel bands, windows of "
+            f"{self.window_seconds:g} s, frames of {1000 * timeline.frame_seconds:g} ms)"
+        )
 
     @property
     def spec(self) -> ModelSpec:
-        """What the model hears and says, without its weights."""
+        """Description of input and output of the network, without its weights."""
+        log_mel, frame_columns = self.model.log_mel.config, self.model.frame_columns
+        timeline = Timeline(log_mel.sample_rate, log_mel.hop_length, frame_columns)
         return ModelSpec(
             self.labels,
-            self.model.log_mel.config,
-            self.model.frame_columns,
-            self.model.n_frames(self.window_columns),
+            log_mel,
+            frame_columns,
+            self.model.n_frames(timeline.columns_from_seconds(self.window_seconds)),
             self.window_seconds,
             self.post_processing,
         )
+
+    @property
+    def timeline(self) -> Timeline:
+        """Grid of columns and frames."""
+        return self.spec.timeline
+
+    @property
+    def window_columns(self) -> int:
+        """Columns of a window."""
+        return self.spec.window_columns
 
 
 def save_checkpoint(
@@ -79,19 +112,24 @@ def save_checkpoint(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write `path` (ending in .safetensors) and the .json beside it, each whole or not at all.
+    """Save a checkpoint to `path` (.safetensors) and the .json beside it, each atomically.
 
-    The JSON is written last and holds the checksum of the weights, so a pair that was torn apart
-    by a crash is recognised.
+    The JSON is written last and holds the checksum of the weights, so that a crash between the
+    two files is detected on loading.
 
     Parameters
     ----------
     checkpoint
-        What to save.
+        The checkpoint.
     path
-        Where to; the ending is set to .safetensors.
+        The file; its ending is replaced by .safetensors.
     dtype
-        What floating-point weights are stored as.
+        Type in which floating-point weights are stored.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
     """
     weights_path, json_path = checkpoint_files(path)
     tensors = {
@@ -101,7 +139,7 @@ def save_checkpoint(
     with written_whole(weights_path) as part:
         part.write_bytes(safetensors.torch.save(tensors))
         checksum = sha256_of(part)
-    about = {
+    metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "labels": list(checkpoint.labels),
@@ -114,39 +152,45 @@ def save_checkpoint(
         "weights": {"sha256": checksum, "dtype": str(dtype).removeprefix("torch.")},
     }
     with written_whole(json_path) as part:
-        part.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        part.write_text(json.dumps(metadata, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """Load a checkpoint by either of its two files, on the CPU, ready for inference.
+    """Load a checkpoint to the CPU, in inference mode.
+
+    Parameters
+    ----------
+    path
+        Either of its two files, or a run directory.
 
     Raises
     ------
     CheckpointError
-        If a file is missing, corrupt, truncated, foreign, or of a newer format.
+        If a file is missing, corrupt, truncated, not of this package, or of another format
+        version.
     """
     weights_path, _ = checkpoint_files(path)
-    about = read_metadata(path)
+    metadata = read_metadata(path)
     name = printable(str(weights_path))
     try:
-        check_weights(path, about)
+        check_weights(path, metadata)
         tensors = safetensors.torch.load_file(weights_path)
         tensors = {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}
-        labels = tuple(about["labels"])
+        labels = tuple(metadata["labels"])
         model = SedModel(
-            config_from_dict(ModelConfig, about["model"], "model"),
-            config_from_dict(LogMelConfig, about["log_mel"], "log_mel"),
+            config_from_dict(ModelConfig, metadata["model"], "model"),
+            config_from_dict(LogMelConfig, metadata["log_mel"], "log_mel"),
             len(labels),
         )
         model.load_state_dict(tensors)
         return Checkpoint(
             model.eval(),
             labels,
-            float(about["window_seconds"]),
-            config_from_dict(TrackerConfig, about["post_processing"], "post_processing"),
-            about["metrics"],
-            about["data"],
-            about["versions"],
+            float(metadata["window_seconds"]),
+            config_from_dict(TrackerConfig, metadata["post_processing"], "post_processing"),
+            metadata["metrics"],
+            metadata["data"],
+            metadata["versions"],
             str(weights_path),
         )
     except (
@@ -158,7 +202,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         SafetensorError,
     ) as error:
         raise CheckpointError(
-            f"{name}: weights and description do not fit together "
+            f"{name}: weights and metadata do not fit together "
             f"({' '.join(str(error).split())[:300]}). Copy both again."
         ) from error
     except OSError as error:
@@ -166,5 +210,21 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def load_model(path: str | os.PathLike[str] | None = None) -> Checkpoint:
-    """Load a model by path, or the one that ships with the package."""
+    """Load a checkpoint, by default the one that ships with the package.
+
+    Parameters
+    ----------
+    path
+        As in `load_checkpoint`; None for the default model.
+
+    Returns
+    -------
+    Checkpoint
+        The network with its labels, thresholds and metrics, on the CPU, in inference mode.
+
+    Raises
+    ------
+    CheckpointError
+        As `load_checkpoint`.
+    """
     return load_checkpoint(DEFAULT if path is None else path)

@@ -1,4 +1,4 @@
-"""Where a model runs, and in which precision. What is chosen is printed, never changed silently."""
+"""Choose the device and the precision that a model runs in."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from sed.errors import SedError, UsageError
 from sed.text import near
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     import torch
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -20,18 +17,18 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 class DeviceError(SedError):
-    """A device that was asked for and is not there."""
+    """A requested device is not available."""
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Return the device for ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+    """Return the device for ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises
     ------
     UsageError
-        If the name is none of these.
+        If the name is another one.
     DeviceError
-        If a GPU is asked for and torch sees none.
+        If a GPU is requested and torch finds none.
     """
     import torch  # heavy
 
@@ -51,36 +48,36 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def check_precision(name: str, *, on_gpu: bool) -> None:
-    """Refuse a precision that there is not.
+    """Check the name of a precision.
 
     Raises
     ------
     UsageError
-        If the name is not one of `PRECISIONS`, or fp16 is asked for on a CPU.
+        If the name is not one of `PRECISIONS`, or fp16 is requested on a CPU.
     """
     if name not in PRECISIONS:
         raise UsageError(f"unknown precision {name!r}. {near(name, PRECISIONS)}")
     if name == "fp16" and not on_gpu:
-        raise UsageError("precision fp16 needs a GPU, and this is a CPU: take bf16 or fp32")
+        raise UsageError("precision fp16 needs a GPU, and this is a CPU: choose bf16 or fp32")
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the precision of the network; ``auto`` is bf16 where the device multiplies in it.
+    """Return the precision of the network; ``auto`` is bf16 where the device supports it natively.
 
     Raises
     ------
     UsageError
-        If the name is not one of `PRECISIONS`, or fp16 is asked for on a CPU.
+        If the name is not one of `PRECISIONS`, or fp16 is requested on a CPU.
     """
     import torch  # heavy
 
     check_precision(name, on_gpu=device.type == "cuda")
     if name == "auto":
-        name = "bf16" if _multiplies_bf16(device) else "fp32"
+        name = "bf16" if _has_bf16(device) else "fp32"
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
 
 
-def _multiplies_bf16(device: torch.device) -> bool:
+def _has_bf16(device: torch.device) -> bool:
     import torch
 
     if device.type == "cuda":
@@ -90,12 +87,12 @@ def _multiplies_bf16(device: torch.device) -> bool:
 
 
 def n_cores() -> int:
-    """Return the cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def has_gpu() -> bool:
-    """Return whether torch sees a GPU; it is loaded, and asked, only where there may be one."""
+    """Return whether torch finds a GPU; torch is imported only if there are signs of one."""
     signs = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
     if sys.platform != "win32" and not any(map(os.path.exists, signs)):
         return False

@@ -1,8 +1,8 @@
-"""Losses on both heads: what is in a frame, and what is in the clip.
+"""Compute losses of the clip output and of the frame output.
 
-All take logits and targets of the same shape, targets between 0 and 1, and return one loss for
-each clip of the batch, shape (batch,): whoever trains weighs the clips and takes the mean. The
-weights of classes, shape (classes,), are ones where they are not given.
+Logits and targets have the same shape, targets are in [0, 1], and each function returns one loss
+per clip, shape (batch,). The caller weights the clips and takes the mean. `weights` are of the
+classes, shape (classes,), by default ones.
 """
 
 from __future__ import annotations
@@ -24,10 +24,21 @@ def focal_loss(
     alpha: float = 0.25,
     gamma: float = 2.0,
 ) -> Tensor:
-    """Binary cross-entropy that forgets what is already easy (Lin et al., 2017, arXiv:1708.02002).
+    """Focal loss: binary cross-entropy that down-weights easy examples, mean over classes.
 
-    ``alpha`` weighs the positives, ``1 - alpha`` the negatives; soft targets weigh both in
-    proportion, and their error |target - p| takes the place of 1 - p_t. Mean over classes.
+    ``(alpha·y + (1-alpha)·(1-y)) · |y - p|^gamma · BCE``, which for targets y of 0 and 1 is the
+    loss of Lin et al., 2017, arXiv:1708.02002.
+
+    Parameters
+    ----------
+    logits, targets
+        Shape (batch, classes).
+    weights
+        Of the classes, shape (classes,).
+    alpha
+        Weight of positives; negatives have ``1 - alpha``.
+    gamma
+        Focusing exponent.
     """
     cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     balance = alpha * targets + (1 - alpha) * (1 - targets)
@@ -36,16 +47,16 @@ def focal_loss(
 
 
 def bce(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Binary cross-entropy, mean over classes."""
+    """Binary cross-entropy of (batch, classes), mean over classes."""
     loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     return _weighted(loss, weights).mean(-1)
 
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Cross-entropy over classes for targets that are weights.
+    """Cross-entropy over classes for soft targets, (batch, classes).
 
-    Targets that sum to more than one are scaled to sum to one. Less counts less: a clip without
-    any label nothing, one that is labelled with doubts that much.
+    Targets that sum to more than one are scaled to sum to one. A smaller sum gives a smaller
+    loss: zero for a clip without labels.
     """
     shares = targets / targets.sum(-1, keepdim=True).clamp_min(1.0)
     return -_weighted(shares * F.log_softmax(logits, dim=-1), weights).sum(-1)
@@ -57,7 +68,7 @@ def frame_maximum(output: SedOutput) -> Tensor:
 
 
 class ClipLoss(Protocol):
-    """What training lowers: a loss for each clip, shape (batch,)."""
+    """A loss of model output and targets, (batch, classes): one value per clip, (batch,)."""
 
     def __call__(
         self,
@@ -68,7 +79,7 @@ class ClipLoss(Protocol):
         alpha: float = 0.25,
         gamma: float = 2.0,
     ) -> Tensor:
-        """Return the loss of each clip; alpha and gamma are those of the focal loss."""
+        """Return the loss of each clip; `alpha` and `gamma` are those of `focal_loss`."""
 
 
 def two_way_focal(
@@ -79,7 +90,7 @@ def two_way_focal(
     alpha: float = 0.25,
     gamma: float = 2.0,
 ) -> Tensor:
-    """Focal loss on the clip logits and on the frame maximum, half each."""
+    """Mean of the focal losses of clip logits and frame maximum."""
     parts = (
         focal_loss(logits, targets, weights, alpha=alpha, gamma=gamma)
         for logits in (output.clip_logits, frame_maximum(output))
@@ -90,7 +101,7 @@ def two_way_focal(
 def two_way_bce(
     output: SedOutput, targets: Tensor, weights: Tensor | None = None, **_: float
 ) -> Tensor:
-    """Binary cross-entropy on the clip logits and on the frame maximum, half each."""
+    """Mean of the binary cross-entropies of clip logits and frame maximum."""
     clip = bce(output.clip_logits, targets, weights)
     return 0.5 * (clip + bce(frame_maximum(output), targets, weights))
 
@@ -98,23 +109,23 @@ def two_way_bce(
 def cross_entropy(
     output: SedOutput, targets: Tensor, weights: Tensor | None = None, **_: float
 ) -> Tensor:
-    """Cross-entropy on the clip logits alone: for clips that hold one class each."""
+    """Cross-entropy of the clip logits, for clips of exactly one class."""
     return soft_cross_entropy(output.clip_logits, targets, weights)
 
 
 def clip_ce_frame_bce(
     output: SedOutput, targets: Tensor, weights: Tensor | None = None, **_: float
 ) -> Tensor:
-    """For clips that hold one class each: cross-entropy on the clip, BCE on the frame maximum.
+    """Cross-entropy of the clip logits plus BCE of the frame maximum, for clips of one class.
 
-    The BCE is summed over classes, so that both parts are of one size whatever the class list.
+    The BCE is summed over classes, so that the ratio of both parts does not depend on their number.
     """
     frame = bce(frame_maximum(output), targets, weights) * targets.shape[-1]
     return soft_cross_entropy(output.clip_logits, targets, weights) + frame
 
 
 def frame_bce(output: SedOutput, frame_targets: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Binary cross-entropy of frame targets, (batch, frames, classes), summed over classes."""
+    """Binary cross-entropy of frames, (batch, frames, classes): summed over classes, then mean."""
     loss = F.binary_cross_entropy_with_logits(output.frame_logits, frame_targets, reduction="none")
     return _weighted(loss, weights).sum(-1).mean(-1)
 

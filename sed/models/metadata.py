@@ -1,4 +1,4 @@
-"""The two files of a checkpoint, and what can be known of it without its weights, or torch."""
+"""Read and check the metadata of a checkpoint without its weights, and without torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from importlib import metadata
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,12 @@ DEFAULT = Path(__file__).parent / "pretrained" / "default.safetensors"
 
 
 def checkpoint_files(path: str | os.PathLike[str] | None) -> tuple[Path, Path]:
-    """Return both files of a checkpoint, weights and description; None is the default model.
+    """Return the two files of a checkpoint, weights and metadata.
 
-    A run directory stands for its best one.
+    Parameters
+    ----------
+    path
+        Either file, or a run directory for its best checkpoint; None for the default model.
     """
     path = DEFAULT if path is None else Path(path)
     if path.is_dir():
@@ -31,19 +34,19 @@ def checkpoint_files(path: str | os.PathLike[str] | None) -> tuple[Path, Path]:
     return stem.with_name(stem.name + ".safetensors"), stem.with_name(stem.name + ".json")
 
 
-def check_weights(path: str | os.PathLike[str], about: Mapping[str, Any]) -> None:
-    """Make sure that the weights beside a description are those that it describes.
+def check_weights(path: str | os.PathLike[str], metadata: Mapping[str, Any]) -> None:
+    """Check that the weights of a checkpoint have the checksum in its metadata.
 
     Raises
     ------
     CheckpointError
-        If they are missing, corrupt, truncated or others.
+        If they are missing, corrupt, truncated or of another run.
     """
     weights_path, json_path = checkpoint_files(path)
     name = printable(str(weights_path))
     if not weights_path.is_file():
         raise CheckpointError(f"{name}: not found. Keep the .safetensors beside the .json.")
-    if about["weights"]["sha256"] != sha256_of(weights_path):
+    if metadata["weights"]["sha256"] != sha256_of(weights_path):
         raise CheckpointError(
             f"{name}: the weights are not those that {json_path.name} describes: corrupt, "
             "truncated or from another run. Copy both files again."
@@ -51,12 +54,12 @@ def check_weights(path: str | os.PathLike[str], about: Mapping[str, Any]) -> Non
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the description of a checkpoint without loading its weights.
+    """Return the metadata of a checkpoint: the content of its .json file.
 
     Raises
     ------
     CheckpointError
-        If there is none, or it is not one that this version reads.
+        If the file is missing, unreadable, or of another format version.
     """
     weights_path, json_path = checkpoint_files(path)
     name = printable(os.fspath(path))
@@ -67,33 +70,33 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not (Path(path).exists() or weights_path.exists() or json_path.exists()):
         raise CheckpointError(f"{name}: no such file. Check --model, or leave it out.")
     try:
-        about = json.loads(json_path.read_text("utf-8"))
+        metadata = json.loads(json_path.read_text("utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{foreign} ({json_path.name} is missing beside it.)") from None
     except OSError as error:
         raise CheckpointError(f"{name}: cannot read: {error.strerror}.") from error
     except ValueError as error:
-        raise CheckpointError(f"{foreign} ({json_path.name} is no JSON: {error}.)") from error
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise CheckpointError(f"{foreign} ({json_path.name} is not JSON: {error}.)") from error
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise CheckpointError(foreign)
-    version = about.get("format_version")
-    if version != FORMAT_VERSION:
-        is_older = isinstance(version, int) and version < FORMAT_VERSION
+    format_version = metadata.get("format_version")
+    if format_version != FORMAT_VERSION:
+        is_older = isinstance(format_version, int) and format_version < FORMAT_VERSION
         remedy = "Train it again" if is_older else "Upgrade: pip install -U sed-engine"
         raise CheckpointError(
-            f"{name}: format version {version}, and this sed-engine reads version "
+            f"{name}: format version {format_version}, and this sed-engine reads version "
             f"{FORMAT_VERSION} only. {remedy}."
         )
-    return about
+    return metadata
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of what a result depends on."""
+    """Return the versions of Python and of the libraries that determine results."""
     names = ("sed-engine", "torch", "timm", "numpy")
-    return {"python": platform.python_version()} | {n: metadata.version(n) for n in names}
+    return {"python": platform.python_version()} | {n: version(n) for n in names}
 
 
 def sha256_of(path: Path) -> str:
-    """Return the checksum of a file."""
+    """Return the SHA-256 checksum of a file, in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""How right the probabilities and the events are. Arrays are (clips, classes) throughout."""
+"""Compute metrics of clip probabilities. Targets and scores have shape (clips, classes)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating]
+FloatArray = NDArray[np.floating]
 
 
-def average_precision(targets: Floats, scores: Floats) -> NDArray[np.float64]:
-    """Return the average precision of each class, shape (classes,); nan without a positive.
+def average_precision(targets: FloatArray, scores: FloatArray) -> NDArray[np.float64]:
+    """Return the average precision of each class, shape (classes,); NaN without a positive.
 
-    The sum over distinct scores of (recall gained) x (precision there), as scikit-learn's
-    ``average_precision_score``; equal scores count as one step.
+    ``AP = Σ_n (R_n - R_{n-1}) · P_n`` over the distinct scores, with recall R and precision P, as
+    scikit-learn's ``average_precision_score``.
     """
     positive = np.asarray(targets) > 0.5
     result = np.full(positive.shape[1], np.nan)
@@ -33,21 +33,28 @@ def average_precision(targets: Floats, scores: Floats) -> NDArray[np.float64]:
     return result
 
 
-def padded_cmap(targets: Floats, scores: Floats, *, padding: int = 5) -> float:
+def padded_cmap(targets: FloatArray, scores: FloatArray, *, padding: int = 5) -> float:
     """Return the padded class-mean average precision of BirdCLEF 2023.
 
-    Each class gets ``padding`` extra rows that are positive with score one, which keeps classes
-    with few or no positives from ruling the mean.
+    Each class gets `padding` further rows that are positive with score one, so that classes with
+    few positives do not dominate the mean.
+
+    Parameters
+    ----------
+    targets, scores
+        Shape (clips, classes); targets above 0.5 are positive.
+    padding
+        Rows added to each class.
     """
     rows = np.ones((padding, np.shape(targets)[1]))
     return float(np.mean(average_precision(np.vstack([targets, rows]), np.vstack([scores, rows]))))
 
 
-def roc_auc(targets: Floats, scores: Floats) -> NDArray[np.float64]:
+def roc_auc(targets: FloatArray, scores: FloatArray) -> NDArray[np.float64]:
     """Return the area under the ROC curve of each class, shape (classes,).
 
-    The share of pairs of a positive and a negative in which the positive scores higher, ties
-    counting half, as scikit-learn's ``roc_auc_score``; nan for a class without both kinds.
+    The fraction of pairs of a positive and a negative in which the positive has the higher score,
+    ties counting half, as scikit-learn's ``roc_auc_score``; NaN for a class without both.
     """
     positive = np.asarray(targets) > 0.5
     result = np.full(positive.shape[1], np.nan)
@@ -62,13 +69,13 @@ def roc_auc(targets: Floats, scores: Floats) -> NDArray[np.float64]:
     return result
 
 
-def map_at(targets: Floats, scores: Floats, k: int = 3) -> float:
+def map_at(targets: FloatArray, scores: FloatArray, k: int = 3) -> float:
     """Return the mean average precision at `k` of FSDKaggle2018 (MAP@3 there).
 
-    For a clip of one label, one over the rank of the label among the `k` highest scores, or zero
-    if it is not among them. Clips of several labels get the sum of the precisions at the ranks of
-    their labels, over the most labels that could be among `k`. Equal scores rank in the order of
-    the classes. Clips without a label are left out; nan if that leaves none.
+    For a clip of one label, 1 / rank of the label, or zero if the rank is above `k`. For a clip of
+    several labels, the sum of the precisions at their ranks, divided by the number of labels, `k`
+    at most. Equal scores rank in the order of the classes. Clips without a label are left out; NaN
+    if there are no others.
     """
     targets, scores = _labelled(targets, scores)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
@@ -78,20 +85,20 @@ def map_at(targets: Floats, scores: Floats, k: int = 3) -> float:
     return _mean((precision * hits).sum(axis=1) / most)
 
 
-def accuracy(targets: Floats, scores: Floats) -> float:
-    """Return the share of clips whose highest score is on their highest target.
+def accuracy(targets: FloatArray, scores: FloatArray) -> float:
+    """Return the fraction of clips whose highest score is that of their highest target.
 
-    Clips without a label are left out; nan if that leaves none.
+    Clips without a label are left out; NaN if there are no others.
     """
     truth, predicted = _decisions(targets, scores)
     return _mean(truth == predicted)
 
 
-def clip_metrics(targets: Floats, scores: Floats) -> dict[str, float]:
-    """Return the figures that a model is judged by; nan where there is nothing to judge by.
+def clip_metrics(targets: FloatArray, scores: FloatArray) -> dict[str, float]:
+    """Return the metrics of a model by their names; NaN where one is not defined.
 
-    Means over classes leave out those that have no value: for ``map`` classes without a positive,
-    for ``auc`` also those without a negative.
+    Means over classes leave out classes without a positive, and for ``auc`` also classes without a
+    negative.
     """
     return {
         "accuracy": accuracy(targets, scores),
@@ -103,12 +110,11 @@ def clip_metrics(targets: Floats, scores: Floats) -> dict[str, float]:
     }
 
 
-def confusion_matrix(targets: Floats, scores: Floats) -> NDArray[np.int64]:
-    """Return how many clips of each class were taken for which, shape (true, predicted).
+def confusion_matrix(targets: FloatArray, scores: FloatArray) -> NDArray[np.int64]:
+    """Return the number of clips by class, shape (true classes, predicted classes).
 
-    Predicted is the class with the highest score; of several labels the first one in the order of
-    the classes counts as true.
-    Clips without a label are left out.
+    The predicted class has the highest score. Of several labels of a clip the first class is the
+    true one. Clips without a label are left out.
     """
     n_classes = np.shape(targets)[1]
     truth, predicted = _decisions(targets, scores)
@@ -118,9 +124,12 @@ def confusion_matrix(targets: Floats, scores: Floats) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class DecisionReport:
-    """How right the decisions for one class per clip are; arrays of shape (classes,)."""
+    """Precision, recall and F1 of one class per clip; arrays of shape (classes,).
 
-    precision: NDArray[np.float64]  # nan for classes neither true nor predicted, as the next two
+    They are NaN for classes that are neither true nor predicted.
+    """
+
+    precision: NDArray[np.float64]
     recall: NDArray[np.float64]
     f1: NDArray[np.float64]
     support: NDArray[np.int64]  # clips of the class
@@ -139,7 +148,7 @@ class DecisionReport:
         }
 
 
-def decision_report(targets: Floats, scores: Floats) -> DecisionReport:
+def decision_report(targets: FloatArray, scores: FloatArray) -> DecisionReport:
     """Return precision, recall and F1 of the class with the highest score.
 
     As scikit-learn's ``precision_recall_fscore_support`` with ``zero_division=0``: a class that
@@ -158,39 +167,53 @@ def decision_report(targets: Floats, scores: Floats) -> DecisionReport:
     )
 
 
-def _labelled(targets: Floats, scores: Floats) -> tuple[Floats, Floats]:
+def _labelled(targets: FloatArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the rows that have a label."""
     targets, scores = np.asarray(targets), np.asarray(scores)
     there = (targets > 0.5).any(axis=1)
     return targets[there], scores[there]
 
 
-def _decisions(targets: Floats, scores: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _decisions(
+    targets: FloatArray, scores: FloatArray
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the true and the predicted class of each clip that has a label."""
     targets, scores = _labelled(targets, scores)
     return np.argmax(targets, axis=1), np.argmax(scores, axis=1)
 
 
 def _mean(values: NDArray[Any]) -> float:
-    """Return the mean of what is a number; nan if nothing is."""
+    """Return the mean of the values that are not NaN; NaN if there are none."""
     values = values[~np.isnan(values)]
     return float(np.mean(values)) if len(values) else float("nan")
 
 
 def fit_thresholds(
-    targets: Floats,
-    scores: Floats,
+    targets: FloatArray,
+    scores: FloatArray,
     *,
     beta: float = 0.5,
     prior_weight: float = 8.0,
     lowest: float = 0.05,
     highest: float = 0.95,
 ) -> NDArray[np.float64]:
-    """Return the threshold of each class that serves F-beta best, shape (classes,).
+    """Return the threshold of each class that maximises F-beta, shape (classes,).
 
-    A fold holds a handful of positives per class, so each class's own best threshold is drawn
-    towards the best common one, on the logit scale: ``prior_weight`` says how many positives the
-    common one is worth. ``beta`` below one prefers silence to false alarms.
+    A fold has few positives per class. So the best threshold t_c of a class with n_c positives is
+    combined with the best common threshold t, with weight w = `prior_weight`::
+
+        logit(threshold_c) = (n_c · logit(t_c) + w · logit(t)) / (n_c + w)
+
+    Parameters
+    ----------
+    targets, scores
+        Shape (clips, classes); targets above 0.5 are positive.
+    beta
+        Weight of recall against precision; below 1 it favours few false alarms.
+    prior_weight
+        Number of positives that the common threshold counts as.
+    lowest, highest
+        Bounds of the thresholds.
     """
     positive = np.asarray(targets) > 0.5
     common = _best_threshold(positive.ravel(), np.asarray(scores).ravel(), beta)
@@ -203,8 +226,8 @@ def fit_thresholds(
     return np.clip(fitted, lowest, highest)
 
 
-def _best_threshold(positive: NDArray[np.bool_], scores: Floats, beta: float) -> float:
-    """Return the middle of the gap below the score at which F-beta is highest."""
+def _best_threshold(positive: NDArray[np.bool_], scores: FloatArray, beta: float) -> float:
+    """Return the midpoint between the score with the highest F-beta and the next lower one."""
     if not positive.any():
         return 0.5
     order = np.argsort(-scores, kind="stable")

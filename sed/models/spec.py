@@ -1,4 +1,4 @@
-"""What a model hears and says, without its weights: all that listening needs to know of it."""
+"""Describe input and output of a model without its weights; inference needs no more."""
 
 from __future__ import annotations
 
@@ -18,51 +18,75 @@ from sed.timeline import Timeline, frame_edges
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """How far a frame of the network looks; see `sed.models.receptive_field`."""
+    """Frames that depend on the edges of an input; see `sed.models.receptive_field`.
 
-    before: int  # frames at the beginning of a stretch that miss something in front of them
-    after: int  # frames at its end that miss something behind them
+    Attributes
+    ----------
+    before
+        Frames at the start of an input that depend on columns before it.
+    after
+        Frames at its end that depend on columns after it.
+    """
+
+    before: int
+    after: int
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What goes into a model and what comes out of it."""
+    """Input and output of a model.
 
-    labels: tuple[str, ...]  # one per class
+    Attributes
+    ----------
+    labels
+        Names of the classes, in the order of the outputs.
+    log_mel
+        Parameters of the input spectrogram.
+    frame_columns
+        Columns from one frame to the next.
+    n_frames
+        Frames of a window.
+    window_seconds
+        Length of the input windows.
+    post_processing
+        Thresholds and durations that turn frame probabilities into events.
+    """
+
+    labels: tuple[str, ...]
     log_mel: LogMelConfig
-    frame_columns: int  # columns from one frame to the next
-    n_frames: int  # of a window
-    window_seconds: float = 5.0  # length of the model's input
+    frame_columns: int
+    n_frames: int
+    window_seconds: float = 5.0
     post_processing: TrackerConfig = field(default_factory=TrackerConfig)
 
     @property
     def timeline(self) -> Timeline:
-        """The grid that the model's frames lie on."""
+        """Grid of columns and frames."""
         log_mel = self.log_mel
         return Timeline(log_mel.sample_rate, log_mel.hop_length, self.frame_columns)
 
     @property
     def window_columns(self) -> int:
-        """Columns in a window."""
+        """Columns of a window."""
         return self.timeline.columns_from_seconds(self.window_seconds)
 
     @property
     def frame_edges(self) -> NDArray[np.int64]:
-        """Where the frames of a window begin and end; see `sed.timeline`."""
+        """Edges of the frames of a window in columns, (n_frames + 1,); see `sed.timeline`."""
         return frame_edges(self.n_frames, self.frame_columns, self.window_columns)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
+        """Return the fields as plain values for JSON."""
         return dataclasses.asdict(self) | {"labels": list(self.labels)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelSpec:
-        """Return what `as_dict` described.
+        """Return the spec that `as_dict` was made from.
 
         Raises
         ------
         KeyError, TypeError, ValueError
-            If something is missing or cannot be.
+            If a field is missing or has a wrong value.
         """
         return cls(
             tuple(values["labels"]),

@@ -79,7 +79,7 @@ def change_json(**values):
             change_json(post_processing={"onset_threshold": 0.1, "offset_threshold": 0.9}),
             "expected 0 < offset_threshold <= onset_threshold",
         ),
-        (lambda p: p.with_suffix(".json").write_text("{"), "not a checkpoint.*no JSON"),
+        (lambda p: p.with_suffix(".json").write_text("{"), "not a checkpoint.*not JSON"),
         (lambda p: p.with_suffix(".json").write_text("[1]"), "not a checkpoint"),
     ],
 )
@@ -136,6 +136,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(saved, tiny_checkpoint, monkeypat
 
 def test_the_default_model_loads_and_fits_its_card():
     model = load_model()
+    assert len(repr(model).splitlines()) == 3
     assert len(model.labels) == 50
     assert model.data["licences"] == ["CC-BY", "CC0"]
     assert os.path.getsize(model.path) <= 16e6
