@@ -41,8 +41,8 @@ from streaming.waterfall import Waterfall
 
 Json = dict[str, Any]
 
-STRIPS_PER_SECOND = 25  # about; a strip of a spectrogram is the maximum of a few columns
-STEP_DB = 0.5  # of the 256 levels of a strip
+CELL_SECONDS = 0.04  # of a spectrogram; a cell is the maximum of a few columns
+STEP_DB = 0.5  # of the 256 levels of a cell
 SNAPSHOT_SECONDS = 60.0  # of spectrogram in a snapshot
 TOP_K = 12  # likeliest classes in an object
 MAX_QUEUED = 600  # objects that wait for a viewer: half a minute of one input
@@ -63,14 +63,14 @@ class Feed:
 
     def __init__(self, labels: Sequence[str], log_mel: LogMelConfig, model: str) -> None:
         self._log_mel = log_mel
-        self._spectrograms: dict[str, Waterfall] = {}  # by the name of the input
+        self._waterfalls: dict[str, Waterfall] = {}  # by the name of the input
         self._active_events: dict[tuple[str, str, float], Json] = {}
         self._status: Json | None = None
         self._constants: Json = {
             "type": "snapshot",
             "model": to_utf8(model),
             "labels": [to_utf8(label) for label in labels],
-            "strip_seconds": self._new_spectrogram().cell_seconds,
+            "cell_seconds": self._new_waterfall().cell_seconds,
             "step_db": STEP_DB,
             "band_hz": [round(hz, 1) for hz in mel_center_hz(log_mel).tolist()],
         }
@@ -79,8 +79,12 @@ class Feed:
         """Return the first object for a new viewer."""
         return self._constants | {
             "spectrograms": [
-                {"source": to_utf8(source)} | self._encode_strips(each, each.cells)
-                for source, each in self._spectrograms.items()
+                {
+                    "source": to_utf8(source),
+                    "end": waterfall.end_seconds,
+                    "cells": self._quantize(waterfall.cells),
+                }
+                for source, waterfall in self._waterfalls.items()
             ],
             "active_events": list(self._active_events.values()),
             "status": self._status,
@@ -104,7 +108,7 @@ class Feed:
                 return {"type": "event_ended", "event": event_json(event)}
             case Gap():
                 if message.n_samples:
-                    self._spectrogram(message.source).skip(message.offset)
+                    self._waterfall(message.source).skip(message.offset)
                 return {"type": "gap"} | _json_values(dataclasses.asdict(message))
             case Problem():
                 now = iso_time(datetime.now().astimezone())
@@ -124,32 +128,30 @@ class Feed:
             "rms_db": round(amplitude_to_db(block.rms), 1),
             "clipped": block.peak >= CLIPPED,
         }
-        spectrogram = self._spectrogram(block.source)
-        if len(cells := spectrogram.push(block.log_mel)):
-            encoded |= self._encode_strips(spectrogram, cells)
+        waterfall = self._waterfall(block.source)
+        if len(cells := waterfall.push(block.log_mel)):
+            encoded |= {"end": waterfall.end_seconds, "cells": self._quantize(cells)}
         if len(block.frame_probs):
             encoded["top"] = _top_classes(block.frame_probs)
         return encoded
 
-    def _encode_strips(self, spectrogram: Waterfall, cells: Floats) -> Json:
-        """Return the last cells of a spectrogram as strips of one byte per mel band.
+    def _new_waterfall(self) -> Waterfall:
+        return Waterfall(self._log_mel, cell_seconds=CELL_SECONDS, max_seconds=SNAPSHOT_SECONDS)
 
-        A byte is the level above that of digital silence, in steps of `STEP_DB`:
-        ``clip((cell - silence) · dB per unit / STEP_DB, 0, 255)``. Lost sound is silent.
+    def _waterfall(self, source: str) -> Waterfall:
+        if source not in self._waterfalls:
+            self._waterfalls[source] = self._new_waterfall()
+        return self._waterfalls[source]
+
+    def _quantize(self, cells: Floats) -> str:
+        """Return cells, shape (cells, mels), as Base64 with one byte per cell and mel band.
+
+        A byte is the level above that of digital silence in steps of `STEP_DB`, 0 if it is lost:
+        ``clip((cell - silence) · dB per unit / STEP_DB, 0, 255)``.
         """
         levels = (cells - self._log_mel.silence_value) * (self._log_mel.db_per_unit / STEP_DB)
-        strips = np.nan_to_num(np.clip(levels, 0, 255)).astype(np.uint8)
-        return {"end": spectrogram.end_seconds, "strips": _base64(strips.tobytes())}
-
-    def _spectrogram(self, source: str) -> Waterfall:
-        if source not in self._spectrograms:
-            self._spectrograms[source] = self._new_spectrogram()
-        return self._spectrograms[source]
-
-    def _new_spectrogram(self) -> Waterfall:
-        return Waterfall(
-            self._log_mel, cell_seconds=1 / STRIPS_PER_SECOND, max_seconds=SNAPSHOT_SECONDS
-        )
+        data = np.nan_to_num(np.clip(levels, 0, 255)).astype(np.uint8).tobytes()
+        return base64.b64encode(data).decode()
 
 
 class Viewer:
@@ -264,7 +266,3 @@ def _top_classes(frame_probs: Floats) -> list[tuple[int, float]]:
     probs = np.nan_to_num(frame_probs.max(axis=0))
     likeliest = np.argsort(-probs, kind="stable")[:TOP_K].tolist()
     return [(c, round(float(probs[c]), 3)) for c in likeliest]
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()

@@ -31,12 +31,12 @@ export class InputPanel {
     this.parts["source-format"].dataset.state = status.state;
   }
 
-  restore({ strips, end }) {
-    this.spectrogram.push(strips, end);
+  restore({ cells, end }) {
+    this.spectrogram.push(cells, end);
   }
 
   push(block) {
-    if (block.strips) this.spectrogram.push(block.strips, block.end);
+    if (block.cells) this.spectrogram.push(block.cells, block.end);
     this.rms = block.rms_db;
     this.idleSeconds = 0;
     this.peak = Math.max(this.peak, block.peak_db);

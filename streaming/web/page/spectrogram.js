@@ -19,16 +19,16 @@ const isDark = matchMedia("(prefers-color-scheme: dark)");
 const reducesMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
 export class Spectrogram {
-  constructor(canvas, { strip_seconds, step_db, band_hz }) {
+  constructor(canvas, { cell_seconds, step_db, band_hz }) {
     this.canvas = canvas;
-    this.stripSeconds = strip_seconds;
+    this.cellSeconds = cell_seconds;
     this.minRange = MIN_RANGE_DB / step_db;
     this.bandHz = band_hz;
     this.nBands = band_hz.length;
-    this.nKept = Math.round(KEPT_SECONDS / strip_seconds);
-    this.levels = new Uint8Array(this.nKept * this.nBands);  // ring buffer of strips
-    this.stop = 0;  // strips pushed so far, lost ones included
-    this.end = 0;  // seconds of the input, behind the last strip
+    this.nKept = Math.round(KEPT_SECONDS / cell_seconds);
+    this.levels = new Uint8Array(this.nKept * this.nBands);  // ring buffer of cells
+    this.stop = 0;  // cells pushed so far, lost ones included
+    this.end = 0;  // seconds of the input, behind the last cell
     this.head = null;  // seconds at the right edge; moves evenly, slightly delayed
     this.lag = 0;
     this.arrivedAt = 0;
@@ -41,20 +41,20 @@ export class Spectrogram {
   }
 
   push(text, end) {
-    const strips = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-    const n = strips.length / this.nBands;
-    const nLost = Math.round((end - this.end) / this.stripSeconds) - n;
+    const cells = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const n = cells.length / this.nBands;
+    const nLost = Math.round((end - this.end) / this.cellSeconds) - n;
     if (nLost > 0) this.append(new Uint8Array(Math.min(nLost, this.nKept) * this.nBands));
-    this.append(strips);
+    this.append(cells);
     this.end = end;
     this.arrivedAt = performance.now();
-    this.lag = Math.max(Math.min(n * this.stripSeconds, 3), 0.95 * this.lag);
+    this.lag = Math.max(Math.min(n * this.cellSeconds, 3), 0.95 * this.lag);
   }
 
-  append(strips) {
-    for (let i = 0; i < strips.length; i += this.nBands) {
+  append(cells) {
+    for (let i = 0; i < cells.length; i += this.nBands) {
       const at = (this.stop++ % this.nKept) * this.nBands;
-      this.levels.set(strips.subarray(i, i + this.nBands), at);
+      this.levels.set(cells.subarray(i, i + this.nBands), at);
     }
   }
 
@@ -98,13 +98,13 @@ export class Spectrogram {
     pen.font = "11px system-ui, sans-serif";
     const style = getComputedStyle(this.canvas);
     const box = { width: width - GUTTER, height: height - AXIS - LANES * LANE };
-    this.renderStrips(elapsed, box);
+    this.renderCells(elapsed, box);
     pen.save();
     pen.translate(GUTTER, 0);
     pen.beginPath();
     pen.rect(0, 0, box.width, height);
     pen.clip();
-    this.drawStrips(pen, box);
+    this.drawCells(pen, box);
     this.drawGaps(pen, box, style);
     this.drawMarks(pen, box, style);
     pen.restore();
@@ -112,7 +112,7 @@ export class Spectrogram {
     this.drawAxes(pen, box);
   }
 
-  // Blocks arrive unevenly; move the right edge evenly, up to the last strip.
+  // Blocks arrive unevenly; move the right edge evenly, up to the last cell.
   advance(elapsed) {
     const since = (performance.now() - this.arrivedAt) / 1000;
     const target = Math.min(this.end, this.end - this.lag + since);
@@ -122,10 +122,10 @@ export class Spectrogram {
     else this.head = Math.min(this.end, this.head + elapsed + error * Math.min(1, 2 * elapsed));
   }
 
-  // Render the visible strips to an image, one pixel per mel band.
-  renderStrips(elapsed, box) {
-    const n = Math.min(this.nKept, Math.ceil(box.width / this.stripPixels) + 1);
-    const behind = Math.floor((this.end - this.head) / this.stripSeconds);
+  // Render the visible cells to an image, one pixel per mel band.
+  renderCells(elapsed, box) {
+    const n = Math.min(this.nKept, Math.ceil(box.width / this.cellPixels) + 1);
+    const behind = Math.floor((this.end - this.head) / this.cellSeconds);
     this.last = this.stop - behind;
     this.n = n;
     const [low, high] = this.adaptRange(elapsed, n);
@@ -139,9 +139,9 @@ export class Spectrogram {
     const shades = Uint32Array.from({ length: 256 }, (_, level) =>
       this.palette[Math.max(0, Math.min(255, Math.round(255 * (level - low) / (high - low))))]);
     for (let x = 0; x < n; x++) {
-      const strip = this.last - n + x;
-      const isKept = strip >= 0 && strip >= this.stop - this.nKept;
-      const at = (((strip % this.nKept) + this.nKept) % this.nKept) * this.nBands;
+      const cell = this.last - n + x;
+      const isKept = cell >= 0 && cell >= this.stop - this.nKept;
+      const at = (((cell % this.nKept) + this.nKept) % this.nKept) * this.nBands;
       for (let band = 0; band < this.nBands; band++) {
         const row = this.nBands - 1 - band;
         pixels[row * n + x] = isKept ? shades[this.levels[at + band]] : this.palette[0];
@@ -150,8 +150,8 @@ export class Spectrogram {
     this.image.putImageData(this.pixels, 0, 0);
   }
 
-  get stripPixels() {
-    return PIXELS_PER_SECOND * this.stripSeconds;
+  get cellPixels() {
+    return PIXELS_PER_SECOND * this.cellSeconds;
   }
 
   // Move the range of the palette slowly towards quantiles of the visible levels.
@@ -159,8 +159,8 @@ export class Spectrogram {
     const counts = new Uint32Array(256);
     let total = 0;
     const first = Math.max(0, this.stop - this.nKept, this.last - n);
-    for (let strip = first; strip < this.last; strip++) {
-      const at = (strip % this.nKept) * this.nBands;
+    for (let cell = first; cell < this.last; cell++) {
+      const at = (cell % this.nKept) * this.nBands;
       for (let band = 0; band < this.nBands; band++) counts[this.levels[at + band]]++;
     }
     counts[0] = 0;  // gaps
@@ -181,11 +181,11 @@ export class Spectrogram {
     return box.width - (this.head - seconds) * PIXELS_PER_SECOND;
   }
 
-  drawStrips(pen, box) {
-    const ends = this.end - (this.stop - this.last) * this.stripSeconds;
+  drawCells(pen, box) {
+    const ends = this.end - (this.stop - this.last) * this.cellSeconds;
     const right = this.x(ends, box);
-    pen.drawImage(this.image.canvas, right - this.n * this.stripPixels, 0,
-      this.n * this.stripPixels, box.height);
+    pen.drawImage(this.image.canvas, right - this.n * this.cellPixels, 0,
+      this.n * this.cellPixels, box.height);
   }
 
   drawGaps(pen, box, style) {

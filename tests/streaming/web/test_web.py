@@ -155,7 +155,7 @@ def test_a_viewer_is_told_of_all_that_happens(view):
     with live(web) as viewer:
         snapshot = last(viewer, "snapshot")
         assert snapshot["labels"] == list(LABELS)
-        assert snapshot["strip_seconds"] == 0.04
+        assert snapshot["cell_seconds"] == 0.04
         assert len(snapshot["band_hz"]) == 64
         assert snapshot["band_hz"] == sorted(snapshot["band_hz"])
         assert (snapshot["spectrograms"], snapshot["active_events"]) == ([], [])
@@ -177,7 +177,7 @@ def test_a_viewer_is_told_of_all_that_happens(view):
     ]
     sound, began, ended, gap, trouble, account = seen
     assert (sound["source"], sound["end"], sound["clipped"]) == ("mic", 0.48, False)
-    assert len(base64.b64decode(sound["strips"])) == 12 * 64
+    assert len(base64.b64decode(sound["cells"])) == 12 * 64
     assert sound["rms_db"] == pytest.approx(-20, abs=0.3)
     assert sound["peak_db"] > sound["rms_db"]
     assert {c for c, _ in sound["top"]} == {0, 1, 2}
@@ -206,12 +206,12 @@ def test_a_viewer_that_comes_later_is_told_of_the_last_minute(view):
             snapshot = last(second, "snapshot")
     (known,) = snapshot["spectrograms"]
     assert known["end"] == pytest.approx(75, abs=0.04)
-    assert len(base64.b64decode(known["strips"])) == 60 / 0.04 * 64
+    assert len(base64.b64decode(known["cells"])) == 60 / 0.04 * 64
     assert [each["label"] for each in snapshot["active_events"]] == ["siren"]
     assert snapshot["status"]["uptime_seconds"] == 12.5
 
 
-def test_strips_mean_the_same_however_sound_came_and_go_on_after_a_gap():
+def test_cells_mean_the_same_however_sound_came_and_go_on_after_a_gap():
     columns = np.random.default_rng(1).normal(-2, 3, (100, 64)).astype(np.float32)
     nothing = np.empty((0, 3), np.float32)
     pictures = []
@@ -222,14 +222,14 @@ def test_strips_mean_the_same_however_sound_came_and_go_on_after_a_gap():
             feed.encode(AudioBlock("mic", at, block, RATE, columns[at : at + size], nothing))
         pictures.append(feed.snapshot()["spectrograms"])
     assert pictures[0] == pictures[1]
-    strips = np.frombuffer(base64.b64decode(pictures[0][0]["strips"]), np.uint8).reshape(25, 64)
+    cells = np.frombuffer(base64.b64decode(pictures[0][0]["cells"]), np.uint8).reshape(25, 64)
     loudest = columns.reshape(25, 4, 64).max(axis=1)
     decibels = (loudest - FRONT_END.silence_value) * FRONT_END.db_per_unit
-    np.testing.assert_array_equal(strips, np.clip(decibels / 0.5, 0, 255).astype(np.uint8))
+    np.testing.assert_array_equal(cells, np.clip(decibels / 0.5, 0, 255).astype(np.uint8))
     feed.encode(Gap("mic", 1, 3, 2 * RATE, "lost", START))
     (picture,) = feed.snapshot()["spectrograms"]
     assert picture["end"] == 3
-    assert base64.b64decode(picture["strips"])[25 * 64 :] == bytes(50 * 64)
+    assert base64.b64decode(picture["cells"])[25 * 64 :] == bytes(50 * 64)
 
 
 def test_sound_that_is_no_number_and_names_that_are_no_text_stay_json(view):
