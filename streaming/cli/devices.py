@@ -1,4 +1,4 @@
-"""The command `sed devices`, and how commands keep the messages of sound drivers off the terminal."""
+"""List sound devices (`sed devices`), and silence the drivers while a command uses them."""
 
 from __future__ import annotations
 

@@ -323,19 +323,18 @@ def _open_sources(
 ) -> list[AudioSource]:
     """Open the inputs; print why one cannot be opened, as long as another one can."""
     from sed.audio.decode import open_raw_stdin
-    from streaming.live.sources import open_source, stdin_source
+    from streaming.live.sources import open_source
 
-    if raw_rate is not None and "-" not in (inputs or ()):
-        raise UsageError("--raw-rate describes standard input: give --input - too")
+    stdin = None
+    if raw_rate is not None:
+        if "-" not in (inputs or ()):
+            raise UsageError("--raw-rate describes standard input: give --input - too")
+        stdin = open_raw_stdin(raw_rate, raw_encoding, raw_channels)
     sources: list[AudioSource] = []
     errors: list[SedError] = []
     for name in inputs or (None,):
         try:
-            if name == "-" and raw_rate is not None:
-                stdin = open_raw_stdin(raw_rate, raw_encoding, raw_channels)
-                sources.append(stdin_source(stdin))
-            else:
-                sources.append(open_source(name, channel=channel))
+            sources.append(open_source(name, channel=channel, stdin=stdin))
         except SedError as error:
             errors.append(error)
     if not sources:

@@ -65,7 +65,7 @@ def devices(*, with_rates: bool = False) -> list[Device]:
     return [_with_rates(portaudio, device) for device in found] if with_rates else found
 
 
-def find_device(wanted: str | None = None) -> Device:
+def _find_device(wanted: str | None = None) -> Device:
     """Return a device by its name, a part of its name, or its number; the default one for None.
 
     Raises
@@ -112,7 +112,7 @@ class Microphone:
     Parameters
     ----------
     wanted
-        See `find_device`.
+        Name of the device, a part of it, or its number; the default one if not given.
     channel
         The channel that will be used, counted from 1; None for all of them.
 
@@ -127,7 +127,7 @@ class Microphone:
     _delivering: ClassVar[set[Microphone]] = set()  # those of this process that are connected
 
     def __init__(self, wanted: str | None = None, *, channel: int | None = None) -> None:
-        device = find_device(wanted)
+        device = _find_device(wanted)
         if channel is not None and channel > device.n_channels:
             raise UsageError(
                 f"{device.name} has no channel {channel}: it has {device.n_channels}, counted "
@@ -165,7 +165,7 @@ class Microphone:
 
     def _open(self) -> None:
         portaudio = _portaudio()
-        index = find_device(self._wanted).index
+        index = _find_device(self._wanted).index
         stream: Any = None
 
         def deliver(block: Floats, n_samples: int, times: Any, status: Any) -> None:

@@ -42,7 +42,9 @@ class AudioSource(Protocol):
         ...
 
 
-def open_source(source: str | None = None, *, channel: int | None = None) -> AudioSource:
+def open_source(
+    source: str | None = None, *, channel: int | None = None, stdin: Decoder | None = None
+) -> AudioSource:
     """Open an audio source by its name.
 
     Parameters
@@ -52,6 +54,8 @@ def open_source(source: str | None = None, *, channel: int | None = None) -> Aud
         input; a URL. The default microphone if not given.
     channel
         The channel that will be used, counted from 1; None for all of them.
+    stdin
+        Decoder of standard input, where it is not a WAV stream.
 
     Raises
     ------
@@ -61,7 +65,8 @@ def open_source(source: str | None = None, *, channel: int | None = None) -> Aud
         If the source cannot be opened.
     """
     if source == "-":
-        return stdin_source(open_recording("-"))
+        decoder = _PrefetchedDecoder(stdin or open_recording("-"))
+        return FileSource("stdin", decoder, speed=math.inf)
     if source is not None and "://" in source:
         return UrlSource(source)
     if source is not None and os.path.exists(source) and not os.path.isdir(source):
@@ -70,15 +75,6 @@ def open_source(source: str | None = None, *, channel: int | None = None) -> Aud
     from streaming.live.microphone import Microphone
 
     return Microphone(source, channel=channel)
-
-
-def stdin_source(decoder: Decoder) -> AudioSource:
-    """Return a source that delivers standard input, which is read from this moment on.
-
-    A pipe may carry live sound or a file. So it is read no faster than live sound could arrive,
-    which slows a file down and live sound never.
-    """
-    return FileSource("stdin", _PrefetchedDecoder(decoder), speed=math.inf)
 
 
 class FileSource:
@@ -130,7 +126,7 @@ class UrlSource:
     Raises
     ------
     RecordingError
-        If there is no answer from the server, or it has no audio.
+        If the server cannot be reached, or its stream has no audio.
     MissingExtraError
         If PyAV is not installed.
     """
@@ -138,7 +134,7 @@ class UrlSource:
     def __init__(self, url: str) -> None:
         self._url = url
         self._decoder = _connect(url)
-        self.name = without_secrets(url)
+        self.name = _without_secrets(url)
         self.sample_rate, self.n_channels = self._decoder.sample_rate, self._decoder.n_channels
         self._disconnected_at: float | None = None  # monotonic seconds
         self._pause_seconds = FIRST_PAUSE_SECONDS
@@ -224,9 +220,11 @@ class _SourceThread:
 
 
 class _PrefetchedDecoder:
-    """A decoder that is read from the moment this is made, at most as fast as live sound.
+    """Reads standard input from the moment this is made.
 
-    The program that writes into a pipe cannot wait until a model is loaded.
+    The program that writes into the pipe cannot wait until a model is loaded. A pipe may carry live
+    sound or a file. So it is read no faster than live sound could arrive, which slows a file down
+    and live sound never.
     """
 
     def __init__(self, decoder: Decoder) -> None:
@@ -305,7 +303,7 @@ def _deliver(
             buffer.push(part)
 
 
-def without_secrets(url: str) -> str:
+def _without_secrets(url: str) -> str:
     """Return a URL without user, password and query, fit for a log."""
     scheme, _, rest = url.partition("://")
     place = rest.partition("?")[0].partition("#")[0]
@@ -315,5 +313,5 @@ def without_secrets(url: str) -> str:
 
 def _connect(url: str, like: ContainerDecoder | None = None) -> ContainerDecoder:
     return ContainerDecoder(
-        url, name=without_secrets(url), timeout_seconds=TIMEOUT_SECONDS, like=like
+        url, name=_without_secrets(url), timeout_seconds=TIMEOUT_SECONDS, like=like
     )

@@ -1,4 +1,4 @@
-"""Who hears what, and in which order."""
+"""The dispatcher passes messages to the sinks in order, and reports those that fail."""
 
 from datetime import UTC, datetime
 
@@ -11,6 +11,7 @@ from streaming.messages import (
     ClipSaved,
     Dispatcher,
     EventEnded,
+    FaultReporter,
     InputStatus,
     Problem,
     Status,
@@ -19,73 +20,73 @@ from streaming.messages import (
 EVENT = Event(0.0, 1.0, "dog", 0.9, "garden", datetime(2026, 1, 1, tzinfo=UTC))
 
 
-class Listens:
-    """A sink that keeps what it hears, and answers what it is told to."""
+class Recorder:
+    """A sink that keeps its messages, and returns given ones."""
 
-    def __init__(self, *, answer=None, last=()):
-        self.heard = []
-        self._answer, self._last = answer or {}, last
+    def __init__(self, *, returns=None, last=()):
+        self.received = []
+        self._returns, self._last = returns or {}, last
 
     def handle(self, message):
-        self.heard.append(message)
-        return self._answer.get(type(message), ())
+        self.received.append(message)
+        return self._returns.get(type(message), ())
 
     def close(self):
-        self.heard.append("close")
+        self.received.append("close")
         return self._last
 
 
-def test_answers_come_behind_what_they_answer_for_everybody():
+def test_returned_messages_follow_for_all_sinks():
     clip = ClipSaved(EVENT, "a.flac")
-    first, second = Listens(answer={EventEnded: [clip]}), Listens()
+    first, second = Recorder(returns={EventEnded: [clip]}), Recorder()
     Dispatcher([first, second]).handle(EventEnded(EVENT))
-    assert first.heard == second.heard == [EventEnded(EVENT), clip]
+    assert first.received == second.received == [EventEnded(EVENT), clip]
 
 
-def test_at_the_end_those_still_open_hear_what_the_others_had_left():
+def test_sinks_still_open_receive_what_closed_ones_return():
     last = Problem("3 not delivered")
-    first, second = Listens(last=[last]), Listens(last=[Problem("nobody hears this")])
-    fan = Dispatcher()
-    fan.add(first)
-    fan.add(second)
-    fan.close()
-    fan.close()
-    assert first.heard == ["close"]
-    assert second.heard == [last, "close"]
+    first, second = Recorder(last=[last]), Recorder(last=[Problem("not received")])
+    dispatcher = Dispatcher()
+    dispatcher.add(first)
+    dispatcher.add(second)
+    dispatcher.close()
+    dispatcher.close()
+    assert first.received == ["close"]
+    assert second.received == [last, "close"]
 
 
-def test_a_sink_that_fails_is_told_of_and_left_out_and_the_others_go_on():
-    class Fails(Listens):
+def test_a_sink_that_fails_is_reported_and_removed():
+    class Fails(Recorder):
         def handle(self, message):
             super().handle(message)
             raise KeyError("odd")
 
-    fails, good = Fails(), Listens()
-    fan = Dispatcher([fails, good])
-    fan.handle(EventEnded(EVENT))
-    fan.handle(EventEnded(EVENT))
-    trouble = Problem("Fails failed and is not used any more: KeyError('odd')")
-    assert good.heard == [EventEnded(EVENT), trouble, EventEnded(EVENT)]
-    assert fails.heard == [EventEnded(EVENT)]
+    fails, good = Fails(), Recorder()
+    dispatcher = Dispatcher([fails, good])
+    dispatcher.handle(EventEnded(EVENT))
+    dispatcher.handle(EventEnded(EVENT))
+    problem = Problem("Fails failed and is not used any more: KeyError('odd')")
+    assert good.received == [EventEnded(EVENT), problem, EventEnded(EVENT)]
+    assert fails.received == [EventEnded(EVENT)]
 
 
-def test_one_that_cannot_be_closed_does_not_keep_the_others_open():
-    class Fails(Listens):
+def test_a_sink_that_cannot_be_closed_does_not_keep_the_others_open():
+    class Fails(Recorder):
         def close(self):
             raise OSError("stuck")
 
-    good = Listens()
+    good = Recorder()
     Dispatcher([Fails(), good]).close()
-    assert [type(m) for m in good.heard[:1]] == [Problem]
-    assert good.heard[-1] == "close"
+    assert [type(m) for m in good.received[:1]] == [Problem]
+    assert good.received[-1] == "close"
 
 
 def test_the_level_of_a_block():
     nothing = np.empty((0, 0), np.float32)
     block = np.array([[0.5, -0.5], [0.5, -1.0]], np.float32)
-    heard = AudioBlock("x", 0, block, 8_000, nothing, nothing)
-    assert heard.peak == 1.0
-    assert heard.rms == pytest.approx(np.sqrt(1.75 / 4))
+    audio = AudioBlock("x", 0, block, 8_000, nothing, nothing)
+    assert audio.peak == 1.0
+    assert audio.rms == pytest.approx(np.sqrt(1.75 / 4))
     empty = AudioBlock("x", 0, nothing, 8_000, nothing, nothing)
     assert (empty.peak, empty.rms) == (0.0, 0.0)
 
@@ -93,3 +94,15 @@ def test_the_level_of_a_block():
 def test_lost_samples_are_those_dropped_and_those_that_never_came():
     source = InputStatus("x", "listening", 8_000, 1, 100, 60, 30, 10, 7, 2, 3)
     assert Status(1.0, 0.1, 0.02, 4, (source, source)).n_lost == 74
+
+
+def test_each_kind_of_fault_is_reported_once_and_the_end_of_all_once():
+    faults = FaultReporter("works again")
+    assert faults.update(None) == []
+    assert faults.update("full", kind="full") == [Problem("full")]
+    assert faults.update("still full", kind="full") == []
+    assert faults.update("slow", kind="slow") == [Problem("slow")]
+    assert faults.is_faulty
+    assert faults.update(None, recovery="works again: 3 sent") == [Problem("works again: 3 sent")]
+    assert not faults.is_faulty
+    assert faults.update(None) == []

@@ -43,7 +43,7 @@ def model(tiny_checkpoint, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch):
-    """Hear files four times as fast here, and undo what the command does to the process."""
+    """Play files at four times their speed, and undo what the command does to the process."""
     monkeypatch.setattr(sources, "FILE_SPEED", 4.0)
     n = torch.get_num_threads()
     yield
@@ -129,16 +129,16 @@ def test_stopped_by_a_signal_it_closes_open_events_and_gives_the_account(command
     process = started(command("--format", "jsonl", *never_ends))
     time.sleep(2.0)
     process.send_signal(getattr(signal, name))
-    out, told = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=30)
     assert process.returncode == 0
     events = [json.loads(line) for line in out.splitlines()]
-    heard = float(re.search(r"0:00:0(\d) processed", told)[1])
-    assert 1.0 <= heard < 4.0
-    assert max(event["offset"] for event in events) == pytest.approx(heard, abs=0.6)
+    processed = float(re.search(r"0:00:0(\d) processed", err)[1])
+    assert 1.0 <= processed < 4.0
+    assert max(event["offset"] for event in events) == pytest.approx(processed, abs=0.6)
 
 
 @pytest.mark.slow
-def test_when_the_reader_of_the_pipe_leaves_the_account_is_told(command):
+def test_when_the_reader_of_the_pipe_ends_the_summary_is_printed(command):
     words = " ".join(f"'{word}'" for word in command())
     done = subprocess.run(
         ["bash", "-c", f"{words} | head -1"], capture_output=True, text=True, timeout=60
@@ -147,7 +147,7 @@ def test_when_the_reader_of_the_pipe_leaves_the_account_is_told(command):
     assert "samples dropped" in done.stderr.splitlines()[-1]
 
 
-def test_killed_in_the_middle_what_was_told_is_in_the_files(command, tmp_path):
+def test_killed_in_the_middle_the_files_have_all_events_so_far(command, tmp_path):
     files = "--db", tmp_path / "e.sqlite", "--output", tmp_path / "e.csv"
     process = started(
         command(*files, "--clips", tmp_path / "clips", "--save-audio", tmp_path / "saved")
@@ -191,7 +191,7 @@ def test_a_terminal_is_drawn_on_and_given_back(command):
     assert "0:00:04 processed" in text.split("\x1b[?1049l")[1]
 
 
-def test_one_input_that_is_not_there_does_not_keep_the_others_from_being_heard(command, tmp_path):
+def test_an_input_that_cannot_be_opened_does_not_stop_the_others(command, tmp_path):
     good = tmp_path / "good.wav"
     soundfile.write(good, rising_noise(RATE), RATE)
     (tmp_path / "bad.wav").write_bytes(b"")
@@ -212,12 +212,12 @@ def test_one_input_that_is_not_there_does_not_keep_the_others_from_being_heard(c
         ({"clips_max_days": 3.0}, "--clips-max-days applies to clips: give --clips DIR"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(options, message):
+def test_options_that_cannot_work_are_refused(options, message):
     with pytest.raises(UsageError, match=re.escape(message)):
         LiveOutputs(**options)
 
 
-def test_misuse_is_told(command):
+def test_misuse_is_refused(command):
     for options, message in (
         (("--threads", 0), "expected --threads of 1 or more"),
         (("--raw-rate", 8000), "--raw-rate describes standard input: give --input - too"),

@@ -1,4 +1,4 @@
-"""Every sample that arrives is heard, dropped or waiting, and positions tell the time."""
+"""Every captured sample is processed, dropped or waiting, and positions stay true across gaps."""
 
 import threading
 
@@ -88,7 +88,7 @@ def test_a_device_that_was_gone_leaves_a_hole_in_its_place():
     assert ring.state == "listening"
 
 
-def test_overflows_are_all_counted_and_told_once_a_second():
+def test_overflows_are_all_counted_and_reported_once_a_second():
     ring = buffer()
     for _ in range(5):
         ring.overflow()
@@ -96,7 +96,7 @@ def test_overflows_are_all_counted_and_told_once_a_second():
     assert ring.n_overflows == 5
 
 
-def test_who_can_wait_waits_for_room_and_loses_nothing():
+def test_a_source_that_waits_for_room_loses_nothing():
     ring, stop = buffer(1000), threading.Event()
 
     def deliver():
@@ -137,7 +137,7 @@ steps = st.lists(
 @given(steps, st.sampled_from([200, 1000, 1234]))
 def test_nothing_is_lost_without_account(steps, capacity):
     ring = buffer(capacity)
-    position = heard = 0
+    position = processed = 0
     seen = []
     for what, n in steps:
         if what == "push":
@@ -151,18 +151,18 @@ def test_nothing_is_lost_without_account(steps, capacity):
             seen.append(item)
     assert ring.n_waiting <= max(capacity, 2 * HOP)
     seen += taken(ring)
-    at = 0  # positions have neither overlap nor gap that is not told of
+    at = 0  # positions have no overlap, and no gap that is not reported
     for item in seen:
         if isinstance(item, AudioChunk):
             assert item.start == at
             np.testing.assert_array_equal(item.block[:, 0], sound(at, len(item.block))[:, 0])
-            heard += len(item.block)
+            processed += len(item.block)
             at = item.stop
         elif isinstance(item, SampleGap):
             assert item.start == at
             at = item.stop
     assert at == position
-    assert heard == ring.n_processed
+    assert processed == ring.n_processed
     assert ring.n_delivered == ring.n_processed + ring.n_dropped + ring.n_waiting
     assert (
         sum(i.n_samples for i in seen if isinstance(i, SampleGap))

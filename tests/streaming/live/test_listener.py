@@ -33,7 +33,7 @@ RATE = 8_000
 
 
 class Script:
-    """An source that does what it is told at once: blocks, and what happens between them."""
+    """A source that delivers at once: blocks, and disconnections between them."""
 
     sample_rate, n_channels = RATE, 1
 
@@ -61,7 +61,7 @@ class Unplugged(Script):
 
 
 class SlowEngine(TorchEngine):
-    """Takes its time while it is told to."""
+    """Waits before each batch for `seconds`."""
 
     seconds = 0.0
     batches: list[int] = []  # noqa: RUF012  # of the instance that a test makes
@@ -111,23 +111,23 @@ def test_live_equals_offline(tiny_checkpoint, engine, seed, cuts):
     messages = list(Listener([source], engine, CONFIG, buffer_seconds=60.0).messages())
     events = ended(messages)
     assert spans(events) == spans(offline(tiny_checkpoint, engine, samples)) != []
-    begun = [message.event for message in messages if isinstance(message, EventStarted)]
-    assert sorted((e.onset, e.label) for e in begun) == sorted((e.onset, e.label) for e in events)
+    started = [message.event for message in messages if isinstance(message, EventStarted)]
+    assert sorted((e.onset, e.label) for e in started) == sorted((e.onset, e.label) for e in events)
     blocks = [message.block for message in messages if isinstance(message, AudioBlock)]
     np.testing.assert_array_equal(np.concatenate(blocks)[:, 0], quantize_24bit(samples))
 
 
-def test_an_event_is_told_when_it_begins_and_when_it_is_complete(listener):
+def test_an_event_is_reported_when_it_starts_and_when_it_is_complete(listener):
     messages = list(listener(Script(rising_noise(64_000))).messages())
     for event in ended(messages):
         key = event.onset, event.label
-        told = [m for m in messages if isinstance(m, EventStarted | EventEnded)]
-        mine = [type(m) for m in told if (m.event.onset, m.event.label) == key]
+        found = [m for m in messages if isinstance(m, EventStarted | EventEnded)]
+        mine = [type(m) for m in found if (m.event.onset, m.event.label) == key]
         assert mine == [EventStarted, EventEnded]
 
 
-def test_behind_a_gap_times_are_still_true(tiny_checkpoint, engine, listener):
-    """Each stretch is heard as a recording of its own, at its place."""
+def test_after_a_gap_times_are_still_true(tiny_checkpoint, engine, listener):
+    """The sound on each side of a gap is processed like a recording of its own."""
     first, second = rising_noise(30_000, 1), rising_noise(30_000, 2)
     messages = list(listener(Script(first, 12_345, second)).messages())
     expected = spans(offline(tiny_checkpoint, engine, first))
@@ -141,7 +141,7 @@ def test_behind_a_gap_times_are_still_true(tiny_checkpoint, engine, listener):
     assert (source.n_processed, source.n_missing, source.n_gaps) == (60_000, 12_345, 1)
 
 
-def test_what_was_begun_before_the_device_went_ends_there_and_not_when_it_is_back(listener):
+def test_an_event_ends_where_the_device_is_disconnected(listener):
     kinds = [
         type(message)
         for message in listener(Script(rising_noise(30_000, 1), 8_000_000)).messages()
@@ -202,7 +202,7 @@ def test_several_inputs_go_through_the_model_together(tiny_checkpoint):
         assert spans(mine) == spans(offline(tiny_checkpoint, engine, sound))
 
 
-def test_an_input_that_cannot_be_started_does_not_keep_the_others_from_it(listener):
+def test_an_input_that_cannot_be_started_does_not_stop_the_others(listener):
     messages = list(
         listener(Unplugged(name="a"), Script(rising_noise(20_000), name="b")).messages()
     )
@@ -226,14 +226,14 @@ def test_one_channel_or_the_mean_of_all(listener, tiny_checkpoint, engine):
         listener(Stereo(both), channel=3)
 
 
-def test_inputs_of_one_name_are_told_apart(listener):
+def test_inputs_of_one_name_are_numbered(listener):
     *_, last = listener(Script(rising_noise(8_000)), Script(rising_noise(8_000))).messages()
     assert [source.name for source in last.sources] == ["script", "script 2"]
     with pytest.raises(UsageError, match="expected at least one input"):
         listener()
 
 
-def test_digital_silence_is_told_once_and_its_end_too(listener):
+def test_digital_silence_is_reported_once_and_its_end_too(listener):
     zeros, sound = np.zeros(RATE, np.float32), rising_noise(RATE)
     messages = listener(Script(*[zeros] * 25, sound, sound), buffer_seconds=90.0).messages()
     texts = [message.text for message in messages if isinstance(message, Problem)]
@@ -243,7 +243,7 @@ def test_digital_silence_is_told_once_and_its_end_too(listener):
     ]
 
 
-def test_samples_that_are_no_number_are_silence(listener):
+def test_samples_that_are_nan_are_silence(listener):
     bad = rising_noise(20_000)
     bad[5_000:5_010] = np.nan
     bad[6_000] = np.inf
@@ -252,14 +252,16 @@ def test_samples_that_are_no_number_are_silence(listener):
     assert np.isfinite(probs).all()
 
 
-def test_a_last_status_tells_all(listener):
+def test_the_last_message_is_a_status(listener):
     *_, last = listener(Script(rising_noise(20_000))).messages()
     assert isinstance(last, Status)
     assert last.sources[0].state == "ended"
     assert last.n_lost == 0
 
 
-def test_stopped_from_elsewhere_it_finishes_what_was_heard(tiny_checkpoint, engine, noise_wav):
+def test_stopped_by_another_thread_it_processes_what_was_captured(
+    tiny_checkpoint, engine, noise_wav
+):
     source = FileSource("noise", open_recording(noise_wav))
     listener = Listener([source], engine, CONFIG)
     threading.Timer(1.3, listener.stop).start()
@@ -269,7 +271,7 @@ def test_stopped_from_elsewhere_it_finishes_what_was_heard(tiny_checkpoint, engi
     assert spans(ended(messages)) == spans(offline(tiny_checkpoint, engine, samples))
 
 
-def test_events_say_when_they_were_on_the_calendar_and_do_not_change_their_minds(listener):
+def test_receivedhave_a_time_of_day_that_does_not_change(listener):
     """The sound comes faster than it was spoken, so that the clock is corrected all the time."""
     source = FileSource("noise", _Sound(rising_noise(40_000)), speed=4.0)
     before = datetime.now().astimezone()
@@ -330,7 +332,7 @@ def test_before_it_listens_there_is_a_status_too(listener):
     assert (status.uptime_seconds, status.real_time_factor, status.n_events) == (0.0, 0.0, 0)
 
 
-def test_for_python_events_come_one_by_one(noise_wav, tiny_checkpoint, tmp_path, monkeypatch):
+def test_for_python_receivedcome_one_by_one(noise_wav, tiny_checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr("streaming.live.sources.FILE_SPEED", 4.0)
     path = tmp_path / "tiny.safetensors"
     save_checkpoint(tiny_checkpoint, path)
@@ -345,8 +347,8 @@ def test_for_python_events_come_one_by_one(noise_wav, tiny_checkpoint, tmp_path,
 def test_asynchronously_too_and_others_run_meanwhile(noise_wav, tiny_checkpoint, monkeypatch):
     monkeypatch.setattr("streaming.live.sources.FILE_SPEED", 4.0)
 
-    async def hear():
-        ticks, heard = 0, []
+    async def collect():
+        ticks, received = 0, []
 
         async def tick():
             nonlocal ticks
@@ -357,20 +359,20 @@ def test_asynchronously_too_and_others_run_meanwhile(noise_wav, tiny_checkpoint,
         ticking = asyncio.create_task(tick())
         events = listen_async(str(noise_wav), tiny_checkpoint, lookahead_seconds=0.25, device="cpu")
         async for event in events:
-            heard.append(event)
-            if len(heard) == 2:
+            received.append(event)
+            if len(received) == 2:
                 break
         await events.aclose()
         ticking.cancel()
-        return ticks, heard
+        return ticks, received
 
-    ticks, heard = asyncio.run(hear())
-    assert len(heard) == 2
+    ticks, received = asyncio.run(collect())
+    assert len(received) == 2
     assert ticks > 10
     assert "read" not in {thread.name.split()[0] for thread in threading.enumerate()}
 
 
-def test_a_file_is_heard_at_real_speed(tmp_path, listener):
+def test_a_file_is_played_at_real_speed(tmp_path, listener):
     soundfile.write(tmp_path / "a.wav", rising_noise(8_000), RATE)
     source = FileSource("a", open_recording(tmp_path / "a.wav"))
     began = time.monotonic()

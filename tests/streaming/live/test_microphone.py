@@ -1,4 +1,4 @@
-"""Sound devices: found by names that stay, heard at what they offer, and again when they return."""
+"""Sound devices are found by name, opened at a rate they support, and opened again later."""
 
 import sys
 import threading
@@ -14,7 +14,7 @@ from sed.errors import UsageError
 from sed.models.devices import DeviceError
 from streaming.live import microphone
 from streaming.live.capture import AudioChunk, CaptureBuffer, Disconnect, Notice, SampleGap
-from streaming.live.microphone import Microphone, devices, find_device
+from streaming.live.microphone import Microphone, _find_device, devices
 
 
 class PortAudioError(Exception):
@@ -121,21 +121,21 @@ def test_names_are_those_that_stay_when_the_numbers_change(portaudio):
 )  # fmt: skip
 def test_a_device_is_found_by_name_part_or_index(portaudio, wanted, index):
     portaudio(SPEAKER, BUILT_IN, USB, default=1)
-    assert find_device(wanted).index == index
+    assert _find_device(wanted).index == index
 
 
-def test_what_is_not_there_is_answered_with_what_is(portaudio):
+def test_an_unknown_device_is_refused_with_the_known_ones(portaudio):
     portaudio(BUILT_IN, USB)
     with pytest.raises(DeviceError, match=r"no device or file 'USB Adio'.*Did you mean USB Audio"):
-        find_device("USB Adio")
+        _find_device("USB Adio")
     with pytest.raises(UsageError, match="'A' is part of several names: HDA Intel: ALC, USB"):
-        find_device("A")
+        _find_device("A")
 
 
 def test_no_device_at_all(portaudio):
     portaudio(SPEAKER)
     with pytest.raises(DeviceError, match=r"no microphone\. Plug one in"):
-        find_device()
+        _find_device()
     done = CliRunner().invoke(app(), ["devices"])
     assert done.exit_code == 1
     assert "there is no microphone" in done.stderr
@@ -279,7 +279,7 @@ def test_a_device_still_gone_at_the_end_leaves_its_gap(started):
     assert buffer.is_done
 
 
-def test_devices_of_one_name_are_told_apart_and_the_one_that_is_meant_is_opened(portaudio):
+def test_devices_of_one_name_are_numbered_and_the_right_one_is_opened(portaudio):
     fake = portaudio(BUILT_IN, device("Mic (hw:1,0)", 1), device("Mic (hw:2,0)", 2))
     assert [d.name for d in devices()] == ["HDA Intel: ALC", "Mic", "Mic 2"]
     for wanted, index in (("1", 1), ("Mic", 1), ("2", 2), ("mic 2", 2)):
@@ -300,7 +300,7 @@ def test_a_sound_server_that_starts_again_does_not_end_the_search(started):
     assert fake.n_looked == 2
 
 
-def test_a_stream_that_was_given_up_has_nothing_more_to_say(started):
+def test_a_stream_that_was_closed_delivers_nothing_more(started):
     """What it delivers while it is being closed is counted as missing, and not as there."""
     _, buffer, fake = started
     first = fake.streams[0]
@@ -334,7 +334,7 @@ def test_one_microphone_that_goes_does_not_end_the_other(portaudio, quick, monke
     for listed in fake.listed:
         listed["is_gone"] = True
     fake.streams[2].active = hda.active = False
-    until(lambda: fake.n_looked > 0)  # now that nobody delivers
+    until(lambda: fake.n_looked > 0)  # now that none delivers
     for source in sources:
         source.stop()
 

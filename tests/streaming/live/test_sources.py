@@ -19,14 +19,14 @@ from sed.errors import RecordingError
 from sed.models.checkpoint import save_checkpoint
 from streaming.live import sources as module
 from streaming.live.capture import AudioChunk, CaptureBuffer, Disconnect, Notice, SampleGap
-from streaming.live.sources import FileSource, UrlSource, open_source, stdin_source, without_secrets
+from streaming.live.sources import FileSource, UrlSource, _without_secrets, open_source
 from tests.conftest import ROOT, rising_noise
 
 RATE = 8_000
 
 
 def collect(source, seconds=60.0):
-    """Return what an source delivers until it ends, or so many seconds of sound are there."""
+    """Return the items of a source until it ends, or for this many seconds of sound."""
     buffer = CaptureBuffer(
         hop_length=source.sample_rate,
         capacity_samples=600 * source.sample_rate,
@@ -76,14 +76,14 @@ def test_a_file_comes_at_real_speed_in_blocks_of_a_twentieth_of_a_second():
 
 def test_what_is_piped_faster_than_real_time_is_held_back_after_two_seconds():
     began = time.monotonic()
-    items, buffer = collect(stdin_source(Samples(3 * RATE)))
+    items, buffer = collect(open_source("-", stdin=Samples(3 * RATE)))
     assert len(samples_of(items)) == 3 * RATE
     assert 0.85 < time.monotonic() - began < 2.8  # 3 s / 1.02 - 2 s
     assert buffer.n_dropped == 0
 
 
-def test_a_pipe_is_read_before_anybody_listens():
-    """Or whoever records into it would have to wait until the model is loaded."""
+def test_a_pipe_is_read_before_listening_starts():
+    """The program that writes into it must not wait until the model is loaded."""
 
     class Counted(Samples):
         n_read = 0
@@ -94,7 +94,7 @@ def test_a_pipe_is_read_before_anybody_listens():
                 yield block[:, None]
 
     decoder = Counted(RATE)
-    source = stdin_source(decoder)
+    source = open_source("-", stdin=decoder)
     deadline = time.monotonic() + 5
     while decoder.n_read < RATE:
         assert time.monotonic() < deadline
@@ -103,7 +103,7 @@ def test_a_pipe_is_read_before_anybody_listens():
     np.testing.assert_array_equal(samples_of(items)[:, 0], rising_noise(RATE))
 
 
-def test_what_is_damaged_is_told_and_what_came_before_is_heard(tmp_path):
+def test_damage_is_reported_and_the_sound_before_it_is_delivered(tmp_path):
     path = tmp_path / "cut.flac"
     soundfile.write(path, rising_noise(10 * RATE), RATE)
     path.write_bytes(path.read_bytes()[:-20_000])
@@ -123,7 +123,7 @@ def test_what_is_damaged_is_told_and_what_came_before_is_heard(tmp_path):
     ],
 )
 def test_names_of_urls_hold_no_secrets(url, shown):
-    assert without_secrets(url) == shown
+    assert _without_secrets(url) == shown
 
 
 def test_a_url_that_is_not_there_says_so_without_its_password():
@@ -156,7 +156,7 @@ class _Station(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_a_stream_that_ends_is_reached_again_and_the_gap_is_in_the_account(monkeypatch):
+def test_a_stream_that_ends_is_connected_again_and_the_gap_is_counted(monkeypatch):
     pytest.importorskip("av")
     monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.3)
     with Radio(("127.0.0.1", 0), _Station) as server:
@@ -178,7 +178,7 @@ def test_a_stream_that_ends_is_reached_again_and_the_gap_is_in_the_account(monke
     np.testing.assert_allclose(first[:RATE], rising_noise(RATE)[: len(first)], atol=1e-4)
 
 
-def test_a_stream_that_is_gone_at_the_end_is_in_the_account(monkeypatch):
+def test_a_stream_that_is_disconnected_at_the_end_is_counted(monkeypatch):
     pytest.importorskip("av")
     monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.2)
     with Radio(("127.0.0.1", 0), _Station) as server:
@@ -257,11 +257,11 @@ def test_raw_samples_from_a_pipe_are_tagged_as_they_come(tiny_checkpoint, tmp_pa
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     sound = (rising_noise(4 * RATE) * 32767).astype("<i2").tobytes()
-    out, told = process.communicate(sound, timeout=60)
-    assert process.returncode == 0, told.decode()
+    out, err = process.communicate(sound, timeout=60)
+    assert process.returncode == 0, err.decode()
     lines = out.decode().splitlines()
     assert lines[0] == "file,onset,offset,label,score,time"
     assert len(lines) > 2
     assert all(line.startswith("stdin,") for line in lines[1:])
-    assert "0:00:04 processed" in told.decode()
-    assert "0 gaps, 0.0 s lost · 0 samples dropped · 0 missing" in told.decode()
+    assert "0:00:04 processed" in err.decode()
+    assert "0 gaps, 0.0 s lost · 0 samples dropped · 0 missing" in err.decode()

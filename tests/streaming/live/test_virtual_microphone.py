@@ -32,7 +32,7 @@ def test_live_events_are_those_of_what_was_captured(live):
 
 
 @pytest.mark.parametrize(("rate", "n_channels"), [(8_000, 1), (48_000, 8)])
-def test_devices_of_8_khz_or_8_channels_are_heard(live, tmp_path, rate, n_channels):
+def test_devices_of_8_khz_or_8_channels_are_recorded(live, tmp_path, rate, n_channels):
     soundfile.write(tmp_path / "noise.wav", rising_noise(5 * 16_000), 16_000)
     with live.VirtualMicrophone(rate, n_channels) as room:
         with live.listening(room, "--save-audio", tmp_path / "saved"):
@@ -43,7 +43,7 @@ def test_devices_of_8_khz_or_8_channels_are_heard(live, tmp_path, rate, n_channe
     assert len(samples) > 4 * 44_100
 
 
-def test_a_device_that_is_unplugged_is_heard_again_and_the_gap_is_told(live, tmp_path):
+def test_a_device_that_is_unplugged_is_opened_again_and_the_gap_is_reported(live, tmp_path):
     out = tmp_path / "e.jsonl"
     with live.VirtualMicrophone() as room:
         process = subprocess.Popen(
@@ -61,9 +61,9 @@ def test_a_device_that_is_unplugged_is_heard_again_and_the_gap_is_told(live, tmp
             time.sleep(0.2)
         time.sleep(2.0)
         process.terminate()
-        told = process.communicate()[1]
-    assert "default: disconnected; trying to connect again" in told
-    assert "default: connected again" in told
-    assert "missing" in told.splitlines()[-1]
+        err = process.communicate()[1]
+    assert "default: disconnected; trying to connect again" in err
+    assert "default: connected again" in err
+    assert "missing" in err.splitlines()[-1]
     assert read_events(out, "jsonl") == []
     assert '"gap": "the device was disconnected"' in out.read_text()

@@ -48,7 +48,7 @@ SLOPE = np.repeat(
 )  # the lower, the louder
 
 
-def heard(start_seconds, amplitude=0.1, columns=NO_COLUMNS, probs=NO_FRAMES, source="mic"):
+def audio(start_seconds, amplitude=0.1, columns=NO_COLUMNS, probs=NO_FRAMES, source="mic"):
     """Return 50 ms of sound of one amplitude."""
     block = np.full((RATE // 20, 1), amplitude, np.float32)
     return AudioBlock(source, round(start_seconds * RATE), block, RATE, columns, probs)
@@ -79,10 +79,10 @@ class Stage:
         self.now = NOON
         self.view = TerminalView(labels, FRONT_END, console=console, now=lambda: self.now)
 
-    def hear(self, seconds, **what):
+    def play(self, seconds, **what):
         for i in range(round(seconds * 20)):
             self.now += timedelta(seconds=0.05)
-            self.view.handle(heard(i / 20, **what))
+            self.view.handle(audio(i / 20, **what))
 
     def written(self, message):
         """Return what a message has written on the terminal, a second after the one before."""
@@ -101,7 +101,7 @@ def line_with(lines, text):
     return line
 
 
-def test_a_band_lights_its_row_of_the_picture():
+def test_a_mel_band_is_bright_in_its_row():
     spectrogram = Spectrogram(FRONT_END)
     columns = np.full((50, 64), FRONT_END.silence_value, np.float32)
     columns[20:30, 40] = 1.0
@@ -128,7 +128,7 @@ def test_a_character_is_two_rows_the_upper_one_in_front():
     assert right.style == Style(color=MAGMA[0], bgcolor=MAGMA[-1])
 
 
-def test_lost_sound_takes_its_time_in_the_picture():
+def test_lost_sound_has_its_width_in_the_spectrogram():
     spectrogram = Spectrogram(FRONT_END)
     spectrogram.push(noise(100))
     spectrogram.skip(2.5)
@@ -139,7 +139,7 @@ def test_lost_sound_takes_its_time_in_the_picture():
     assert spectrogram.end_seconds == pytest.approx(3.0)
 
 
-def test_hiss_alone_stays_dark_and_the_palette_follows_slowly():
+def test_noise_alone_stays_dark_and_the_palette_follows_slowly():
     spectrogram = Spectrogram(FRONT_END)
     hiss = np.random.default_rng(5).normal(-5, 0.2, (500, 64)).astype(np.float32)
     spectrogram.push(hiss)
@@ -156,7 +156,7 @@ def test_hiss_alone_stays_dark_and_the_palette_follows_slowly():
 def test_the_meter_shows_30_db_below_full_scale_as_half_its_width():
     level = LevelMeter()
     for i in range(100):
-        level.update(heard(i / 20, 10 ** (-30 / 20)))
+        level.update(audio(i / 20, 10 ** (-30 / 20)))
     assert level.rms_db == pytest.approx(-30, abs=0.01)
     text = "".join(segment.text for segment in level.line("mic", "listening", 100))
     bar_width = 100 - len("mic") - len(" -30.0 dBFS  peak -30.0") - len(" CLIP ") - 2
@@ -167,58 +167,58 @@ def test_the_meter_shows_30_db_below_full_scale_as_half_its_width():
 def test_the_peak_stays_above_the_level_as_both_come_down():
     level = LevelMeter()
     for i in range(20):
-        level.update(heard(i / 20, 0.5))
+        level.update(audio(i / 20, 0.5))
     assert level.peak_db == pytest.approx(-6.02, abs=0.01)
     for i in range(20):
-        level.update(heard(1 + i / 20, 1e-4))
+        level.update(audio(1 + i / 20, 1e-4))
         assert level.peak_db > level.rms_db
     assert level.peak_db == pytest.approx(-18.02, abs=0.01)
 
 
-def test_sound_that_is_no_number_does_not_stop_the_meter():
+def test_nan_does_not_stop_the_meter():
     level = LevelMeter()
-    level.update(heard(0, np.nan))
-    level.update(heard(0.05, np.inf))
-    level.update(heard(0.1, 0.5))
+    level.update(audio(0, np.nan))
+    level.update(audio(0.05, np.inf))
+    level.update(audio(0.1, 0.5))
     assert level.peak_db == pytest.approx(-6.02, abs=0.01)
 
 
 def test_the_clipping_mark_stays_two_seconds():
     level = LevelMeter()
-    level.update(heard(0, 0.99))
+    level.update(audio(0, 0.99))
     assert not level.is_clipping
-    level.update(heard(0, 32_767 / 32_768))
+    level.update(audio(0, 32_767 / 32_768))
     assert level.line("mic", "listening", 80)[-1].style == CLIPPING
     for _ in range(38):
-        level.update(heard(0))
+        level.update(audio(0))
     assert level.is_clipping
     for _ in range(3):
-        level.update(heard(0))
+        level.update(audio(0))
     assert level.line("mic", "listening", 80)[-1].text.strip() == ""
 
 
 def test_an_event_lasts_until_it_ends():
     stage = Stage()
-    stage.hear(2)
+    stage.play(2)
     stage.view.handle(EventStarted(event(1.5)))
     assert re.search(r"12:00:01 ▶ dog +0\.5 s  0\.81", line_with(stage.screen(), "0.81"))
     for i in range(20):
-        stage.view.handle(heard(2 + i / 20))
+        stage.view.handle(audio(2 + i / 20))
     assert re.search(r"12:00:01 ▶ dog +1\.5 s  0\.81", line_with(stage.screen(), "0.81"))
     stage.view.handle(EventEnded(event(2.3, score=0.93)))
     assert re.search(r"12:00:01   dog +1\.3 s  0\.93", line_with(stage.screen(), "0.93"))
 
 
-def test_an_event_stands_below_its_place_in_the_picture():
+def test_a_label_is_below_its_event_in_the_spectrogram():
     stage = Stage(width=100)
-    stage.hear(4, columns=noise(5))
+    stage.play(4, columns=noise(5))
     stage.view.handle(EventEnded(event(2.5)))
     (line,) = [line for line in stage.screen() if line.split() == ["dog"]]
     assert line.index("dog") == 100 - 30 + 1  # 4 s minus 1 s before now, in cells of 0.1 s
     assert f"\x1b[7;36m {'dog':14}\x1b[0m" in stage.written(status())  # reversed for 1.5 s
 
 
-def test_a_label_too_long_for_its_event_stands_behind_it():
+def test_a_label_too_long_for_its_event_is_written_after_it():
     style = Style(color="cyan")
     spans = [
         _LabelSpan(2, 4, "rooster", style),
@@ -236,7 +236,7 @@ def test_a_label_too_long_for_its_event_stands_behind_it():
 
 def test_classes_are_those_of_the_last_frame_and_the_open_ones_are_marked():
     stage = Stage()
-    stage.view.handle(heard(0, probs=np.array([[0.9, 0.1, 0.2], [0.5, 0.25, 0.75]], np.float32)))
+    stage.view.handle(audio(0, probs=np.array([[0.9, 0.1, 0.2], [0.5, 0.25, 0.75]], np.float32)))
     stage.view.handle(EventStarted(event(1.5)))
     rows = [line[:36] for line in stage.screen()]
     found = [row for row in rows if re.match(r"[▶ ] (dog|rooster|rain) ", row)]
@@ -245,7 +245,7 @@ def test_classes_are_those_of_the_last_frame_and_the_open_ones_are_marked():
     assert found[0].count("━") == pytest.approx(1.5 * found[1].count("━"), abs=1)
 
 
-def test_a_gap_tells_its_seconds_and_a_driver_that_does_not_know_them_tells_none():
+def test_a_gap_is_shown_with_its_seconds_if_they_are_known():
     stage = Stage()
     stage.view.handle(Gap("mic", 1.0, 2.52, 24_320, "the model was too slow", NOON))
     stage.view.handle(Gap("mic", 3.0, 3.0, 0, "the driver lost some", NOON))
@@ -254,7 +254,7 @@ def test_a_gap_tells_its_seconds_and_a_driver_that_does_not_know_them_tells_none
     assert "12:00:00 mic: some sound lost: the driver lost some" in line_with(lines, "driver")
 
 
-def test_trouble_is_told_with_its_time_in_a_few_lines():
+def test_a_problem_is_shown_with_its_time_in_a_few_lines():
     stage = Stage(width=60)
     stage.view.handle(Problem("the disk is full. " * 20))
     lines = [line[21:].rstrip() for line in stage.screen() if "disk" in line]
@@ -263,7 +263,7 @@ def test_trouble_is_told_with_its_time_in_a_few_lines():
     assert lines[-1].endswith("…")
 
 
-def test_the_last_line_is_honest_and_says_first_what_is_wrong():
+def test_the_status_line_shows_faults_first():
     def text(width, **what):
         return "".join(segment.text for segment in status_line(status(**what), width)).strip()
 
@@ -281,7 +281,7 @@ def test_the_last_line_is_honest_and_says_first_what_is_wrong():
 
 def test_an_input_that_is_lost_has_no_level_and_no_classes():
     stage = Stage()
-    stage.view.handle(heard(0, probs=np.array([[0.9, 0.5, 0.2]], np.float32)))
+    stage.view.handle(audio(0, probs=np.array([[0.9, 0.5, 0.2]], np.float32)))
     assert "0.90" in "".join(stage.screen())
     lines = stage.screen(status(state="lost"))
     assert lines[1].rstrip() == "mic lost"
@@ -292,17 +292,17 @@ def test_an_input_that_is_lost_has_no_level_and_no_classes():
     "size", [(1, 1), (10, 3), (20, 8), (60, 15), (80, 24), (200, 60), (1200, 5)]
 )
 @pytest.mark.parametrize("n_sources", [0, 1, 3, 20])
-def test_a_picture_has_the_size_of_its_terminal(size, n_sources):
+def test_the_view_has_the_size_of_its_terminal(size, n_sources):
     width, height = size
     stage = Stage(width, height, ("猫の鳴き声", "a very long label of a very rare sound", "rain"))
     for i in range(n_sources):
         name = f"input {i} 東京"
         frames = np.array([[0.9, 0.5, 0.1]], np.float32)
-        stage.view.handle(heard(0, 1.0, noise(), frames, name))
+        stage.view.handle(audio(0, 1.0, noise(), frames, name))
         for label in stage.view._labels:
             stage.view.handle(EventStarted(event(1.5, label, name)))
         stage.view.handle(Gap(name, 2.0, 3_000.0, 1, "gone 東京 for long " * 9, NOON))
-        stage.view.handle(heard(3_000, 1.0, noise(), frames, name))
+        stage.view.handle(audio(3_000, 1.0, noise(), frames, name))
     for lines in (stage.screen(), stage.screen(Problem("x" * 500))):
         assert len(lines) == height
         assert {cell_len(line) for line in lines} == {width}
@@ -330,7 +330,7 @@ def test_markup_in_names_is_literal_and_control_characters_do_not_come_through()
     stage = Stage(labels=names)
     source = "[bold]mic[/]\x1b]0;title\x07"
     frames = np.array([[0.9, 0.5, 0.2]], np.float32)
-    stage.view.handle(heard(0, 0.1, noise(), frames, source))
+    stage.view.handle(audio(0, 0.1, noise(), frames, source))
     for name in names:
         stage.view.handle(EventStarted(event(1.5, name, source)))
     stage.view.handle(Problem("\x1b[31m[green]bad[/green]\r\n"))
@@ -356,16 +356,16 @@ def test_markup_in_names_is_literal_and_control_characters_do_not_come_through()
 )
 def test_a_terminal_gets_the_colours_it_has(options, colours):
     stage = Stage(**options)
-    stage.hear(2, columns=SLOPE)
+    stage.play(2, columns=SLOPE)
     written = stage.written(status())
     assert "▀" in written
     assert colours in written
 
 
 @pytest.mark.parametrize("options", [{"color_system": None}, {"_environ": {"NO_COLOR": "1"}}])
-def test_without_colours_the_picture_is_shaded(options):
+def test_without_colours_the_spectrogram_is_shaded(options):
     stage = Stage(**options)
-    stage.hear(2, columns=SLOPE)
+    stage.play(2, columns=SLOPE)
     stage.view.handle(Gap("mic", 2.0, 2.5, 8_000, "lost", NOON))
     written = stage.written(status())
     assert not re.search(r"\x1b\[[0-9;]*[34]\d[;m]", written)
@@ -377,7 +377,7 @@ def test_without_colours_the_picture_is_shaded(options):
 def test_a_terminal_that_knows_only_ascii_gets_ascii():
     file = io.TextIOWrapper(io.BytesIO(), encoding="latin-1", write_through=True)
     view = Stage(file=file).view
-    view.handle(heard(0, 0.1, noise(), np.array([[0.9, 0.5, 0.2]], np.float32), "東京"))
+    view.handle(audio(0, 0.1, noise(), np.array([[0.9, 0.5, 0.2]], np.float32), "東京"))
     view.handle(EventStarted(event(1.5, "élan", "東京")))
     view.close()
     written = ANSI.sub("", file.buffer.getvalue().decode("ascii"))
@@ -387,13 +387,13 @@ def test_a_terminal_that_knows_only_ascii_gets_ascii():
 
 def test_it_is_drawn_four_times_a_second_at_most():
     stage = Stage()
-    stage.hear(10)
+    stage.play(10)
     assert stage.file.getvalue().count("sed listen") == 40
 
 
-def test_the_screen_is_given_back_with_the_last_picture_on_it():
+def test_at_the_end_the_last_state_is_printed_to_the_normal_screen():
     stage = Stage()
-    stage.hear(1, columns=noise(5))
+    stage.play(1, columns=noise(5))
     stage.file.seek(0)
     stage.file.truncate()
     assert stage.view.close() == ()
@@ -406,25 +406,25 @@ def test_the_screen_is_given_back_with_the_last_picture_on_it():
     assert written.endswith("\n")
 
 
-def test_nothing_is_printed_where_nothing_was_heard():
+def test_without_messages_nothing_is_printed():
     stage = Stage()
     assert stage.view.close() == ()
     assert stage.file.getvalue() == ""
 
 
-def test_a_terminal_that_is_gone_is_told_once_and_listening_goes_on():
+def test_a_closed_terminal_is_reported_once_and_listening_continues():
     class Gone(io.StringIO):
         def write(self, text):
             raise OSError(5, "Input/output error")
 
     stage = Stage(file=Gone())
-    (trouble,) = stage.view.handle(heard(0))
-    assert trouble.text == "cannot draw in the terminal any more: Input/output error"
+    (problem,) = stage.view.handle(audio(0))
+    assert problem.text == "cannot draw in the terminal any more: Input/output error"
     stage.now += timedelta(seconds=1)
-    assert stage.view.handle(trouble) == ()
-    fan = Dispatcher([stage.view])
-    fan.handle(heard(0.05))
-    fan.close()
+    assert stage.view.handle(problem) == ()
+    dispatcher = Dispatcher([stage.view])
+    dispatcher.handle(audio(0.05))
+    dispatcher.close()
 
 
 def test_durations_and_times_are_those_people_read():
