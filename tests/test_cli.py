@@ -233,7 +233,7 @@ def test_info_about_a_checkpoint_a_recording_and_the_program(model, noise_wav):
         "WAV PCM_16, 6.000 s (48,000 samples), 8,000 Hz, 1 channel" in sed("info", noise_wav).stdout
     )
     dated = noise_wav.rename(noise_wav.with_name("20240501_053000+0200.wav"))
-    assert "began 2024-05-01 05:30:00+02:00" in sed("info", dated).stdout
+    assert "started 2024-05-01 05:30:00+02:00" in sed("info", dated).stdout
     assert sed("info").stdout.startswith("sed-engine 0.")
 
 

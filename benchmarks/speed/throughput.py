@@ -333,7 +333,7 @@ def against_limit(costs: Sequence[Stages], runs: Sequence[Run]) -> Results:
     """Return the medians of some runs, and of the limits that were measured with them."""
     from sed.models.devices import n_cores
 
-    limits = [cost.limit(n_cores()) for cost in costs]
+    limits = [cost.throughput_limit(n_cores()) for cost in costs]
     speeds = [run.times_real_time for run in runs]
     all_costs = [dataclasses.asdict(cost) for cost in costs]
     return {

@@ -1,1 +1,1 @@
-"""How fast this machine is, stage by stage."""
+"""Measure how fast this machine is, stage by stage."""

@@ -1,4 +1,4 @@
-"""How fast this machine is with a model, what holds it up, and what would help."""
+"""Measure the throughput of this machine with a model, and find out how to raise it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from sed.audio.decode import open_recording
 from sed.errors import SedError, UsageError
 from sed.models.devices import n_cores
 from streaming.bench.stages import Stages, measure_stages
-from streaming.engines.cache import Tell
 from streaming.engines.select import ENGINES, benchmark_engine, open_engine
 from streaming.offline.detect import batch_size_for, stream_detections
 from streaming.pipeline.config import DetectorConfig
@@ -30,38 +29,38 @@ if TYPE_CHECKING:
 
     Model = Engine | Checkpoint | str | os.PathLike[str] | None
 
-MADE_RATE, MADE_SECONDS = 32_000, 600  # of the recording that is made where none is given
-LONGEST_RUN_SECONDS = 10.0  # of the measurement from end to end
+NOISE_RATE, NOISE_SECONDS = 32_000, 600  # of the recording that is made where none is given
+MAX_RUN_SECONDS = 10.0  # of the measurement from end to end
 ENGINE_SECONDS = 1.0  # of the measurement of an engine
-SLOW_TO_START = ("compile",)  # engines that are measured only where they are asked for
+SLOW_TO_START = ("compile",)  # engines that are measured only if they are requested
 
-LARGE_SHARE = 0.3  # of the costs, for a stage to be worth a word
-WORTH_IT = 1.1  # × faster, for a change to be worth a word
+LARGE_SHARE = 0.3  # of the cost, for a stage to be mentioned
+MIN_SPEEDUP = 1.1  # for a change to be mentioned
 GOOD_EFFICIENCY = 0.75
-SPARED_BY_FFMPEG = 0.3  # of the decoding of Ogg Vorbis
-COMPRESSED = ("OGG", "MP3")  # how the formats begin that are slow to decode
+FFMPEG_SAVES = 0.3  # of the time to decode Ogg Vorbis
+COMPRESSED = ("OGG", "MP3")  # prefixes of the formats that are slow to decode
 
 
 @dataclass(frozen=True)
 class EngineSpeed:
-    """How fast an engine runs the network alone, on all cores."""
+    """Throughput of an engine that runs the network alone, on all cores."""
 
     name: str  # of ENGINES
-    told: str  # what it is and where it runs; why it does not, where it does not
-    times_real_time: float | None  # None: it is not there
+    description: str  # runtime, device and precision; the error if the engine does not work
+    speed: float | None  # seconds of sound per second; None if the engine does not work
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What was measured on this machine, with one model and one recording."""
+    """Measurements of this machine with one model and one recording."""
 
     format: str  # of the recording
-    sample_rate: int  # of the recording
-    model_rate: int  # samples per second that the model hears
+    sample_rate: int  # of the recording, in Hz
+    model_rate: int  # sample rate of the model, in Hz
     window_seconds: float
     hop_seconds: float
-    mode: str  # windowed or dense
-    engine: str  # what ran the model from end to end
+    mode: str  # sliding_window or fully_convolutional
+    engine: str  # that ran the model from end to end
     n_cores: int
     stages: Stages
     engines: tuple[EngineSpeed, ...]
@@ -69,19 +68,19 @@ class Bench:
     wall_seconds: float  # that it took
 
     @property
-    def times_real_time(self) -> float:
-        """Seconds of sound heard in a second, from end to end."""
+    def speed(self) -> float:
+        """Throughput from end to end: seconds of sound per second."""
         return self.processed_seconds / self.wall_seconds
 
     @property
-    def limit(self) -> float:
-        """× real time, if everything overlapped perfectly."""
-        return self.stages.limit(self.n_cores)
+    def throughput_limit(self) -> float:
+        """Seconds of sound per second if all stages overlapped perfectly."""
+        return self.stages.throughput_limit(self.n_cores)
 
     @property
     def efficiency(self) -> float:
-        """Share of the limit that was reached."""
-        return self.times_real_time / self.limit
+        """Throughput from end to end as a share of the limit."""
+        return self.speed / self.throughput_limit
 
 
 def bench(
@@ -93,7 +92,6 @@ def bench(
     device: str = "auto",
     engine: str = "auto",
     precision: str = "auto",
-    tell: Tell = lambda _: None,
 ) -> Bench:
     """Measure each stage, the limit that follows, every engine, and the whole from end to end.
 
@@ -102,27 +100,28 @@ def bench(
     Parameters
     ----------
     recording
-        What to hear; ten minutes of noise that comes and goes, if not given.
+        A recording, of which the format and the sample rate matter; ten minutes of noise if not
+        given.
     model
-        A checkpoint, its path or an exported model; the default model if not given.
-    hop
+        A checkpoint, its path or an exported graph; the default model if not given.
+    hop_seconds
         Seconds from one window to the next; half a window if not given.
     mode
         See `DetectorConfig`.
-    device, engine, precision, tell
+    device, engine, precision
         See `open_engine`.
 
     Raises
     ------
     UsageError
-        If an option is not what it can be.
+        If an option is unknown, or does not fit the others.
     CheckpointError
         If the model cannot be loaded.
     RecordingError
-        If the recording cannot be read.
+        If the recording cannot be read, or is too short.
     """
     config = DetectorConfig(hop_seconds=hop_seconds, mode=mode, batch_size=batch_size_for([]))
-    opened = open_engine(model, engine=engine, device=device, precision=precision, tell=tell)
+    opened = open_engine(model, engine=engine, device=device, precision=precision)
     detector, spec = Detector(opened, config), opened.spec
     with _recording(recording) as path:
         stages = measure_stages(path, opened, config)
@@ -146,28 +145,28 @@ def bench(
 
 
 def advice(bench: Bench) -> list[str]:
-    """Return what would make it faster, the most first.
+    """Return the changes that would raise the throughput, the most effective first.
 
-    What a change brings is what the limit would gain if the stage took no time where it can be
-    spared. Where nothing stands out, more cores are what is left.
+    The gain of a change is that of the limit if the stage took no time, or as much less as the
+    change saves. Where no change stands out, the advice is more hardware.
     """
-    found = sorted([*_of_engines(bench), *_of_stages(bench)], reverse=True)
-    told = [f"{text} Up to {gain:.1f} × faster." for gain, text in found if gain >= WORTH_IT]
+    changes = sorted([*_engine_advice(bench), *_stage_advice(bench)], reverse=True)
+    texts = [f"{text} Up to {gain:.1f} × faster." for gain, text in changes if gain >= MIN_SPEEDUP]
     if bench.stages.share("network") >= LARGE_SHARE:
-        missing = [engine for engine in bench.engines if engine.times_real_time is None]
-        told += [f"The engine {engine.name} was not tried: {engine.told}" for engine in missing]
+        missing = [engine for engine in bench.engines if engine.speed is None]
+        texts += [f"The engine {e.name} was not measured: {e.description}" for e in missing]
     if bench.efficiency < GOOD_EFFICIENCY:
-        told.append(
-            f"Only {bench.efficiency:.0%} of the limit was reached: close what else keeps this "
-            "machine busy, and measure again."
+        texts.append(
+            f"Only {bench.efficiency:.0%} of the limit was reached: end other programs that keep "
+            "this machine busy, and measure again."
         )
-    return told or ["Nothing stands out: more processor cores, or a GPU."]
+    return texts or ["Nothing stands out: more processor cores, or a GPU."]
 
 
-def _of_engines(bench: Bench) -> Iterator[tuple[float, str]]:
-    """Yield what another engine would gain, and its name."""
-    speeds = {e.name: e.times_real_time for e in bench.engines if e.times_real_time is not None}
-    used = [speeds[e.name] for e in bench.engines if e.told == bench.engine]
+def _engine_advice(bench: Bench) -> Iterator[tuple[float, str]]:
+    """Yield the gain of each other engine, and the advice to use it."""
+    speeds = {e.name: e.speed for e in bench.engines if e.speed is not None}
+    used = [speeds[e.name] for e in bench.engines if e.description == bench.engine]
     for name, speed in speeds.items() if used else ():
         ratio = speed / used[0]
         yield (
@@ -176,14 +175,14 @@ def _of_engines(bench: Bench) -> Iterator[tuple[float, str]]:
         )
 
 
-def _of_stages(bench: Bench) -> Iterator[tuple[float, str]]:
-    """Yield what sparing a stage would gain, and how to."""
+def _stage_advice(bench: Bench) -> Iterator[tuple[float, str]]:
+    """Yield the gain of each change that makes a stage cheaper, and the advice to make it."""
     stages, share = bench.stages, bench.stages.share
-    kept = bench.hop_seconds / bench.window_seconds
     if bench.mode == "sliding_window":
+        hop_share = bench.hop_seconds / bench.window_seconds
         yield (
-            _gain(bench, network=stages.network * (1 - kept)),
-            f"--hop {bench.window_seconds:g} runs the network {1 / kept:.3g} × less often; "
+            _gain(bench, network=stages.network * (1 - hop_share)),
+            f"--hop {bench.window_seconds:g} runs the network {1 / hop_share:.3g} × less often; "
             "windows that overlap, as now, find a little more.",
         )
     if bench.format.startswith(COMPRESSED):
@@ -193,33 +192,36 @@ def _of_stages(bench: Bench) -> Iterator[tuple[float, str]]:
         )
         if bench.format == "OGG VORBIS" and find_spec("av") is None:
             yield (
-                _gain(bench, decode=stages.decode * SPARED_BY_FFMPEG),
+                _gain(bench, decode=stages.decode * FFMPEG_SAVES),
                 "FFmpeg decodes Ogg Vorbis faster: pip install 'sed-engine[av]'.",
             )
     if bench.sample_rate != bench.model_rate:
         yield (
             _gain(bench, resample=stages.resample),
-            f"Resampling takes {share('resample'):.0%}: record at the {bench.model_rate:,} Hz "
-            "that the model hears.",
+            f"Resampling takes {share('resample'):.0%}: record at {bench.model_rate:,} Hz, the "
+            "sample rate of the model.",
         )
     if share("log_mel") >= LARGE_SHARE:
         yield (
             _gain(bench, log_mel=stages.log_mel),
-            f"The front end takes {share('log_mel'):.0%}: train with fewer columns a second "
+            f"The front end takes {share('log_mel'):.0%}: train with fewer columns per second "
             "(log_mel.hop_length) or a lower sample rate.",
         )
 
 
 def _gain(bench: Bench, **saved: float) -> float:
-    """Return how much higher the limit is when so many seconds of a stage are saved."""
-    less = {name: getattr(bench.stages, name) - seconds for name, seconds in saved.items()}
-    return replace(bench.stages, **less).limit(bench.n_cores) / bench.limit
+    """Return how many times the limit rises if a stage takes fewer seconds per second of sound."""
+    costs = {name: getattr(bench.stages, name) - seconds for name, seconds in saved.items()}
+    limit = replace(bench.stages, **costs).throughput_limit(bench.n_cores)
+    return limit / bench.throughput_limit
 
 
-def _engine_speeds(model: Model, chosen: str, device: str, precision: str) -> Iterator[EngineSpeed]:
-    """Yield how fast each engine runs the network on all cores, on windows without overlap."""
+def _engine_speeds(
+    model: Model, requested: str, device: str, precision: str
+) -> Iterator[EngineSpeed]:
+    """Yield the throughput of each engine on all cores, in windows without overlap."""
     for name in ENGINES:
-        if name == "auto" or (name in SLOW_TO_START and name != chosen):
+        if name == "auto" or (name in SLOW_TO_START and name != requested):
             continue
         try:
             engine = open_engine(model, engine=name, device=device, precision=precision)
@@ -230,35 +232,35 @@ def _engine_speeds(model: Model, chosen: str, device: str, precision: str) -> It
 
 
 def _end_to_end(detector: Detector, path: str) -> tuple[float, float]:
-    """Return how many seconds of a recording were heard in how many seconds."""
-    began = time.perf_counter()
+    """Return the seconds of a recording that were processed, and the seconds that it took."""
+    start = time.perf_counter()
     n_samples, wall_seconds = 0, 0.0
     with closing(stream_detections(detector, path)) as detections:
         for detection in detections:
             n_samples = detection.n_samples
-            wall_seconds = time.perf_counter() - began
-            if wall_seconds > LONGEST_RUN_SECONDS:
+            wall_seconds = time.perf_counter() - start
+            if wall_seconds > MAX_RUN_SECONDS:
                 break
     return n_samples / detector.timeline.sample_rate, wall_seconds
 
 
 @contextmanager
-def _recording(given: str | os.PathLike[str] | None) -> Iterator[str]:
-    """Give the recording, or make one for as long as this lasts."""
-    if given is not None:
-        yield os.fspath(given)
+def _recording(path: str | os.PathLike[str] | None) -> Iterator[str]:
+    """Yield the path of a recording; without one, make one that exists within the context."""
+    if path is not None:
+        yield os.fspath(path)
         return
     with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "noise.wav")
-        with wave.open(path, "wb") as file:
-            file.setparams((1, 2, MADE_RATE, 0, "NONE", ""))
-            for second in _noise(MADE_SECONDS):
+        made = os.path.join(folder, "noise.wav")
+        with wave.open(made, "wb") as file:
+            file.setparams((1, 2, NOISE_RATE, 0, "NONE", ""))
+            for second in _noise(NOISE_SECONDS):
                 file.writeframes(second)
-        yield path
+        yield made
 
 
 def _noise(n_seconds: int) -> Iterator[bytes]:
-    """Yield seconds of noise that comes and goes, 16 bits."""
-    noise = np.random.default_rng(0).standard_normal(MADE_RATE)
+    """Yield seconds of 16-bit noise whose level rises and falls."""
+    noise = np.random.default_rng(0).standard_normal(NOISE_RATE)
     for i in range(n_seconds):
         yield (noise * 3_000 * np.sin(i / 3.0) ** 2).astype("<i2").tobytes()

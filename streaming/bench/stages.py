@@ -1,8 +1,11 @@
-"""What each stage of the conveyor costs alone, and the limit that follows from it.
+"""Measure the cost of each stage of the pipeline alone, and the limit that follows from it.
 
-If everything overlapped perfectly, a core would always have something to do, and ``n`` cores would
-hear ``n / (sum of the costs)`` seconds of sound in a second. Nothing that does the same work there
-is faster; how near a whole run comes to it is its efficiency.
+If all stages overlapped perfectly, every core would be busy all the time. With the cost c_i of a
+stage in seconds per second of sound, n cores would then process::
+
+    throughput limit = n / Σ c_i    seconds of sound per second
+
+The efficiency of a run is its share of this limit.
 """
 
 from __future__ import annotations
@@ -30,33 +33,33 @@ from streaming.engines.base import Engine, EnginePool, FrameOutput
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
 
-Clock = Callable[[], float]
-
 EXCERPT_SECONDS = 80.0  # of the recording: sixteen windows of five seconds
 REPETITIONS = 5
+
+_Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
 class Stages:
-    """Seconds that a second of sound takes in each stage, alone and on one processor core.
+    """Cost of each stage alone: seconds on one processor core per second of sound.
 
-    Where there is a GPU, the transfer, the front end and the network take its time instead.
+    With a GPU, the transfer, the front end and the network take time on it instead.
     """
 
     decode: float
-    resample: float  # the channels are mixed down, too
+    resample: float  # with the mix of the channels
     log_mel: float
     network: float
-    events: float  # windows are cut, frames stitched, events tracked
+    events: float  # windows, overlap-add, event tracking
     write: float
-    transfer: float | None = None  # of samples to the GPU; None: there is no GPU
+    transfer: float | None = None  # of samples to the GPU; None without one
 
     @property
-    def of_cores(self) -> dict[str, float]:
-        """The stages that take the time of processor cores."""
+    def cpu_stages(self) -> dict[str, float]:
+        """Cost of the stages that run on processor cores, by name."""
         costs: dict[str, float] = dataclasses.asdict(self)
-        elsewhere = {"transfer"} | ({"log_mel", "network"} if self.on_gpu else set())
-        return {name: cost for name, cost in costs.items() if name not in elsewhere}
+        on_gpu = {"transfer"} | ({"log_mel", "network"} if self.on_gpu else set())
+        return {name: cost for name, cost in costs.items() if name not in on_gpu}
 
     @property
     def on_gpu(self) -> bool:
@@ -64,17 +67,18 @@ class Stages:
         return self.transfer is not None
 
     def share(self, stage: str) -> float:
-        """Return the part of a stage in the time of what it runs on: the cores, or the GPU."""
+        """Return the share of a stage in the cost of all stages on the cores, or on the GPU."""
         cost: float = getattr(self, stage)
-        cores = self.of_cores
-        return cost / (sum(cores.values()) if stage in cores else self.log_mel + self.network)
+        on_cpu = self.cpu_stages
+        return cost / (sum(on_cpu.values()) if stage in on_cpu else self.log_mel + self.network)
 
-    def limit(self, n_cores: int) -> float:
-        """Return the × real time of a perfect overlap on so many cores, and a GPU if there is one.
+    def throughput_limit(self, n_cores: int) -> float:
+        """Return the seconds of sound per second if all stages overlapped perfectly.
 
-        On a GPU, that of the slowest: the stages on the cores, the transfer, the model.
+        With a GPU, this is the limit of the slowest of three: the stages on the cores, the
+        transfer, the model.
         """
-        limit = n_cores / sum(self.of_cores.values())
+        limit = n_cores / sum(self.cpu_stages.values())
         if self.transfer is None:
             return limit
         return min(limit, 1 / self.transfer, 1 / (self.log_mel + self.network))
@@ -89,31 +93,30 @@ def measure_stages(
     seconds: float = EXCERPT_SECONDS,
     repetitions: int = REPETITIONS,
 ) -> Stages:
-    """Run each stage alone on the beginning of a recording; return the median of what it costs.
+    """Run each stage alone on the start of a recording, and return the median of its cost.
 
-    The time is that of the processor, so it does not matter what else the machine does; on a GPU
-    it is that of the clock.
+    Costs are processor time, which other programs do not change; on a GPU, they are wall time.
 
     Parameters
     ----------
     path
-        The recording; it is in the memory of the system when decoding is measured.
+        The recording; the system has cached it when decoding is measured.
     engine, config
-        What runs the model, in one of its streams, and how it is led over the recording.
+        The engine, which runs in one stream, and the inference mode.
     channel
-        Counted from 1; the mean of all if not given.
+        Channel to process, counted from 1; the mean of all if not given.
     seconds
-        How much of the recording to hear.
+        Length of the excerpt; at least one batch is processed.
     repetitions
-        How often each stage is run; they take turns.
+        How often each stage is run, in turns.
 
     Raises
     ------
     RecordingError
-        If the recording cannot be read, or is too short to hear anything in.
+        If the recording cannot be read, or is too short.
     """
     detector = Detector(engine, config)
-    seconds = max(seconds, detector.batch_shape[0] * detector.hop_seconds)  # one batch, at least
+    seconds = max(seconds, detector.batch_shape[0] * detector.hop_seconds)
     excerpt = _Excerpt(os.fspath(path), engine, config, channel, seconds)
     with EnginePool(engine, detector.batch_shape) as pool:
         pool.submit(excerpt.warmup).result()
@@ -127,7 +130,7 @@ def measure_stages(
 
 
 class _Excerpt:
-    """The beginning of a recording, and what the stages make of it."""
+    """The start of a recording, and the output of each stage for it."""
 
     def __init__(
         self,
@@ -142,59 +145,59 @@ class _Excerpt:
         self._channel = channel
         self._seconds = seconds
         self._rate = engine.spec.timeline.sample_rate
-        self._tape = _Tape(engine)
-        self._gpu = gpu_of(engine)
+        self._recorded = _RecordingEngine(engine)
+        self._gpu = _gpu_of(engine)
 
     def warmup(self) -> None:
-        """Run all stages once, and keep what each of them is given."""
+        """Run all stages once, and keep the input of each."""
         with closing(open_recording(self._path)) as decoder:
-            self._own_rate = decoder.sample_rate
-            self._blocks = list(_first(decoder.blocks(), self._n_own_samples))
-        self._samples = self._resampled()
-        if len(self._samples) < self._tape.spec.timeline.hop_length:
+            self._file_rate = decoder.sample_rate
+            self._blocks = list(_take(decoder.blocks(), self._n_file_samples))
+        self._samples = self._resample()
+        if len(self._samples) < self._recorded.spec.timeline.hop_length:
             raise RecordingError(self._path, "is too short to measure with. Give a longer one.")
-        self._events = self._heard(Detector(self._tape, self._config))
+        self._events = self._detect(Detector(self._recorded, self._config))
 
     @property
     def n_seconds(self) -> float:
-        """How long it is."""
+        """Length of the excerpt at the rate of the model, in seconds."""
         return len(self._samples) / self._rate
 
     def costs(self) -> dict[str, float]:
-        """Return the seconds that each stage takes, alone."""
-        replay = Detector(_Replay(self._tape), self._config)
-        of_the_model: Clock = time.perf_counter if self._gpu else time.process_time
+        """Return the seconds that each stage takes alone."""
+        replay = Detector(_ReplayEngine(self._recorded), self._config)
+        model_clock: _Clock = time.perf_counter if self._gpu else time.process_time
         costs = {
-            "decode": self._decoding(),
-            "resample": _timed(self._resampled),
-            "log_mel": _timed(self._tape.columns_again, of_the_model),
-            "network": _timed(self._tape.hear_again, of_the_model),
-            "events": _timed(lambda: self._heard(replay)),
+            "decode": self._time_decoding(),
+            "resample": _timed(self._resample),
+            "log_mel": _timed(self._recorded.extract_again, model_clock),
+            "network": _timed(self._recorded.infer_again, model_clock),
+            "events": _timed(lambda: self._detect(replay)),
             "write": _timed(self._write),
         }
         if self._gpu:
-            costs["transfer"] = _timed(self._transfer, of_the_model)
+            costs["transfer"] = _timed(self._transfer, model_clock)
         return costs
 
     @property
-    def _n_own_samples(self) -> int:
-        return int(self._seconds * self._own_rate)
+    def _n_file_samples(self) -> int:
+        return int(self._seconds * self._file_rate)
 
-    def _decoding(self) -> float:
-        """Time it without the opening, which a recording has once and an excerpt as well."""
+    def _time_decoding(self) -> float:
+        # The file is opened outside of the clock: a whole recording is opened only once, too.
         with closing(open_recording(self._path)) as decoder:
-            blocks = _first(decoder.blocks(), self._n_own_samples)
+            blocks = _take(decoder.blocks(), self._n_file_samples)
             return _timed(lambda: sum(len(block) for block in blocks))
 
-    def _resampled(self) -> Floats:
-        resampler = Resampler(self._own_rate, self._rate)
-        pieces = [resampler.push(to_mono(block, self._channel)) for block in self._blocks]
-        return np.concatenate([*pieces, resampler.flush()])
+    def _resample(self) -> Floats:
+        resampler = Resampler(self._file_rate, self._rate)
+        blocks = [resampler.push(to_mono(block, self._channel)) for block in self._blocks]
+        return np.concatenate([*blocks, resampler.flush()])
 
-    def _heard(self, detector: Detector) -> list[Event]:
+    def _detect(self, detector: Detector) -> list[Event]:
         events = []
-        for piece in np.array_split(self._samples, max(1, len(self._samples) // BLOCK_SAMPLES)):
-            events += detector.push(piece).events
+        for block in np.array_split(self._samples, max(1, len(self._samples) // BLOCK_SAMPLES)):
+            events += detector.push(block).events
         return events + detector.flush().events
 
     def _write(self) -> None:
@@ -210,16 +213,21 @@ class _Excerpt:
         torch.cuda.synchronize(self._gpu)
 
 
-def gpu_of(engine: Engine) -> str | None:
-    """Return the GPU that an engine runs on, as torch names it."""
+def _gpu_of(engine: Engine) -> str | None:
+    """Return torch's name of the GPU that an engine runs on, if it does."""
     device = str(getattr(engine, "device", "cpu"))
     return device if device.startswith("cuda") else None
 
 
-class _Tape(Engine):
-    """An engine that keeps what it is asked and what it answers.
+class _RecordingEngine(Engine):
+    """An engine that keeps its inputs and outputs, so that each stage can run again alone.
 
-    How much is asked at once is the conveyor's decision, so each stage is run again on just that.
+    The pipeline decides how much an engine gets at once, and this keeps the same batches.
+
+    Parameters
+    ----------
+    engine
+        The engine that computes.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -228,62 +236,76 @@ class _Tape(Engine):
         self.n_streams, self.n_threads = engine.n_streams, engine.n_threads
         self.batch_size, self.chunk_seconds = engine.batch_size, engine.chunk_seconds
         self._samples: list[Floats] = []
-        self._windows: list[Floats] = []
-        self.columns_of_all: list[Floats] = []
-        self.answers: list[FrameOutput] = []
+        self._batches: list[Floats] = []
+        self.log_mels: list[Floats] = []
+        self.outputs: list[FrameOutput] = []
 
     @property
     def receptive_field(self) -> ReceptiveField | None:
+        """Receptive field of the engine."""
         return self._engine.receptive_field
 
     def extract_features(self, samples: Floats) -> Floats:
+        """Return the log-mel spectrogram, shape (columns, mels), of samples, shape (samples,)."""
         self._samples.append(samples.copy())
-        self.columns_of_all.append(self._engine.extract_features(samples))
-        return self.columns_of_all[-1]
+        self.log_mels.append(self._engine.extract_features(samples))
+        return self.log_mels[-1]
 
     def infer(self, log_mel: Floats) -> FrameOutput:
-        self._windows.append(log_mel.copy())
-        self.answers.append(self._engine.infer(log_mel))
-        return self.answers[-1]
+        """Return the frame-wise output for a batch of log-mels, shape (batch, columns, mels)."""
+        self._batches.append(log_mel.copy())
+        self.outputs.append(self._engine.infer(log_mel))
+        return self.outputs[-1]
 
-    def columns_again(self) -> None:
+    def extract_again(self) -> None:
+        """Extract the features of all recorded samples again."""
         for samples in self._samples:
             self._engine.extract_features(samples)
 
-    def hear_again(self) -> None:
-        for windows in self._windows:
-            self._engine.infer(windows)
+    def infer_again(self) -> None:
+        """Run the network on all recorded batches again."""
+        for batch in self._batches:
+            self._engine.infer(batch)
 
 
-class _Replay(Engine):
-    """An engine that knows the answers beforehand, so that all else can be timed."""
+class _ReplayEngine(Engine):
+    """An engine that returns recorded outputs in order, so that all other stages can be timed.
 
-    def __init__(self, tape: _Tape) -> None:
-        self.spec, self._context = tape.spec, tape.receptive_field
-        self.n_streams, self.n_threads = tape.n_streams, tape.n_threads
-        self.batch_size, self.chunk_seconds = tape.batch_size, tape.chunk_seconds
-        self._columns = iter(tape.columns_of_all)
-        self._answers = iter(tape.answers)
+    Parameters
+    ----------
+    recorded
+        The engine that recorded them, from the same samples.
+    """
+
+    def __init__(self, recorded: _RecordingEngine) -> None:
+        self.spec, self._receptive_field = recorded.spec, recorded.receptive_field
+        self.n_streams, self.n_threads = recorded.n_streams, recorded.n_threads
+        self.batch_size, self.chunk_seconds = recorded.batch_size, recorded.chunk_seconds
+        self._log_mels = iter(recorded.log_mels)
+        self._outputs = iter(recorded.outputs)
 
     @property
     def receptive_field(self) -> ReceptiveField | None:
-        return self._context
+        """Receptive field of the recorded engine."""
+        return self._receptive_field
 
     def extract_features(self, samples: Floats) -> Floats:
-        return next(self._columns)
+        """Return the next recorded log-mel spectrogram, shape (columns, mels)."""
+        return next(self._log_mels)
 
     def infer(self, log_mel: Floats) -> FrameOutput:
-        return next(self._answers)
+        """Return the next recorded output, for a batch of shape (batch, columns, mels)."""
+        return next(self._outputs)
 
 
-def _first(blocks: Iterator[Floats], n_samples: int) -> Iterator[Floats]:
-    """Yield blocks until there are so many samples, the last one cut to that."""
+def _take(blocks: Iterator[Floats], n_samples: int) -> Iterator[Floats]:
+    """Yield blocks with n_samples in all; the last one is cut."""
     while n_samples > 0 and (block := next(blocks, None)) is not None:
         yield block[:n_samples]
         n_samples -= len(block)
 
 
-def _timed(run: Callable[[], object], clock: Clock = time.process_time) -> float:
-    began = clock()
+def _timed(run: Callable[[], object], clock: _Clock = time.process_time) -> float:
+    start = clock()
     run()
-    return clock() - began
+    return clock() - start

@@ -1,4 +1,4 @@
-"""The command `sed bench`. What is heavy is imported when it is called."""
+"""Define the command `sed bench`. Heavy libraries are imported when it is called."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sed.text import printable
-from streaming.cli.options import Device, Engine, Hop, Mode, Model, Precision
+from streaming.cli.options import INPUT, Device, Engine, Hop, Mode, Model, Precision, Verbose
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 STAGES = {
     "decode": "decoding",
-    "resample": "channels mixed, resampled",
-    "transfer": "to the GPU",
+    "resample": "mixing channels, resampling",
+    "transfer": "copying to the GPU",
     "log_mel": "front end",
     "network": "network",
-    "events": "frames stitched, events tracked",
+    "events": "overlap-add, event tracking",
     "write": "writing",
 }
 
@@ -32,8 +32,9 @@ def bench(
     recording: Annotated[
         Path | None,
         typer.Argument(
-            help="What to hear: its format and sample rate count.",
+            help="Recording to measure with; its format and sample rate matter.",
             show_default="ten minutes of noise, WAV, 32 kHz",
+            rich_help_panel=INPUT,
         ),
     ] = None,
     model: Model = None,
@@ -42,20 +43,20 @@ def bench(
     device: Device = "auto",
     engine: Engine = "auto",
     precision: Precision = "auto",
+    verbose: Verbose = False,
 ) -> None:
-    """Measure this machine: what each stage costs, what is possible, and what would help.
+    """Measure this machine: the cost of each stage, the limit, every engine, and what would help.
 
-    Takes less than a minute. × real time is seconds of sound heard in a second.
+    Takes less than a minute. × real time is seconds of sound processed per second.
     """
     from rich.console import Console
 
-    from streaming.bench.bench import bench as measured
+    from sed.cli import show_log
+    from streaming.bench.bench import bench as measure
 
-    def tell(text: str) -> None:
-        print(text, file=sys.stderr)
-
-    tell("measuring: less than a minute")
-    found = measured(
+    show_log(verbose=verbose)
+    print("measuring: less than a minute", file=sys.stderr)
+    measured = measure(
         recording,
         model,
         hop_seconds=hop_seconds,
@@ -63,73 +64,74 @@ def bench(
         device=device,
         engine=engine,
         precision=precision,
-        tell=tell,
     )
-    name = "noise that was made for this" if recording is None else printable(str(recording))
-    of_model = "the default model" if model is None else f"model {printable(str(model))}"
-    print_bench(found, Console(highlight=False), f"{name}; {of_model}")
+    recording_name = "noise" if recording is None else printable(str(recording))
+    model_name = "the default model" if model is None else f"model {printable(str(model))}"
+    print_bench(measured, Console(highlight=False), f"{recording_name}; {model_name}")
 
 
-def print_bench(found: Bench, console: Console, what: str) -> None:
-    """Print what was measured, and of what."""
+def print_bench(bench: Bench, console: Console, title: str) -> None:
+    """Print measurements and advice."""
     from rich.padding import Padding
     from rich.text import Text
 
     from streaming.bench.bench import advice
 
     console.print(
-        f"{what}; {found.format}, {found.sample_rate:,} Hz, hop {found.hop_seconds:g} s, "
-        f"{found.mode}",
+        f"{title}; {bench.format}, {bench.sample_rate:,} Hz, hop {bench.hop_seconds:g} s, "
+        f"{bench.mode}",
         markup=False,
         soft_wrap=True,
     )
-    for table in (_stages(found), _speeds(found), _engines(found)):
+    for table in (_stages_table(bench), _speed_table(bench), _engines_table(bench)):
         console.print("", table)
     console.print("\n[bold]what would make it faster[/]")
-    for text in advice(found):
+    for text in advice(bench):
         console.print(Padding(Text(text), (0, 0, 0, 2)))
 
 
-def _stages(bench: Bench) -> Table:
-    """Return what each stage costs."""
+def _stages_table(bench: Bench) -> Table:
+    """Return the cost of each stage."""
     where = "one core" + ", or on the GPU" * bench.stages.on_gpu
     table = _table(f"each stage alone, on {where}", "× real time", "share")
     for stage, name in STAGES.items():
         cost = getattr(bench.stages, stage)
         if cost is not None:
-            on_gpu = stage not in bench.stages.of_cores
+            on_gpu = stage not in bench.stages.cpu_stages
             table.add_row(
                 f"{name}{' (GPU)' * on_gpu}", f"{1 / cost:,.0f}", f"{bench.stages.share(stage):.0%}"
             )
     return table
 
 
-def _speeds(bench: Bench) -> Table:
-    """Return the limit, and how near the whole comes to it."""
+def _speed_table(bench: Bench) -> Table:
+    """Return the throughput from end to end, and its limit."""
     cores = "1 core" if bench.n_cores == 1 else f"{bench.n_cores} cores"
     cores += " and a GPU" * bench.stages.on_gpu
     table = _table("all together", "× real time", "of the limit")
-    table.add_row(f"limit on {cores}: all stages overlap perfectly", f"{bench.limit:,.0f}", "")
+    table.add_row(
+        f"limit on {cores}: all stages overlap perfectly", f"{bench.throughput_limit:,.0f}", ""
+    )
     table.add_row(
         f"measured from end to end, {bench.processed_seconds:,.0f} s of sound",
-        f"[bold]{bench.times_real_time:,.0f}[/]",
+        f"[bold]{bench.speed:,.0f}[/]",
         f"{bench.efficiency:.0%}",
     )
     return table
 
 
-def _engines(bench: Bench) -> Table:
-    """Return how fast every engine runs the network."""
+def _engines_table(bench: Bench) -> Table:
+    """Return the throughput of the network alone, for each engine."""
     from rich.text import Text
 
     where = "the GPU" if bench.stages.on_gpu else "all cores"
-    title = f"the network alone, on {where}, of windows without overlap"
+    title = f"the network alone, on {where}, in windows without overlap"
     table = _table(title, "× real time", "")
     for engine in bench.engines:
-        speed = engine.times_real_time
-        used = "used" if engine.told == bench.engine else ""
-        told = Text(f"{engine.name}: {engine.told}")  # it may hold brackets
-        table.add_row(told, f"{speed:,.0f}" if speed else "–", used)
+        used = "used" if engine.description == bench.engine else ""
+        # As a Text, since an error may hold brackets, which are markup.
+        name = Text(f"{engine.name}: {engine.description}")
+        table.add_row(name, f"{engine.speed:,.0f}" if engine.speed else "–", used)
     return table
 
 

@@ -249,7 +249,6 @@ def _hear(
         engine=settings.engine,
         device=settings.device,
         precision=settings.precision,
-        tell=tell,
     )
     scan = Scan(
         engine,

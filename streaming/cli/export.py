@@ -1,4 +1,4 @@
-"""The commands `sed export` and `sed info`. What is heavy is imported when they are called."""
+"""Define the command `sed export`. Heavy libraries are imported when it is called."""
 
 from __future__ import annotations
 
@@ -7,31 +7,49 @@ from typing import Annotated
 
 import typer
 
+from streaming.cli.options import MODEL, OUTPUT, Verbose
+
 
 def export(
     model: Annotated[
         Path | None,
         typer.Argument(
             metavar="CHECKPOINT",
-            help="Checkpoint (.safetensors) or run directory.",
+            help="Checkpoint (.safetensors) or run directory of `sed train`.",
             show_default="the default model",
+            rich_help_panel=MODEL,
         ),
     ] = None,
     to: Annotated[
-        str, typer.Option(help="onnx, openvino (.xml and .bin) or torch-export (.pt2).")
+        str,
+        typer.Option(
+            metavar="onnx|openvino|torch-export",
+            help="Format of the graph: onnx (.onnx), openvino (.xml and .bin) or torch-export "
+            "(.pt2).",
+            rich_help_panel=OUTPUT,
+        ),
     ] = "onnx",
     output: Annotated[
         Path | None,
-        typer.Option(help="File to write.", show_default="the name of the model, here"),
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write.",
+            show_default="the name of the model, in the current directory",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
+    verbose: Verbose = False,
 ) -> None:
     """Write a model as one graph, from samples to probabilities, that runs without this package.
 
-    `sed detect --model` takes the first two.
+    `sed detect --model` reads graphs in the formats onnx and openvino.
     """
+    from sed.cli import show_log
     from sed.models.checkpoint import load_model
     from streaming.export.export import export as export_graph
 
+    show_log(verbose=verbose)
     checkpoint = load_model(model)
     written = export_graph(checkpoint, output or Path(Path(checkpoint.path).stem), to)
     print(

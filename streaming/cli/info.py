@@ -1,4 +1,4 @@
-"""What a checkpoint or a recording is, in a few lines for people."""
+"""Define the command `sed info`, which describes a checkpoint or a recording in a few lines."""
 
 from __future__ import annotations
 
@@ -11,20 +11,26 @@ import typer
 from sed.errors import CheckpointError
 from sed.models.metadata import DEFAULT, check_weights, library_versions, read_metadata
 from sed.text import printable
+from streaming.cli.options import INPUT, Verbose
 
 
-def describe_program() -> str:
-    """Return the versions, and the default model if it is there."""
+def _describe_program() -> str:
+    """Return the versions, and the default model if it is installed."""
     versions = library_versions()
     lines = [f"sed-engine {versions.pop('sed-engine')}"]
     lines.append("  " + ", ".join(f"{name} {version}" for name, version in versions.items()))
     if DEFAULT.exists():
-        lines += ["", describe_checkpoint(DEFAULT)]
+        lines += ["", _describe_checkpoint(DEFAULT)]
     return "\n".join(lines)
 
 
 def describe(path: Path) -> str:
-    """Return what a file is, or the best checkpoint of a run directory.
+    """Return a few lines about a recording, a checkpoint, or the best checkpoint of a run.
+
+    Parameters
+    ----------
+    path
+        A recording, one of the files of a checkpoint, or a run directory.
 
     Raises
     ------
@@ -33,44 +39,47 @@ def describe(path: Path) -> str:
     """
     is_run = path.is_dir() and (path / "best.json").exists()
     if is_run or path.suffix in (".safetensors", ".json"):
-        return describe_checkpoint(path)
-    return describe_recording(path)
+        return _describe_checkpoint(path)
+    return _describe_recording(path)
 
 
-def describe_checkpoint(path: Path) -> str:
-    """Return what a checkpoint hears, how it is built and how good it was."""
-    about = read_metadata(path)
+def _describe_checkpoint(path: Path) -> str:
+    """Return the input, the network, the post-processing, the metrics and the classes."""
+    metadata = read_metadata(path)
     try:
-        check_weights(path, about)
-        log_mel, model, tracker = about["log_mel"], about["model"], about["post_processing"]
+        check_weights(path, metadata)
+        log_mel, model = metadata["log_mel"], metadata["model"]
+        tracker = metadata["post_processing"]
         heads = (
             "1 attention head" if model["n_heads"] == 1 else f"{model['n_heads']} attention heads"
         )
         lines = [
             f"{printable(str(path))}: a checkpoint",
-            f"  hears     {log_mel['sample_rate'] / 1000:g} kHz, {log_mel['n_mels']} mel bands "
+            f"  input     {log_mel['sample_rate'] / 1000:g} kHz, {log_mel['n_mels']} mel bands "
             f"{log_mel['f_min']:g}–{log_mel['f_max']:g} Hz, windows of "
-            f"{about['window_seconds']:g} s",
+            f"{metadata['window_seconds']:g} s",
             f"  network   {model['backbone']}, {model['in_channels']} channel, hidden "
-            f"{model['hidden']}, {heads}; {about['weights']['dtype']}",
-            f"  events    on {_range(tracker['onset_threshold'])}, off {_range(tracker['offset_threshold'])}, median "
+            f"{model['hidden']}, {heads}; {metadata['weights']['dtype']}",
+            f"  events    onset threshold {_range(tracker['onset_threshold'])}, offset threshold "
+            f"{_range(tracker['offset_threshold'])}, median filter "
             f"{_range(tracker['median_filter_frames'])} frames, at least "
-            f"{tracker['min_duration_seconds']:g} s, gaps up to {tracker['min_gap_seconds']:g} s",
-            *(f"  {name:9} {_figures(values)}" for name, values in about["metrics"].items()),
-            *(f"  {name:9} {_value(value)}" for name, value in about["data"].items()),
-            "  made with " + ", ".join(f"{k} {v}" for k, v in about["versions"].items()),
-            f"  {len(about['labels'])} classes: " + ", ".join(about["labels"]),
+            f"{tracker['min_duration_seconds']:g} s, gaps of more than "
+            f"{tracker['min_gap_seconds']:g} s",
+            *(f"  {name:9} {_metrics(values)}" for name, values in metadata["metrics"].items()),
+            *(f"  {name:9} {_value(value)}" for name, value in metadata["data"].items()),
+            "  made with " + ", ".join(f"{k} {v}" for k, v in metadata["versions"].items()),
+            f"  {len(metadata['labels'])} classes: " + ", ".join(metadata["labels"]),
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
-            f"{printable(str(path))}: the description is incomplete: {error}. Copy both again."
+            f"{printable(str(path))}: the metadata is incomplete: {error}. Copy both files again."
         ) from error
     return "\n".join(lines)
 
 
-def describe_recording(path: Path) -> str:
-    """Return format, length, rate and channels of a recording."""
-    # NumPy stays out of `sed --help`.
+def _describe_recording(path: Path) -> str:
+    """Return the format, length, sample rate, channels and start time."""
+    # Imported here, since `sed --help` should not wait for NumPy.
     from sed.audio.decode import open_recording
     from sed.audio.start_time import recording_start
 
@@ -82,11 +91,11 @@ def describe_recording(path: Path) -> str:
             seconds = n_samples / decoder.sample_rate
             length = f"{seconds:.3f} s ({n_samples:,} samples)"
         start = recording_start(path)
-        began = "" if start is None else f"\n  began {start.isoformat(' ')}"
+        started = "" if start is None else f"\n  started {start.isoformat(' ')}"
         return (
             f"{printable(str(path))}: a recording\n  {decoder.format}, {length}, "
             f"{decoder.sample_rate:,} Hz, {decoder.n_channels} channel"
-            f"{'s' * (decoder.n_channels != 1)}{began}"
+            f"{'s' * (decoder.n_channels != 1)}{started}"
         )
     finally:
         decoder.close()
@@ -99,7 +108,7 @@ def _range(value: Any) -> str:
     return f"{value:g}"
 
 
-def _figures(values: Any) -> str:
+def _metrics(values: Any) -> str:
     if not isinstance(values, dict):
         return _value(values)
     return ", ".join(f"{name} {_value(value)}" for name, value in values.items())
@@ -117,9 +126,15 @@ def info(
     path: Annotated[
         Path | None,
         typer.Argument(
-            help="A checkpoint or a recording.", show_default="this program and its default model"
+            help="Recording, checkpoint (.safetensors), or run directory of `sed train`.",
+            show_default="this program and its default model",
+            rich_help_panel=INPUT,
         ),
     ] = None,
+    verbose: Verbose = False,
 ) -> None:
-    """Say what a checkpoint or a recording is; without one, what this program is."""
-    print(describe_program() if path is None else describe(path))
+    """Describe a recording or a checkpoint; without one, the versions and the default model."""
+    from sed.cli import show_log
+
+    show_log(verbose=verbose)
+    print(_describe_program() if path is None else describe(path))

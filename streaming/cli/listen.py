@@ -295,7 +295,6 @@ def listen(
             precision=precision,
             n_streams=1,
             n_threads=n_threads,
-            tell=log.info,
         )
         listener = Listener(sources, opened, config, channel=channel, buffer_seconds=buffer_seconds)
         name = "the default model" if model is None else str(model)

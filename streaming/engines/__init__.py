@@ -1,1 +1,1 @@
-"""The runtimes that compute a network: PyTorch, CUDA graphs, OpenVINO, ONNX Runtime."""
+"""Run networks in PyTorch, CUDA graphs, OpenVINO or ONNX Runtime."""

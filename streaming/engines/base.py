@@ -1,4 +1,10 @@
-"""The interface of engines, which run a model: log-mel in, frame probabilities out, all NumPy."""
+"""Define the interface of engines, which run a model on NumPy arrays.
+
+::
+
+    samples ─ Engine.extract_features ─▶ log_mel (columns, mels)
+    log_mel (batch, columns, mels) ─ Engine.infer ─▶ FrameOutput (batch, frames, …)
+"""
 
 from __future__ import annotations
 
@@ -7,21 +13,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
 from sed.models.spec import ModelSpec, ReceptiveField
 from sed.types import Floats
 
-if TYPE_CHECKING:
-    pass
-
-Shape = tuple[int, int, int]
+Shape = tuple[int, int, int]  # of a batch: windows, columns, mels
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Windows that the network computes together: few shapes occur, since each is compiled.
+# Windows that the network computes together. Batches are cut to this size because runtimes compile
+# the network for each shape that occurs.
 SUB_BATCH = 8
 
 
@@ -29,7 +33,7 @@ SUB_BATCH = 8
 class FrameOutput:
     """Frame-wise output of a model for a batch; see `sed.models.network.HeadOutput`.
 
-    The first axis is the batch; the output for one window lacks it.
+    The first axis is the batch. The output for one window, ``output[i]``, lacks it.
     """
 
     frame_probs: Floats  # (..., frames, classes)
@@ -45,20 +49,32 @@ class FrameOutput:
         )
 
     def clip_probs(self) -> Floats:
-        """Return the probability of each class in the whole of one window, shape (classes,)."""
+        """Return the probability of each class in one window, shape (classes,).
+
+        The output must be that of one window. The frames of a head h are averaged with its
+        attention as weights, and the heads are averaged::
+
+            clip_probs = mean_h ( Σ_t weights[t, h] · probs[t, h] / Σ_t weights[t, h] )
+        """
         weighted = (self.head_weights * self.head_probs).sum(axis=0)
         probs: Floats = (weighted / self.head_weights.sum(axis=0)).mean(axis=0)
         return probs
 
 
 def concat(outputs: Iterable[FrameOutput]) -> FrameOutput:
-    """Return consecutive outputs as one, joined along their first axis."""
+    """Return consecutive outputs as one, joined along their first axis.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
     rows = [(o.frame_probs, o.head_probs, o.head_weights) for o in outputs]
     return FrameOutput(*(np.concatenate(parts) for parts in zip(*rows, strict=True)))
 
 
 class Engine(ABC):
-    """Runs a model. `str` of an engine names the runtime, the device and the precision."""
+    """Runs a model. `str` of an engine gives the runtime, the device and the precision."""
 
     spec: ModelSpec  # input and output of the model
     n_streams: int  # calls of `infer` that may run at once, each in its own thread
@@ -69,38 +85,43 @@ class Engine(ABC):
     @property
     @abstractmethod
     def receptive_field(self) -> ReceptiveField | None:
-        """How far a frame of the network sees; None if it depends on the whole window."""
+        """Receptive field of a frame of the network; None if it is the whole window."""
 
     @abstractmethod
     def extract_features(self, samples: Floats) -> Floats:
-        """Return the log-mel columns, shape (columns, mels), of samples, shape (samples,)."""
+        """Return the log-mel spectrogram, shape (columns, mels), of samples, shape (samples,).
+
+        Samples are at the model's sample rate, full scale is ±1. Nothing is padded, so that
+        consecutive pieces of a stream give consecutive columns.
+        """
 
     @abstractmethod
     def infer(self, log_mel: Floats) -> FrameOutput:
-        """Return the frame-wise output for a batch, shape (batch, columns, mels)."""
+        """Return the frame-wise output for a batch of log-mels, shape (batch, columns, mels)."""
 
     def warmup(self, shape: Shape) -> None:  # noqa: B027  # optional
-        """Compile for batches of a shape, (batch, columns, mels), before the first one arrives."""
+        """Compile for batches of a shape, (batch, columns, mels); other shapes work too."""
 
     def init_thread(self) -> None:  # noqa: B027  # optional
         """Prepare a thread that will call `infer`."""
 
     def restore_threads(self) -> None:  # noqa: B027  # optional
-        """Undo what `init_thread` has changed for the whole process."""
+        """Undo what `init_thread` changed in the process."""
 
 
 class EnginePool:
-    """Threads that call an engine; `submit` blocks while the queue is full.
+    """Threads that call an engine, `Engine.n_streams` of them.
 
-    So memory does not grow with the number of callers. As a context manager it closes itself.
+    `submit` blocks while the queue is full, so memory does not grow with the number of callers.
+    Leaving the context closes the pool.
 
     Parameters
     ----------
     engine
-        Says how many threads may call it.
+        The engine.
     shape
-        Warm up for batches of this shape, (batch, columns, mels), while the first one is on its
-        way.
+        Shape of the batches to come, (batch, columns, mels). The engine is warmed up for it in the
+        background.
     """
 
     def __init__(self, engine: Engine, shape: Shape | None = None) -> None:
@@ -118,7 +139,7 @@ class EnginePool:
         self.close()
 
     def submit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run a function that calls the engine in one of the threads, as soon as one is free.
+        """Run a function that calls the engine in a thread; block while the queue is full.
 
         Raises
         ------
@@ -135,19 +156,20 @@ class EnginePool:
         return future
 
     def cancel(self) -> None:
-        """Accept no more calls, and drop the waiting ones."""
+        """Drop the queued calls, without waiting for the running ones."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
-        """Drop the waiting calls, and wait for the running ones."""
+        """Drop the queued calls, and wait for the running ones."""
         self._threads.shutdown(cancel_futures=True)
         self._engine.restore_threads()
 
 
 def sub_batches(log_mel: Floats) -> Iterator[Floats]:
-    """Yield a batch, shape (batch, columns, mels), in parts of `SUB_BATCH` windows.
+    """Split a batch, shape (batch, columns, mels), into sub-batches of `SUB_BATCH` windows.
 
-    The last part is padded with zeros, except that a single window stays alone.
+    A sub-batch with fewer windows is padded with zeros, so that only two sizes occur: `SUB_BATCH`
+    and 1.
     """
     for first in range(0, len(log_mel), SUB_BATCH):
         part = log_mel[first : first + SUB_BATCH]

@@ -1,4 +1,4 @@
-"""Files that can be made again: where they are kept, and small JSON files among them."""
+"""Keep files that can be made again: the folder for them, and JSON values."""
 
 from __future__ import annotations
 
@@ -13,33 +13,44 @@ from typing import Any
 from sed.errors import OutputError
 from sed.files import written_whole
 
-Tell = Callable[[str], object]  # takes a line for people
-
 
 def cache_folder() -> Path:
-    """Return the folder for what can be made again."""
+    """Return the cache folder: ``$SED_CACHE``, else ``sed-engine`` in the user's cache folder."""
     if chosen := os.environ.get("SED_CACHE"):
         return Path(chosen)
     if chosen := os.environ.get("XDG_CACHE_HOME"):
         return Path(chosen, "sed-engine")
     try:
         return Path.home() / ".cache" / "sed-engine"
-    except RuntimeError:  # nobody's: a container, a service
+    except RuntimeError:
+        # Containers and services may run as a user without a home.
         return Path(tempfile.gettempdir(), f"sed-engine-{os.getuid()}")
 
 
 def cached_json(
     path: Path,
     make: Callable[[], dict[str, Any]],
-    worth_it: Callable[[dict[str, Any]], bool] = bool,
+    is_valid: Callable[[dict[str, Any]], bool] = bool,
 ) -> dict[str, Any]:
-    """Return what a small JSON file holds if that is worth it; else make it, and keep it so too."""
+    """Return the values in a JSON file, or make them and write the file.
+
+    A file that cannot be read or written is no error: the values are then made on each call.
+
+    Parameters
+    ----------
+    path
+        The file.
+    make
+        Returns the values; called where the file is missing, unreadable or not valid.
+    is_valid
+        Whether values may be kept; not empty by default.
+    """
     with suppress(OSError, ValueError):
         kept: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        if worth_it(kept):
+        if is_valid(kept):
             return kept
     values = make()
-    if worth_it(values):
-        with suppress(OutputError), written_whole(path) as part:  # else it is made again each time
+    if is_valid(values):
+        with suppress(OutputError), written_whole(path) as part:
             part.write_text(json.dumps(values, indent=1) + "\n", "utf-8")
     return values

@@ -1,22 +1,23 @@
-"""Torch on a GPU: one batch is copied while another is computed, and nothing waits for launches.
+"""Run a checkpoint on a GPU: copies and computations of several batches overlap.
 
 ::
 
-    a thread:  pinned memory ─ copy ─▶ columns ─ CUDA graph: network, heads ─▶ copy ─▶ pinned memory
-    another:                            pinned memory ─ copy ─▶ columns ─ …
+    thread 1:  pinned memory ─ copy ─▶ log-mel ─ CUDA graph: network, heads ─▶ copy ─▶ pinned memory
+    thread 2:                           pinned memory ─ copy ─▶ log-mel ─ …
 
-Each graph has a stream and buffers of its own, and there are as many as calls at once. The front
-end runs on the GPU too, in fp32, on a minute of sound at once.
+Each CUDA graph has a stream and buffers of its own, and there is one per concurrent call. A graph
+is launched as a whole, so the GPU does not wait for the launches of single kernels. The front end
+runs on the GPU too, in fp32, on a minute of sound at once.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import queue
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from functools import cached_property
 
@@ -32,11 +33,13 @@ from streaming.engines.base import FrameOutput, Shape
 from streaming.engines.cache import cache_folder, cached_json
 from streaming.engines.pytorch import TorchEngine, translate_oom
 
-WARM_UP = 3  # times, before a capture: libraries choose their kernels
-BUDGET = 0.5  # of the memory that is free, for what batches need
-SMALLEST, LARGEST = 16, 256  # windows in a batch; each recording under way has some waiting
-WORTH_IT = 1.05  # × faster, for a batch to be twice as large
-MEASURED_BATCHES = 8
+N_WARMUPS = 3  # before a capture: libraries choose their kernels
+MEMORY_SHARE = 0.5  # of the free memory, for batches
+SMALLEST, LARGEST = 16, 256  # windows in a batch; each open recording keeps some in a queue
+MIN_SPEEDUP = 1.05  # for a batch to be twice as large
+N_MEASURED = 8  # batches
+
+_log = logging.getLogger("sed.engines")
 
 
 class CudaEngine(TorchEngine):
@@ -46,6 +49,13 @@ class CudaEngine(TorchEngine):
     ----------
     checkpoint, device, precision, n_streams, compiled
         See `TorchEngine`; where the GPU does not multiply in bf16, ``auto`` is fp16.
+
+    Raises
+    ------
+    UsageError
+        If the device or the precision is unknown.
+    DeviceError
+        If the device is missing, or torch.compile does not work.
     """
 
     chunk_seconds = 60.0
@@ -61,157 +71,161 @@ class CudaEngine(TorchEngine):
     ) -> None:
         if precision == "auto" and choose_precision("auto", choose_device(device)) == torch.float32:
             precision = "fp16"
-        self._captures = not compiled  # what is compiled may hold things that cannot be captured
+        # Compiled code may allocate in ways that a capture does not allow.
+        self._use_graphs = not compiled
         self._capturing = threading.Lock()
-        self._usual: Shape | None = None  # of batches, the one that there are graphs for
-        self._graphs: queue.SimpleQueue[_CudaGraph] = queue.SimpleQueue()  # those that are free
+        self._captured_shape: Shape | None = None
+        self._free_graphs: queue.SimpleQueue[_CudaGraph] = queue.SimpleQueue()
         super().__init__(checkpoint, device, precision, n_streams=n_streams, compiled=compiled)
-        self._reading = threading.Lock()
-        self._reading_stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        self._extracting = threading.Lock()
+        self._extraction_stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
 
     @property
-    def _place(self) -> str:
+    def _device_name(self) -> str:
         return f"{self.device} ({torch.cuda.get_device_name(self.device)})"
 
     @cached_property
     def batch_size(self) -> int:  # type: ignore[override]  # never set
-        """Windows that go through fastest together, measured once per GPU and network."""
+        """Windows per batch with the highest throughput, measured once per GPU and network."""
         n_free, _ = torch.cuda.mem_get_info(self.device)
-        budget = BUDGET * n_free / self.n_streams
+        budget = MEMORY_SHARE * n_free / self.n_streams
         facts = (
             str(self),
             repr(self.model),
-            self._shape_of(1),
+            self._shape(1),
             torch.cuda.get_device_properties(self.device),
             round(math.log2(budget)),
         )
         key = hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
         kept = cached_json(
             cache_folder() / f"batch-{key}.json",
-            lambda: {"batch_size": fastest_batch(self._measured, budget)},
+            lambda: {"batch_size": _fastest_batch(self._measure_batch, budget)},
         )
         return int(kept["batch_size"])
 
     @torch.inference_mode()
     def warmup(self, shape: Shape) -> None:
-        """Capture batches of a shape, (batch, columns, mels); others may come as well."""
+        """Capture CUDA graphs for a shape, (batch, columns, mels); other shapes work without."""
         with self._capturing:
-            if shape == self._usual or not self._captures:
+            if shape == self._captured_shape or not self._use_graphs:
                 return
-            self._usual, self._graphs = shape, queue.SimpleQueue()
+            self._captured_shape, self._free_graphs = shape, queue.SimpleQueue()
             stream = torch.cuda.current_stream(self.device)
             try:
                 for _ in range(self.n_streams):
-                    self._graphs.put(_CudaGraph(self._answer, shape, self.device))
+                    self._free_graphs.put(_CudaGraph(self._forward, shape, self.device))
             except RuntimeError as error:
-                torch.cuda.set_stream(stream)  # a capture that fails leaves its own behind
-                self._captures, self._graphs = False, queue.SimpleQueue()
+                # A capture that fails leaves its own stream as the current one.
+                torch.cuda.set_stream(stream)
+                self._use_graphs, self._free_graphs = False, queue.SimpleQueue()
                 reason = " ".join(str(error).split())[:200]
-                warnings.warn(f"{self.device}: slower without CUDA graphs: {reason}", stacklevel=2)
+                _log.warning("%s: slower without CUDA graphs: %s", self.device, reason)
 
     def init_thread(self) -> None:
-        """Prepare a thread that is going to call `hear`."""
+        """Prepare a thread that will call `infer`."""
         torch.cuda.set_stream(torch.cuda.Stream(self.device))  # type: ignore[no-untyped-call]
 
     def restore_threads(self) -> None:
-        """Nothing is left to undo: streams end with their threads."""
+        """Do nothing: streams end with their threads."""
 
     @torch.inference_mode()
     def extract_features(self, samples: Floats) -> Floats:
-        """Return the log-mel columns, shape (columns, mels), of samples, shape (samples,).
+        """Return the log-mel spectrogram, shape (columns, mels), of samples, shape (samples,).
 
         Raises
         ------
         DeviceError
-            If the GPU has no memory for it.
+            If the GPU has too little memory.
         """
-        remedy = "in the front end. End what else runs on it, or use --device cpu"
+        remedy = "in the front end. End other programs that use it, or use --device cpu"
         with (
-            self._reading,
-            torch.cuda.stream(self._reading_stream),
+            self._extracting,
+            torch.cuda.stream(self._extraction_stream),
             translate_oom(self.device, remedy),
         ):
             pinned = torch.from_numpy(samples).pin_memory()
-            columns: Tensor = self.model.log_mel(pinned.to(self.device, non_blocking=True))
-            return columns.cpu().numpy()
+            log_mel: Tensor = self.model.log_mel(pinned.to(self.device, non_blocking=True))
+            return log_mel.cpu().numpy()
 
-    def _infer(self, columns: Floats) -> FrameOutput:
+    def _infer(self, log_mel: Floats) -> FrameOutput:
         with self._capturing:
-            is_usual = self._captures and columns.shape == self._usual
-            graphs = self._graphs
-        if not is_usual:
-            return super()._infer(columns)
+            has_graph = self._use_graphs and log_mel.shape == self._captured_shape
+            graphs = self._free_graphs
+        if not has_graph:
+            return super()._infer(log_mel)
         graph = graphs.get()
         try:
-            return graph.replay(columns)
+            return graph.replay(log_mel)
         finally:
             graphs.put(graph)
 
-    def _shape_of(self, n_windows: int) -> Shape:
+    def _shape(self, n_windows: int) -> Shape:
         return n_windows, self.spec.window_columns, self.spec.log_mel.n_mels
 
-    def _measured(self, n_windows: int) -> tuple[float, int]:
-        """Return the windows a second of batches of so many, and the bytes that one needs.
+    def _measure_batch(self, n_windows: int) -> tuple[float, int]:
+        """Return the windows per second with batches of a size, and the bytes that a batch needs.
 
-        They are 0 where there is no room.
+        Both are 0 if the memory is too small.
         """
-        batch = np.zeros(self._shape_of(n_windows), np.float32)
+        batch = np.zeros(self._shape(n_windows), np.float32)
         torch.cuda.reset_peak_memory_stats(self.device)
         before = torch.cuda.memory_allocated(self.device)
         try:
             self.infer(batch)
             n_bytes = torch.cuda.max_memory_allocated(self.device) - before
-            began = time.perf_counter()
-            for _ in range(MEASURED_BATCHES):
+            start = time.perf_counter()
+            for _ in range(N_MEASURED):
                 self.infer(batch)
         except DeviceError:
             return 0.0, 0
-        return MEASURED_BATCHES * n_windows / (time.perf_counter() - began), n_bytes
+        return N_MEASURED * n_windows / (time.perf_counter() - start), n_bytes
 
 
 class _CudaGraph:
-    """What a function does to batches of one shape, captured once and replayed at one launch.
+    """A forward pass for batches of one shape, captured once and replayed with one launch.
 
     One thread at a time may replay it.
     """
 
     def __init__(
-        self, answer: Callable[[Tensor], HeadOutput], shape: Shape, device: torch.device
+        self, forward: Callable[[Tensor], HeadOutput], shape: Shape, device: torch.device
     ) -> None:
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._from = torch.zeros(shape).pin_memory()
+        self._pinned_input = torch.zeros(shape).pin_memory()
         with torch.cuda.stream(self._stream):
-            self._columns = torch.zeros(shape, device=device)
-            for _ in range(WARM_UP):
-                answer(self._columns)
+            self._input = torch.zeros(shape, device=device)
+            for _ in range(N_WARMUPS):
+                forward(self._input)
         self._stream.synchronize()
         self._graph = torch.cuda.CUDAGraph()
-        # Other threads go on with their own streams meanwhile.
+        # thread_local: other threads use their own streams meanwhile.
         with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
-            self._answer = answer(self._columns)
-        self._to = [torch.empty_like(part, device="cpu").pin_memory() for part in self._answer]
-        self._is_there = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._output = forward(self._input)
+        self._pinned_output = [
+            torch.empty_like(tensor, device="cpu").pin_memory() for tensor in self._output
+        ]
+        self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
 
-    def replay(self, columns: Floats) -> FrameOutput:
-        """Return the answer to a batch."""
-        self._from.numpy()[:] = columns
+    def replay(self, log_mel: Floats) -> FrameOutput:
+        """Return the output for a batch."""
+        self._pinned_input.numpy()[:] = log_mel
         with torch.cuda.stream(self._stream):
-            self._columns.copy_(self._from, non_blocking=True)
+            self._input.copy_(self._pinned_input, non_blocking=True)
             self._graph.replay()
-            for to, part in zip(self._to, self._answer, strict=True):
-                to.copy_(part, non_blocking=True)
-            self._is_there.record()
-        self._is_there.synchronize()
-        return FrameOutput(*(to.numpy().copy() for to in self._to))
+            for pinned, tensor in zip(self._pinned_output, self._output, strict=True):
+                pinned.copy_(tensor, non_blocking=True)
+            self._done.record()
+        self._done.synchronize()
+        return FrameOutput(*(pinned.numpy().copy() for pinned in self._pinned_output))
 
 
-def fastest_batch(measure: Callable[[int], tuple[float, int]], budget: float) -> int:
-    """Return the size of batches that is fastest, doubled as long as that is worth it.
+def _fastest_batch(measure: Callable[[int], tuple[float, int]], budget: float) -> int:
+    """Return the batch size with the highest throughput: doubled while that is faster.
 
     Parameters
     ----------
     measure
-        Returns the speed with batches of a size, and the bytes that one needs.
+        Returns the throughput with batches of a size, and the bytes that a batch needs.
     budget
         Bytes that a batch may need.
     """
@@ -219,7 +233,7 @@ def fastest_batch(measure: Callable[[int], tuple[float, int]], budget: float) ->
     speed, n_bytes = measure(size)
     while 2 * size <= LARGEST and 2 * n_bytes <= budget:
         faster, n_bytes = measure(2 * size)
-        if faster <= WORTH_IT * speed:
+        if faster <= MIN_SPEEDUP * speed:
             break
         size, speed = 2 * size, faster
     return size

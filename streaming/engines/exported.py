@@ -1,49 +1,49 @@
-"""Checkpoints as graphs, exported once and kept: later runs need not wait for torch.
+"""Export checkpoints to graphs once, and keep them: later runs load neither torch nor timm.
 
-They lie in ``$XDG_CACHE_HOME/sed-engine`` (``~/.cache/sed-engine``; ``$SED_CACHE`` if that is set),
-a folder for each model, which may be deleted at any time. What is in one belongs to the bytes of
-the checkpoint and to the versions that made it.
+The cache folder (see `streaming.engines.cache`) holds one folder per model, named by a hash of the
+checkpoint's bytes and of the versions that exported it. It may be deleted at any time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
 
 from sed.files import written_whole
-from streaming.engines.cache import Tell, cache_folder
+from streaming.engines.cache import cache_folder
 
-GRAPH, ABOUT = "graph.onnx", "about.json"
-GRAPH_VERSION = 2  # raised when graphs, or their descriptions, are made in another way
+GRAPH, METADATA = "graph.onnx", "metadata.json"
+GRAPH_VERSION = 3  # raised when graphs or their metadata change
+
+_log = logging.getLogger("sed.engines")
 
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """A graph and what has to be known of it."""
+    """A graph in ONNX and its metadata."""
 
     graph: Path
-    about: dict[str, Any]
+    metadata: dict[str, Any]  # see `streaming.export.export.graph_metadata`
 
     @property
     def folder(self) -> Path:
-        """Where more about this model may be kept."""
+        """Folder for other files about this model."""
         return self.graph.parent
 
 
-def prepared(weights: Path, description: Path, tell: Tell) -> ExportedModel:
-    """Return a checkpoint as a graph, exported now if it was not before.
+def export_cached(weights_path: Path, json_path: Path) -> ExportedModel:
+    """Return a checkpoint as a graph; export it if the cache does not hold it.
 
     Parameters
     ----------
-    weights, description
+    weights_path, json_path
         The two files of the checkpoint.
-    tell
-        Is told what takes long.
 
     Raises
     ------
@@ -54,28 +54,29 @@ def prepared(weights: Path, description: Path, tell: Tell) -> ExportedModel:
     OutputError
         If the folder cannot be written.
     """
-    folder = cache_folder() / _key(weights, description)
-    graph, about = folder / GRAPH, folder / ABOUT
-    if not os.path.exists(about):  # it is written last; nor is what nobody may look at
-        tell("preparing the model for this engine, once")
-        _prepare(weights, graph, about)
-    return ExportedModel(graph, json.loads(about.read_text("utf-8")))
+    folder = cache_folder() / _key(weights_path, json_path)
+    graph, metadata = folder / GRAPH, folder / METADATA
+    # The metadata is written last. exists() is also False without permission to look.
+    if not os.path.exists(metadata):
+        _log.info("exporting the model for this engine, once")
+        _export(weights_path, graph, metadata)
+    return ExportedModel(graph, json.loads(metadata.read_text("utf-8")))
 
 
-def _prepare(weights: Path, graph: Path, about: Path) -> None:
+def _export(weights_path: Path, graph: Path, metadata: Path) -> None:
     from sed.models.checkpoint import load_checkpoint
     from streaming.export.export import export, graph_metadata
 
-    checkpoint = load_checkpoint(weights)
+    checkpoint = load_checkpoint(weights_path)
     export(checkpoint, graph, "onnx")
-    with written_whole(about) as part:
+    with written_whole(metadata) as part:
         part.write_text(json.dumps(graph_metadata(checkpoint)) + "\n", "utf-8")
 
 
-def _key(weights: Path, description: Path) -> str:
+def _key(weights_path: Path, json_path: Path) -> str:
     digest = hashlib.sha256(f"graph {GRAPH_VERSION}\n".encode())
     for name in ("sed-engine", "torch", "timm"):
-        digest.update(f"{name} {metadata.version(name)}\n".encode())
-    for path in (description, weights):
+        digest.update(f"{name} {packages.version(name)}\n".encode())
+    for path in (json_path, weights_path):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:24]

@@ -1,54 +1,69 @@
-"""What engines that run exported graphs have in common. No torch here: it takes seconds to load."""
+"""Run exported graphs: the base of the engines for them. torch, which loads slowly, stays out."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sed.errors import CheckpointError
 from sed.features.log_mel import NumpyLogMel
+from sed.models.metadata import FORMAT_VERSION
 from sed.models.spec import ModelSpec, ReceptiveField
+from sed.text import printable
 from sed.types import Floats
 from streaming.engines.base import Engine, FrameOutput, concat, sub_batches
 
 
 class GraphEngine(Engine):
-    """A graph behind its columns; the front end runs here.
+    """The part of a graph from log-mel to frame probabilities; NumPy computes the log-mel.
 
     Parameters
     ----------
-    about
-        The description that was exported with the graph.
+    path
+        The graph, for messages.
+    metadata
+        The metadata that was exported with the graph.
     n_streams
-        Calls of `hear` that may run at once.
+        Calls of `infer` that may run at once.
     n_threads
         Cores for each of them.
 
     Raises
     ------
     CheckpointError
-        If the description is not one that this version reads.
+        If the metadata is of another version, or incomplete.
     """
 
-    def __init__(self, about: Mapping[str, Any], n_streams: int, n_threads: int) -> None:
+    def __init__(
+        self, path: Path, metadata: Mapping[str, Any], n_streams: int, n_threads: int
+    ) -> None:
+        name = printable(str(path))
+        version = metadata.get("format_version", 1)
+        if version != FORMAT_VERSION:
+            newer = isinstance(version, int) and version > FORMAT_VERSION
+            raise CheckpointError(
+                f"{name}: exported by a newer version. Upgrade: pip install -U sed-engine."
+                if newer
+                else f"{name}: exported by an older version: export again with `sed export`."
+            )
         try:
-            self.spec = ModelSpec.from_dict(about["spec"])
-            context = about["context"]
-            self._context = None if context is None else ReceptiveField(*context)
+            self.spec = ModelSpec.from_dict(metadata["spec"])
+            field = metadata["receptive_field"]
+            self._receptive_field = None if field is None else ReceptiveField(*field)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"the graph is described in a way that this version does not read ({error}). "
-                "Export it again."
+                f"{name}: the metadata of this graph is incomplete ({error}). Export it again."
             ) from error
         self.n_streams = n_streams
         self.n_threads = n_threads
-        self._front_end = NumpyLogMel(self.spec.log_mel)
+        self._log_mel = NumpyLogMel(self.spec.log_mel)
 
     @property
     def receptive_field(self) -> ReceptiveField | None:
-        """How far a frame of the network looks; None if it knows of the whole window."""
-        return self._context
+        """Receptive field of a frame of the network; None if it is the whole window."""
+        return self._receptive_field
 
     @property
     def _threads(self) -> str:
@@ -56,14 +71,13 @@ class GraphEngine(Engine):
         return f"{n} thread{'s' * (n != 1)}"
 
     def extract_features(self, samples: Floats) -> Floats:
-        """Return the log-mel columns, shape (columns, mels), of samples, shape (samples,)."""
-        return self._front_end(samples)
+        """Return the log-mel spectrogram, shape (columns, mels), of samples, shape (samples,)."""
+        return self._log_mel(samples)
 
     def infer(self, log_mel: Floats) -> FrameOutput:
-        """Return what the model says of each frame of a batch, shape (batch, columns, mels)."""
-        answers = [self._infer(piece) for piece in sub_batches(log_mel)]
-        return concat(answers)[: len(log_mel)]
+        """Return the frame-wise output for a batch of log-mels, shape (batch, columns, mels)."""
+        return concat(self._infer(part) for part in sub_batches(log_mel))[: len(log_mel)]
 
     @abstractmethod
-    def _infer(self, columns: Floats) -> FrameOutput:
-        """Return what the graph says of a piece."""
+    def _infer(self, log_mel: Floats) -> FrameOutput:
+        """Return the output for a sub-batch."""

@@ -1,4 +1,4 @@
-"""ONNX Runtime as an engine, in fp32. The door to `onnxruntime`."""
+"""Run graphs in ONNX Runtime, in fp32. The only module that imports `onnxruntime`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sed.errors import MissingExtraError, UsageError
 from sed.types import Floats
 from streaming.engines.base import FrameOutput
 from streaming.engines.graph import GraphEngine
-from streaming.export.onnx import ANSWERS, extract_subgraph, read_metadata
+from streaming.export.onnx import FRAME_OUTPUT_NAMES, extract_subgraph, read_onnx_metadata
 
 
 class OnnxEngine(GraphEngine):
@@ -20,12 +20,12 @@ class OnnxEngine(GraphEngine):
     ----------
     path
         The graph.
-    about
-        Its description; read from the graph if not given.
+    metadata
+        Its metadata; read from the graph if not given.
     precision
         auto or fp32.
     n_streams
-        Calls of `hear` that may run at once.
+        Calls of `infer` that may run at once.
     n_threads
         Cores for each of them.
 
@@ -34,9 +34,9 @@ class OnnxEngine(GraphEngine):
     MissingExtraError
         If a package is not installed.
     CheckpointError
-        If the graph cannot be read, or was not written by `sed export`.
+        If the graph cannot be read, or was not written by this version of `sed export`.
     UsageError
-        If another precision is asked for.
+        If the precision is another.
     """
 
     precision = "fp32"
@@ -44,7 +44,7 @@ class OnnxEngine(GraphEngine):
     def __init__(
         self,
         path: Path,
-        about: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
         precision: str = "auto",
         *,
         n_streams: int = 1,
@@ -56,7 +56,8 @@ class OnnxEngine(GraphEngine):
             import onnxruntime
         except ImportError as error:
             raise MissingExtraError("the engine onnx", "onnx") from error
-        super().__init__(read_metadata(path) if about is None else about, n_streams, n_threads)
+        metadata = read_onnx_metadata(path) if metadata is None else metadata
+        super().__init__(path, metadata, n_streams, n_threads)
         self._version = onnxruntime.__version__
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = n_threads
@@ -68,5 +69,5 @@ class OnnxEngine(GraphEngine):
     def __str__(self) -> str:
         return f"ONNX Runtime {self._version} on cpu, {self._threads}, fp32"
 
-    def _infer(self, columns: Floats) -> FrameOutput:
-        return FrameOutput(*self._session.run(ANSWERS, {"columns": columns}))
+    def _infer(self, log_mel: Floats) -> FrameOutput:
+        return FrameOutput(*self._session.run(list(FRAME_OUTPUT_NAMES), {"log_mel": log_mel}))

@@ -1,4 +1,4 @@
-"""Torch as an engine, on any device; on a GPU, `streaming.engines.cuda` is faster."""
+"""Run a checkpoint in PyTorch, on any device. On a GPU, `streaming.engines.cuda` is faster."""
 
 from __future__ import annotations
 
@@ -26,24 +26,31 @@ NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 class TorchEngine(Engine):
     """A checkpoint on a device, in a precision.
 
-    The front end and the heads run in fp32 always; answers come in fp32.
+    The front end and the heads always run in fp32, and outputs are fp32.
 
     Parameters
     ----------
     checkpoint
-        The model; it stays as it is.
+        The model, which stays as it is.
     device
         auto, cpu, cuda or cuda:N.
     precision
-        auto, fp32, bf16 or, on a GPU, fp16, of the network. ``auto`` is bf16 where the device
-        multiplies in it.
+        Precision of the network: auto, fp32, bf16 or, on a GPU, fp16. ``auto`` is bf16 where the
+        device multiplies in it.
     n_streams
-        Calls of `hear` that may run at once.
+        Calls of `infer` that may run at once.
     n_threads
         Cores for each of them, on a CPU.
     compiled
-        Let torch.compile make one program of the network, for each shape that occurs. That takes
-        a minute, and on a CPU a C++ compiler.
+        Compile the network with torch.compile, once for each shape that occurs. That takes a
+        minute, and on a CPU a C++ compiler.
+
+    Raises
+    ------
+    UsageError
+        If the device or the precision is unknown.
+    DeviceError
+        If the device is missing, or torch.compile does not work.
     """
 
     def __init__(
@@ -64,64 +71,66 @@ class TorchEngine(Engine):
         self.model = fuse_conv_bn(checkpoint.model).to(self.device)  # a copy
         self.model.to(memory_format=torch.channels_last)
         self._n_threads_before = torch.get_num_threads()
-        self._columns_on_cpu = NumpyLogMel(self.spec.log_mel)
-        self._features = self.model.frame_features
+        self._numpy_log_mel = NumpyLogMel(self.spec.log_mel)
+        self._frame_features = self.model.frame_features
         self.is_compiled = compiled
         if compiled:
-            # Freezing lets the compiler lay weights out as it likes them.
-            self._features = torch.compile(
-                self._features, dynamic=False, options={"freezing": True}
+            # Freezing allows the compiler to choose the memory layout of the weights.
+            self._frame_features = torch.compile(
+                self._frame_features, dynamic=False, options={"freezing": True}
             )
-            for n_windows in (SUB_BATCH, 1):  # now, not while somebody waits for an answer
-                shape = n_windows, self.spec.window_columns, self.spec.log_mel.n_mels
+            # Compile both sizes of sub-batches now, so that the first call of infer is fast.
+            for n_windows in (SUB_BATCH, 1):
+                shape = (n_windows, self.spec.window_columns, self.spec.log_mel.n_mels)
                 self.infer(np.zeros(shape, np.float32))
 
     def __str__(self) -> str:
         kind = "torch.compile" if self.is_compiled else "torch"
         precision = NAMES[self.precision]
-        return f"{kind} {torch.__version__.split('+')[0]} on {self._place}, {precision}"
+        return f"{kind} {torch.__version__.split('+')[0]} on {self._device_name}, {precision}"
 
     @property
-    def _place(self) -> str:
+    def _device_name(self) -> str:
         n = self.n_streams * self.n_threads
         return f"{self.device}, {n} thread{'s' * (n != 1)}"
 
     @cached_property
     def receptive_field(self) -> ReceptiveField | None:
-        """How far a frame of the network looks; None if it knows of the whole window."""
+        """Receptive field of a frame of the network; None if it is the whole window."""
         return receptive_field(self.model, self.spec.window_columns)
 
     def init_thread(self) -> None:
-        """Prepare a thread that is going to call `hear`."""
-        torch.set_num_threads(self.n_threads)  # of this thread, and of those that start from now on
+        """Prepare a thread that will call `infer`."""
+        # This sets the number for this thread and for those that start later.
+        torch.set_num_threads(self.n_threads)
 
     def restore_threads(self) -> None:
-        """Undo what preparing threads has done to the process."""
+        """Undo what `init_thread` changed in the process."""
         torch.set_num_threads(self._n_threads_before)
 
     def extract_features(self, samples: Floats) -> Floats:
-        """Return the log-mel columns, shape (columns, mels), of samples, shape (samples,)."""
-        return self._columns_on_cpu(samples)
+        """Return the log-mel spectrogram, shape (columns, mels), of samples, shape (samples,)."""
+        return self._numpy_log_mel(samples)
 
     @torch.inference_mode()
     def infer(self, log_mel: Floats) -> FrameOutput:
-        """Return what the model says of each frame of a batch, shape (batch, columns, mels).
+        """Return the frame-wise output for a batch of log-mels, shape (batch, columns, mels).
 
         Raises
         ------
         DeviceError
-            If the device has no memory for it.
+            If the device has too little memory for the batch, or torch.compile does not work.
         """
-        if self.is_compiled:  # few shapes, since each is compiled
-            return concat(self._infer(piece) for piece in sub_batches(log_mel))[: len(log_mel)]
+        if self.is_compiled:
+            return concat(self._infer(part) for part in sub_batches(log_mel))[: len(log_mel)]
         return self._infer(log_mel)
 
-    def _infer(self, columns: Floats) -> FrameOutput:
-        at_once = f"with {len(columns)} windows at once. Lower --batch-size"
+    def _infer(self, log_mel: Floats) -> FrameOutput:
+        remedy = f"with {len(log_mel)} windows at once. Lower --batch-size"
         try:
-            with translate_oom(self.device, at_once):
-                answer = self._answer(torch.from_numpy(columns).to(self.device))
-                return FrameOutput(*(part.cpu().numpy() for part in answer))
+            with translate_oom(self.device, remedy):
+                output = self._forward(torch.from_numpy(log_mel).to(self.device))
+                return FrameOutput(*(tensor.cpu().numpy() for tensor in output))
         except RuntimeError as error:
             if not self.is_compiled:
                 raise
@@ -130,20 +139,28 @@ class TorchEngine(Engine):
                 "Install a C++ compiler, or choose another --engine."
             ) from error
 
-    def _answer(self, batch: Tensor) -> HeadOutput:
-        """Return what the model says of a batch, which lies on the device."""
-        lower = self.precision != torch.float32
-        # The cache would keep casts of a CUDA graph's capture, which are good only within it.
+    def _forward(self, log_mel: Tensor) -> HeadOutput:
+        """Return the output for a batch that lies on the device."""
+        is_lower = self.precision != torch.float32
+        # The cache of autocast would keep casts that were made while a CUDA graph was captured, and
+        # these are valid in that graph only.
         with torch.autocast(
-            self.device.type, self.precision if lower else None, lower, cache_enabled=False
+            self.device.type, self.precision if is_lower else None, is_lower, cache_enabled=False
         ):
-            features = self._features(batch)
-        return self.model.frame_outputs(features.float())  # small: faster and finer in fp32
+            features = self._frame_features(log_mel)
+        # The heads are small: fp32 is faster there, and more precise.
+        return self.model.frame_outputs(features.float())
 
 
 @contextmanager
 def translate_oom(device: torch.device, remedy: str) -> Iterator[None]:
-    """Say in the words of a person that a device has no memory left, and what to do about it."""
+    """Raise a `DeviceError` with a remedy in place of torch's error for memory that ran out.
+
+    Raises
+    ------
+    DeviceError
+        If the device runs out of memory within the context.
+    """
     try:
         yield
     except torch.OutOfMemoryError as error:

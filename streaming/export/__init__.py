@@ -1,1 +1,1 @@
-"""A model as one graph that runs without this package."""
+"""Export a model as one graph that runs without this package."""

@@ -1,15 +1,15 @@
-"""A model as one graph from samples to probabilities, which runs without this package.
+"""Export a model as one graph, from samples to probabilities, that runs without this package.
 
 ::
 
     samples (batch, n) ─▶ frame_probs (batch, frames, classes), clip_probs (batch, classes)
-                          columns (batch, columns, mels), head_probs, head_weights
+                          log_mel (batch, columns, mels), head_probs, head_weights
 
-Batch and length are free; but a .pt2 takes a window plus any number of whole frames, since
-torch.export has to prove how the network pads each length. The front end is written as a
-convolution, which every runtime has; `columns` is given out too, so that who has columns already
-can begin there. `head_probs` and `head_weights` are what pools frames over windows of any length;
-see `sed.models.network.HeadOutput`.
+The batch size and the length are free, except that a .pt2 takes a window plus a whole number of
+frames: torch.export has to prove how the network pads each length. The Fourier transform is a
+convolution, which every runtime has. `log_mel` is an output so that a runtime can cut the graph
+there and start from a log-mel spectrogram. `head_probs` and `head_weights` pool frames over windows
+of any length; see `sed.models.network.HeadOutput`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from sed.errors import UsageError
 from sed.files import written_whole
 from sed.models.checkpoint import Checkpoint
-from sed.models.metadata import library_versions
+from sed.models.metadata import FORMAT_VERSION, library_versions
 from sed.models.receptive_field import receptive_field
 from sed.text import near
 from streaming.export.graph import Conv2dSame, ExportableModel
@@ -44,13 +44,13 @@ def export(checkpoint: Checkpoint, path: str | os.PathLike[str], to: str = "onnx
     checkpoint
         The model.
     path
-        Where to; gets the ending of the format if it has another.
+        The file. The suffix of the format is appended if it has another.
     to
-        onnx, openvino (two files, .xml and .bin) or torch-export.
+        The format: onnx, openvino (two files, .xml and .bin) or torch-export (.pt2).
 
     Returns
     -------
-    The path with its ending.
+    The path with its suffix.
 
     Raises
     ------
@@ -66,51 +66,59 @@ def export(checkpoint: Checkpoint, path: str | os.PathLike[str], to: str = "onnx
     path = Path(path)
     path = path if path.suffix == SUFFIXES[to] else path.with_name(path.name + SUFFIXES[to])
     graph = ExportableModel(checkpoint).eval()
-    about = graph_metadata(checkpoint)
+    metadata = graph_metadata(checkpoint)
     samples = torch.zeros(2, round(checkpoint.window_seconds * checkpoint.timeline.sample_rate))
     with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # traces and their exporters warn of what is meant here
+        # Tracing warns of branches on shapes, which are constant here.
+        warnings.simplefilter("ignore")
         if to == "torch-export":
-            _export_torch(graph, samples, about, path)
+            _write_torch_export(graph, samples, metadata, path)
         elif to == "onnx":
             from streaming.export.onnx import write_onnx
 
-            write_onnx(graph, samples, about, path)
+            write_onnx(graph, samples, metadata, path)
         else:
             from streaming.export.openvino import write_openvino
 
-            write_openvino(graph, samples, about, path)
+            write_openvino(graph, samples, metadata, path)
     return path
 
 
 def graph_metadata(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return what has to be known of a graph; plain values for JSON."""
-    context = receptive_field(checkpoint.model, checkpoint.window_columns)
+    """Return the metadata of a graph: plain values for JSON.
+
+    ``spec`` is a `sed.models.spec.ModelSpec`, ``receptive_field`` the frames before and after, or
+    None if it is the whole window.
+    """
+    field = receptive_field(checkpoint.model, checkpoint.window_columns)
     return {
+        "format_version": FORMAT_VERSION,
         "spec": checkpoint.spec.as_dict(),
-        "context": None if context is None else [context.before, context.after],
+        "receptive_field": None if field is None else [field.before, field.after],
         "data": checkpoint.data,
         "versions": library_versions(),
     }
 
 
-def _export_torch(
-    graph: ExportableModel, samples: Tensor, about: dict[str, Any], path: Path
+def _write_torch_export(
+    graph: ExportableModel, samples: Tensor, metadata: dict[str, Any], path: Path
 ) -> None:
-    """Let torch.export follow a graph; the weights of its network are its own."""
+    """Write a model with torch.export. The model is changed: it is a copy."""
     backbone: nn.Module = graph.model.backbone
     for name, module in list(backbone.named_modules()):
-        if type(module).__name__ == "Conv2dSame":  # of timm, which only sed.models.network imports
+        # The class is timm's, which only sed.models.network imports.
+        if type(module).__name__ == "Conv2dSame":
             parent, _, last = name.rpartition(".")
             setattr(backbone.get_submodule(parent), last, Conv2dSame(module))
     frame_samples = graph.model.frame_columns * graph.model.log_mel.config.hop_length
     batch, n_more = torch.export.Dim("batch"), torch.export.Dim("n_more", min=0)
     length = frame_samples * n_more + samples.shape[1]
-    longer = F.pad(samples, (0, 3 * frame_samples))  # a length that is not special
+    # torch.export takes special values, such as n_more = 0, for constants.
+    longer = F.pad(samples, (0, 3 * frame_samples))
     program = torch.export.export(
         graph, (longer,), dynamic_shapes={"samples": {0: batch, 1: length}}, strict=False
     )
     archive = io.BytesIO()
-    torch.export.save(program, archive, extra_files={"about.json": json.dumps(about)})
+    torch.export.save(program, archive, extra_files={"metadata.json": json.dumps(metadata)})
     with written_whole(path) as part:
         part.write_bytes(archive.getvalue())

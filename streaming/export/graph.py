@@ -1,4 +1,4 @@
-"""The module that is exported: samples to the probabilities of frames and clips."""
+"""Define the module that is exported: samples to the probabilities of frames and clips."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ from sed.features.log_mel_torch import LogMel
 from sed.models.checkpoint import Checkpoint
 from sed.models.fusion import fuse_conv_bn
 
-OUTPUTS = ("frame_probs", "clip_probs", "columns", "head_probs", "head_weights")
-
 
 class ExportableModel(nn.Module):
-    """Samples to the probabilities of frames and clips.
+    """A model from samples to probabilities, made of layers that every exporter supports.
 
     Parameters
     ----------
     checkpoint
-        The model; it stays as it is.
+        The model, which stays as it is.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -35,20 +33,24 @@ class ExportableModel(nn.Module):
         self.log_mel = ConvLogMel(self.model.log_mel)
 
     def forward(self, samples: Tensor) -> tuple[Tensor, ...]:
-        """Map clips (batch, samples) to the tensors named in `OUTPUTS`."""
-        columns = self.log_mel(samples)
-        frame_probs, probs, weights = self.model.frame_outputs(self.model.frame_features(columns))
+        """Map clips (batch, samples) to the tensors of `streaming.export.onnx.OUTPUT_NAMES`."""
+        log_mel = self.log_mel(samples)
+        frame_probs, probs, weights = self.model.frame_outputs(self.model.frame_features(log_mel))
         clip_probs = ((weights * probs).sum(1) / weights.sum(1)).mean(1)
-        return frame_probs, clip_probs, columns, probs, weights
+        return frame_probs, clip_probs, log_mel, probs, weights
 
 
 class ConvLogMel(nn.Module):
-    """The front end as a convolution with sines and cosines: slower than an FFT, but everywhere.
+    """The log-mel front end with a convolution as Fourier transform, as nnAudio does it.
+
+    Slower than an FFT, but every runtime has convolutions. For window w, hop h and FFT length N::
+
+        X[t, k] = Σ_n w[n] · x[t·h + n] · (cos(2π·k·n / N), sin(2π·k·n / N))
 
     Parameters
     ----------
     log_mel
-        What it is the same as.
+        The front end to replace.
     """
 
     basis: Tensor
@@ -63,11 +65,11 @@ class ConvLogMel(nn.Module):
         self.register_buffer("basis", basis.float()[:, None])
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Map clips (batch, samples) to columns (batch, columns, mels)."""
+        """Map clips (batch, samples) to log-mels (batch, columns, mels)."""
         c = self.log_mel.config
         padded = F.pad(samples, (c.left_padding, c.right_padding))
-        waves = F.conv1d(padded[:, None], self.basis, stride=c.hop_length)
-        cosine, sine = waves.chunk(2, dim=1)
+        spectrum = F.conv1d(padded[:, None], self.basis, stride=c.hop_length)
+        cosine, sine = spectrum.chunk(2, dim=1)
         energy = cosine.square() + sine.square()
         if c.power == 1:
             energy = energy.sqrt()
@@ -76,12 +78,16 @@ class ConvLogMel(nn.Module):
 
 
 class Conv2dSame(nn.Module):
-    """TensorFlow's padding, reckoned in integers: exporters need not see through a ceiling.
+    """A convolution with TensorFlow's "same" padding, like timm's, for `torch.export`.
+
+    timm computes the padding with a ceiling, whose length torch.export cannot prove; here it is
+    computed in integers. An axis of n positions with kernel k, stride s and dilation d is padded by
+    ``max((k - 1)·d + 1 - r, 0)``, where r is ``n mod s``, or s if that is 0.
 
     Parameters
     ----------
     conv
-        What it is the same as.
+        timm's convolution, whose weights are used.
     """
 
     def __init__(self, conv: nn.Module) -> None:
@@ -89,7 +95,7 @@ class Conv2dSame(nn.Module):
         self.conv = conv
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, channels, columns, mels)."""
+        """Map (batch, channels, columns, mels), as `torch.nn.Conv2d` does."""
         conv: Any = self.conv
         top, left = (
             max((conv.kernel_size[i] - 1) * conv.dilation[i] + 1 - _rest(size, conv.stride[i]), 0)
@@ -100,18 +106,18 @@ class Conv2dSame(nn.Module):
 
 
 def _rest(size: int, stride: int) -> int:
-    """Return how many positions the last stride of an axis has."""
+    """Return the number of positions that the last stride of an axis covers."""
     rest = size % stride
     return stride if rest == 0 else int(rest)
 
 
 class PointwiseLinear(nn.Module):
-    """A linear layer as a convolution: its exporters need not flatten axes of free length.
+    """A linear layer as a convolution of width 1: exporters need not flatten axes of free length.
 
     Parameters
     ----------
     linear
-        What it is the same as.
+        The `torch.nn.Linear` to replace, whose weights are used.
     """
 
     def __init__(self, linear: nn.Module) -> None:
@@ -119,6 +125,6 @@ class PointwiseLinear(nn.Module):
         self.linear = linear
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, frames, features)."""
+        """Map (batch, frames, features in) to (batch, frames, features out)."""
         weight: Tensor = self.linear.weight  # type: ignore[assignment]
         return F.conv1d(x.transpose(1, 2), weight[:, :, None], self.linear.bias).transpose(1, 2)  # type: ignore[arg-type]

@@ -1,4 +1,7 @@
-"""Graphs in ONNX: written, described, and cut where columns come in. The door to `onnx`."""
+"""Write graphs in ONNX, read their metadata, extract sub-graphs. Only this module imports `onnx`.
+
+Engines import this module, so torch is imported only where it is needed: loading takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from sed.errors import CheckpointError, MissingExtraError
 from sed.files import written_whole
 from sed.text import printable
-from streaming.export.graph import ExportableModel
 
 if TYPE_CHECKING:
     import torch
@@ -19,78 +19,109 @@ if TYPE_CHECKING:
     from streaming.export.graph import ExportableModel
 
 OPSET = 17
-KEY = "sed-engine"  # of the metadata
-ANSWERS = ["frame_probs", "head_probs", "head_weights"]  # what an engine wants of a graph
+METADATA_KEY = "sed-engine"  # in metadata_props
+
+# Tensors of a graph: all that it gives out, and those that an engine needs from the sub-graph.
+OUTPUT_NAMES = ("frame_probs", "clip_probs", "log_mel", "head_probs", "head_weights")
+FRAME_OUTPUT_NAMES = ("frame_probs", "head_probs", "head_weights")
 
 
 def write_onnx(
-    graph: ExportableModel, samples: torch.Tensor, about: dict[str, Any], path: Path
+    graph: ExportableModel, samples: torch.Tensor, metadata: dict[str, Any], path: Path
 ) -> None:
-    """Trace a graph with samples, and write it with its description."""
+    """Trace a model and write it with its metadata.
+
+    Parameters
+    ----------
+    graph
+        The model.
+    samples
+        Input to trace with, shape (batch, samples). Both axes are free in the graph.
+    metadata
+        Plain values for JSON.
+    path
+        The file.
+
+    Raises
+    ------
+    MissingExtraError
+        If the package `onnx` is not installed.
+    OutputError
+        If the file cannot be written.
+    """
     import torch
 
-    from streaming.export.graph import OUTPUTS
-
-    onnx = _onnx()
+    onnx = _import_onnx()
     with written_whole(path) as part:
-        # The exporter that traces: the newer one takes minutes for paddings of free length.
+        # dynamo=False: the newer exporter takes minutes for paddings of free length.
         torch.onnx.export(
             graph,
             (samples,),
             str(part),
             input_names=["samples"],
-            output_names=list(OUTPUTS),
+            output_names=list(OUTPUT_NAMES),
             dynamic_axes={"samples": {0: "batch", 1: "samples"}},
             opset_version=OPSET,
             dynamo=False,
         )
         model = onnx.load(part)
-        onnx.helper.set_model_props(model, {KEY: json.dumps(about)})
+        onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata)})
         onnx.save(model, part)
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """Return the description of a graph that `write_onnx` wrote.
+def read_onnx_metadata(path: Path) -> dict[str, Any]:
+    """Return the metadata of a graph that `write_onnx` wrote.
 
     Raises
     ------
     CheckpointError
-        If it is no such graph.
+        If the file cannot be read, or has no such metadata.
     MissingExtraError
         If the package `onnx` is not installed.
     """
-    for entry in _loaded(path).metadata_props:
-        if entry.key == KEY:
-            about: dict[str, Any] = json.loads(entry.value)
-            return about
+    for entry in _load(path).metadata_props:
+        if entry.key == METADATA_KEY:
+            metadata: dict[str, Any] = json.loads(entry.value)
+            return metadata
     raise CheckpointError(
-        f"{printable(str(path))}: this graph was not written by `sed export`, so nobody knows what "
-        "it hears. Export it from its checkpoint."
+        f"{printable(str(path))}: the metadata is missing: this graph was not written by "
+        "`sed export`. Export it from its checkpoint."
     )
 
 
 def extract_subgraph(path: Path) -> bytes:
-    """Return the part of a graph from columns to what is said of frames, as ONNX."""
-    onnx = _onnx()
-    whole = onnx.shape_inference.infer_shapes(_loaded(path))
-    part = onnx.utils.Extractor(whole).extract_model(["columns"], ANSWERS)
-    network: bytes = part.SerializeToString()
-    return network
+    """Return the sub-graph from log-mel to the tensors of `FRAME_OUTPUT_NAMES`, as ONNX.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read.
+    MissingExtraError
+        If the package `onnx` is not installed.
+    """
+    onnx = _import_onnx()
+    graph = onnx.shape_inference.infer_shapes(_load(path))
+    extractor = onnx.utils.Extractor(graph)
+    subgraph: bytes = extractor.extract_model(
+        ["log_mel"], list(FRAME_OUTPUT_NAMES)
+    ).SerializeToString()
+    return subgraph
 
 
-def _loaded(path: Path) -> Any:
-    onnx = _onnx()
+def _load(path: Path) -> Any:
+    onnx = _import_onnx()
     try:
         return onnx.load(path)
     except FileNotFoundError:
         raise CheckpointError(f"{printable(str(path))}: no such file. Check --model.") from None
-    except Exception as error:  # protobuf has its own errors
+    except Exception as error:
+        # protobuf has exceptions of its own.
         raise CheckpointError(
             f"{printable(str(path))}: cannot be read as ONNX ({error}). Export it again."
         ) from error
 
 
-def _onnx() -> Any:
+def _import_onnx() -> Any:
     try:
         import onnx
         import onnx.utils

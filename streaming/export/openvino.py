@@ -1,4 +1,4 @@
-"""Graphs in OpenVINO's own format: written and described. The only module that imports `openvino`."""
+"""Write and read graphs in OpenVINO's own format. The only module that imports `openvino`."""
 
 from __future__ import annotations
 
@@ -8,64 +8,132 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sed.errors import CheckpointError, MissingExtraError
 from sed.files import written_whole
 from sed.text import printable
+from streaming.export.onnx import FRAME_OUTPUT_NAMES, write_onnx
 
 if TYPE_CHECKING:
     import torch
 
     from streaming.export.graph import ExportableModel
 
-
-KEY = ["sed-engine", "about"]  # of the information in a graph
-
-
-ANSWERS = ("frame_probs", "head_probs", "head_weights")
+METADATA_KEY = ["sed-engine", "metadata"]  # in the runtime information of a graph
 
 
 def write_openvino(
-    graph: ExportableModel, samples: torch.Tensor, about: dict[str, Any], path: Path
+    graph: ExportableModel, samples: torch.Tensor, metadata: dict[str, Any], path: Path
 ) -> None:
-    """Trace a graph with samples, and write it with its description, an .xml and a .bin."""
-    from streaming.export.onnx import write_onnx
+    """Trace a model and write it with its metadata, an .xml and a .bin.
 
-    openvino = _openvino()
+    Parameters
+    ----------
+    graph
+        The model.
+    samples
+        Input to trace with, shape (batch, samples). Both axes are free in the graph.
+    metadata
+        Plain values for JSON.
+    path
+        The .xml file; the .bin lies beside it.
+
+    Raises
+    ------
+    MissingExtraError
+        If the packages `openvino` and `onnx` are not installed.
+    OutputError
+        If a file cannot be written.
+    """
+    openvino = _import_openvino()
     with tempfile.TemporaryDirectory() as folder:
         traced = Path(folder, "graph.onnx")
-        write_onnx(graph, samples, about, traced)
-        model = _core().read_model(traced)
-        model.set_rt_info(json.dumps(about), KEY)
-        whole = Path(folder, "graph.xml")
-        openvino.save_model(model, whole, compress_to_fp16=False)
-        for suffix in (".bin", ".xml"):  # the one that names the other comes last
+        write_onnx(graph, samples, metadata, traced)
+        model = openvino_core().read_model(traced)
+        model.set_rt_info(json.dumps(metadata), METADATA_KEY)
+        saved = Path(folder, "graph.xml")
+        openvino.save_model(model, saved, compress_to_fp16=False)
+        # The .xml names the .bin, so it comes last.
+        for suffix in (".bin", ".xml"):
             with written_whole(path.with_suffix(suffix)) as part:
-                part.write_bytes(whole.with_suffix(suffix).read_bytes())
+                part.write_bytes(saved.with_suffix(suffix).read_bytes())
 
 
-def _about(graph: Any, path: Path) -> dict[str, Any]:
+def read_openvino_graph(path: Path) -> Any:
+    """Return the graph in a file, OpenVINO's or ONNX, as an `openvino.Model`.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read.
+    MissingExtraError
+        If the package `openvino` is not installed.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{printable(str(path))}: no such file. Check --model.")
     try:
-        about: dict[str, Any] = json.loads(graph.get_rt_info(KEY).astype(str))
-    except RuntimeError:
+        return openvino_core().read_model(path)
+    except RuntimeError as error:
         raise CheckpointError(
-            f"{printable(str(path))}: this graph was not written by `sed export`, so nobody knows "
-            "what it hears. Export it from its checkpoint."
-        ) from None
-    return about
+            f"{printable(str(path))}: cannot be read as a graph "
+            f"({' '.join(str(error).split())[:200]}). Export it again."
+        ) from error
+
+
+def read_openvino_metadata(graph: Any, path: Path) -> dict[str, Any]:
+    """Return the metadata of a graph that `write_openvino` wrote to a path.
+
+    Raises
+    ------
+    CheckpointError
+        If it has none.
+    """
+    if graph.has_rt_info(METADATA_KEY):
+        metadata: dict[str, Any] = json.loads(graph.get_rt_info(METADATA_KEY).astype(str))
+        return metadata
+    if graph.has_rt_info(METADATA_KEY[:1]):
+        raise CheckpointError(
+            f"{printable(str(path))}: exported by an older version: export again with `sed export`."
+        )
+    raise CheckpointError(
+        f"{printable(str(path))}: the metadata is missing: this graph was not written by "
+        "`sed export`. Export it from its checkpoint."
+    )
+
+
+def extract_openvino_subgraph(graph: Any, n_mels: int) -> Any:
+    """Return the sub-graph from log-mel, shape (batch, columns, n_mels), to `FRAME_OUTPUT_NAMES`.
+
+    Out: an `openvino.Model` that shares its nodes with the graph, which is changed.
+    """
+    openvino = _import_openvino()
+    source = graph.output("log_mel").get_node().input_value(0)
+    log_mel = openvino.opset13.parameter([-1, -1, n_mels], np.float32, name="log_mel")
+    for target in source.get_target_inputs():
+        if target.get_node().get_type_name() != "Result":
+            target.replace_source_output(log_mel.output(0))
+    results = [graph.output(name).get_node() for name in FRAME_OUTPUT_NAMES]
+    return openvino.Model(results, [log_mel], "network")
 
 
 @functools.cache
-def _core() -> Any:
-    """Return OpenVINO's core: one, which lasts as long as the process.
+def openvino_core() -> Any:
+    """Return the `openvino.Core` of this process; it is never dropped.
 
-    Its CPU plugin lays a signal stack under the thread that loads it, and frees it in the thread
-    that drops the last core. If that is another, the first one's next signal (Ctrl-C, say) ends the
-    process with a segmentation fault.
+    OpenVINO's CPU plugin installs a signal stack in the thread that loads it, and frees it in the
+    thread that drops the last core. If that is another thread, the next signal of the first one
+    (Ctrl-C, for example) ends the process with a segmentation fault.
+
+    Raises
+    ------
+    MissingExtraError
+        If the package `openvino` is not installed.
     """
-    return _openvino().Core()
+    return _import_openvino().Core()
 
 
-def _openvino() -> Any:
+def _import_openvino() -> Any:
     try:
         import openvino
     except ImportError as error:

@@ -69,18 +69,16 @@ class Hearer:
     """
 
     def __init__(self, settings: JobConfig) -> None:
-        told: list[str] = []  # of what was chosen, and why
         engine = open_engine(
             settings.model,
             engine=settings.engine,
             device=_own_device(settings),
             precision=settings.precision,
             n_streams=1,  # other workers have the other cores
-            tell=told.append,
         )
         self._settings = settings
         self._detector = Detector(engine, settings.config)
-        self.engine = "\n".join([*told, f"{engine}, {self._detector.mode}"])
+        self.engine = f"{engine}, {self._detector.mode}"
 
     def hear(self, recording: Recording, on_progress: OnProgress = lambda *_: None) -> JobResult:
         """Hear a recording and write its own results, whole or not at all.

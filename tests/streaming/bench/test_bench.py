@@ -38,41 +38,41 @@ def changed(**values):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
     monkeypatch.setattr(streaming.bench.bench, "ENGINE_SECONDS", 0.02)
-    monkeypatch.setattr(streaming.bench.bench, "find_spec", lambda _: "all is installed")
-    monkeypatch.setattr(streaming.bench.bench, "MADE_SECONDS", 6)
+    monkeypatch.setattr(streaming.bench.bench, "find_spec", lambda _: "everything is installed")
+    monkeypatch.setattr(streaming.bench.bench, "NOISE_SECONDS", 6)
     monkeypatch.setenv("SED_CACHE", str(tmp_path))
 
 
-def test_efficiency_is_what_was_reached_of_the_limit():
-    assert FOUND.limit == pytest.approx(2_000.0)
-    assert FOUND.times_real_time == pytest.approx(1_800.0)
+def test_efficiency_is_the_share_of_the_limit():
+    assert FOUND.throughput_limit == pytest.approx(2_000.0)
+    assert FOUND.speed == pytest.approx(1_800.0)
     assert FOUND.efficiency == pytest.approx(0.9)
 
 
-def test_where_nothing_stands_out_more_cores_are_what_is_left():
+def test_more_cores_are_advised_where_nothing_stands_out():
     assert advice(FOUND) == ["Nothing stands out: more processor cores, or a GPU."]
 
 
-def test_overlap_is_what_to_spare_first():
+def test_less_overlap_is_advised_first():
     text = advice(changed(hop_seconds=0.5))[0]
     assert text.startswith("--hop 5 runs the network 10 × less often")
     assert text.endswith("Up to 2.7 × faster.")  # 1 / (0.3 + 0.07)
 
 
-def test_a_dense_model_is_told_nothing_about_its_hop():
+def test_a_fully_convolutional_run_gets_no_advice_about_its_hop():
     assert not any(
         "--hop" in text for text in advice(changed(hop_seconds=0.5, mode="fully_convolutional"))
     )
 
 
-def test_compressed_recordings_are_told_to_be_wav_or_flac():
+def test_wav_or_flac_is_advised_for_compressed_recordings():
     assert advice(changed(format="OGG VORBIS", decode=0.0011))[0] == (
         "Decoding OGG VORBIS takes 55%: record WAV or FLAC. Up to 2.2 × faster."
     )
     assert not any("WAV or FLAC" in text for text in advice(changed(decode=0.0011)))
 
 
-def test_what_decodes_vorbis_faster_is_named_where_it_is_missing(monkeypatch):
+def test_ffmpeg_is_advised_for_vorbis_where_it_is_missing(monkeypatch):
     vorbis = changed(format="OGG VORBIS", decode=0.0011)
     assert not any("FFmpeg" in text for text in advice(vorbis))
     monkeypatch.setattr(streaming.bench.bench, "find_spec", lambda _: None)
@@ -82,9 +82,9 @@ def test_what_decodes_vorbis_faster_is_named_where_it_is_missing(monkeypatch):
     assert not any("FFmpeg" in text for text in advice(changed(format="MP3", decode=0.0011)))
 
 
-def test_resampling_and_the_front_end_are_told_of_where_they_are_large():
+def test_resampling_and_the_front_end_are_mentioned_where_their_share_is_large():
     assert advice(changed(sample_rate=48_000, resample=0.001))[0].startswith(
-        "Resampling takes 50%: record at the 16,000 Hz"
+        "Resampling takes 50%: record at 16,000 Hz"
     )
     assert advice(changed(log_mel=0.0011))[0].startswith("The front end takes 55%")
 
@@ -97,27 +97,27 @@ def test_a_faster_engine_is_named_and_one_that_is_missing_too():
         "--engine openvino runs the network 2.0 × as fast as torch on cpu does. Up to 1.5 × faster."
     ]
     assert advice(changed(engines=(*FOUND.engines, missing))) == [
-        f"The engine openvino was not tried: {why}"
+        f"The engine openvino was not measured: {why}"
     ]
-    assert not any("not tried" in t for t in advice(changed(engines=(missing,), network=0.0001)))
+    assert not any("not measured" in t for t in advice(changed(engines=(missing,), network=0.0001)))
 
 
-def test_what_is_most_worth_comes_first():
-    told = advice(changed(hop_seconds=2.5, format="OGG VORBIS", decode=0.002, wall_seconds=10.0))
-    assert [text.split()[0] for text in told] == ["Decoding", "--hop", "Only"]
-    assert told[-1].startswith("Only 26% of the limit was reached")
+def test_the_most_effective_change_comes_first():
+    texts = advice(changed(hop_seconds=2.5, format="OGG VORBIS", decode=0.002, wall_seconds=10.0))
+    assert [text.split()[0] for text in texts] == ["Decoding", "--hop", "Only"]
+    assert texts[-1].startswith("Only 26% of the limit was reached")
 
 
 def test_a_recording_is_measured_from_end_to_end(tiny_checkpoint, tmp_path):
     path = tmp_path / "noise.flac"
     soundfile.write(path, rising_noise(16_000 * 7), 16_000)
-    found = bench(path, tiny_checkpoint, hop_seconds=1.0)
-    assert (found.format, found.sample_rate) == ("FLAC PCM_16", 16_000)
-    assert (found.model_rate, found.window_seconds, found.hop_seconds) == (8_000, 1.0, 1.0)
-    assert found.processed_seconds == pytest.approx(7.0)
-    assert found.times_real_time > 1
-    assert found.engine in {engine.told for engine in found.engines}
-    assert any(engine.times_real_time for engine in found.engines)
+    measured = bench(path, tiny_checkpoint, hop_seconds=1.0)
+    assert (measured.format, measured.sample_rate) == ("FLAC PCM_16", 16_000)
+    assert (measured.model_rate, measured.window_seconds, measured.hop_seconds) == (8_000, 1.0, 1.0)
+    assert measured.processed_seconds == pytest.approx(7.0)
+    assert measured.speed > 1
+    assert measured.engine in {engine.description for engine in measured.engines}
+    assert any(engine.speed for engine in measured.engines)
 
 
 @pytest.fixture
@@ -131,24 +131,26 @@ def without_openvino(monkeypatch):
     monkeypatch.setattr(streaming.bench.bench, "open_engine", no_openvino)
 
 
-def test_an_engine_that_is_not_there_says_why(tiny_checkpoint, without_openvino):
-    found = bench(model=tiny_checkpoint)
-    assert found.format == "WAV PCM_16"
-    assert found.processed_seconds == pytest.approx(6.0)
-    speeds = {engine.name: engine for engine in found.engines}
+def test_an_engine_that_is_not_installed_has_its_error_as_description(
+    tiny_checkpoint, without_openvino
+):
+    measured = bench(model=tiny_checkpoint)
+    assert measured.format == "WAV PCM_16"
+    assert measured.processed_seconds == pytest.approx(6.0)
+    speeds = {engine.name: engine for engine in measured.engines}
     assert list(speeds) == ["torch", "openvino", "onnx"]
     why = "OpenVINO needs an extra: pip install 'sed-engine[openvino]'"
     assert speeds["openvino"] == EngineSpeed("openvino", why, None)
 
 
-def test_what_cannot_be_is_refused(tiny_checkpoint, tmp_path):
+def test_wrong_options_and_files_are_refused(tiny_checkpoint, tmp_path):
     with pytest.raises(UsageError, match="hop"):
         bench(model=tiny_checkpoint, hop_seconds=0.3)
     with pytest.raises(RecordingError, match="no such file"):
         bench(tmp_path / "nothing.wav", tiny_checkpoint)
 
 
-def test_the_command_tells_of_stages_limit_engines_and_advice(
+def test_the_command_prints_stages_limit_engines_and_advice(
     tiny_checkpoint, tmp_path, without_openvino, monkeypatch
 ):
     monkeypatch.setattr(streaming.bench.bench, "ENGINES", ("auto", "torch", "openvino"))

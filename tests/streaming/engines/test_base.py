@@ -19,23 +19,23 @@ from streaming.engines.pytorch import TorchEngine
         "convnext_atto",
     ],
 )
-def test_folding_batch_norms_does_not_change_what_a_model_says(name):
+def test_folding_batch_norms_does_not_change_the_output(name):
     torch.manual_seed(0)
     model = SedModel(ModelConfig(name, hidden=16), LogMelConfig(), 4).train()
     with torch.no_grad():  # statistics other than zero and one
         for _ in range(2):
             model.forward_log_mel(torch.randn(2, 96, 64) * 2 - 3)
     model.eval()
-    picture = torch.randn(2, 160, 64)
+    log_mel = torch.randn(2, 160, 64)
     with torch.inference_mode():
         expected, found = (
-            model.forward_log_mel(picture),
-            fuse_conv_bn(model).forward_log_mel(picture),
+            model.forward_log_mel(log_mel),
+            fuse_conv_bn(model).forward_log_mel(log_mel),
         )
     torch.testing.assert_close(found.frame_logits, expected.frame_logits, atol=1e-3, rtol=1e-3)
 
 
-def test_what_can_be_folded_is_and_the_callers_model_stays_as_it_is():
+def test_batch_norms_are_folded_in_a_copy_of_the_model():
     def n_norms(model):
         return sum(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
 
@@ -46,10 +46,10 @@ def test_what_can_be_folded_is_and_the_callers_model_stays_as_it_is():
     assert n_norms(model) == before
 
 
-def test_the_engine_says_what_runs_the_model():
+def test_the_name_of_an_engine_gives_runtime_device_and_precision():
     model = SedModel(ModelConfig("resnet10t", hidden=16), LogMelConfig(), 4)
     for precision in ("fp32", "bf16"):
-        told = str(TorchEngine(Checkpoint(model, tuple("abcd")), "cpu", precision))
-        assert told.startswith("torch 2.")
-        assert "on cpu" in told
-        assert told.endswith(precision)
+        name = str(TorchEngine(Checkpoint(model, tuple("abcd")), "cpu", precision))
+        assert name.startswith("torch 2.")
+        assert "on cpu" in name
+        assert name.endswith(precision)

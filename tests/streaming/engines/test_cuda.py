@@ -8,7 +8,7 @@ import sed
 from sed.errors import UsageError
 from sed.models.devices import choose_precision
 from streaming.engines.base import EnginePool
-from streaming.engines.cuda import LARGEST, SMALLEST, CudaEngine, _CudaGraph, fastest_batch
+from streaming.engines.cuda import LARGEST, SMALLEST, CudaEngine, _CudaGraph, _fastest_batch
 from streaming.engines.pytorch import TorchEngine
 from tests.conftest import rising_noise
 
@@ -38,7 +38,7 @@ def test_batches_are_doubled_while_there_is_room_and_it_is_worth_it(
         measured.append(n_windows)
         return min(n_windows, speed_limit), n_windows * bytes_each
 
-    assert fastest_batch(measure, budget=1_000) == expected
+    assert _fastest_batch(measure, budget=1_000) == expected
     assert max(measured) <= 2 * expected
 
 
@@ -56,7 +56,7 @@ def test_fp16_is_refused_before_anything_is_measured(tmp_path, monkeypatch):
     assert not (tmp_path / "cache").exists()
 
 
-def test_the_engine_says_how_many_windows_to_batch(tiny_checkpoint):
+def test_the_engine_gives_the_default_batch_size(tiny_checkpoint):
     class Wide(TorchEngine):
         batch_size = 5
 
@@ -68,7 +68,7 @@ def test_the_engine_says_how_many_windows_to_batch(tiny_checkpoint):
 @on_a_gpu
 @pytest.mark.parametrize(("n_windows", "n_replays"), [(1, 0), (3, 0), (8, 6)])
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("auto", 0.06)])
-def test_a_gpu_says_what_a_cpu_says(
+def test_a_gpu_gives_what_a_cpu_gives(
     tiny_checkpoint, monkeypatch, n_windows, n_replays, precision, tolerance
 ):
     cpu = TorchEngine(tiny_checkpoint, "cpu", "fp32")
@@ -84,9 +84,9 @@ def test_a_gpu_says_what_a_cpu_says(
     batch = columns.reshape(n_windows, 100, -1)
     with EnginePool(gpu) as pool:
         pool.submit(gpu.warmup, (8, 100, batch.shape[2])).result()
-        answers = [pool.submit(gpu.infer, batch) for _ in range(6)]
-        for answer in answers:
-            found = answer.result().frame_probs
+        outputs = [pool.submit(gpu.infer, batch) for _ in range(6)]
+        for output in outputs:
+            found = output.result().frame_probs
             np.testing.assert_allclose(found, cpu.infer(batch).frame_probs, atol=tolerance)
     assert len(replayed) == n_replays
 
@@ -95,5 +95,5 @@ def test_a_gpu_says_what_a_cpu_says(
 def test_the_batch_is_measured_once(tiny_checkpoint, tmp_path, monkeypatch):
     monkeypatch.setenv("SED_CACHE", str(tmp_path))
     assert SMALLEST <= CudaEngine(tiny_checkpoint).batch_size <= LARGEST
-    monkeypatch.setattr(CudaEngine, "_measured", None)
+    monkeypatch.setattr(CudaEngine, "_measure_batch", None)
     assert SMALLEST <= CudaEngine(tiny_checkpoint).batch_size <= LARGEST

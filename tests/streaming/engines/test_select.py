@@ -1,4 +1,4 @@
-"""Whatever runs the model, and however it is led, the same is heard."""
+"""Every engine and every inference mode detects the same events."""
 
 import importlib.util
 import json
@@ -13,19 +13,21 @@ import torch
 import sed
 from sed.errors import CheckpointError, MissingExtraError, SedError, UsageError
 from sed.models.checkpoint import save_checkpoint
-from streaming.engines import select as opening
+from streaming.engines import select
 from streaming.engines.cache import cached_json
 from streaming.engines.pytorch import TorchEngine
 from streaming.engines.select import open_engine
+from streaming.export import export
+from streaming.export import openvino as openvino_graphs
 from streaming.offline.detect import detect
 from tests.conftest import ROOT, rising_noise
 
 EXAMPLE = ROOT / "examples" / "village.ogg"
 OTHERS = ("onnx", "openvino")
-LEADS = {
+MODES = {
     "half a window": {},
-    "no overlap": {"hop": 5.0},
-    "fully_convolutional": {"hop": 0.5},
+    "no overlap": {"hop_seconds": 5.0},
+    "fully_convolutional": {"hop_seconds": 0.5},
 }
 # The largest difference of a frame's probability from fp32 in torch, on the example.
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.06}
@@ -37,34 +39,34 @@ def needs(engine):
 
 
 @pytest.fixture(scope="module")
-def said():
-    """Return what fp32 torch says of the example, by how it is led."""
+def expected_of():
+    """Return frames and events of the example from torch in fp32, by inference mode."""
     engine = open_engine(engine="torch", device="cpu", precision="fp32")
-    return {name: frames_and_events(engine, lead) for name, lead in LEADS.items()}
+    return {name: frames_and_events(engine, mode) for name, mode in MODES.items()}
 
 
-def frames_and_events(engine, lead):
-    detector = sed.Detector(engine, sed.DetectorConfig(batch_size=16, **lead), sample_rate=32_000)
+def frames_and_events(engine, mode):
+    detector = sed.Detector(engine, sed.DetectorConfig(batch_size=16, **mode), sample_rate=32_000)
     samples = sed.read_recording(EXAMPLE, 32_000)
     parts = [detector.push(samples), detector.flush()]
     frames = np.concatenate([part.frame_probs for part in parts])
     return frames, [event for part in parts for event in part.events]
 
 
-@pytest.mark.parametrize("lead", LEADS)
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("kind", ["torch", *OTHERS])
-def test_no_event_of_the_example_appears_or_disappears(said, kind, precision, lead):
+def test_no_event_of_the_example_appears_or_disappears(expected_of, kind, precision, mode):
     if kind != "torch":
         needs(kind)
     if (kind, precision) == ("onnx", "bf16"):
         pytest.skip("this engine computes in fp32")
     engine = open_engine(engine=kind, device="cpu", precision=precision)
-    frames, events = frames_and_events(engine, LEADS[lead])
-    assert sed.Detector(engine, sed.DetectorConfig(**LEADS[lead])).mode == (
-        "fully_convolutional" if lead == "fully_convolutional" else "sliding_window"
+    frames, events = frames_and_events(engine, MODES[mode])
+    assert sed.Detector(engine, sed.DetectorConfig(**MODES[mode])).mode == (
+        "fully_convolutional" if mode == "fully_convolutional" else "sliding_window"
     )
-    expected_frames, expected = said[lead]
+    expected_frames, expected = expected_of[mode]
     assert np.abs(frames - expected_frames).max() <= TOLERANCE[precision]
     assert [event.label for event in events] == [event.label for event in expected]
     for event, other in zip(events, expected, strict=True):
@@ -73,8 +75,8 @@ def test_no_event_of_the_example_appears_or_disappears(said, kind, precision, le
         assert event.score == pytest.approx(other.score, abs=TOLERANCE[precision])
 
 
-def test_dense_mode_says_nearly_what_windows_say(said):
-    windows, dense = said["half a window"][0], said["fully_convolutional"][0]
+def test_fully_convolutional_probabilities_are_close_to_those_of_windows(expected_of):
+    windows, dense = expected_of["half a window"][0], expected_of["fully_convolutional"][0]
     assert np.corrcoef(windows.ravel(), dense.ravel())[0, 1] > 0.95
 
 
@@ -114,14 +116,14 @@ def test_an_openvino_file_equals_the_model(tiny_checkpoint, tmp_path, n_samples)
 
     samples = rising_noise(2 * n_samples).reshape(2, n_samples)
     model = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    answers = model(samples)
+    outputs = model(samples)
     with torch.inference_mode():
         expected = tiny_checkpoint.model(torch.from_numpy(samples))
-    np.testing.assert_allclose(answers["frame_probs"], expected.frame_probs, atol=1e-4)
-    np.testing.assert_allclose(answers["clip_probs"], expected.clip_probs, atol=1e-4)
+    np.testing.assert_allclose(outputs["frame_probs"], expected.frame_probs, atol=1e-4)
+    np.testing.assert_allclose(outputs["clip_probs"], expected.clip_probs, atol=1e-4)
 
 
-def test_what_was_measured_is_kept_if_it_is_worth_it(tmp_path):
+def test_values_are_kept_if_they_are_valid(tmp_path):
     path = tmp_path / "kept" / "speeds.json"
     assert cached_json(path, lambda: {"a": 0.0}, lambda speeds: any(speeds.values())) == {"a": 0.0}
     assert not path.exists()
@@ -129,17 +131,17 @@ def test_what_was_measured_is_kept_if_it_is_worth_it(tmp_path):
     assert cached_json(path, lambda: {"a": 2.0}) == {"a": 1.0}
 
 
-LET_GO = """
+DROP = """
 import gc, os, signal, sys, threading
 from pathlib import Path
 from streaming.engines.openvino import OpenVinoEngine
 
-def let_go(engines):
+def drop(engines):
     engines.clear()
     gc.collect()
 
 engines = [OpenVinoEngine(Path(sys.argv[1]))]
-thread = threading.Thread(target=let_go, args=[engines])
+thread = threading.Thread(target=drop, args=[engines])
 thread.start()
 thread.join()
 try:
@@ -149,9 +151,9 @@ except KeyboardInterrupt:
 """
 
 
-def test_ctrl_c_is_heard_after_another_thread_let_go_of_openvino(tiny_checkpoint, tmp_path):
+def test_ctrl_c_works_after_another_thread_dropped_openvino(tiny_checkpoint, tmp_path):
     path = exported(tiny_checkpoint, tmp_path, "openvino")
-    done = subprocess.run([sys.executable, "-c", LET_GO, path], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", DROP, path], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
@@ -191,16 +193,16 @@ print(*(a.shape for a in session.run(["frame_probs", "clip_probs"],
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
 def test_detect_takes_what_was_exported(saved, tiny_checkpoint, noise_wav, tmp_path, to):
     path = exported(tiny_checkpoint, tmp_path, to)
-    options = {"hop": 0.5, "precision": "fp32", "device": "cpu"}
+    options = {"hop_seconds": 0.5, "precision": "fp32", "device": "cpu"}
     found = list(detect(noise_wav, path, **options))
     expected = list(detect(noise_wav, saved, engine="torch", **options))
     assert [(e.onset, e.label) for e in found] == [(e.onset, e.label) for e in expected]
     assert len(found) > 2
 
 
-def test_hearing_with_a_prepared_graph_needs_no_torch(saved, noise_wav):
+def test_detecting_with_an_exported_graph_needs_no_torch(saved, noise_wav):
     needs("openvino")
-    list(detect(noise_wav, saved, engine="openvino"))  # prepares it
+    list(detect(noise_wav, saved, engine="openvino"))  # exports it
     program = f"""
 import sys
 import threading
@@ -212,38 +214,39 @@ print("torch" in sys.modules)
     assert done.stdout == "True\nFalse\n", done.stderr
 
 
-def test_the_fastest_engine_is_measured_once_and_what_fails_is_told(saved, monkeypatch):
+def test_the_fastest_engine_is_measured_once_and_failures_are_logged(saved, monkeypatch, caplog):
     needs("openvino")
-    told = []
+    caplog.set_level("INFO", "sed.engines")
 
-    def broken(source, wanted):
+    def broken(source, options):
         raise RuntimeError("no such instruction")
 
-    monkeypatch.setitem(opening._OPENERS, "openvino", broken)
-    monkeypatch.setattr(opening, "_machine", lambda *_: "a machine of this test")
-    monkeypatch.setattr(opening, "MEASURED_SECONDS", 0.01)
-    engine = open_engine(saved, device="cpu", tell=told.append)
+    monkeypatch.setitem(select._OPENERS, "openvino", broken)
+    monkeypatch.setattr(select, "_machine_key", lambda *_: "a machine of this test")
+    monkeypatch.setattr(select, "MEASURED_SECONDS", 0.01)
+    engine = open_engine(saved, device="cpu")
     assert "OpenVINO" not in str(engine)
-    assert "the engine openvino does not work here: no such instruction" in told
-    assert "measuring engines, once" in told
-    assert "openvino fails" in told[-1]
-    told.clear()
-    again = open_engine(saved, device="cpu", tell=told.append)
+    assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [
+        "the engine openvino does not work here: no such instruction"
+    ]
+    assert "measuring engines, once" in caplog.messages
+    assert "openvino fails" in caplog.messages[-1]
+    caplog.clear()
+    again = open_engine(saved, device="cpu")
     assert str(again) == str(engine)
-    assert len(told) == 1
-    assert told[0].startswith("engine: ")
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("engine: ")
 
 
-def test_without_other_engines_torch_is_chosen_and_the_remedy_told(saved, monkeypatch):
-    told = []
+def test_without_other_engines_torch_is_chosen_and_the_remedy_is_logged(saved, monkeypatch, caplog):
     find_spec = importlib.util.find_spec
-    hidden = set(opening.PACKAGES.values())
+    hidden = set(select.PACKAGES.values())
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name in hidden else find_spec(name)
     )
-    engine = open_engine(saved, device="cpu", tell=told.append)
+    engine = open_engine(saved, device="cpu")
     assert isinstance(engine, TorchEngine)
-    assert "pip install 'sed-engine[openvino]'" in told[0]
+    assert "pip install 'sed-engine[openvino]'" in caplog.messages[0]
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime", "onnx"])
@@ -275,15 +278,14 @@ def test_a_graph_is_not_for_a_gpu(tmp_path):
         open_engine(tmp_path / "model.onnx", device="cuda")
 
 
-def test_without_a_place_to_keep_graphs_torch_is_chosen_and_that_is_told(
-    saved, tmp_path, monkeypatch
+def test_without_a_folder_for_graphs_torch_is_chosen_and_that_is_logged(
+    saved, tmp_path, monkeypatch, caplog
 ):
     needs("openvino")
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("SED_CACHE", str(tmp_path / "file" / "cache"))
-    told = []
-    assert isinstance(open_engine(saved, device="cpu", tell=told.append), TorchEngine)
-    assert "engine: torch, since the model cannot be prepared for others" in told[-1]
+    assert isinstance(open_engine(saved, device="cpu"), TorchEngine)
+    assert "engine: torch, since the model cannot be exported for others" in caplog.messages[-1]
 
 
 def test_a_loaded_checkpoint_stays_in_torch(tiny_checkpoint):
@@ -292,7 +294,7 @@ def test_a_loaded_checkpoint_stays_in_torch(tiny_checkpoint):
         open_engine(tiny_checkpoint, engine="openvino", device="cpu")
 
 
-def test_a_graph_of_somebody_else_is_refused(tmp_path):
+def test_a_graph_of_another_program_is_refused(tmp_path):
     onnx = pytest.importorskip("onnx")
     node = onnx.helper.make_node("Identity", ["x"], ["y"])
     x, y = (onnx.helper.make_tensor_value_info(n, 1, [1]) for n in "xy")
@@ -307,7 +309,18 @@ def test_a_graph_of_somebody_else_is_refused(tmp_path):
         open_engine(tmp_path / "none.onnx")
 
 
-def test_the_description_in_a_file_is_that_of_the_model(tiny_checkpoint, tmp_path):
+@pytest.mark.parametrize("to", OTHERS)
+def test_a_graph_of_an_older_version_is_refused(tiny_checkpoint, tmp_path, monkeypatch, to):
+    monkeypatch.setattr(export, "graph_metadata", lambda _: {"spec": {}, "context": None})
+    with monkeypatch.context() as patch:
+        if to == "openvino":
+            patch.setattr(openvino_graphs, "METADATA_KEY", ["sed-engine", "about"])
+        path = exported(tiny_checkpoint, tmp_path, to)
+    with pytest.raises(CheckpointError, match="exported by an older version: export again"):
+        open_engine(path, engine=to)
+
+
+def test_the_metadata_in_a_file_are_those_of_the_model(tiny_checkpoint, tmp_path):
     path = exported(tiny_checkpoint, tmp_path, "onnx")
     spec = open_engine(path).spec
     assert spec == tiny_checkpoint.spec
@@ -315,13 +328,13 @@ def test_the_description_in_a_file_is_that_of_the_model(tiny_checkpoint, tmp_pat
 
 
 @pytest.mark.slow
-def test_torch_compile_hears_the_same(said):
+def test_torch_compile_detects_the_same(expected_of):
     try:
         engine = open_engine(engine="compile", device="cpu", precision="fp32")
-        frames, _ = frames_and_events(engine, LEADS["no overlap"])
+        frames, _ = frames_and_events(engine, MODES["no overlap"])
     except SedError as error:
         pytest.skip(str(error))
-    assert np.abs(frames - said["no overlap"][0]).max() <= TOLERANCE["fp32"]
+    assert np.abs(frames - expected_of["no overlap"][0]).max() <= TOLERANCE["fp32"]
 
 
 def test_torch_has_as_many_threads_afterwards_as_before(tiny_checkpoint, noise_wav):
