@@ -1,1 +1,1 @@
-"""Frame probabilities to events, and events to files."""
+"""Decode events from frame probabilities, and write events to files."""

@@ -1,4 +1,4 @@
-"""How many events of a truth were found."""
+"""Count the reference events that were detected."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from sed.events.tracker import Event
 
 @dataclass(frozen=True)
 class EventScore:
-    """How the events found compare with the true ones."""
+    """Counts of matched events, with recall and F1."""
 
-    n_true: int
-    n_found: int
-    n_matched: int
+    n_true: int  # reference events
+    n_found: int  # detected events
+    n_matched: int  # pairs of both
 
     @property
     def recall(self) -> float:
-        """Share of the true events that were found."""
+        """Fraction of the reference events that were detected; NaN without any."""
         return self.n_matched / self.n_true if self.n_true else float("nan")
 
     @property
     def n_false(self) -> int:
-        """Events found that match no true one."""
+        """Detected events without a matching reference event."""
         return self.n_found - self.n_matched
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of precision and recall."""
+        """Harmonic mean of precision and recall; NaN without events."""
         total = self.n_true + self.n_found
         return 2 * self.n_matched / total if total else float("nan")
 
@@ -36,9 +36,18 @@ class EventScore:
 def match_events(
     truth: Sequence[Event], found: Sequence[Event], *, onset_tolerance: float = 1.0
 ) -> EventScore:
-    """Match events one to one: same label, onsets at most ``onset_tolerance`` seconds apart.
+    """Match detected with reference events, one to one.
 
-    The nearest pairs are taken first. A second event on an already matched truth is a false one.
+    The nearest pairs are matched first. A second detection of a matched event is a false one.
+
+    Parameters
+    ----------
+    truth
+        Reference events.
+    found
+        Detected events.
+    onset_tolerance
+        Largest difference of the onsets of a pair in seconds; labels must be equal.
     """
     pairs = sorted(
         (abs(t.onset - f.onset), i, j)

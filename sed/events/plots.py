@@ -1,4 +1,4 @@
-"""Pictures: curves of a training run, and what was heard in a recording."""
+"""Plot the log-mel spectrogram, the class probabilities and the events of a recording."""
 
 from __future__ import annotations
 
@@ -12,69 +12,74 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MultipleLocator
-from numpy.typing import NDArray
 
 from sed.events.tracker import Event
 from sed.features.log_mel import LogMelConfig, hz_to_mel
 from sed.files import written_whole
 from sed.text import clock_time, pluralize
+from sed.types import Floats
 
-MOST_CLASSES = 28  # rows of probabilities in a picture
-MOST_LANES = 7  # of labels over a spectrogram
-LETTER_INCHES = 0.062  # width of a letter of a label, about
+MAX_CLASSES = 28  # rows of probabilities
+MAX_LANES = 7  # rows of labels over the spectrogram
+LETTER_INCHES = 0.062  # approximate width of a letter of a label
 
 
 def plot_detections(
     path: str | os.PathLike[str],
     *,
     title: str,
-    columns: NDArray[np.float32],
+    log_mel: Floats,
     column_seconds: float,
-    log_mel: LogMelConfig,
-    frame_probs: NDArray[np.float32],
+    config: LogMelConfig,
+    frame_probs: Floats,
     frame_seconds: float,
     labels: Sequence[str],
     events: Sequence[Event],
     n_events: int,
 ) -> None:
-    """Draw a recording into a PNG: its log-mel with the events on it, its classes below.
+    """Plot a recording into a PNG file: spectrogram with events, probabilities of classes below.
 
     Parameters
     ----------
     path
-        Where to.
+        The file.
     title
-        Over the picture.
-    columns
-        Log-mel, shape (columns, mels).
-    column_seconds
-        From one column to the next.
+        Title of the plot.
     log_mel
-        What made the columns.
+        Log-mel spectrogram, shape (columns, mels).
+    column_seconds
+        Time from one column to the next.
+    config
+        Parameters of the spectrogram.
     frame_probs
         Shape (frames, classes).
     frame_seconds
-        From one frame to the next.
+        Time from one frame to the next.
     labels
-        One per class.
+        Names of the classes.
     events
-        What to mark.
+        Events to draw.
     n_events
-        How many there were, of which `events` may be the first.
+        Number of events in the recording; `events` may be the first of them.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
     """
     shown = _classes_to_show(frame_probs, labels, events)
     colours = {labels[c]: _colour(i) for i, c in enumerate(shown)}
     rows_inches = 0.27 * max(3, len(shown))
     figure = Figure(figsize=(13, 3.6 + rows_inches), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.9, rows_inches])
-    _draw_log_mel(top, columns, column_seconds, log_mel)
-    duration = len(columns) * column_seconds
+    _draw_log_mel(top, log_mel, column_seconds, config)
+    duration = len(log_mel) * column_seconds
     _draw_events(top, events, colours, duration / 11.0)
     top.set_title(_drawable(title), loc="left", fontsize=12, weight="bold", parse_math=False)
-    told = f"{pluralize(n_events, 'event')} in {_clock(duration)}"
+    summary = f"{pluralize(n_events, 'event')} in {_clock(duration)}"
     if n_events > len(events):
-        told += f", the first {len(events):,} drawn"
-    top.set_title(told, loc="right", fontsize=10)
+        summary += f", the first {len(events):,} drawn"
+    top.set_title(summary, loc="right", fontsize=10)
     _draw_probabilities(bottom, frame_probs[:, shown], frame_seconds, [labels[c] for c in shown])
     bottom.set_xlim(0, duration)
     bottom.xaxis.set_major_locator(MultipleLocator(_tick_seconds(duration)))
@@ -83,24 +88,22 @@ def plot_detections(
     _save(figure, path, dpi=120)
 
 
-def _draw_log_mel(
-    axes: Axes, columns: NDArray[np.float32], column_seconds: float, log_mel: LogMelConfig
-) -> None:
-    low, high = np.percentile(columns, [2, 99.7])
+def _draw_log_mel(axes: Axes, log_mel: Floats, column_seconds: float, config: LogMelConfig) -> None:
+    low, high = np.percentile(log_mel, [2, 99.7])
     axes.imshow(
-        columns.T,
+        log_mel.T,
         origin="lower",
         aspect="auto",
         cmap="magma",
         vmin=low,
         vmax=max(high, low + 1e-3),
-        extent=(0, len(columns) * column_seconds, 0, log_mel.n_mels),
+        extent=(0, len(log_mel) * column_seconds, 0, config.n_mels),
         interpolation="antialiased",
     )
-    first, last = hz_to_mel(np.array([log_mel.f_min, log_mel.f_max]), log_mel.mel_scale)
+    first, last = hz_to_mel(np.array([config.f_min, config.f_max]), config.mel_scale)
     marks_hz = np.array([250, 500, 1000, 2000, 4000, 8000, 16000])
-    marks_hz = marks_hz[(marks_hz >= log_mel.f_min) & (marks_hz <= log_mel.f_max)]
-    places = (hz_to_mel(marks_hz, log_mel.mel_scale) - first) / (last - first) * log_mel.n_mels
+    marks_hz = marks_hz[(marks_hz >= config.f_min) & (marks_hz <= config.f_max)]
+    places = (hz_to_mel(marks_hz, config.mel_scale) - first) / (last - first) * config.n_mels
     axes.set_yticks(places, [f"{hz / 1000:g}" for hz in marks_hz])
     axes.set_ylabel("kHz, mel scale")
 
@@ -108,12 +111,12 @@ def _draw_log_mel(
 def _draw_events(
     axes: Axes, events: Sequence[Event], colours: Mapping[str, str], seconds_per_inch: float
 ) -> None:
-    """Draw each event as a bar with its label, on the first lane that has room for both."""
-    free_from = [0.0] * MOST_LANES
+    """Draw each event as a bar with its label, in the first lane with space for both."""
+    free_from = [0.0] * MAX_LANES
     for event in sorted(events, key=lambda e: e.onset):
         text_seconds = len(event.label) * LETTER_INCHES * seconds_per_inch
         lane = next((i for i, t in enumerate(free_from) if t <= event.onset), None)
-        if lane is None:  # more at once than lanes: share the one that is free soonest
+        if lane is None:  # more events at once than lanes: share the one that is free first
             lane = free_from.index(min(free_from))
         free_from[lane] = max(event.offset, event.onset + text_seconds) + 0.1 * seconds_per_inch
         height = 0.93 - lane * 0.125
@@ -144,9 +147,9 @@ def _draw_events(
 
 
 def _draw_probabilities(
-    axes: Axes, probs: NDArray[np.float32], frame_seconds: float, names: Sequence[str]
+    axes: Axes, probs: Floats, frame_seconds: float, names: Sequence[str]
 ) -> None:
-    """Draw a row for each class, its probability as a hill that fills the row at one."""
+    """Draw a row for each class with its probability as a filled curve."""
     edges = np.arange(len(probs) + 1) * frame_seconds
     for i, name in enumerate(names):
         base = len(names) - 1 - i
@@ -164,18 +167,18 @@ def _draw_probabilities(
 
 
 def _classes_to_show(
-    frame_probs: NDArray[np.float32], labels: Sequence[str], events: Sequence[Event]
+    frame_probs: Floats, labels: Sequence[str], events: Sequence[Event]
 ) -> list[int]:
-    """Return the classes with events, the surest ones, else the likeliest, in order of time."""
+    """Return the classes with events, else the most likely ones, sorted by the time of their peak."""
     peak = frame_probs.max(axis=0, initial=0.0)
-    heard = {event.label for event in events}
-    order = sorted(range(len(labels)), key=lambda c: (labels[c] not in heard, -peak[c]))
-    shown = order[: max(4, min(MOST_CLASSES, len(heard)))]
-    return sorted(shown, key=lambda c: frame_probs[:, c].argmax())  # a staircase through time
+    detected = {event.label for event in events}
+    order = sorted(range(len(labels)), key=lambda c: (labels[c] not in detected, -peak[c]))
+    shown = order[: max(4, min(MAX_CLASSES, len(detected)))]
+    return sorted(shown, key=lambda c: frame_probs[:, c].argmax())
 
 
 def _colour(i: int) -> str:
-    """Return the i-th of colours that can be told apart on black and on white."""
+    """Return the i-th colour of a palette that is legible on black and on white."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
@@ -183,13 +186,13 @@ def _colour(i: int) -> str:
 
 
 def _tick_seconds(duration: float) -> float:
-    """Return the distance of about ten marks that a clock would have."""
+    """Return a round distance of ticks for about ten of them."""
     steps = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
     return next((step for step in steps if duration / step <= 14), 86400.0)
 
 
 def _drawable(text: str) -> str:
-    """Return a label or a file name as it may stand in a picture, on one line."""
+    """Return a label or a file name as a short text on one line."""
     shown = "".join(c if c.isprintable() else " " for c in text.replace("_", " "))
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
@@ -201,5 +204,5 @@ def _clock(seconds: float) -> str:
 
 def _save(figure: Figure, path: str | os.PathLike[str], *, dpi: int) -> None:
     with written_whole(path) as part, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # a letter the font lacks is drawn as a box
+        warnings.filterwarnings("ignore", "Glyph")  # about letters that the font lacks
         figure.savefig(part, dpi=dpi, format="png")

@@ -1,15 +1,15 @@
-r"""Frame probabilities to events: median filter, hysteresis, merging, minimum length.
+r"""Decode events from frame probabilities: median filter, hysteresis, merging, minimum duration.
 
 ::
 
-    probability        ____
-        on  ----------/----\------------------------    a run of frames at or above `off`
-        off ---__---_/------\_---__-----------------    is an event if it reaches `on` once
-               ‾‾   [  event  ]  ‾‾ (never reaches on)
+    probability                ____
+    onset threshold  ---------/----\-----------------   an event is a run of frames at or above
+    offset threshold ---__---/------\---__-----------   the offset threshold that reaches the
+                            [ event  ]                  onset threshold at least once
 
-Two events of one class with no more than the merge gap between them become one; what is then
-shorter than the minimum length is dropped. An event is given out as soon as nothing that is still
-to come can change it, and never changed afterwards.
+Two events of one class that are no further apart than the minimum gap are merged; events that are
+then shorter than the minimum duration are dropped. An event is returned as soon as no later frame
+can change it.
 """
 
 from __future__ import annotations
@@ -21,34 +21,64 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from sed.events.median_filter import MedianFilter
 from sed.timeline import Timeline, seconds_from_samples
 from sed.types import Floats
 
 
 @dataclass(frozen=True)
 class Event:
-    """A sound that was heard: `label` from `onset` to `offset` seconds."""
+    """A detected sound.
 
-    onset: float  # seconds from the start of the recording
-    offset: float  # seconds; exclusive
+    Attributes
+    ----------
+    onset, offset
+        Start and end in seconds from the start of the recording.
+    label
+        Name of the class.
+    score
+        Highest frame probability, after the median filter.
+    file
+        Path of the recording, as given by the caller.
+    time
+        Time of day of the onset with its UTC offset; None if it is unknown.
+    """
+
+    onset: float
+    offset: float
     label: str
-    score: float  # highest probability of a frame, after the median filter
-    file: str = ""  # the recording, as it was named by the caller
-    time: datetime | None = None  # of the onset on the calendar, with its zone, where it is known
+    score: float
+    file: str = ""
+    time: datetime | None = None
 
 
 @dataclass(frozen=True)
 class TrackerConfig:
-    """How probabilities become events. A tuple holds one value per class."""
+    """Thresholds and durations that turn frame probabilities into events.
 
-    onset_threshold: float | tuple[float, ...] = 0.5  # a run of frames must reach this once
-    offset_threshold: float | tuple[float, ...] = 0.25  # and lasts while it stays at or above this
-    median_filter_frames: int | tuple[int, ...] = 1  # length of the median filter, odd; 1 is none
-    min_duration_seconds: float = 0.0  # shorter events are dropped; rounded to frames
-    min_gap_seconds: float = 0.0  # events no further apart are one; rounded to frames
+    Attributes
+    ----------
+    onset_threshold
+        Probability in (0, 1] that one frame of an event must reach. A tuple holds one value per
+        class, also in the next two fields.
+    offset_threshold
+        An event lasts while the probability is at or above this.
+    median_filter_frames
+        Length of the median filter in frames, odd; 1 is no filter.
+    min_duration_seconds
+        Shorter events are dropped; rounded to frames.
+    min_gap_seconds
+        Events of a class that are no further apart than this are merged; rounded to frames.
+    """
+
+    onset_threshold: float | tuple[float, ...] = 0.5
+    offset_threshold: float | tuple[float, ...] = 0.25
+    median_filter_frames: int | tuple[int, ...] = 1
+    min_duration_seconds: float = 0.0
+    min_gap_seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work."""
+        """Refuse values out of range."""
         on, off = np.atleast_1d(self.onset_threshold), np.atleast_1d(self.offset_threshold)
         if not (np.all((off > 0) & (on <= 1)) and np.all(off <= on)):
             raise ValueError(
@@ -62,16 +92,16 @@ class TrackerConfig:
 
 
 class EventTracker:
-    """Follows every class through time and gives out its events.
+    """Tracks events of all classes in a stream of frame probabilities.
 
     Parameters
     ----------
     config
-        Thresholds and lengths.
+        Thresholds and durations.
     labels
-        One per class, in the order of the probabilities.
+        Names of the classes, in the order of the probabilities.
     timeline
-        The grid that frames lie on.
+        The grid of the frames.
 
     Raises
     ------
@@ -91,53 +121,57 @@ class EventTracker:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: the next frame pushed is the first of a recording."""
+        """Start a new recording."""
         self._median.reset()
         self._n_frames = 0
-        self._runs: list[_Run | None] = [None] * len(self.labels)  # at or above off right now
-        self._held: list[_Run | None] = [None] * len(self.labels)  # an event a run may yet extend
-        self._told = [-1] * len(self.labels)  # start of the last event that was told of as begun
-        self._begun: list[tuple[int, _Run]] = []
+        self._runs: list[_Run | None] = [None] * len(
+            self.labels
+        )  # now at or above the offset threshold
+        self._held: list[_Run | None] = [None] * len(
+            self.labels
+        )  # an event that a later run may extend
+        self._last_started = [-1] * len(self.labels)  # first frame of the last event in _started
+        self._started: list[tuple[int, _Run]] = []
 
     @property
     def half_median_frames(self) -> int:
-        """Frames by which decisions lag behind what was pushed."""
+        """Frames by which decisions lag behind the frames pushed."""
         return self._median.half
 
     def push(self, frame_probs: Floats) -> list[Event]:
-        """Take the next frames, shape (frames, classes); return the events they completed."""
+        """Add the next frames, shape (frames, classes); return the events that are now complete."""
         done = self._track(self._median.push(frame_probs))
-        self._note_begun(done)
+        self._update_started(done)
         return self._events(done)
 
     def started(self) -> list[Event]:
-        """Return the events that are certain to come and were not returned here before.
+        """Return the events that have started since the last call and are certain to be returned.
 
-        They have lasted at least to the offset told here; what `push` and `flush` give out later
-        has the same onset.
+        Each lasts at least until the offset given here. `push` or `flush` returns it later with
+        the same onset.
         """
-        begun, self._begun = self._begun, []
-        return [self._event(c, run) for c, run in sorted(begun, key=lambda b: (b[1].start, b[0]))]
+        runs, self._started = self._started, []
+        return [self._event(c, run) for c, run in sorted(runs, key=lambda r: (r[1].start, r[0]))]
 
     def flush(self, end_sample: int | None = None) -> list[Event]:
-        """End the recording; return the events still open, cut off at `end_sample` if given."""
+        """End the recording; return the remaining events, cut off at `end_sample` if given."""
         done = self._track(self._median.flush())
         for c, run in enumerate(self._runs):
             if run is not None:
                 self._close(c, run, self._n_frames)
             if (held := self._held[c]) is not None:
                 done.append((self._n_frames, c, held))
-        self._note_begun(done)
-        events, begun = self._events(done), self._begun
+        self._update_started(done)
+        events, started = self._events(done), self._started
         self.reset()
-        self._begun = begun
+        self._started = started
         if end_sample is None:
             return events
         end = seconds_from_samples(end_sample, self.timeline.sample_rate)
         return [Event(e.onset, min(e.offset, end), e.label, e.score) for e in events]
 
     def _track(self, probs: Floats) -> list[tuple[int, int, _Run]]:
-        """Advance by filtered frames; return (frame of decision, class, run) of finished events."""
+        """Advance by filtered frames; return (frame of decision, class, run) of complete events."""
         if len(probs) == 0:
             return []
         first, self._n_frames = self._n_frames, self._n_frames + len(probs)
@@ -162,9 +196,9 @@ class EventTracker:
         return done
 
     def _close(self, c: int, run: _Run, at: int) -> None:
-        """End a run below `off`: it becomes the held event, extends it, or is nothing.
+        """End a run: it becomes the held event, extends it, or is dropped.
 
-        A held event that is still there has waited for this run, so it lies within the gap.
+        A run within the minimum gap of the held event extends it; `_release` has returned others.
         """
         self._runs[c] = None
         held = self._held[c]
@@ -176,14 +210,14 @@ class EventTracker:
             self._held[c] = _Run(held.start, run.stop, max(held.peak, run.peak))
 
     def _release(self, c: int, before: int) -> list[tuple[int, int, _Run]]:
-        """Give out the held event if no run starting at `before` or later could extend it."""
+        """Return the held event if no run that starts at `before` or later can extend it."""
         held = self._held[c]
         if held is None or before - held.stop <= self.gap_frames:
             return []
         self._held[c] = None
         return [(max(held.decided_at, held.stop + self.gap_frames), c, held)]
 
-    def _note_begun(self, done: list[tuple[int, int, _Run]]) -> None:
+    def _update_started(self, done: list[tuple[int, int, _Run]]) -> None:
         """Note the events, done or not, that nothing can take back, each once."""
         certain = [(c, run) for _, c, run in done]
         for c, (run, held) in enumerate(zip(self._runs, self._held, strict=True)):
@@ -193,12 +227,12 @@ class EventTracker:
             elif held is not None:
                 certain.append((c, held))
         for c, run in certain:
-            if run.start > self._told[c] and self._is_long_enough(run):
-                self._told[c] = run.start
-                self._begun.append((c, run))
+            if run.start > self._last_started[c] and self._is_long_enough(run):
+                self._last_started[c] = run.start
+                self._started.append((c, run))
 
     def _events(self, done: list[tuple[int, int, _Run]]) -> list[Event]:
-        """Sort by the frame of decision, which does not depend on how the frames were pushed."""
+        """Return events sorted by the frame of decision, which does not depend on block sizes."""
         done = [d for d in done if self._is_long_enough(d[2])]
         return [self._event(c, run) for _, c, run in sorted(done, key=lambda d: d[:2])]
 
@@ -225,7 +259,7 @@ class _Run:
     start: int
     stop: int
     peak: float
-    decided_at: int = 0  # first frame at which nothing could extend it any more, as far as known
+    decided_at: int = 0  # first frame at which no run could extend it, as far as known
 
     def decided(self, at: int) -> _Run:
         return _Run(self.start, self.stop, self.peak, max(self.decided_at, at))
@@ -237,73 +271,47 @@ def _runs_of(active: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
 
-class MedianFilter:
-    """A running median over frames, of its own odd length for each class.
-
-    Beyond its ends the recording is taken to go on as its first and last frame. Output lags input
-    by half the longest filter.
-    """
-
-    def __init__(self, lengths: NDArray[np.int64]) -> None:
-        self._lengths = lengths
-        self.half = int(np.max(lengths, initial=1)) // 2
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget everything."""
-        self._frames: Floats | None = None  # the last 2 · half frames
-
-    def push(self, frames: Floats) -> Floats:
-        """Take frames, shape (frames, classes); return those whose neighbours are all known."""
-        if self.half == 0 or len(frames) == 0:
-            return frames
-        if self._frames is None:
-            self._frames = np.repeat(frames[:1], self.half, axis=0)
-        frames = np.concatenate([self._frames, frames])
-        self._frames = frames[-2 * self.half :]
-        return self._filter(frames)
-
-    def flush(self) -> Floats:
-        """Return the rest, and forget everything."""
-        frames = self._frames
-        self.reset()
-        if frames is None:
-            return np.empty((0, len(self._lengths)), np.float32)
-        return self._filter(np.concatenate([frames, np.repeat(frames[-1:], self.half, axis=0)]))
-
-    def _filter(self, frames: Floats) -> Floats:
-        n = max(0, len(frames) - 2 * self.half)
-        result = np.empty((n, frames.shape[1]), np.float32)
-        for length in np.unique(self._lengths):
-            classes = np.flatnonzero(self._lengths == length)
-            margin = self.half - int(length) // 2
-            part = frames[margin : margin + n + int(length) - 1, classes]
-            if n:
-                windows = np.lib.stride_tricks.sliding_window_view(part, int(length), axis=0)
-                result[:, classes] = np.median(windows, axis=-1)
-        return result
-
-
 def track_events(
     frame_probs: Floats,
     labels: Sequence[str],
     timeline: Timeline,
     config: TrackerConfig | None = None,
 ) -> list[Event]:
-    """Return the events in the frame probabilities of a whole recording, shape (frames, classes).
+    """Return the events in the frame probabilities of a whole recording, with an `EventTracker`.
 
-    This is the tracker, pushed once and flushed.
+    Parameters
+    ----------
+    frame_probs
+        Shape (frames, classes).
+    labels
+        Names of the classes.
+    timeline
+        The grid of the frames.
+    config
+        Thresholds and durations; the defaults if not given.
+
+    Raises
+    ------
+    ValueError
+        If a tuple in the config is not as long as `labels`.
     """
     tracker = EventTracker(config or TrackerConfig(), labels, timeline)
     return tracker.push(np.asarray(frame_probs, np.float32)) + tracker.flush()
 
 
 def with_timestamps(events: Iterable[Event], start: datetime | None) -> list[Event]:
-    """Return events with the time of their onset, if it is known when the recording began.
+    """Return events with the time of day of their onsets, given the start of the recording.
 
-    Seconds are added to the absolute time, so that no hour is lost when the clocks change. A time
-    has its offset from UTC, as when it is read from a file, and not the name of a zone: of such
-    times, Python calls none in an hour that comes twice equal to any other.
+    Seconds are added in UTC, so that a change of the clocks does not shift events. Times have a
+    fixed UTC offset, as when read from a file, and not a named zone: in Python, a time of a named
+    zone in an hour that occurs twice equals no time of another zone.
+
+    Parameters
+    ----------
+    events
+        Events of one recording.
+    start
+        Start time with its zone; None if it is unknown, then events are returned unchanged.
     """
     if start is None:
         return list(events)

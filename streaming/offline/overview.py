@@ -116,9 +116,9 @@ class DetectionPlot:
         plot_detections(
             path,
             title=os.path.basename(self._recording.path),
-            columns=self._log_mel.rows(),
+            log_mel=self._log_mel.rows(),
             column_seconds=self._log_mel.rows_each * timeline.hop_length / timeline.sample_rate,
-            log_mel=self._detector.spec.log_mel,
+            config=self._detector.spec.log_mel,
             frame_probs=self._probs.rows(),
             frame_seconds=self._probs.rows_each * timeline.frame_seconds,
             labels=self._detector.labels,

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import median_filter
 
-from sed.events.tracker import Event, EventTracker, MedianFilter, TrackerConfig, track_events
+from sed.events.median_filter import MedianFilter
+from sed.events.tracker import Event, EventTracker, TrackerConfig, track_events
 from sed.timeline import Timeline
 
 GRID = Timeline(100, 1, 10)  # a frame is 0.1 s

@@ -40,7 +40,9 @@ def test_shapes(name):
     "name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "crossvit_tiny_240"]
 )
 def test_a_backbone_that_cannot_keep_time_is_refused(name):
-    with pytest.raises(ValueError, match=r"does not keep the time axis.*Choose a convolutional one"):
+    with pytest.raises(
+        ValueError, match=r"does not keep the time axis.*Choose a convolutional one"
+    ):
         SedModel(ModelConfig(name), LogMelConfig(), 5)
 
 
