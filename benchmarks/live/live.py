@@ -32,7 +32,7 @@ import sed
 from benchmarks.live.virtual_microphone import VirtualMicrophone, what_is_missing
 from benchmarks.quality import accuracy
 from benchmarks.store import save
-from sed.events.tracker import MedianFilter
+from sed.events.median_filter import MedianFilter
 from streaming.engines.base import FrameOutput
 from streaming.engines.pytorch import TorchEngine
 from streaming.live.listener import LIVE, Listener

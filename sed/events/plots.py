@@ -68,14 +68,14 @@ def plot_detections(
         If the file cannot be written.
     """
     shown = _classes_to_show(frame_probs, labels, events)
-    colours = {labels[c]: _colour(i) for i, c in enumerate(shown)}
+    colours = {labels[c]: class_colour(i) for i, c in enumerate(shown)}
     rows_inches = 0.27 * max(3, len(shown))
     figure = Figure(figsize=(13, 3.6 + rows_inches), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.9, rows_inches])
     _draw_log_mel(top, log_mel, column_seconds, config)
     duration = len(log_mel) * column_seconds
     _draw_events(top, events, colours, duration / 11.0)
-    top.set_title(_drawable(title), loc="left", fontsize=12, weight="bold", parse_math=False)
+    top.set_title(label_text(title), loc="left", fontsize=12, weight="bold", parse_math=False)
     summary = f"{pluralize(n_events, 'event')} in {_clock(duration)}"
     if n_events > len(events):
         summary += f", the first {len(events):,} drawn"
@@ -85,7 +85,7 @@ def plot_detections(
     bottom.xaxis.set_major_locator(MultipleLocator(_tick_seconds(duration)))
     bottom.xaxis.set_major_formatter(lambda seconds, _: _clock(seconds))
     bottom.set_xlabel("time")
-    _save(figure, path, dpi=120)
+    save_figure(figure, path, dpi=120)
 
 
 def _draw_log_mel(axes: Axes, log_mel: Floats, column_seconds: float, config: LogMelConfig) -> None:
@@ -134,7 +134,7 @@ def _draw_events(
         axes.text(
             event.offset if at_the_end else event.onset,
             height - 0.01,
-            _drawable(event.label),
+            label_text(event.label),
             color="white",
             fontsize=8.5,
             ha="right" if at_the_end else "left",
@@ -153,11 +153,11 @@ def _draw_probabilities(
     edges = np.arange(len(probs) + 1) * frame_seconds
     for i, name in enumerate(names):
         base = len(names) - 1 - i
-        colour = _colour(i)
+        colour = class_colour(i)
         axes.stairs(base + 0.9 * probs[:, i], edges, baseline=base, fill=True, color=colour)
         axes.axhline(base, color="#bbbbbb", lw=0.5)
         axes.text(
-            -0.008, base + 0.4, _drawable(name), color=colour, fontsize=9, ha="right",
+            -0.008, base + 0.4, label_text(name), color=colour, fontsize=9, ha="right",
             va="center", transform=axes.get_yaxis_transform(), parse_math=False,
         )  # fmt: skip
     axes.set_ylim(0, max(1, len(names)))
@@ -169,7 +169,7 @@ def _draw_probabilities(
 def _classes_to_show(
     frame_probs: Floats, labels: Sequence[str], events: Sequence[Event]
 ) -> list[int]:
-    """Return the classes with events, else the most likely ones, sorted by the time of their peak."""
+    """Return classes with events, else the most likely ones, sorted by the time of their peak."""
     peak = frame_probs.max(axis=0, initial=0.0)
     detected = {event.label for event in events}
     order = sorted(range(len(labels)), key=lambda c: (labels[c] not in detected, -peak[c]))
@@ -177,7 +177,7 @@ def _classes_to_show(
     return sorted(shown, key=lambda c: frame_probs[:, c].argmax())
 
 
-def _colour(i: int) -> str:
+def class_colour(i: int) -> str:
     """Return the i-th colour of a palette that is legible on black and on white."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
@@ -191,7 +191,7 @@ def _tick_seconds(duration: float) -> float:
     return next((step for step in steps if duration / step <= 14), 86400.0)
 
 
-def _drawable(text: str) -> str:
+def label_text(text: str) -> str:
     """Return a label or a file name as a short text on one line."""
     shown = "".join(c if c.isprintable() else " " for c in text.replace("_", " "))
     return shown if len(shown) <= 60 else shown[:57] + "..."
@@ -202,7 +202,14 @@ def _clock(seconds: float) -> str:
     return re.sub("^0:0?", "", clock_time(round(seconds)))
 
 
-def _save(figure: Figure, path: str | os.PathLike[str], *, dpi: int) -> None:
+def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int) -> None:
+    """Write a figure to a PNG file, complete or not at all.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
     with written_whole(path) as part, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # about letters that the font lacks
         figure.savefig(part, dpi=dpi, format="png")

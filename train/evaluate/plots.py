@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from sed.events.plots import _colour, _drawable, _save
+from sed.events.plots import class_colour, label_text, save_figure
 
 
 def plot_curves(history: Sequence[Mapping[str, float]], path: str | os.PathLike[str]) -> None:
@@ -37,7 +37,7 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: str | os.PathLike[
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
-    _save(figure, path, dpi=150)
+    save_figure(figure, path, dpi=150)
 
 
 def plot_confusion(
@@ -65,7 +65,7 @@ def plot_confusion(
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if n_classes <= 100:
         _write_counts(axes, confusion, shares, 0.85 * letters)
-    names = [_drawable(label) for label in labels]
+    names = [label_text(label) for label in labels]
     axes.set_xticks(range(n_classes), names, rotation=90, fontsize=letters, parse_math=False)
     axes.set_yticks(range(n_classes), names, fontsize=letters, parse_math=False)
     axes.set_xticks(np.arange(n_classes + 1) - 0.5, minor=True)
@@ -78,7 +78,7 @@ def plot_confusion(
     n_clips, n_right = int(confusion.sum()), int(np.trace(confusion))
     right = f", {n_right / n_clips:.1%} of them right" if n_clips else ""
     axes.set_title(f"{n_clips:,} clips{right}", loc="left", fontsize=10)
-    _save(figure, path, dpi=150 if n_classes <= 100 else 100)
+    save_figure(figure, path, dpi=150 if n_classes <= 100 else 100)
 
 
 def _write_counts(
@@ -118,13 +118,13 @@ def plot_runs(runs: Sequence[RunCurves], metric: str, path: str | os.PathLike[st
     figure = Figure(figsize=(11, 4.4 + 0.19 * len(runs)), layout="constrained")
     left, right = figure.subplots(1, 2)
     for i, run in enumerate(runs):
-        colour = _colour(i)
+        colour = class_colour(i)
         _draw_folds(left, run.loss, colour)
         mean = _draw_folds(right, run.metric, colour)
         best = int(np.nanargmax(mean)) if not np.isnan(mean).all() else 0
         right.plot(best + 1, mean[best], marker="*", ms=13, color=colour, mec="white", zorder=5)
         folds = f", {len(run.metric)} folds" * (len(run.metric) > 1)
-        label = f"{_drawable(run.name)}{folds}: {mean[best]:.4f} in epoch {best + 1}"
+        label = f"{label_text(run.name)}{folds}: {mean[best]:.4f} in epoch {best + 1}"
         left.plot([], [], color=colour, lw=2, label=label)
     left.set(xlabel="epoch", ylabel="training loss")
     right.set(xlabel="epoch", ylabel=metric)
@@ -136,7 +136,7 @@ def plot_runs(runs: Sequence[RunCurves], metric: str, path: str | os.PathLike[st
     legend = figure.legend(loc="outside lower left", frameon=False, fontsize=9)
     for text in legend.get_texts():
         text.set_parse_math(False)
-    _save(figure, path, dpi=150)
+    save_figure(figure, path, dpi=150)
 
 
 def _draw_folds(axes: Axes, folds: Sequence[Sequence[float]], colour: str) -> NDArray[np.float64]:
