@@ -15,7 +15,7 @@ from sed.errors import UsageError
 from streaming.live.listener import Listener
 from streaming.messages import Dispatcher, Sink
 from streaming.sinks.audio_file import AudioRecorder
-from streaming.sinks.event_file import EventFileSink, EventStreamSink, check_live_format
+from streaming.sinks.event_file import EventFileSink, EventStreamSink, live_format
 from streaming.sinks.text import ErrorSink, TextSink
 
 
@@ -49,11 +49,8 @@ class LiveOutputs:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
-        if self.format is not None:
-            check_live_format(self.format)
-        elif self.output is not None:
-            check_live_format(self.output.suffix.removeprefix("."))
-
+        if self.format is not None or self.output is not None:
+            live_format(self.output, self.format)
         if self.clips is None:
             for field in dataclasses.fields(self):
                 is_about_clips = field.name.startswith("clip") and field.name != "clips"

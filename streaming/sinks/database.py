@@ -29,13 +29,12 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sed.errors import OutputError
-from sed.events.sqlite import TIMEOUT_SECONDS, open_sqlite, read_sqlite
+from sed.events.sqlite import TIMEOUT_SECONDS, open_sqlite
 from sed.text import iso_time, printable, to_utf8
 from streaming.messages import ClipSaved, EventEnded, FaultReporter, Gap, Message, Problem
 
@@ -145,14 +144,14 @@ class EventDatabase:
             case EventEnded(event):
                 names = to_utf8(event.file), to_utf8(event.label)
                 span = event.onset, event.offset, event.score
-                moment = iso_time(event.time), unix_time(event.time)
+                moment = iso_time(event.time), _unix_time(event.time)
                 self._add(ADD_EVENT, *names, *span, *moment)
             case ClipSaved(event, str(path)):
                 names = to_utf8(event.file), to_utf8(event.label)
-                self._add(ADD_CLIP, to_utf8(os.path.abspath(path)), unix_time(event.time), *names)
+                self._add(ADD_CLIP, to_utf8(os.path.abspath(path)), _unix_time(event.time), *names)
             case Gap():
                 span = message.onset, message.offset, message.n_samples
-                moment = iso_time(message.time), unix_time(message.time)
+                moment = iso_time(message.time), _unix_time(message.time)
                 source, reason = to_utf8(message.source), to_utf8(message.reason)
                 self._add(ADD_GAP, source, *span, reason, *moment)
         if not self._pending or (self._faults.is_faulty and time.monotonic() < self._retry_at):
@@ -209,25 +208,8 @@ class EventDatabase:
         self._connection.execute(f"PRAGMA busy_timeout = {round(1000 * seconds)}")
 
 
-def read_database(path: str | os.PathLike[str]) -> AbstractContextManager[sqlite3.Connection]:
-    """Open a database of events read-only for the duration of a context.
-
-    Raises
-    ------
-    DatabaseError
-        If it is not a database of events of this version, or cannot be read.
-    """
-    return read_sqlite(path, application_id=APPLICATION_ID, version=SCHEMA_VERSION)
-
-
-def unix_time(time: datetime | None) -> float:
-    """Return a time in seconds since 1970.
-
-    Raises
-    ------
-    ValueError
-        If there is no time; every event of a `Listener` has one.
-    """
+def _unix_time(time: datetime | None) -> float:
+    """Return a time in seconds since 1970. Every event of a `Listener` has a time."""
     if time is None:
         raise ValueError("expected an event with its time, as a Listener reports it")
     return time.timestamp()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from sed.errors import OutputError, UsageError
-from sed.events.formats import LIVE_FORMATS, open_writer
+from sed.events.formats import LIVE_FORMATS, format_of, open_writer
 from sed.events.tracker import Event
 from sed.events.writers import GAP, EventWriter
 from sed.text import near
@@ -78,7 +78,7 @@ class EventFileSink:
     path
         The file; created if it is missing, continued if it exists.
     format
-        One of `LIVE_FORMATS`; the extension of the file if not given.
+        One of `LIVE_FORMATS`; that of the ending of the file if not given.
 
     Raises
     ------
@@ -91,7 +91,7 @@ class EventFileSink:
 
     def __init__(self, path: str | os.PathLike[str], format: str | None = None) -> None:
         self._path = Path(path)
-        format = check_live_format(format or self._path.suffix.removeprefix("."))
+        format = live_format(path, format)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with ExitStack() as stack:
@@ -147,17 +147,20 @@ class EventFileSink:
         return self._faults.update(None)
 
 
-def check_live_format(name: str) -> str:
-    """Return the name of a format if live events can be written in it.
+def live_format(path: str | os.PathLike[str] | None, format: str | None) -> str:
+    """Return the format of live events: the given one, or that of the ending of a file.
 
     Raises
     ------
     UsageError
-        If the format is unknown, or its lines do not name the input.
+        If it is none of `LIVE_FORMATS`.
     """
-    if name in LIVE_FORMATS:
-        return name
-    raise UsageError(f"live events cannot be written as {name!r}. {near(name, LIVE_FORMATS)}")
+    if format is None and path is not None:
+        return format_of(path, LIVE_FORMATS)
+    if format not in LIVE_FORMATS:
+        hint = near(str(format), LIVE_FORMATS)
+        raise UsageError(f"live events cannot be written as {format!r}. {hint}")
+    return format
 
 
 def _write_line(writer: EventWriter, message: Message) -> None:

@@ -7,13 +7,16 @@ version, or cannot be read.
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from sed.events.sqlite import read_sqlite
 from sed.events.tracker import Event
 from sed.text import to_utf8
-from streaming.sinks.database import read_database, unix_time
+from streaming.sinks.database import APPLICATION_ID, SCHEMA_VERSION
 
 HOUR_SECONDS = 3600
 
@@ -36,45 +39,46 @@ class StoredEvent(NamedTuple):
 COLUMNS = ", ".join(StoredEvent._fields)
 
 
-def latest_events(path: str | os.PathLike[str], n: int = 100) -> list[StoredEvent]:
-    """Return the last `n` events that were stored, oldest first.
+def stored_events(
+    path: str | os.PathLike[str], n: int = 100, *, after: int | None = None
+) -> list[StoredEvent]:
+    """Return the last `n` events of a database, or the next `n` after a known one, oldest first.
+
+    Parameters
+    ----------
+    path
+        The database.
+    n
+        Largest number of events.
+    after
+        Id of the last event that is known already.
 
     Raises
     ------
     DatabaseError
         If the database cannot be read.
     """
-    with read_database(path) as connection:
-        rows = connection.execute(f"SELECT {COLUMNS} FROM events ORDER BY id DESC LIMIT ?", (n,))
-        return [StoredEvent(*row) for row in rows][::-1]
-
-
-def events_after(path: str | os.PathLike[str], event_id: int, n: int = 100) -> list[StoredEvent]:
-    """Return the first `n` events that were stored after the one with `event_id`, oldest first.
-
-    Raises
-    ------
-    DatabaseError
-        If the database cannot be read.
-    """
-    with read_database(path) as connection:
+    with _read(path) as connection:
+        if after is None:
+            query = f"SELECT {COLUMNS} FROM events ORDER BY id DESC LIMIT ?"
+            return [StoredEvent(*row) for row in connection.execute(query, (n,))][::-1]
         query = f"SELECT {COLUMNS} FROM events WHERE id > ? ORDER BY id LIMIT ?"
-        return [StoredEvent(*row) for row in connection.execute(query, (event_id, n))]
+        return [StoredEvent(*row) for row in connection.execute(query, (after, n))]
 
 
-def stored_event(path: str | os.PathLike[str], event: Event) -> StoredEvent | None:
+def find_event(path: str | os.PathLike[str], event: Event) -> StoredEvent | None:
     """Return the row of an event, or None if it is not stored.
 
     Raises
     ------
     DatabaseError
         If the database cannot be read.
-    ValueError
-        If the event has no time.
     """
+    if event.time is None:
+        return None
     query = f"SELECT {COLUMNS} FROM events WHERE unix_time = ? AND source = ? AND label = ?"
-    values = unix_time(event.time), to_utf8(event.file), to_utf8(event.label)
-    with read_database(path) as connection:
+    values = event.time.timestamp(), to_utf8(event.file), to_utf8(event.label)
+    with _read(path) as connection:
         row = connection.execute(query, values).fetchone()
         return StoredEvent(*row) if row else None
 
@@ -87,7 +91,7 @@ def clip_path(path: str | os.PathLike[str], event_id: int) -> Path | None:
     DatabaseError
         If the database cannot be read.
     """
-    with read_database(path) as connection:
+    with _read(path) as connection:
         query = "SELECT clip_path FROM events WHERE id = ?"
         row = connection.execute(query, (event_id,)).fetchone()
         return Path(row[0]) if row and row[0] else None
@@ -127,7 +131,11 @@ def hourly_counts(
     WHERE unix_time >= ? AND hour < ? GROUP BY hour, label ORDER BY hour, label
     """
     counts: dict[str, list[int]] = {}
-    with read_database(path) as connection:
+    with _read(path) as connection:
         for n, label, count in connection.execute(query, (first, HOUR_SECONDS, first, n_hours)):
             counts.setdefault(label, [0] * n_hours)[n] = count
     return hours, counts
+
+
+def _read(path: str | os.PathLike[str]) -> AbstractContextManager[sqlite3.Connection]:
+    return read_sqlite(path, application_id=APPLICATION_ID, version=SCHEMA_VERSION)

@@ -85,7 +85,7 @@ class ErrorSink:
                 case Problem(text):
                     print(f"sed: {_escaped(text)}", file=self._out, flush=True)
                 case Gap():
-                    print(f"sed: {format_gap(message)}", file=self._out, flush=True)
+                    print(f"sed: {_format_gap(message)}", file=self._out, flush=True)
         return ()
 
     def close(self) -> Sequence[Message]:
@@ -102,7 +102,7 @@ def redirect_to_null(out: TextIO) -> None:
         os.close(null)
 
 
-def format_gap(gap: Gap) -> str:
+def _format_gap(gap: Gap) -> str:
     """Return the length, time and reason of a gap on one line."""
     lost = f"{gap.offset - gap.onset:.2f} s ({gap.n_samples:,} samples)"
     if not gap.n_samples:

@@ -100,12 +100,12 @@ class Feed:
             case AudioBlock():
                 return self._encode_block(message)
             case EventStarted(event):
-                encoded = event_json(event)
+                encoded = _event_json(event)
                 self._active_events[event.file, event.label, event.onset] = encoded
                 return {"type": "event_started", "event": encoded}
             case EventEnded(event):
                 self._active_events.pop((event.file, event.label, event.onset), None)
-                return {"type": "event_ended", "event": event_json(event)}
+                return {"type": "event_ended", "event": _event_json(event)}
             case Gap():
                 if message.n_samples:
                     self._waterfall(message.source).skip(message.offset)
@@ -232,7 +232,7 @@ class Viewers:
             viewer.miss(n)
 
 
-def event_json(event: Event) -> Json:
+def _event_json(event: Event) -> Json:
     """Return an event as a JSON object; times are seconds, `time` is ISO 8601 or None."""
     return {
         "source": to_utf8(event.file),

@@ -22,7 +22,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from sed.events.sqlite import DatabaseError
 from sed.text import to_utf8
 from streaming.messages import EventEnded, InputStatus, Message, Status
-from streaming.sinks.history import clip_path, events_after, hourly_counts, latest_events
+from streaming.sinks.history import clip_path, hourly_counts, stored_events
 from streaming.web.feed import Viewer, Viewers, row_json
 
 PAGE = Path(__file__).parent / "page"
@@ -102,10 +102,7 @@ class Routes:
     def _events(self, request: Request) -> Response:
         n = _integer(request, "limit", 1, MAX_EVENTS) or 100
         after = _integer(request, "after", 0, MAX_ID)
-        if after is None:
-            rows = latest_events(self._database, n)
-        else:
-            rows = events_after(self._database, after, n)
+        rows = stored_events(self._database, n, after=after)
         return JSONResponse({"events": [row_json(row) for row in rows]}, headers=NO_CACHE)
 
     def _history(self, request: Request) -> Response:

@@ -26,7 +26,7 @@ from sed.events.sqlite import DatabaseError
 from sed.events.tracker import Event
 from sed.features.log_mel import LogMelConfig
 from streaming.messages import ClipSaved, FaultReporter, Message, Problem
-from streaming.sinks.history import stored_event
+from streaming.sinks.history import find_event
 from streaming.web.auth import AuthMiddleware, bind_socket
 from streaming.web.feed import Feed, Viewers, row_json
 
@@ -221,7 +221,7 @@ class WebView:
     async def _announce_clip(self, event: Event) -> None:
         fault = None
         try:
-            row = await asyncio.to_thread(stored_event, self._database, event)
+            row = await asyncio.to_thread(find_event, self._database, event)
             if row is None or row.clip_path is None:
                 return
             self._viewers.put({"type": "clip_saved", "event": row_json(row)})

@@ -94,7 +94,8 @@ def test_all_that_can_be_kept_is_kept_and_agrees_with_what_detect_finds(command,
     spans = [(event.onset, event.offset, event.label) for event in events]
     assert spans == [(round(e.onset, 3), round(e.offset, 3), e.label) for e in offline]
     assert len(spans) > 3
-    rows = sqlite3.connect(tmp_path / "e.sqlite").execute("SELECT onset, label, clip FROM events")
+    database = sqlite3.connect(tmp_path / "e.sqlite")
+    rows = database.execute("SELECT onset, label, clip_path FROM events")
     kept = rows.fetchall()
     assert [(round(onset, 3), label) for onset, label, _ in kept] == [
         (event.onset, event.label) for event in events
@@ -207,7 +208,7 @@ def test_an_input_that_cannot_be_opened_does_not_stop_the_others(command, tmp_pa
     ("options", "message"),
     [
         ({"format": "raven"}, "live events cannot be written as 'raven'. Known: csv, jsonl, tsv"),
-        ({"output": Path("events")}, "live events cannot be written as ''"),
+        ({"output": Path("events")}, "events: the ending is of no format: expected .csv"),
         ({"clip_pre_roll": 5.0}, "--clip-pre-roll applies to clips: give --clips DIR"),
         ({"clips_max_days": 3.0}, "--clips-max-days applies to clips: give --clips DIR"),
     ],

@@ -21,10 +21,9 @@ from streaming.sinks import database as database_module
 from streaming.sinks.database import EventDatabase
 from streaming.sinks.history import (
     clip_path,
-    events_after,
+    find_event,
     hourly_counts,
-    latest_events,
-    stored_event,
+    stored_events,
 )
 from tests.conftest import tiny_disk
 
@@ -115,7 +114,7 @@ def test_ids_are_never_given_twice(tmp_path):
         connection.execute("DELETE FROM events")
     with opened(path) as database:
         database.handle(EventEnded(event(2)))
-    assert [row.id for row in latest_events(path)] == [2]
+    assert [row.id for row in stored_events(path)] == [2]
 
 
 KILLED = """
@@ -141,7 +140,7 @@ def test_what_was_told_survives_being_killed(tmp_path):
         process.send_signal(signal.SIGKILL)
         told += [int(line) for line in process.stdout.read().splitlines()]
     assert process.returncode == -signal.SIGKILL
-    kept = [row.onset for row in events_after(path, 0, 1_000_000)]
+    kept = [row.onset for row in stored_events(path, 1_000_000, after=0)]
     assert kept[: len(told)] == told
     assert len(kept) <= len(told) + 1
     assert rows(path, "SELECT count(*) FROM events WHERE clip_path NOT NULL")[0][0] >= len(told) - 1
@@ -169,11 +168,11 @@ def test_what_another_process_keeps_from_being_written_waits_for_it(tmp_path):
             assert time.monotonic() - began < 3  # to wait for each would take longer
             assert take_when_it_is_tried_again(database, gap(100)) == []
             assert database._connection.execute("PRAGMA busy_timeout").fetchone() == (20,)  # ms
-            assert latest_events(path) == []
+            assert stored_events(path) == []
         told = take_when_it_is_tried_again(database, gap(102))
         assert told == [Problem(f"{path}: written again, with 102 events and gaps that waited")]
         assert database.handle(EventEnded(event(110))) == []
-    assert [row.onset for row in events_after(path, 0, 999)] == [*range(100), 110]
+    assert [row.onset for row in stored_events(path, 999, after=0)] == [*range(100), 110]
     assert rows(path, "SELECT count(*) FROM events WHERE clip_path = '/' || CAST(onset AS INT) "
                 "|| '.flac'") == [(99,)]  # fmt: skip
     assert rows(path, "SELECT count(*) FROM gaps") == [(2,)]
@@ -190,7 +189,7 @@ def test_only_so_much_waits_and_what_is_lost_is_counted(tmp_path, monkeypatch):
         assert trouble.text == (
             f"{path}: written again, with 5 events and gaps that waited; 4 more were dropped"
         )
-    assert [row.onset for row in latest_events(path)] == [4, 5, 6, 7, 8]
+    assert [row.onset for row in stored_events(path)] == [4, 5, 6, 7, 8]
 
 
 def test_what_is_not_written_at_the_end_is_told(tmp_path, monkeypatch):
@@ -210,7 +209,7 @@ def test_what_waits_is_written_at_the_end_if_it_can_be(tmp_path):
         database.handle(EventEnded(event(0)))
     told = database.close()
     assert told == [Problem(f"{path}: written again, with 1 events and gaps that waited")]
-    assert len(latest_events(path)) == 1
+    assert len(stored_events(path)) == 1
 
 
 def test_a_full_disk_is_told_once_each_way(tmp_path):
@@ -229,7 +228,7 @@ def test_a_full_disk_is_told_once_each_way(tmp_path):
             filler.unlink()
             (trouble,) = take_when_it_is_tried_again(database, EventEnded(event(50)))
             assert "written again" in trouble.text
-        assert [row.onset for row in latest_events(path)] == list(range(51))
+        assert [row.onset for row in stored_events(path)] == list(range(51))
 
 
 @contextmanager
@@ -304,7 +303,7 @@ def test_a_database_of_others_or_of_another_version_is_refused_and_not_touched(
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(statements)
     before = path.read_bytes()
-    for use in (EventDatabase, latest_events):
+    for use in (EventDatabase, stored_events):
         with pytest.raises(DatabaseError, match=message) as refused:
             use(path)
         assert str(refused.value).startswith(f"{path}: ")
@@ -324,12 +323,12 @@ def test_an_empty_file_becomes_a_database(tmp_path):
     path = tmp_path / "events.db"
     path.touch()
     EventDatabase(path).close()
-    assert latest_events(path) == []
+    assert stored_events(path) == []
 
 
 def test_reading_what_is_not_there_makes_nothing(tmp_path):
     with pytest.raises(DatabaseError, match=r"none\.db: cannot be read: unable to open"):
-        latest_events(tmp_path / "none.db")
+        stored_events(tmp_path / "none.db")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -345,7 +344,7 @@ def test_names_that_are_no_text_and_paths_with_signs_are_kept(tmp_path):
     with opened(path, model="m\udc80") as database:
         database.handle(EventEnded(event(0, "it's\0\ud800", "mic\udc80")))
         database.handle(ClipSaved(event(0, "it's\0\ud800", "mic\udc80"), "/a'b.flac"))
-    (row,) = latest_events(path)
+    (row,) = stored_events(path)
     assert (row.source, row.label, row.clip_path) == ("mic\\x80", "it's\0\\ud800", "/a'b.flac")
 
 
@@ -355,11 +354,11 @@ def test_events_are_read_in_their_order(tmp_path):
         for onset in range(10):
             database.handle(EventEnded(event(onset)))
         database.handle(ClipSaved(event(3), "/three.flac"))
-        assert [row.id for row in latest_events(path, 3)] == [8, 9, 10]
-        assert [row.id for row in events_after(path, 2, 3)] == [3, 4, 5]
-        assert events_after(path, 10) == []
-        assert stored_event(path, event(3)) == latest_events(path)[3]
-        assert stored_event(path, event(3, "cat")) is None
+        assert [row.id for row in stored_events(path, 3)] == [8, 9, 10]
+        assert [row.id for row in stored_events(path, 3, after=2)] == [3, 4, 5]
+        assert stored_events(path, after=10) == []
+        assert find_event(path, event(3)) == stored_events(path)[3]
+        assert find_event(path, event(3, "cat")) is None
         assert str(clip_path(path, 4)) == "/three.flac"
         assert clip_path(path, 5) is None
         assert clip_path(path, 99) is None
@@ -403,8 +402,8 @@ def test_pandas_reads_it(tmp_path):
     with closing(sqlite3.connect(path)) as connection:
         table = pd.read_sql("SELECT * FROM events", connection)
     assert pd.to_datetime(table.time).tolist() == [START + timedelta(seconds=2.5)]
-    assert pd.DataFrame(latest_events(path)).columns.tolist() == table.columns.tolist()
-    assert json.loads(json.dumps(latest_events(path)[0]._asdict()))["score"] == 0.8
+    assert pd.DataFrame(stored_events(path)).columns.tolist() == table.columns.tolist()
+    assert json.loads(json.dumps(stored_events(path)[0]._asdict()))["score"] == 0.8
 
 
 def test_an_event_is_written_quickly(tmp_path):

@@ -34,7 +34,7 @@ from streaming.messages import (
     Status,
 )
 from streaming.sinks.database import EventDatabase
-from streaming.sinks.history import stored_event
+from streaming.sinks.history import find_event
 from streaming.web.feed import MAX_QUEUED, Feed, Viewer
 from streaming.web.routes import PAGE
 from streaming.web.server import WebView, parse_address
@@ -271,9 +271,9 @@ def test_a_clip_that_cannot_be_told_of_for_a_reason_unforeseen_keeps_no_other_fr
     def fail_at_first(path, the_event):
         if the_event.onset < 5:
             raise KeyError(the_event.onset)
-        return stored_event(path, the_event)
+        return find_event(path, the_event)
 
-    monkeypatch.setattr("streaming.web.server.stored_event", fail_at_first)
+    monkeypatch.setattr("streaming.web.server.find_event", fail_at_first)
     with live(web) as viewer:
         for onset in (0.0, 1.0, 5.0):
             fan.handle(EventEnded(event(onset)))
@@ -374,10 +374,10 @@ def test_a_database_that_cannot_be_read_is_told(tmp_path):
 def test_what_fails_unforeseen_is_told_once(view, monkeypatch):
     web, _ = view
 
-    def fail(*_):
+    def fail(*_, **__):
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("streaming.web.routes.latest_events", fail)
+    monkeypatch.setattr("streaming.web.routes.stored_events", fail)
     for _ in range(2):
         answer = get(web, "/events")
         assert (answer.status_code, answer.json()) == (500, {"error": "internal error"})
