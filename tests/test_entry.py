@@ -1,4 +1,4 @@
-"""The command `sed` beside the Unix one."""
+"""The command `sed` and the Unix one."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ def run(program, *arguments, **options):
 
 
 @needs_unix_sed
-def test_a_word_that_is_nearly_a_command_of_ours_is_said_to_be():
+def test_a_misspelt_command_gets_a_hint():
     done = subprocess.run([OURS, "detct", "dawn.wav"], capture_output=True, text=True)
     assert done.stderr.startswith("sed: did you mean `sed detect`? This goes to the Unix sed:\n")
     assert done.returncode == subprocess.run([UNIX, "detct"], capture_output=True).returncode
@@ -60,7 +60,7 @@ def test_a_word_that_is_nearly_a_command_of_ours_is_said_to_be():
         (["-u", "1q"], b"a\nb\n"),
     ],
 )
-def test_what_is_not_ours_behaves_as_before(tmp_path, arguments, stdin):
+def test_other_arguments_behave_as_with_the_unix_sed(tmp_path, arguments, stdin):
     (tmp_path / "f").write_text("one\ntwo\nthree\n")
     before = run(UNIX, *arguments, input=stdin, cwd=tmp_path)
     after = run(OURS, *arguments, input=stdin, cwd=tmp_path)
@@ -108,7 +108,7 @@ def test_it_costs_less_than_sixty_milliseconds():
     assert min(median_seconds(OURS) - median_seconds(UNIX) for _ in range(3)) < 0.060
 
 
-def test_two_of_ours_on_the_path_do_not_call_each_other(tmp_path):
+def test_two_installations_on_the_path_do_not_call_each_other(tmp_path):
     if not OURS.exists():
         pytest.skip("needs this package installed")
     for name in ("one", "two"):
@@ -150,7 +150,7 @@ def test_a_shim_that_leads_back_to_us_is_tried_once(tmp_path):
         ("/x/bin/sed-engine", ["-v", "detect", "x.wav"], {}, True),
     ],
 )
-def test_whose_arguments_they_are(program, arguments, environment, ours):
+def test_which_arguments_are_for_this_package(program, arguments, environment, ours):
     assert is_ours(program, arguments, environment) == ours
 
 

@@ -33,7 +33,7 @@ def test_four_of_five_events_are_found_with_one_false_a_minute_at_most(model, tr
 
 @pytest.mark.slow
 @pytest.mark.parametrize("hop", [5.0, 1.0, 0.5])
-def test_other_hops_hear_most_of_it_too(model, truth, hop):
+def test_other_hops_detect_most_events_too(model, truth, hop):
     score = sed.match_events(truth, list(sed.detect(EXAMPLE, model, hop_seconds=hop)))
     assert score.recall >= 0.7
 
@@ -63,7 +63,7 @@ def test_the_example_is_what_was_promised(truth):
 
 
 @pytest.mark.gpu
-def test_a_gpu_hears_what_the_cpu_hears(model):
+def test_a_gpu_detects_what_the_cpu_detects(model):
     import torch
 
     if not torch.cuda.is_available():

@@ -12,7 +12,7 @@ def test_samples_survive_seconds_and_back(samples, rate):
     assert samples_from_seconds(seconds_from_samples(samples, rate), rate) == samples
 
 
-def test_a_frame_after_a_week_lies_where_arithmetic_says():
+def test_a_frame_after_a_week_is_exact():
     frame = 7 * 24 * 3600 * 100 // 32
     assert GRID.frame_time(frame) == frame * 0.32
 

@@ -167,11 +167,11 @@ def test_of_eight_channels_in_a_container_each_is_read(tmp_path):
     levels = np.linspace(0.1, 0.8, 8, dtype=np.float32)
     write_container(path, "pcm_f32le", np.tile(levels, 16_000)[None], "flt", "7.1")
     for channel, level in enumerate(levels, 1):
-        heard = read_recording(path, 16_000, channel=channel)
-        np.testing.assert_allclose(heard, np.full(16_000, level), atol=1e-6)
+        decoded = read_recording(path, 16_000, channel=channel)
+        np.testing.assert_allclose(decoded, np.full(16_000, level), atol=1e-6)
 
 
-def test_without_the_extra_the_error_says_which(tmp_path, monkeypatch):
+def test_without_the_extra_the_error_names_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     path = tmp_path / "x.m4a"
     path.write_bytes(b"\0\0\0\x18ftypM4A " + b"\0" * 100)

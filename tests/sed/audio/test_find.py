@@ -1,4 +1,4 @@
-"""Finding recordings one by one, in an archive that no list could hold."""
+"""Search for recordings in archives of any size."""
 
 import os
 
@@ -26,7 +26,7 @@ def test_one_by_one_they_are_those_of_the_list(archive):
     assert found(archive) == (find_recordings([archive])[0], [])
 
 
-def test_names_tell_where_a_recording_lies_whatever_else_there_is(archive):
+def test_the_name_of_a_recording_depends_on_its_own_path_only(archive):
     folder, (one, _, three) = archive / "deep", found(archive)[0]
     assert [r.name for r in found(folder)[0]] == ["a.wav", "er/b.WAV"]
     assert [r.name for r in found(folder, archive / "a.wav")[0]] == [
@@ -50,7 +50,7 @@ def test_a_link_to_a_folder_is_followed_and_a_loop_is_not(archive):
     assert names == ["a.wav", "deep/a.wav", "deep/er/b.WAV", "there/b.WAV"]
 
 
-def test_what_cannot_be_searched_or_is_empty_is_told(archive, monkeypatch):
+def test_unreadable_and_empty_folders_are_reported(archive, monkeypatch):
     real = os.scandir
 
     def guarded(path):

@@ -86,7 +86,7 @@ def test_recordings_are_listed_one_by_one_for_an_archive(bucket):
     assert errors == []
 
 
-def test_what_is_not_there_is_told(bucket):
+def test_missing_files_are_reported(bucket):
     import fsspec
 
     fsspec.filesystem("memory").pipe("/bucket/birds/texts/a.txt", b"1")
@@ -132,7 +132,7 @@ def test_a_copy_that_cannot_be_made_leaves_nothing(bucket, copies):
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
-def test_a_recording_on_the_web_is_heard_as_here(web, copies, tmp_path, ending):
+def test_a_recording_on_the_web_is_read_like_a_local_one(web, copies, tmp_path, ending):
     path = tmp_path / f"a.{ending}"
     soundfile.write(path, rising_noise(20_000), 8_000)
     assert (read_recording(f"{web}/a.{ending}", 8_000) == read_recording(path, 8_000)).all()

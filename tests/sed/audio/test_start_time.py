@@ -23,7 +23,7 @@ from sed.events.tracker import Event, with_timestamps
 BERLIN = ZoneInfo("Europe/Berlin")  # two hours ahead of UTC in May
 PLUS_10 = timezone(timedelta(hours=10))
 
-# Names that say the zone themselves, or come from a recorder that is known to use UTC.
+# Names with a zone, or come from a recorder that is known to use UTC.
 ABSOLUTE = {
     "20240501_053000.WAV": "2024-05-01T05:30:00",
     "20240501_053000T.WAV": "2024-05-01T05:30:00",
@@ -53,7 +53,7 @@ ABSOLUTE = {
     "20261121T121500.250Z_siren_garden.flac": "2026-11-21T12:15:00.250",
 }
 
-# Names of recorders whose clocks show the time of the place.
+# Names of recorders set to local time.
 LOCAL = {
     "SM2A_20240501_053000.wav": "2024-05-01T05:30:00",
     "S4A02641_0+1_20240501_053000.wav": "2024-05-01T05:30:00",
@@ -138,9 +138,9 @@ def test_every_pattern_has_an_example_and_a_source():
         assert any(pattern.name.search(name) for name in [*ABSOLUTE, *LOCAL]), pattern.recorders
 
 
-def test_the_zone_of_the_place_sets_clocks_that_do_not_say_theirs_and_shows_all_times():
-    said = start_from_name("S1056_20240501_053000Z.wav", BERLIN)
-    assert said.isoformat() == "2024-05-01T07:30:00+02:00"
+def test_the_zone_of_the_site_applies_to_clocks_without_one_and_shows_all_times():
+    text = start_from_name("S1056_20240501_053000Z.wav", BERLIN)
+    assert text.isoformat() == "2024-05-01T07:30:00+02:00"
     assert start_from_name("20240501_053000.WAV").isoformat() == "2024-05-01T05:30:00+00:00"
     assert start_from_name("20240501_053000.WAV", BERLIN).isoformat() == "2024-05-01T05:30:00+02:00"
     assert start_from_name("5AFCBD7E.WAV", BERLIN).isoformat() == "2018-05-17T01:23:42+02:00"
@@ -268,7 +268,7 @@ AUDIOMOTH = "Recorded at {} by AudioMoth 249BC3055C02FE06 at medium gain while b
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("text", "expected"),
     [
         ("05:30:00 01/05/2024 (UTC)", "2024-05-01T05:30:00+00:00"),
         ("05:30:00 01/05/2024 (UTC+2)", "2024-05-01T05:30:00+02:00"),
@@ -279,14 +279,14 @@ AUDIOMOTH = "Recorded at {} by AudioMoth 249BC3055C02FE06 at medium gain while b
         ("05:30:00 01/05/2024", "2024-05-01T05:30:00+00:00"),
     ],
 )
-def test_the_comment_of_an_audiomoth_is_a_moment(tmp_path, said, expected):
-    path = wav(tmp_path / "renamed.wav", comment(AUDIOMOTH.format(said)))
+def test_the_comment_of_an_audiomoth_is_a_moment(tmp_path, text, expected):
+    path = wav(tmp_path / "renamed.wav", comment(AUDIOMOTH.format(text)))
     assert start_from_header(path).isoformat() == expected
     assert recording_start(path).isoformat() == expected
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("text", "expected"),
     [
         ("Timestamp: 2024-05-01T05:30:00+02:00", "2024-05-01T05:30:00+02:00"),
         ("Timestamp:2024-05-01 05:30:00.5Z", "2024-05-01T05:30:00.500000+00:00"),
@@ -294,11 +294,11 @@ def test_the_comment_of_an_audiomoth_is_a_moment(tmp_path, said, expected):
         ("Timestamp: 2019-01-21T22:14:29\nZone: 29", "2019-01-21T22:14:29+01:00"),
     ],
 )
-def test_guano_is_found_behind_the_sound(tmp_path, said, expected):
-    path = wav(tmp_path / "10010003.wav", None, guano(said), sound=b"x" * 999)
+def test_guano_is_found_behind_the_sound(tmp_path, text, expected):
+    path = wav(tmp_path / "10010003.wav", None, guano(text), sound=b"x" * 999)
     in_utc = datetime.fromisoformat(expected).astimezone(UTC)
     assert recording_start(path, BERLIN) == in_utc
-    has_zone = not said.endswith("29")
+    has_zone = not text.endswith("29")
     assert recording_start(path) == (in_utc if has_zone else None)
     assert not has_zone or start_from_header(path).isoformat() == expected
 
@@ -361,7 +361,7 @@ def test_a_header_without_a_zone_leaves_it_to_the_caller(tmp_path):
         os.urandom(1000),
     ],
 )
-def test_a_header_that_says_nothing_is_no_error(tmp_path, content):
+def test_a_header_without_a_time_is_no_error(tmp_path, content):
     path = tmp_path / "dawn.wav"
     path.write_bytes(content)
     assert start_from_header(path, BERLIN) is None

@@ -1,4 +1,4 @@
-"""Ogg Vorbis by FFmpeg and by libsndfile is one and the same."""
+"""Ogg Vorbis decoded by FFmpeg equals that of libsndfile."""
 
 import os
 import struct
@@ -28,26 +28,23 @@ def vorbis(path, n_seconds=40.0, n_channels=1):
     return path
 
 
-def heard(decoder):
-    """Return all samples, and what is said to be wrong."""
-    blocks, trouble = [np.empty((0, decoder.n_channels), np.float32)], ""
+def decoded(decoder):
+    """Return all samples, and the error."""
+    blocks, message = [np.empty((0, decoder.n_channels), np.float32)], ""
     try:
         blocks += decoder.blocks()
     except RecordingError as error:
-        trouble = str(error)
+        message = str(error)
     decoder.close()
-    return np.concatenate(blocks), trouble
+    return np.concatenate(blocks), message
 
 
 def by_libsndfile(path):
-    return heard(SoundFileDecoder(str(path), os.fsencode(path)))
+    return decoded(SoundFileDecoder(str(path), os.fsencode(path)))
 
 
 def both(path, monkeypatch):
-    """Return what is heard as recordings are opened, by libsndfile alone, and how FFmpeg helped.
-
-    That is the number of samples that come from FFmpeg.
-    """
+    """Return samples and error by default and by libsndfile alone, and samples that FFmpeg read."""
     from sed.audio.vorbis import VorbisDecoder
 
     by_ffmpeg = []
@@ -59,15 +56,15 @@ def both(path, monkeypatch):
             yield block
 
     monkeypatch.setattr(VorbisDecoder, "_agreed", counted)
-    return heard(open_recording(path)), by_libsndfile(path), sum(by_ffmpeg)
+    return decoded(open_recording(path)), by_libsndfile(path), sum(by_ffmpeg)
 
 
 @pytest.mark.parametrize("n_channels", [1, 2])
 @pytest.mark.parametrize("n_seconds", [30.0, 40.0123, 65.536])
 def test_the_samples_are_those_of_libsndfile(tmp_path, monkeypatch, n_seconds, n_channels):
     path = vorbis(tmp_path / "x.ogg", n_seconds, n_channels)
-    (ours, trouble), (theirs, _), n_by_ffmpeg = both(path, monkeypatch)
-    assert trouble == ""
+    (ours, error), (theirs, _), n_by_ffmpeg = both(path, monkeypatch)
+    assert error == ""
     assert len(ours) == n_by_ffmpeg == int(n_seconds * RATE)
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
@@ -79,8 +76,8 @@ def test_what_is_short_or_has_many_channels_is_left_to_libsndfile(
     tmp_path, monkeypatch, n_seconds, n_channels
 ):
     path = vorbis(tmp_path / "x.ogg", n_seconds, n_channels)
-    (ours, trouble), (theirs, _), n_by_ffmpeg = both(path, monkeypatch)
-    assert (trouble, n_by_ffmpeg) == ("", 0)
+    (ours, error), (theirs, _), n_by_ffmpeg = both(path, monkeypatch)
+    assert (error, n_by_ffmpeg) == ("", 0)
     np.testing.assert_array_equal(ours, theirs)
 
 
@@ -94,15 +91,15 @@ def without_a_part(content):
 
 
 @pytest.mark.parametrize("damage", [overwritten, without_a_part])
-def test_a_hole_is_told_as_libsndfile_tells_it_and_nothing_across_it_is_heard(
+def test_a_gap_is_reported_as_by_libsndfile_and_no_samples_across_it_are_read(
     tmp_path, monkeypatch, damage
 ):
     path = vorbis(tmp_path / "x.ogg")
     whole, _ = by_libsndfile(path)
     path.write_bytes(damage(path.read_bytes()))
-    (ours, trouble), (theirs, their_trouble), n_by_ffmpeg = both(path, monkeypatch)
-    assert trouble == their_trouble
-    assert "a part of the file is missing or overwritten" in trouble
+    (ours, error), (theirs, their_error), n_by_ffmpeg = both(path, monkeypatch)
+    assert error == their_error
+    assert "a part of the file is missing or overwritten" in error
     assert len(theirs) <= len(ours) == n_by_ffmpeg < len(theirs) + BLOCK_SAMPLES
     np.testing.assert_allclose(ours, whole[: len(ours)], atol=1e-6)
 
@@ -119,18 +116,18 @@ def test_a_hole_is_told_as_libsndfile_tells_it_and_nothing_across_it_is_heard(
     ],
     ids=["cut", "more behind", "twice", "beginning trimmed", "begun a little late", "begun late"],
 )
-def test_what_is_odd_is_heard_as_libsndfile_hears_it(tmp_path, monkeypatch, change, message, helps):
+def test_unusual_files_are_read_as_by_libsndfile(tmp_path, monkeypatch, change, message, helps):
     path = vorbis(tmp_path / "x.ogg")
     path.write_bytes(change(path.read_bytes()))
-    (ours, trouble), (theirs, their_trouble), n_by_ffmpeg = both(path, monkeypatch)
-    assert trouble == their_trouble
-    assert message in trouble
+    (ours, error), (theirs, their_error), n_by_ffmpeg = both(path, monkeypatch)
+    assert error == their_error
+    assert message in error
     assert helps is None or (n_by_ffmpeg > 0) == helps
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 def moved(content, n_samples):
-    """Return an Ogg file whose pages end so many samples earlier: in front, these are cut off."""
+    """Return an Ogg file whose pages end `n_samples` earlier; these are cut off in front."""
     pages, start = [], 0
     while (end := content.find(b"OggS", start + 4)) > 0:
         pages.append(bytearray(content[start:end]))
@@ -160,7 +157,7 @@ def test_reading_begins_anywhere_after_a_seek(tmp_path):
     whole, _ = by_libsndfile(path)
     decoder = open_recording(path)
     position = decoder.seek(12_345)
-    rest, _ = heard(decoder)
+    rest, _ = decoded(decoder)
     np.testing.assert_allclose(rest, whole[position:], atol=1e-6)
 
 
@@ -173,4 +170,4 @@ def test_without_ffmpeg_libsndfile_reads_it(tmp_path, monkeypatch):
     finally:
         audio._vorbis_decoder.cache_clear()
     assert type(decoder) is SoundFileDecoder
-    assert len(heard(decoder)[0]) == 40 * RATE
+    assert len(decoded(decoder)[0]) == 40 * RATE

@@ -153,7 +153,7 @@ def test_a_full_disk_is_an_output_error(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_not_ours_says_so(tmp_path):
+def test_a_foreign_file_is_reported_as_such(tmp_path):
     path = tmp_path / "x.parquet"
     path.write_bytes(b"PAR1 nothing")
     with pytest.raises(SedError, match=r"x\.parquet: cannot be read as events \(not ours\)\. Give"):
@@ -165,7 +165,7 @@ def test_what_is_not_ours_says_so(tmp_path):
         read_parquet_events(tmp_path / "gone.parquet")
 
 
-def test_a_missing_extra_says_what_to_install(tmp_path, monkeypatch):
+def test_a_missing_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     expected = r"x\.parquet: Parquet needs an extra: pip install 'sed-engine\[parquet\]'"
     with pytest.raises(MissingExtraError, match=expected):

@@ -1,4 +1,4 @@
-"""SQLite databases that are marked as ours."""
+"""SQLite databases marked with an application id."""
 
 import sqlite3
 from contextlib import closing

@@ -95,7 +95,7 @@ def test_events_do_not_depend_on_how_frames_arrive(seed, cuts, median, gap, shor
     st.sampled_from([0.0, 0.2, 0.5]),
     st.sampled_from([0.0, 0.3]),
 )
-def test_every_event_is_told_once_when_it_begins_and_no_other(seed, cuts, median, gap, shortest):
+def test_every_event_starts_once_and_no_other_does(seed, cuts, median, gap, shortest):
     probs = np.random.default_rng(seed).random((60, 3)).astype(np.float32)
     tracker = EventTracker(TrackerConfig(0.8, 0.4, median, shortest, gap), "abc", GRID)
     begun, ended = [], []
@@ -113,17 +113,17 @@ def test_every_event_is_told_once_when_it_begins_and_no_other(seed, cuts, median
         assert event.score <= final.score
 
 
-def test_an_event_is_told_in_the_frame_that_reaches_on():
+def test_an_event_starts_in_the_frame_that_reaches_the_onset_threshold():
     tracker = EventTracker(TrackerConfig(onset_threshold=0.8, offset_threshold=0.3), ["a"], GRID)
-    told = []
+    counts = []
     for p in (0.1, 0.4, 0.6, 0.9, 0.5, 0.1, 0.1):
         ended = tracker.push(np.array([[p]], np.float32))
-        told.append((len(tracker.started()), len(ended)))
-    assert told == [(0, 0), (0, 0), (0, 0), (1, 0), (0, 0), (0, 1), (0, 0)]
+        counts.append((len(tracker.started()), len(ended)))
+    assert counts == [(0, 0), (0, 0), (0, 0), (1, 0), (0, 0), (0, 1), (0, 0)]
 
 
 @given(st.integers(0, 10**6))
-def test_what_is_given_out_is_what_the_definition_says(seed):
+def test_events_are_those_of_the_definition(seed):
     """Compare with the definition written out naively over the whole array."""
     probs = np.random.default_rng(seed).random(80).astype(np.float32)
     on, off, gap, shortest = 0.8, 0.3, 2, 3

@@ -121,7 +121,7 @@ def test_normalisation_by_constants():
 
 
 def test_stays_in_fp32_under_autocast():
-    loud = torch.full((4_000,), 200.0)  # whose power is no number in fp16
+    loud = torch.full((4_000,), 200.0)  # whose power overflows fp16
     with torch.autocast("cpu", torch.bfloat16):
         columns = LogMel(BIRDS.__class__(power=2))(loud)
     assert columns.dtype == torch.float32

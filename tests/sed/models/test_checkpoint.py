@@ -68,7 +68,7 @@ def change_json(**values):
         (truncate, "corrupt, truncated or from another run"),
         (corrupt, "corrupt, truncated or from another run"),
         (forget_json, r"not a checkpoint of this engine.*tiny\.json is missing"),
-        (change_json(format="somebody else's"), "not a checkpoint of this engine"),
+        (change_json(format="another program's"), "not a checkpoint of this engine"),
         (change_json(format_version=99), "format version 99.*Upgrade: pip install -U"),
         (change_json(format_version=1), "format version 1.*version 2 only. Train it again"),
         (change_json(labels=["one"]), "do not fit together.*size mismatch"),

@@ -1,4 +1,4 @@
-"""What training lowers."""
+"""Losses."""
 
 import numpy as np
 import pytest
@@ -70,7 +70,7 @@ def an_output(batch=3, frames=7, classes=4):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_every_loss_is_told_for_each_clip_and_weighs_classes(name):
+def test_every_loss_has_one_value_per_clip_and_weights_classes(name):
     output, targets = an_output(), torch.rand(3, 4)
     loss = LOSSES[name](output, targets)
     assert loss.shape == (3,)
@@ -95,7 +95,7 @@ def test_frame_targets_count_every_frame():
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_every_loss_falls_when_the_answer_gets_better(name):
+def test_every_loss_falls_when_the_output_improves(name):
     targets = torch.eye(4)[:3]
     good = an_output()
     push = 12 * (targets - 0.5)

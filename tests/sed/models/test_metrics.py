@@ -56,7 +56,7 @@ def test_accuracy_equals_scikit_learns():
 
 
 def map_at_by_hand(targets, scores, k):
-    """Return what the rules of FSDKaggle2018 say, one clip and one guess at a time."""
+    """Return MAP@k by the rules of FSDKaggle2018, one clip and one guess at a time."""
     per_clip = []
     for target, score in zip(targets, scores, strict=True):
         labels = {c for c, value in enumerate(target) if value > 0.5}
@@ -132,7 +132,7 @@ def test_the_figures_in_one_equal_those_one_by_one(targets, scores):
     assert figures["map3"] == pytest.approx(map_at_by_hand(targets, scores, 3), nan_ok=True)
 
 
-def test_without_a_label_there_is_nothing_to_judge_by():
+def test_without_a_label_metrics_are_nan():
     figures = clip_metrics(np.zeros((4, 3)), np.ones((4, 3)))
     assert np.isnan([figures[name] for name in ("accuracy", "map", "map3", "auc")]).all()
     report = decision_report(np.zeros((4, 3)), np.ones((4, 3)))
@@ -153,7 +153,7 @@ def test_thresholds_separate_what_can_be_separated():
 def test_a_class_with_few_positives_leans_on_the_common_threshold():
     targets = np.eye(2)[np.array([0] * 30 + [1])]
     scores = np.where(targets > 0, 0.9, 0.5)
-    scores[-1, 1] = 0.06  # the only example of class 1 was hardly heard
+    scores[-1, 1] = 0.06  # the only example of class 1 has a low score
     own = fit_thresholds(targets, scores, prior_weight=0.0)
     drawn = fit_thresholds(targets, scores, prior_weight=8.0)
     assert own[1] < 0.1

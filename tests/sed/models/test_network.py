@@ -71,7 +71,7 @@ def test_several_heads_are_averaged():
     torch.testing.assert_close(together, torch.stack(alone).mean(0))
 
 
-def test_three_channels_see_the_same_picture():
+def test_three_channels_repeat_the_spectrogram():
     model = SedModel(ModelConfig("resnet10t", in_channels=3), LogMelConfig(), 4).eval()
     seen = []
     forward = model.backbone.forward_features
