@@ -68,7 +68,7 @@ def open_source(
         decoder = _PrefetchedDecoder(stdin or open_recording("-"))
         return FileSource("stdin", decoder, speed=math.inf)
     if source is not None and "://" in source:
-        return UrlSource(source)
+        return _UrlSource(source)
     if source is not None and os.path.exists(source) and not os.path.isdir(source):
         return FileSource(os.path.basename(source), open_recording(source), speed=FILE_SPEED)
     # PortAudio is not needed for the sources above.
@@ -77,7 +77,32 @@ def open_source(
     return Microphone(source, channel=channel)
 
 
-class FileSource:
+class _ThreadedSource:
+    """Delivers what a decoder returns from a thread of its own, which runs `_run`."""
+
+    def __init__(self, name: str, decoder: Decoder) -> None:
+        self.name = name
+        self.sample_rate, self.n_channels = decoder.sample_rate, decoder.n_channels
+        self._stop = threading.Event()
+
+    def start(self, buffer: CaptureBuffer) -> None:
+        """Start to deliver."""
+        self._buffer = buffer
+        self._thread = threading.Thread(target=self._run, name=f"read {self.name}", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop, and end the buffer."""
+        self._stop.set()
+        # It takes longer only where a pipe or the network delivers nothing.
+        self._thread.join(timeout=1.0)
+        self._buffer.end()
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+
+class FileSource(_ThreadedSource):
     """Delivers what a decoder returns, from a thread of its own.
 
     Parameters
@@ -91,31 +116,21 @@ class FileSource:
     """
 
     def __init__(self, name: str, decoder: Decoder, *, speed: float | None = 1.0) -> None:
-        self.name = name
-        self.sample_rate, self.n_channels = decoder.sample_rate, decoder.n_channels
+        super().__init__(name, decoder)
         self._decoder = decoder
         self._limiter = None if speed is None else _RateLimiter(speed * decoder.sample_rate)
-        self._thread = _SourceThread(name, self._run)
 
-    def start(self, buffer: CaptureBuffer) -> None:
-        """Start to deliver."""
-        self._thread.start(buffer)
-
-    def stop(self) -> None:
-        """Stop, and end the buffer."""
-        self._thread.stop()
-
-    def _run(self, buffer: CaptureBuffer, stop: threading.Event) -> None:
+    def _run(self) -> None:
         try:
-            _deliver(self._decoder, buffer, self._limiter, stop)
+            _deliver(self._decoder, self._buffer, self._limiter, self._stop)
         except SedError as error:
-            buffer.notify(str(error))
+            self._buffer.notify(str(error))
         finally:
             self._decoder.close()
-            buffer.end()
+            self._buffer.end()
 
 
-class UrlSource:
+class _UrlSource(_ThreadedSource):
     """Delivers the stream at a URL (RTSP, HTTP, Icecast, …), and connects again when it breaks off.
 
     Parameters
@@ -134,60 +149,48 @@ class UrlSource:
     def __init__(self, url: str) -> None:
         self._url = url
         self._decoder = _connect(url)
-        self.name = _without_secrets(url)
-        self.sample_rate, self.n_channels = self._decoder.sample_rate, self._decoder.n_channels
+        super().__init__(_without_secrets(url), self._decoder)
         self._disconnected_at: float | None = None  # monotonic seconds
         self._pause_seconds = FIRST_PAUSE_SECONDS
-        self._thread = _SourceThread(self.name, self._run)
 
-    def start(self, buffer: CaptureBuffer) -> None:
-        """Start to deliver."""
-        self._thread.start(buffer)
-
-    def stop(self) -> None:
-        """Stop, and end the buffer."""
-        self._thread.stop()
-
-    def _run(self, buffer: CaptureBuffer, stop: threading.Event) -> None:
+    def _run(self) -> None:
         decoder: ContainerDecoder | None = self._decoder
         try:
             while decoder is not None:
                 has_end = decoder.n_samples is not None
-                error = self._deliver_all(decoder, buffer, stop)
+                error = self._deliver_all(decoder)
                 if error is not None and has_end:
-                    buffer.notify(str(error))
-                is_over = has_end or stop.is_set()
-                decoder = None if is_over else self._reconnect(buffer, stop)
+                    self._buffer.notify(str(error))
+                decoder = None if has_end or self._stop.is_set() else self._reconnect()
         finally:
             if self._disconnected_at is not None:
-                buffer.reconnected(self._n_missing(), DISCONNECTED)
-            buffer.end()
+                self._buffer.reconnected(self._n_missing(), DISCONNECTED)
+            self._buffer.end()
 
-    def _deliver_all(
-        self, decoder: ContainerDecoder, buffer: CaptureBuffer, stop: threading.Event
-    ) -> RecordingError | None:
+    def _deliver_all(self, decoder: ContainerDecoder) -> RecordingError | None:
         """Deliver until the stream ends; return the error if it broke off."""
         limiter = _RateLimiter(MAX_SPEED * self.sample_rate, AHEAD_SECONDS)
         with closing(decoder):
             try:
-                _deliver(decoder, buffer, limiter, stop, lambda: self._close_gap(buffer))
+                _deliver(decoder, self._buffer, limiter, self._stop, self._close_gap)
             except RecordingError as error:
                 return error
         return None
 
-    def _close_gap(self, buffer: CaptureBuffer) -> None:
+    def _close_gap(self) -> None:
         """Report the gap, if there is one, before the first block after it."""
         if self._disconnected_at is not None:
-            buffer.reconnected(self._n_missing(), DISCONNECTED, f"{self.name}: connected again")
+            text = f"{self.name}: connected again"
+            self._buffer.reconnected(self._n_missing(), DISCONNECTED, text)
             self._disconnected_at = None
             self._pause_seconds = FIRST_PAUSE_SECONDS
 
-    def _reconnect(self, buffer: CaptureBuffer, stop: threading.Event) -> ContainerDecoder | None:
+    def _reconnect(self) -> ContainerDecoder | None:
         """Try to connect until it works or the source is stopped."""
         if self._disconnected_at is None:  # else it broke off again before the first block
             self._disconnected_at = time.monotonic()
-            buffer.disconnected(f"{self.name}: disconnected; trying to connect again")
-        while not stop.wait(self._pause_seconds):
+            self._buffer.disconnected(f"{self.name}: disconnected; trying to connect again")
+        while not self._stop.wait(self._pause_seconds):
             self._pause_seconds = min(2 * self._pause_seconds, MAX_PAUSE_SECONDS)
             with suppress(RecordingError):
                 return _connect(self._url, self._decoder)
@@ -196,27 +199,6 @@ class UrlSource:
     def _n_missing(self) -> int:
         assert self._disconnected_at is not None
         return round((time.monotonic() - self._disconnected_at) * self.sample_rate)
-
-
-class _SourceThread:
-    """The thread of a source: runs a function with the buffer and an event that stops it."""
-
-    def __init__(self, name: str, run: Callable[[CaptureBuffer, threading.Event], None]) -> None:
-        self._name, self._run = name, run
-        self._stop = threading.Event()
-
-    def start(self, buffer: CaptureBuffer) -> None:
-        self._buffer = buffer
-        self._thread = threading.Thread(
-            target=self._run, args=(buffer, self._stop), name=f"read {self._name}", daemon=True
-        )
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        # It takes longer only where a pipe or the network delivers nothing.
-        self._thread.join(timeout=1.0)
-        self._buffer.end()
 
 
 class _PrefetchedDecoder:

@@ -19,7 +19,7 @@ from sed.errors import RecordingError
 from sed.models.checkpoint import save_checkpoint
 from streaming.live import sources as module
 from streaming.live.capture import AudioChunk, CaptureBuffer, Disconnect, Notice, SampleGap
-from streaming.live.sources import FileSource, UrlSource, _without_secrets, open_source
+from streaming.live.sources import FileSource, _without_secrets, open_source
 from tests.conftest import ROOT, rising_noise
 
 RATE = 8_000
@@ -161,7 +161,7 @@ def test_a_stream_that_ends_is_connected_again_and_the_gap_is_counted(monkeypatc
     monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.3)
     with Radio(("127.0.0.1", 0), _Station) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        source = UrlSource(f"http://127.0.0.1:{server.server_port}/live")
+        source = open_source(f"http://127.0.0.1:{server.server_port}/live")
         assert (source.sample_rate, source.n_channels) == (RATE, 1)
         items, buffer = collect(source, seconds=1.5)
         server.shutdown()
@@ -183,7 +183,7 @@ def test_a_stream_that_is_disconnected_at_the_end_is_counted(monkeypatch):
     monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.2)
     with Radio(("127.0.0.1", 0), _Station) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        source = UrlSource(f"http://127.0.0.1:{server.server_port}/live")
+        source = open_source(f"http://127.0.0.1:{server.server_port}/live")
         server.shutdown()
     buffer = CaptureBuffer(hop_length=RATE, capacity_samples=60 * RATE, wake=threading.Condition())
     source.start(buffer)
@@ -217,7 +217,7 @@ def test_a_file_behind_a_url_that_breaks_off_says_so(tmp_path):
 
     with Radio(("127.0.0.1", 0), Batch) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        items, buffer = collect(UrlSource(f"http://127.0.0.1:{server.server_port}/a.flac"))
+        items, buffer = collect(open_source(f"http://127.0.0.1:{server.server_port}/a.flac"))
         server.shutdown()
     assert buffer.state == "ended"
     (notice,) = [item for item in items if isinstance(item, Notice)]
