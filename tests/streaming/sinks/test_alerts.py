@@ -1,4 +1,4 @@
-"""What others are told: commands with hostile labels, and a web server that comes and goes."""
+"""Alerts: commands with hostile labels, and a web server that is sometimes down."""
 
 import base64
 import http.server
@@ -50,9 +50,9 @@ def labelled(label):
     return Event(1.0, 2.0, label, 0.5, "mic", TIME)
 
 
-def texts(answers):
-    assert all(isinstance(answer, Problem) for answer in answers)
-    return [answer.text for answer in answers]
+def texts(messages):
+    assert all(isinstance(message, Problem) for message in messages)
+    return [message.text for message in messages]
 
 
 @pytest.fixture
@@ -154,14 +154,14 @@ def test_a_hostile_label_stays_one_argument(dump, tmp_path):
     assert not (tmp_path / "pwned").exists()
 
 
-def test_a_label_that_no_argument_can_hold_is_told(dump):
+def test_a_label_that_no_argument_can_hold_is_reported(dump):
     command, calls = dump
     alert = CommandAlert(command + " {label}")
     alert.handle(EventEnded(labelled("a\0b")))
     alert.handle(EventEnded(labelled("dog")))
-    told = texts(alert.close())
-    assert told[0] == f"command {sys.executable}: cannot be run: embedded null byte"
-    assert told[1].endswith("works again: 1 delivered, 1 lost")
+    reports = texts(alert.close())
+    assert reports[0] == f"command {sys.executable}: cannot be run: embedded null byte"
+    assert reports[1].endswith("works again: 1 delivered, 1 lost")
     assert calls() == [["dog"]]
 
 
@@ -169,15 +169,15 @@ def test_a_command_that_waits_for_its_clip_finds_it(dump, tmp_path):
     command, calls = dump
     clips = ClipRecorder(tmp_path / "clips", delay_seconds=1)
     alert = CommandAlert(f"{command} {{clip}}", waits_for_clip=True)
-    fan = Dispatcher([clips, alert])
+    dispatcher = Dispatcher([clips, alert])
     block = np.zeros((8_000, 1), np.float32)
     no_columns = np.empty((0, 4), np.float32)
     for n in range(4):
-        fan.handle(AudioBlock("mic", n * 8_000, block, 8_000, no_columns, no_columns))
+        dispatcher.handle(AudioBlock("mic", n * 8_000, block, 8_000, no_columns, no_columns))
         if n == 2:
-            fan.handle(EventEnded(labelled("dog")))
-    fan.handle(EventEnded(labelled("cat")))
-    fan.close()
+            dispatcher.handle(EventEnded(labelled("dog")))
+    dispatcher.handle(EventEnded(labelled("cat")))
+    dispatcher.close()
     paths = [path for (path,) in calls()]
     assert [path.rpartition("Z_")[2] for path in paths] == ["dog_mic.flac", "cat_mic.flac"]
     assert all(os.path.isfile(path) for path in paths)
@@ -200,7 +200,7 @@ def test_a_command_that_cannot_be_is_refused(command, message):
         CommandAlert(command)
 
 
-def test_a_command_that_fails_is_told_once_each_way_with_its_last_words(tmp_path):
+def test_a_command_that_fails_is_reported_once_each_way_with_its_last_words(tmp_path):
     flag = tmp_path / "works"
     program = (
         f"import os, sys; os.path.exists({str(flag)!r}) or "
@@ -209,9 +209,9 @@ def test_a_command_that_fails_is_told_once_each_way_with_its_last_words(tmp_path
     alert = CommandAlert(python(program))
     for _ in range(3):
         alert.handle(EventEnded(EVENT))
-    told = []
-    until(lambda: told.extend(texts(alert.handle(GAP))) or told)
-    assert told == [f"command {sys.executable}: ended with status 1: 'no \\x1b[1mspeaker'"]
+    reports = []
+    until(lambda: reports.extend(texts(alert.handle(GAP))) or reports)
+    assert reports == [f"command {sys.executable}: ended with status 1: 'no \\x1b[1mspeaker'"]
     until(lambda: not alert._queue._waiting and not alert._queue._is_sending)
     flag.touch()
     alert.handle(EventEnded(EVENT))
@@ -223,8 +223,8 @@ def test_a_command_that_hangs_is_killed_with_what_it_started(tmp_path):
     program = f"sleep 60 & echo $$ $! > {shlex.quote(str(pids))}; wait"
     alert = CommandAlert(f"sh -c {shlex.quote(program)}", timeout=1)
     alert.handle(EventEnded(EVENT))
-    told = texts(alert.close())
-    assert told == ["command sh: took more than 1 s and was killed"]
+    reports = texts(alert.close())
+    assert reports == ["command sh: took more than 1 s and was killed"]
     for pid in pids.read_text().split():
         until(lambda pid=pid: not is_running(pid))
 
@@ -250,10 +250,10 @@ def test_commands_never_keep_the_listener_waiting_and_the_oldest_are_dropped(tmp
     began = time.monotonic()
     alert.handle(EventEnded(EVENT))
     until(lambda: not alert._queue._waiting)
-    told = [text for _ in range(99) for text in texts(alert.handle(EventEnded(EVENT)))]
-    told += texts(alert.close())
+    reports = [text for _ in range(99) for text in texts(alert.handle(EventEnded(EVENT)))]
+    reports += texts(alert.close())
     assert time.monotonic() - began < 15
-    assert told == [
+    assert reports == [
         "command sleep: 5 items wait for delivery; the oldest are dropped",
         "command sleep: closed with 6 not delivered",
     ]
@@ -262,11 +262,11 @@ def test_commands_never_keep_the_listener_waiting_and_the_oldest_are_dropped(tmp
 
 
 class Server:
-    """A web server on this machine that answers as it is told to, and can be away."""
+    """A web server on this machine with chosen responses, which can be down."""
 
     def __init__(self):
         self.posts = []  # (path, headers, body)
-        self.answers = []  # the next ones; then 200
+        self.statuses = []  # of the next responses; then 200
         self.n_requests = 0
         self.hold = threading.Event()
         self.hold.set()
@@ -281,7 +281,7 @@ class Server:
                 server.n_requests += 1
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 server.hold.wait(5)
-                status = server.answers.pop(0) if server.answers else 200
+                status = server.statuses.pop(0) if server.statuses else 200
                 if status == 200:
                     server.posts.append((self.path, dict(self.headers), json.loads(body)))
                 if status == 0:
@@ -293,7 +293,7 @@ class Server:
                 self.end_headers()
 
             def do_GET(self):
-                raise AssertionError("nobody asked for this")
+                raise AssertionError("unexpected error")
 
             def log_message(self, *_):
                 pass
@@ -355,19 +355,19 @@ def test_a_name_and_password_become_basic_authentication(server):
 
 @pytest.mark.parametrize("status", [500, 503, 408, 429, 0])
 def test_what_may_pass_is_tried_again_in_order(server, status):
-    server.answers = [status] * 3
+    server.statuses = [status] * 3
     alert = hook(server)
     labels = [f"label {n}" for n in range(4)]
     for label in labels:
         alert.handle(EventEnded(labelled(label)))
-    told = texts(alert.close())
+    reports = texts(alert.close())
     name = f"webhook http://127.0.0.1:{server.port}"
     reason = (
         f"the server returned {status} {HTTPStatus(status).phrase}"
         if status
         else "the reply of the server is not HTTP"
     )
-    assert told == [
+    assert reports == [
         f"{name}: {reason}. Delivery is retried until it succeeds",
         f"{name}: works again: 4 delivered",
     ]
@@ -377,13 +377,13 @@ def test_what_may_pass_is_tried_again_in_order(server, status):
 
 @pytest.mark.parametrize("status", [400, 401, 404, 410, 302, 307])
 def test_what_is_refused_is_not_tried_again(server, status):
-    server.answers = [status, status]
+    server.statuses = [status, status]
     alert = hook(server)
     for n in range(3):
         alert.handle(EventEnded(labelled(f"label {n}")))
-    told = texts(alert.close())
+    reports = texts(alert.close())
     name = f"webhook http://127.0.0.1:{server.port}"
-    assert told == [
+    assert reports == [
         f"{name}: the server returned {status} {HTTPStatus(status).phrase}. Check the address",
         f"{name}: works again: 1 delivered, 2 lost",
     ]
@@ -395,14 +395,14 @@ def test_a_server_that_is_away_gets_everything_when_it_is_back(server):
     alert = hook(server)
     server.stop()
     labels = [f"label {n}" for n in range(20)]
-    told = []
+    reports = []
     for label in labels:
-        told += texts(alert.handle(EventEnded(labelled(label))))
-    until(lambda: told.extend(texts(alert.handle(Problem("")))) or told)
+        reports += texts(alert.handle(EventEnded(labelled(label))))
+    until(lambda: reports.extend(texts(alert.handle(Problem("")))) or reports)
     server.start()
-    told += texts(alert.close())
+    reports += texts(alert.close())
     name = f"webhook http://127.0.0.1:{server.port}"
-    assert told == [
+    assert reports == [
         f"{name}: the server cannot be reached: Connection refused. "
         "Delivery is retried until it succeeds",
         f"{name}: works again: 20 delivered",
@@ -410,7 +410,7 @@ def test_a_server_that_is_away_gets_everything_when_it_is_back(server):
     assert server.labels == labels
 
 
-def test_a_server_that_hangs_keeps_nobody_waiting(server):
+def test_a_server_that_hangs_does_not_block_the_listener(server):
     server.hold.clear()
     alert = hook(
         server, timeout=0.05, config=DeliveryConfig(first_retry_seconds=0.01, close_seconds=0.3)
@@ -421,10 +421,10 @@ def test_a_server_that_hangs_keeps_nobody_waiting(server):
     assert time.monotonic() - began < 4  # a timeout for each would take longer
     until(lambda: alert._queue._notices)
     began = time.monotonic()
-    told = texts(alert.close())
+    reports = texts(alert.close())
     assert time.monotonic() - began < 4
     name = f"webhook http://127.0.0.1:{server.port}"
-    assert told == [
+    assert reports == [
         f"{name}: the server cannot be reached: timed out. Delivery is retried until it succeeds",
         f"{name}: closed with 100 not delivered",
     ]
@@ -432,18 +432,18 @@ def test_a_server_that_hangs_keeps_nobody_waiting(server):
 
 
 @pytest.mark.parametrize("status", [0, 302, 401, 503, None])
-def test_no_secret_of_the_address_is_ever_told(server, status):
+def test_no_secret_of_the_address_is_ever_reported(server, status):
     address = f"http://name:pa55word@127.0.0.1:{server.port}/t0ken/x?key=s3cret#fr4gment"
     alert = Webhook(address, config=DeliveryConfig(first_retry_seconds=0.01, close_seconds=0.05))
     if status is None:
         server.stop()
-    server.answers = [status] * 100
+    server.statuses = [status] * 100
     alert.handle(EventEnded(EVENT))
     until(lambda: alert._queue._notices)
-    told = " ".join(texts(alert.close()))
-    assert f"127.0.0.1:{server.port}" in told
+    reports = " ".join(texts(alert.close()))
+    assert f"127.0.0.1:{server.port}" in reports
     for secret in ("pa55word", "name", "s3cret", "t0ken", "fr4gment"):
-        assert secret not in told
+        assert secret not in reports
     if status is None:
         server.start()
     alert._queue._thread.join(5)

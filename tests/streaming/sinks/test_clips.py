@@ -40,7 +40,7 @@ def sound(seconds, n_channels=1, seed=0):
     return (steps / 2**15).astype(np.float32)
 
 
-def heard(block, start, source="mic", sample_rate=RATE):
+def audio_block(block, start, source="mic", sample_rate=RATE):
     return AudioBlock(source, start, block, sample_rate, NOTHING, NOTHING)
 
 
@@ -57,20 +57,20 @@ def status(state, n_waiting=0):
     return Status(1, 0, 0, 0, (InputStatus("mic", state, RATE, 1, 0, 0, 0, n_waiting, 0, 0, 0),))
 
 
-def play(clips, samples, told=(), *, source="mic", piece=800, start=0, sample_rate=RATE):
-    """Push samples in pieces, and each (position, message) once that position was heard."""
-    answers, told = [], sorted(told, key=lambda pair: pair[0])
+def play(clips, samples, messages=(), *, source="mic", piece=800, start=0, sample_rate=RATE):
+    """Push samples in pieces, and each (position, message) once that position was processed."""
+    results, messages = [], sorted(messages, key=lambda pair: pair[0])
     for at in range(0, len(samples), piece):
         block = samples[at : at + piece]
-        answers += clips.handle(heard(block, start + at, source, sample_rate))
-        while told and told[0][0] <= start + at + len(block):
-            answers += clips.handle(told.pop(0)[1])
-    assert not told
-    return answers
+        results += clips.handle(audio_block(block, start + at, source, sample_rate))
+        while messages and messages[0][0] <= start + at + len(block):
+            results += clips.handle(messages.pop(0)[1])
+    assert not messages
+    return results
 
 
-def paths(answers):
-    return [Path(answer.path) for answer in answers if isinstance(answer, ClipSaved)]
+def paths(results):
+    return [Path(result.path) for result in results if isinstance(result, ClipSaved)]
 
 
 def read(path):
@@ -82,23 +82,23 @@ def files(folder):
     return sorted(os.fspath(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
-def troubles(answers):
-    return [answer.text for answer in answers if isinstance(answer, Problem)]
+def problems(results):
+    return [result.text for result in results if isinstance(result, Problem)]
 
 
 def test_a_clip_is_the_event_with_its_rolls_to_the_sample(tmp_path):
     clips = ClipRecorder(tmp_path, ClipsConfig(pre_roll=0.5, post_roll=0.25), delay_seconds=1)
     samples = sound(5, 2)
     the_event = event(1.5, 2.75)
-    answers = play(
+    results = play(
         clips, samples, [(14_000, EventStarted(the_event)), (23_000, EventEnded(the_event))]
     )
-    assert answers == [
+    assert results == [
         ClipSaved(the_event, str(tmp_path / "2026-11-21/20261121T121501.500Z_siren_mic.flac"))
     ]
-    saved, sample_rate = read(answers[0].path)
+    saved, sample_rate = read(results[0].path)
     assert sample_rate == RATE
-    assert soundfile.info(answers[0].path).subtype == "PCM_24"
+    assert soundfile.info(results[0].path).subtype == "PCM_24"
     np.testing.assert_array_equal(saved, samples[8_000:24_000])
     assert clips.close() == []
 
@@ -107,12 +107,12 @@ def test_a_clip_is_written_as_soon_as_its_post_roll_is_there(tmp_path):
     clips = ClipRecorder(tmp_path, ClipsConfig(post_roll=1), delay_seconds=1)
     samples = sound(3)
     assert play(clips, samples[:12_000], [(12_000, EventEnded(event(0.5, 1)))]) == []
-    assert clips.handle(heard(samples[12_000:15_999], 12_000)) == []
-    (clip,) = clips.handle(heard(samples[15_999:16_000], 15_999))
+    assert clips.handle(audio_block(samples[12_000:15_999], 12_000)) == []
+    (clip,) = clips.handle(audio_block(samples[15_999:16_000], 15_999))
     np.testing.assert_array_equal(read(clip.path)[0], samples[:16_000])
 
 
-def test_an_event_told_of_after_its_post_roll_is_saved_at_once(tmp_path):
+def test_an_event_reported_of_after_its_post_roll_is_saved_at_once(tmp_path):
     clips = ClipRecorder(tmp_path, ClipsConfig(pre_roll=0.1, post_roll=0.1), delay_seconds=2)
     samples = sound(4)
     (path,) = paths(play(clips, samples, [(24_000, EventEnded(event(0.5, 1)))]))
@@ -123,8 +123,8 @@ def test_a_clip_is_cut_where_the_input_begins_and_ends(tmp_path):
     clips = ClipRecorder(tmp_path, delay_seconds=1)
     samples = sound(2)
     first, last = event(0.25, 0.5), event(1.5, 2, "dog")
-    answers = play(clips, samples, [(12_000, EventEnded(first)), (16_000, EventEnded(last))])
-    np.testing.assert_array_equal(read(paths(answers)[0])[0], samples[:12_000])
+    results = play(clips, samples, [(12_000, EventEnded(first)), (16_000, EventEnded(last))])
+    np.testing.assert_array_equal(read(paths(results)[0])[0], samples[:12_000])
     (path,) = paths(clips.close())
     np.testing.assert_array_equal(read(path)[0], samples[4_000:])
 
@@ -144,16 +144,16 @@ def test_overlapping_events_have_a_clip_each(tmp_path):
     clips = ClipRecorder(tmp_path, ClipsConfig(pre_roll=0.1, post_roll=0.1), delay_seconds=1)
     samples = sound(4)
     siren, dog = event(1, 3), event(1.5, 2, "dog")
-    told = [
+    messages = [
         (9_000, EventStarted(siren)),
         (13_000, EventStarted(dog)),
         (18_000, EventEnded(dog)),
         (26_000, EventEnded(siren)),
     ]
-    answers = play(clips, samples, told)
-    assert [answer.event for answer in answers] == [dog, siren]
-    np.testing.assert_array_equal(read(answers[0].path)[0], samples[11_200:16_800])
-    np.testing.assert_array_equal(read(answers[1].path)[0], samples[7_200:24_800])
+    results = play(clips, samples, messages)
+    assert [result.event for result in results] == [dog, siren]
+    np.testing.assert_array_equal(read(results[0].path)[0], samples[11_200:16_800])
+    np.testing.assert_array_equal(read(results[1].path)[0], samples[7_200:24_800])
 
 
 def test_inputs_have_their_own_rates_and_channels(tmp_path):
@@ -197,31 +197,35 @@ def test_positions_that_jump_are_a_gap_too(tmp_path):
     clips = ClipRecorder(tmp_path, delay_seconds=1)
     samples = sound(6)
     play(clips, samples[:16_000], [(16_000, EventEnded(event(1, 1.9)))])
-    (first,) = paths(clips.handle(heard(samples[24_000:40_000], 24_000)))
+    (first,) = paths(clips.handle(audio_block(samples[24_000:40_000], 24_000)))
     np.testing.assert_array_equal(read(first)[0], samples[:16_000])
     (second,) = paths(clips.handle(EventEnded(event(3.2, 4))))
     np.testing.assert_array_equal(read(second)[0], samples[24_000:40_000])
 
 
-def test_an_event_that_goes_on_behind_a_gap_keeps_what_was_before(tmp_path):
+def test_an_event_that_lasts_beyond_a_gap_keeps_the_audio_before_it(tmp_path):
     clips = ClipRecorder(tmp_path, delay_seconds=1)
     samples = sound(4)
     the_event = event(1, 3)
     assert play(clips, samples[:16_000], [(9_600, EventStarted(the_event))]) == []
     assert clips.handle(gap(16_000, 800)) == []
-    answers = play(clips, samples[16_800:], [(26_000, EventEnded(the_event))], start=16_800)
-    np.testing.assert_array_equal(read(paths(answers)[0])[0], samples[:16_000])
+    results = play(clips, samples[16_800:], [(26_000, EventEnded(the_event))], start=16_800)
+    np.testing.assert_array_equal(read(paths(results)[0])[0], samples[:16_000])
 
 
 def test_a_gap_of_no_known_length_cuts_no_clip(tmp_path):
     clips = ClipRecorder(tmp_path, delay_seconds=1)
     samples = sound(4)
     ended, lasting = event(1, 1.75), event(1.5, 2.5, "dog")
-    told = [(15_200, EventEnded(ended)), (15_200, EventStarted(lasting)), (16_000, gap(16_000, 0))]
-    answers = play(clips, samples, [*told, (24_000, EventEnded(lasting))])
-    assert [answer.event for answer in answers] == [ended, lasting]
-    np.testing.assert_array_equal(read(answers[0].path)[0], samples[:22_000])
-    np.testing.assert_array_equal(read(answers[1].path)[0], samples[4_000:28_000])
+    messages = [
+        (15_200, EventEnded(ended)),
+        (15_200, EventStarted(lasting)),
+        (16_000, gap(16_000, 0)),
+    ]
+    results = play(clips, samples, [*messages, (24_000, EventEnded(lasting))])
+    assert [result.event for result in results] == [ended, lasting]
+    np.testing.assert_array_equal(read(results[0].path)[0], samples[:22_000])
+    np.testing.assert_array_equal(read(results[1].path)[0], samples[4_000:28_000])
 
 
 def test_of_a_long_event_the_beginning_is_kept_and_written_while_it_lasts(tmp_path):
@@ -230,28 +234,28 @@ def test_of_a_long_event_the_beginning_is_kept_and_written_while_it_lasts(tmp_pa
     the_event = event(1, 18)
     assert play(clips, samples[:27_999], [(9_000, EventStarted(the_event))]) == []
     assert files(tmp_path) == []
-    assert clips.handle(heard(samples[27_999:28_000], 27_999)) == []
-    assert files(tmp_path) == []  # what this piece decides is not told yet
-    assert clips.handle(heard(samples[28_000:28_001], 28_000)) == []
+    assert clips.handle(audio_block(samples[27_999:28_000], 27_999)) == []
+    assert files(tmp_path) == []  # the events of this block are not reported yet
+    assert clips.handle(audio_block(samples[28_000:28_001], 28_000)) == []
     assert len(files(tmp_path)) == 1
-    answers = play(clips, samples[28_001:], [(150_000, EventEnded(the_event))], start=28_001)
-    np.testing.assert_array_equal(read(paths(answers)[0])[0], samples[4_000:24_000])
+    results = play(clips, samples[28_001:], [(150_000, EventEnded(the_event))], start=28_001)
+    np.testing.assert_array_equal(read(paths(results)[0])[0], samples[4_000:24_000])
 
 
 def test_an_event_of_just_the_longest_length_keeps_its_post_roll(tmp_path):
     clips = ClipRecorder(tmp_path, ClipsConfig(max_seconds=2), delay_seconds=1)
     samples = sound(6)
-    told = [(9_000, EventStarted(event(1, 2))), (32_000, EventEnded(event(1, 3)))]
-    (path,) = paths(play(clips, samples, told))
+    messages = [(9_000, EventStarted(event(1, 2))), (32_000, EventEnded(event(1, 3)))]
+    (path,) = paths(play(clips, samples, messages))
     np.testing.assert_array_equal(read(path)[0], samples[:32_000])
 
 
-def test_of_an_event_told_of_very_late_what_is_there_is_kept(tmp_path):
+def test_of_an_event_reported_of_very_late_what_is_there_is_kept(tmp_path):
     clips = ClipRecorder(tmp_path, ClipsConfig(pre_roll=0.5, max_seconds=2), delay_seconds=1)
     samples = sound(20)
     the_event = event(1, 16)  # it was faint for long
-    told = [(120_000, EventStarted(the_event)), (136_000, EventEnded(the_event))]
-    (path,) = paths(play(clips, samples, told))
+    messages = [(120_000, EventStarted(the_event)), (136_000, EventEnded(the_event))]
+    (path,) = paths(play(clips, samples, messages))
     first = 119_200 - int(3.5 * RATE)  # as long as before the piece with the news
     np.testing.assert_array_equal(read(path)[0], samples[first : first + 2 * RATE])
 
@@ -264,20 +268,20 @@ def test_memory_is_bounded_by_what_is_configured(tmp_path):
     assert len(clips._buffers["mic"]._ring._items) <= 4 * 2 * RATE
 
 
-def test_an_event_whose_sound_is_gone_has_no_clip_and_that_is_told_once(tmp_path):
+def test_an_event_whose_audio_was_lost_has_no_clip_and_that_is_reported_once(tmp_path):
     clips = ClipRecorder(tmp_path, ClipsConfig(max_seconds=1), delay_seconds=1)
     samples = sound(10)
     late = [event(0.1, 0.5), event(0.2, 0.5, "dog"), event(8, 8.5, "cat")]
-    answers = play(clips, samples, [(80_000, EventEnded(e)) for e in late])
-    assert [a.path for a in answers if isinstance(a, ClipSaved)][:2] == [None, None]
-    assert troubles(answers) == [
+    results = play(clips, samples, [(80_000, EventEnded(e)) for e in late])
+    assert [a.path for a in results if isinstance(a, ClipSaved)][:2] == [None, None]
+    assert problems(results) == [
         "mic: the audio of an event was lost before the event was reported. Its clip is left out.",
         f"clips are saved again in {tmp_path}",
     ]
-    assert [a.event for a in answers if isinstance(a, ClipSaved)] == late
-    (trouble, clip) = clips.handle(EventEnded(event(99, 100, source="nobody")))
+    assert [a.event for a in results if isinstance(a, ClipSaved)] == late
+    (problem, clip) = clips.handle(EventEnded(event(99, 100, source="unknown")))
     assert clip.path is None
-    assert "nobody" in trouble.text
+    assert "unknown" in problem.text
 
 
 def test_two_events_of_one_name_at_one_time_have_names_of_their_own(tmp_path):
@@ -298,10 +302,10 @@ def test_names_are_safe_and_short_whatever_label_and_source_hold(tmp_path):
     hostile = ["../../etc/passwd", "a/b\\c:d*?\"<>|\n\0'; rm -rf $HOME", "_-.-_", "", "é" * 300]
     for i, text in enumerate([*hostile, "鳥 élan", "\udc80-f"]):
         source = text + "/.."
-        answers = play(
+        results = play(
             clips, samples, [(16_000, EventEnded(event(0.1 * i, 0.9, text, source)))], source=source
         )
-        (path,) = paths([*answers, *clips.close()])
+        (path,) = paths([*results, *clips.close()])
         assert path.parent == tmp_path / "2026-11-21"
         assert len(os.fsencode(path.name)) < 230
         assert path.is_file()
@@ -332,14 +336,14 @@ def test_names_sort_by_time_when_the_clocks_are_set_back(tmp_path):
 
 
 def save_some(clips, onsets):
-    """Save an event of a tenth of a second at each onset; return the answers."""
-    answers = []
+    """Save an event of a tenth of a second at each onset; return the results."""
+    results = []
     for onset in onsets:
         source = f"mic{onset}"
         the_event = Event(0.5, 0.6, "siren", 0.9, source, START + timedelta(hours=onset))
-        answers += play(clips, sound(1), [(7_200, EventEnded(the_event))], source=source)
-        answers += clips.close()
-    return answers
+        results += play(clips, sound(1), [(7_200, EventEnded(the_event))], source=source)
+        results += clips.close()
+    return results
 
 
 def test_the_oldest_clips_go_when_they_take_too_much(tmp_path):
@@ -357,8 +361,8 @@ def test_the_oldest_clips_go_when_they_take_too_much(tmp_path):
         (folder / name).write_bytes(bytes(10 * size))
     save_some(ClipRecorder(folder, delay_seconds=1), range(0, 24, 8))
     config = ClipsConfig(max_mb=2.5 * size / 1e6)
-    answers = save_some(ClipRecorder(folder, config, delay_seconds=1), [36, 60])
-    assert troubles(answers) == []
+    results = save_some(ClipRecorder(folder, config, delay_seconds=1), [36, 60])
+    assert problems(results) == []
     assert set(files(folder)) - set(foreign) == {
         "2026-11-23/20261123T001500.000Z_siren_mic36.flac",
         "2026-11-24/20261124T001500.000Z_siren_mic60.flac",
@@ -369,9 +373,9 @@ def test_the_oldest_clips_go_when_they_take_too_much(tmp_path):
 
 def test_the_clip_that_was_just_written_stays_however_small_the_limit(tmp_path):
     clips = ClipRecorder(tmp_path, ClipsConfig(max_mb=1e-6), delay_seconds=1)
-    answers = save_some(clips, [5, 0])
+    results = save_some(clips, [5, 0])
     assert files(tmp_path) == ["2026-11-21/20261121T121500.000Z_siren_mic0.flac"]
-    assert paths(answers)[1].is_file()
+    assert paths(results)[1].is_file()
 
 
 def test_clips_grow_old_even_if_nothing_happens(tmp_path):
@@ -389,14 +393,14 @@ def test_clips_grow_old_even_if_nothing_happens(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_clip_that_somebody_deleted_is_no_trouble(tmp_path):
+def test_a_clip_that_another_program_deleted_is_no_problem(tmp_path):
     clips = ClipRecorder(tmp_path, ClipsConfig(max_mb=1e-6), delay_seconds=1)
     shutil.rmtree(paths(save_some(clips, [0]))[0].parent)
-    assert troubles(save_some(clips, [24])) == []
+    assert problems(save_some(clips, [24])) == []
     assert files(tmp_path) == ["2026-11-22/20261122T121500.000Z_siren_mic24.flac"]
 
 
-def test_what_cannot_be_deleted_is_told_once_each_way(tmp_path, monkeypatch):
+def test_what_cannot_be_deleted_is_reported_once_each_way(tmp_path, monkeypatch):
     clips = ClipRecorder(tmp_path, ClipsConfig(max_mb=1e-6), delay_seconds=1)
     unlink = Path.unlink
 
@@ -406,12 +410,12 @@ def test_what_cannot_be_deleted_is_told_once_each_way(tmp_path, monkeypatch):
         unlink(path, missing_ok)
 
     monkeypatch.setattr(Path, "unlink", refuse)
-    answers = save_some(clips, range(3))
+    results = save_some(clips, range(3))
     oldest = tmp_path / "2026-11-21" / "20261121T121500.000Z_siren_mic0.flac"
-    assert troubles(answers) == [f"{oldest}: cannot delete: Permission denied."]
-    assert len(paths(answers)) == 3
+    assert problems(results) == [f"{oldest}: cannot delete: Permission denied."]
+    assert len(paths(results)) == 3
     monkeypatch.undo()
-    assert troubles(save_some(clips, [3])) == [f"old clips are deleted again in {tmp_path}"]
+    assert problems(save_some(clips, [3])) == [f"old clips are deleted again in {tmp_path}"]
     assert len(files(tmp_path)) == 1
 
 
@@ -421,33 +425,33 @@ def test_one_that_cannot_be_deleted_keeps_no_other(tmp_path, limit):
     stuck.mkdir(parents=True)
     time = START + timedelta(hours=72)
     clips = ClipRecorder(tmp_path, ClipsConfig(**limit), delay_seconds=1, now=lambda: time)
-    answers = save_some(clips, [0, 24, 71])
-    (trouble,) = troubles(answers)
-    assert trouble.startswith(f"{stuck}: cannot delete: ")
+    results = save_some(clips, [0, 24, 71])
+    (problem,) = problems(results)
+    assert problem.startswith(f"{stuck}: cannot delete: ")
     assert files(tmp_path) == ["2026-11-24/20261124T111500.000Z_siren_mic71.flac"]
     stuck.rmdir()
-    assert troubles(clips.handle(status("listening"))) == [
+    assert problems(clips.handle(status("listening"))) == [
         f"old clips are deleted again in {tmp_path}"
     ]
     assert not stuck.parent.exists()
 
 
-def test_a_full_disk_is_told_once_each_way_and_leaves_no_half_file(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_once_each_way_and_leaves_no_half_file(tmp_path, monkeypatch):
     clips = ClipRecorder(tmp_path, delay_seconds=1)
 
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(sed.files.os, "fsync", full)
-    answers = save_some(clips, range(3))
-    assert [type(answer) for answer in answers] == [Problem, ClipSaved, ClipSaved, ClipSaved]
-    assert [answer.path for answer in answers[1:]] == [None] * 3
-    assert "cannot write: No space left on device" in answers[0].text
-    assert answers[0].text.endswith("Detection continues without clips.")
+    results = save_some(clips, range(3))
+    assert [type(result) for result in results] == [Problem, ClipSaved, ClipSaved, ClipSaved]
+    assert [result.path for result in results[1:]] == [None] * 3
+    assert "cannot write: No space left on device" in results[0].text
+    assert results[0].text.endswith("Detection continues without clips.")
     assert files(tmp_path) == []
     monkeypatch.undo()
-    answers = save_some(clips, [3, 4])
-    assert troubles(answers) == [f"clips are saved again in {tmp_path}"]
+    results = save_some(clips, [3, 4])
+    assert problems(results) == [f"clips are saved again in {tmp_path}"]
     assert len(files(tmp_path)) == 2
 
 
@@ -456,21 +460,21 @@ def test_a_disk_that_is_really_full(tmp_path):
         clips = ClipRecorder(tmp_path, ClipsConfig(pre_roll=0, post_roll=0), delay_seconds=1)
         samples = sound(12)
         events = [event(n, n + 1.0) for n in range(8)]
-        answers = play(clips, samples, [((e.offset + 1) * RATE, EventEnded(e)) for e in events])
-        assert [answer.event for answer in answers if isinstance(answer, ClipSaved)] == events
-        saved = [answer.path for answer in answers if isinstance(answer, ClipSaved) and answer.path]
+        results = play(clips, samples, [((e.offset + 1) * RATE, EventEnded(e)) for e in events])
+        assert [result.event for result in results if isinstance(result, ClipSaved)] == events
+        saved = [result.path for result in results if isinstance(result, ClipSaved) and result.path]
         assert 1 <= len(saved) < 8
-        assert len(troubles(answers)) == 1
-        assert "No space left on device" in troubles(answers)[0]
+        assert len(problems(results)) == 1
+        assert "No space left on device" in problems(results)[0]
         assert files(tmp_path) == [os.path.relpath(path, tmp_path) for path in saved]
         for path, e in zip(saved, events, strict=False):
             first = int(e.onset * RATE)
             np.testing.assert_array_equal(read(path)[0], samples[first : first + RATE])
         Path(saved[0]).unlink()
         again = event(9.5, 10)
-        answers = clips.handle(EventEnded(again))
-        assert troubles(answers) == [f"clips are saved again in {tmp_path}"]
-        assert Path(answers[-1].path).is_file()
+        results = clips.handle(EventEnded(again))
+        assert problems(results) == [f"clips are saved again in {tmp_path}"]
+        assert Path(results[-1].path).is_file()
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_at_once(tmp_path):
@@ -514,12 +518,12 @@ def test_a_rate_that_flac_cannot_hold_is_an_error_that_says_so(tmp_path, sample_
 
 def test_clips_go_on_where_flac_cannot_hold_the_rate(tmp_path):
     clips = ClipRecorder(tmp_path, delay_seconds=1)
-    answers = play(clips, sound(30), [(192_000, EventEnded(event(0.5, 1)))], sample_rate=96_001)
-    assert [answer.path for answer in answers if isinstance(answer, ClipSaved)] == [None]
-    assert "FLAC cannot hold such sound (96001 Hz, channels: 1)" in troubles(answers)[0]
+    results = play(clips, sound(30), [(192_000, EventEnded(event(0.5, 1)))], sample_rate=96_001)
+    assert [result.path for result in results if isinstance(result, ClipSaved)] == [None]
+    assert "FLAC cannot hold such sound (96001 Hz, channels: 1)" in problems(results)[0]
 
 
-def test_flac_clips_what_is_too_loud_and_silences_what_is_no_number(tmp_path):
+def test_flac_clips_what_is_too_loud_and_silences_nan(tmp_path):
     samples = np.array([[2], [-2], [np.nan], [np.inf], [-np.inf], [2**-23], [-1]], np.float32)
     write_flac(tmp_path / "x.flac", samples, 48_000)
     most = 1 - 2**-23
@@ -538,38 +542,38 @@ def test_the_pieces_in_which_sound_comes_make_no_difference(tmp_path_factory, da
     spans = data.draw(
         st.lists(st.tuples(st.integers(0, 12_000), st.integers(100, 8_000)), min_size=1, max_size=4)
     )
-    told = []
+    messages = []
     for n, (onset, length) in enumerate(spans):
         offset = min(onset + length, 15_000)
         the_event = event(onset / RATE, offset / RATE, f"label{n}")
         begun = min(onset + 1_000, offset)
-        told += [
+        messages += [
             (begun, 2 * n, EventStarted(the_event)),
             (offset + 800, 2 * n + 1, EventEnded(the_event)),
         ]
-    told.sort(key=lambda triple: triple[:2])
-    results = []
+    messages.sort(key=lambda triple: triple[:2])
+    contents = []
     for sizes in ([800], data.draw(st.lists(st.integers(20, 1_600), min_size=1, max_size=20))):
         folder = tmp_path_factory.mktemp("clips")
         clips = ClipRecorder(folder, config, delay_seconds=0.4)
-        answers, waiting, at, n = [], list(told), 0, 0
+        results, waiting, at, n = [], list(messages), 0, 0
         while at < len(samples):
             block = samples[at : at + sizes[n % len(sizes)]]
-            answers += clips.handle(heard(block, at))
+            results += clips.handle(audio_block(block, at))
             at, n = at + len(block), n + 1
             while waiting and waiting[0][0] <= at:
-                answers += clips.handle(waiting.pop(0)[2])
-        answers += clips.close()
-        assert len(answers) == len(spans)
-        results.append({name: (folder / name).read_bytes() for name in files(folder)})
-    assert results[0] == results[1]
+                results += clips.handle(waiting.pop(0)[2])
+        results += clips.close()
+        assert len(results) == len(spans)
+        contents.append({name: (folder / name).read_bytes() for name in files(folder)})
+    assert contents[0] == contents[1]
     pre_roll, post_roll, max_seconds = (
         round(seconds * RATE) for seconds in (config.pre_roll, config.post_roll, config.max_seconds)
     )
     for n, (onset, length) in enumerate(spans):
         offset = min(onset + length, 15_000)
         stop = offset + post_roll if offset - onset <= max_seconds else onset + max_seconds
-        (name,) = [name for name in results[0] if f"_label{n}_" in name]
+        (name,) = [name for name in contents[0] if f"_label{n}_" in name]
         np.testing.assert_array_equal(
             read(folder / name)[0], samples[max(0, onset - pre_roll) : stop]
         )

@@ -1,4 +1,4 @@
-"""The database of events: nothing told is lost, whoever else uses the file, and what it answers."""
+"""The database of events: no reported event is lost, and other processes may use the file."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def held_by_another(path):
         connection.execute("ROLLBACK")
 
 
-def take_when_it_is_tried_again(database, message):
+def handle_at_the_next_retry(database, message):
     time.sleep(database_module.RETRY_SECONDS)
     return database.handle(message)
 
@@ -132,18 +132,20 @@ for n in range(1_000_000):
 """  # noqa: E501
 
 
-def test_what_was_told_survives_being_killed(tmp_path):
+def test_what_was_reported_survives_being_killed(tmp_path):
     path = tmp_path / "events.db"
     command = [sys.executable, "-c", KILLED, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        told = [int(process.stdout.readline()) for _ in range(500)]
+        reports = [int(process.stdout.readline()) for _ in range(500)]
         process.send_signal(signal.SIGKILL)
-        told += [int(line) for line in process.stdout.read().splitlines()]
+        reports += [int(line) for line in process.stdout.read().splitlines()]
     assert process.returncode == -signal.SIGKILL
     kept = [row.onset for row in stored_events(path, 1_000_000, after=0)]
-    assert kept[: len(told)] == told
-    assert len(kept) <= len(told) + 1
-    assert rows(path, "SELECT count(*) FROM events WHERE clip_path NOT NULL")[0][0] >= len(told) - 1
+    assert kept[: len(reports)] == reports
+    assert len(kept) <= len(reports) + 1
+    assert (
+        rows(path, "SELECT count(*) FROM events WHERE clip_path NOT NULL")[0][0] >= len(reports) - 1
+    )
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
     with opened(path) as database:
         database.handle(EventEnded(event(1)))
@@ -155,9 +157,9 @@ def test_what_another_process_keeps_from_being_written_waits_for_it(tmp_path):
     with opened(path) as database:
         with held_by_another(path):
             began = time.monotonic()
-            (trouble,) = database.handle(EventEnded(event(0)))
+            (problem,) = database.handle(EventEnded(event(0)))
             assert 0.15 < time.monotonic() - began < 3
-            assert trouble == Problem(
+            assert problem == Problem(
                 f"{path}: cannot write: database is locked. "
                 "Detection continues, and events wait in memory."
             )
@@ -166,11 +168,11 @@ def test_what_another_process_keeps_from_being_written_waits_for_it(tmp_path):
                 assert database.handle(EventEnded(event(onset))) == []
                 assert database.handle(ClipSaved(event(onset), f"/{onset}.flac")) == []
             assert time.monotonic() - began < 3  # to wait for each would take longer
-            assert take_when_it_is_tried_again(database, gap(100)) == []
+            assert handle_at_the_next_retry(database, gap(100)) == []
             assert database._connection.execute("PRAGMA busy_timeout").fetchone() == (20,)  # ms
             assert stored_events(path) == []
-        told = take_when_it_is_tried_again(database, gap(102))
-        assert told == [Problem(f"{path}: written again, with 102 events and gaps that waited")]
+        reports = handle_at_the_next_retry(database, gap(102))
+        assert reports == [Problem(f"{path}: written again, with 102 events and gaps that waited")]
         assert database.handle(EventEnded(event(110))) == []
     assert [row.onset for row in stored_events(path, 999, after=0)] == [*range(100), 110]
     assert rows(path, "SELECT count(*) FROM events WHERE clip_path = '/' || CAST(onset AS INT) "
@@ -178,21 +180,21 @@ def test_what_another_process_keeps_from_being_written_waits_for_it(tmp_path):
     assert rows(path, "SELECT count(*) FROM gaps") == [(2,)]
 
 
-def test_only_so_much_waits_and_what_is_lost_is_counted(tmp_path, monkeypatch):
+def test_pending_statements_are_bounded_and_dropped_ones_are_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(database_module, "MAX_PENDING", 5)
     path = tmp_path / "events.db"
     with opened(path) as database:
         with held_by_another(path):
-            told = [m for onset in range(8) for m in database.handle(EventEnded(event(onset)))]
-            assert len(told) == 1
-        (trouble,) = take_when_it_is_tried_again(database, EventEnded(event(8)))
-        assert trouble.text == (
+            reports = [m for onset in range(8) for m in database.handle(EventEnded(event(onset)))]
+            assert len(reports) == 1
+        (problem,) = handle_at_the_next_retry(database, EventEnded(event(8)))
+        assert problem.text == (
             f"{path}: written again, with 5 events and gaps that waited; 4 more were dropped"
         )
     assert [row.onset for row in stored_events(path)] == [4, 5, 6, 7, 8]
 
 
-def test_what_is_not_written_at_the_end_is_told(tmp_path, monkeypatch):
+def test_what_is_not_written_at_the_end_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(database_module, "TIMEOUT_SECONDS", 0.1)
     path = tmp_path / "events.db"
     database = EventDatabase(path)
@@ -207,12 +209,12 @@ def test_what_waits_is_written_at_the_end_if_it_can_be(tmp_path):
     database = EventDatabase(path)
     with held_by_another(path):
         database.handle(EventEnded(event(0)))
-    told = database.close()
-    assert told == [Problem(f"{path}: written again, with 1 events and gaps that waited")]
+    reports = database.close()
+    assert reports == [Problem(f"{path}: written again, with 1 events and gaps that waited")]
     assert len(stored_events(path)) == 1
 
 
-def test_a_full_disk_is_told_once_each_way(tmp_path):
+def test_a_full_disk_is_reported_once_each_way(tmp_path):
     with tiny_disk(tmp_path, 256):
         path, filler = tmp_path / "events.db", tmp_path / "filler"
         with opened(path) as database:
@@ -221,13 +223,13 @@ def test_a_full_disk_is_told_once_each_way(tmp_path):
                 while file.write(bytes(4096)):
                     pass
             long = [EventEnded(event(n, "x" * 500)) for n in range(1, 50)]
-            told = [m for message in long for m in database.handle(message)]
-            assert [m.text.partition(". ")[0] for m in told] == [
+            reports = [m for message in long for m in database.handle(message)]
+            assert [m.text.partition(". ")[0] for m in reports] == [
                 f"{path}: cannot write: database or disk is full"
             ]
             filler.unlink()
-            (trouble,) = take_when_it_is_tried_again(database, EventEnded(event(50)))
-            assert "written again" in trouble.text
+            (problem,) = handle_at_the_next_retry(database, EventEnded(event(50)))
+            assert "written again" in problem.text
         assert [row.onset for row in stored_events(path)] == list(range(51))
 
 
@@ -237,15 +239,15 @@ def suppress_full_disk():
         yield
 
 
-def test_a_disk_that_becomes_read_only_is_told_once_each_way(tmp_path):
+def test_a_disk_that_becomes_read_only_is_reported_once_each_way(tmp_path):
     path = tmp_path / "events.db"
     with opened(path) as database:
         database._connection.execute("PRAGMA query_only = ON")
-        (trouble,) = database.handle(EventEnded(event(0)))
-        assert "attempt to write a readonly database" in trouble.text
+        (problem,) = database.handle(EventEnded(event(0)))
+        assert "attempt to write a readonly database" in problem.text
         database._connection.execute("PRAGMA query_only = OFF")
-        (trouble,) = take_when_it_is_tried_again(database, EventEnded(event(1)))
-        assert "written again, with 2" in trouble.text
+        (problem,) = handle_at_the_next_retry(database, EventEnded(event(1)))
+        assert "written again, with 2" in problem.text
 
 
 def test_a_place_that_cannot_be_written_is_an_error_at_once(tmp_path):

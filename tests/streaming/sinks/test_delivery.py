@@ -1,4 +1,4 @@
-"""A queue that delivers: in order, bounded, again and again, and never in anyone's way."""
+"""The delivery queue: in order, bounded, with retries, and never blocking."""
 
 import threading
 import time
@@ -21,73 +21,73 @@ def until(condition, seconds=5.0):
 
 
 class Receiver:
-    """Takes items, or raises what it is told to."""
+    """Receives items, or raises a given error."""
 
     def __init__(self, error=None):
         self.error = error
         self.items = []
         self.n_tries = 0
-        self.door = threading.Event()
-        self.door.set()
+        self.gate = threading.Event()
+        self.gate.set()
 
     def __call__(self, item):
         self.n_tries += 1
-        assert self.door.wait(5)
+        assert self.gate.wait(5)
         if self.error is not None:
             raise self.error
         self.items.append(item)
 
 
-def texts(news):
-    return [trouble.text for trouble in news]
+def texts(notices):
+    return [problem.text for problem in notices]
 
 
-def test_letters_are_sent_in_their_order():
+def test_items_are_sent_in_their_order():
     receiver = Receiver()
-    outbox = DeliveryQueue("it", receiver, DeliveryConfig())
+    queue = DeliveryQueue("it", receiver, DeliveryConfig())
     for item in range(50):
-        outbox.put(item)
-    assert outbox.close() == []
+        queue.put(item)
+    assert queue.close() == []
     assert receiver.items == list(range(50))
 
 
-def test_what_cannot_be_sent_is_tried_again_in_order_and_told_once_each_way():
+def test_what_cannot_be_sent_is_tried_again_in_order_and_reported_once_each_way():
     receiver = Receiver(TransientError("it is away"))
-    outbox = DeliveryQueue("it", receiver, QUICK)
+    queue = DeliveryQueue("it", receiver, QUICK)
     for item in range(3):
-        outbox.put(item)
+        queue.put(item)
     until(lambda: receiver.n_tries > 5)
-    assert texts(outbox.notices()) == ["it: it is away. Delivery is retried until it succeeds"]
+    assert texts(queue.notices()) == ["it: it is away. Delivery is retried until it succeeds"]
     receiver.error = None
     until(lambda: len(receiver.items) == 3)
-    assert texts(outbox.close()) == ["it: works again: 3 delivered"]
+    assert texts(queue.close()) == ["it: works again: 3 delivered"]
     assert receiver.items == [0, 1, 2]
 
 
 def test_the_oldest_that_wait_are_dropped_and_counted():
     receiver = Receiver()
-    receiver.door.clear()
-    outbox = DeliveryQueue("it", receiver, QUICK)
-    outbox.put(0)
+    receiver.gate.clear()
+    queue = DeliveryQueue("it", receiver, QUICK)
+    queue.put(0)
     until(lambda: receiver.n_tries == 1)
     for item in range(1, 9):
-        outbox.put(item)
-    assert texts(outbox.notices()) == ["it: 3 items wait for delivery; the oldest are dropped"]
-    receiver.door.set()
-    assert texts(outbox.close()) == ["it: works again: 4 delivered, 5 lost"]
+        queue.put(item)
+    assert texts(queue.notices()) == ["it: 3 items wait for delivery; the oldest are dropped"]
+    receiver.gate.set()
+    assert texts(queue.close()) == ["it: works again: 4 delivered, 5 lost"]
     assert receiver.items == [0, 6, 7, 8]
 
 
-def test_what_is_refused_is_not_tried_again_and_told_once():
+def test_what_is_refused_is_not_tried_again_and_reported_once():
     receiver = Receiver(PermanentError("it does not want that"))
-    outbox = DeliveryQueue("it", receiver, QUICK)
+    queue = DeliveryQueue("it", receiver, QUICK)
     for item in range(3):
-        outbox.put(item)
+        queue.put(item)
     until(lambda: receiver.n_tries == 3)
     receiver.error = None
-    outbox.put(3)
+    queue.put(3)
     until(lambda: receiver.items)
-    assert texts(outbox.close()) == [
+    assert texts(queue.close()) == [
         "it: it does not want that",
         "it: works again: 1 delivered, 3 lost",
     ]
@@ -95,12 +95,12 @@ def test_what_is_refused_is_not_tried_again_and_told_once():
 
 def test_what_fails_unforeseen_is_refused_and_the_rest_is_still_sent():
     receiver = Receiver(KeyError("x"))
-    outbox = DeliveryQueue("it", receiver, QUICK)
-    outbox.put(0)
-    until(lambda: receiver.n_tries == 1 and not outbox._is_sending)
+    queue = DeliveryQueue("it", receiver, QUICK)
+    queue.put(0)
+    until(lambda: receiver.n_tries == 1 and not queue._is_sending)
     receiver.error = None
-    outbox.put(1)
-    assert texts(outbox.close()) == [
+    queue.put(1)
+    assert texts(queue.close()) == [
         "it: an item could not be sent: KeyError('x')",
         "it: works again: 1 delivered, 1 lost",
     ]
@@ -116,8 +116,8 @@ def test_waits_double_up_to_the_longest_and_jitter_shortens_them_by_half_at_most
             self._is_closed = len(waits) == 12
             return False
 
-    outbox = Watched("it", Receiver(TransientError("away")), DeliveryConfig())
-    outbox.put(0)
+    queue = Watched("it", Receiver(TransientError("away")), DeliveryConfig())
+    queue.put(0)
     until(lambda: len(waits) == 12)
     assert waits == [2.0**n for n in range(12)]
     began = time.monotonic()
@@ -129,50 +129,50 @@ def test_waits_double_up_to_the_longest_and_jitter_shortens_them_by_half_at_most
 
 def test_what_works_again_is_tried_at_once():
     receiver = Receiver(TransientError("away"))
-    outbox = DeliveryQueue("it", receiver, DeliveryConfig(first_retry_seconds=1000))
-    outbox.put(0)
+    queue = DeliveryQueue("it", receiver, DeliveryConfig(first_retry_seconds=1000))
+    queue.put(0)
     until(lambda: receiver.n_tries == 1)
     receiver.error = None
-    outbox.resume()
+    queue.resume()
     until(lambda: receiver.items)
-    assert texts(outbox.close())[1:] == ["it: works again: 1 delivered"]
+    assert texts(queue.close())[1:] == ["it: works again: 1 delivered"]
 
 
-def test_what_fails_while_nothing_waits_is_told_as_well():
-    outbox = DeliveryQueue("it", Receiver(), QUICK)
-    outbox.failed("it is away")
-    outbox.failed("it is still away")
-    outbox.resume()
-    outbox.resume()
-    assert texts(outbox.notices()) == ["it: it is away", "it: works again"]
-    assert outbox.close() == []
+def test_what_fails_while_nothing_waits_is_reported_as_well():
+    queue = DeliveryQueue("it", Receiver(), QUICK)
+    queue.failed("it is away")
+    queue.failed("it is still away")
+    queue.resume()
+    queue.resume()
+    assert texts(queue.notices()) == ["it: it is away", "it: works again"]
+    assert queue.close() == []
 
 
 @pytest.mark.parametrize("is_hanging", [False, True])
 def test_closing_takes_no_longer_than_it_may_and_counts_what_is_left(is_hanging):
     receiver = Receiver(TransientError("away"))
     if is_hanging:
-        receiver.door.clear()
-    outbox = DeliveryQueue(
+        receiver.gate.clear()
+    queue = DeliveryQueue(
         "it", receiver, DeliveryConfig(first_retry_seconds=1000, close_seconds=0.05)
     )
     for item in range(4):
-        outbox.put(item)
+        queue.put(item)
     until(lambda: receiver.n_tries == 1)
     began = time.monotonic()
-    told = texts(outbox.close())
+    reports = texts(queue.close())
     assert time.monotonic() - began < 5
-    assert told[-1] == "it: closed with 4 not delivered"
-    receiver.door.set()
-    outbox._thread.join(5)
-    assert not outbox._thread.is_alive()
-    assert outbox.notices() == []
+    assert reports[-1] == "it: closed with 4 not delivered"
+    receiver.gate.set()
+    queue._thread.join(5)
+    assert not queue._thread.is_alive()
+    assert queue.notices() == []
 
 
 def test_closing_tries_once_more():
     receiver = Receiver(TransientError("away"))
-    outbox = DeliveryQueue("it", receiver, DeliveryConfig(first_retry_seconds=1000))
-    outbox.put(0)
+    queue = DeliveryQueue("it", receiver, DeliveryConfig(first_retry_seconds=1000))
+    queue.put(0)
     until(lambda: receiver.n_tries == 1)
     receiver.error = None
-    assert texts(outbox.close())[1:] == ["it: works again: 1 delivered"]
+    assert texts(queue.close())[1:] == ["it: works again: 1 delivered"]

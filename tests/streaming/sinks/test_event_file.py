@@ -28,7 +28,7 @@ GAP = Gap("garden", 5.0, 7.5, 40_000, "the device was gone", TIME)
 RATE = 8_000
 
 
-def heard(samples, start=0, source="garden"):
+def audio_block(samples, start=0, source="garden"):
     block = samples[:, None] if samples.ndim == 1 else samples
     nothing = np.empty((0, 0), np.float32)
     return AudioBlock(source, start, block.astype(np.float32), RATE, nothing, nothing)
@@ -62,7 +62,7 @@ def test_gaps_are_rows_too():
     assert out["tsv"].getvalue().endswith("garden\t5.000\t7.500\t[gap]\n")
 
 
-def test_a_file_without_a_header_goes_on_too(tmp_path):
+def test_a_file_without_a_header_is_continued_too(tmp_path):
     for _ in range(2):
         file = EventFileSink(tmp_path / "events.jsonl")
         file.handle(EventEnded(DOG))
@@ -70,7 +70,7 @@ def test_a_file_without_a_header_goes_on_too(tmp_path):
     assert len(read_events(tmp_path / "events.jsonl", "jsonl")) == 2
 
 
-def test_a_file_goes_on_where_it_was_even_after_a_line_that_was_cut(tmp_path):
+def test_a_file_is_continued_even_after_a_truncated_line(tmp_path):
     path = tmp_path / "events.csv"
     for cut in (0, 10):
         file = EventFileSink(path)
@@ -113,25 +113,27 @@ def test_formats_without_room_for_the_name_of_an_input_are_refused(tmp_path, nam
         EventFileSink(tmp_path / name, format)
 
 
-def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported_at_once(tmp_path):
     (tmp_path / "file").write_text("")
     for kind in (EventFileSink, AudioRecorder):
         with pytest.raises(OutputError, match=r"cannot write"):
             kind(tmp_path / "file" / "x.csv")
 
 
-def test_a_full_disk_is_told_once_and_nothing_is_missing_when_there_is_room(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_once_and_nothing_is_missing_when_there_is_room(
+    tmp_path, monkeypatch
+):
     path = tmp_path / "events.csv"
     file = EventFileSink(path)
     disk = _Disk(file._file)
     monkeypatch.setattr(file, "_file", disk)
     disk.room = 30
-    (trouble,) = file.handle(EventEnded(DOG))
-    assert "events.csv: cannot write: No space left on device" in trouble.text
+    (problem,) = file.handle(EventEnded(DOG))
+    assert "events.csv: cannot write: No space left on device" in problem.text
     assert list(file.handle(EventEnded(ODD))) == []
     disk.room = 10_000
-    (trouble,) = file.handle(EventEnded(DOG))
-    assert trouble == Problem(f"{path}: written again, with all that waited")
+    (problem,) = file.handle(EventEnded(DOG))
+    assert problem == Problem(f"{path}: written again, with all that waited")
     file.close()
     assert [event.label for event in read_events(path, "csv")] == ["dog", ODD.label, "dog"]
 
@@ -154,11 +156,11 @@ class _Disk:
         self._file.close()
 
 
-def test_all_that_is_heard_is_saved_to_the_last_bit_of_24(tmp_path):
+def test_all_that_is_captured_is_saved_to_the_last_bit_of_24(tmp_path):
     saved = AudioRecorder(tmp_path)
     sound = rising_noise(20_000)
     for first in range(0, 20_000, 400):
-        assert list(saved.handle(heard(sound[first : first + 400], first))) == []
+        assert list(saved.handle(audio_block(sound[first : first + 400], first))) == []
     saved.close()
     (path,) = tmp_path.iterdir()
     assert re.fullmatch(r"\d{8}T\d{6}\.\d{3}Z_garden\.flac", path.name)
@@ -170,8 +172,8 @@ def test_a_gap_and_an_hour_each_begin_a_file(tmp_path, monkeypatch):
     saved = AudioRecorder(tmp_path)
     blocks = [0, 4_000, 8_000, 12_000, 20_000]  # of half a second each; one second is missing
     for first in blocks:
-        saved.handle(heard(np.full(4_000, first / 50_000), first))
-    saved.handle(heard(np.full(4_000, 0.9), 0, source="shed"))
+        saved.handle(audio_block(np.full(4_000, first / 50_000), first))
+    saved.handle(audio_block(np.full(4_000, 0.9), 0, source="shed"))
     saved.close()
     files = sorted(tmp_path.iterdir())
     assert [soundfile.info(path).frames for path in files if "garden" in path.name] == [
@@ -183,21 +185,23 @@ def test_a_gap_and_an_hour_each_begin_a_file(tmp_path, monkeypatch):
 def test_saved_sound_survives_a_full_disk(tmp_path, monkeypatch):
     saved = AudioRecorder(tmp_path)
     monkeypatch.setattr("streaming.sinks.audio_file.RETRY_SECONDS", 1.0)
-    saved.handle(heard(np.ones(800) / 2))
+    saved.handle(audio_block(np.ones(800) / 2))
 
     def full(self, block):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as broken:
         broken.setattr("sed.audio.flac.FlacFile.write", full)
-        (trouble,) = saved.handle(heard(np.ones(800) / 2, 800))
-        assert re.search(r"No space left.*Detection continues without saved audio", trouble.text)
-        for first in range(1_600, 20_000, 800):  # it is tried again, and not told again
-            assert list(saved.handle(heard(np.ones(800) / 2, first))) == []
-    told = [
-        m for first in range(20_000, 32_000, 800) for m in saved.handle(heard(np.ones(800), first))
+        (problem,) = saved.handle(audio_block(np.ones(800) / 2, 800))
+        assert re.search(r"No space left.*Detection continues without saved audio", problem.text)
+        for first in range(1_600, 20_000, 800):  # it is tried again, and not reported again
+            assert list(saved.handle(audio_block(np.ones(800) / 2, first))) == []
+    reports = [
+        m
+        for first in range(20_000, 32_000, 800)
+        for m in saved.handle(audio_block(np.ones(800), first))
     ]
-    assert told == [Problem(f"audio is saved again in {tmp_path}")]
+    assert reports == [Problem(f"audio is saved again in {tmp_path}")]
     saved.close()
     frames = [soundfile.info(path).frames for path in sorted(tmp_path.iterdir())]
     assert frames[0] == 800
@@ -229,7 +233,7 @@ def test_plain_lines_and_the_log():
     ]
 
 
-def test_a_full_disk_behind_the_lines_is_told_once_and_ends_nothing():
+def test_a_full_disk_behind_the_lines_is_reported_once_and_ends_nothing():
     class Full(io.StringIO):
         def write(self, text):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -237,10 +241,10 @@ def test_a_full_disk_behind_the_lines_is_told_once_and_ends_nothing():
     for sink in (TextSink(Full()), EventStreamSink(io.StringIO(), "csv")):
         if isinstance(sink, EventStreamSink):
             sink._writer.out = Full()
-        (trouble,) = sink.handle(EventEnded(DOG))
-        assert trouble.text.startswith("lines: cannot write: No space left on device")
+        (problem,) = sink.handle(EventEnded(DOG))
+        assert problem.text.startswith("lines: cannot write: No space left on device")
         assert list(sink.handle(EventEnded(DOG))) == []
-    assert list(ErrorSink(Full()).handle(Problem("nobody hears this"))) == []
+    assert list(ErrorSink(Full()).handle(Problem("not written"))) == []
     with pytest.raises(OutputError, match="lines: cannot write"):
         EventStreamSink(Full(), "csv")
 

@@ -1,4 +1,4 @@
-"""Events by MQTT, with a real broker that goes away and comes back."""
+"""Events by MQTT, with a real broker that stops and restarts."""
 
 import gc
 import importlib.util
@@ -36,11 +36,11 @@ def free_port():
 
 
 class Broker:
-    """A broker on this machine, and somebody who hears all that it is told."""
+    """A broker on this machine, and a client that receives all messages."""
 
     def __init__(self, folder, password=None):
         self.port = free_port()
-        self.heard = []  # (topic, text, whether it was retained)
+        self.received = []  # (topic, text, whether it was retained)
         self._password = password
         self._config = folder / "mosquitto.conf"
         lines = [f"listener {self.port} 127.0.0.1", f"allow_anonymous {str(not password).lower()}"]
@@ -48,7 +48,7 @@ class Broker:
             passwords = folder / "passwords"
             passwords.touch(mode=0o600)
             subprocess.run(["mosquitto_passwd", "-b", str(passwords), "ada", password], check=True)
-            # Started by root, it would become somebody who may not read the passwords.
+            # Started by root, it would switch to a user that may not read the passwords.
             lines += [f"password_file {passwords}", "user root"]
         self._config.write_text("\n".join(lines) + "\n")
         self.start()
@@ -75,7 +75,7 @@ class Broker:
 
         subscribed = threading.Event()
         self._client = client = Client(CallbackAPIVersion.VERSION2)
-        client.on_message = lambda _, __, m: self.heard.append(
+        client.on_message = lambda _, __, m: self.received.append(
             (m.topic, m.payload.decode(), m.retain)
         )
         client.on_subscribe = lambda *_: subscribed.set()
@@ -98,7 +98,7 @@ class Broker:
 
     @property
     def labels(self):
-        return [json.loads(text)["label"] for topic, text, _ in self.heard if "event" in topic]
+        return [json.loads(text)["label"] for topic, text, _ in self.received if "event" in topic]
 
 
 @pytest.fixture
@@ -120,39 +120,39 @@ def alert_to(broker, **options):
 def test_notes_are_published_and_the_status_is_retained(broker):
     alert = alert_to(broker, waits_for_clip=True)
     messages = (EventStarted(EVENT), EventEnded(EVENT), ClipSaved(EVENT, "a.flac"), GAP)
-    until(lambda: broker.heard)
+    until(lambda: broker.received)
     for message in messages:
         assert alert.handle(message) == []
     assert alert.close() == []
-    until(lambda: len(broker.heard) == 5)
-    assert [(topic, text) for topic, text, _ in broker.heard[::4]] == [
+    until(lambda: len(broker.received) == 5)
+    assert [(topic, text) for topic, text, _ in broker.received[::4]] == [
         ("home/sed/status", "online"),
         ("home/sed/status", "offline"),
     ]
-    topics = [topic for topic, _, _ in broker.heard[1:4]]
+    topics = [topic for topic, _, _ in broker.received[1:4]]
     assert topics == ["home/sed/onset", "home/sed/event", "home/sed/gap"]
-    assert [json.loads(text) for _, text, _ in broker.heard[1:4]] == [
+    assert [json.loads(text) for _, text, _ in broker.received[1:4]] == [
         payload_of(message, waits_for_clip=True) for message in (messages[0], *messages[2:])
     ]
-    broker.heard.clear()
+    broker.received.clear()
     broker._client.subscribe("home/sed/status")
-    until(lambda: broker.heard)
-    assert broker.heard == [("home/sed/status", "offline", True)]
+    until(lambda: broker.received)
+    assert broker.received == [("home/sed/status", "offline", True)]
 
 
-def test_a_last_will_says_that_it_is_gone(broker):
+def test_a_last_will_sets_the_status_to_offline(broker):
     program = (
         "import sys, time; from streaming.sinks.mqtt import MqttAlert; "
         f"alert = MqttAlert('mqtt://127.0.0.1:{broker.port}/x'); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", program])
     try:
-        until(lambda: broker.heard, 30)
+        until(lambda: broker.received, 30)
     finally:
         process.kill()
         process.wait()
-    until(lambda: len(broker.heard) == 2)
-    assert [text for _, text, _ in broker.heard] == ["online", "offline"]
+    until(lambda: len(broker.received) == 2)
+    assert [text for _, text, _ in broker.received] == ["online", "offline"]
 
 
 def test_a_broker_that_is_away_gets_everything_once_when_it_is_back(broker):
@@ -160,30 +160,30 @@ def test_a_broker_that_is_away_gets_everything_once_when_it_is_back(broker):
     alert.handle(EventEnded(labelled("first")))
     until(lambda: broker.labels == ["first"] and not alert._queue._is_sending)
     broker.stop()
-    told = []
-    until(lambda: told.extend(texts(alert.handle(Problem("")))) or told)
+    reports = []
+    until(lambda: reports.extend(texts(alert.handle(Problem("")))) or reports)
     labels = [f"label {n}" for n in range(20)]
     for label in labels:
-        told += texts(alert.handle(EventEnded(labelled(label))))
+        reports += texts(alert.handle(EventEnded(labelled(label))))
     broker.start()
-    told += texts(alert.close())
+    reports += texts(alert.close())
     until(lambda: len(broker.labels) == 21)
     name = f"mqtt://127.0.0.1:{broker.port}/home/sed"
-    assert told[0].startswith(f"{name}: the connection is lost: ")
-    assert told[0].endswith(". Delivery is retried until it succeeds")
-    assert told[1:] == [f"{name}: works again: 20 delivered"]
+    assert reports[0].startswith(f"{name}: the connection is lost: ")
+    assert reports[0].endswith(". Delivery is retried until it succeeds")
+    assert reports[1:] == [f"{name}: works again: 20 delivered"]
     assert broker.labels == ["first", *labels]
 
 
-def test_a_broker_that_is_away_at_the_start_is_told_at_once(broker):
+def test_a_broker_that_is_away_at_the_start_is_reported_at_once(broker):
     broker.stop()
     alert = alert_to(broker)
-    told = []
-    until(lambda: told.extend(texts(alert.handle(Problem("")))) or told)
+    reports = []
+    until(lambda: reports.extend(texts(alert.handle(Problem("")))) or reports)
     broker.start()
-    until(lambda: told.extend(texts(alert.handle(Problem("")))) or len(told) == 2)
+    until(lambda: reports.extend(texts(alert.handle(Problem("")))) or len(reports) == 2)
     name = f"mqtt://127.0.0.1:{broker.port}/home/sed"
-    assert told == [
+    assert reports == [
         f"{name}: the server cannot be reached: Connection refused. "
         "Delivery is retried until it succeeds",
         f"{name}: works again",
@@ -195,16 +195,16 @@ def test_closing_without_a_broker_counts_what_is_left(broker):
     broker.stop()
     config = DeliveryConfig(capacity=5, first_retry_seconds=0.01, close_seconds=0.2)
     alert = MqttAlert(f"mqtt://127.0.0.1:{broker.port}/x", config=config)
-    told = texts(alert.handle(EventEnded(EVENT)))
+    reports = texts(alert.handle(EventEnded(EVENT)))
     until(lambda: not alert._queue._waiting)
-    told += [text for _ in range(9) for text in texts(alert.handle(EventEnded(EVENT)))]
-    told += texts(alert.close())
-    assert told[-1] == f"mqtt://127.0.0.1:{broker.port}/x: closed with 6 not delivered"
-    assert len(told) == 3
+    reports += [text for _ in range(9) for text in texts(alert.handle(EventEnded(EVENT)))]
+    reports += texts(alert.close())
+    assert reports[-1] == f"mqtt://127.0.0.1:{broker.port}/x: closed with 6 not delivered"
+    assert len(reports) == 3
 
 
 @pytest.mark.parametrize("place", ["url", "environment", "nowhere"])
-def test_a_password_is_sent_and_never_told(broker, tmp_path, monkeypatch, place):
+def test_a_password_is_sent_and_never_reported(broker, tmp_path, monkeypatch, place):
     if shutil.which("mosquitto_passwd") is None:
         pytest.skip("needs mosquitto_passwd")
     (tmp_path / "guarded").mkdir()
@@ -216,17 +216,17 @@ def test_a_password_is_sent_and_never_told(broker, tmp_path, monkeypatch, place)
     try:
         alert = MqttAlert(f"mqtt://ada{in_url}@127.0.0.1:{guarded.port}/x", config=config)
         alert.handle(EventEnded(EVENT))
-        told = []
-        until(lambda: guarded.labels or told.extend(texts(alert.handle(Problem("")))) or told)
-        told += texts(alert.close())
+        reports = []
+        until(lambda: guarded.labels or reports.extend(texts(alert.handle(Problem("")))) or reports)
+        reports += texts(alert.close())
     finally:
         guarded.stop()
-    assert "pa55" not in " ".join(told)
+    assert "pa55" not in " ".join(reports)
     if place == "nowhere":
-        assert "the broker refuses: Not authorized" in told[0]
-        assert told[-1].endswith("closed with 1 not delivered")
+        assert "the broker refuses: Not authorized" in reports[0]
+        assert reports[-1].endswith("closed with 1 not delivered")
     else:
-        assert told == []
+        assert reports == []
         assert guarded.labels == ["dog"]
 
 
