@@ -35,6 +35,15 @@ def frame_edges(n_frames: int, frame_columns: int, n_columns: int) -> NDArray[np
 
     Frame f covers the columns [edges[f], edges[f+1]): `frame_columns` of them, but for the last
     frame, which ends with the window. Backbones round the number of frames up or down.
+
+    Parameters
+    ----------
+    n_frames
+        Frames of the window.
+    frame_columns
+        Columns from one frame to the next.
+    n_columns
+        Columns of the window.
     """
     edges = np.minimum(np.arange(n_frames + 1) * frame_columns, n_columns)
     edges[-1] = n_columns

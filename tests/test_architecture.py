@@ -36,7 +36,7 @@ DOORS = {
     "prometheus_client": {"streaming/web/routes.py"},
     "websockets": {"streaming/web/server.py"},
     "paho": {"streaming/sinks/mqtt.py"},
-    "soxr": {"sed/audio/decode.py"},
+    "soxr": {"sed/audio/resample.py"},
     "av": {"sed/audio/ffmpeg.py", "sed/audio/vorbis.py"},
     "pyarrow": {"sed/events/parquet.py"},
     "typer": {

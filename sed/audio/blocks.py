@@ -62,6 +62,15 @@ class SampleValidator:
     def raise_errors(self, path: str, sample_rate: int, channel: int | None) -> None:
         """Report what is wrong with the samples that were checked.
 
+        Parameters
+        ----------
+        path
+            Name of the recording in the message.
+        sample_rate
+            Samples per second, to give the position in seconds.
+        channel
+            The channel that was read, counted from 1; None for the mean.
+
         Raises
         ------
         RecordingError
@@ -191,7 +200,16 @@ def _seek(decoder: Decoder, sample_rate: int, start: int, validator: SampleValid
 def read_recording(
     path: str | os.PathLike[str], sample_rate: int, *, channel: int | None = None
 ) -> Floats:
-    """Return a whole recording, shape (samples,), mono at `sample_rate`; for short clips.
+    """Return a whole recording, shape (samples,); for clips that fit into memory.
+
+    Parameters
+    ----------
+    path
+        The recording.
+    sample_rate
+        Samples per second to resample to.
+    channel
+        Channel to read, counted from 1; the mean of all if not given.
 
     Raises
     ------

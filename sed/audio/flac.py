@@ -82,7 +82,16 @@ class FlacFile:
 
 
 def write_flac(path: str | os.PathLike[str], samples: Floats, sample_rate: int) -> None:
-    """Write samples, shape (samples, channels), to a FLAC file, complete or not at all.
+    """Write samples to a FLAC file of 24 bits, complete or not at all.
+
+    Parameters
+    ----------
+    path
+        The file.
+    samples
+        Shape (samples, channels), full scale 1.
+    sample_rate
+        Samples per second.
 
     Raises
     ------

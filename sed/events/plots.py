@@ -205,6 +205,15 @@ def _clock(seconds: float) -> str:
 def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int) -> None:
     """Write a figure to a PNG file, complete or not at all.
 
+    Parameters
+    ----------
+    figure
+        The figure.
+    path
+        The file.
+    dpi
+        Dots per inch.
+
     Raises
     ------
     OutputError

@@ -47,7 +47,15 @@ def focal_loss(
 
 
 def bce(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Binary cross-entropy of (batch, classes), mean over classes."""
+    """Binary cross-entropy, mean over classes.
+
+    Parameters
+    ----------
+    logits, targets
+        Shape (batch, classes).
+    weights
+        Of the classes, shape (classes,).
+    """
     loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     return _weighted(loss, weights).mean(-1)
 
@@ -57,6 +65,13 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None =
 
     Targets that sum to more than one are scaled to sum to one. A smaller sum gives a smaller
     loss: zero for a clip without labels.
+
+    Parameters
+    ----------
+    logits, targets
+        Shape (batch, classes).
+    weights
+        Of the classes, shape (classes,).
     """
     shares = targets / targets.sum(-1, keepdim=True).clamp_min(1.0)
     return -_weighted(shares * F.log_softmax(logits, dim=-1), weights).sum(-1)
@@ -90,7 +105,19 @@ def two_way_focal(
     alpha: float = 0.25,
     gamma: float = 2.0,
 ) -> Tensor:
-    """Mean of the focal losses of clip logits and frame maximum."""
+    """Mean of the focal losses of clip logits and frame maximum.
+
+    Parameters
+    ----------
+    output
+        Output of the model for a batch of clips.
+    targets
+        Shape (batch, classes), in [0, 1].
+    weights
+        Of the classes, shape (classes,).
+    alpha, gamma
+        As of `focal_loss`.
+    """
     parts = (
         focal_loss(logits, targets, weights, alpha=alpha, gamma=gamma)
         for logits in (output.clip_logits, frame_maximum(output))
@@ -101,7 +128,17 @@ def two_way_focal(
 def two_way_bce(
     output: SedOutput, targets: Tensor, weights: Tensor | None = None, **_: float
 ) -> Tensor:
-    """Mean of the binary cross-entropies of clip logits and frame maximum."""
+    """Mean of the binary cross-entropies of clip logits and frame maximum.
+
+    Parameters
+    ----------
+    output
+        Output of the model for a batch of clips.
+    targets
+        Shape (batch, classes), in [0, 1].
+    weights
+        Of the classes, shape (classes,).
+    """
     clip = bce(output.clip_logits, targets, weights)
     return 0.5 * (clip + bce(frame_maximum(output), targets, weights))
 
@@ -109,7 +146,17 @@ def two_way_bce(
 def cross_entropy(
     output: SedOutput, targets: Tensor, weights: Tensor | None = None, **_: float
 ) -> Tensor:
-    """Cross-entropy of the clip logits, for clips of exactly one class."""
+    """Cross-entropy of the clip logits, for clips of exactly one class.
+
+    Parameters
+    ----------
+    output
+        Output of the model for a batch of clips.
+    targets
+        Shape (batch, classes), in [0, 1].
+    weights
+        Of the classes, shape (classes,).
+    """
     return soft_cross_entropy(output.clip_logits, targets, weights)
 
 
@@ -119,13 +166,32 @@ def clip_ce_frame_bce(
     """Cross-entropy of the clip logits plus BCE of the frame maximum, for clips of one class.
 
     The BCE is summed over classes, so that the ratio of both parts does not depend on their number.
+
+    Parameters
+    ----------
+    output
+        Output of the model for a batch of clips.
+    targets
+        Shape (batch, classes), in [0, 1].
+    weights
+        Of the classes, shape (classes,).
     """
     frame = bce(frame_maximum(output), targets, weights) * targets.shape[-1]
     return soft_cross_entropy(output.clip_logits, targets, weights) + frame
 
 
 def frame_bce(output: SedOutput, frame_targets: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Binary cross-entropy of frames, (batch, frames, classes): summed over classes, then mean."""
+    """Binary cross-entropy of the frames: summed over classes, mean over frames.
+
+    Parameters
+    ----------
+    output
+        Output of the model for a batch of clips.
+    frame_targets
+        Shape (batch, frames, classes), in [0, 1].
+    weights
+        Of the classes, shape (classes,).
+    """
     loss = F.binary_cross_entropy_with_logits(output.frame_logits, frame_targets, reduction="none")
     return _weighted(loss, weights).sum(-1).mean(-1)
 

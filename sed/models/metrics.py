@@ -76,6 +76,13 @@ def map_at(targets: FloatArray, scores: FloatArray, k: int = 3) -> float:
     several labels, the sum of the precisions at their ranks, divided by the number of labels, `k`
     at most. Equal scores rank in the order of the classes. Clips without a label are left out; NaN
     if there are no others.
+
+    Parameters
+    ----------
+    targets, scores
+        Shape (clips, classes); targets above 0.5 are labels.
+    k
+        Number of highest scores that count.
     """
     targets, scores = _labelled(targets, scores)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
