@@ -330,7 +330,7 @@ def day(hours: float = 24.0) -> Results:
     return {
         "hours": hours,
         "rate": rate,
-        "times_real_time": hours * 3600 / (time.monotonic() - started),
+        "speed": hours * 3600 / (time.monotonic() - started),
         "events": len(events),
         "rounds": rounds,
         # The first and the last one have no other repetition on one side.

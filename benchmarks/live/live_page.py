@@ -100,7 +100,7 @@ def day(f: Results) -> str:
     """Return the results of a day."""
     return (
         f"{f['hours']:.0f} hours of {f['rate'] / 1000:g} kHz sound at full speed "
-        f"({f['times_real_time']:.0f} × real time, on one core): {flat(f)}. The same "
+        f"({f['speed']:.0f} × real time, on one core): {flat(f)}. The same "
         f"{f['events'] / f['rounds']:.1f} events were repeated {f['rounds']} times, in "
         f"{f['rounds_with_the_same_events']} rounds the same to the frame; the largest drift was "
         f"{f['largest_drift_seconds']:.3f} s, and {f['samples_unaccounted']} samples are "

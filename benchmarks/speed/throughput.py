@@ -71,7 +71,7 @@ class Setup:
 class Run(NamedTuple):
     """Cost of a whole command."""
 
-    times_real_time: float  # as the command reports it: without start-up and loading the model
+    speed: float  # × real time as the command reports it, without start-up and loading
     seconds: float  # likewise
     wall_seconds: float  # including both
     peak_mib: float
@@ -125,12 +125,12 @@ def rivals(setup: Setup) -> Results:
             found.append({"name": name, "not_measured": str(error)})
             continue
         speed = rival.audio_seconds / rival.wall_seconds
-        found.append({"name": name, "times_real_time": speed} | rival._asdict())
+        found.append({"name": name, "speed": speed} | rival._asdict())
         own.append(detect(path, "--hop", "5"))
     middle = median(own)
     for row in found:
-        if "times_real_time" in row:
-            row["speedup"] = middle.times_real_time / row["times_real_time"]
+        if "speed" in row:
+            row["speedup"] = middle.speed / row["speed"]
     return {"sed_detect": middle._asdict(), "rows": found}
 
 
@@ -302,7 +302,7 @@ def in_turn(commands: dict[str, Sequence[Any]]) -> dict[str, list[Run]]:
 def median(runs: Sequence[Run]) -> Run:
     """Return the medians of some runs."""
     return Run(
-        statistics.median(run.times_real_time for run in runs),
+        statistics.median(run.speed for run in runs),
         statistics.median(run.seconds for run in runs),
         statistics.median(run.wall_seconds for run in runs),
         statistics.median(run.peak_mib for run in runs),
@@ -334,7 +334,7 @@ def against_limit(costs: Sequence[Stages], runs: Sequence[Run]) -> Results:
     from sed.models.devices import n_cores
 
     limits = [cost.throughput_limit(n_cores()) for cost in costs]
-    speeds = [run.times_real_time for run in runs]
+    speeds = [run.speed for run in runs]
     all_costs = [dataclasses.asdict(cost) for cost in costs]
     return {
         "stages": {
