@@ -7,9 +7,8 @@ version, or cannot be read.
 from __future__ import annotations
 
 import os
-import sqlite3
-from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +18,8 @@ from sed.text import to_utf8
 from streaming.sinks.database import APPLICATION_ID, SCHEMA_VERSION
 
 HOUR_SECONDS = 3600
+
+_read = partial(read_sqlite, application_id=APPLICATION_ID, version=SCHEMA_VERSION)
 
 
 class StoredEvent(NamedTuple):
@@ -135,7 +136,3 @@ def hourly_counts(
         for n, label, count in connection.execute(query, (first, HOUR_SECONDS, first, n_hours)):
             counts.setdefault(label, [0] * n_hours)[n] = count
     return hours, counts
-
-
-def _read(path: str | os.PathLike[str]) -> AbstractContextManager[sqlite3.Connection]:
-    return read_sqlite(path, application_id=APPLICATION_ID, version=SCHEMA_VERSION)
