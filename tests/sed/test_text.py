@@ -1,0 +1,49 @@
+"""Text for people: names, counts, times and hints."""
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from sed.text import clock_time, iso_time, lines, near, pluralize, printable, some, to_utf8
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("a b.wav", "a b.wav"), ("a\nb", r"'a\nb'"), ("", "''")]
+)
+def test_a_name_is_quoted_only_where_it_has_to_be(name, expected):
+    assert printable(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("élan", "élan"), ("a\udcff", r"a\xff"), ("a\ud800", r"a\ud800"), ("\0", "\0")],
+)
+def test_text_that_utf8_cannot_encode_is_escaped(text, expected):
+    assert to_utf8(text) == expected
+    assert to_utf8(text).encode()
+
+
+def test_long_lists_are_shortened():
+    names = [f"{i}.wav" for i in range(12)]
+    assert some(names, 2) == "0.wav, 1.wav and 10 more"
+    assert some(names[:2], 2) == "0.wav, 1.wav"
+    assert lines(names, 1) == "\n  0.wav\n  … and 11 more"
+
+
+def test_an_unknown_name_gets_similar_ones_or_all():
+    assert near("focl", ["focal", "bce"]) == "Did you mean focal?"
+    assert near("x", ["focal", "bce"]) == "Known: focal, bce."
+
+
+@pytest.mark.parametrize(
+    ("n", "expected"), [(0, "0 files"), (1, "1 file"), (2, "2 files"), (12_345, "12,345 files")]
+)
+def test_counts_have_their_noun(n, expected):
+    assert pluralize(n, "file") == expected
+
+
+def test_times():
+    assert [clock_time(s) for s in (0, 61, 36_000)] == ["0:00:00", "0:01:01", "10:00:00"]
+    time = datetime(2024, 5, 1, 5, 30, tzinfo=timezone(timedelta(hours=2)))
+    assert iso_time(time) == "2024-05-01T05:30:00.000+02:00"
+    assert iso_time(None) == ""
