@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sed.models.checkpoint import Checkpoint
     from streaming.engines.base import Engine
 
-    Model = Engine | Checkpoint | str | os.PathLike[str] | None
+    _Model = Engine | Checkpoint | str | os.PathLike[str] | None
 
 NOISE_RATE, NOISE_SECONDS = 32_000, 600  # of the recording that is made where none is given
 MAX_RUN_SECONDS = 10.0  # of the measurement from end to end
@@ -85,7 +85,7 @@ class Bench:
 
 def bench(
     recording: str | os.PathLike[str] | None = None,
-    model: Model = None,
+    model: _Model = None,
     *,
     hop_seconds: float | None = None,
     mode: Literal["auto", "sliding_window", "fully_convolutional"] = "auto",
@@ -217,7 +217,7 @@ def _gain(bench: Bench, **saved: float) -> float:
 
 
 def _engine_speeds(
-    model: Model, requested: str, device: str, precision: str
+    model: _Model, requested: str, device: str, precision: str
 ) -> Iterator[EngineSpeed]:
     """Yield the throughput of each engine on all cores, in windows without overlap."""
     for name in ENGINES:

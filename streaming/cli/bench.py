@@ -32,6 +32,7 @@ def bench(
     recording: Annotated[
         Path | None,
         typer.Argument(
+            metavar="RECORDING",
             help="Recording to measure with; its format and sample rate matter.",
             show_default="ten minutes of noise, WAV, 32 kHz",
             rich_help_panel=INPUT,

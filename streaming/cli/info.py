@@ -126,6 +126,7 @@ def info(
     path: Annotated[
         Path | None,
         typer.Argument(
+            metavar="FILE",
             help="Recording, checkpoint (.safetensors), or run directory of `sed train`.",
             show_default="this program and its default model",
             rich_help_panel=INPUT,

@@ -92,7 +92,7 @@ class Engine(ABC):
         """Return the log-mel spectrogram, shape (columns, mels), of samples, shape (samples,).
 
         Samples are at the model's sample rate, full scale is ±1. Nothing is padded, so that
-        consecutive pieces of a stream give consecutive columns.
+        consecutive parts of a stream give consecutive columns.
         """
 
     @abstractmethod

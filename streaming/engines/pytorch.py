@@ -68,7 +68,8 @@ class TorchEngine(Engine):
         self.n_threads = n_threads
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
-        self.model = fuse_conv_bn(checkpoint.model).to(self.device)  # a copy
+        # fuse_conv_bn returns a copy, so the caller's model stays where it is.
+        self.model = fuse_conv_bn(checkpoint.model).to(self.device)
         self.model.to(memory_format=torch.channels_last)
         self._n_threads_before = torch.get_num_threads()
         self._numpy_log_mel = NumpyLogMel(self.spec.log_mel)

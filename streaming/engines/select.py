@@ -287,7 +287,7 @@ def _measure_engines(source: _Source, options: _Options, names: Sequence[str]) -
         try:
             speeds[name] = round(benchmark_engine(_OPENERS[name](source, options)), 1)
         except Exception as error:
-            # Whatever exception a library raises, the other engines may work.
+            # A library may raise any exception; the other engines may still work.
             reason = " ".join(str(error).split())[:300]
             _log.warning("the engine %s does not work here: %s", name, reason)
             speeds[name] = 0.0

@@ -25,12 +25,13 @@ class ExportableModel(nn.Module):
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
-        self.model = fuse_conv_bn(checkpoint.model)  # a copy
+        # fuse_conv_bn returns a copy, whose layers may be replaced.
+        self.model = fuse_conv_bn(checkpoint.model)
         for module in (self.model, *self.model.heads):
             for name, child in module.named_children():
                 if isinstance(child, nn.Linear):
-                    setattr(module, name, PointwiseLinear(child))
-        self.log_mel = ConvLogMel(self.model.log_mel)
+                    setattr(module, name, _PointwiseLinear(child))
+        self.log_mel = _ConvLogMel(self.model.log_mel)
 
     def forward(self, samples: Tensor) -> tuple[Tensor, ...]:
         """Map clips (batch, samples) to the tensors of `streaming.export.onnx.OUTPUT_NAMES`."""
@@ -40,7 +41,7 @@ class ExportableModel(nn.Module):
         return frame_probs, clip_probs, log_mel, probs, weights
 
 
-class ConvLogMel(nn.Module):
+class _ConvLogMel(nn.Module):
     """The log-mel front end with a convolution as Fourier transform, as nnAudio does it.
 
     Slower than an FFT, but every runtime has convolutions. For window w, hop h and FFT length N::
@@ -111,7 +112,7 @@ def _rest(size: int, stride: int) -> int:
     return stride if rest == 0 else int(rest)
 
 
-class PointwiseLinear(nn.Module):
+class _PointwiseLinear(nn.Module):
     """A linear layer as a convolution of width 1: exporters need not flatten axes of free length.
 
     Parameters
