@@ -1,1 +1,1 @@
-"""Where live events go: files, clips, a database, MQTT, webhooks, commands."""
+"""Sinks for live messages: files, clips, a database, MQTT, webhooks, commands."""

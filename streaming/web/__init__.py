@@ -1,1 +1,1 @@
-"""The web page of live input."""
+"""The web page of live detection: server, authentication, routes, JSON feed."""

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from sed.errors import MissingExtraError, UsageError
 from sed.events.sqlite import DatabaseError
@@ -35,6 +36,19 @@ MAX_INBOX = 200  # messages between the two threads; each may hold audio
 MAX_CLIPS = 20  # clips that wait until they are in the database
 MAX_CONNECTIONS = 100  # viewers and requests at a time
 CLOSE_SECONDS = 5.0
+SERVER_OPTIONS: dict[str, Any] = {
+    "ws": "websockets-sansio",
+    "ws_max_size": 1024,
+    "ws_per_message_deflate": False,
+    "lifespan": "off",
+    "log_config": None,
+    "log_level": "critical",  # standard error may belong to the terminal view
+    "access_log": False,
+    "proxy_headers": False,
+    "server_header": False,
+    "limit_concurrency": MAX_CONNECTIONS,
+    "timeout_graceful_shutdown": 1,
+}
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -132,22 +146,8 @@ class WebView:
         self._socket = bind_socket(host, port, token)
         self._address: tuple[str, int] = self._socket.getsockname()[:2]
         routes = Routes(self._database, self._viewers, self._metrics, self._report)
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                AuthMiddleware(routes.application(), token, f"sed_{self._address[1]}"),
-                ws="websockets-sansio",
-                ws_max_size=1024,
-                ws_per_message_deflate=False,
-                lifespan="off",
-                log_config=None,
-                log_level="critical",  # the terminal belongs to the view
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                limit_concurrency=MAX_CONNECTIONS,
-                timeout_graceful_shutdown=1,
-            )
-        )
+        application = AuthMiddleware(routes.application(), token, f"sed_{self._address[1]}")
+        self._server = uvicorn.Server(uvicorn.Config(application, **SERVER_OPTIONS))
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         self._loop = self._runner.get_loop()
         self._thread = threading.Thread(target=self._serve, name="web view", daemon=True)

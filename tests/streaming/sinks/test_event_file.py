@@ -1,4 +1,4 @@
-"""Lines and sound that stay, whatever happens to the disk or to us."""
+"""Files of events and audio survive full disks and killed processes."""
 
 import errno
 import io

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 import shutil
 import socket
 import sqlite3
@@ -449,6 +450,24 @@ def test_the_page_has_nothing_inline_and_nothing_from_elsewhere():
         assert " style=" not in text
         assert "http:" not in text
         assert "https:" not in text
+
+
+def test_the_page_handles_every_type_of_message():
+    text = (PAGE / "page.js").read_text()
+    handlers = text[text.index("const handlers") : text.index("\n};")]
+    assert re.findall(r"^  (\w+)\(", handlers, re.MULTILINE) == [
+        "snapshot",
+        "audio_block",
+        "event_started",
+        "event_ended",
+        "clip_saved",
+        "gap",
+        "problem",
+        "missed",
+        "status",
+    ]
+    for key in ("spectrograms", "active_events", "labels", "model", "status"):
+        assert f"message.{key}" in handlers
 
 
 def test_with_a_token_nothing_is_reported_without_it(path):
