@@ -23,7 +23,7 @@ DOORS = {
     "sounddevice": {"streaming/live/microphone.py"},
     "onnx": {"streaming/export/onnx.py"},
     "onnxruntime": {"streaming/engines/onnx.py"},
-    "openvino": {"streaming/engines/openvino.py"},
+    "openvino": {"streaming/export/openvino.py"},
     "scipy": {"sed/features/log_mel.py"},
     # The two users catch its exceptions; only the first of the three opens a database.
     "sqlite3": {
@@ -46,6 +46,7 @@ DOORS = {
         "streaming/cli/devices.py",
         "streaming/cli/listen.py",
         "streaming/cli/export.py",
+        "streaming/cli/info.py",
         "streaming/cli/options.py",
         "train/cli/train.py",
         "train/cli/prepare.py",

@@ -1,5 +1,7 @@
 """The engine for GPUs. What needs one is skipped where there is none."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -63,6 +65,22 @@ def test_the_engine_gives_the_default_batch_size(tiny_checkpoint):
     engine = Wide(tiny_checkpoint, "cpu")
     assert sed.Detector(engine).batch_shape[0] == 1
     assert sed.Detector(engine, sed.DetectorConfig(batch_size=None)).batch_shape[0] == 5
+
+
+@pytest.mark.parametrize(
+    ("n_windows", "expected"),
+    [(64, 64), (17, 64), (16, 16), (5, 16), (4, 4), (2, 4), (1, 1), (0, None), (65, None)],
+)
+def test_a_smaller_batch_goes_through_the_smallest_graph_that_it_fits_into(
+    monkeypatch, n_windows, expected
+):
+    engine = CudaEngine.__new__(CudaEngine)
+    engine._capturing = threading.Lock()
+    engine._full_shape = (64, 100, 24)
+    monkeypatch.setattr(engine, "_graphs", lambda shape: shape)
+    shape = engine._graphs_for(np.zeros((n_windows, 100, 24), np.float32))
+    assert shape == (expected and (expected, 100, 24))
+    assert engine._graphs_for(np.zeros((4, 99, 24), np.float32)) is None
 
 
 @on_a_gpu
