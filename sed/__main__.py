@@ -48,10 +48,14 @@ def main() -> None:
 
 
 def is_ours(program: str, arguments: list[str], environment: Mapping[str, str]) -> bool:
-    """Return whether the arguments are for this package: a command, `--help`, or none at all."""
+    """Return whether the arguments are for this package: a command, `--help`, or none at all.
+
+    `--verbose` may stand before a command; no Unix `sed` has that option.
+    """
     if os.path.basename(program) != "sed" or not arguments:
         return True
-    return arguments[0] in OURS or "_SED_COMPLETE" in environment
+    first = arguments[1:2] if arguments[0] in ("-v", "--verbose") else arguments[:1]
+    return not OURS.isdisjoint(first) or "_SED_COMPLETE" in environment
 
 
 def hint_at_ours(argument: str) -> None:

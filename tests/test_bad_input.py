@@ -332,7 +332,12 @@ def test_results_never_take_the_place_of_a_recording(tmp_path, model, capsys):
     wav(tmp_path / "x.wav")
     recording = (tmp_path / "x.wav").rename(tmp_path / "x.bin")  # what is named is heard
     before = recording.read_bytes()
-    assert said(capsys, "detect", recording, "--model", model, "--output", recording) == 2
+    assert (
+        said(
+            capsys, "detect", recording, "--model", model, "--format", "csv", "--output", recording
+        )
+        == 2
+    )
     assert "x.bin is one of the recordings: give another name" in capsys.readouterr().err
     assert recording.read_bytes() == before
 
