@@ -52,7 +52,7 @@ ZONE = rf"(?:(?P<zone>Z(?![A-Za-z])|[-_ ]?UTC|(?(iso)[-+]|(?:\+|_[-+])){OFFSET})
 
 @dataclass(frozen=True)
 class Pattern:
-    """How the recorders of some manufacturers name their files."""
+    """A pattern of file names, and the recorders that write them."""
 
     recorders: str  # the recorders
     source: str  # where the naming is documented

@@ -1,1 +1,1 @@
-"""The network, its losses, its checkpoint and the model that ships."""
+"""Build, load and measure networks; the default model."""
