@@ -52,7 +52,8 @@ if TYPE_CHECKING:
     from streaming.pipeline.config import DetectorConfig
     from streaming.pipeline.decoder import Detection
     from streaming.pipeline.detector import Detector
-    from train.config import TrainConfig, load_recipe
+    from train.config.recipe import load_recipe
+    from train.config.train import TrainConfig
     from train.evaluate.evaluate import evaluate
     from train.evaluate.predict import predict
     from train.run.train import train
@@ -91,7 +92,8 @@ _MODULES = {
     "streaming.pipeline.config": "DetectorConfig",
     "streaming.pipeline.decoder": "Detection",
     "streaming.pipeline.detector": "Detector",
-    "train.config": "TrainConfig load_recipe",
+    "train.config.recipe": "load_recipe",
+    "train.config.train": "TrainConfig",
     "train.evaluate.evaluate": "evaluate",
     "train.evaluate.predict": "predict",
     "train.run.train": "train",

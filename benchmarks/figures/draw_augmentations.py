@@ -33,7 +33,7 @@ from train.augment import images as pipelines
 from train.augment import mix as overlay
 from train.augment import spectrogram as pictures
 from train.augment import waveform as waveforms
-from train.config import PictureConfig
+from train.config.augment import SpectrogramConfig
 
 ROOT = Path(__file__).parents[2]
 FRONT_END = LogMelConfig(
@@ -143,12 +143,12 @@ def of_samples() -> Iterator[Card]:
     def card(name: str, drawn: str, after: tuple[Any, Any], before: Clip = clip) -> Card:
         return Card(name, drawn, [before], labelled(*after))
 
-    for name, seed in (("turn", 1), ("slide", 15)):
+    for name, seed in (("roll", 1), ("shift", 15)):
         moved = waveforms.SHIFTS[name](samples, spans, seeded(seed))
         yield card(name, f"by {(moved[1][0][0] - spans[0][0]) / rate:.1f} s", moved)
-    stretched = waveforms.stretch(samples, spans, 0.75)
+    stretched = waveforms.time_stretch(samples, spans, 0.75)
     yield card("time stretch", "speed 0.75", waveforms.crop(*stretched, 0, WINDOW))
-    higher = waveforms.shift_pitch(samples, rate, 5.0)
+    higher = waveforms.pitch_shift(samples, rate, 5.0)
     yield card("pitch shift", "+5 semitones", (higher, spans))
 
     short = waveforms.crop(samples, spans, rate // 2, 2 * rate)
@@ -157,9 +157,9 @@ def of_samples() -> Iterator[Card]:
         ("repeat", "again and again", 0),
         ("masked-copy", "copies with gaps", 7),
     ):
-        filled = waveforms.fit(*short, WINDOW, how, seeded(seed))
+        filled = waveforms.fit_length(*short, WINDOW, how, seeded(seed))
         yield card(how, drawn, filled, labelled(*short))
-    softer = waveforms.gain(samples, 12.0, seeded(34))
+    softer = waveforms.random_gain(samples, 12.0, seeded(34))
     change_db = 20 * np.log10(np.std(softer) / np.std(samples))
     yield card("gain", f"{change_db:+.0f} dB".replace("-", "−"), (softer, spans))
 
@@ -177,10 +177,10 @@ def of_mixtures() -> Iterator[Card]:
     waves = torch.from_numpy(np.stack([clip.samples for clip in clips]))
     targets = torch.stack([clip.targets for clip in clips])
 
-    summed, [targets_sum] = overlay.sum_recordings(
+    summed, [targets_sum] = overlay.sum_mixtures(
         waves,
         [targets],
-        most=2,
+        max_recordings=2,
         stop_probability=0.0,
         gain_db=(-6.0, -6.0),
         generator=seeded(0),
@@ -200,7 +200,7 @@ def of_mixtures() -> Iterator[Card]:
         (cut_out(begin, only=())[0][: WINDOW // 4], [CLASSES.index(name)]) for begin, name in calls
     ]
     bed, _ = cut_out(190.2, only=())
-    scene = overlay.place_events(WINDOW, placed, seeded(12), bed=bed)
+    scene = overlay.place_events(WINDOW, placed, seeded(12), background=bed)
     yield Card("placed events", "at known times", [labelled(bed, [])], labelled(*scene))
 
 
@@ -208,26 +208,28 @@ def of_spectrograms() -> Iterator[Card]:
     clip = labelled(*ROOSTER)
     log = clip.spectrogram()[None]
     energy = LOG_MEL.mel_energies(LOG_MEL.pad(torch.from_numpy(clip.samples)))[None]
-    unit = {"db_per_unit": FRONT_END.db_per_unit, "lowest": float(10 * np.log10(FRONT_END.amin))}
+    silence = float(10 * np.log10(FRONT_END.amin))
+    unit = {"db_per_unit": FRONT_END.db_per_unit, "silence_value": silence}
 
     def card(name: str, drawn: str, columns: Tensor, targets: Tensor = clip.targets) -> Card:
         return Card(name, drawn, [clip], replace(clip, log_mel=columns, targets=targets))
 
     for exponent in (0.7, 1.5):
-        raised = pictures.contrast(energy, 1.0, (exponent, exponent), seeded(0))
+        raised = pictures.gamma(energy, 1.0, (exponent, exponent), seeded(0))
         yield card("contrast", f"to the power of {exponent}", LOG_MEL.logarithm(raised)[0])
-    cut = pictures.high_cut(log, 1.0, 40.0, seeded(10), **unit)
+    cut = pictures.low_pass(log, 1.0, 40.0, seeded(10), **unit)
     yield card("high cut", f"up to −{float((log - cut).max()):.0f} dB", cut[0])
-    shaped = pictures.shape_frequencies(log, 1.0, 18.0, seeded(38), **unit)
+    shaped = pictures.filter_augment(log, 1.0, 18.0, seeded(38), **unit)
     yield card("frequency response", "±18 dB", shaped[0])
 
-    shuffled, targets = pictures.shuffle_time(log, clip.targets[None], 1.0, 4, seeded(21))
+    shuffled, targets = pictures.shuffle_segments(log, clip.targets[None], 1.0, 4, seeded(21))
     yield card("time shuffling", "at frame borders", shuffled[0], targets[0])
-    stripes = PictureConfig(time_stripe_columns=80, mel_stripe_bands=24)
-    augment = pictures.SpecAugment(stripes).train()
-    yield card("SpecAugment", "stripes at the mean", augment(log, seeded(12))[0])
+    masks = SpectrogramConfig(time_mask_columns=80, freq_mask_bands=24)
+    augment = pictures.SpecAugment(masks).train()
+    yield card("SpecAugment", "masks at the mean", augment(log, seeded(12))[0])
     for name, seed in (("birdclef2023", 21), ("urban-sounds", 33)):
-        changed = pipelines.apply(name, log[:, None].expand(1, 3, -1, -1), seeded(seed))
+        images = log[:, None].expand(1, 3, -1, -1)
+        changed = pipelines.apply_albumentations(name, images, seeded(seed))
         yield card(name, "albumentations", changed[0, 0])
 
 

@@ -20,14 +20,14 @@ from benchmarks.figures import make_example
 from benchmarks.quality import accuracy, scenes
 from sed.models.checkpoint import Checkpoint
 from sed.models.metadata import DEFAULT
-from train.data.folds import NEVER
+from train.data.folds import EXCLUDED
 
 
 def main(run: Path) -> None:
     esc50 = scenes.shared_folder() / "data" / "esc50"
     with open(run / "folds.csv", newline="") as file:
         used = [
-            os.path.basename(r["file"]) for r in csv.DictReader(file) if int(r["fold"]) != NEVER
+            os.path.basename(r["file"]) for r in csv.DictReader(file) if int(r["fold"]) != EXCLUDED
         ]
     licence = {row["filename"]: row["licence"] for row in scenes.esc50_rows(esc50)}
     not_free = [name for name in used if licence[name] not in scenes.FREE or name[0] == "1"]
@@ -89,7 +89,7 @@ fold 1; {aside} more of the same kind were set aside for the thresholds. Names a
     python -m benchmarks.figures.publish_default runs/shipped
 
 **Accuracy.** On the {clips["clips"]} clips of fold 1, which it was not trained on: accuracy
-{clips["accuracy"]:.4f}, padded cmAP {clips["cmap5"]:.4f} (padding 5) and {clips["cmap3"]:.4f}
+{clips["accuracy"]:.4f}, padded cmAP {clips["padded_cmap_5"]:.4f} (padding 5) and {clips["padded_cmap_3"]:.4f}
 (padding 3). On `examples/village.ogg`, made of clips of fold 1: {example["found"]} of
 {example["events"]} events found with the right label and an onset within a second,
 {example["false_per_minute"]:.2f} false events per minute (`python -m benchmarks.quality.accuracy`).

@@ -21,13 +21,13 @@ from benchmarks.quality import scenes
 from benchmarks.store import save
 from sed.models.checkpoint import Checkpoint
 from sed.models.metrics import accuracy, average_precision
-from train.run.train import Progress, train
+from train.run.train import TrainCallbacks, train
 
 RUNS = Path("runs") / "ablation"
 N_SCENES = 400
 GAIN_DB = (-6.0, 0.0)
 SAME = (
-    "learning.loss=clip_ce_frame_bce", "mixing.mixup_probability=0.0",
+    "loss.name=clip_ce_frame_bce", "mixing.mixup_probability=0.0",
     "mixing.stop_probability=0.3", "mixing.gain_db=[-12.0, 0.0]",
 )  # fmt: skip
 TRAININGS = {
@@ -85,9 +85,9 @@ def main(epochs: int) -> None:
     for name, settings in TRAININGS.items():
         run = RUNS / name.replace(" ", "-")
         train(
-            esc50, 0, recipe="esc50", epochs=epochs, out=run, initial=str(weights),
-            settings=[*SAME, *settings], resume=True,
-            progress=Progress(on_epoch=lambda row: print(f"accuracy {row['accuracy']:.4f}")),
+            esc50, 0, recipe="esc50", epochs=epochs, output=run, init_weights=str(weights),
+            overrides=[*SAME, *settings], resume=True,
+            callbacks=TrainCallbacks(on_epoch=lambda row: print(f"accuracy {row['accuracy']:.4f}")),
         )  # fmt: skip
         checkpoint = sed.load_model(run / "last.safetensors")
         models[name] = {str(n): evaluate(checkpoint, n, esc50) for n in (1, 2, 3)}

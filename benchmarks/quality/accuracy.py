@@ -58,8 +58,8 @@ def clip_metrics(checkpoint: Checkpoint, fold: str = "1") -> dict[str, float]:
     return {
         "clips": len(rows),
         "accuracy": accuracy(targets, np.array(probs)),
-        "cmap5": padded_cmap(targets, np.array(probs), padding=5),
-        "cmap3": padded_cmap(targets, np.array(probs), padding=3),
+        "padded_cmap_5": padded_cmap(targets, np.array(probs), padding=5),
+        "padded_cmap_3": padded_cmap(targets, np.array(probs), padding=3),
     }
 
 

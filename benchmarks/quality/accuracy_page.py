@@ -61,7 +61,8 @@ def modes_report() -> str:
 
 def clip_cells(clips: dict[str, float]) -> str:
     """Return the cells of a table about clips."""
-    values = f"{clips['accuracy']:.4f} | {clips['cmap5']:.4f} | {clips['cmap3']:.4f}"
+    names = ("accuracy", "padded_cmap_5", "padded_cmap_3")
+    values = " | ".join(f"{clips[name]:.4f}" for name in names)
     return f"{clips['clips']} | {values}"
 
 
@@ -80,7 +81,7 @@ def readme_rows() -> list[tuple[str, str]]:
     rows = []
     if clips := model["clips"]:
         what = f"default model, {clips['clips']} clips of ESC-50 that it was not trained on"
-        values = f"accuracy {clips['accuracy']:.3f}, padded cmAP {clips['cmap5']:.3f}"
+        values = f"accuracy {clips['accuracy']:.3f}, padded cmAP {clips['padded_cmap_5']:.3f}"
         rows.append((what, values))
         scenes = model["recordings"][-1]
         what = f"{scenes['n_events']} events of {scenes['name']}"

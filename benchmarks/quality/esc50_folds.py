@@ -22,7 +22,7 @@ from benchmarks.quality import scenes
 from benchmarks.store import save
 from train.evaluate.evaluate import evaluate
 from train.run.crossval import train_all_folds
-from train.run.train import Progress
+from train.run.train import TrainCallbacks
 
 PASSES = 4
 
@@ -30,17 +30,17 @@ PASSES = 4
 def main(out: Path) -> None:
     shared = scenes.shared_folder()
     data = shared / "data" / "esc50"
-    progress = Progress(
+    callbacks = TrainCallbacks(
         on_epoch=lambda row: print(f"epoch {row['epoch']:.0f}: accuracy {row['accuracy']:.4f}")
     )
     results = train_all_folds(
         data,
         recipe="esc50",
-        out=out,
-        initial=str(shared / "weights" / "mobilenetv1_100.audioset_yamnet.safetensors"),
-        settings=[f"learning.distil={data / 'teacher_mn04.npz'}"],
+        output=out,
+        init_weights=str(shared / "weights" / "mobilenetv1_100.audioset_yamnet.safetensors"),
+        overrides=[f"loss.distill_embeddings={data / 'teacher_mn04.npz'}"],
         resume=True,
-        progress=progress,
+        callbacks=callbacks,
         on_fold=lambda number, n_folds: print(f"fold {number} of {n_folds}"),
     )
     rows = []
@@ -55,12 +55,12 @@ def main(out: Path) -> None:
             | {
                 "name": int(row["fold"]) + 1,
                 "last": float(pd.read_csv(run / "history.csv")["accuracy"].iloc[-1]),
-                "tta": float(passes["best"].figures["accuracy"]),
-                "last_tta": float(passes["last"].figures["accuracy"]),
+                "tta": float(passes["best"].metrics["accuracy"]),
+                "last_tta": float(passes["last"].metrics["accuracy"]),
             }
         )
     table = pd.DataFrame(rows)
-    columns = ["accuracy", "last", "tta", "last_tta", "cmap5", "seconds_per_epoch"]
+    columns = ["accuracy", "last", "tta", "last_tta", "padded_cmap_5", "seconds_per_epoch"]
     save("esc50", {"folds": rows, "mean": table[columns].mean().to_dict()})
     print(table[["name", *columns]].to_string(index=False))
 

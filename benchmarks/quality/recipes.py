@@ -142,7 +142,7 @@ def evaluate_run(
     """Return the metrics of a model on a fold."""
     result = evaluate(runs, table, fold=fold, tta=tta)
     n_clips = len(result.predictions.targets)
-    return {"name": name, "n_clips": n_clips, "metrics": dict(result.figures)}
+    return {"name": name, "n_clips": n_clips, "metrics": dict(result.metrics)}
 
 
 RECIPES = {

@@ -26,9 +26,10 @@ from benchmarks.store import save
 from sed.models.devices import choose_precision
 from sed.models.head import SedOutput
 from sed.models.losses import LOSSES
-from train.config import TrainConfig, load_recipe
-from train.loop.initial import initial_model
-from train.loop.optimizer import freeze_stages, set_to_train
+from train.config.recipe import load_recipe
+from train.config.train import TrainConfig
+from train.loop.initial import build_model
+from train.loop.optimizer import freeze_stages, train_mode
 from train.prepare.prepare import prepare
 from train.run.train import train
 
@@ -37,28 +38,28 @@ ROUNDS = 3
 
 def plain_loop(config: TrainConfig, n_clips: int, device: torch.device) -> float:
     """Return clips per second of the same network, loss and optimizer over tensors in memory."""
-    learning = config.learning
+    optim = config.optim
     n_samples = round(config.data.window_seconds * config.log_mel.sample_rate)
     clips = 0.1 * torch.randn(n_clips, n_samples)
     targets = F.one_hot(torch.arange(n_clips) % 50, 50).float()
-    model = initial_model(config, [str(i) for i in range(50)])[0].to(device)
+    model = build_model(config, [str(i) for i in range(50)])[0].to(device)
     model.to(memory_format=torch.channels_last)
-    set_to_train(model, freeze_stages(model, learning.frozen_stages), batch_norm="frozen")
+    train_mode(model, freeze_stages(model, optim.frozen_stages), batch_norm="frozen")
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-6)
-    precision = choose_precision(learning.precision, device)
+    precision = choose_precision(optim.precision, device)
     started = time.perf_counter()
-    for first in range(0, n_clips - learning.batch_size + 1, learning.batch_size):
-        chosen = slice(first, first + learning.batch_size)
+    for first in range(0, n_clips - optim.batch_size + 1, optim.batch_size):
+        chosen = slice(first, first + optim.batch_size)
         columns = model.log_mel.forward_padded(clips[chosen].to(device))
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             output = model.forward_log_mel(columns)
         output = SedOutput(*(part.float() for part in output))
-        loss = LOSSES[learning.loss](output, targets[chosen].to(device)).mean()
+        loss = LOSSES[config.loss.name](output, targets[chosen].to(device)).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         loss.item()
-    return n_clips // learning.batch_size * learning.batch_size / (time.perf_counter() - started)
+    return n_clips // optim.batch_size * optim.batch_size / (time.perf_counter() - started)
 
 
 def measure(n_clips: int) -> dict[str, object]:
@@ -79,7 +80,7 @@ def measure(n_clips: int) -> dict[str, object]:
         prepare(table, prepared, sample_rate=config.log_mel.sample_rate)
         for i in range(ROUNDS):
             run = Path(folder) / f"run{i}"
-            train(prepared / "index.csv", 0, epochs=1, out=run, device=str(device))
+            train(prepared / "index.csv", 0, epochs=1, output=run, device=str(device))
             row = pd.read_csv(run / "history.csv").iloc[0]
             plain = plain_loop(config, n_clips, device)
             rounds.append(

@@ -9,10 +9,10 @@ from benchmarks.store import DOCS, NOT_MEASURED, Results, read
 
 METRICS = {
     "accuracy": "accuracy",
-    "cmap5": "cmAP (5)",
-    "cmap3": "cmAP (3)",
+    "padded_cmap_5": "cmAP (5)",
+    "padded_cmap_3": "cmAP (3)",
     "map": "mAP",
-    "map3": "MAP@3",
+    "map_at_3": "MAP@3",
     "auc": "macro AUC",
 }
 
@@ -37,7 +37,7 @@ def esc50(results: Results | None) -> str:
     for row in [*results["folds"], results["mean"] | {"name": "**mean**", "epoch": ""}]:
         cells = " | ".join(f"{row[key]:.4f}" for key in ("accuracy", "tta", "last", "last_tta"))
         lines.append(
-            f"| {row['name']} | {row['epoch']} | {cells} | {row['cmap5']:.4f} | "
+            f"| {row['name']} | {row['epoch']} | {cells} | {row['padded_cmap_5']:.4f} | "
             f"{row['seconds_per_epoch']:.0f} |"
         )
     lines += [

@@ -109,10 +109,10 @@ def clip_metrics(targets: FloatArray, scores: FloatArray) -> dict[str, float]:
     """
     return {
         "accuracy": accuracy(targets, scores),
-        "cmap5": padded_cmap(targets, scores, padding=5),
-        "cmap3": padded_cmap(targets, scores, padding=3),
+        "padded_cmap_5": padded_cmap(targets, scores, padding=5),
+        "padded_cmap_3": padded_cmap(targets, scores, padding=3),
         "map": _mean(average_precision(targets, scores)),
-        "map3": map_at(targets, scores, 3),
+        "map_at_3": map_at(targets, scores, 3),
         "auc": _mean(roc_auc(targets, scores)),
     }
 

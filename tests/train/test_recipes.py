@@ -15,7 +15,7 @@ from train.data.tables import read_table
 pytestmark = pytest.mark.slow
 
 SMALL = (
-    "--set", "learning.batch_size=8", "--set", "learning.n_workers=0", "--initial", "none",
+    "--set", "optim.batch_size=8", "--set", "optim.n_workers=0", "--init-weights", "none",
     "--device", "cpu", "--epochs", "2",
 )  # fmt: skip
 N_CLIPS = 6  # of each class
@@ -57,12 +57,12 @@ def test_birdclef2023(stand_ins, shared, run, tmp_path):
     stand_ins.birdclef(esc50, ("crow", "frog", "hen"), table.parent)
     few(table, "primary_label")
     settings = ("--set", "model.backbone=tf_efficientnet_lite0", "--set", "data.n_folds=3")
-    run("prepare", table, tmp_path / "prepared", "--first", "30", "--quiet")
+    run("prepare", table, tmp_path / "prepared", "--max-seconds", "30", "--quiet")
     index = tmp_path / "prepared" / "index.csv"
     assert any(clip.secondary for clip in read_table(index))
     out = tmp_path / "run"
-    run("train", "--recipe", "birdclef2023", "--data", index, "--out", out, *settings, *SMALL)
-    assert {"cmap5", "cmap3"} <= set(pd.read_csv(out / "history.csv").columns)
+    run("train", "--recipe", "birdclef2023", "--data", index, "--output", out, *settings, *SMALL)
+    assert {"padded_cmap_5", "padded_cmap_3"} <= set(pd.read_csv(out / "history.csv").columns)
     recording = tmp_path / "soundscape_7.wav"
     soundfile.write(recording, 0.1 * np.random.default_rng(0).standard_normal(480_000), 32_000)
     run("predict", out, recording, "--submission", "birdclef", "--output", tmp_path / "s.csv")
@@ -80,9 +80,9 @@ def test_a_new_class_list_begins_where_the_old_one_ended(stand_ins, shared, run,
         settings = (*SMALL, "--set", "model.backbone=tf_efficientnet_lite0",
                     "--set", "data.n_folds=3")  # fmt: skip
         if name == "second":
-            settings += ("--initial", tmp_path / "run-first" / "best.safetensors")
+            settings += ("--init-weights", tmp_path / "run-first" / "best.safetensors")
         run(
-            "train", "--recipe", "birdclef2023", "--data", table, "--out",
+            "train", "--recipe", "birdclef2023", "--data", table, "--output",
             tmp_path / f"run-{name}", *settings,
         )  # fmt: skip
     model = sed.load_model(tmp_path / "run-second" / "best.safetensors")
@@ -98,7 +98,7 @@ def test_urban_sounds(stand_ins, shared, run, tmp_path):
             path.rename(data / label / path.name)
     settings = ("--set", "model.backbone=tf_efficientnet_lite0", "--set", "data.n_folds=3")
     out = tmp_path / "run"
-    run("train", "--recipe", "urban-sounds", "--data", data, "--out", out, *settings, *SMALL)
+    run("train", "--recipe", "urban-sounds", "--data", data, "--output", out, *settings, *SMALL)
     run("evaluate", out, "--data", data, "--tta", "12")
     run(
         "predict", out, data / "siren", "--submission", "urban", "--tta", "12",
@@ -115,18 +115,18 @@ def test_freesound2018_in_two_stages(stand_ins, shared, run, tmp_path):
     stand_ins.freesound(shared / "data" / "esc10_44k", table.parent)
     few(table, "label")
     index = tmp_path / "prepared" / "index.csv"
-    run("prepare", table, index.parent, "--rate", "44100", "--trim", "40", "--quiet")
+    run("prepare", table, index.parent, "--sample-rate", "44100", "--trim-db", "40", "--quiet")
     settings = (*SMALL, "--set", "model.backbone=resnet10t", "--set", "data.n_folds=3")
     runs = [tmp_path / f"fold{k}" for k in (0, 1)]
     for k, out in enumerate(runs):
         run(
-            "train", "--recipe", "freesound2018", "--data", index, "--fold", k, "--out", out,
+            "train", "--recipe", "freesound2018", "--data", index, "--fold", k, "--output", out,
             *settings,
         )  # fmt: skip
     second = tmp_path / "second"
     run(
-        "train", "--recipe", "freesound2018-second", "--data", index, "--out", second, *settings,
-        "--initial", runs[0] / "best.safetensors",
+        "train", "--recipe", "freesound2018-second", "--data", index, "--output", second, *settings,
+        "--init-weights", runs[0] / "best.safetensors",
     )  # fmt: skip
     run(
         "predict", *runs, second, table.parent / "FSDKaggle2018.audio_train", "--submission",
@@ -142,15 +142,17 @@ def test_drone_car_speech_reaches_its_accuracy(stand_ins, shared, run, tmp_path)
     stand_ins.drone_car_speech(shared / "data", table.parent)
     index = tmp_path / "prepared" / "index.csv"
     run(
-        "prepare", table, index.parent, "--rate", "8000", "--cut", "2", "--split", "0.6,0.2,0.2",
-        "--quiet",
+        "prepare", table, index.parent, "--sample-rate", "8000", "--segment-seconds", "2",
+        "--split", "0.6,0.2,0.2", "--quiet",
     )  # fmt: skip
     clips = read_table(index)
     for one in ("train", "val", "test"):
         rest = {clip.group for clip in clips if clip.fold != one}
         assert not rest & {clip.group for clip in clips if clip.fold == one}
     out = tmp_path / "run"
-    run("train", "--recipe", "drone-car-speech", "--data", index, "--out", out, "--device", "cpu")
+    run(
+        "train", "--recipe", "drone-car-speech", "--data", index, "--output", out, "--device", "cpu"
+    )
     report = tmp_path / "test"
     run("evaluate", out, "--data", index, "--fold", "test", "--output", report)
     assert (report / "confusion.png").stat().st_size > 10_000

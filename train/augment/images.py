@@ -1,8 +1,8 @@
-"""Pipelines of albumentations for mel pictures, by name.
+"""Apply pipelines of albumentations to mel spectrograms.
 
-What they do keeps time and frequency where they are: frame targets stay true, and a pitch stays a
-pitch. A picture is an image of `mels` rows and `columns` columns with three channels, its values
-between 0 (its faintest) and 1 (its strongest), while a pipeline works on it.
+The pipelines keep time and frequency in place, so frame targets stay valid. They see a spectrogram
+as an image of `mels` rows and `columns` columns with three channels, scaled to values from 0 (its
+minimum) to 1 (its maximum).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sed.text import near
 
 
 def _birdclef2023() -> list[Any]:
-    """Return holes, brightness and contrast, and a little noise or blur, as its notebooks had."""
+    """Return dropout, brightness and contrast, and noise or blur, as the notebooks have."""
     import albumentations as A
 
     return [
@@ -49,7 +49,7 @@ def _birdclef2023() -> list[Any]:
 
 
 def _urban_sounds() -> list[Any]:
-    """Return noise, louder and softer, and larger holes: street noise drowns a lot."""
+    """Return additive and multiplicative noise and larger holes, as street noise makes them."""
     import albumentations as A
 
     return [
@@ -70,17 +70,17 @@ PIPELINES: dict[str, Callable[[], list[Any]]] = {
 }
 
 
-def apply(name: str, pictures: Tensor, generator: np.random.Generator) -> Tensor:
-    """Run a pipeline over pictures, each on its own, on the CPU.
+def apply_albumentations(name: str, spectrograms: Tensor, generator: np.random.Generator) -> Tensor:
+    """Apply a pipeline to each spectrogram of a batch, on the CPU.
 
     Parameters
     ----------
     name
         One of `PIPELINES`.
-    pictures
+    spectrograms
         Shape ``(batch, 3, columns, mels)``; the channels may be of different ranges.
     generator
-        All randomness: the same generator makes the same pictures.
+        Source of all randomness.
 
     Returns
     -------
@@ -93,23 +93,25 @@ def apply(name: str, pictures: Tensor, generator: np.random.Generator) -> Tensor
         If there is no such pipeline.
     """
     pipeline = _composed(name)
-    lowest = pictures.amin(dim=(2, 3), keepdim=True)
-    extent = (pictures.amax(dim=(2, 3), keepdim=True) - lowest).clamp_min(1e-6)
-    scaled = ((pictures - lowest) / extent).float().cpu().permute(0, 3, 2, 1)  # mels, columns, 3
+    lowest = spectrograms.amin(dim=(2, 3), keepdim=True)
+    extent = (spectrograms.amax(dim=(2, 3), keepdim=True) - lowest).clamp_min(1e-6)
+    scaled = (
+        ((spectrograms - lowest) / extent).float().cpu().permute(0, 3, 2, 1)
+    )  # mels, columns, 3
     changed = torch.empty_like(scaled, memory_format=torch.contiguous_format)
-    # Not by set_random_seed: each step would start at the same number, and all apply or none.
+    # With set_random_seed all steps would start at the same number, and all apply or none.
     pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
     for i in range(len(scaled)):
         image = pipeline(image=scaled[i].contiguous().numpy())["image"]
         changed[i] = torch.from_numpy(np.ascontiguousarray(image))
-    return changed.permute(0, 3, 2, 1).to(pictures) * extent + lowest
+    return changed.permute(0, 3, 2, 1).to(spectrograms) * extent + lowest
 
 
 @cache
 def _composed(name: str) -> Any:
     if name not in PIPELINES:
         raise UsageError(f"no pipeline {name!r}. {near(name, PIPELINES)}")
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks its makers for news otherwise
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or it looks for updates on the network
     import albumentations as A
 
     return A.Compose(PIPELINES[name]())

@@ -1,7 +1,8 @@
-"""Clips laid over one another: what is heard, and the targets that say so.
+"""Mix clips of a batch, and their targets.
 
-Pure functions of batches, on whatever device these are; randomness is an argument, drawn on the
-CPU. `place_events` makes a clip of several in numpy, before there is a batch.
+Pure functions of batches on any device; random numbers are drawn on the CPU, from a generator that
+is an argument. `place_events` makes a soundscape of single events in numpy, before there is a
+batch.
 """
 
 from __future__ import annotations
@@ -30,31 +31,44 @@ def mixup(
 ) -> tuple[Tensor, list[Tensor]]:
     """Mix each clip of a batch with another one (Zhang et al., 2018, arXiv:1710.09412).
 
-    The shares of a pair, drawn from Beta(alpha, alpha), weigh the inputs; and the targets alike
-    (``convex``), or a label counts in full if either has it (``or``).
+    mixed = λ · clip + (1 − λ) · other, with λ drawn from Beta(alpha, alpha) for each clip.
 
-    Shape
-    -----
-    inputs and each of the targets ``(batch, ...)``; the same out.
+    Parameters
+    ----------
+    inputs
+        Shape ``(batch, ...)``.
+    targets
+        Each of shape ``(batch, ...)``.
+    alpha
+        Of the beta distribution.
+    rule
+        ``convex`` mixes the targets like the inputs; ``or`` takes the maximum of both.
+    generator
+        Draws partners and λ.
+
+    Returns
+    -------
+    tuple
+        Inputs and targets, mixed, of the same shapes.
 
     Raises
     ------
     ValueError
-        If there is no such rule.
+        If the rule is unknown.
     """
     if rule not in ("convex", "or"):
         raise ValueError(f"expected rule convex or or, got {rule!r}")
     n = len(inputs)
-    shares = moved_to(inputs, generator.beta(alpha, alpha, size=n).astype(np.float32))
-    other = moved_to(inputs, generator.permutation(n))
-    mixed = torch.lerp(inputs[other], inputs, _beside(shares, inputs))
+    weights = to_device(inputs, generator.beta(alpha, alpha, size=n).astype(np.float32))
+    other = to_device(inputs, generator.permutation(n))
+    mixed = torch.lerp(inputs[other], inputs, _expand(weights, inputs))
     if rule == "or":
         return mixed, [torch.maximum(t, t[other]) for t in targets]
-    return mixed, [torch.lerp(t[other], t, _beside(shares, t)) for t in targets]
+    return mixed, [torch.lerp(t[other], t, _expand(weights, t)) for t in targets]
 
 
 def cutmix(
-    pictures: Tensor,
+    spectrograms: Tensor,
     targets: Sequence[Tensor],
     frame_targets: Frames,
     *,
@@ -62,34 +76,39 @@ def cutmix(
     generator: np.random.Generator,
     frame_columns: int | None = None,
 ) -> tuple[Tensor, list[Tensor], Frames]:
-    """Replace a stretch of time of each clip by that of another, as it lies there.
+    """Replace a section of each clip by the same section of another.
 
-    CutMix (Yun et al., 2019, arXiv:1905.04899) along time. Each clip has a stretch of its own,
-    whole frames long; the share that it leaves is drawn from Beta(alpha, alpha). Frame targets
-    change with it, clip targets are mixed by the shares of time.
+    CutMix (Yun et al., 2019, arXiv:1905.04899) along time. Each clip gets a section of whole
+    frames; the share that remains of it is drawn from Beta(alpha, alpha). Frame targets are
+    replaced alike, clip targets are mixed in proportion to time.
 
     Parameters
     ----------
-    pictures
+    spectrograms
         Shape ``(batch, columns, mels)``.
     targets
-        Of the clips, each of shape ``(batch, ...)``.
+        Clip targets, each of shape ``(batch, ...)``.
     frame_targets
         Shape ``(batch, frames, classes)``; without them a frame is a column.
     alpha
         Of the beta distribution.
     generator
-        Draws partners, lengths and places.
+        Draws partners, lengths and positions.
     frame_columns
-        Columns per frame, the last of which ends with the picture; if not given, they are all
+        Columns per frame; the last frame ends with the spectrogram. If not given, all frames are
         equally long.
+
+    Returns
+    -------
+    tuple
+        Spectrograms, clip targets and frame targets, of the same shapes.
 
     Raises
     ------
     ValueError
-        If no such frames make up the picture.
+        If frames of this length do not cover the columns.
     """
-    batch, n_columns, _ = pictures.shape
+    batch, n_columns, _ = spectrograms.shape
     frame_of = frame_of_column(n_columns, frame_targets, frame_columns)
     n_frames = int(frame_of[-1]) + 1
     lengths = np.rint((1 - generator.beta(alpha, alpha, size=batch)) * n_frames).astype(np.int64)
@@ -97,22 +116,29 @@ def cutmix(
     frames = np.arange(n_frames)
     replaced = (frames >= first[:, None]) & (frames < (first + lengths)[:, None])
     columns = replaced[:, frame_of]
-    other = moved_to(pictures, generator.permutation(batch))
-    kept = moved_to(pictures, (1 - columns.mean(axis=1)).astype(np.float32))
-    mixed = torch.where(moved_to(pictures, columns)[..., None], pictures[other], pictures)
-    mixed_targets = [torch.lerp(t[other], t, _beside(kept, t)) for t in targets]
+    other = to_device(spectrograms, generator.permutation(batch))
+    kept = to_device(spectrograms, (1 - columns.mean(axis=1)).astype(np.float32))
+    mixed = torch.where(
+        to_device(spectrograms, columns)[..., None], spectrograms[other], spectrograms
+    )
+    mixed_targets = [torch.lerp(t[other], t, _expand(kept, t)) for t in targets]
     if frame_targets is None:
         return mixed, mixed_targets, frame_targets
-    mask = moved_to(pictures, replaced)[..., None]
-    return mixed, mixed_targets, torch.where(mask, frame_targets[other], frame_targets)
+    frame_mask = to_device(spectrograms, replaced)[..., None]
+    return mixed, mixed_targets, torch.where(frame_mask, frame_targets[other], frame_targets)
 
 
 def frame_of_column(
     n_columns: int, frame_targets: Tensor | None, frame_columns: int | None
 ) -> NDArray[np.int64]:
-    """Return for each column of a picture the frame that it belongs to, shape (columns,).
+    """Return the frame of each column of a spectrogram, shape (columns,).
 
     See `cutmix` for the arguments.
+
+    Raises
+    ------
+    ValueError
+        If frames of this length do not cover the columns.
     """
     if frame_targets is None:
         return np.arange(n_columns)
@@ -130,100 +156,106 @@ def frame_of_column(
     return np.minimum(np.arange(n_columns) // frame_columns, n_frames - 1)
 
 
-def sum_recordings(
+def sum_mixtures(
     energy: Tensor,
     targets: Sequence[Tensor],
     *,
-    most: int,
+    max_recordings: int,
     stop_probability: float,
     gain_db: Sequence[float],
     generator: np.random.Generator,
     power: bool,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Add to each clip of a batch up to ``most - 1`` others of it, as sounds add up in the air.
+    """Add to each clip of a batch up to ``max_recordings - 1`` others, as sounds add up in air.
 
     Parameters
     ----------
     energy
         Shape ``(batch, ...)``: powers, such as mel energies, or waveforms.
     targets
-        Each of shape ``(batch, ...)``. What any of the recordings has, the sum has: the maximum.
-    most
-        Recordings per clip, itself counted.
+        Each of shape ``(batch, ...)``. The sum gets the maximum over its recordings.
+    max_recordings
+        Most recordings per clip, including itself.
     stop_probability
-        After each recording, the clip itself included, that no further one is added.
+        Probability, after each recording, that no further one is added.
     gain_db
-        Lowest and highest gain of those added, in decibels.
+        Lowest and highest gain of the recordings added, in decibels.
     generator
-        Draws how many are added, which (never itself, and none twice), and their gains.
+        Draws the number of recordings, which they are (none twice), and their gains.
     power
-        Whether a gain of 10 dB is a factor of 10, as for powers, or of its root, as for waveforms.
-    """
-    n = len(energy)
-    order = generator.permutation(n)
-    place = np.argsort(order)
-    low_db, high_db = gain_db
-    shifts = 1 + generator.permutation(n - 1)[: most - 1]  # how far round the circle the others are
-    going_on = np.ones(n, np.bool_)
-    summed, heard = energy, list(targets)
-    for shift in shifts:
-        going_on = going_on & (generator.random(n) >= stop_probability)
-        gains_db = generator.uniform(low_db, high_db, size=n)
-        factors = going_on * 10 ** (gains_db / (10 if power else 20))
-        other = moved_to(energy, order[(place + shift) % n])
-        summed = (
-            summed + _beside(moved_to(energy, factors.astype(np.float32)), energy) * energy[other]
-        )
-        added = moved_to(energy, going_on)
-        heard = [
-            torch.where(_beside(added, t), torch.maximum(h, t[other]), h)
-            for h, t in zip(heard, targets, strict=True)
-        ]
-    return summed, heard
-
-
-def place_events(
-    length: int,
-    pieces: Sequence[tuple[Floats, Sequence[int]]],
-    generator: np.random.Generator,
-    *,
-    bed: Floats | None = None,
-) -> tuple[Floats, Spans]:
-    """Make a clip of events, each at a random time that is then known. They may overlap.
-
-    Parameters
-    ----------
-    length
-        Floats of the clip.
-    pieces
-        Floats of each event, and the indices of its classes. Of one that is longer than the clip a
-        random stretch is taken.
-    generator
-        Draws the times.
-    bed
-        What lies beneath, shape ``(length,)``; silence if not given.
+        Whether a gain of g dB is a factor of 10^(g/10), as for powers, or of 10^(g/20), as for
+        waveforms.
 
     Returns
     -------
     tuple
-        The clip, and its spans: first sample, last sample exclusive, class index.
+        Sums and their targets, of the same shapes.
     """
-    samples = np.zeros(length, np.float32) if bed is None else bed.copy()
+    n = len(energy)
+    order = generator.permutation(n)
+    position = np.argsort(order)
+    low_db, high_db = gain_db
+    # Clips stand in a circle, in random order; each shift pairs every clip with another one.
+    shifts = 1 + generator.permutation(n - 1)[: max_recordings - 1]
+    continues = np.ones(n, np.bool_)
+    summed, summed_targets = energy, list(targets)
+    for shift in shifts:
+        continues = continues & (generator.random(n) >= stop_probability)
+        gains_db = generator.uniform(low_db, high_db, size=n)
+        factors = continues * 10 ** (gains_db / (10 if power else 20))
+        other = to_device(energy, order[(position + shift) % n])
+        gains = _expand(to_device(energy, factors.astype(np.float32)), energy)
+        summed = summed + gains * energy[other]
+        added = to_device(energy, continues)
+        summed_targets = [
+            torch.where(_expand(added, t), torch.maximum(s, t[other]), s)
+            for s, t in zip(summed_targets, targets, strict=True)
+        ]
+    return summed, summed_targets
+
+
+def place_events(
+    length: int,
+    events: Sequence[tuple[Floats, Sequence[int]]],
+    generator: np.random.Generator,
+    *,
+    background: Floats | None = None,
+) -> tuple[Floats, Spans]:
+    """Make a soundscape of events at random times, with its strong labels. Events may overlap.
+
+    Parameters
+    ----------
+    length
+        Samples of the soundscape.
+    events
+        Samples and class indices of each event. Of an event longer than the soundscape a random
+        section is used.
+    generator
+        Draws the times.
+    background
+        Sound to add the events to, shape ``(length,)``; silence if not given.
+
+    Returns
+    -------
+    tuple
+        Samples, shape ``(length,)``, and spans: first sample, last sample exclusive, class index.
+    """
+    samples = np.zeros(length, np.float32) if background is None else background.copy()
     spans: Spans = []
-    for piece, classes in pieces:
-        spare = length - len(piece)
+    for sound, classes in events:
+        spare = length - len(sound)
         start = int(generator.integers(abs(spare) + 1))
-        first, event = (start, piece) if spare >= 0 else (0, piece[start : start + length])
+        first, event = (start, sound) if spare >= 0 else (0, sound[start : start + length])
         samples[first : first + len(event)] += event
         spans += [(first, first + len(event), index) for index in classes]
     return samples, spans
 
 
-def moved_to(like: Tensor, values: NDArray[np.generic]) -> Tensor:
-    """Return what was drawn on the CPU on the device of a batch."""
+def to_device(like: Tensor, values: NDArray[np.generic]) -> Tensor:
+    """Return values that were drawn on the CPU as a tensor on the device of `like`."""
     return torch.from_numpy(np.ascontiguousarray(values)).to(like.device)
 
 
-def _beside(values: Tensor, like: Tensor) -> Tensor:
-    """Return one value per clip in the shape that goes with the clips."""
+def _expand(values: Tensor, like: Tensor) -> Tensor:
+    """Return one value per clip in a shape that broadcasts with `like`."""
     return values.view(len(values), *[1] * (like.ndim - 1))

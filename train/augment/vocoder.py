@@ -1,4 +1,4 @@
-"""Time and pitch of a clip apart from each other: a phase vocoder."""
+"""Change the speed of a clip without its pitch: a phase vocoder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sed.types import Floats
 
-# 64 ms at 16 kHz, 32 ms at 32 kHz: between smeared onsets and rough low tones.
+# 64 ms at 16 kHz, 32 ms at 32 kHz: a compromise between smeared onsets and rough low tones.
 _FFT_SIZE = 1_024
 _OVERLAP = 4  # windows over each sample
 _HOP = _FFT_SIZE // _OVERLAP
@@ -21,7 +21,7 @@ def time_scale(samples: Floats, speed: float) -> Floats:
 
     A phase vocoder with identity phase locking (Laroche and Dolson, 1999, doi:10.1109/89.759041):
     columns of the spectrum are read `speed` hops apart and written one hop apart. The phase of each
-    peak goes on by as much as it did in one hop of the clip, and the bins around it keep their
+    peak advances by as much as it did in one hop of the clip, and the bins around it keep their
     phases relative to it. For speeds of about 0.5 to 2.
 
     Parameters
@@ -54,7 +54,7 @@ def time_scale(samples: Floats, speed: float) -> Floats:
 
 
 def _spectrum(samples: Floats, n_columns: int) -> NDArray[np.complex64]:
-    """Return so many columns of spectrum, the first of which lies in the silence before a clip."""
+    """Return `n_columns` columns of spectrum, the first in the silence before the clip."""
     needed = _FFT_SIZE + (n_columns - 1) * _HOP
     padded = np.zeros(max(needed, _FFT_SIZE + len(samples)), np.float32)
     padded[_FFT_SIZE : _FFT_SIZE + len(samples)] = samples
@@ -65,24 +65,24 @@ def _spectrum(samples: Floats, n_columns: int) -> NDArray[np.complex64]:
 def _read_at(
     spectrum: NDArray[np.complex64], positions: NDArray[np.float64]
 ) -> NDArray[np.complex64]:
-    """Return the columns of a spectrum at fractions of columns, with phases that go on."""
+    """Return the columns of a spectrum at fractional positions, with continuous phases."""
     left = positions.astype(np.int64)
     magnitude = np.abs(spectrum)
-    turned = (spectrum / np.maximum(magnitude, _SILENT)).astype(np.complex64, copy=False)
-    turned[magnitude < _SILENT] = 1  # unit vectors all, that have the phases
-    share = (positions - left).astype(np.float32)[:, None]
-    blended = magnitude[left] + share * (magnitude[left + 1] - magnitude[left])
-    here = turned[left]
-    step = turned[left[:-1] + 1] * np.conj(here[:-1]) * np.conj(here[1:])
+    unit = (spectrum / np.maximum(magnitude, _SILENT)).astype(np.complex64, copy=False)
+    unit[magnitude < _SILENT] = 1  # unit vectors with the phases of the bins
+    weight = (positions - left).astype(np.float32)[:, None]
+    interpolated = magnitude[left] + weight * (magnitude[left + 1] - magnitude[left])
+    here = unit[left]
+    step = unit[left[:-1] + 1] * np.conj(here[:-1]) * np.conj(here[1:])
     peaks = _nearest_peaks(magnitude)[left]
     for i in range(1, len(left)):
         here[i] *= (here[i - 1] * step[i - 1])[peaks[i]]
-    here *= blended
+    here *= interpolated
     return here
 
 
 def _nearest_peaks(magnitude: Floats) -> NDArray[np.int32]:
-    """Return for each bin of each column the bin of the nearest peak: a maximum of five bins."""
+    """Return the nearest peak (a maximum over five bins) of each bin, (columns, bins)."""
     n_bins = magnitude.shape[1]
     padded = np.pad(magnitude, ((0, 0), (2, 2)), constant_values=-1.0)
     is_peak = np.ones(magnitude.shape, np.bool_)

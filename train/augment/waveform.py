@@ -1,7 +1,7 @@
-"""Changes to the samples of a clip that do not change what is heard in it.
+"""Augment the samples of clips without changing their labels.
 
-Pure functions of numpy arrays; randomness is an argument. What moves in time is told twice, as
-samples and as spans: where in the clip which class sounds.
+Pure functions of numpy arrays; the random generator is an argument. Functions that move sound in
+time take and return samples together with spans: where in the clip each class is active.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ Shift = Callable[[Floats, Spans, np.random.Generator], tuple[Floats, Spans]]
 BAND_LOWEST_HZ = 100.0  # lower edge of band-limited noise, at least
 BAND_OCTAVES = (0.5, 3.0)  # its narrowest and widest band
 
-_N_BLANKS = 2  # stretches of a masked copy that are blanked
-_WIDEST_BLANK = 0.25  # each, as a share of the copy
+_N_MASKS = 2  # masked sections of a masked copy
+_MAX_MASK = 0.25  # widest mask, as a share of the copy
 
 
-def turn(samples: Floats, spans: Spans, generator: np.random.Generator) -> tuple[Floats, Spans]:
-    """Turn a clip by a random number of samples; what leaves at the end comes in at the start."""
+def roll(samples: Floats, spans: Spans, generator: np.random.Generator) -> tuple[Floats, Spans]:
+    """Shift a clip, shape (samples,), circularly by a random number of samples."""
     n = len(samples)
     by = int(generator.integers(n))
-    turned: Spans = []
+    rolled: Spans = []
     for first, last, label in spans:
         begin = (first + by) % n
         end = begin + last - first
         if last - first == n:
-            turned.append((0, n, label))
+            rolled.append((0, n, label))
         elif end <= n:
-            turned.append((begin, end, label))
+            rolled.append((begin, end, label))
         else:
-            turned += [(begin, n, label), (0, end - n, label)]
-    return np.roll(samples, by), turned
+            rolled += [(begin, n, label), (0, end - n, label)]
+    return np.roll(samples, by), rolled
 
 
-def slide(samples: Floats, spans: Spans, generator: np.random.Generator) -> tuple[Floats, Spans]:
-    """Move a clip by up to half its length, with silence behind it, as a window meets a sound.
+def shift(samples: Floats, spans: Spans, generator: np.random.Generator) -> tuple[Floats, Spans]:
+    """Shift a clip, shape (samples,), by up to half its length; silence fills the gap.
 
-    The move is drawn again, nearer and nearer, until half of the energy stays inside.
+    The shift is drawn again from half the range until half of the clip's energy stays inside.
     """
     n = len(samples)
     energy = np.concatenate([[0.0], np.cumsum(samples.astype(np.float64) ** 2)])
@@ -69,56 +69,56 @@ def slide(samples: Floats, spans: Spans, generator: np.random.Generator) -> tupl
     return samples, spans
 
 
-def stay(samples: Floats, spans: Spans, generator: np.random.Generator) -> tuple[Floats, Spans]:
-    """Leave a clip where it is."""
+def identity(samples: Floats, spans: Spans, generator: np.random.Generator) -> tuple[Floats, Spans]:
+    """Return a clip unchanged."""
     return samples, spans
 
 
-SHIFTS: dict[str, Shift] = {"turn": turn, "slide": slide, "none": stay}
+SHIFTS: dict[str, Shift] = {"roll": roll, "shift": shift, "none": identity}
 
 
 def crop(samples: Floats, spans: Spans, start: int, length: int) -> tuple[Floats, Spans]:
-    """Batch a stretch out of a clip.
+    """Return `length` samples of a clip from `start` on, and the spans within them.
 
     Raises
     ------
     ValueError
-        If it does not lie in the clip.
+        If they reach beyond the clip.
     """
     if not 0 <= start <= start + length <= len(samples):
         raise ValueError(
-            f"expected a stretch within {len(samples)} samples, got {length} from sample {start}"
+            f"expected a section within {len(samples)} samples, got {length} from sample {start}"
         )
     return np.ascontiguousarray(samples[start : start + length]), _moved(spans, -start, length)
 
 
-def fit(
+def fit_length(
     samples: Floats,
     spans: Spans,
     length: int,
-    short: str,
+    pad_mode: str,
     generator: np.random.Generator | None,
 ) -> tuple[Floats, Spans]:
-    """Make a clip exactly so long: cut what is longer, fill up what is shorter.
+    """Return a clip of exactly `length` samples: crop a longer one, pad a shorter one.
 
     Parameters
     ----------
     samples
         Shape ``(samples,)``.
     spans
-        What sounds where in them.
+        Where in them each class is active.
     length
         Samples of the result.
-    short
-        What fills up: ``pad`` puts silence around the clip, ``repeat`` loops it, ``masked-copy``
-        loops it too, and blanks random stretches of each copy but the first.
+    pad_mode
+        ``pad`` puts silence around a short clip, ``repeat`` loops it, ``masked-copy`` loops it
+        too, and masks random sections of each copy but the first.
     generator
-        Draws the place of the cut, of the clip in its silence, and of what is blanked. Without
-        one, it is the middle, and nothing is blanked.
+        Draws the position of the crop, of the clip in its silence, and of masks. Without one, the
+        position is the middle, and nothing is masked.
     """
     spare = len(samples) - length
-    if spare < 0 and short != "pad" and len(samples):
-        masking = generator if short == "masked-copy" else None
+    if spare < 0 and pad_mode != "pad" and len(samples):
+        masking = generator if pad_mode == "masked-copy" else None
         return _looped(samples, spans, length, masking)
     start = abs(spare) // 2 if generator is None else int(generator.integers(abs(spare) + 1))
     if spare >= 0:
@@ -126,13 +126,13 @@ def fit(
     return np.pad(samples, (start, -spare - start)), _moved(spans, start, length)
 
 
-def gain(samples: Floats, gain_db: float, generator: np.random.Generator) -> Floats:
-    """Make a clip louder or softer by up to `gain_db` decibels."""
+def random_gain(samples: Floats, gain_db: float, generator: np.random.Generator) -> Floats:
+    """Apply a random gain between minus and plus `gain_db` to a clip, shape (samples,)."""
     return samples * np.float32(10 ** (generator.uniform(-gain_db, gain_db) / 20))
 
 
-def stretch(samples: Floats, spans: Spans, speed: float) -> tuple[Floats, Spans]:
-    """Play a clip faster (above 1) or slower at the same pitch; see `train.augment.vocoder.time_scale`.
+def time_stretch(samples: Floats, spans: Spans, speed: float) -> tuple[Floats, Spans]:
+    """Play a clip faster (above 1) or slower at the same pitch, see `train.augment.vocoder`.
 
     Returns
     -------
@@ -150,27 +150,27 @@ def stretch(samples: Floats, spans: Spans, speed: float) -> tuple[Floats, Spans]
     return stretched, _moved(scaled, 0, n)
 
 
-def shift_pitch(samples: Floats, sample_rate: int, semitones: float) -> Floats:
-    """Move a clip up or down by so many semitones; its duration stays.
+def pitch_shift(samples: Floats, sample_rate: int, semitones: float) -> Floats:
+    """Shift the pitch of a clip, shape (samples,), by some semitones; its duration stays.
 
-    Stretched by the ratio of the pitches, then resampled back to its length.
+    The clip is stretched in time by 2^(semitones / 12), then resampled to its old length.
     """
     ratio = 2.0 ** (semitones / 12)
     stretched = time_scale(samples, 1 / ratio)
     resampler = Resampler(round(sample_rate * ratio), sample_rate)
     moved = np.concatenate([resampler.push(stretched), resampler.flush()])[: len(samples)]
-    return np.pad(moved, (0, len(samples) - len(moved)))  # a sample or two, by rounding
+    return np.pad(moved, (0, len(samples) - len(moved)))  # rounding may lose a sample or two
 
 
 def noise(kind: str, n: int, sample_rate: int, generator: np.random.Generator) -> Floats:
-    """Return noise of unit RMS.
+    """Return noise of unit RMS, shape (n,).
 
     Parameters
     ----------
     kind
-        ``white`` (as strong at every frequency), ``pink`` (3 dB less per octave, as wind, surf and
-        traffic come near to; by colorednoise, after Timmer and Koenig, 1995), or ``band`` (white
-        within a random band of half an octave to three).
+        ``white`` (flat spectrum), ``pink`` (3 dB less per octave, similar to wind, surf and
+        traffic; by colorednoise, after Timmer and Koenig, 1995), or ``band`` (white within a random
+        band of half an octave to three).
     n
         Samples.
     sample_rate
@@ -181,7 +181,7 @@ def noise(kind: str, n: int, sample_rate: int, generator: np.random.Generator) -
     Raises
     ------
     ValueError
-        If there is no such kind, or less than two samples are asked for.
+        If the kind is unknown, or `n` is below two.
     """
     if n < 2:
         raise ValueError(f"expected two samples of noise or more, got {n}")
@@ -201,26 +201,27 @@ def noise(kind: str, n: int, sample_rate: int, generator: np.random.Generator) -
 def band_noise(
     n: int, sample_rate: int, low_hz: float, high_hz: float, generator: np.random.Generator
 ) -> Floats:
-    """Return noise of unit RMS that is white between two frequencies, and nothing elsewhere."""
+    """Return noise of unit RMS, shape (n,), that is white between two frequencies in Hz."""
     spectrum = np.fft.rfft(generator.standard_normal(n, dtype=np.float32))
     bins_hz = np.fft.rfftfreq(n, 1 / sample_rate)
     inside = (bins_hz >= low_hz) & (bins_hz <= high_hz)
-    inside[np.abs(bins_hz - low_hz).argmin()] = True  # a few samples may have no bin in the band
+    inside[np.abs(bins_hz - low_hz).argmin()] = True  # a band may lie between two bins
     return _unit_rms(np.fft.irfft(np.where(inside, spectrum, 0), n))
 
 
 def add_at_snr(samples: Floats, other: Floats, snr_db: float) -> Floats:
-    """Lay another sound behind a clip, `snr_db` decibels below it over the whole clip.
+    """Add another sound to a clip, both (samples,), at a signal-to-noise ratio in dB.
 
-    A clip of silence stays as it is: there is nothing to be so far below.
+    out = clip + other · RMS(clip) / RMS(other) · 10^(−snr_db / 20). A silent clip is returned
+    unchanged.
 
     Raises
     ------
     ValueError
-        If the other sound is not as long.
+        If the other sound is of another length.
     """
     if samples.shape != other.shape:
-        raise ValueError(f"expected {samples.shape} samples to lay behind, got {other.shape}")
+        raise ValueError(f"expected a sound of shape {samples.shape} to add, got {other.shape}")
     loudness, other_loudness = _rms(samples), _rms(other)
     if loudness == 0 or other_loudness == 0:
         return samples
@@ -228,8 +229,8 @@ def add_at_snr(samples: Floats, other: Floats, snr_db: float) -> Floats:
 
 
 @cache
-def sound_files(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """Return the recordings in a folder and those below it, in the order of their names.
+def background_files(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """Return the recordings in a folder and those below it, sorted by name.
 
     Raises
     ------
@@ -239,40 +240,40 @@ def sound_files(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
     files = tuple(Path(found.path) for found in find_recordings([folder])[0])
     if not files or not os.path.isdir(folder):
         raise TableError(
-            f"{printable(os.fspath(folder))}: no folder with recordings to lay behind clips. "
+            f"{printable(os.fspath(folder))}: not a folder with recordings to add to clips. "
             "Check `background` in the recipe, or set background_probability to 0."
         )
     return files
 
 
-def background(
+def random_background(
     files: Sequence[str | os.PathLike[str]],
     length: int,
     sample_rate: int,
     generator: np.random.Generator,
 ) -> Floats:
-    """Return a random stretch of a random recording, looped if the recording is shorter.
+    """Return a random section of a random recording, looped if the recording is shorter.
 
     Parameters
     ----------
     files
-        The recordings, as `sound_files` lists them.
+        The recordings, from `background_files`.
     length
         Samples to return.
     sample_rate
-        Samples per second to return them at.
+        Samples per second of the result.
     generator
-        Draws recording and place.
+        Draws recording and position.
 
     Raises
     ------
     RecordingError
-        If the recording cannot be read up to there.
+        If the recording cannot be read as far as needed.
     """
     path = os.fspath(files[int(generator.integers(len(files)))])
     recording = Clip(path, (), path)
     there = n_samples(recording, sample_rate)
-    if there is None:  # only decoding tells how long it is
+    if there is None:  # its header does not say how long it is
         samples = read_clip(recording, sample_rate)
         start = int(generator.integers(max(1, len(samples) - length + 1)))
         return np.resize(samples[start : start + length], length)
@@ -281,13 +282,13 @@ def background(
 
 
 def _moved(spans: Spans, by: int, length: int) -> Spans:
-    """Return spans moved by some samples, as far as they stay within a clip of such a length."""
+    """Return spans moved by some samples and clipped to a clip of `length` samples."""
     moved = [(max(0, first + by), min(length, last + by), label) for first, last, label in spans]
     return [(first, last, label) for first, last, label in moved if first < last]
 
 
 def _without(spans: Spans, first: int, last: int) -> Spans:
-    """Return what is left of spans when a stretch is blanked."""
+    """Return the parts of spans outside of a section."""
     parts = [
         part
         for begin, end, label in spans
@@ -299,7 +300,7 @@ def _without(spans: Spans, first: int, last: int) -> Spans:
 def _looped(
     samples: Floats, spans: Spans, length: int, masking: np.random.Generator | None
 ) -> tuple[Floats, Spans]:
-    """Return a clip and copies of it up to a length, with blanks in the copies where asked for."""
+    """Return a clip repeated up to a length; with a generator, the copies are masked."""
     n = len(samples)
     looped, all_spans = samples, spans
     for begin in range(n, length, n):
@@ -312,10 +313,10 @@ def _looped(
 
 
 def _masked(samples: Floats, spans: Spans, generator: np.random.Generator) -> tuple[Floats, Spans]:
-    """Return a clip with some stretches of silence, which may meet or overlap."""
+    """Return a clip with some sections set to zero, which may overlap."""
     masked, n = samples.copy(), len(samples)
-    for _ in range(_N_BLANKS):
-        width = int(generator.integers(int(_WIDEST_BLANK * n) + 1))
+    for _ in range(_N_MASKS):
+        width = int(generator.integers(int(_MAX_MASK * n) + 1))
         first = int(generator.integers(n - width + 1))
         masked[first : first + width] = 0.0
         spans = _without(spans, first, first + width)

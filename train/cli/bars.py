@@ -1,4 +1,4 @@
-"""The progress bar that the commands of the workshop share."""
+"""Draw the progress bar of the commands of training."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ if TYPE_CHECKING:
 
 
 def progress_bars(console: Console, *, shown: bool, field: str = "") -> Bars:
-    """Return a bar that counts to a number; it is drawn on a terminal alone, and leaves no trace.
+    """Return a progress bar that is drawn on terminals only, and removed at the end.
 
     Parameters
     ----------
     console
-        Where to, on standard error.
+        Where to draw, on standard error.
     shown
         Whether to draw it at all.
     field
-        Of the task, told beside the count.
+        Name of a field of the task to show beside the count.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    told = [TextColumn(f"{{task.fields[{field}]}}")] if field else []
+    fields = [TextColumn(f"{{task.fields[{field}]}}")] if field else []
     return Bars(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        *told,
+        *fields,
         TimeRemainingColumn(),
         console=console,
         transient=True,

@@ -7,64 +7,89 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sed.text import pluralize
+from train.cli.options import (
+    INPUT,
+    OUTPUT,
+    BatchSize,
+    Blend,
+    Checkpoints,
+    Device,
+    Quiet,
+    TableFormat,
+    Tta,
+    Verbose,
+    progress_bar,
+)
+
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
     from train.evaluate.evaluate import Evaluation
-from train.cli.options import BatchSize, Blend, Checkpoints, Device, Quiet, Tta, _bar
 
-_MOST_CLASSES_SHOWN = 12
-
-
-_MOST_CONFUSIONS_SHOWN = 5
+_MAX_CLASSES_SHOWN = 12
+_MAX_CONFUSIONS_SHOWN = 5
 
 
 def evaluate(
     checkpoints: Checkpoints,
     data: Annotated[
         Path,
-        typer.Option(help="A table of clips, a folder that holds one, or a folder per class."),
+        typer.Option(
+            help="A table of clips, a folder that holds one, or a folder per class.",
+            rich_help_panel=INPUT,
+        ),
     ],
     fold: Annotated[
         str | None,
         typer.Option(
-            help="Fold to judge by, counted from 0; test for clips kept for testing; or all.",
+            help="Fold to evaluate, counted from 0: one of the parts that the clips are divided "
+            "into. test: the clips kept for testing. all: all clips.",
             metavar="N|test|all",
-            show_default="what the models held out, else all",
+            show_default="the one that the models held out, else all",
+            rich_help_panel=INPUT,
         ),
     ] = None,
-    format: Annotated[str, typer.Option(help="Kind of table; auto goes by its columns.")] = "auto",
+    table_format: TableFormat = "auto",
     tta: Tta = 1,
     blend: Blend = "arithmetic",
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Folder to write report.json, per_class.csv, predictions.csv and confusion.png "
-            "into.",
+            "--output",
+            "-o",
+            help="Folder for report.json, per_class.csv, predictions.csv and confusion.png.",
             show_default="nothing is written",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="All figures as JSON on standard output.")
+        bool,
+        typer.Option(
+            "--json", help="Print all metrics as JSON to standard output.", rich_help_panel=OUTPUT
+        ),
     ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     device: Device = "auto",
     batch_size: BatchSize = 32,
-    quiet: Quiet = False,
 ) -> None:
-    """Judge models by labelled clips.
+    """Evaluate models on labelled clips.
 
-    Every clip is heard whole; the probability of a class in it is the highest of its windows.
-    Secondary labels are not expected. The tables go to standard error.
+    Clips are processed as a whole; the probability of a class in a clip is the maximum over its
+    windows. Secondary labels do not count as labels. Tables are printed to standard error.
     """
+    from sed.cli import show_log
     from train.evaluate.evaluate import evaluate as run
 
-    with _bar("clips", shown=not quiet) as advance:
+    show_log(quiet=quiet, verbose=verbose)
+    with progress_bar("clips", shown=not quiet) as advance:
         evaluation = run(
             checkpoints,
             data,
             fold=fold,
-            format=format,
+            table_format=table_format,
             tta=tta,
             blend=blend,
             output=output,
@@ -79,36 +104,36 @@ def evaluate(
 
         from train.evaluate.report import plain
 
-        figures = {"clips": evaluation.told, **evaluation.figures}
-        figures["per_class"] = [row._asdict() for row in evaluation.per_class]
-        print(json.dumps(plain(figures), ensure_ascii=False))
+        metrics = {"clips": evaluation.description, **evaluation.metrics}
+        metrics["per_class"] = [row._asdict() for row in evaluation.per_class]
+        print(json.dumps(plain(metrics), ensure_ascii=False))
 
 
 def _show(evaluation: Evaluation) -> None:
-    """Print the figures on standard error."""
+    """Print the metrics to standard error."""
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
-    figures = evaluation.figures
-    noun = "clip" if figures["n_clips"] == 1 else "clips"
-    console.print(f"{figures['n_clips']:,} {noun}: {evaluation.told}", markup=False, soft_wrap=True)
-    for part in (_overall_table(figures), _class_table(evaluation), _confusions(evaluation)):
+    metrics = evaluation.metrics
+    n_clips = pluralize(metrics["n_clips"], "clip")
+    console.print(f"{n_clips}: {evaluation.description}", markup=False, soft_wrap=True)
+    for part in (_overall_table(metrics), _class_table(evaluation), _confusions(evaluation)):
         console.print()
         console.print(part)
 
 
-def _overall_table(figures: dict[str, Any]) -> Table:
+def _overall_table(metrics: dict[str, Any]) -> Table:
     from rich.table import Table
 
     columns = {
-        "cmAP 5": figures["cmap5"],
-        "cmAP 3": figures["cmap3"],
-        "mAP": figures["map"],
-        "macro AUC": figures["auc"],
-        "accuracy": figures["accuracy"],
-        "MAP@3": figures["map3"],
-        "F1 macro": figures["macro"]["f1"],
-        "F1 weighted": figures["weighted"]["f1"],
+        "cmAP 5": metrics["padded_cmap_5"],
+        "cmAP 3": metrics["padded_cmap_3"],
+        "mAP": metrics["map"],
+        "macro AUC": metrics["auc"],
+        "accuracy": metrics["accuracy"],
+        "MAP@3": metrics["map_at_3"],
+        "F1 macro": metrics["macro"]["f1"],
+        "F1 weighted": metrics["weighted"]["f1"],
     }
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
@@ -124,7 +149,7 @@ def _class_table(evaluation: Evaluation) -> Table:
 
     rows = [row for row in evaluation.per_class if row.support]
     rows.sort(key=lambda row: row.average_precision)
-    shown = rows[:_MOST_CLASSES_SHOWN]
+    shown = rows[:_MAX_CLASSES_SHOWN]
     heading = "class" if len(shown) == len(rows) else f"hardest {len(shown)} of {len(rows)} classes"
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column(heading, overflow="ellipsis", no_wrap=True, max_width=40)
@@ -146,13 +171,13 @@ def _confusions(evaluation: Evaluation) -> Text:
     targets, clip_probs = evaluation.predictions
     confusion = confusion_matrix(targets, clip_probs)
     np.fill_diagonal(confusion, 0)
-    order = np.argsort(-confusion, axis=None, kind="stable")[:_MOST_CONFUSIONS_SHOWN]
+    order = np.argsort(-confusion, axis=None, kind="stable")[:_MAX_CONFUSIONS_SHOWN]
     pairs = [divmod(int(place), len(labels)) for place in order if confusion.flat[place]]
-    told = Text("most frequent confusions" if pairs else "no clip was taken for another class")
+    text = Text("most frequent confusions" if pairs else "no clip was confused with another class")
     for true, predicted in pairs:
         count = confusion[true, predicted]
-        told.append(f"\n{count:5d} × {labels[true]} taken for {labels[predicted]}")
-    return told
+        text.append(f"\n{count:5d} × {labels[true]} predicted as {labels[predicted]}")
+    return text
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""The commands `sed evaluate`, `sed predict` and `sed plot`: what comes after training."""
+"""Options that the commands of training share, and the panels that help groups them in."""
 
 from __future__ import annotations
 
@@ -6,39 +6,84 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from sed.errors import INTERRUPTED
 
-if TYPE_CHECKING:
-    pass
-
+INPUT, MODEL, OUTPUT, PERFORMANCE = "Input", "Model", "Output", "Performance"
+FORMATS = "auto|esc50|urbansound8k|birdclef|fsdkaggle2018|index|strong|folders"
 
 Checkpoints = Annotated[
     list[Path],
     typer.Argument(
         metavar="CHECKPOINTS...",
-        help="Checkpoints, or run directories that hold a best one; several are blended.",
+        help="Checkpoints, or run directories, of which the best epoch is used; several are "
+        "blended.",
         show_default=False,
+    ),
+]
+TableFormat = Annotated[
+    str,
+    typer.Option(
+        "--table-format",
+        help="Format of the table; auto chooses by its columns.",
+        metavar=FORMATS,
+        rich_help_panel=INPUT,
     ),
 ]
 Tta = Annotated[
     int,
     typer.Option(
-        help="Hear each window N times, turned by 1/N of its length each time.", metavar="N"
+        help="Test-time augmentation: predict each window N times, shifted circularly by 1/N of "
+        "its length each time.",
+        metavar="N",
+        rich_help_panel=MODEL,
     ),
 ]
-Blend = Annotated[str, typer.Option(help="Mean of all models and turns: arithmetic or geometric.")]
-Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda or cuda:N.")]
-BatchSize = Annotated[int, typer.Option(help="Windows that go through a model together.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but what went wrong.")]
+Blend = Annotated[
+    str,
+    typer.Option(
+        help="Mean over models and shifts.",
+        metavar="arithmetic|geometric",
+        rich_help_panel=MODEL,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="Processor: auto (a GPU if there is one), cpu, cuda or cuda:N.",
+        metavar="auto|cpu|cuda|cuda:N",
+        rich_help_panel=PERFORMANCE,
+    ),
+]
+BatchSize = Annotated[
+    int, typer.Option(help="Windows per batch.", metavar="N", rich_help_panel=PERFORMANCE)
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Print errors only.", rich_help_panel=OUTPUT),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Print diagnostics too.", rich_help_panel=OUTPUT),
+]
 
 
 @contextmanager
-def _bar(noun: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
-    """Draw a bar on a terminal's standard error; yield what moves it. Ctrl-C ends the command."""
+def progress_bar(noun: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """Draw a progress bar on standard error, if it is a terminal; yield what advances it.
+
+    Ctrl-C ends the command with its exit status.
+
+    Parameters
+    ----------
+    noun
+        What is counted, in front of the bar.
+    shown
+        Whether to draw it.
+    """
     from rich.console import Console
 
     from train.cli.bars import progress_bars

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    pass
+from train.cli.options import INPUT, OUTPUT
 
 
 def plot(
@@ -16,24 +15,29 @@ def plot(
         list[Path],
         typer.Argument(
             metavar="RUNS...",
-            help="Run directories; one that holds fold0, fold1, … is drawn as mean and spread.",
+            help="Run directories; one that holds fold0, fold1, … is plotted as mean and spread.",
             show_default=False,
         ),
     ],
-    output: Annotated[Path, typer.Option(help="The picture, a PNG.")] = Path("runs.png"),
     metric: Annotated[
         str | None,
         typer.Option(
-            help="cmap5, cmap3, map, accuracy, map3 or auc.",
-            show_default="what the runs were judged by",
+            help="Metric to plot beside the training loss.",
+            metavar="padded_cmap_5|padded_cmap_3|map|accuracy|map_at_3|auc",
+            show_default="the one that the runs monitor",
+            rich_help_panel=INPUT,
         ),
     ] = None,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="The plot, a PNG file.", rich_help_panel=OUTPUT),
+    ] = Path("runs.png"),
 ) -> None:
-    """Draw runs beside one another: training loss and a metric, epoch by epoch.
+    """Compare runs in a plot of training loss and a metric over epochs.
 
-    The path of the picture goes to standard output.
+    The path of the plot is printed to standard output.
     """
-    from train.evaluate.compare import compare_runs
+    from train.evaluate.compare import plot_runs
 
-    compare_runs(runs, output, metric=metric)
+    plot_runs(runs, output, metric=metric)
     print(output)

@@ -9,17 +9,27 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sed.errors import FAILED
+from sed.text import pluralize
+from train.cli.options import (
+    OUTPUT,
+    BatchSize,
+    Blend,
+    Device,
+    Quiet,
+    Tta,
+    Verbose,
+    progress_bar,
+)
 
 if TYPE_CHECKING:
     from train.evaluate.predict import PredictSummary
-from train.cli.options import BatchSize, Blend, Device, Quiet, Tta, _bar
 
 
 def predict(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="CHECKPOINTS... SOURCES...",
+            metavar="CHECKPOINTS... RECORDINGS...",
             help="Checkpoints (.safetensors, .json, or run directories), several of which are "
             "blended; recordings, and folders to search for them.",
             show_default=False,
@@ -28,63 +38,71 @@ def predict(
     submission: Annotated[
         str | None,
         typer.Option(
-            help="birdclef (a row every 5 s), urban (ID,Class) or freesound (fname,label).",
-            show_default="a row per window: file, begin, end, classes",
+            help="Format of a competition: birdclef (a row every 5 s), urban (ID,Class) or "
+            "freesound (fname,label).",
+            metavar="birdclef|urban|freesound",
+            show_default="a row per window: file, start, end, classes",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
-    soft: Annotated[
+    pseudo_labels: Annotated[
         Path | None,
         typer.Option(
-            help="Write pseudo-labels for sed train into this table, NAME.csv.",
+            help="Write pseudo-labels for sed train to this table, NAME.csv.",
             metavar="TABLE",
             show_default=False,
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            help="File for the rows.", show_default="standard output; with --soft alone, none"
+            "--output",
+            "-o",
+            help="File for the rows.",
+            show_default="standard output; with --pseudo-labels alone, none",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     tta: Tta = 1,
     blend: Blend = "arithmetic",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     device: Device = "auto",
     batch_size: BatchSize = 32,
-    quiet: Quiet = False,
 ) -> None:
-    """Say what is in recordings of any length, window by window.
+    """Predict the classes in recordings of any length, window by window.
 
-    The exit status is 1 if some recording could not be heard whole. A submission has all its rows
-    even then: where nothing was heard, they hold the mean of all others.
+    The exit status is 1 if some recording could not be read whole. A submission has all its rows
+    even then: those that are missing hold the mean of all others.
     """
-    from train.evaluate.predict import Progress
+    from sed.cli import show_log
     from train.evaluate.predict import predict as run
 
-    checkpoints, sources = _checkpoints_and_sources(paths)
-    with _bar("recordings", shown=not quiet) as advance:
+    show_log(quiet=quiet, verbose=verbose)
+    checkpoints, recordings = _split_paths(paths)
+    with progress_bar("recordings", shown=not quiet) as advance:
         summary = run(
             checkpoints,
-            sources,
+            recordings,
             submission=submission,
-            soft=soft,
+            pseudo_labels=pseudo_labels,
             output=output,
             tta=tta,
             blend=blend,
             device=device,
             batch_size=batch_size,
-            progress=Progress(
-                on_progress=lambda n_done, n_all, _: advance(n_done, n_all),
-                on_trouble=lambda error: print(f"sed: {error}", file=sys.stderr),
-            ),
+            on_progress=lambda n_done, n_all, _: advance(n_done, n_all),
+            on_error=lambda error: print(f"sed: {error}", file=sys.stderr),
         )
     if not quiet:
-        print(_told(summary), file=sys.stderr)
+        print(_summary_line(summary), file=sys.stderr)
     if summary.failures:
         raise typer.Exit(FAILED)
 
 
-def _checkpoints_and_sources(paths: list[Path]) -> tuple[list[Path], list[Path]]:
-    """Tell models from sound."""
+def _split_paths(paths: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Return the checkpoints and the recordings among the arguments."""
     from sed.errors import UsageError
     from sed.text import printable
 
@@ -92,26 +110,26 @@ def _checkpoints_and_sources(paths: list[Path]) -> tuple[list[Path], list[Path]]
         return path.suffix in (".safetensors", ".json") or (path / "best.safetensors").is_file()
 
     checkpoints = [path for path in paths if is_checkpoint(path)]
-    sources = [path for path in paths if not is_checkpoint(path)]
+    recordings = [path for path in paths if not is_checkpoint(path)]
     missing = [printable(str(path)) for path in paths if not path.exists()]
     if not checkpoints:
-        told = f" ({', '.join(missing)}: no such file or folder)" * bool(missing)
+        note = f" ({', '.join(missing)}: no such file or folder)" * bool(missing)
         raise UsageError(
-            f"no checkpoint among the arguments{told}: give a .safetensors or a run directory"
+            f"no checkpoint among the arguments{note}: give a .safetensors or a run directory"
         )
-    if not sources:
+    if not recordings:
         raise UsageError("no recording among the arguments: give files or folders of sound")
-    return checkpoints, sources
+    return checkpoints, recordings
 
 
-def _told(summary: PredictSummary) -> str:
-    """Return the last line: what was heard, and what was not."""
+def _summary_line(summary: PredictSummary) -> str:
+    """Return the last line: what was predicted, and what was not."""
     parts = [
-        f"{summary.n_recordings:,} recording{'s' * (summary.n_recordings != 1)}",
-        f"{summary.n_windows:,} window{'s' * (summary.n_windows != 1)}",
+        pluralize(summary.n_recordings, "recording"),
+        pluralize(summary.n_windows, "window"),
         f"{summary.audio_seconds:,.1f} s of sound",
-        f"{len(summary.failures)} failure{'s' * (len(summary.failures) != 1)}",
+        pluralize(len(summary.failures), "failure"),
     ]
-    if summary.n_filled:
-        parts.append(f"{summary.n_filled} rows filled with the mean of all others")
+    if summary.n_imputed:
+        parts.append(f"{summary.n_imputed} rows filled with the mean of all others")
     return " · ".join(parts)

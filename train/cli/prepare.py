@@ -1,4 +1,4 @@
-"""The command `sed prepare`. What is heavy is imported when it is called."""
+"""The command `sed prepare`. Heavy modules are imported when it is called."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import typer
 
 from sed.errors import FAILED, INTERRUPTED
 from sed.text import pluralize
+from train.cli.options import INPUT, OUTPUT, PERFORMANCE, Quiet, TableFormat, Verbose
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
-    from train.prepare.prepare import PreparedSummary
-    from train.prepare.prepare import Progress as PrepareProgress
+    from train.prepare.prepare import PrepareCallbacks, PrepareSummary
 
 
 def prepare(
@@ -27,109 +27,140 @@ def prepare(
             show_default=False,
         ),
     ],
-    out: Annotated[
+    folder: Annotated[
         Path | None,
-        typer.Argument(
-            help="A new folder, or one to go on with.", metavar="OUT", show_default=False
-        ),
+        typer.Argument(help="The same as --output.", metavar="[OUT]", show_default=False),
     ] = None,
-    rate: Annotated[int, typer.Option(help="Samples per second to store.")] = 32_000,
-    trim: Annotated[
+    table_format: TableFormat = "auto",
+    trim_db: Annotated[
         float | None,
         typer.Option(
-            help="Batch off both ends of each clip where they are so many dB below its loudest "
+            help="Trim both ends of each clip as far as they are this many dB below its loudest "
             "20 ms; 40 is usual.",
             metavar="DB",
-            show_default="nothing",
+            show_default="no trimming",
+            rich_help_panel=INPUT,
         ),
     ] = None,
-    first: Annotated[
+    max_seconds: Annotated[
         float | None,
         typer.Option(
-            help="Keep no more than the first seconds of each clip.",
+            help="Keep no more than this of each clip, after trimming.",
             metavar="S",
             show_default="all",
+            rich_help_panel=INPUT,
         ),
     ] = None,
-    cut: Annotated[
+    segment_seconds: Annotated[
         float | None,
         typer.Option(
-            help="Batch clips into pieces of so many seconds; a rest of less than half is left out.",
+            help="Cut clips into segments of this length; a rest of less than half is left out.",
             metavar="S",
             show_default="whole clips",
+            rich_help_panel=INPUT,
         ),
     ] = None,
-    bits: Annotated[
-        int, typer.Option(help="Per sample: 32 stores floats, 16 integers at half the size.")
-    ] = 32,
     split: Annotated[
         str | None,
         typer.Option(
-            help="Shares of clips to learn from, to judge by and to test with, as 0.7,0.15,0.15; "
-            "clips of one source stay together.",
+            help="Shares of clips for training, validation and test, as 0.7,0.15,0.15; all clips "
+            "of a source are on one side.",
             metavar="A,B,C",
             show_default="no split",
+            rich_help_panel=INPUT,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
-    workers: Annotated[
-        int | None, typer.Option(help="Threads that decode.", show_default="one per processor")
+    seed: Annotated[int, typer.Option(help="Of the split.", rich_help_panel=INPUT)] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="A new folder, or one that sed prepare was stopped in.",
+            metavar="DIR",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    format: Annotated[
-        str, typer.Option(help="Kind of table, if its columns leave doubt.")
-    ] = "auto",
+    sample_rate: Annotated[
+        int, typer.Option(help="Samples per second to store.", rich_help_panel=OUTPUT)
+    ] = 32_000,
+    bits: Annotated[
+        int,
+        typer.Option(
+            help="Per sample: 32 stores floats, 16 integers at half the size.",
+            metavar="16|32",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = 32,
     reset: Annotated[
         bool,
-        typer.Option("--reset", help="Remove from OUT all that was prepared there, and stop."),
+        typer.Option(
+            "--reset",
+            help="Remove everything that sed prepare made in a folder, and stop.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing but what went wrong.")
-    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Threads that decode.",
+            show_default="one per processor",
+            rich_help_panel=PERFORMANCE,
+        ),
+    ] = None,
 ) -> None:
     """Decode recordings once, so that training loads them without decoding.
 
-    OUT gets mono WAV files in audio/, the table index.csv to train from, and prepared.json. The
-    same command goes on where it was stopped. The path of the table goes to standard output; the
-    exit status is 1 if some recording could not be read.
+    The output folder gets mono WAV files in audio/, the table index.csv to train from, and
+    prepared.json. The same command continues after an interruption. The path of the table is
+    printed to standard output; the exit status is 1 if some recording could not be read.
     """
+    from sed.cli import show_log
     from sed.errors import UsageError
     from train.prepare.manifest import reset as remove
     from train.prepare.prepare import prepare as run
 
+    show_log(quiet=quiet, verbose=verbose)
+    if folder is not None and output is not None:
+        raise UsageError("the folder is given twice: as OUT and as --output. Leave one out")
+    output = folder if output is None else output
     if reset:
-        _tell_reset(*remove(out or source), quiet=quiet)
+        _print_reset(*remove(output or source), quiet=quiet)
         return
-    if out is None:
+    if output is None:
         raise UsageError("name the folder to prepare into: sed prepare SOURCE OUT")
-    reporter, bars = _prepare_reporter(shown=not quiet)
+    callbacks, bars = _callbacks(shown=not quiet)
     try:
         summary = run(
             source,
-            out,
-            sample_rate=rate,
-            trim_db=trim,
-            first_seconds=first,
-            cut_seconds=cut,
+            output,
+            sample_rate=sample_rate,
+            trim_db=trim_db,
+            max_seconds=max_seconds,
+            segment_seconds=segment_seconds,
             bits=bits,
-            shares=_shares(split),
+            split=_shares(split),
             seed=seed,
-            n_workers=workers,
-            format=format,
-            progress=reporter,
+            workers=workers,
+            table_format=table_format,
+            callbacks=callbacks,
         )
     except KeyboardInterrupt:
-        bars.stop()  # it would wipe away what follows
+        bars.stop()  # before the message, which it would overwrite
         n_done = sum(int(task.completed) for task in bars.tasks)
         print(
-            f"sed: stopped after {pluralize(n_done, 'recording')}; the same command goes on from "
-            "there",
+            f"sed: stopped after {pluralize(n_done, 'recording')}; the same command continues "
+            "from there",
             file=sys.stderr,
         )
         raise typer.Exit(INTERRUPTED) from None
     finally:
         bars.stop()
     if not quiet:
-        print(_prepared(summary), file=sys.stderr)
+        print(_summary_lines(summary), file=sys.stderr)
     print(summary.index)
     if summary.failures:
         raise typer.Exit(FAILED)
@@ -144,43 +175,43 @@ def _shares(text: str | None) -> tuple[float, ...] | None:
         raise UsageError(f"expected shares as --split 0.7,0.15,0.15, got {text!r}") from None
 
 
-def _prepare_reporter(*, shown: bool) -> tuple[PrepareProgress, Bars]:
-    """Return what moves the bar, and says at once what is wrong with a recording; and the bar."""
+def _callbacks(*, shown: bool) -> tuple[PrepareCallbacks, Bars]:
+    """Return callbacks that advance a bar and print errors at once, and the bar."""
     from rich.console import Console
 
     from sed.errors import SedError
     from train.cli.bars import progress_bars
-    from train.prepare.prepare import Progress as PrepareProgress
+    from train.prepare.prepare import PrepareCallbacks
 
     console = Console(stderr=True, highlight=False)
     bars = progress_bars(console, shown=shown, field="stored")
     task = bars.add_task("decoding", total=None, stored="")
     stored_seconds = 0.0
 
-    def on_start(n_recordings: int, n_there: int) -> None:
+    def on_start(n_recordings: int, n_reused: int) -> None:
         bars.update(task, total=n_recordings)
-        if n_there and shown:
-            console.print(f"{pluralize(n_there, 'recording')} there already", soft_wrap=True)
+        if n_reused and shown:
+            console.print(f"{pluralize(n_reused, 'recording')} already stored", soft_wrap=True)
         bars.start()
 
     def on_recording(seconds: float) -> None:
         nonlocal stored_seconds
         stored_seconds += seconds
-        bars.update(task, advance=1, stored=_length(stored_seconds))
+        bars.update(task, advance=1, stored=_duration(stored_seconds))
 
-    def on_trouble(error: SedError) -> None:
+    def on_error(error: SedError) -> None:
         bars.advance(task)
         console.print(f"sed: {error}", markup=False, soft_wrap=True)
 
-    return PrepareProgress(on_start, on_recording, on_trouble), bars
+    return PrepareCallbacks(on_start, on_recording, on_error), bars
 
 
-def _prepared(summary: PreparedSummary) -> str:
-    """Return the last lines: what is there now, what was lost, and how the split is balanced."""
+def _summary_lines(summary: PrepareSummary) -> str:
+    """Return the last lines: contents of the folder, losses, and the balance of the split."""
     parts = [
         pluralize(summary.n_recordings, "recording"),
         pluralize(summary.n_clips, "clip"),
-        f"{_length(summary.audio_seconds)} of sound",
+        f"{_duration(summary.audio_seconds)} of sound",
         f"{summary.n_bytes / 1e6:,.1f} MB",
         pluralize(len(summary.failures), "failure"),
     ]
@@ -196,14 +227,14 @@ def _prepared(summary: PreparedSummary) -> str:
     return "\n".join([*lines, summary.balance] if summary.balance else lines)
 
 
-def _tell_reset(n_removed: int, left: list[str], *, quiet: bool) -> None:
+def _print_reset(n_removed: int, others: list[str], *, quiet: bool) -> None:
     from sed.text import some
 
     if not quiet:
         print(f"{pluralize(n_removed, 'file')} removed", file=sys.stderr)
-    if left:
-        print(f"left there, since sed prepare did not make it: {some(left)}", file=sys.stderr)
+    if others:
+        print(f"kept, since sed prepare did not make it: {some(others)}", file=sys.stderr)
 
 
-def _length(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     return f"{seconds / 3600:.2f} h" if seconds >= 360 else f"{seconds:.1f} s"

@@ -1,4 +1,4 @@
-"""The command `sed train`. What is heavy is imported when it is called."""
+"""The command `sed train`. Heavy modules are imported when it is called."""
 
 from __future__ import annotations
 
@@ -10,117 +10,207 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sed.errors import FAILED, INTERRUPTED
+from train.cli.options import INPUT, MODEL, OUTPUT, Device, Quiet, TableFormat, Verbose
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-    from train.run.train import Progress
+    from train.run.train import TrainCallbacks
 
 
 def train(
+    table: Annotated[
+        Path | None,
+        typer.Argument(help="The same as --data.", metavar="[TABLE_OR_FOLDER]", show_default=False),
+    ] = None,
     data: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             help="A table of clips, a folder that holds one, a folder per class, strong labels "
-            "beside recordings, or what sed prepare made."
+            "beside recordings, or the output of sed prepare.",
+            metavar="TABLE_OR_FOLDER",
+            show_default="data/, a table or class folders here, or $SED_DATA",
+            rich_help_panel=INPUT,
         ),
-    ],
+    ] = None,
+    table_format: TableFormat = "auto",
     fold: Annotated[
-        str, typer.Option(help="Fold held out for judging, counted from 0, or all in turn.")
+        str,
+        typer.Option(
+            help="Fold to hold out for validation, counted from 0: the clips are divided into "
+            "folds, and the others are trained on. all: each in turn.",
+            metavar="N|all",
+            rich_help_panel=INPUT,
+        ),
     ] = "0",
+    pseudo_labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Pseudo-labels to train on too, as sed predict --pseudo-labels writes them.",
+            metavar="TABLE",
+            show_default=False,
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
     recipe: Annotated[
         str,
         typer.Option(
-            help="default, esc50, birdclef2023, urban-sounds, freesound2018, drone-car-speech, or "
-            "a TOML file of yours."
+            help="A recipe of this package, or a TOML file.",
+            metavar="default|esc50|birdclef2023|urban-sounds|freesound2018|freesound2018-second|"
+            "drone-car-speech|drone-car-speech-small|shipped|FILE.toml",
+            rich_help_panel=MODEL,
         ),
     ] = "default",
-    epochs: Annotated[int | None, typer.Option(help="In place of the recipe's.")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="TABLE.KEY=VALUE",
-            help="Change the recipe, as learning.batch_size=64; may be repeated.",
+            help="Change the recipe, as optim.batch_size=64; repeatable. --show-config prints all "
+            "keys.",
             show_default=False,
+            rich_help_panel=MODEL,
         ),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The run directory.", show_default="runs/<recipe>-fold<N>"),
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Passes over the training clips.",
+            show_default="the recipe's",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where the run in that directory was stopped.")
-    ] = False,
-    initial: Annotated[
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of all randomness.", show_default="the recipe's", rich_help_panel=MODEL),
+    ] = None,
+    init_weights: Annotated[
         str | None,
         typer.Option(
-            help="Weights to start from: a file (a checkpoint of ours brings its head along), "
-            "default (our model's backbone), timm (its hub) or none.",
+            help="Weights to start from: a file (a checkpoint of sed train brings its head too), "
+            "default (the backbone of the shipped model), timm (its hub) or none.",
+            metavar="none|default|timm|FILE",
             show_default="the recipe's",
+            rich_help_panel=MODEL,
         ),
     ] = None,
-    soft: Annotated[
+    output: Annotated[
         Path | None,
-        typer.Option(help="Pseudo-labels to learn from as well, as sed predict --soft writes."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="The run directory.",
+            metavar="DIR",
+            show_default="runs/<recipe>-fold<N>",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    format: Annotated[
-        str, typer.Option(help="Kind of table, if its columns leave doubt.")
-    ] = "auto",
-    seed: Annotated[int | None, typer.Option(help="In place of the recipe's.")] = None,
-    device: Annotated[
-        str, typer.Option(help="auto (a GPU where there is one), cpu, cuda or cuda:N.")
-    ] = "auto",
-    sanity: Annotated[
+    resume: Annotated[
         bool,
-        typer.Option("--sanity", help="Only try to overfit one batch, and say whether it could."),
+        typer.Option(
+            "--resume", help="Continue the run in that directory.", rich_help_panel=OUTPUT
+        ),
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing but what went wrong.")
+    show_config: Annotated[
+        bool,
+        typer.Option(
+            "--show-config",
+            help="Print every key of the recipe with its value and meaning, and stop.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
+    overfit_batch: Annotated[
+        bool,
+        typer.Option(
+            "--overfit-batch",
+            help="Only try to overfit one batch, and report whether it works.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    device: Device = "auto",
 ) -> None:
-    """Train a model with one fold held out, and keep its best epoch.
+    """Train a model with one fold held out for validation, and keep its best epoch.
 
-    The path of the checkpoint goes to standard output; of the table of folds with --fold all.
-    Ctrl-C or worse leaves the best epoch so far, and --resume goes on as if nothing had been. Start
-    it with torchrun for several GPUs.
+    The path of the checkpoint is printed to standard output; with --fold all, that of the table of
+    folds. After Ctrl-C or a crash the best epoch so far is kept, and --resume continues as if
+    nothing had happened. Start it with torchrun for several GPUs.
     """
+    from sed.cli import show_log
+
+    show_log(quiet=quiet, verbose=verbose)
     arguments: dict[str, Any] = {
         "recipe": recipe,
-        "initial": initial,
+        "init_weights": init_weights,
         "seed": seed,
-        "settings": settings or (),
-        "table_format": format,
-        "device": device,
+        "overrides": settings or (),
     }
-    is_first = os.environ.get("RANK", "0") == "0"  # under torchrun one of them speaks
-    reporter, bars = _reporter(shown=is_first and not quiet)
+    if show_config:
+        _print_config(arguments, epochs)
+        return
+    is_first = os.environ.get("RANK", "0") == "0"  # under torchrun one process prints
+    number = None if fold == "all" else _fold_number(fold)
+    source = _data_of(table, data, quiet=quiet or not is_first)
+    arguments |= {"table_format": table_format, "device": device}
+    callbacks, bars = _callbacks(shown=is_first and not quiet)
     try:
-        if sanity:
-            _try_sanity(data, _number(fold), arguments, bars)
+        if overfit_batch:
+            _overfit(source, number or 0, arguments, bars)
             return
-        arguments |= {"epochs": epochs, "out": out, "soft": soft, "resume": resume}
-        arguments["progress"] = reporter
+        arguments |= {
+            "epochs": epochs,
+            "output": output,
+            "pseudo_labels": pseudo_labels,
+            "resume": resume,
+            "callbacks": callbacks,
+        }
         path = (
-            _train_all(data, arguments, bars)
-            if fold == "all"
-            else _train_one(data, _number(fold), arguments)
+            _train_all(source, arguments, bars)
+            if number is None
+            else _train_one(source, number, arguments)
         )
     except KeyboardInterrupt:
-        bars.stop()  # or it wipes the line
+        bars.stop()  # before the message, which it would overwrite
         print(
-            "sed: stopped; the best epoch so far, if one is done, is kept, and --resume goes on",
+            "sed: stopped; the best epoch so far, if one is finished, is kept, and --resume "
+            "continues",
             file=sys.stderr,
         )
         raise typer.Exit(INTERRUPTED) from None
     finally:
-        bars.stop()  # and give the terminal its cursor back
+        bars.stop()  # restores the cursor of the terminal
     if is_first:
         print(path)
 
 
-def _number(fold: str) -> int:
+def _print_config(arguments: dict[str, Any], epochs: int | None) -> None:
+    from train.config.recipe import load_recipe
+    from train.config.show import format_config
+
+    name = arguments.pop("recipe")
+    print(format_config(load_recipe(name, epochs=epochs, **arguments)))
+
+
+def _data_of(table: Path | None, data: Path | None, *, quiet: bool) -> Path:
+    """Return the data that is named, or what is found; report the latter."""
+    from sed.errors import UsageError
+    from sed.text import printable
+    from train.data.discover import find_data
+
+    if table is not None and data is not None:
+        raise UsageError("data is given twice: as an argument and as --data. Leave one out")
+    named = data if table is None else table
+    if named is not None:
+        return named
+    path, where = find_data()
+    if not quiet:
+        print(f"sed: training on {where}: {printable(str(path.resolve()))}", file=sys.stderr)
+    return path
+
+
+def _fold_number(fold: str) -> int:
     from sed.errors import UsageError
 
     if not fold.isdigit():
@@ -141,14 +231,14 @@ def _train_all(data: Path, arguments: dict[str, Any], bars: Bars) -> Path:
         bars.console.print(f"{number} of {n_folds} folds", soft_wrap=True)
 
     results = train_all_folds(data, on_fold=on_fold, **arguments)
-    for name, (mean, spread) in results.summary.items():
-        several = f" ± {spread:.4f}" if len(results.folds) > 1 else ""
-        bars.console.print(f"{name:9} {mean:.4f}{several}", soft_wrap=True)
+    for name, (mean, deviation) in results.summary.items():
+        spread = f" ± {deviation:.4f}" if len(results.folds) > 1 else ""
+        bars.console.print(f"{name:13} {mean:.4f}{spread}", soft_wrap=True)
     return results.path
 
 
-def _try_sanity(data: Path, fold: int, arguments: dict[str, Any], bars: Bars) -> None:
-    from train.run.sanity import check_sanity
+def _overfit(data: Path, fold: int, arguments: dict[str, Any], bars: Bars) -> None:
+    from train.run.overfit import overfit_one_batch
 
     task = bars.add_task("overfitting", total=None)
     bars.start()
@@ -156,19 +246,19 @@ def _try_sanity(data: Path, fold: int, arguments: dict[str, Any], bars: Bars) ->
     def on_step(step: int, n_steps: int, loss: float) -> None:
         bars.update(task, completed=step, total=n_steps, description=f"loss {loss:.4f}")
 
-    result = check_sanity(data, fold, on_step=on_step, **arguments)
+    result = overfit_one_batch(data, fold, on_step=on_step, **arguments)
     bars.stop()
     print(result)
-    if not result.could:
+    if not result.passed:
         raise typer.Exit(FAILED)
 
 
-def _reporter(*, shown: bool) -> tuple[Progress | None, Bars]:
-    """Return what shows a bar on a terminal, and a line for each epoch everywhere; and the bar."""
+def _callbacks(*, shown: bool) -> tuple[TrainCallbacks | None, Bars]:
+    """Return callbacks that advance a bar and print a line per epoch, and the bar."""
     from rich.console import Console
 
     from train.cli.bars import progress_bars
-    from train.run.train import Progress
+    from train.run.train import TrainCallbacks
 
     console = Console(stderr=True, highlight=False, quiet=not shown)
     bars = progress_bars(console, shown=shown)
@@ -176,25 +266,26 @@ def _reporter(*, shown: bool) -> tuple[Progress | None, Bars]:
         return None, bars
     tasks: list[TaskID] = []
 
-    def on_start(what: str) -> None:
-        console.print(what, markup=False, soft_wrap=True)
+    def on_start(description: str) -> None:
+        console.print(description, markup=False, soft_wrap=True)
         for task in tasks:
             bars.remove_task(task)
         tasks[:] = [bars.add_task("training", total=None)]
         bars.start()
 
-    def on_checked(n_checked: int, n_files: int) -> None:
-        bars.update(tasks[0], completed=n_checked, total=n_files, description="looking into files")
+    def on_file_checked(n_checked: int, n_files: int) -> None:
+        bars.update(tasks[0], completed=n_checked, total=n_files, description="checking files")
 
     def on_step(step: int, n_steps: int, loss: float) -> None:
         bars.update(tasks[0], completed=step, total=n_steps, description=f"loss {loss:.3f}")
 
-    def on_epoch(row: dict[str, float]) -> None:
+    def on_epoch(metrics: dict[str, float]) -> None:
         console.print(
-            f"epoch {row['epoch']:3.0f}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}  "
-            f"padded cmAP {row['cmap5']:.4f}  {row['clips_per_second']:.0f} clips/s, "
-            f"{row['waiting']:.1%} waiting",
+            f"epoch {metrics['epoch']:3.0f}  loss {metrics['loss']:.4f}  "
+            f"accuracy {metrics['accuracy']:.4f}  padded cmAP {metrics['padded_cmap_5']:.4f}  "
+            f"{metrics['clips_per_second']:.0f} clips/s, "
+            f"{metrics['data_wait_fraction']:.1%} waiting for data",
             soft_wrap=True,
         )
 
-    return Progress(on_start, on_checked, on_step, on_epoch), bars
+    return TrainCallbacks(on_start, on_file_checked, on_step, on_epoch), bars

@@ -1,4 +1,4 @@
-"""Samples of clips: memory-mapped from plain WAV files where possible, decoded otherwise.
+"""Read samples of clips: memory-mapped from plain WAV files where possible, else decoded.
 
 A mono WAV at the wanted rate needs no decoding: its samples lie in the file as they are, so the
 pages of a clip are mapped into memory and nothing else of the file is read. `sed prepare` writes
@@ -24,12 +24,12 @@ from sed.types import Floats
 from train.data.clips import Clip
 
 PCM16_FULL_SCALE = 32_768.0
-LARGEST_WAV_BYTES = 0x7FFF_0000  # of sound; beyond it some programs take the size for unknown
+LARGEST_WAV_BYTES = 0x7FFF_0000  # of samples; some programs take a larger size for unknown
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE  # WAV's encoding tags
 _HEAD_BYTES = 4_096
 
 
-def open_samples(path: str | os.PathLike[str], sample_rate: int) -> np.memmap | None:
+def memmap_wav(path: str | os.PathLike[str], sample_rate: int) -> np.memmap | None:
     """Return the samples of a plain WAV file without reading them.
 
     Parameters
@@ -37,7 +37,7 @@ def open_samples(path: str | os.PathLike[str], sample_rate: int) -> np.memmap | 
     path
         A file of any kind.
     sample_rate
-        Samples per second that it must have.
+        Samples per second that the file must have.
 
     Returns
     -------
@@ -51,19 +51,19 @@ def open_samples(path: str | os.PathLike[str], sample_rate: int) -> np.memmap | 
                 return None
             dtype, offset, n_samples = layout
             return np.memmap(file, dtype, "r", offset, (n_samples,))
-    except OSError:  # the decoder says what is wrong
+    except OSError:  # the decoder reports the reason
         return None
 
 
 def n_samples(clip: Clip, sample_rate: int) -> int | None:
-    """Return how many samples `read_clip` gives, or None if only decoding can tell.
+    """Return the number of samples that `read_clip` returns, or None if the header is unsure.
 
     Raises
     ------
     RecordingError
         If the file cannot be opened.
     """
-    mapped = open_samples(clip.path, sample_rate)
+    mapped = memmap_wav(clip.path, sample_rate)
     length = _length_in_header(clip.path, sample_rate) if mapped is None else len(mapped)
     if length is None:
         return None
@@ -79,25 +79,25 @@ def read_clip(
     Parameters
     ----------
     clip
-        What to read; its `begin_seconds` and `seconds` bound it.
+        The clip to read.
     sample_rate
         Samples per second to return.
     start
-        First sample, counted from the clip's begin; 0 if not given.
+        First sample, counted from the clip's start; 0 if not given.
     length
-        How many samples; all to the clip's end if not given. Fewer are returned where the clip or
-        its file ends before.
+        Number of samples; all to the clip's end if not given. Fewer are returned where the clip
+        or its file ends before.
 
     Raises
     ------
     RecordingError
-        If the file cannot be read, or something is wrong in it before the last sample asked for.
+        If the file cannot be read, or is damaged before the last sample requested.
     """
     begin, end = clip_range(clip, sample_rate)
     first = begin + (start or 0)
     if length is not None:
         end = first + length if end is None else min(end, first + length)
-    mapped = open_samples(clip.path, sample_rate)
+    mapped = memmap_wav(clip.path, sample_rate)
     if mapped is None:
         return _decoded(clip.path, sample_rate, first, end)
     samples = mapped[first:end]
@@ -107,35 +107,40 @@ def read_clip(
     samples = np.array(samples)
     if not np.isfinite(samples.sum()) and not np.isfinite(samples).all():
         raise RecordingError(
-            clip.path, "holds samples that are no number (NaN or infinite). Check what wrote it."
+            clip.path,
+            "holds samples that are not finite (NaN or infinite). Check the program that wrote it.",
         )
     return samples
 
 
 def clip_range(clip: Clip, sample_rate: int) -> tuple[int, int | None]:
-    """Return where a clip begins and ends in its file, in samples; None is the file's end."""
-    begin = samples_from_seconds(clip.begin_seconds, sample_rate)
-    if clip.seconds is None:
-        return begin, None
-    return begin, begin + samples_from_seconds(clip.seconds, sample_rate)
+    """Return the first sample of a clip in its file, and the one after its last.
+
+    The latter is None where the clip lasts to the end of the file.
+    """
+    start = samples_from_seconds(clip.start_seconds, sample_rate)
+    if clip.duration_seconds is None:
+        return start, None
+    return start, start + samples_from_seconds(clip.duration_seconds, sample_rate)
 
 
 def wav_header(n_samples: int, sample_rate: int, dtype: DTypeLike) -> bytes:
-    """Return what stands before the samples of a mono WAV file of int16 or float32."""
+    """Return the bytes before the samples of a mono WAV file of int16 or float32."""
     is_float = np.dtype(dtype) == np.float32
     width = np.dtype(dtype).itemsize
     tag = _FLOAT if is_float else _PCM
     body = b"fmt " + struct.pack(
         "<IHHIIHH", 16, tag, 1, sample_rate, sample_rate * width, width, 8 * width
     )
-    if is_float:  # how long it is has to stand there for all but integers
+    # The standard asks for the number of samples in all formats but integers.
+    if is_float:
         body += struct.pack("<4sII", b"fact", 4, n_samples)
     body += struct.pack("<4sI", b"data", n_samples * width)
     return struct.pack("<4sI4s", b"RIFF", 4 + len(body) + n_samples * width, b"WAVE") + body
 
 
 def _layout(file: BinaryIO, sample_rate: int) -> tuple[np.dtype[np.generic], int, int] | None:
-    """Return type, place and number of the samples, or None if they cannot be mapped."""
+    """Return type, byte offset and number of the samples, or None if they cannot be mapped."""
     head = file.read(_HEAD_BYTES)
     size = os.fstat(file.fileno()).st_size
     if (
@@ -143,7 +148,7 @@ def _layout(file: BinaryIO, sample_rate: int) -> tuple[np.dtype[np.generic], int
         or head[8:12] != b"WAVE"
         or size != 8 + int.from_bytes(head[4:8], "little")
     ):
-        return None  # no WAV, or one that was cut off
+        return None  # not a WAV file, or a truncated one
     dtype: np.dtype[np.generic] | None = None
     position = 12
     while position + 8 <= len(head):
@@ -160,11 +165,11 @@ def _layout(file: BinaryIO, sample_rate: int) -> tuple[np.dtype[np.generic], int
 
 
 def _encoding(body: bytes, sample_rate: int) -> np.dtype[np.generic] | None:
-    """Return the type of mono samples at the rate that a WAV's format chunk tells of."""
+    """Return the type of the samples, or None if they are not mono or at another rate."""
     if len(body) < 16:
         return None
     tag, n_channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", body)
-    if tag == _EXTENSIBLE and len(body) >= 26:  # the true tag stands further on
+    if tag == _EXTENSIBLE and len(body) >= 26:  # the actual tag is further on
         (tag,) = struct.unpack_from("<H", body, 24)
     if n_channels != 1 or rate != sample_rate:
         return None
@@ -173,18 +178,18 @@ def _encoding(body: bytes, sample_rate: int) -> np.dtype[np.generic] | None:
 
 
 def _length_in_header(path: str, sample_rate: int) -> int | None:
-    """Return how many samples decoding will give, where the header is to be trusted with it."""
+    """Return how many samples decoding will give, or None where the header is unreliable."""
     with closing(open_recording(path)) as decoder:
         exact = isinstance(decoder, SoundFileDecoder) and not decoder.format.startswith("MP3")
         if not exact or decoder.n_samples is None:
             return None
-        # The resampler gives the nearest number; halves go up.
+        # The resampler returns round(n · sample_rate / rate); halves are rounded up.
         rate = decoder.sample_rate
         return (2 * decoder.n_samples * sample_rate + rate) // (2 * rate)
 
 
 def _decoded(path: str, sample_rate: int, first: int, end: int | None) -> Floats:
-    """Decode up to `end` and no further; return what lies behind `first`."""
+    """Decode up to `end` and no further; return the samples from `first` on."""
     parts = []
     position = 0
     with closing(read_blocks(path, sample_rate)) as blocks:

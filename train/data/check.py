@@ -1,4 +1,4 @@
-"""Audio files checked before training."""
+"""Check the audio files of clips before training."""
 
 from __future__ import annotations
 
@@ -14,61 +14,77 @@ from sed.audio.blocks import read_blocks
 from sed.audio.decode import MIN_SAMPLE_RATE
 from sed.errors import RecordingError, SedError, TableError
 from sed.text import lines
-from train.data.audio import n_samples, open_samples
+from train.data.audio import memmap_wav, n_samples
 from train.data.clips import Clip
 
-_BLOCK = 1 << 20  # samples looked at at once
+_BLOCK = 1 << 20  # samples checked at once
 
 
-def find_faults(
+def check_files(
     clips: Sequence[Clip],
     sample_rate: int,
-    on_checked: Callable[[int, int], None] = lambda *_: None,
+    on_file_checked: Callable[[int, int], None] = lambda *_: None,
 ) -> list[str]:
-    """Return what is wrong with the files of clips: look into all, before hours are spent on some.
+    """Return an error message for each file that training could not use, in their order.
 
-    Plain WAV files are only looked through for silence and for samples that are no number.
+    Files are decoded as a whole; plain WAV files are only searched for silence and for samples
+    that are not finite.
+
+    Parameters
+    ----------
+    clips
+        The clips to check; a file of several clips is checked once.
+    sample_rate
+        Samples per second that training reads.
+    on_file_checked
+        Called after each file with the number of files done and in all.
     """
     ranges: dict[str, list[Clip]] = {}
     for clip in clips:
         ranges.setdefault(clip.path, []).append(clip)
 
-    def fault(path: str) -> str:
+    def error_of(path: str) -> str:
         try:
-            plain = open_samples(path, sample_rate)
-            if plain is None or not _sounds(plain):
+            plain = memmap_wav(path, sample_rate)
+            if plain is None or not _is_audible(plain):
                 for _ in read_blocks(path, MIN_SAMPLE_RATE):
                     pass
             for clip in ranges[path]:
                 if n_samples(clip, sample_rate) == 0:
-                    reason = f"holds no sound from {clip.begin_seconds:g} s on. Check the table."
+                    reason = f"holds no sound from {clip.start_seconds:g} s on. Check the table."
                     return str(RecordingError(path, reason))
         except SedError as error:
             return str(error)
         return ""
 
     pool = ThreadPoolExecutor()
-    faults = []
+    errors = []
     try:
-        for n_checked, found in enumerate(pool.map(fault, ranges), start=1):
-            faults += [found] * bool(found)
-            on_checked(n_checked, len(ranges))
+        for n_checked, error in enumerate(pool.map(error_of, ranges), start=1):
+            errors += [error] * bool(error)
+            on_file_checked(n_checked, len(ranges))
     finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for the others
-    return faults
+        pool.shutdown(cancel_futures=True)  # so that Ctrl-C does not wait for the others
+    return errors
 
 
-def refuse_faults(faults: Sequence[str], n_files: int) -> None:
-    """Raise a `TableError` that lists what is wrong with files, if anything is."""
-    if faults:
+def raise_if_any(errors: Sequence[str], n_files: int) -> None:
+    """Raise an error that lists the messages of `check_files`.
+
+    Raises
+    ------
+    TableError
+        If there are any.
+    """
+    if errors:
         raise TableError(
-            f"{len(faults)} of {n_files} files cannot be learnt from; mend them, take them out, or "
-            f"run sed prepare, which leaves them out:{lines(faults)}"
+            f"{len(errors)} of {n_files} files cannot be used for training; repair them, remove "
+            f"them, or run sed prepare, which leaves them out:{lines(errors)}"
         )
 
 
-def _sounds(samples: NDArray[Any]) -> bool:
-    """Return whether samples are numbers, and not all zero."""
+def _is_audible(samples: NDArray[Any]) -> bool:
+    """Return whether samples are finite, and not all zero."""
     blocks = (samples[i : i + _BLOCK] for i in range(0, len(samples), _BLOCK))
     if samples.dtype == np.int16:
         return any(block.any() for block in blocks)

@@ -1,4 +1,4 @@
-"""Which clips are learnt from and which are kept for judging: data, written to a file."""
+"""Assign clips to folds and splits, and write folds to a file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from sed.errors import TableError, UsageError
 from sed.text import printable
-from train.config import DataConfig
-from train.data.clips import SPLITS, Clip
-from train.data.rows import write_rows
+from train.config.data import DataConfig
+from train.data.clips import SPLITS, Clip, relative_names
+from train.data.csv_rows import write_rows
 
-ALWAYS_TRAIN = -1  # the fold of clips that every fold learns from
-NEVER = -2  # the fold of clips that nothing is learnt or fitted from
+TRAIN_ONLY = -1  # the fold of clips that are training clips whatever fold is held out
+EXCLUDED = -2  # the fold of clips used neither for training nor for validation
 
 _TRAIN, _VAL, _TEST = SPLITS
 _NO_LABEL = "(no label)"
@@ -28,10 +28,19 @@ _NO_LABEL = "(no label)"
 def assign_folds(clips: Sequence[Clip], config: DataConfig, *, seed: int) -> list[int]:
     """Return the fold of each clip, counted from 0.
 
-    Official folds are kept, in the order of their names; where a table says train, val and test,
-    val is fold 0, train is always learnt from and test never. Otherwise folds are made, stratified
-    by label and grouped by source. Classes with fewer sources than folds are learnt from in every
-    fold, and never judged by.
+    Official folds are kept, in the order of their names. Where a table has the folds train, val and
+    test, val is fold 0, train is `TRAIN_ONLY` and test `EXCLUDED`. Otherwise folds are made,
+    stratified by label and grouped by source. Classes with fewer sources than folds are
+    `TRAIN_ONLY`.
+
+    Parameters
+    ----------
+    clips
+        The clips of the table.
+    config
+        Number of folds, folds to hold out, and licences.
+    seed
+        Of folds that are made.
 
     Raises
     ------
@@ -41,7 +50,7 @@ def assign_folds(clips: Sequence[Clip], config: DataConfig, *, seed: int) -> lis
     names = sorted({clip.fold for clip in clips if clip.fold}, key=_order)
     if missing := [name for name in config.hold_out if name not in names]:
         raise TableError(f"no fold {', '.join(missing)} to hold out; the table has {names}")
-    folds = np.full(len(clips), ALWAYS_TRAIN)
+    folds = np.full(len(clips), TRAIN_ONLY)
     usable = np.array(
         [
             clip.fold not in (_TEST, *config.hold_out)
@@ -50,16 +59,16 @@ def assign_folds(clips: Sequence[Clip], config: DataConfig, *, seed: int) -> lis
         ],
         dtype=bool,
     )
-    folds[~usable] = NEVER
+    folds[~usable] = EXCLUDED
     official = [name for name in names if name not in (_TRAIN, _TEST, *config.hold_out)]
     if official and not config.remake_folds:
         for i in _where(usable):
             name = clips[i].fold
-            folds[i] = official.index(name) if name in official else ALWAYS_TRAIN
+            folds[i] = official.index(name) if name in official else TRAIN_ONLY
     else:
         keep = not config.remake_folds
-        learnt = [clip.soft is not None or (keep and clip.fold == _TRAIN) for clip in clips]
-        free = usable & ~np.array(learnt, dtype=bool)
+        always = [clip.pseudo is not None or (keep and clip.fold == _TRAIN) for clip in clips]
+        free = usable & ~np.array(always, dtype=bool)
         folds[free] = _made_folds(
             [clips[i] for i in _where(free)],
             {clips[i].group for i in _where(usable & ~free)},
@@ -70,11 +79,17 @@ def assign_folds(clips: Sequence[Clip], config: DataConfig, *, seed: int) -> lis
 
 
 def save_folds(path: str | os.PathLike[str], clips: Sequence[Clip], folds: Sequence[int]) -> None:
-    """Write the table of folds, whole or not at all."""
+    """Write the table of folds, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
     table = pd.DataFrame(
         {
-            "file": _names(clips),
-            "begin": [repr(float(clip.begin_seconds)) for clip in clips],  # not rounded
+            "file": relative_names(clips),
+            "start": [repr(float(clip.start_seconds)) for clip in clips],  # not rounded
             "labels": [";".join(clip.labels) for clip in clips],
             "group": [clip.group for clip in clips],
             "official_fold": [clip.fold for clip in clips],
@@ -85,28 +100,30 @@ def save_folds(path: str | os.PathLike[str], clips: Sequence[Clip], folds: Seque
 
 
 def load_folds(path: str | os.PathLike[str], clips: Sequence[Clip]) -> list[int]:
-    """Return the folds that were written for these clips, which file and begin identify.
+    """Return the folds that were written for these clips, matched by file and start.
 
     Raises
     ------
     TableError
-        If the file is about other clips, or no table of folds.
+        If the file is of other clips, or not a table of folds.
     """
     name = printable(os.fspath(path))
     try:
         table = pd.read_csv(
             Path(path), dtype=str, keep_default_na=False, encoding_errors="surrogateescape"
         )
-        keys = zip(table["file"], table["begin"].astype(float), strict=True)
+        keys = zip(table["file"], table["start"].astype(float), strict=True)
         folds = dict(zip(keys, table["fold"].astype(int), strict=True))
     except (OSError, ValueError, KeyError) as error:
         raise TableError(
-            f"{name}: is no table of folds ({error}). Delete it to make new folds."
+            f"{name}: is not a table of folds ({error}). Delete it to make new folds."
         ) from error
-    wanted = list(zip(_names(clips), (float(clip.begin_seconds) for clip in clips), strict=True))
-    if unknown := [file for file, begin in wanted if (file, begin) not in folds]:
+    wanted = list(
+        zip(relative_names(clips), (float(clip.start_seconds) for clip in clips), strict=True)
+    )
+    if unknown := [file for file, start in wanted if (file, start) not in folds]:
         raise TableError(
-            f"{name}: says nothing of {len(unknown)} clips, the first {printable(unknown[0])}. "
+            f"{name}: has no row for {len(unknown)} clips, the first {printable(unknown[0])}. "
             "Delete it to make new folds, or train into another folder."
         )
     return [int(folds[key]) for key in wanted]
@@ -115,12 +132,12 @@ def load_folds(path: str | os.PathLike[str], clips: Sequence[Clip]) -> list[int]
 def split_clips(
     clips: Sequence[Clip], shares: Sequence[float] = (0.7, 0.15, 0.15), *, seed: int
 ) -> list[str]:
-    """Return train, val or test for each clip: a split of our own, whatever the table says.
+    """Return train, val or test for each clip: a new split, whatever the table says.
 
-    Each class is spread in these shares as far as its sources allow, from the rarest class to the
-    most common; what a class is off by, the next ones make up for. Sources are never on two sides,
-    and every class is in train. Iterative stratification, with whole sources, after Sechidis et
-    al., "On the stratification of multi-label data", ECML PKDD 2011.
+    Each class is divided in these shares as far as its sources allow, from the rarest class to the
+    most common; later classes compensate for deviations of earlier ones. All clips of a source are
+    on one side, and every class is in train. Iterative stratification with whole sources, after
+    Sechidis et al., "On the stratification of multi-label data", ECML PKDD 2011.
 
     Parameters
     ----------
@@ -129,12 +146,12 @@ def split_clips(
     shares
         Of the clips in train, val and test.
     seed
-        Of the order in which sources are dealt.
+        Of the order in which sources are assigned.
 
     Raises
     ------
     UsageError
-        If the shares are none.
+        If the shares are not three that add up to 1, the first above 0.
     """
     wanted = np.asarray(shares, dtype=float)
     is_split = wanted.shape == (len(SPLITS),) and (wanted >= 0).all() and wanted[0] > 0
@@ -144,20 +161,20 @@ def split_clips(
         )
     groups = sorted({clip.group for clip in clips})
     n_clips, n_labelled = _counts(clips, groups)
-    sides = _dealt(n_clips, n_labelled, wanted, np.random.default_rng(seed))
+    sides = _assigned_sides(n_clips, n_labelled, wanted, np.random.default_rng(seed))
     side_of = dict(zip(groups, sides, strict=True))
     return [SPLITS[side_of[clip.group]] for clip in clips]
 
 
 def balance_report(clips: Sequence[Clip], sides: Sequence[str] | Sequence[int]) -> str:
-    """Return a table to print: how many clips and sources of each class are on which side.
+    """Return a table to print: the number of clips and sources of each class on each side.
 
     Parameters
     ----------
     clips
-        What was split; a clip with several labels counts for each.
+        The clips that were split; one with several labels counts for each.
     sides
-        Of each clip: what `split_clips` or `assign_folds` returned.
+        The side of each clip, from `split_clips` or `assign_folds`.
     """
     rows = [
         (label, side, clip.group)
@@ -165,7 +182,7 @@ def balance_report(clips: Sequence[Clip], sides: Sequence[str] | Sequence[int]) 
         for label in _labels(clip)
     ]
     table = pd.DataFrame(rows, columns=["class", "side", "group"])
-    order = sorted({*sides}, key=_place)
+    order = sorted({*sides}, key=_side_order)
     counts = pd.crosstab(table["class"], table["side"])[order]
     counts["clips"] = counts.sum(axis=1)
     counts["sources"] = table.groupby("class")["group"].nunique()
@@ -180,14 +197,14 @@ def balance_report(clips: Sequence[Clip], sides: Sequence[str] | Sequence[int]) 
     return report.to_string()
 
 
-def _made_folds(clips: Sequence[Clip], learnt: set[str], n_folds: int, seed: int) -> list[int]:
-    """Return folds, and `ALWAYS_TRAIN` for the sources in `learnt` and those of rare classes."""
+def _made_folds(clips: Sequence[Clip], train_only: set[str], n_folds: int, seed: int) -> list[int]:
+    """Return folds; `TRAIN_ONLY` for the sources `train_only` and those of rare classes."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    folds = np.full(len(clips), ALWAYS_TRAIN)
+    folds = np.full(len(clips), TRAIN_ONLY)
     n_sources = Counter(label for label, _ in {(x, c.group) for c in clips for x in _labels(c)})
     rare = {c.group for c in clips if min(n_sources[x] for x in _labels(c)) < n_folds}
-    common = [i for i, clip in enumerate(clips) if clip.group not in learnt | rare]
+    common = [i for i, clip in enumerate(clips) if clip.group not in train_only | rare]
     groups = [clips[i].group for i in common]
     if clips and len({*groups}) < n_folds:
         raise TableError(
@@ -197,10 +214,12 @@ def _made_folds(clips: Sequence[Clip], learnt: set[str], n_folds: int, seed: int
     if not clips:
         return []
     strata = [min(_labels(clips[i]), key=lambda x: (n_sources[x], x)) for i in common]
-    if max(Counter(strata).values()) < n_folds:  # nothing to stratify: sources are all they have
+    # Without enough clips per class there is nothing to stratify, and folds differ by source only.
+    if max(Counter(strata).values()) < n_folds:
         strata = [_NO_LABEL] * len(common)
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():  # classes that lost sources to training are spread as they can
+    # Classes with sources in `train_only` may have fewer than n_folds left.
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         for fold, (_, members) in enumerate(splitter.split(common, strata, groups)):
             folds[np.asarray(common)[members]] = fold
@@ -210,7 +229,7 @@ def _made_folds(clips: Sequence[Clip], learnt: set[str], n_folds: int, seed: int
 def _counts(
     clips: Sequence[Clip], groups: Sequence[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the clips of each source (groups,), and those of each class (groups, classes)."""
+    """Return the number of clips of each source, (groups,), and per class, (groups, classes)."""
     labels = sorted({label for clip in clips for label in _labels(clip)})
     row = {group: i for i, group in enumerate(groups)}
     column = {label: i for i, label in enumerate(labels)}
@@ -223,13 +242,13 @@ def _counts(
     return n_clips, n_labelled
 
 
-def _dealt(
+def _assigned_sides(
     n_clips: NDArray[np.int64],
     n_labelled: NDArray[np.int64],
     shares: NDArray[np.float64],
     generator: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Return the side of each source, as `split_clips` deals them."""
+    """Return the side of each source, (groups,), as `split_clips` assigns them."""
     order = generator.permutation(len(n_clips))
     sides = np.full(len(n_clips), -1)
     for column in np.argsort(n_labelled.sum(0), kind="stable"):
@@ -237,10 +256,11 @@ def _dealt(
         total, largest = n_of.sum(), n_of.max()
         owed = shares * n_clips[sides >= 0].sum() - _on_sides(n_clips, sides)
         holders = order[n_of[order] > 0]
-        if not (sides[holders] == 0).any():  # every class is learnt
+        if not (sides[holders] == 0).any():  # every class is in train
             waiting = holders[sides[holders] < 0]
-            some = waiting if len(waiting) else holders
-            sides[some[np.argmin(abs(n_of[some] - shares[0] * total))]] = 0
+            candidates = waiting if len(waiting) else holders
+            deviations = abs(n_of[candidates] - shares[0] * total)
+            sides[candidates[np.argmin(deviations)]] = 0
         room = shares * total - _on_sides(n_of, sides)
         room += owed * min(1.0, largest / max(abs(owed).max(), 1.0))  # by no more than one source
         waiting = holders[sides[holders] < 0]
@@ -258,13 +278,6 @@ def _labels(clip: Clip) -> tuple[str, ...]:
     return clip.labels or (_NO_LABEL,)
 
 
-def _names(clips: Sequence[Clip]) -> list[str]:
-    """Return the paths of clips from where they all lie, the same wherever that is."""
-    paths = [os.path.abspath(clip.path) for clip in clips]
-    common = os.path.commonpath([os.path.dirname(path) for path in paths])
-    return [os.path.relpath(path, common) for path in paths]
-
-
 def _where(mask: NDArray[np.bool_]) -> list[int]:
     return [int(i) for i in np.flatnonzero(mask)]
 
@@ -274,8 +287,8 @@ def _order(fold: str) -> tuple[bool, int, str]:
     return (fold != _VAL, *((int(fold), "") if fold.isdecimal() else (1 << 62, fold)))
 
 
-def _place(side: str | int) -> tuple[bool, int, str]:
-    """Sort train before val before test, and folds before what is in none."""
+def _side_order(side: str | int) -> tuple[bool, int, str]:
+    """Sort train before val before test, and folds before clips in no fold."""
     if isinstance(side, str):
         return (side not in SPLITS, SPLITS.index(side) if side in SPLITS else 0, side)
     return (side < 0, abs(side), "")
@@ -284,4 +297,4 @@ def _place(side: str | int) -> tuple[bool, int, str]:
 def _side_name(side: str | int) -> str:
     if isinstance(side, str):
         return side or "none"
-    return {ALWAYS_TRAIN: "always learnt", NEVER: "never learnt"}.get(side, f"fold {side}")
+    return {TRAIN_ONLY: "train only", EXCLUDED: "excluded"}.get(side, f"fold {side}")

@@ -1,4 +1,4 @@
-"""The kinds of tables that are known, by their columns: how each becomes clips.
+"""Known table formats, recognised by their columns, and how each becomes clips.
 
 =============  ====================================================================================
 esc50          ``filename, fold, category``; also ``src_file`` and ``licence``
@@ -25,10 +25,10 @@ from sed.errors import TableError
 from sed.events.tracker import Event
 from sed.text import printable
 from train.data.clips import SPLITS, Clip
-from train.data.rows import (
-    Faults,
+from train.data.csv_rows import (
+    RowErrors,
     audio_folders,
-    found_file,
+    find_audio,
     number,
     read_header,
     read_rows,
@@ -43,23 +43,23 @@ from train.data.strong import (
 )
 
 Row = Mapping[str, str]
-Find = Callable[..., str]  # names that a file may have -> its path; ValueError if there is none
+Find = Callable[..., str]  # possible names of a file -> its path; ValueError if there is none
 
 _N_URBAN_FOLDS = 10
-_N_NEAR = 3  # kinds of tables that are named where a table is of none
-_MOST_SHOWN = 60  # characters of a faulty cell
+_N_NEAR = 3  # formats named in the error for an unknown table
+_MAX_SHOWN = 60  # characters of a faulty cell
 
 
 @dataclass(frozen=True)
 class TableFormat:
-    """A kind of table: by which columns it is known, and how it is read."""
+    """A table format: the columns that identify it, and the function that reads it."""
 
     read: Callable[[Path], list[Clip]]
-    columns: tuple[str, ...] = ()  # must all be there; none: it is no table
-    either: tuple[str, ...] = ()  # one of them must be there as well
+    columns: tuple[str, ...] = ()  # all required; empty: not a table
+    either: tuple[str, ...] = ()  # one of them is required too
 
     def lacks(self, header: tuple[str, ...]) -> list[str]:
-        """Return what is missing from these columns."""
+        """Return the names of the columns that a header lacks."""
         missing = [column for column in self.columns if column not in header]
         if self.either and not {*self.either} & {*header}:
             missing.append(" or ".join(self.either))
@@ -67,34 +67,34 @@ class TableFormat:
 
 
 def read_file(path: Path, kinds: tuple[str, ...]) -> list[Clip]:
-    """Return the clips of a table that is of one of these kinds.
+    """Return the clips of a table in one of these formats.
 
     Raises
     ------
     TableError
-        If it is of none, or any row is faulty.
+        If it is in none of them, or any row is faulty.
     """
     header = read_header(path)
     if (kind := _kind(header, kinds)) is None:
-        what = f"no {kinds[0]} table" if len(kinds) == 1 else "no table that is known"
+        what = f"no {kinds[0]} table" if len(kinds) == 1 else "not a known table"
         raise TableError(
-            f"{printable(str(path))}: {what}: {_nearest(header, kinds)}. Mend its columns or name "
-            "another --format; for a folder per class give the folder that holds them."
+            f"{printable(str(path))}: {what}: {_nearest(header, kinds)}. Correct its columns or "
+            "give another --table-format; for a folder per class give the folder that holds them."
         )
     return _read(path, kind)
 
 
 def read_folder(path: Path, kinds: tuple[str, ...]) -> list[Clip]:
-    """Return the clips of a folder: of the table in it, of annotations, or of folders per class.
+    """Return the clips of a folder: from its table, annotations, or folders per class.
 
     Raises
     ------
     TableError
-        If there is nothing of these kinds, several tables are, or any row is faulty.
+        If it holds none of these formats or several tables, or any row is faulty.
     """
     files = _files(path)
-    tables = {file: kind for file in files if (kind := _kind(read_header(file), kinds))}
-    if len(tables) > 1 and {*tables.values()} != {"fsdkaggle2018"}:  # has one to test with
+    tables = tables_in(path, kinds)
+    if len(tables) > 1 and {*tables.values()} != {"fsdkaggle2018"}:  # which has a test table too
         names = ", ".join(str(file.relative_to(path)) for file in tables)
         raise TableError(f"{printable(str(path))}: holds several tables; name one of {names}.")
     if tables:
@@ -103,15 +103,30 @@ def read_folder(path: Path, kinds: tuple[str, ...]) -> list[Clip]:
         return read_annotated(path)
     if "folders" in kinds:
         return read_folders(path)
-    if len(files) == 1:  # the one that is meant: say what it lacks
+    # Of a single table, say what it lacks.
+    if len(files) == 1:
         return read_file(files[0], kinds)
     raise TableError(
         f"{printable(str(path))}: holds no {kinds[0]} table: {_nearest((), kinds)}. Check --data."
     )
 
 
+def tables_in(folder: Path, kinds: tuple[str, ...] | None = None) -> dict[Path, str]:
+    """Return the tables of clips in a folder, or in its ``meta`` or ``metadata``, with formats.
+
+    Parameters
+    ----------
+    folder
+        Where to look.
+    kinds
+        Formats to look for; all if not given.
+    """
+    kinds = tuple(FORMATS) if kinds is None else kinds
+    return {file: kind for file in _files(folder) if (kind := _kind(read_header(file), kinds))}
+
+
 def read_folders(path: Path) -> list[Clip]:
-    """Return the clips of a folder per class, each a source of its own.
+    """Return the clips of a folder per class, each a group of its own.
 
     Raises
     ------
@@ -129,7 +144,7 @@ def read_folders(path: Path) -> list[Clip]:
         files = _files(path)
         seen = f" ({files[0].name}: {_nearest(read_header(files[0]))})" if files else ""
         raise TableError(
-            f"{printable(str(path))}: neither a table that is known{seen}, nor recordings with "
+            f"{printable(str(path))}: neither a known table{seen}, nor recordings with "
             "annotations beside them, nor folders with sounds in them, one per class. Check --data."
         )
     return clips
@@ -143,20 +158,20 @@ def _read(path: Path, kind: str) -> list[Clip]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Return what may be the table of a folder, also where data sets keep theirs apart."""
+    """Return possible tables of a folder, also those in its ``meta`` or ``metadata`` folder."""
     inner = [p for p in folder.iterdir() if p.is_dir() and p.name.endswith(("meta", "metadata"))]
     files = [file for place in (folder, *sorted(inner)) for file in sorted(place.iterdir())]
     return [file for file in files if file.suffix.lower() in (".csv", ".tsv") and file.is_file()]
 
 
 def _kind(header: tuple[str, ...], kinds: tuple[str, ...]) -> str | None:
-    """Return the kind of table that has these columns; of several the one that needs most."""
+    """Return the format that has these columns; of several, the one that requires most."""
     fitting = [kind for kind in kinds if FORMATS[kind].columns and not FORMATS[kind].lacks(header)]
     return max(fitting, key=lambda kind: len(FORMATS[kind].columns), default=None)
 
 
 def _nearest(header: tuple[str, ...], kinds: tuple[str, ...] = ()) -> str:
-    """Return what columns lack to be the table that is wanted, or of a kind near to it."""
+    """Return what a header lacks of the requested format, or of those nearest to it."""
     lacks = {kind: table.lacks(header) for kind, table in FORMATS.items() if table.columns}
     wanted = kinds[0] if len(kinds) == 1 else None
     order = sorted(lacks, key=lambda kind: (kind != wanted, len(lacks[kind])))[:_N_NEAR]
@@ -177,7 +192,7 @@ def _esc50(row: Row, find: Find) -> Clip:
 
 
 def _urbansound8k(row: Row, find: Find) -> Clip:
-    """Return a slice. Its ``start`` and ``end`` are places in the source, not in its own file."""
+    """Return a slice. Its ``start`` and ``end`` are times in the source, not in its own file."""
     fold, name = row["fold"].strip(), row["slice_file_name"]
     if fold not in map(str, range(1, _N_URBAN_FOLDS + 1)):
         raise ValueError(f"unknown fold {fold!r}: expected 1 to {_N_URBAN_FOLDS}")
@@ -185,10 +200,10 @@ def _urbansound8k(row: Row, find: Find) -> Clip:
 
 
 def _birdclef(row: Row, find: Find) -> Clip:
-    """Return a recording of birds; those of one recordist are one source."""
+    """Return a recording of birds; recordings of one author are one group."""
     label, name = row["primary_label"].strip(), row["filename"]
     return Clip(
-        find(name, f"{label}/{name}"),  # 2021 named files without the folder of their bird
+        find(name, f"{label}/{name}"),  # the 2021 table names files without their folder
         (label,),
         row.get("author", "").strip() or name,
         licence=row.get("license", ""),
@@ -205,12 +220,12 @@ def _literal_list(cell: str) -> list[str]:
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         labels = None
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise ValueError(f"secondary_labels is no list of labels: {cell[:_MOST_SHOWN]!r}")
+        raise ValueError(f"secondary_labels is not a list of labels: {cell[:_MAX_SHOWN]!r}")
     return [label for label in dict.fromkeys(labels) if label]
 
 
 def _fsdkaggle2018(row: Row, find: Find) -> Clip | None:
-    """Return a clip; those with a usage are for tests, and padding of the test set is no clip."""
+    """Return a clip, of the test set if it has a usage; None for the padding of the test set."""
     usage = row.get("usage", "").strip()
     if usage == "Ignored":
         return None
@@ -229,10 +244,10 @@ def _index(row: Row, find: Find) -> Clip:
         raise ValueError("no label")
     if (split := row.get("split", "").strip()) not in ("", *SPLITS):
         raise ValueError(f"unknown split {split!r}: expected {', '.join(SPLITS)} or nothing")
-    begin = number("begin", row["begin"]) if row.get("begin", "").strip() else 0.0
-    seconds = number("seconds", row["seconds"]) if row.get("seconds", "").strip() else None
-    if begin < 0 or (seconds is not None and seconds <= 0):
-        raise ValueError("expected a begin of 0 or more, and seconds above 0")
+    start = number("start", row["start"]) if row.get("start", "").strip() else 0.0
+    duration = number("duration", row["duration"]) if row.get("duration", "").strip() else None
+    if start < 0 or (duration is not None and duration <= 0):
+        raise ValueError("expected a start of 0 or more, and a duration above 0")
     return Clip(
         find(row["file"]),
         labels,
@@ -241,8 +256,8 @@ def _index(row: Row, find: Find) -> Clip:
         row.get("licence", ""),
         _several(row.get("secondary", "")),
         events,
-        begin,
-        seconds,
+        start,
+        duration,
     )
 
 
@@ -258,7 +273,7 @@ def _events(cell: str) -> tuple[Event, ...] | None:
         events = [(float(onset), float(offset), label) for onset, offset, label in json.loads(cell)]
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(
-            f"events are no list of [onset, offset, label]: {cell[:_MOST_SHOWN]!r}"
+            f"events are not a list of [onset, offset, label]: {cell[:_MAX_SHOWN]!r}"
         ) from error
     return tuple(checked_event(*event) for event in events)
 
@@ -270,22 +285,27 @@ def _row_by_row(
     needs: tuple[str, ...],
     audio: tuple[str, ...],
 ) -> list[Clip]:
-    """Return a clip for each row, or for those that are one; all faulty rows are told at once."""
+    """Return the clips of the rows; the error lists all faulty rows."""
     header, rows = read_rows(path)
+    if clip is _index and {"begin", "seconds"} & {*header}:
+        raise TableError(
+            f"{printable(str(path))}: an index of version 1. Rename its columns begin and seconds "
+            "to start and duration, or run sed prepare again into a new folder."
+        )
     find = partial(_found, folders=audio_folders(path, audio))
-    faults = Faults(path, len(rows))
+    errors = RowErrors(path, len(rows))
     clips = []
     for i, cells in rows:
         row = dict(zip(header, cells, strict=True))
-        with faults.of_row(i, row[needs[0]]):
+        with errors.row(i, row[needs[0]]):
             require(row, needs)
             clips.append(clip(row, find))
-    faults.check()
+    errors.raise_if_any()
     return [clip for clip in clips if clip is not None]
 
 
 def _found(*names: str, folders: list[Path]) -> str:
-    return found_file(names, folders)
+    return find_audio(names, folders)
 
 
 def _table(
@@ -295,7 +315,7 @@ def _table(
     either: tuple[str, ...] = (),
     audio: tuple[str, ...] = ("audio",),
 ) -> TableFormat:
-    """Return a format with a clip per row; the cells of `needs`, first the file, hold something."""
+    """Return a format with a clip per row; cells of `needs`, the file first, may not be empty."""
     read = partial(_row_by_row, clip=clip, needs=needs, audio=audio)
     return TableFormat(read, (*needs, *more), either)
 

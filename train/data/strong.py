@@ -1,6 +1,6 @@
-"""Strong labels: what sounds when in a recording.
+"""Read strong labels: the events of recordings, with their times.
 
-They come as one table for many recordings, with the columns ``filename, onset, offset,
+They are one table for many recordings, with the columns ``filename, onset, offset,
 event_label`` (a row with nothing but a filename: a recording without events), or as one file per
 recording beside it: an Audacity label track (``NAME.txt``, ``NAME.labels.txt``) or a Raven
 selection table (``NAME.Table.1.selections.txt``, ``NAME.selections.txt``, ``NAME.raven.txt``),
@@ -19,7 +19,7 @@ from sed.events.tracker import Event
 from sed.events.writers import unescaped
 from sed.text import printable
 from train.data.clips import Clip
-from train.data.rows import Faults, audio_folders, found_file, number, read_rows, require
+from train.data.csv_rows import RowErrors, audio_folders, find_audio, number, read_rows, require
 
 STRONG_COLUMNS = ("filename", "onset", "offset", "event_label")
 
@@ -41,22 +41,22 @@ def read_strong(path: Path) -> list[Clip]:
     """
     header, rows = read_rows(path)
     folders = audio_folders(path)
-    faults = Faults(path, len(rows))
+    errors = RowErrors(path, len(rows))
     found: dict[str, str] = {}  # name of a recording -> its path
     events: dict[str, list[Event]] = {}
     for i, cells in rows:
         row = dict(zip(header, cells, strict=True))
         name = row["filename"]
-        with faults.of_row(i, name):
+        with errors.row(i, name):
             require(row, ["filename"])
-            if name not in events:  # so that a missing file is told once
+            if name not in events:  # a missing file is reported once
                 events[name] = []
-                found[name] = found_file([name], folders)
+                found[name] = find_audio([name], folders)
             if any(row[column].strip() for column in STRONG_COLUMNS[1:]):
                 require(row, STRONG_COLUMNS)
                 times = number("onset", row["onset"]), number("offset", row["offset"])
                 events[name].append(checked_event(*times, row["event_label"].strip()))
-    faults.check()
+    errors.raise_if_any()
     return [_clip(found[name], name, events[name]) for name in events]
 
 
@@ -80,21 +80,21 @@ def read_annotated(folder: Path) -> list[Clip]:
         for file in sorted(folder.rglob("*.txt"))
         if _subject(file) in recordings or file.stem.endswith(_RAVEN_ENDINGS)
     }
-    faults = Faults(folder, sum(max(1, len(rows)) for rows in lines.values()))
+    errors = RowErrors(folder, sum(max(1, len(rows)) for rows in lines.values()))
     clips: dict[Path, Clip] = {}
     for file in lines:
         name = str(file.relative_to(folder))
-        with faults.of_row(1, name):
+        with errors.row(1, name):
             recording = _only_one(recordings.get(_subject(file), []))
             if recording in clips:
                 raise ValueError(f"a second annotation of {recording.name}; keep one")
             events = []
             for i, onset, offset, label in _annotations(lines[file]):
-                with faults.of_row(i, name):
+                with errors.row(i, name):
                     times = number("onset", onset), number("offset", offset)
                     events.append(checked_event(*times, label))
             clips[recording] = _clip(str(recording), str(recording.relative_to(folder)), events)
-    faults.check()
+    errors.raise_if_any()
     if not clips:
         raise TableError(
             f"{printable(str(folder))}: no annotations beside recordings. Expected a table with "
@@ -105,12 +105,12 @@ def read_annotated(folder: Path) -> list[Clip]:
 
 
 def checked_event(onset: float, offset: float, label: str) -> Event:
-    """Return an event that somebody heard.
+    """Return an annotated event; its score is 1.
 
     Raises
     ------
     ValueError
-        If it cannot have been.
+        If the label is empty, or the times are not in order.
     """
     if not isinstance(label, str) or not label.strip():
         raise ValueError("no label")
@@ -122,13 +122,13 @@ def checked_event(onset: float, offset: float, label: str) -> Event:
 
 
 def _clip(path: str, group: str, events: Iterable[Event]) -> Clip:
-    """Return the clip of a whole recording; an event that is told twice is one."""
+    """Return the clip of a whole recording; an event that is listed twice counts once."""
     ordered = tuple(sorted(set(events), key=lambda event: (event.onset, event.offset, event.label)))
     return Clip(path, tuple(sorted({event.label for event in ordered})), group, events=ordered)
 
 
 def _by_name(files: Iterable[Path]) -> dict[Path, list[Path]]:
-    """Return recordings by what annotations may call them: their paths with and without ending."""
+    """Return recordings by the names that annotations use: paths with and without suffix."""
     recordings: dict[Path, list[Path]] = {}
     for file in sorted(files):
         if file.suffix.lower() in SOUND_SUFFIXES | CONTAINER_SUFFIXES and file.name[0] != ".":
@@ -138,7 +138,7 @@ def _by_name(files: Iterable[Path]) -> dict[Path, list[Path]]:
 
 
 def _subject(annotation: Path) -> Path:
-    """Return what an annotation calls the recording that it is about."""
+    """Return the path, with or without suffix, of the recording that an annotation is about."""
     name = annotation.name.removesuffix(".txt")
     for ending in (*_RAVEN_ENDINGS, _AUDACITY_ENDING):
         name = name.removesuffix(ending)
@@ -157,7 +157,7 @@ def _lines(file: Path) -> list[str]:
         text = file.read_text("utf-8-sig", errors="surrogateescape")
     except OSError as error:
         raise TableError(
-            f"{printable(str(file))}: cannot be read: {error.strerror}. Mend or remove it."
+            f"{printable(str(file))}: cannot be read: {error.strerror}. Correct or remove it."
         ) from error
     return text.removesuffix("\n").split("\n") if text else []  # labels may hold other line ends
 
@@ -170,7 +170,7 @@ def _annotations(lines: Sequence[str]) -> Iterator[Annotation]:
 
 
 def _of_raven(lines: Sequence[str]) -> Iterator[Annotation]:
-    """Yield selections; Raven lists each again for every view, so that some come twice."""
+    """Yield selections; Raven lists each once per view, so that some appear twice."""
     header = lines[0].split("\t")
     label = next((name for name in _RAVEN_LABELS if name in header), None)
     if label is None or _RAVEN_TIMES[1] not in header:
@@ -185,6 +185,6 @@ def _of_raven(lines: Sequence[str]) -> Iterator[Annotation]:
 
 def _of_audacity(lines: Sequence[str]) -> Iterator[Annotation]:
     for i, line in enumerate(lines, start=1):
-        if line.strip() and not line.startswith("\\\t"):  # such a line is the band of a label
+        if line.strip() and not line.startswith("\\\t"):  # a frequency range
             onset, offset, text = (*line.split("\t", 2), "", "")[:3]
             yield i, onset, offset, unescaped(text).strip()

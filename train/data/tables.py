@@ -1,8 +1,4 @@
-"""Tables of labelled clips.
-
-What a clip is, how a table of any kind becomes a list of them, and how a list is written down as
-an index, the one kind of table that is ours.
-"""
+"""Read tables of labelled clips, and write the index of prepared ones."""
 
 from __future__ import annotations
 
@@ -16,7 +12,8 @@ import pandas as pd
 from sed.errors import TableError, UsageError
 from sed.text import near, printable
 from train.data.clips import SPLITS, Clip
-from train.data.rows import write_rows, written_file
+from train.data.csv_rows import relative_path, write_rows
+from train.data.formats import FORMATS, read_file, read_folder
 
 INDEX_COLUMNS = (
     "file",
@@ -26,14 +23,14 @@ INDEX_COLUMNS = (
     "fold",
     "split",
     "licence",
-    "begin",
-    "seconds",
+    "start",
+    "duration",
     "source",
     "events",
 )
 
 
-def read_table(source: str | os.PathLike[str], *, format: str | None = "auto") -> list[Clip]:
+def read_table(source: str | os.PathLike[str], *, table_format: str | None = "auto") -> list[Clip]:
     """Return the clips of a table, of a folder that holds one, or of a folder of sounds.
 
     Parameters
@@ -41,9 +38,9 @@ def read_table(source: str | os.PathLike[str], *, format: str | None = "auto") -
     source
         A table, or a folder that holds one (also in a folder of its own, ``meta`` or
         ``metadata``), recordings with annotations beside them, or a folder per class.
-    format
+    table_format
         ``esc50``, ``urbansound8k``, ``birdclef``, ``fsdkaggle2018``, ``index`` (see `write_index`),
-        ``strong`` (see `train.data.strong`) or ``folders``; auto or None tells it from the columns.
+        ``strong`` (see `train.data.strong`) or ``folders``; auto or None chooses by the columns.
 
     Raises
     ------
@@ -52,19 +49,13 @@ def read_table(source: str | os.PathLike[str], *, format: str | None = "auto") -
     UsageError
         If the format is unknown.
     """
-    from train.data.formats import (  # they make the clips of this module
-        FORMATS,
-        read_file,
-        read_folder,
-    )
-
     path = Path(source)
-    if format in (None, "auto"):
+    if table_format in (None, "auto"):
         kinds = tuple(FORMATS)
-    elif format in FORMATS:
-        kinds = (format,)
+    elif table_format in FORMATS:
+        kinds = (table_format,)
     else:
-        raise UsageError(f"unknown format of tables {format!r}. {near(format, FORMATS)}")
+        raise UsageError(f"unknown table format {table_format!r}. {near(table_format, FORMATS)}")
     if path.is_dir():
         return read_folder(path, kinds)
     if not path.is_file():
@@ -83,24 +74,24 @@ def write_index(
     Parameters
     ----------
     path
-        Of the table; files that lie in its folder or below are named from there.
+        The table to write; files in its folder or below get relative names.
     clips
-        With labels or events; soft labels have tables of their own (see `train.data.soft`).
+        Clips with labels or events; for pseudo-labels see `train.data.pseudo_labels`.
     splits
         '', train, val or test for each clip; None: '' for all.
     sources
-        What each clip was made from, for people to read.
+        The file that each clip was made from, for information.
 
     Raises
     ------
     UsageError
-        If a split is unknown, or clips cannot be written like this; all reasons are told.
+        If a split is unknown, or clips cannot be written to an index; all reasons are listed.
     OutputError
         If the file cannot be written.
     """
     splits = [""] * len(clips) if splits is None else splits
     if faults := _unwritable(clips, splits):
-        raise UsageError(f"clips that no index can hold: {'; '.join(faults)}")
+        raise UsageError(f"an index cannot hold these clips: {'; '.join(faults)}")
     folder = Path(path).parent
     table = pd.DataFrame(
         [
@@ -118,8 +109,8 @@ def _unwritable(clips: Sequence[Clip], splits: Sequence[str]) -> list[str]:
         f"label {name!r} holds a ;, which separates labels" for name in sorted(names) if ";" in name
     ]
     faults += [f"unknown split {split!r}" for split in sorted({*splits} - {"", *SPLITS})]
-    if n_soft := sum(clip.soft is not None for clip in clips):
-        faults.append(f"{n_soft} have soft labels")
+    if n_pseudo := sum(clip.pseudo is not None for clip in clips):
+        faults.append(f"{n_pseudo} have pseudo-labels")
     return faults
 
 
@@ -127,13 +118,13 @@ def _index_row(clip: Clip, folder: Path) -> dict[str, str]:
     """Return the cells of a clip, all but its split and its source."""
     events = [[event.onset, event.offset, event.label] for event in clip.events or ()]
     return {
-        "file": written_file(clip.path, folder),
+        "file": relative_path(clip.path, folder),
         "label": ";".join(clip.labels),
         "secondary": ";".join(clip.secondary),
         "group": clip.group,
         "fold": clip.fold,
         "licence": clip.licence,
-        "begin": repr(float(clip.begin_seconds)),
-        "seconds": "" if clip.seconds is None else repr(float(clip.seconds)),
+        "start": repr(float(clip.start_seconds)),
+        "duration": "" if clip.duration_seconds is None else repr(float(clip.duration_seconds)),
         "events": "" if clip.events is None else json.dumps(events, ensure_ascii=False),
     }

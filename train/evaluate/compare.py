@@ -1,4 +1,4 @@
-"""Runs beside one another: what `sed plot` draws."""
+"""Compare training runs in a plot."""
 
 from __future__ import annotations
 
@@ -11,70 +11,65 @@ import pandas as pd
 
 from sed.errors import TableError, UsageError
 from sed.text import near, printable
-from train.evaluate.plots import RunCurves, plot_runs
-
-METRICS = {
-    "cmap5": "padded cmAP (5)",
-    "cmap3": "padded cmAP (3)",
-    "map": "mAP",
-    "accuracy": "accuracy",
-    "map3": "MAP@3",
-    "auc": "macro AUC",
-}
+from train.config.optim import METRIC_NAMES
+from train.evaluate.plots import RunCurves, plot_run_curves
 
 
-def compare_runs(
+def plot_runs(
     runs: Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str] = "runs.png",
     *,
     metric: str | None = None,
 ) -> str:
-    """Draw the training loss and a metric of runs over their epochs into a PNG.
+    """Plot the training loss and a metric of runs over their epochs into a PNG file.
 
     Parameters
     ----------
     runs
-        Run directories. One that holds ``fold0``, ``fold1``, … is drawn as their mean and spread.
+        Run directories. One that holds ``fold0``, ``fold1``, … is plotted as mean and spread.
     output
-        Where to.
+        The file to write.
     metric
-        Of `METRICS`; what all runs were judged by if not given, and padded cmAP (5) if they were
-        judged by different ones.
+        One of `METRIC_NAMES`. If not given, the one that all runs monitor, or padded cmAP (5) if
+        they monitor different ones.
 
     Returns
     -------
-    The metric.
+    str
+        The metric that is plotted.
 
     Raises
     ------
     UsageError
         If the metric is unknown.
     TableError
-        If directories hold no history, or none of the metric; all are listed.
+        If directories hold no history, or one without the metric; all are listed.
     OutputError
-        If the picture cannot be written.
+        If the plot cannot be written.
     """
-    if metric is not None and metric not in METRICS:
-        raise UsageError(f"unknown metric {metric!r}. {near(metric, METRICS)}")
+    if metric is not None and metric not in METRIC_NAMES:
+        raise UsageError(f"unknown metric {metric!r}. {near(metric, METRIC_NAMES)}")
     if not runs:
         raise UsageError("expected at least one run directory")
     paths = [Path(run) for run in runs]
     folds = [_folds(path) for path in paths]
-    faults = [
+    errors = [
         f"{printable(str(path))}: holds no history.csv, nor folders fold0, fold1, … that do"
         for path, its_folds in zip(paths, folds, strict=True)
         if not its_folds
     ]
-    metric = metric or _judge([fold for its_folds in folds for fold in its_folds])
+    metric = metric or _monitored([fold for its_folds in folds for fold in its_folds])
     curves = []
     for path, its_folds in zip(paths, folds, strict=True):
-        histories = [_history(fold, metric, faults) for fold in its_folds]
+        histories = [_history(fold, metric, errors) for fold in its_folds]
         losses, values = ([list(h[name]) for h in histories] for name in ("loss", metric))
         curves.append(RunCurves(_name(path, paths), losses, values))
-    if faults:
-        told = "\n  ".join(faults)
-        raise TableError(f"these runs cannot be drawn. Give directories of sed train:\n  {told}")
-    plot_runs(curves, METRICS[metric], output)
+    if errors:
+        lines = "\n  ".join(errors)
+        raise TableError(
+            f"these runs cannot be plotted. Give run directories of sed train:\n  {lines}"
+        )
+    plot_run_curves(curves, METRIC_NAMES[metric], output)
     return metric
 
 
@@ -85,38 +80,38 @@ def _folds(run: Path) -> list[Path]:
     return sorted(path.parent for path in run.glob("fold*/history.csv"))
 
 
-def _judge(runs: Sequence[Path]) -> str:
-    """Return what all runs were judged by, or the usual metric if they do not agree."""
-    judges = set()
+def _monitored(runs: Sequence[Path]) -> str:
+    """Return the metric that all runs monitor, or the default if they differ."""
+    metrics = set()
     for run in runs:
         try:
             config = json.loads((run / "config.json").read_text("utf-8"))
-            judges.add(config["learning"]["judge"])
+            metrics.add(config["checkpoint"]["monitor"])
         except (OSError, ValueError, KeyError, TypeError):
-            judges.add("cmap5")
-    judge = judges.pop() if len(judges) == 1 else "cmap5"
-    return judge if judge in METRICS else "cmap5"
+            metrics.add("padded_cmap_5")
+    metric = metrics.pop() if len(metrics) == 1 else "padded_cmap_5"
+    return metric if metric in METRIC_NAMES else "padded_cmap_5"
 
 
-def _history(run: Path, metric: str, faults: list[str]) -> pd.DataFrame:
-    """Return the epochs of a run; if there are none, note it and return an empty one."""
+def _history(run: Path, metric: str, errors: list[str]) -> pd.DataFrame:
+    """Return the epochs of a run; if there are none, add an error and return an empty table."""
     path = run / "history.csv"
     try:
         history = pd.read_csv(path)
-        numbers = pd.DataFrame({name: history[name].astype(float) for name in ("loss", metric)})
+        columns = pd.DataFrame({name: history[name].astype(float) for name in ("loss", metric)})
     except KeyError as error:
-        faults.append(f"{printable(str(path))}: has no column {error}")
-    except (OSError, ValueError) as error:  # those of pandas are ValueErrors
-        faults.append(f"{printable(str(path))}: cannot be read: {error}")
+        errors.append(f"{printable(str(path))}: has no column {error}")
+    except (OSError, ValueError) as error:  # errors of pandas are ValueErrors
+        errors.append(f"{printable(str(path))}: cannot be read: {error}")
     else:
-        if len(numbers):
-            return numbers
-        faults.append(f"{printable(str(path))}: holds no epoch yet")
+        if len(columns):
+            return columns
+        errors.append(f"{printable(str(path))}: holds no epoch yet")
     return pd.DataFrame({"loss": [], metric: []})
 
 
 def _name(path: Path, paths: Sequence[Path]) -> str:
-    """Return the name of a run, with its folder where several have that name."""
+    """Return the name of a run, with its parent folder where several have that name."""
     name = path.resolve().name
     several = sum(other.resolve().name == name for other in paths) > 1
     return f"{path.resolve().parent.name}/{name}" if several else name

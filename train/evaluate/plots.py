@@ -1,4 +1,4 @@
-"""Pictures of training runs: curves, confusion matrices, comparisons."""
+"""Plot training curves, confusion matrices and comparisons of runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,20 @@ from sed.events.plots import class_colour, label_text, save_figure
 
 
 def plot_curves(history: Sequence[Mapping[str, float]], path: str | os.PathLike[str]) -> None:
-    """Draw loss, accuracy and cmAP over the epochs of a training run into a PNG."""
+    """Plot loss, accuracy and cmAP over the epochs of a training run into a PNG file.
+
+    Parameters
+    ----------
+    history
+        The rows of history.csv.
+    path
+        The file to write.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -24,7 +37,7 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: str | os.PathLike[
     left.set(xlabel="epoch", ylabel="training loss")
     for key, name, colour in (
         ("accuracy", "accuracy", "#c1440e"),
-        ("cmap5", "padded cmAP (5)", "#1f4e79"),
+        ("padded_cmap_5", "padded cmAP (5)", "#1f4e79"),
     ):
         values = [row[key] for row in history]
         best = max(range(len(values)), key=values.__getitem__)
@@ -32,7 +45,7 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: str | os.PathLike[
             epochs, values, color=colour, marker=".", label=f"{name}, best {values[best]:.3f}"
         )
     right.set(xlabel="epoch", ylim=(0, 1))
-    _count_epochs(left, right)
+    _use_whole_epochs(left, right)
     right.legend(loc="lower right", frameon=False)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
@@ -43,20 +56,25 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: str | os.PathLike[
 def plot_confusion(
     confusion: NDArray[np.int64], labels: Sequence[str], path: str | os.PathLike[str]
 ) -> None:
-    """Draw which class was taken for which into a PNG.
+    """Plot a confusion matrix into a PNG file.
 
     Parameters
     ----------
     confusion
-        Clips, shape (true, predicted).
+        Numbers of clips, shape (true, predicted).
     labels
         One per class.
     path
-        Where to.
+        The file to write.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
     """
     n_classes = len(labels)
     cell_inches = float(np.clip(6 / n_classes, 0.2 if n_classes <= 100 else 0.1, 0.9))
-    letters = min(9.0, 60 * cell_inches)  # points: just as high as the rows they stand beside
+    letters = min(9.0, 60 * cell_inches)  # font size in points, as high as a row
     margin_inches = 1.0 + max(map(len, labels)) * letters / 110
     side_inches = n_classes * cell_inches + margin_inches
     figure = Figure(figsize=(side_inches, side_inches), layout="constrained")
@@ -76,7 +94,7 @@ def plot_confusion(
     axes.set_xlabel("predicted", fontsize=10, weight="bold")
     axes.set_ylabel("true", fontsize=10, weight="bold")
     n_clips, n_right = int(confusion.sum()), int(np.trace(confusion))
-    right = f", {n_right / n_clips:.1%} of them right" if n_clips else ""
+    right = f", {n_right / n_clips:.1%} of them correct" if n_clips else ""
     axes.set_title(f"{n_clips:,} clips{right}", loc="left", fontsize=10)
     save_figure(figure, path, dpi=150 if n_classes <= 100 else 100)
 
@@ -93,34 +111,39 @@ def _write_counts(
 
 @dataclass(frozen=True)
 class RunCurves:
-    """What is drawn of a run; of several folds, their mean and spread."""
+    """Curves of a run; those of several folds are plotted as mean and spread."""
 
     name: str
-    loss: Sequence[Sequence[float]]  # of each fold, one value per epoch
-    metric: Sequence[Sequence[float]]  # likewise
+    loss: Sequence[Sequence[float]]  # per fold and epoch
+    metric: Sequence[Sequence[float]]  # per fold and epoch
 
 
-def plot_runs(runs: Sequence[RunCurves], metric: str, path: str | os.PathLike[str]) -> None:
-    """Draw training loss and a metric over the epochs of several runs into a PNG.
+def plot_run_curves(runs: Sequence[RunCurves], metric: str, path: str | os.PathLike[str]) -> None:
+    """Plot training loss and a metric over the epochs of several runs into a PNG file.
 
-    A run of one fold is a line, its best epoch marked. Folds are drawn as the line of their mean
-    in a band from the lowest to the highest, and what is marked is the mean's best epoch.
+    A run of one fold is a line with a mark at its best epoch. Several folds are the line of their
+    mean in a band from minimum to maximum, with a mark at the best epoch of the mean.
 
     Parameters
     ----------
     runs
-        What to draw.
+        The curves.
     metric
-        What their metric is, in words.
+        Name of the metric, for the axis.
     path
-        Where to.
+        The file to write.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
     """
     figure = Figure(figsize=(11, 4.4 + 0.19 * len(runs)), layout="constrained")
     left, right = figure.subplots(1, 2)
     for i, run in enumerate(runs):
         colour = class_colour(i)
-        _draw_folds(left, run.loss, colour)
-        mean = _draw_folds(right, run.metric, colour)
+        _plot_folds(left, run.loss, colour)
+        mean = _plot_folds(right, run.metric, colour)
         best = int(np.nanargmax(mean)) if not np.isnan(mean).all() else 0
         right.plot(best + 1, mean[best], marker="*", ms=13, color=colour, mec="white", zorder=5)
         folds = f", {len(run.metric)} folds" * (len(run.metric) > 1)
@@ -128,7 +151,7 @@ def plot_runs(runs: Sequence[RunCurves], metric: str, path: str | os.PathLike[st
         left.plot([], [], color=colour, lw=2, label=label)
     left.set(xlabel="epoch", ylabel="training loss")
     right.set(xlabel="epoch", ylabel=metric)
-    _count_epochs(left, right)
+    _use_whole_epochs(left, right)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
@@ -139,16 +162,16 @@ def plot_runs(runs: Sequence[RunCurves], metric: str, path: str | os.PathLike[st
     save_figure(figure, path, dpi=150)
 
 
-def _draw_folds(axes: Axes, folds: Sequence[Sequence[float]], colour: str) -> NDArray[np.float64]:
-    """Draw the mean of folds and their spread; return the mean, one value per epoch.
+def _plot_folds(axes: Axes, folds: Sequence[Sequence[float]], colour: str) -> NDArray[np.float64]:
+    """Plot mean and spread of folds; return the mean, shape (epochs,).
 
-    Folds that stopped early count as long as they lasted.
+    The mean of an epoch is over the folds that reached it.
     """
     values = np.full((len(folds), max(map(len, folds))), np.nan)
     for row, fold in zip(values, folds, strict=True):
         row[: len(fold)] = fold
-    there = np.maximum((~np.isnan(values)).sum(axis=0), 1)
-    mean = np.where(np.isnan(values).all(axis=0), np.nan, np.nansum(values, axis=0) / there)
+    n_folds = np.maximum((~np.isnan(values)).sum(axis=0), 1)
+    mean = np.where(np.isnan(values).all(axis=0), np.nan, np.nansum(values, axis=0) / n_folds)
     epochs = np.arange(1, values.shape[1] + 1)
     axes.plot(epochs, mean, color=colour, marker="." if len(epochs) <= 40 else None)
     if len(folds) > 1:
@@ -157,7 +180,7 @@ def _draw_folds(axes: Axes, folds: Sequence[Sequence[float]], colour: str) -> ND
     return mean
 
 
-def _count_epochs(*pictures: Axes) -> None:
-    """Mark whole epochs: there are no others."""
-    for axes in pictures:
+def _use_whole_epochs(*all_axes: Axes) -> None:
+    """Put ticks at whole epochs only."""
+    for axes in all_axes:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -1,4 +1,4 @@
-"""What models say about recordings that nobody labelled: tables, submissions, pseudo-labels."""
+"""Predict recordings window by window: tables, submissions and pseudo-labels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TextIO
@@ -24,31 +24,27 @@ from sed.files import written_whole
 from sed.models.checkpoint import load_checkpoint
 from sed.text import near, printable
 from sed.types import Floats
-from train.data.soft import write_soft_labels
-from train.evaluate.ensemble import Ensemble, Heard, Piece
+from train.data.pseudo_labels import write_pseudo_labels
+from train.evaluate.ensemble import Ensemble, WindowInput, WindowPrediction
 
 SUBMISSIONS = ("birdclef", "urban", "freesound")
 BIRDCLEF_SECONDS = 5.0  # from one row to the next
-FREESOUND_LABELS = 3  # in a row, the likeliest first
+FREESOUND_LABELS = 3  # labels per row, the most likely first
+
+OnProgress = Callable[[int, int, float], None]  # recordings done, in all, seconds of sound
+OnError = Callable[[SedError], None]
+WriteRow = Callable[[list[str]], object]
 
 
 @dataclass
 class PredictSummary:
-    """What became of a batch of recordings."""
+    """Counts of recordings, windows and failures."""
 
     n_recordings: int = 0
-    n_windows: int = 0  # heard
-    n_filled: int = 0  # rows of a submission that stand for what could not be heard
+    n_windows: int = 0  # predicted
+    n_imputed: int = 0  # rows of a submission for windows that could not be read
     audio_seconds: float = 0.0
-    failures: list[SedError] = field(default_factory=list)  # also of recordings heard in part
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Told what happens; each of them may be anything that takes these arguments."""
-
-    on_progress: Callable[[int, int, float], None] = lambda *_: None  # recordings, all, seconds
-    on_trouble: Callable[[SedError], None] = lambda _: None  # with a recording, as it comes
+    failures: list[SedError] = field(default_factory=list)  # also of recordings read in part
 
 
 def predict(
@@ -56,59 +52,65 @@ def predict(
     sources: Iterable[str | os.PathLike[str]],
     *,
     submission: str | None = None,
-    soft: str | os.PathLike[str] | None = None,
+    pseudo_labels: str | os.PathLike[str] | None = None,
     output: str | os.PathLike[str] | None = None,
     tta: int = 1,
     blend: str = "arithmetic",
     device: str = "auto",
     batch_size: int = 32,
-    progress: Progress | None = None,
+    on_progress: OnProgress = lambda *_: None,
+    on_error: OnError = lambda _: None,
 ) -> PredictSummary:
-    """Write what models, blended, say about recordings of any length.
+    """Predict recordings of any length with an ensemble of models, and write the probabilities.
 
-    Recordings are heard in windows one after the other. Those that cannot be read are passed over
-    and told; in a submission the rows that they lack hold the mean of all others and come last,
-    so that it is complete.
+    Recordings are processed in consecutive windows. Those that cannot be read are reported and
+    skipped. A submission is complete all the same: the rows that are missing come last and hold the
+    mean of all others.
 
     Parameters
     ----------
     checkpoints
-        Models of one class list, or run directories that hold them as ``best``.
+        Models of one class list, or run directories, of which ``best`` is used.
     sources
-        Recordings, and folders that are searched whole for them.
+        Recordings, and folders that are searched for them.
     submission
-        ``birdclef`` has a row every 5 s (``row_id`` is the file without its ending and the second
-        at which they end), ``urban`` a row per recording (``ID,Class``), ``freesound`` too
-        (``fname,label``, three labels with spaces between them, spaces in them made ``_``). If not
-        given, each window has a row: file, begin, end, and the probability of each class.
-    soft
-        A table (NAME.csv) of pseudo-labels that `sed train` takes, see `train.data.soft`. They are held
-        in memory until the end. Without submission and output nothing else is written.
+        ``birdclef`` has a row every 5 s (``row_id`` is the file without its suffix and the second
+        at which the window ends), ``urban`` a row per recording (``ID,Class``), ``freesound`` too
+        (``fname,label``, three labels separated by spaces, with ``_`` for spaces in them). If not
+        given, each window has a row: file, start, end, and the probability of each class.
+    pseudo_labels
+        A table (NAME.csv) of pseudo-labels for `train` to write, see `train.data.pseudo_labels`;
+        they are held in memory until the end. Without submission and output nothing else is
+        written.
     output
         The file to write; standard output if not given.
     tta, blend, device, batch_size
         See `train.evaluate.ensemble.Ensemble`.
-    progress
-        Told what happens.
+    on_progress
+        Called after each window with the number of recordings done and in all, and the seconds of
+        sound predicted.
+    on_error
+        Called with the error of each recording that cannot be read whole.
 
     Raises
     ------
     UsageError
-        If the models do not fit one another or the submission, or several recordings would have
-        the same name in it.
+        If the models cannot be blended or do not fit the submission, or several recordings would
+        have the same name in it.
     RecordingError
-        If there is no recording at all.
+        If there is no recording.
     OutputError
         If a file cannot be written.
     """
     if submission is not None and submission not in SUBMISSIONS:
         raise UsageError(f"unknown submission {submission!r}. {near(submission, SUBMISSIONS)}")
-    if soft is not None and Path(soft).suffix.lower() != ".csv":  # not after hours of hearing
-        raise UsageError(f"{printable(os.fspath(soft))}: expected a table to write, NAME.csv")
-    recordings, troubles = find_recordings(sources)
+    if pseudo_labels is not None and Path(pseudo_labels).suffix.lower() != ".csv":
+        name = printable(os.fspath(pseudo_labels))
+        raise UsageError(f"{name}: expected a table to write, NAME.csv")
+    recordings, errors = find_recordings(sources)
     paths = [recording.path for recording in recordings]
     if not paths:
-        raise troubles[0] if troubles else UsageError("expected at least one recording")
+        raise errors[0] if errors else UsageError("expected at least one recording")
     ensemble = Ensemble(
         [load_checkpoint(path) for path in checkpoints],
         tta=tta,
@@ -118,86 +120,92 @@ def predict(
     )
     if submission is not None:
         _check_submission(submission, ensemble, paths)
-    job = _Job(ensemble, paths, submission, progress or Progress())
-    for error in troubles:
-        job.trouble(error)
-    pseudo_labels = _PseudoLabels(len(ensemble.frame_edges()) - 1) if soft is not None else None
-    if soft is not None and submission is None and output is None:
-        job.run(None, pseudo_labels)
+    predictor = _Predictor(ensemble, paths, submission, on_progress, on_error)
+    for error in errors:
+        predictor.add_error(error)
+    table = None if pseudo_labels is None else _PseudoLabelTable(len(ensemble.frame_edges()) - 1)
+    if table is not None and submission is None and output is None:
+        predictor.run(None, table)
     else:
         with _opened(output) as file:
-            job.run(csv.writer(file, lineterminator="\n").writerow, pseudo_labels)
-    if soft is not None and pseudo_labels is not None:
-        pseudo_labels.write(soft, paths, ensemble.labels)
-    return job.summary
+            predictor.run(csv.writer(file, lineterminator="\n").writerow, table)
+    if table is not None and pseudo_labels is not None:
+        table.write(pseudo_labels, paths, ensemble.labels)
+    return predictor.summary
 
 
-class _Job:
-    """Hears recordings and writes rows about them."""
+class _Predictor:
+    """Predicts recordings and writes their rows."""
 
     def __init__(
-        self, ensemble: Ensemble, paths: Sequence[str], submission: str | None, progress: Progress
+        self,
+        ensemble: Ensemble,
+        paths: Sequence[str],
+        submission: str | None,
+        on_progress: OnProgress,
+        on_error: OnError,
     ) -> None:
         self.summary = PredictSummary(n_recordings=len(paths))
         self._ensemble = ensemble
         self._paths = paths
         self._submission = submission
         self._per_recording = submission in ("urban", "freesound")
-        self._progress = progress
-        self._failed: dict[int, SedError] = {}  # also of recordings heard in part
+        self._on_progress, self._on_error = on_progress, on_error
+        self._failed: dict[int, SedError] = {}  # also of recordings read in part
         self._n_rows = [0] * len(paths)
         self._sum = np.zeros(len(ensemble.labels))  # of the probabilities in all rows
 
-    def run(self, write: Callable[[list[str]], object] | None, soft: _PseudoLabels | None) -> None:
-        """Hear everything once."""
+    def run(self, write: WriteRow | None, table: _PseudoLabelTable | None) -> None:
+        """Predict all recordings; write their rows, and add to the table."""
         if write is not None:
             write(self._header())
-        heard_all = self._ensemble.hear(self._pieces())
-        for source, pieces in groupby(heard_all, key=lambda heard: heard.source):
-            highest = np.zeros(len(self._ensemble.labels), np.float32)
-            for heard in pieces:
-                highest = np.maximum(highest, heard.clip_probs)
-                self._count(heard)
-                if soft is not None:
-                    soft.take(heard)
+        predictions = self._ensemble.predict(self._windows())
+        for source, windows in groupby(predictions, key=lambda window: window.source):
+            maximum = np.zeros(len(self._ensemble.labels), np.float32)
+            for window in windows:
+                maximum = np.maximum(maximum, window.clip_probs)
+                self._count(window)
+                if table is not None:
+                    table.add(window)
                 if write is not None and not self._per_recording:
-                    write(self._row(source, heard.clip_probs, heard.seconds))
+                    write(self._row(source, window.clip_probs, window.duration_seconds))
             if write is not None and self._per_recording:
-                write(self._row(source, highest))
+                write(self._row(source, maximum))
         if write is not None and self._submission is not None:
-            self._fill(write)
+            self._impute(write)
 
-    def trouble(self, error: SedError, source: int | None = None) -> None:
-        """Note what is wrong with a recording, or with a folder of them."""
+    def add_error(self, error: SedError, source: int | None = None) -> None:
+        """Report the error of a recording, or of a folder of them."""
         if source is not None:
             self._failed[source] = error
         self.summary.failures.append(error)
-        self._progress.on_trouble(error)
+        self._on_error(error)
 
-    def _pieces(self) -> Iterator[Piece]:
+    def _windows(self) -> Iterator[WindowInput]:
         for i, path in enumerate(self._paths):
             try:
                 rates = self._ensemble.rates
-                yield from self._ensemble.cut(i, {rate: read_blocks(path, rate) for rate in rates})
+                blocks = {rate: read_blocks(path, rate) for rate in rates}
+                yield from self._ensemble.windows(i, blocks)
             except SedError as error:
-                self.trouble(error, i)
+                self.add_error(error, i)
 
-    def _count(self, heard: Heard) -> None:
+    def _count(self, window: WindowPrediction) -> None:
         self.summary.n_windows += 1
-        self.summary.audio_seconds += heard.seconds
-        self._progress.on_progress(heard.source + 1, len(self._paths), self.summary.audio_seconds)
+        self.summary.audio_seconds += window.duration_seconds
+        self._on_progress(window.source + 1, len(self._paths), self.summary.audio_seconds)
 
     def _header(self) -> list[str]:
         if self._submission == "urban":
             return ["ID", "Class"]
         if self._submission == "freesound":
             return ["fname", "label"]
-        first = ["file", "begin", "end"] if self._submission is None else ["row_id"]
+        first = ["file", "start", "end"] if self._submission is None else ["row_id"]
         return [*first, *self._ensemble.labels]
 
     def _row(self, source: int, probs: Floats, seconds: float = 0.0) -> list[str]:
-        """Return the next row about a recording, and remember that it is written."""
-        begin = self._n_rows[source] * self._ensemble.window_seconds
+        """Return the next row of a recording, and count it."""
+        start = self._n_rows[source] * self._ensemble.window_seconds
         self._n_rows[source] += 1
         self._sum += probs
         path, labels = Path(self._paths[source]), self._ensemble.labels
@@ -208,66 +216,62 @@ class _Job:
             return [path.name, " ".join(labels[int(c)].replace(" ", "_") for c in best)]
         cells = [f"{p:.6g}" for p in probs]
         if self._submission == "birdclef":
-            return [f"{path.stem}_{begin + BIRDCLEF_SECONDS:.0f}", *cells]
-        return [self._paths[source], f"{begin:.3f}", f"{begin + seconds:.3f}", *cells]
+            return [f"{path.stem}_{start + BIRDCLEF_SECONDS:.0f}", *cells]
+        return [self._paths[source], f"{start:.3f}", f"{start + seconds:.3f}", *cells]
 
-    def _fill(self, write: Callable[[list[str]], object]) -> None:
-        """Write the rows that recordings lack which could not be read to their end."""
+    def _impute(self, write: WriteRow) -> None:
+        """Write the missing rows of recordings that could not be read to their end."""
         n_rows = sum(self._n_rows)
         n_classes = len(self._ensemble.labels)
         mean = self._sum / n_rows if n_rows else np.full(n_classes, 1 / n_classes)
         for source in sorted(self._failed):
-            for _ in range(self._n_rows[source], self._rows_due(source)):
+            for _ in range(self._n_rows[source], self._n_rows_expected(source)):
                 write(self._row(source, mean.astype(np.float32)))
-                self.summary.n_filled += 1
+                self.summary.n_imputed += 1
 
-    def _rows_due(self, source: int) -> int:
-        """Return how many rows there would be about a recording that could not be read whole.
+    def _n_rows_expected(self, source: int) -> int:
+        """Return how many rows a recording should have that could not be read whole.
 
-        As many as its header promises; if it was heard as far as that, or has none, as many as
-        most others have.
+        As many as its header says; if it was read as far as that, or has no header, as many as
+        most other recordings have.
         """
         n_rows = self._n_rows[source]
         damaged = isinstance(self._failed[source], DamagedRecordingError)
         if self._per_recording:
             return 1
-        if n_rows and not damaged:  # strange sound, heard to its end
+        if n_rows and not damaged:  # read to its end, with samples that are not finite
             return n_rows
-        promised = self._promised_rows(source)
-        if promised > n_rows:
-            return promised
+        in_header = self._n_rows_in_header(source)
+        if in_header > n_rows:
+            return in_header
         whole = Counter(n for i, n in enumerate(self._n_rows) if i not in self._failed)
         return whole.most_common(1)[0][0] if whole else max(1, n_rows)
 
-    def _promised_rows(self, source: int) -> int:
+    def _n_rows_in_header(self, source: int) -> int:
         """Return how many windows a recording has by its header, 0 if that does not say."""
         try:
             with closing(open_recording(self._paths[source])) as decoder:
                 n_samples, rate = decoder.n_samples, decoder.sample_rate
         except SedError:
             return 0
-        return self._ensemble.n_pieces(n_samples / rate) if n_samples else 0
+        return self._ensemble.n_windows(n_samples / rate) if n_samples else 0
 
 
-class _PseudoLabels:
-    """Gathers what is heard for a table of soft labels."""
+class _PseudoLabelTable:
+    """Collects predictions for a table of pseudo-labels."""
 
     def __init__(self, n_frames: int) -> None:
         self._n_frames = n_frames
-        self._heard: list[Heard] = []
+        self._windows: list[WindowPrediction] = []
         self._frame_probs: list[NDArray[np.float16]] = []
 
-    def take(self, heard: Heard) -> None:
-        """Keep what was said about a piece, its frames laid evenly over what was heard."""
-        frames = heard.frame_probs
-        of = (np.arange(self._n_frames) * len(frames)) // self._n_frames
-        self._frame_probs.append(frames[of].astype(np.float16))
+    def add(self, window: WindowPrediction) -> None:
+        """Add a prediction, its frames resampled to `n_frames` over the recorded part."""
+        frames = window.frame_probs
+        indices = (np.arange(self._n_frames) * len(frames)) // self._n_frames
+        self._frame_probs.append(frames[indices].astype(np.float16))
         without_frames = np.empty((0, frames.shape[1]), np.float32)
-        self._heard.append(
-            Heard(
-                heard.source, heard.begin_seconds, heard.seconds, heard.clip_probs, without_frames
-            )
-        )
+        self._windows.append(replace(window, frame_probs=without_frames))
 
     def write(
         self, path: str | os.PathLike[str], files: Sequence[str], labels: Sequence[str]
@@ -277,27 +281,27 @@ class _PseudoLabels:
         Raises
         ------
         RecordingError
-            If nothing was heard.
+            If there is no prediction.
         """
-        if not self._heard:
-            raise RecordingError(path, "is not written: no recording could be heard.")
-        write_soft_labels(
+        if not self._windows:
+            raise RecordingError(path, "is not written: no recording could be read.")
+        write_pseudo_labels(
             path,
-            [files[heard.source] for heard in self._heard],
-            [heard.begin_seconds for heard in self._heard],
-            [heard.seconds for heard in self._heard],
+            [files[window.source] for window in self._windows],
+            [window.start_seconds for window in self._windows],
+            [window.duration_seconds for window in self._windows],
             labels,
-            np.stack([heard.clip_probs for heard in self._heard]),
+            np.stack([window.clip_probs for window in self._windows]),
             np.stack(self._frame_probs),
         )
 
 
 def _check_submission(submission: str, ensemble: Ensemble, paths: Sequence[str]) -> None:
-    """Refuse models and recordings that rows cannot be written about."""
+    """Refuse models and recordings that do not fit the format of a submission."""
     if submission == "birdclef" and ensemble.window_seconds != BIRDCLEF_SECONDS:
         raise UsageError(
-            f"birdclef has a row every {BIRDCLEF_SECONDS:g} s, and these models hear "
-            f"{ensemble.window_seconds:g} s at a time. Give models with windows of "
+            f"birdclef has a row every {BIRDCLEF_SECONDS:g} s, and the windows of these models are "
+            f"{ensemble.window_seconds:g} s long. Give models with windows of "
             f"{BIRDCLEF_SECONDS:g} s"
         )
     name = "name" if submission == "freesound" else "stem"
@@ -306,7 +310,7 @@ def _check_submission(submission: str, ensemble: Ensemble, paths: Sequence[str])
         shown = ", ".join(printable(n) for n in several[:10]) + " …" * (len(several) > 10)
         raise UsageError(
             f"{submission} names recordings without their folders"
-            f"{' and endings' * (name == 'stem')}, and there are several of: {shown}"
+            f"{' and suffixes' * (name == 'stem')}, and there are several of: {shown}"
         )
 
 

@@ -1,11 +1,11 @@
-"""What is written about the predictions for labelled clips: tables, a picture, figures.
+"""Write a report on the predictions for labelled clips.
 
 ::
 
-    report.json      the figures of all clips, and of all classes
-    per_class.csv    a row per class
-    predictions.csv  a row per clip
-    confusion.png    which class was taken for which
+    report.json      metrics of all clips, and means over the classes
+    per_class.csv    metrics of each class
+    predictions.csv  labels and probabilities of each clip
+    confusion.png    confusion matrix
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from sed.models.metrics import (
     padded_cmap,
     roc_auc,
 )
-from sed.types import Floats
+from train.data.clips import ClipPredictions
 from train.evaluate.plots import plot_confusion
 
 
-class ClassFigures(NamedTuple):
-    """How well a class is found; nan where there is nothing to judge by."""
+class ClassMetrics(NamedTuple):
+    """Metrics of a class; NaN where they are undefined."""
 
     label: str
     average_precision: float
@@ -47,13 +47,14 @@ class ClassFigures(NamedTuple):
     support: int  # clips that have the label
 
 
-def class_figures(labels: Sequence[str], targets: Floats, clip_probs: Floats) -> list[ClassFigures]:
-    """Return the figures of each class; arrays are (clips, classes)."""
+def class_metrics(labels: Sequence[str], predictions: ClipPredictions) -> list[ClassMetrics]:
+    """Return the metrics of each class."""
+    targets, clip_probs = predictions
     decisions = decision_report(targets, clip_probs)
     precisions, aucs = average_precision(targets, clip_probs), roc_auc(targets, clip_probs)
     support = (np.asarray(targets) > 0.5).sum(axis=0)
     return [
-        ClassFigures(
+        ClassMetrics(
             label,
             float(precisions[c]),
             float(aucs[c]),
@@ -66,39 +67,39 @@ def class_figures(labels: Sequence[str], targets: Floats, clip_probs: Floats) ->
     ]
 
 
-def overall_figures(
-    targets: Floats, clip_probs: Floats, *, judged: NDArray[np.bool_] | None = None
+def overall_metrics(
+    predictions: ClipPredictions, *, classes: NDArray[np.bool_] | None = None
 ) -> dict[str, Any]:
-    """Return the figures of all clips; arrays are (clips, classes).
+    """Return the metrics of all clips, by name.
 
     Parameters
     ----------
-    targets, clip_probs
-        What is there, and what was heard.
-    judged
-        Classes, shape (classes,), that the padded cmAP is a mean over; all if not given. The
-        padding gives classes without a clip a value of one, so classes that cannot occur do not
-        belong to it. The other means over classes leave those out by themselves.
+    predictions
+        Targets and probabilities, shape (clips, classes).
+    classes
+        Which classes the padded cmAP is a mean over, shape (classes,); all if not given. Since
+        padding gives classes without a clip a value of one, classes that cannot occur have to be
+        left out. The other means over classes leave those out in any case.
     """
-    figures: dict[str, Any] = {"n_clips": len(targets)} | clip_metrics(targets, clip_probs)
-    if judged is not None:
+    targets, clip_probs = predictions
+    metrics: dict[str, Any] = {"n_clips": len(targets)} | clip_metrics(targets, clip_probs)
+    if classes is not None:
         for padding in (5, 3):
-            part = targets[:, judged], clip_probs[:, judged]
-            figures[f"cmap{padding}"] = padded_cmap(*part, padding=padding)
+            part = targets[:, classes], clip_probs[:, classes]
+            metrics[f"padded_cmap_{padding}"] = padded_cmap(*part, padding=padding)
     decisions = decision_report(targets, clip_probs)
-    return figures | {"macro": decisions.macro(), "weighted": decisions.weighted()}
+    return metrics | {"macro": decisions.macro(), "weighted": decisions.weighted()}
 
 
 def write_report(
     folder: str | os.PathLike[str],
     labels: Sequence[str],
-    targets: Floats,
-    clip_probs: Floats,
+    predictions: ClipPredictions,
     *,
     files: Sequence[str],
-    begins: Sequence[float] | None = None,
-    judged: NDArray[np.bool_] | None = None,
-    about: Mapping[str, Any] | None = None,
+    starts: Sequence[float] | None = None,
+    classes: NDArray[np.bool_] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Write report.json, per_class.csv, predictions.csv and confusion.png into a folder.
 
@@ -107,44 +108,50 @@ def write_report(
     Parameters
     ----------
     folder
-        Where to; it is made if it is missing.
+        Where to; it is created if it is missing.
     labels
         One per class.
-    targets, clip_probs
-        Shape (clips, classes); what is above 0.5 in `targets` is there.
-    files, begins
-        The file of each clip, and the second of it where the clip begins; 0 if not given.
-    judged
-        See `overall_figures`.
-    about
-        Put in front of the figures in report.json.
+    predictions
+        Arrays of shape (clips, classes); targets above 0.5 are labels.
+    files, starts
+        The file of each clip, and where in it the clip starts, in seconds; 0 if not given.
+    classes
+        See `overall_metrics`.
+    facts
+        Written before the metrics in report.json.
 
     Raises
     ------
     UsageError
-        If the shapes do not fit one another.
+        If the shapes do not match.
     OutputError
         If a file cannot be written.
     """
     folder = Path(folder)
-    begins = [0.0] * len(files) if begins is None else begins
-    _check_shapes(labels, targets, clip_probs, files, begins)
-    figures = overall_figures(targets, clip_probs, judged=judged)
-    per_class = class_figures(labels, targets, clip_probs)
-    write_json(folder / "report.json", {**(about or {}), **figures})
+    starts = [0.0] * len(files) if starts is None else starts
+    _check_shapes(labels, predictions, files, starts)
+    write_json(
+        folder / "report.json", {**(facts or {}), **overall_metrics(predictions, classes=classes)}
+    )
     write_table(
         folder / "per_class.csv",
-        ClassFigures._fields,
-        [[_cell(value) for value in row] for row in per_class],
+        ClassMetrics._fields,
+        [[_cell(value) for value in row] for row in class_metrics(labels, predictions)],
     )
-    header = ("file", "begin", "true", "predicted", "probability", *labels)
-    rows = _prediction_rows(labels, targets, clip_probs, files, begins)
+    header = ("file", "start", "true", "predicted", "probability", *labels)
+    rows = _prediction_rows(labels, predictions, files, starts)
     write_table(folder / "predictions.csv", header, rows)
-    plot_confusion(confusion_matrix(targets, clip_probs), labels, folder / "confusion.png")
+    plot_confusion(confusion_matrix(*predictions), labels, folder / "confusion.png")
 
 
 def write_json(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:
-    """Write readable JSON; what is no number becomes null."""
+    """Write indented JSON, whole or not at all; NaN and infinity become null.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
     with written_whole(path) as part:
         text = json.dumps(plain(values), indent=1, ensure_ascii=False)
         part.write_text(text + "\n", "utf-8", errors="surrogateescape")
@@ -153,7 +160,13 @@ def write_json(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:
 def write_table(
     path: str | os.PathLike[str], header: Sequence[str], rows: Sequence[Sequence[object]]
 ) -> None:
-    """Write a CSV file, whole or not at all."""
+    """Write a CSV file, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
     with (
         written_whole(path) as part,
         open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
@@ -164,7 +177,7 @@ def write_table(
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON knows it: null where a number is none."""
+    """Return a value for JSON, with None in place of NaN and infinity."""
     if isinstance(value, Mapping):
         return {key: plain(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
@@ -174,22 +187,21 @@ def plain(value: Any) -> Any:
 
 def _prediction_rows(
     labels: Sequence[str],
-    targets: Floats,
-    clip_probs: Floats,
+    predictions: ClipPredictions,
     files: Sequence[str],
-    begins: Sequence[float],
+    starts: Sequence[float],
 ) -> list[list[str]]:
     rows = []
-    for file, begin, target, probs in zip(files, begins, targets, clip_probs, strict=True):
-        truth = ";".join(labels[int(c)] for c in np.flatnonzero(target > 0.5))
+    for file, start, target, probs in zip(files, starts, *predictions, strict=True):
+        true = ";".join(labels[int(c)] for c in np.flatnonzero(target > 0.5))
         top = int(np.argmax(probs))
-        cells = [file, f"{begin:.3f}", truth, labels[top], f"{probs[top]:.6f}"]
+        cells = [file, f"{start:.3f}", true, labels[top], f"{probs[top]:.6f}"]
         rows.append(cells + [f"{p:.6f}" for p in probs])
     return rows
 
 
 def _cell(value: object) -> str:
-    """Return a figure as it stands in a table: nothing where there is none."""
+    """Return a metric as text; nothing for NaN."""
     if not isinstance(value, float):
         return str(value)
     return "" if math.isnan(value) else f"{value:.6f}"
@@ -197,15 +209,14 @@ def _cell(value: object) -> str:
 
 def _check_shapes(
     labels: Sequence[str],
-    targets: Floats,
-    clip_probs: Floats,
+    predictions: ClipPredictions,
     files: Sequence[str],
-    begins: Sequence[float],
+    starts: Sequence[float],
 ) -> None:
     expected = (len(files), len(labels))
-    if not expected == np.shape(targets) == np.shape(clip_probs) or len(begins) != len(files):
+    shapes = [np.shape(array) for array in predictions]
+    if not expected == shapes[0] == shapes[1] or len(starts) != len(files):
         raise UsageError(
             f"expected targets and clip_probs of {expected[0]} clips and {expected[1]} classes "
-            f"and as many begins, got {np.shape(targets)}, {np.shape(clip_probs)} and "
-            f"{len(begins)}"
+            f"and as many starts, got {shapes[0]}, {shapes[1]} and {len(starts)}"
         )

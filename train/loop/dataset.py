@@ -1,4 +1,4 @@
-"""Clips as the model takes them: windows of samples, with what is in them and when."""
+"""Windows of clips with clip and frame targets, for training and validation."""
 
 from __future__ import annotations
 
@@ -19,52 +19,51 @@ from train.augment.waveform import (
     SHIFTS,
     Spans,
     add_at_snr,
-    background,
+    background_files,
     crop,
-    fit,
-    gain,
+    fit_length,
     noise,
-    shift_pitch,
-    sound_files,
-    stretch,
+    pitch_shift,
+    random_background,
+    random_gain,
+    time_stretch,
 )
-from train.config import TrainConfig
+from train.config.train import TrainConfig
 from train.data.audio import n_samples, read_clip
-from train.data.clips import Clip, SoftLabels
-from train.data.loudness import active_frames, active_part
+from train.data.clips import Clip, PseudoLabels
+from train.data.loudness import active_frames, trim_silence
 
-Key = tuple[
-    int, int, int
-]  # epoch, place in it, clip: all that the randomness of a sample depends on
+SampleKey = tuple[int, int, int]  # epoch, position in it, index of the clip
 
-SAMPLES, ORDER, STEP = 1, 2, 3  # which random numbers: each use has a stream of its own
+# Each use of random numbers has a stream of its own, seeded by (seed, stream, epoch, position).
+SAMPLES, ORDER, STEP = 1, 2, 3
 
 
-class Sample(NamedTuple):
-    """A window of a clip and what is known of it; batches have one more axis in front."""
+class Example(NamedTuple):
+    """A window of a clip and its targets; a batch has one more axis in front."""
 
     samples: Tensor  # (window_samples,)
     targets: Tensor  # (classes,)
-    frame_targets: Tensor  # (frames, classes): as labelled, or when the clip is loud
+    frame_targets: Tensor  # (frames, classes): from strong labels, or from loudness
     weight: Tensor  # (): of its loss
-    number: Tensor  # (): which clip it is
+    clip_index: Tensor  # ()
 
 
-class ClipDataset(Dataset[Sample | SedError]):
+class ClipDataset(Dataset[Example | SedError]):
     """Labelled windows of clips.
 
     Parameters
     ----------
     clips
-        What to read.
+        The clips to read.
     labels
-        The class list; a clip's labels are looked up in it, and others passed over.
+        The class list; other labels of a clip are ignored.
     config
         Window length, sample rate, augmentation, seed.
     frame_edges
-        Where the frames of a window begin and end, in samples, shape (frames + 1,).
+        Where the frames of a window start and end, in samples, shape (frames + 1,).
     training
-        Random place and augmentation; otherwise the middle of each clip, as it is.
+        Random position and augmentation; otherwise the middle of each clip, unchanged.
     """
 
     def __init__(
@@ -85,42 +84,46 @@ class ClipDataset(Dataset[Sample | SedError]):
         self.window_samples = samples_from_seconds(config.data.window_seconds, self.sample_rate)
         self._class_of = {label: i for i, label in enumerate(labels)}
         waveform = config.waveform
-        behind = training and waveform.background_probability > 0
-        self._backgrounds = sound_files(waveform.background) if behind else []
+        has_background = training and waveform.background_probability > 0
+        self._backgrounds = background_files(waveform.background) if has_background else []
 
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, key: Key) -> Sample | SedError:
-        """Return the window of a clip at its place in an epoch, or why it cannot be read.
+    def __getitem__(self, key: SampleKey) -> Example | SedError:
+        """Return the window of a clip at a position of an epoch, or the error of its file.
 
-        As a value: a worker process would lose the message of an error that it raises.
+        The error is returned, since a worker process would lose the message of one that it raises.
         """
-        epoch, place, i = key
-        generator = np.random.default_rng((self.config.seed, SAMPLES, epoch, place))
+        epoch, position, i = key
+        generator = np.random.default_rng((self.config.seed, SAMPLES, epoch, position))
         try:
-            return self._sample(i, generator if self.training else None)
+            return self._example(i, generator if self.training else None)
         except SedError as error:
             return error
 
-    def _sample(self, i: int, generator: np.random.Generator | None) -> Sample:
+    def _example(self, i: int, generator: np.random.Generator | None) -> Example:
         clip = self.clips[i]
         weight = 1.0
-        if clip.soft is not None:
+        if clip.pseudo is not None:
             samples = read_clip(clip, self.sample_rate, length=self.window_samples)
             samples = np.pad(samples, (0, self.window_samples - len(samples)))
-            frames, targets = self._soft_frames(clip, clip.soft), self._soft_targets(clip.soft)
-            weight = self.config.data.soft_weight
+            frames = self._pseudo_frame_targets(clip, clip.pseudo)
+            targets = self._pseudo_targets(clip.pseudo)
+            weight = self.config.data.pseudo_label_weight
             if generator is not None:
-                samples = gain(samples, self.config.waveform.gain_db, generator)
-        elif generator is not None and generator.random() < self.config.mixing.place_probability:
-            samples, frames, targets = self._scene(i, generator)
+                samples = random_gain(samples, self.config.waveform.gain_db, generator)
+        elif (
+            generator is not None and generator.random() < self.config.mixing.soundscape_probability
+        ):
+            samples, frames, targets = self._soundscape(i, generator)
         else:
             samples, spans = self._window(clip, generator)
             frames, targets = self._targets(clip, samples, spans)
-        if generator is not None:  # after the loudness that frame targets are guessed from
+        # Noise comes last, since frame targets are derived from the loudness of the clip alone.
+        if generator is not None:
             samples = self._with_noise(samples, generator)
-        return Sample(
+        return Example(
             torch.from_numpy(np.ascontiguousarray(samples, np.float32)),
             torch.from_numpy(targets),
             torch.from_numpy(frames),
@@ -131,27 +134,28 @@ class ClipDataset(Dataset[Sample | SedError]):
     # ------------------------------------------------------------------------------------- samples
 
     def _window(self, clip: Clip, generator: np.random.Generator | None) -> tuple[Floats, Spans]:
-        """Read a window of a clip: a random one, moved about, or without generator the middle."""
+        """Read and augment a random window of a clip; without generator, the middle of it."""
         waveform = self.config.waveform
         speed = 1.0
-        if generator is not None and generator.random() < waveform.stretch_probability:
-            speed = _drawn(generator, waveform.stretch)
+        if generator is not None and generator.random() < waveform.time_stretch_probability:
+            speed = _uniform(generator, waveform.time_stretch_rate)
         samples, spans = self._read(clip, round(self.window_samples * speed), generator)
         if speed != 1.0:
-            samples, spans = stretch(samples, spans, speed)
-        if generator is not None and generator.random() < waveform.pitch_probability:
-            semitones = _drawn(generator, waveform.pitch_semitones)
-            samples = shift_pitch(samples, self.sample_rate, semitones)
-        samples, spans = fit(samples, spans, self.window_samples, self.config.data.short, generator)
+            samples, spans = time_stretch(samples, spans, speed)
+        if generator is not None and generator.random() < waveform.pitch_shift_probability:
+            semitones = _uniform(generator, waveform.pitch_shift_semitones)
+            samples = pitch_shift(samples, self.sample_rate, semitones)
+        pad_mode = self.config.data.pad_mode
+        samples, spans = fit_length(samples, spans, self.window_samples, pad_mode, generator)
         if generator is not None:
             samples, spans = SHIFTS[waveform.shift](samples, spans, generator)
-            samples = gain(samples, waveform.gain_db, generator)
+            samples = random_gain(samples, waveform.gain_db, generator)
         return samples, spans
 
     def _read(
         self, clip: Clip, length: int, generator: np.random.Generator | None
     ) -> tuple[Floats, Spans]:
-        """Read a clip, or no more than `length` of it where it is known to be longer."""
+        """Read a clip, or `length` samples of it where its header says that it is longer."""
         there = n_samples(clip, self.sample_rate)
         spans = self._spans(clip)
         if there is None or there <= length:
@@ -159,46 +163,49 @@ class ClipDataset(Dataset[Sample | SedError]):
         spare = there - length
         start = spare // 2 if generator is None else int(generator.integers(spare + 1))
         samples = read_clip(clip, self.sample_rate, start=start, length=length)
-        # The header may promise more than the file holds; what is there is what counts.
+        # The file may hold fewer samples than its header says.
         return samples, crop(np.empty(there, np.float32), spans, start, len(samples))[1]
 
-    def _scene(
+    def _soundscape(
         self, i: int, generator: np.random.Generator
     ) -> tuple[Floats, NDArray[np.float32], NDArray[np.float32]]:
-        """Place this clip and some others at times of their own in one window."""
-        n_others = int(generator.integers(self.config.mixing.place_most))
+        """Place events of this clip and of some others at random times in one window."""
+        n_others = int(generator.integers(self.config.mixing.soundscape_max_events))
         chosen = [i, *map(int, generator.integers(len(self.clips), size=n_others))]
-        clips = [self.clips[j] for j in chosen if self.clips[j].soft is None]
-        pieces = [piece for clip in clips for piece in self._event_of(clip, generator)]
-        samples, spans = place_events(self.window_samples, pieces, generator)
-        frames = self._frames_of(spans)
+        clips = [self.clips[j] for j in chosen if self.clips[j].pseudo is None]
+        events = [event for clip in clips for event in self._event_of(clip, generator)]
+        samples, spans = place_events(self.window_samples, events, generator)
+        frames = self._frame_targets(spans)
         targets = self._clip_targets(clips, frames.max(axis=0) > 0)
         return samples, frames, targets
 
     def _event_of(
         self, clip: Clip, generator: np.random.Generator
     ) -> list[tuple[Floats, list[int]]]:
-        """Return one event of a clip, and what it is: all that sounds, or one of those labelled."""
+        """Return one event of a clip and its classes, or nothing if it has none.
+
+        Of a clip with strong labels it is a random one of them, else the clip without silence.
+        """
         samples, spans = self._read(clip, self.window_samples, generator)
-        samples = gain(samples, self.config.waveform.gain_db, generator)
+        samples = random_gain(samples, self.config.waveform.gain_db, generator)
         if clip.events is None:
-            return [(active_part(samples, self.sample_rate), self._classes(clip.labels))]
+            return [(trim_silence(samples, self.sample_rate), self._classes(clip.labels))]
         if not spans:
             return []
         first, last, _ = spans[int(generator.integers(len(spans)))]
-        # What else is labelled within sounds along.
-        there = {c for begin, end, c in spans if begin < last and end > first}
-        return [(samples[first:last], sorted(there))]
+        # The section also holds the events that overlap with it.
+        overlapping = {c for start, end, c in spans if start < last and end > first}
+        return [(samples[first:last], sorted(overlapping))]
 
     def _with_noise(self, samples: Floats, generator: np.random.Generator) -> Floats:
         waveform, length = self.config.waveform, len(samples)
         if generator.random() < waveform.background_probability:
-            bed = background(self._backgrounds, length, self.sample_rate, generator)
-            samples = add_at_snr(samples, bed, _drawn(generator, waveform.background_snr_db))
+            other = random_background(self._backgrounds, length, self.sample_rate, generator)
+            samples = add_at_snr(samples, other, _uniform(generator, waveform.background_snr_db))
         if generator.random() < waveform.noise_probability:
             kind = waveform.noise[int(generator.integers(len(waveform.noise)))]
-            hiss = noise(kind, length, self.sample_rate, generator)
-            samples = add_at_snr(samples, hiss, _drawn(generator, waveform.noise_snr_db))
+            other = noise(kind, length, self.sample_rate, generator)
+            samples = add_at_snr(samples, other, _uniform(generator, waveform.noise_snr_db))
         return samples
 
     # ------------------------------------------------------------------------------------- targets
@@ -221,12 +228,13 @@ class ClipDataset(Dataset[Sample | SedError]):
     def _targets(
         self, clip: Clip, samples: Floats, spans: Spans
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return frame and clip targets: of the events in a window, or of the labels of its clip.
+        """Return frame targets, (frames, classes), and clip targets, (classes,), of a window.
 
-        Where nobody has said when labels sound, they do when the window is loud.
+        They follow from the strong labels of the clip; without any, from its labels and, frame by
+        frame, its loudness.
         """
         if clip.events is not None:
-            frames = self._frames_of(spans)
+            frames = self._frame_targets(spans)
             return frames, self._clip_targets([clip], frames.max(axis=0) > 0)
         present = np.zeros(len(self.labels), np.bool_)
         present[self._classes(clip.labels)] = True
@@ -238,40 +246,40 @@ class ClipDataset(Dataset[Sample | SedError]):
         self, clips: Sequence[Clip], present: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
         data = self.config.data
-        targets = np.full(len(self.labels), data.absent, np.float32)
+        targets = np.full(len(self.labels), data.target_negative, np.float32)
         for clip in clips:
-            targets[self._classes(clip.secondary)] = data.secondary
-        targets[present] = data.present
+            targets[self._classes(clip.secondary)] = data.target_secondary
+        targets[present] = data.target_positive
         return targets
 
-    def _frames_of(self, spans: Spans) -> NDArray[np.float32]:
-        """Return which frames the spans touch, shape (frames, classes)."""
+    def _frame_targets(self, spans: Spans) -> NDArray[np.float32]:
+        """Return 1 for the frames that spans overlap, shape (frames, classes)."""
         frames = np.zeros((len(self.frame_edges) - 1, len(self.labels)), np.float32)
         for first, last, c in spans:
-            begin, end = np.searchsorted(self.frame_edges, (first, last - 1), side="right") - 1
-            frames[max(0, begin) : end + 1, c] = 1.0
+            start, end = np.searchsorted(self.frame_edges, (first, last - 1), side="right") - 1
+            frames[max(0, start) : end + 1, c] = 1.0
         return frames
 
-    def _soft_frames(self, clip: Clip, soft: SoftLabels) -> NDArray[np.float32]:
-        """Return a teacher's frame probabilities at the frames of ours; zero behind the clip."""
-        seconds = clip.seconds or self.config.data.window_seconds
+    def _pseudo_frame_targets(self, clip: Clip, pseudo: PseudoLabels) -> NDArray[np.float32]:
+        """Return frame probabilities interpolated at the frames; zero after the clip's end."""
+        seconds = clip.duration_seconds or self.config.data.window_seconds
         centres = (self.frame_edges[:-1] + self.frame_edges[1:]) / 2 / self.sample_rate
-        at = centres / seconds * len(soft.frame_probs) - 0.5
+        at = centres / seconds * len(pseudo.frame_probs) - 0.5
         frames = np.zeros((len(centres), len(self.labels)), np.float32)
-        for column, label in enumerate(soft.labels):
+        for column, label in enumerate(pseudo.labels):
             if label in self._class_of:
-                probs = soft.frame_probs[:, column].astype(np.float64)
+                probs = pseudo.frame_probs[:, column].astype(np.float64)
                 frames[:, self._class_of[label]] = np.interp(at, np.arange(len(probs)), probs)
         frames[centres >= seconds] = 0.0
         return frames
 
-    def _soft_targets(self, soft: SoftLabels) -> NDArray[np.float32]:
+    def _pseudo_targets(self, pseudo: PseudoLabels) -> NDArray[np.float32]:
         targets = np.zeros(len(self.labels), np.float32)
-        for label, probability in zip(soft.labels, soft.clip_probs, strict=True):
+        for label, probability in zip(pseudo.labels, pseudo.clip_probs, strict=True):
             if label in self._class_of:
                 targets[self._class_of[label]] = probability
         return targets
 
 
-def _drawn(generator: np.random.Generator, bounds: Sequence[float]) -> float:
+def _uniform(generator: np.random.Generator, bounds: Sequence[float]) -> float:
     return float(generator.uniform(bounds[0], bounds[1]))

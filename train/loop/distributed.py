@@ -1,6 +1,6 @@
-"""Several processes that train one model, as ``torchrun`` starts them (DDP).
+"""Train one model in several processes that ``torchrun`` starts (DDP).
 
-A process that was started alone is a world of one, and every function here does nothing in it.
+A process that was started alone is a group of one, in which every function here does nothing.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ import torch.distributed as dist
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(hours=2)  # while one process looks into files or writes
+TIMEOUT = timedelta(hours=2)  # one process may wait for others that check files or write
 
 
 @dataclass(frozen=True)
-class World:
-    """Which process this is, of how many."""
+class Distributed:
+    """The rank of this process, and the number of processes."""
 
     rank: int = 0
     size: int = 1
-    local_rank: int = 0  # on this machine: the number of its GPU
+    local_rank: int = 0  # on this machine, and the number of its GPU
 
     @property
     def is_first(self) -> bool:
-        """Whether this process is the one that writes and speaks."""
+        """Whether this process is the one that writes files and prints."""
         return self.rank == 0
 
-    def gathered(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """Return the values of all processes, in the order of their ranks."""
         if self.size == 1:
             return [value]
@@ -42,35 +42,35 @@ class World:
         return values  # type: ignore[return-value]
 
     def wait(self) -> None:
-        """Go on when all processes have come this far."""
+        """Wait until all processes have called this."""
         if self.size > 1:
             dist.barrier()
 
 
 @contextmanager
-def joined_world(device: torch.device) -> Iterator[World]:
-    """Join the processes that torchrun started, if it started this one.
+def init_distributed(device: torch.device) -> Iterator[Distributed]:
+    """Join the process group of torchrun, if it started this process, for the body of a `with`.
 
-    They talk through NCCL on GPUs and through gloo on CPUs.
+    The backend is NCCL on GPUs and gloo on CPUs. A group that exists already is used and left open.
     """
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
-        yield World()
+        yield Distributed()
         return
-    if dist.is_initialized():  # by whoever trains several models in a row
-        yield World(dist.get_rank(), dist.get_world_size(), int(os.environ["LOCAL_RANK"]))
+    if dist.is_initialized():  # by a caller that trains several models in a row
+        yield Distributed(dist.get_rank(), dist.get_world_size(), int(os.environ["LOCAL_RANK"]))
         return
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # or NCCL gathers on the first one
+        torch.cuda.set_device(device)  # or NCCL gathers on the first GPU
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=PATIENCE)
+    dist.init_process_group(backend, timeout=TIMEOUT)
     try:
-        yield World(dist.get_rank(), dist.get_world_size(), int(os.environ["LOCAL_RANK"]))
+        yield Distributed(dist.get_rank(), dist.get_world_size(), int(os.environ["LOCAL_RANK"]))
     finally:
         dist.destroy_process_group()
 
 
-def own_device(name: str) -> str:
-    """Return the name of the device for this process: each takes a GPU of its own."""
+def local_device(name: str) -> str:
+    """Return the name of the device of this process; under torchrun each has its own GPU."""
     if name in ("auto", "cuda") and "LOCAL_RANK" in os.environ and torch.cuda.is_available():
         return f"cuda:{os.environ['LOCAL_RANK']}"
     return name

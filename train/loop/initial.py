@@ -1,4 +1,4 @@
-"""Where the weights of the backbone come from before training."""
+"""Load the initial weights of a model before training."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sed.models.checkpoint import load_checkpoint
 from sed.models.metadata import DEFAULT
 from sed.models.network import SedModel
 from sed.text import printable, some
-from train.config import TrainConfig
+from train.config.train import TrainConfig
 
 
 def load_backbone(backbone: nn.Module, path: str | os.PathLike[str]) -> list[str]:
-    """Fill a backbone from a file with timm's names; return the names left as they were.
+    """Load a backbone from a file with timm's names; return the names that it lacks.
 
-    The file may be a checkpoint of ours, whatever its classes. A classifier in it is passed over.
+    The file may be a checkpoint of this package, whatever its classes. Its head is ignored.
 
     Raises
     ------
@@ -32,12 +32,12 @@ def load_backbone(backbone: nn.Module, path: str | os.PathLike[str]) -> list[str
     try:
         tensors = safetensors.torch.load_file(path)
     except FileNotFoundError:
-        raise CheckpointError(f"{name}: no such file. Check the initial weights.") from None
+        raise CheckpointError(f"{name}: no such file. Check --init-weights.") from None
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"{name}: is no safetensors file ({error}). Check the initial weights."
+            f"{name}: is not a safetensors file ({error}). Check --init-weights."
         ) from error
-    if any(key.startswith("backbone.") for key in tensors):  # a checkpoint of ours
+    if any(key.startswith("backbone.") for key in tensors):  # a checkpoint of this package
         tensors = {k.removeprefix("backbone."): t for k, t in tensors.items() if "backbone." in k}
     own = backbone.state_dict()
     fitting = {k: t for k, t in tensors.items() if k in own and own[k].shape == t.shape}
@@ -45,19 +45,19 @@ def load_backbone(backbone: nn.Module, path: str | os.PathLike[str]) -> list[str
     if len(missing) > len(own) // 10:
         raise CheckpointError(
             f"{name}: holds {len(fitting)} of the backbone's {len(own)} tensors, the first missing "
-            f"{missing[0]!r}. Choose the backbone, in_channels and backbone_args it was made for."
+            f"{missing[0]!r}. Set the backbone, in_channels and backbone_args it was made for."
         )
     backbone.load_state_dict(fitting, strict=False)
     return missing
 
 
-def load_initial(model: SedModel, labels: Sequence[str], path: str | os.PathLike[str]) -> list[str]:
-    """Fill a model from a file; return the names in its backbone that are left as they were.
+def load_pretrained(
+    model: SedModel, labels: Sequence[str], path: str | os.PathLike[str]
+) -> list[str]:
+    """Load a model from a file; return the names in its backbone that the file lacks.
 
-    From a checkpoint of ours the head is filled as well.
-
-    The class lists may differ: what the checkpoint knows of a label goes to the same label here,
-    and labels that it does not know start as they are.
+    From a checkpoint of this package the head is loaded too, class by class: the class lists may
+    differ, and classes that the checkpoint does not have keep their initial weights.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def load_initial(model: SedModel, labels: Sequence[str], path: str | os.PathLike
         If the file cannot be read, or fits another backbone.
     """
     missing = load_backbone(model.backbone, path)
-    if not _is_ours(path):
+    if not _is_checkpoint(path):
         return missing
     known = load_checkpoint(path)
     if known.model.hidden.weight.shape != model.hidden.weight.shape:
@@ -83,13 +83,13 @@ def load_initial(model: SedModel, labels: Sequence[str], path: str | os.PathLike
     return missing
 
 
-def _is_ours(path: str | os.PathLike[str]) -> bool:
+def _is_checkpoint(path: str | os.PathLike[str]) -> bool:
     with safetensors.safe_open(path, "pt") as file:
         return any(key.startswith("backbone.") for key in file.keys())  # noqa: SIM118
 
 
 def freeze_batch_norms(model: nn.Module) -> None:
-    """Keep the statistics of all batch norms as they are; their scale and shift go on learning.
+    """Keep the statistics of all batch norms; their scale and shift are still trained.
 
     Call it after each ``model.train()``.
     """
@@ -98,35 +98,50 @@ def freeze_batch_norms(model: nn.Module) -> None:
             module.eval()
 
 
-def initial_model(config: TrainConfig, labels: Sequence[str]) -> tuple[SedModel, str]:
-    """Return the model to start from, and what a person should know of it.
+def check_backbone(config: TrainConfig) -> None:
+    """Check that the backbone exists and keeps time, before anything is read.
 
-    Its random parts follow from the seed.
+    Raises
+    ------
+    UsageError
+        If it does not.
+    """
+    with torch.random.fork_rng(devices=[]):
+        try:
+            SedModel(config.model, config.log_mel, n_classes=2)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+
+def build_model(config: TrainConfig, labels: Sequence[str]) -> tuple[SedModel, str]:
+    """Return the initial model of a run, and a note on its weights for the log, or nothing.
+
+    Random weights follow from the seed.
 
     Raises
     ------
     UsageError
         If the backbone does not exist or cannot keep time.
     CheckpointError
-        If its weights cannot be had.
+        If its weights cannot be loaded or fetched.
     """
-    initial = config.learning.initial
+    source = config.checkpoint.init_weights
     torch.manual_seed(config.seed)
     try:
-        model = SedModel(config.model, config.log_mel, len(labels), pretrained=initial == "timm")
+        model = SedModel(config.model, config.log_mel, len(labels), pretrained=source == "timm")
     except ValueError as error:
         raise UsageError(str(error)) from error
-    except Exception as error:  # whatever timm's hub and the libraries below it raise
-        if initial != "timm":
+    except Exception as error:  # timm's hub may raise anything
+        if source != "timm":
             raise
         raise CheckpointError(
             f"{config.model.backbone}: timm's weights could not be fetched "
-            f"({type(error).__name__}). Check the network, or give --initial a file."
+            f"({type(error).__name__}). Check the network, or give --init-weights a file."
         ) from error
     missing: list[str] = []
-    if initial == "default":  # its head knows other sounds by the same names
+    if source == "default":  # without its head, whose classes have other sounds
         missing = load_backbone(model.backbone, DEFAULT)
-    elif initial not in ("none", "timm"):
-        missing = load_initial(model, labels, initial)
-    told = f"; {len(missing)} tensors start at random: {some(missing)}" if missing else ""
-    return model, told
+    elif source not in ("none", "timm"):
+        missing = load_pretrained(model, labels, source)
+    note = f"; {len(missing)} tensors start at random: {some(missing)}" if missing else ""
+    return model, note

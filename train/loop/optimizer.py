@@ -1,10 +1,9 @@
-"""What moves the weights: parameter groups, the optimizer, and the rate at each step."""
+"""Create the optimizer, average the weights, and freeze parts of a model."""
 
 from __future__ import annotations
 
 import timm.layers
 import timm.optim
-import timm.scheduler
 import torch
 from timm.models import group_parameters
 from timm.utils import ModelEmaV3
@@ -13,21 +12,31 @@ from torch.optim import Optimizer
 
 from sed.models.network import SedModel
 from sed.text import near
-from train.config import LearningConfig
+from train.config.optim import OptimConfig
 from train.loop.initial import freeze_batch_norms
 
 
-def create_optimizer(model: SedModel, extra: nn.Module, config: LearningConfig) -> Optimizer:
+def create_optimizer(model: SedModel, extra: nn.Module, config: OptimConfig) -> Optimizer:
     """Return the optimizer named in the config.
 
-    Each group has a ``share`` of the learning rate: one for the head and what is `extra`,
-    `backbone_share` for the backbone, less by `layer_decay` for each layer towards its input.
-    Biases and norms are not decayed.
+    The rate of each parameter group is ``group["scale"]`` times the learning rate: 1 for the head
+    and `extra`, `backbone_lr_scale` for the backbone, times `layer_decay` for each layer towards
+    its input. Biases and norms are not decayed. (timm's own key, ``lr_scale``, would be applied
+    once more by its schedules.)
+
+    Parameters
+    ----------
+    model
+        The model to train.
+    extra
+        Other layers that are trained with it.
+    config
+        Optimizer, rates and weight decay.
 
     Raises
     ------
     ValueError
-        If neither timm nor torch knows the optimizer.
+        If neither timm nor torch has the optimizer.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     depth = _depths(model.backbone) if config.layer_decay < 1 else {}
@@ -35,15 +44,15 @@ def create_optimizer(model: SedModel, extra: nn.Module, config: LearningConfig) 
     for name, parameter in named:
         if not parameter.requires_grad:
             continue
-        share = 1.0
+        scale = 1.0
         if name.startswith("backbone."):
-            layers_behind = depth.get(name.removeprefix("backbone."), 0)
-            share = config.backbone_share * config.layer_decay**layers_behind
+            layers_after = depth.get(name.removeprefix("backbone."), 0)
+            scale = config.backbone_lr_scale * config.layer_decay**layers_after
         decay = config.weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((share, decay), []).append(parameter)
+        groups.setdefault((scale, decay), []).append(parameter)
     parameters = [
-        {"params": members, "share": share, "weight_decay": decay}
-        for (share, decay), members in groups.items()
+        {"params": members, "scale": scale, "weight_decay": decay}
+        for (scale, decay), members in groups.items()
     ]
     name = config.optimizer
     if name.lower() in timm.optim.list_optimizers():
@@ -57,17 +66,25 @@ def create_optimizer(model: SedModel, extra: nn.Module, config: LearningConfig) 
 
 
 def _depths(backbone: nn.Module) -> dict[str, int]:
-    """Return how many layers of a backbone lie behind each parameter."""
+    """Return the number of layers after that of each parameter of a backbone."""
     matcher = backbone.group_matcher(coarse=False)  # type: ignore[operator]
     groups = group_parameters(backbone, matcher, reverse=True)
     last = max(groups.values())
     return {name: last - layer for name, layer in groups.items()}
 
 
-class Average:
-    """The exponential moving average of a model's weights, which is judged and kept in its place.
+class EMA:
+    """Exponential moving average of a model's weights, which is validated and kept.
 
-    Its memory is short at first (timm's warm-up), so that it does not remember the beginning.
+    avg ← d · avg + (1 − d) · weights, with a decay d that rises to `decay` (timm's warm-up), so
+    that the average does not hold on to the first steps.
+
+    Parameters
+    ----------
+    model
+        The model to average.
+    decay
+        Final decay, from 0 to below 1.
     """
 
     def __init__(self, model: SedModel, decay: float) -> None:
@@ -79,12 +96,12 @@ class Average:
         return self._average.module  # type: ignore[no-any-return]
 
     def update(self, model: SedModel, step: int) -> None:
-        """Move towards the weights after a step, counted from 0 over the whole run."""
+        """Add the weights after a step, counted from 0 over the whole run."""
         self._average.update(model, step=step)
 
 
 def freeze_stages(model: SedModel, n_stages: int) -> list[nn.Module]:
-    """Keep the first stages of the backbone as they are; return the modules in them.
+    """Exclude the first stages of the backbone from training; return the modules in them.
 
     Raises
     ------
@@ -111,18 +128,18 @@ def freeze_stages(model: SedModel, n_stages: int) -> list[nn.Module]:
     return frozen
 
 
-def with_synchronised_norms(model: SedModel) -> SedModel:
-    """Return a model whose batch norms take their statistics over all processes.
+def sync_batch_norms(model: SedModel) -> SedModel:
+    """Return a model whose batch norms compute their statistics over all processes.
 
-    By timm's converter: torch's own would drop the activations that timm's norms hold.
+    By timm's converter, since torch's drops the activations that timm's norms include.
     """
     return timm.layers.convert_sync_batchnorm(model)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def set_to_train(model: SedModel, frozen: list[nn.Module], *, batch_norm: str) -> None:
-    """Put a model into training mode, except what keeps its statistics."""
+def train_mode(model: SedModel, frozen: list[nn.Module], *, batch_norm: str) -> None:
+    """Put a model into training mode, except frozen modules and, if "frozen", batch norms."""
     model.train()
     if batch_norm == "frozen":
         freeze_batch_norms(model)
     for module in frozen:
-        module.training = False  # not of its children: the last of them may go on learning
+        module.training = False  # not of its children, which may be trained

@@ -1,7 +1,8 @@
-"""Which clips come when: the batches of an epoch, for one process or several."""
+"""Draw the batches of an epoch, for one process or several, and load them."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -13,27 +14,28 @@ from torch.utils.data import DataLoader, Sampler, default_collate
 from sed.errors import SedError
 from sed.signals import leave_stopping_to_parent
 from train.data.clips import Clip
-from train.loop.dataset import ORDER, ClipDataset, Key, Sample
+from train.loop.dataset import ORDER, ClipDataset, Example, SampleKey
 
 
-class EpochBatches(Sampler[list[Key]]):
+class EpochBatchSampler(Sampler[list[SampleKey]]):
     """The batches of an epoch, in an order that depends on seed and epoch alone.
 
     Parameters
     ----------
     clips
-        What is drawn from.
+        The clips to draw from.
     batch_size
         Clips per batch and process.
     seed
         Of the order.
     sampling
         ``all``: each clip once, shuffled. ``balanced``: as many draws, with replacement, each class
-        as likely as the others. ``weighted``: half-way there, by the root of the class counts.
-        ``in order``: each clip once, as they come, none left out.
+        with the same probability. ``weighted``: between both, each class with a probability in
+        proportion to the square root of its count. ``in order``: each clip once, in their order,
+        including an incomplete last batch.
     rank, world_size
-        Which of how many processes this is. Together they draw what one process would, with a
-        batch as large as all of theirs.
+        Rank of this process, and number of processes. Together they draw what one process would
+        with a batch as large as all of theirs.
     """
 
     def __init__(
@@ -53,63 +55,71 @@ class EpochBatches(Sampler[list[Key]]):
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
-        self.first_batch = 0  # those before it have been seen, in the run that is resumed
-        self._shares = _shares(clips, sampling)
+        self.first_batch = 0  # batches before it were processed before the run was resumed
+        self._probabilities = _draw_probabilities(clips, sampling)
 
     def __len__(self) -> int:
         """Return the number of batches in a whole epoch."""
-        together = self.batch_size * self.world_size
+        joint_size = self.batch_size * self.world_size
         if self.sampling == "in order":
-            return len(range(self.rank * self.batch_size, self.n_clips, together))
-        return max(1, self.n_clips // together)
+            return len(range(self.rank * self.batch_size, self.n_clips, joint_size))
+        return max(1, self.n_clips // joint_size)
 
-    def __iter__(self) -> Iterator[list[Key]]:
+    def __iter__(self) -> Iterator[list[SampleKey]]:
         order = self._order()
-        together = self.batch_size * self.world_size
+        joint_size = self.batch_size * self.world_size
         for batch in range(self.first_batch, len(self)):
-            first = batch * together + self.rank * self.batch_size
-            places = range(first, min(first + self.batch_size, len(order)))
-            yield [(self.epoch, place, int(order[place])) for place in places]
+            first = batch * joint_size + self.rank * self.batch_size
+            positions = range(first, min(first + self.batch_size, len(order)))
+            yield [(self.epoch, position, int(order[position])) for position in positions]
 
     def _order(self) -> NDArray[np.int64]:
         generator = np.random.default_rng((self.seed, ORDER, self.epoch))
         if self.sampling == "in order":
             return np.arange(self.n_clips)
-        if self._shares is not None:
-            order = generator.choice(self.n_clips, self.n_clips, p=self._shares)
+        if self._probabilities is not None:
+            order = generator.choice(self.n_clips, self.n_clips, p=self._probabilities)
         else:
             order = generator.permutation(self.n_clips)
-        together = self.batch_size * self.world_size
-        if self.world_size > 1 and self.n_clips < together:
-            return np.resize(
-                order, together
-            )  # clips go round again, so that every process has some
+        joint_size = self.batch_size * self.world_size
+        if self.world_size > 1 and self.n_clips < joint_size:
+            return np.resize(order, joint_size)  # clips repeat, so that each process has some
         return order
 
 
-def _shares(clips: Sequence[Clip], sampling: str) -> NDArray[np.float64] | None:
-    """Return how likely each clip is drawn, or None where each is taken once."""
+def _draw_probabilities(clips: Sequence[Clip], sampling: str) -> NDArray[np.float64] | None:
+    """Return the probability of drawing each clip, or None where each is drawn once."""
     if sampling not in ("balanced", "weighted"):
         return None
     counts = Counter(label for clip in clips for label in clip.labels)
     power = 1.0 if sampling == "balanced" else 0.5
     rarity = {label: count**-power for label, count in counts.items()}
+    # A clip without a label has the weight of the most common class.
     common = min(rarity.values(), default=1.0)
-    # A clip without a label is as likely as one of the commonest class.
     each = [float(np.mean([rarity[x] for x in c.labels])) if c.labels else common for c in clips]
-    shares: NDArray[np.float64] = np.asarray(each) / np.sum(each)
-    return shares
+    probabilities: NDArray[np.float64] = np.asarray(each) / np.sum(each)
+    return probabilities
 
 
-def clip_loader(
-    dataset: ClipDataset, batches: EpochBatches, *, device: torch.device
-) -> DataLoader[Sample | SedError]:
-    """Return the batches of a dataset; set ``batches.epoch`` before each pass."""
-    n_workers = dataset.config.learning.n_workers
+def create_loader(
+    dataset: ClipDataset, sampler: EpochBatchSampler, *, device: torch.device
+) -> DataLoader[Example | SedError]:
+    """Return a loader of batches of a dataset; set ``sampler.epoch`` before each pass.
+
+    Parameters
+    ----------
+    dataset
+        The clips, and in its config the number of worker processes.
+    sampler
+        The batches.
+    device
+        Where the batches go to; for CUDA they are pinned.
+    """
+    n_workers = dataset.config.optim.n_workers
     return DataLoader(
         dataset,
-        batch_sampler=batches,
-        collate_fn=collated,
+        batch_sampler=sampler,
+        collate_fn=collate,
         worker_init_fn=_init_worker,
         num_workers=n_workers,
         persistent_workers=n_workers > 0,
@@ -117,12 +127,50 @@ def clip_loader(
     )
 
 
-def collated(samples: Sequence[Sample | SedError]) -> Sample | SedError:
-    """Return a batch, or the first reason why there is none."""
-    for sample in samples:
-        if isinstance(sample, SedError):
-            return sample
-    return default_collate(list(samples))  # type: ignore[no-any-return]
+class TimedLoader:
+    """The batches of a loader, and how long the loop waited for them.
+
+    Parameters
+    ----------
+    loader
+        Yields batches, or the errors of clips that cannot be read.
+    """
+
+    def __init__(self, loader: DataLoader[Example | SedError]) -> None:
+        self.wait_seconds = 0.0
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[Example]:
+        """Yield the batches.
+
+        Raises
+        ------
+        SedError
+            If a clip cannot be read.
+        """
+        batches = iter(self._loader)
+        while True:
+            start = time.perf_counter()
+            batch = next(batches, None)
+            self.wait_seconds += time.perf_counter() - start
+            if batch is None:
+                return
+            if isinstance(batch, SedError):
+                try:
+                    raise batch
+                finally:
+                    # Otherwise the error and this frame refer to each other, and keep the workers
+                    # alive until the garbage collector ends them after ten seconds.
+                    del batch, batches
+            yield batch
+
+
+def collate(examples: Sequence[Example | SedError]) -> Example | SedError:
+    """Return a batch of examples, or the first error among them."""
+    for example in examples:
+        if isinstance(example, SedError):
+            return example
+    return default_collate(list(examples))  # type: ignore[no-any-return]
 
 
 def _init_worker(_: int) -> None:

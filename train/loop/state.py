@@ -1,15 +1,16 @@
-"""Everything that a run needs to go on as if it had never stopped, in one file.
+"""Save and load the state of a run, so that resuming gives what an unbroken run gives.
 
-``state.safetensors`` holds the weights, their average and the optimizer's memory as tensors, and
-the rest (where in which epoch, the history, the rates) as JSON in its header. It is written whole,
-so a crash leaves the one before it. Random numbers need no state: they follow from seed and step.
+``state.safetensors`` holds the weights, their average and the optimizer's state as tensors, and the
+rest (epoch and batch, history, learning rates) as JSON in its header. It is written whole, so that
+a crash leaves the one before it. Random generators have no state: they follow from seed and step.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +23,55 @@ from sed.errors import CheckpointError
 from sed.files import written_whole
 from sed.text import printable
 
+FORMAT_VERSION = 2
+
+EpochMetrics = dict[str, float]  # a row of history.csv
+
 
 @dataclass
-class State:
-    """What moves during training, by name; each is filled in place on loading."""
+class TrainState:
+    """Progress of a run: plain values, saved in its state."""
+
+    epoch: int = 0  # the current one, counted from 0
+    batch: int = 0  # the next one of it
+    losses: list[float] = field(default_factory=list)  # of its batches so far
+    history: list[EpochMetrics] = field(default_factory=list)  # of the epochs before
+    best: float = -math.inf  # monitored metric of the best epoch
+    best_epoch: int = 0  # counted from 1; 0: none yet
+
+
+@dataclass
+class ResumableState:
+    """What changes during training; loading updates it in place."""
 
     modules: dict[str, nn.Module]
     optimizer: Optimizer
     values: dict[str, Any]  # plain values for JSON
 
 
-def save_state(path: str | os.PathLike[str], state: State) -> None:
-    """Write the state, whole or not at all."""
+def save_state(path: str | os.PathLike[str], state: ResumableState) -> None:
+    """Write the state, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
     tensors = {
         f"{name}/{key}": tensor.detach().cpu().contiguous()
         for name, module in state.modules.items()
         for key, tensor in module.state_dict().items()
     }
-    cached_json = state.optimizer.state_dict()
+    optimizer = state.optimizer.state_dict()
     plain: dict[str, dict[str, Any]] = {}
-    for index, entry in cached_json["state"].items():
+    for index, entry in optimizer["state"].items():
         for key, value in entry.items():
             if isinstance(value, Tensor):
                 tensors[f"optimizer/{index}/{key}"] = value.detach().cpu().contiguous()
             else:
                 plain.setdefault(str(index), {})[key] = value
     groups = []
-    for index, group in enumerate(cached_json["param_groups"]):
+    for index, group in enumerate(optimizer["param_groups"]):
         tensors |= {
             f"group/{index}/{key}": value.detach().cpu()
             for key, value in group.items()
@@ -56,6 +79,7 @@ def save_state(path: str | os.PathLike[str], state: State) -> None:
         }
         groups.append({k: v for k, v in group.items() if not isinstance(v, Tensor)})
     header = {
+        "format_version": FORMAT_VERSION,
         "values": state.values,
         "optimizer_values": plain,
         "optimizer_groups": groups,
@@ -64,29 +88,30 @@ def save_state(path: str | os.PathLike[str], state: State) -> None:
         part.write_bytes(safetensors.torch.save(tensors, {"state": json.dumps(header)}))
 
 
-def load_state(path: str | os.PathLike[str], state: State) -> None:
-    """Fill modules, optimizer and values from a file that `save_state` wrote.
+def load_state(path: str | os.PathLike[str], state: ResumableState) -> None:
+    """Load modules, optimizer and values from a file that `save_state` wrote.
 
     Raises
     ------
     CheckpointError
-        If the file is none of ours, or of another model.
+        If the file is not a state, of another format version, or of another model.
     """
     name = printable(os.fspath(path))
     try:
         with safetensors.safe_open(Path(path), "pt") as file:
             header = json.loads(file.metadata()["state"])
+            _check_version(name, header)
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         entries: dict[int, dict[str, Any]] = {
             int(index): dict(values) for index, values in header["optimizer_values"].items()
         }
         for key, tensor in tensors.items():
             owner, _, rest = key.partition("/")
-            index, _, what = rest.partition("/")
+            index, _, name_in_entry = rest.partition("/")
             if owner == "optimizer":
-                entries.setdefault(int(index), {})[what] = tensor
+                entries.setdefault(int(index), {})[name_in_entry] = tensor
             elif owner == "group":
-                header["optimizer_groups"][int(index)][what] = tensor
+                header["optimizer_groups"][int(index)][name_in_entry] = tensor
         for owner, module in state.modules.items():
             prefix = f"{owner}/"
             own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
@@ -104,7 +129,16 @@ def load_state(path: str | os.PathLike[str], state: State) -> None:
     ) as e:
         reason = " ".join(str(e).split())[:300]
         raise CheckpointError(
-            f"{name}: cannot go on from it ({reason}). Delete it to begin anew."
+            f"{name}: cannot resume from it ({reason}). Delete it to start again."
         ) from e
     state.values.clear()
     state.values.update(header["values"])
+
+
+def _check_version(name: str, header: dict[str, Any]) -> None:
+    version = header.get("format_version", 1)
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{name}: state of format version {version}, expected {FORMAT_VERSION}. Delete it to "
+            "start again."
+        )

@@ -1,4 +1,4 @@
-"""From a batch of clips to its loss: what several processes, or the compiler, wrap as one."""
+"""Compute the loss of a batch: the module that DDP and the compiler wrap."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from sed.models.head import SedOutput
 from sed.models.losses import LOSSES, frame_bce
 from sed.models.network import SedModel
 from sed.text import near, printable
-from train.augment.images import PIPELINES, apply
-from train.config import TrainConfig
-from train.data.clips import Clip, bare_name
-from train.data.task import Task
-from train.loop.dataset import Sample
-from train.loop.mixer import Mixed, Mixer
+from train.augment.images import PIPELINES, apply_albumentations
+from train.config.train import TrainConfig
+from train.data.clips import Clip, stem
+from train.data.split import TrainingData
+from train.loop.batch_augment import AugmentedBatch, BatchAugment
+from train.loop.dataset import Example
 
 
 class TrainingStep(nn.Module):
-    """Mixes a batch, shows it to the model, and returns the loss.
+    """Augment a batch, run the model, and return the loss.
 
     Parameters
     ----------
     model
-        What learns.
-    task
-        What is learnt: for the weights of classes and the teacher's embeddings.
+        The model to train.
+    data
+        The training clips, for the weights of classes and the teacher's embeddings.
     config
         Augmentation and loss.
     precision
@@ -41,91 +41,96 @@ class TrainingStep(nn.Module):
     class_weights: Tensor
 
     def __init__(
-        self, model: SedModel, task: Task, config: TrainConfig, precision: torch.dtype
+        self, model: SedModel, data: TrainingData, config: TrainConfig, precision: torch.dtype
     ) -> None:
         super().__init__()
-        learning = config.learning
-        _check_picture(config)
+        _check_spectrogram(config)
         self.config = config
         self.model = model
-        self.mixer = Mixer(config, model)
+        self.augment = BatchAugment(config, model)
         self.precision = precision
-        weights = class_weights(task.learnt, task.labels, learning.class_weights)
+        weights = class_weights(data.train, data.labels, config.loss.class_weights)
         self.register_buffer("class_weights", weights, persistent=False)
-        self.teacher = torch.zeros(len(task.learnt), 0)  # no buffer: DDP would send it round
-        self.extra = nn.Module()  # learns along and is left behind
-        if learning.distil:
-            self.teacher = teacher_features(learning.distil, task.learnt)
-            self.extra = nn.Linear(model.n_features, self.teacher.shape[1])
+        # Not a buffer, since DDP would send it to all processes.
+        self.teacher = torch.zeros(len(data.train), 0)
+        self.distill_head = nn.Module()  # trained with the model, and not kept
+        if config.loss.distill_embeddings:
+            self.teacher = teacher_embeddings(config.loss.distill_embeddings, data.train)
+            self.distill_head = nn.Linear(model.n_features, self.teacher.shape[1])
         self.forward_features: Callable[[Tensor], Tensor] = model.forward_features
-        if learning.compile:
+        if config.optim.compile:
             self.forward_features = torch.compile(model.forward_features)
 
-    def forward(self, batch: Sample, generator: np.random.Generator) -> Tensor:
+    def forward(self, batch: Example, generator: np.random.Generator) -> Tensor:
         """Return the mean loss of a batch."""
-        teacher = self.teacher[batch.number.cpu()].to(batch.samples.device)
-        mixed = self.mixer(batch, teacher, generator)
-        picture = self.model.prepare_input(mixed.columns)
-        if name := self.config.picture.albumentations:
-            picture = apply(name, picture, generator)
+        teacher = self.teacher[batch.clip_index.cpu()].to(batch.samples.device)
+        augmented = self.augment(batch, teacher, generator)
+        inputs = self.model.prepare_input(augmented.log_mel)
+        if name := self.config.spectrogram.albumentations:
+            inputs = apply_albumentations(name, inputs, generator)
         with torch.autocast(
-            picture.device.type, self.precision, enabled=self.precision != torch.float32
+            inputs.device.type, self.precision, enabled=self.precision != torch.float32
         ):
-            features = self.forward_features(picture)
+            features = self.forward_features(inputs)
             output = self.model.forward_head(features)
         output = SedOutput(*(part.float() for part in output))
-        losses = self._clip_losses(output, features.float(), mixed)
-        return torch.mean(losses * mixed.weight[:, 0])
+        losses = self._clip_losses(output, features.float(), augmented)
+        return torch.mean(losses * augmented.weight[:, 0])
 
-    def _clip_losses(self, output: SedOutput, features: Tensor, mixed: Mixed) -> Tensor:
+    def _clip_losses(self, output: SedOutput, features: Tensor, batch: AugmentedBatch) -> Tensor:
         """Return the loss of each clip, shape (batch,)."""
-        learning = self.config.learning
-        targets = mixed.targets
-        if learning.label_smoothing:
-            even = 1.0 / targets.shape[-1]
-            targets = torch.lerp(targets, torch.full_like(targets, even), learning.label_smoothing)
-        losses = LOSSES[learning.loss](
+        loss = self.config.loss
+        targets = batch.targets
+        if loss.label_smoothing:
+            uniform = torch.full_like(targets, 1.0 / targets.shape[-1])
+            targets = torch.lerp(targets, uniform, loss.label_smoothing)
+        losses = LOSSES[loss.name](
             output,
             targets,
             self.class_weights,
-            alpha=learning.focal_alpha,
-            gamma=learning.focal_gamma,
+            alpha=loss.focal_alpha,
+            gamma=loss.focal_gamma,
         )
-        if learning.frame_weight:
-            frames = frame_bce(output, mixed.frame_targets, self.class_weights)
-            losses = losses + learning.frame_weight * frames
-        if learning.distil:
-            seen = self.extra(features.mean(dim=1))
-            distance = F.mse_loss(seen, mixed.teacher, reduction="none").mean(-1)
-            losses = losses + learning.distil_weight * distance
+        if loss.frame_loss_weight:
+            frames = frame_bce(output, batch.frame_targets, self.class_weights)
+            losses = losses + loss.frame_loss_weight * frames
+        if loss.distill_embeddings:
+            embedding = self.distill_head(features.mean(dim=1))
+            teacher = batch.teacher_embedding
+            distance = F.mse_loss(embedding, teacher, reduction="none").mean(-1)
+            losses = losses + loss.distill_weight * distance
         return losses
 
 
-def _check_picture(config: TrainConfig) -> None:
+def _check_spectrogram(config: TrainConfig) -> None:
     """Refuse now what would be refused in the first batch.
 
     Raises
     ------
     ValueError
-        If there is no such pipeline, or stripes may be wider than the picture.
+        If there is no such pipeline, or masks may be wider than the spectrogram.
     """
-    picture, log_mel = config.picture, config.log_mel
-    if picture.albumentations and picture.albumentations not in PIPELINES:
-        raise ValueError(
-            f"unknown albumentations {picture.albumentations!r}. "
-            f"{near(picture.albumentations, PIPELINES)}"
-        )
+    spectrogram, log_mel = config.spectrogram, config.log_mel
+    name = spectrogram.albumentations
+    if name and name not in PIPELINES:
+        raise ValueError(f"unknown albumentations {name!r}. {near(name, PIPELINES)}")
     n_columns = round(config.data.window_seconds * log_mel.sample_rate / log_mel.hop_length)
-    for name, n_stripes, widest, size in (
-        ("time_stripe_columns", picture.n_time_stripes, picture.time_stripe_columns, n_columns),
-        ("mel_stripe_bands", picture.n_mel_stripes, picture.mel_stripe_bands, log_mel.n_mels),
+    for key, n_masks, widest, size in (
+        ("time_mask_columns", spectrogram.n_time_masks, spectrogram.time_mask_columns, n_columns),
+        ("freq_mask_bands", spectrogram.n_freq_masks, spectrogram.freq_mask_bands, log_mel.n_mels),
     ):
-        if picture.spec_augment_probability and n_stripes and widest > size:
-            raise ValueError(f"expected {name} up to {size}, the size of the picture, got {widest}")
+        if spectrogram.spec_augment_probability and n_masks and widest > size:
+            raise ValueError(
+                f"expected {key} up to {size}, the size of the spectrogram, got {widest}"
+            )
 
 
 def class_weights(clips: Sequence[Clip], labels: Sequence[str], kind: str) -> Tensor:
-    """Return the weight of each class: ones, or by the inverse of its clips; their mean is one."""
+    """Return the weight of each class, shape (classes,), with a mean of one.
+
+    All are one for the kind ``none``; for ``balanced`` they are in proportion to the inverse of the
+    number of clips.
+    """
     if kind == "none":
         return torch.ones(len(labels))
     counts = Counter(label for clip in clips for label in clip.labels)
@@ -133,31 +138,32 @@ def class_weights(clips: Sequence[Clip], labels: Sequence[str], kind: str) -> Te
     return weights / weights.mean()
 
 
-def teacher_features(path: str, clips: Sequence[Clip]) -> Tensor:
+def teacher_embeddings(path: str, clips: Sequence[Clip]) -> Tensor:
     """Return a teacher's embedding of each clip, standardised, shape (clips, features).
 
-    The NPZ holds ``filename`` and ``embedding``; names are compared without folders and endings.
+    The NPZ holds ``filename`` and ``embedding``; names are compared without folders and suffixes.
 
     Raises
     ------
     TableError
-        If there is no such file, or it lacks clips.
+        If the file is missing or not such an NPZ, or lacks clips.
     """
     name = printable(path)
     try:
         with np.load(path) as archive:
             named = zip(archive["filename"], archive["embedding"], strict=True)
-            rows = {bare_name(str(name)): embedding for name, embedding in named}
+            rows = {stem(str(name)): embedding for name, embedding in named}
     except (OSError, KeyError, ValueError) as error:
         raise TableError(
-            f"{name}: expected an NPZ with filename and embedding ({error}). Check distil."
+            f"{name}: expected an NPZ with filename and embedding ({error}). Check "
+            "distill_embeddings."
         ) from error
-    lacking = [clip.path for clip in clips if bare_name(clip.path) not in rows]
+    lacking = [clip.path for clip in clips if stem(clip.path) not in rows]
     if lacking:
         raise TableError(
             f"{name}: has no embedding of {len(lacking)} clips, the first {printable(lacking[0])}. "
-            "Make it from the same table, or leave out distil."
+            "Make it from the same table, or leave out distill_embeddings."
         )
-    features = np.stack([rows[bare_name(clip.path)] for clip in clips]).astype(np.float32)
-    spread = features.std(axis=0)
-    return torch.from_numpy((features - features.mean(axis=0)) / np.maximum(spread, 1e-3))
+    embeddings = np.stack([rows[stem(clip.path)] for clip in clips]).astype(np.float32)
+    spread = embeddings.std(axis=0)
+    return torch.from_numpy((embeddings - embeddings.mean(axis=0)) / np.maximum(spread, 1e-3))

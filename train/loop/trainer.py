@@ -1,14 +1,12 @@
-"""A model, what moves it, and how far it has come."""
+"""Train a model epoch by epoch, validate it, and save and load its state."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 
 from sed.errors import SedError
 from sed.events.tracker import TrackerConfig
@@ -29,194 +26,206 @@ from sed.models.metrics import fit_thresholds
 from sed.models.network import SedModel
 from sed.signals import GracefulExit, sigterm_as_interrupt
 from sed.text import printable
-from train.config import TrainConfig
-from train.data.task import Task
-from train.loop.dataset import STEP, ClipDataset, Sample
-from train.loop.distributed import World
+from sed.types import Floats
+from train.config.train import TrainConfig
+from train.data.clips import ClipPredictions
+from train.data.split import TrainingData
+from train.loop.dataset import STEP, ClipDataset, Example
+from train.loop.distributed import Distributed
 from train.loop.optimizer import (
-    Average,
+    EMA,
     create_optimizer,
     freeze_stages,
-    set_to_train,
-    with_synchronised_norms,
+    sync_batch_norms,
+    train_mode,
 )
-from train.loop.sampler import EpochBatches, clip_loader
-from train.loop.schedule import Rate
-from train.loop.state import State, load_state, save_state
+from train.loop.sampler import EpochBatchSampler, TimedLoader, create_loader
+from train.loop.schedule import LRSchedule
+from train.loop.state import EpochMetrics, ResumableState, TrainState, load_state, save_state
 from train.loop.step import TrainingStep
 
-Batches = DataLoader[Sample | SedError]
-Row = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a model said about the clips of a fold, all of shape (clips, classes)."""
-
-    targets: NDArray[np.float32]
-    clip_probs: NDArray[np.float32]
-    frame_maxima: NDArray[np.float32]  # highest frame probability
-
-
-@dataclass
-class Position:
-    """How far a run has come; plain values, kept in its state."""
-
-    epoch: int = 0  # that is being learnt
-    batch: int = 0  # of it that comes next
-    losses: list[float] = field(default_factory=list)  # of the batches before
-    history: list[Row] = field(default_factory=list)  # of the epochs before
-    best: float = -math.inf  # figure of the best epoch
-    best_epoch: int = 0  # counted from 1; 0: none yet
+OnStep = Callable[[int, int, float], None]  # steps done, steps in all, loss
 
 
 class Trainer:
-    """A model, what moves it, and how far it has come."""
+    """A model, its optimizer and loaders, and the progress of its run.
+
+    Parameters
+    ----------
+    model
+        The initial model.
+    data
+        Training and validation clips.
+    config
+        The recipe.
+    device
+        Where to train.
+    world
+        The processes that train together.
+
+    Raises
+    ------
+    ValueError
+        If the model, the optimizer or the schedule do not support the settings.
+    TableError
+        If a teacher's embeddings cannot be read.
+    """
 
     def __init__(
-        self, model: SedModel, task: Task, config: TrainConfig, device: torch.device, world: World
+        self,
+        model: SedModel,
+        data: TrainingData,
+        config: TrainConfig,
+        device: torch.device,
+        world: Distributed,
     ) -> None:
-        learning = config.learning
-        self.config, self.task, self.device, self.world = config, task, device, world
-        self.position = Position()
-        self.precision = choose_precision(learning.precision, device)
+        optim = config.optim
+        self.config, self.data, self.device, self.world = config, data, device, world
+        self.progress = TrainState()
+        self.precision = choose_precision(optim.precision, device)
         self.model = model.to(device)
         self.model.to(memory_format=torch.channels_last)
-        if world.size > 1 and device.type == "cuda" and learning.batch_norm == "train":
-            self.model = with_synchronised_norms(self.model)
-        self.frozen = freeze_stages(self.model, learning.frozen_stages)
-        self.step = TrainingStep(self.model, task, config, self.precision).to(device)
-        self.optimizer = create_optimizer(self.model, self.step.extra, learning)
-        self.average = Average(self.model, learning.ema_decay) if learning.ema_decay else None
+        if world.size > 1 and device.type == "cuda" and optim.batch_norm == "train":
+            self.model = sync_batch_norms(self.model)
+        self.frozen = freeze_stages(self.model, optim.frozen_stages)
+        self.step = TrainingStep(self.model, data, config, self.precision).to(device)
+        self.optimizer = create_optimizer(self.model, self.step.distill_head, optim)
+        self.ema = EMA(self.model, optim.ema_decay) if optim.ema_decay else None
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == torch.float16)
         self.network: nn.Module = self.step
         if world.size > 1:
             ids = [device.index] if device.type == "cuda" else None
-            # Some backbones bring layers of their classifier that no frame passes through.
+            # Some backbones have classifier layers that frames do not pass through.
             self.network = DistributedDataParallel(
                 self.step, device_ids=ids, find_unused_parameters=True
             )
+        self._create_loaders()
+        self.n_steps = optim.epochs * len(self.batches)
+        self.schedule = LRSchedule(self.optimizer, optim, self.n_steps)
 
-        self.batches = EpochBatches(
-            task.learnt,
-            learning.batch_size,
-            config.seed,
-            sampling=learning.sampling,
-            rank=world.rank,
-            world_size=world.size,
+    def _create_loaders(self) -> None:
+        config, data, world = self.config, self.data, self.world
+        size, seed = config.optim.batch_size, config.seed
+        ranks = {"rank": world.rank, "world_size": world.size}
+        self.batches = EpochBatchSampler(
+            data.train, size, seed, sampling=config.optim.sampling, **ranks
         )
-        judged = EpochBatches(
-            task.judged,
-            learning.batch_size,
-            config.seed,
-            sampling="in order",
-            rank=world.rank,
-            world_size=world.size,
-        )
-        columns = Checkpoint(model, task.labels, config.data.window_seconds).window_columns
-        edges = model.frame_edges(columns) * config.log_mel.hop_length
-        learnt_set = ClipDataset(task.learnt, task.labels, config, edges, training=True)
-        judged_set = ClipDataset(task.judged, task.labels, config, edges, training=False)
-        self.learning_from = clip_loader(learnt_set, self.batches, device=device)
-        self.judging_by = clip_loader(judged_set, judged, device=device)
-        self.n_steps = learning.epochs * len(self.batches)
-        self.rate = Rate(self.optimizer, learning, self.n_steps)
+        val_batches = EpochBatchSampler(data.val, size, seed, sampling="in order", **ranks)
+        columns = Checkpoint(self.model, data.labels, config.data.window_seconds).window_columns
+        edges = self.model.frame_edges(columns) * config.log_mel.hop_length
+        train_set = ClipDataset(data.train, data.labels, config, edges, training=True)
+        val_set = ClipDataset(data.val, data.labels, config, edges, training=False)
+        self.train_loader = create_loader(train_set, self.batches, device=self.device)
+        self.val_loader = create_loader(val_set, val_batches, device=self.device)
 
     @property
     def description(self) -> str:
-        """Device, precision, and how many processes."""
-        together = f", {self.world.size} processes" if self.world.size > 1 else ""
-        return f"{self.device}, {str(self.precision).removeprefix('torch.')} autocast{together}"
+        """Device, precision and number of processes, on one line."""
+        processes = f", {self.world.size} processes" if self.world.size > 1 else ""
+        return f"{self.device}, {str(self.precision).removeprefix('torch.')} autocast{processes}"
 
     @property
-    def judged_model(self) -> SedModel:
-        """The model that is judged and kept: the average, where there is one."""
-        return self.average.model if self.average else self.model
+    def eval_model(self) -> SedModel:
+        """The model that is validated and kept: the average, if there is one."""
+        return self.ema.model if self.ema else self.model
 
     @property
     def has_stalled(self) -> bool:
-        """Whether no epoch has been better for as long as the config has patience."""
-        patience, position = self.config.learning.patience, self.position
-        return bool(patience) and position.epoch - position.best_epoch >= patience
+        """Whether the monitored metric has not improved for `patience` epochs."""
+        patience, progress = self.config.checkpoint.patience, self.progress
+        return bool(patience) and progress.epoch - progress.best_epoch >= patience
 
-    # ------------------------------------------------------------------------------------ learning
+    # ------------------------------------------------------------------------------------ training
 
-    def learn(self, run: Path, on_step: Callable[[int, int, float], None]) -> tuple[float, float]:
-        """Go through the rest of the epoch; return its mean loss, and seconds of waiting for data.
+    def train_epoch(self, run: Path, on_step: OnStep) -> tuple[float, float]:
+        """Train for the rest of the epoch; return its mean loss, and seconds waited for data.
 
-        All randomness of a step follows from the seed and its place in the run.
+        All randomness of a step follows from the seed and the position of the step.
+
+        Parameters
+        ----------
+        run
+            The run directory, for the state and for a batch whose loss is not finite.
+        on_step
+            Called after each step.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            After Ctrl-C or SIGTERM, once the step is done and the state saved.
+        SedError
+            If the loss is not finite, or a clip cannot be read.
         """
-        learning, position = self.config.learning, self.position
-        set_to_train(self.model, self.frozen, batch_norm=learning.batch_norm)
-        self.batches.epoch, self.batches.first_batch = position.epoch, position.batch
-        waited = Waited()
+        optim, progress = self.config.optim, self.progress
+        train_mode(self.model, self.frozen, batch_norm=optim.batch_norm)
+        self.batches.epoch, self.batches.first_batch = progress.epoch, progress.batch
+        loader = TimedLoader(self.train_loader)
         with sigterm_as_interrupt(), GracefulExit() as stop:
-            self._learn_rest(run, on_step, waited, stop)
-        return float(np.mean(self.world.gathered(position.losses))), waited.seconds
+            self._train_batches(run, on_step, loader, stop)
+        losses = self.world.all_gather(progress.losses)
+        return float(np.mean(losses)), loader.wait_seconds
 
-    def _learn_rest(
-        self,
-        run: Path,
-        on_step: Callable[[int, int, float], None],
-        waited: Waited,
-        stop: GracefulExit,
+    def _train_batches(
+        self, run: Path, on_step: OnStep, loader: TimedLoader, stop: GracefulExit
     ) -> None:
-        learning, position = self.config.learning, self.position
-        for batch in waited.through(self.learning_from):
-            step = position.epoch * len(self.batches) + position.batch
-            if position.batch % learning.accumulate == 0:
-                self.rate.before_step(step)
-            position.losses.append(self._learn_batch(batch, step, run))
-            position.batch += 1
-            on_step(step + 1, self.n_steps, position.losses[-1])
-            if not self._moves_after(position.batch - 1):
+        progress = self.progress
+        every = self.config.checkpoint.save_every_steps
+        for batch in loader:
+            step = progress.epoch * len(self.batches) + progress.batch
+            if progress.batch % self.config.optim.grad_accum_steps == 0:
+                self.schedule.before_step(step)
+            progress.losses.append(self._train_batch(batch, step, run))
+            progress.batch += 1
+            on_step(step + 1, self.n_steps, progress.losses[-1])
+            if not self._updates_after(progress.batch - 1):
                 continue
-            every = learning.save_every_steps
-            if self.world.is_first and (stop.requested or (every and position.batch % every == 0)):
+            is_due = every and progress.batch % every == 0
+            if self.world.is_first and (stop.requested or is_due):
                 self.save(run / "state.safetensors")
             if stop.requested:
                 raise KeyboardInterrupt
 
-    def _learn_batch(self, batch: Sample, step: int, run: Path) -> float:
-        learning, place = self.config.learning, self.position.batch
+    def _train_batch(self, batch: Example, step: int, run: Path) -> float:
+        optim, position = self.config.optim, self.progress.batch
+        joint_position = position * self.world.size + self.world.rank
         generator = np.random.default_rng(
-            (self.config.seed, STEP, self.position.epoch, place * self.world.size + self.world.rank)
+            (self.config.seed, STEP, self.progress.epoch, joint_position)
         )
         torch.manual_seed(int(generator.integers(1 << 62)))  # of dropout and SpecAugment
-        moves = self._moves_after(place)
+        updates = self._updates_after(position)
         # ------------------------------------------------------------------------ one training step
-        batch = Sample(*(part.to(self.device, non_blocking=True) for part in batch))
-        first_of_sum = place - place % learning.accumulate
-        together = min(learning.accumulate, len(self.batches) - first_of_sum)
-        with nullcontext() if moves else self._unsynchronised():
+        batch = Example(*(part.to(self.device, non_blocking=True) for part in batch))
+        first_summed = position - position % optim.grad_accum_steps
+        n_summed = min(optim.grad_accum_steps, len(self.batches) - first_summed)
+        with nullcontext() if updates else self._without_sync():
             loss = self.network(batch, generator)
             value = float(loss.item())
             if not math.isfinite(value):
                 raise self._not_finite(batch, value, step, run)
-            self.scaler.scale(loss / together).backward()
-        if moves:
+            self.scaler.scale(loss / n_summed).backward()
+        if updates:
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.step.parameters(), learning.clip_norm)
+            nn.utils.clip_grad_norm_(self.step.parameters(), optim.grad_clip_norm)
             self.scaler.step(self.optimizer)
             self.scaler.update()
             self.optimizer.zero_grad(set_to_none=True)
-            if self.average:
-                self.average.update(self.model, step)
+            if self.ema:
+                self.ema.update(self.model, step)
         # ------------------------------------------------------------------------------------------
         return value
 
-    def _moves_after(self, place: int) -> bool:
-        """Return whether the weights move after the batch at a place in the epoch."""
-        accumulate = self.config.learning.accumulate
-        return (place + 1) % accumulate == 0 or place + 1 == len(self.batches)
+    def _updates_after(self, position: int) -> bool:
+        """Return whether the weights are updated after a batch of the epoch."""
+        is_last_summed = (position + 1) % self.config.optim.grad_accum_steps == 0
+        return is_last_summed or position + 1 == len(self.batches)
 
-    def _unsynchronised(self) -> Any:
+    def _without_sync(self) -> Any:
         network = self.network
         return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()
 
-    def _not_finite(self, batch: Sample, value: float, step: int, run: Path) -> SedError:
-        """Save a batch whose loss is no number; return the error that names it."""
-        files = [self.task.learnt[int(i)].path for i in batch.number]
+    def _not_finite(self, batch: Example, value: float, step: int, run: Path) -> SedError:
+        """Save a batch whose loss is not finite; return the error that names it."""
+        files = [self.data.train[int(i)].path for i in batch.clip_index]
         path = run / "bad-batch.npz"
         with written_whole(path) as part, open(part, "wb") as file:
             np.savez(
@@ -232,117 +241,108 @@ class Trainer:
             "learning_rate, or set precision to fp32; the epochs so far are kept."
         )
 
-    # ------------------------------------------------------------------------------------- judging
+    # ---------------------------------------------------------------------------------- validation
 
     @torch.inference_mode()
-    def predict(self) -> Predictions:
-        """Return what the model says about the clips of the fold held out, in fp32."""
-        model = self.judged_model.eval()
-        parts: list[tuple[NDArray[np.float32], ...]] = []
-        for batch in Waited().through(self.judging_by):
-            output = model(batch.samples.to(self.device))
-            maxima = frame_maximum(output).sigmoid()
-            parts.append(
-                (batch.targets.numpy(), output.clip_probs.cpu().numpy(), maxima.cpu().numpy())
-            )
-        gathered = self.world.gathered(parts)
-        # Batch by batch, process by process: the order in which the clips were dealt.
-        dealt = [share[i] for i in range(len(gathered[0])) for share in gathered if i < len(share)]
-        return Predictions(*(np.concatenate(p) for p in zip(*dealt, strict=True)))
+    def predict(self) -> tuple[ClipPredictions, Floats]:
+        """Predict the validation clips in fp32.
 
-    def note(self, row: Row) -> bool:
-        """Close an epoch with its figures; return whether it is the best so far."""
-        position, figure = self.position, row[self.config.learning.judge]
-        self.rate.after_epoch(position.epoch, figure)
-        position.history.append(row)
-        position.epoch, position.batch, position.losses = position.epoch + 1, 0, []
-        is_better = figure > position.best or math.isnan(position.best) or position.best_epoch == 0
+        Returns
+        -------
+        tuple
+            Targets and clip probabilities, and the maximum of each clip's frame probabilities, all
+            of shape (clips, classes).
+        """
+        model = self.eval_model.eval()
+        parts: list[tuple[NDArray[np.float32], ...]] = []
+        for batch in TimedLoader(self.val_loader):
+            output = model(batch.samples.to(self.device))
+            frame_max = frame_maximum(output).sigmoid()
+            parts.append(
+                (batch.targets.numpy(), output.clip_probs.cpu().numpy(), frame_max.cpu().numpy())
+            )
+        per_process = self.world.all_gather(parts)
+        # Batch by batch, process by process: the order of the clips.
+        ordered = [
+            share[i] for i in range(len(per_process[0])) for share in per_process if i < len(share)
+        ]
+        arrays = [np.concatenate(part) for part in zip(*ordered, strict=True)]
+        return ClipPredictions(arrays[0], arrays[1]), arrays[2]
+
+    def log_epoch(self, metrics: EpochMetrics) -> bool:
+        """Finish an epoch with its metrics; return whether it is the best so far."""
+        progress, value = self.progress, metrics[self.config.checkpoint.monitor]
+        self.schedule.after_epoch(progress.epoch, value)
+        progress.history.append(metrics)
+        progress.epoch, progress.batch, progress.losses = progress.epoch + 1, 0, []
+        is_better = value > progress.best or math.isnan(progress.best) or progress.best_epoch == 0
         if is_better:
-            position.best, position.best_epoch = figure, position.epoch
+            progress.best, progress.best_epoch = value, progress.epoch
         return is_better
 
-    def clips_in(self, first_batch: int) -> int:
-        """Return how many clips all processes see in an epoch from a batch on."""
-        together = self.config.learning.batch_size * self.world.size
-        return min(len(self.task.learnt), (len(self.batches) - first_batch) * together)
+    def n_clips_from(self, first_batch: int) -> int:
+        """Return how many clips all processes process in an epoch from a batch on."""
+        joint_size = self.config.optim.batch_size * self.world.size
+        return min(len(self.data.train), (len(self.batches) - first_batch) * joint_size)
 
-    def checkpoint(self, predictions: Predictions, row: Row) -> Checkpoint:
-        """Return the model, with thresholds fitted on the fold held out, and its figures."""
-        events = self.config.events
-        on = fit_thresholds(predictions.targets, predictions.frame_maxima, beta=events.beta)
+    def checkpoint(
+        self, predictions: ClipPredictions, frame_max: Floats, metrics: EpochMetrics
+    ) -> Checkpoint:
+        """Return the model with its metrics, and thresholds fitted on the validation clips.
+
+        Parameters
+        ----------
+        predictions, frame_max
+            What `predict` returned.
+        metrics
+            Of the epoch.
+        """
+        config = self.config.post_processing
+        onset = fit_thresholds(predictions.targets, frame_max, beta=config.f_beta)
+        validation = {"fold": self.data.fold, "n_clips": len(predictions.targets), **metrics}
         return Checkpoint(
-            self.judged_model,
-            self.task.labels,
+            self.eval_model,
+            self.data.labels,
             self.config.data.window_seconds,
             TrackerConfig(
-                onset_threshold=tuple(round(float(t), 4) for t in on),
-                offset_threshold=tuple(round(float(t) * events.offset_ratio, 4) for t in on),
-                median_filter_frames=events.median_filter_frames,
-                min_duration_seconds=events.min_duration_seconds,
-                min_gap_seconds=events.min_gap_seconds,
+                onset_threshold=tuple(round(float(t), 4) for t in onset),
+                offset_threshold=tuple(round(float(t) * config.offset_ratio, 4) for t in onset),
+                median_filter_frames=config.median_filter_frames,
+                min_duration_seconds=config.min_duration_seconds,
+                min_gap_seconds=config.min_gap_seconds,
             ),
-            metrics={
-                "validation": {"fold": self.task.fold, "n_clips": len(predictions.targets), **row}
-            },
+            metrics={"validation": validation},
             data={
-                "n_clips": len(self.task.learnt),
-                "licences": sorted({c.licence for c in self.task.learnt if c.licence}),
-                "short": self.config.data.short,
+                "n_clips": len(self.data.train),
+                "licences": sorted({c.licence for c in self.data.train if c.licence}),
+                "pad_mode": self.config.data.pad_mode,
             },
         )
 
     # --------------------------------------------------------------------------------------- state
 
     def save(self, path: Path) -> None:
-        """Write all that is needed to go on."""
+        """Write the state to resume from."""
         save_state(path, self._state())
 
     def load(self, path: Path) -> None:
-        """Go on from where a state was written."""
+        """Resume from a state."""
         state = self._state()
         load_state(path, state)
-        self.position = Position(**state.values["position"])
-        self.rate.load_state_dict(state.values["rate"])
-        self.scaler.load_state_dict(state.values["scaler"])
+        self.progress = TrainState(**state.values["progress"])
+        self.schedule.load_state_dict(state.values["lr_schedule"])
+        self.scaler.load_state_dict(state.values["grad_scaler"])
 
-    def _state(self) -> State:
-        modules: dict[str, nn.Module] = {"model": self.model, "extra": self.step.extra}
-        if self.average:
-            modules["average"] = self.average.model
-        values = {
-            "position": dataclasses.asdict(self.position),
-            "rate": self.rate.state_dict(),
-            "scaler": self.scaler.state_dict(),
+    def _state(self) -> ResumableState:
+        modules: dict[str, nn.Module] = {
+            "model": self.model,
+            "distill_head": self.step.distill_head,
         }
-        return State(modules, self.optimizer, values)
-
-
-class Waited:
-    """How long a loop has waited for what it goes through."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def through(self, batches: Batches) -> Iterator[Sample]:
-        """Yield the batches; the clock runs while they are not there.
-
-        Raises
-        ------
-        SedError
-            If a clip cannot be read after all.
-        """
-        waiting = iter(batches)
-        while True:
-            began = time.perf_counter()
-            batch = next(waiting, None)
-            self.seconds += time.perf_counter() - began
-            if batch is None:
-                return
-            if isinstance(batch, SedError):
-                try:
-                    raise batch
-                finally:
-                    # Else the error and this frame hold each other, and with them the workers: the
-                    # garbage collector ends those only after ten seconds.
-                    del batch, waiting
-            yield batch
+        if self.ema:
+            modules["ema"] = self.ema.model
+        values = {
+            "progress": dataclasses.asdict(self.progress),
+            "lr_schedule": self.schedule.state_dict(),
+            "grad_scaler": self.scaler.state_dict(),
+        }
+        return ResumableState(modules, self.optimizer, values)

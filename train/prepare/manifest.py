@@ -1,4 +1,4 @@
-"""The record of what `sed prepare` made in a folder: what can be used again, and what may go."""
+"""Record what `sed prepare` made in a folder, to reuse it or to remove it."""
 
 from __future__ import annotations
 
@@ -17,53 +17,55 @@ from sed.text import printable, some
 
 MANIFEST, INDEX, AUDIO = "prepared.json", "index.csv", "audio"
 _MADE_BY = "sed prepare"
+_FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
-class Made:
-    """One stored recording, and what it was made from."""
+class StoredRecording:
+    """A stored recording, and what it was made from."""
 
     source_bytes: int
     source_mtime_ns: int  # of its last change
-    spans: list[list[float | None]]  # begin and length in seconds of its clips, as the table says
+    spans: list[list[float | None]]  # start and duration of its clips in the table, in seconds
     n_bytes: int  # of the stored file
     n_samples: int  # in the stored file
-    begin: int  # the source's sample that is the first stored one
-    pieces: list[list[int]]  # which clip, first sample and behind the last, both in the source
-    n_silent: int  # pieces of nothing but zeros, left out
+    start: int  # the first stored sample, as an index in the source
+    segments: list[list[int]]  # clip, first sample and the one after the last, in the source
+    n_silent: int  # segments of zeros, left out
     n_clipped: int  # samples beyond full scale
 
 
 @dataclass
 class Manifest:
-    """What was made in a folder.
+    """Record of a prepared folder.
 
-    `files` names every file that may be there, before it is; what is said of it follows when it
-    is whole. So nothing is forgotten, whenever the process is killed.
+    `files` names every file before it is written; its facts follow when it is whole. So the record
+    is complete even if the process is killed.
     """
 
     source: str
     options: dict[str, Any]
-    files: dict[str, Made | None] = field(default_factory=dict)  # below the folder of sounds
-    failures: dict[str, str] = field(default_factory=dict)  # source and reason
-    finished: bool = False  # and the index is written
+    files: dict[str, StoredRecording | None] = field(default_factory=dict)  # by path in audio/
+    failures: dict[str, str] = field(default_factory=dict)  # error message by source
+    finished: bool = False  # whether the index is written
 
-    def made(self, name: str) -> Made:
-        """Return what is said of a file that was made."""
+    def stored(self, name: str) -> StoredRecording:
+        """Return the facts of a file that is whole."""
         facts = self.files[name]
         assert facts is not None, name
         return facts
 
     def save(self, out: Path) -> None:
-        """Write it, whole or not at all.
+        """Write the record to a folder, whole or not at all.
 
         Raises
         ------
         OutputError
             If the folder cannot be written.
         """
-        about = {"made_by": _MADE_BY, "versions": _versions()} | vars(self)
-        lines = [f"{json.dumps(key)}: {json.dumps(about[key], default=vars)}" for key in about]
+        facts = {"made_by": _MADE_BY, "format_version": _FORMAT_VERSION, "versions": _versions()}
+        facts |= vars(self)
+        lines = [f"{json.dumps(key)}: {json.dumps(facts[key], default=vars)}" for key in facts]
         with written_whole(out / MANIFEST) as part:
             part.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
 
@@ -74,16 +76,25 @@ def load_manifest(out: Path) -> Manifest:
     Raises
     ------
     UsageError
-        If it holds none, or none that `sed prepare` wrote.
+        If there is none, or it is damaged or of another format version.
     """
     name = printable(str(out))
     try:
-        about = json.loads((out / MANIFEST).read_text("utf-8"))
-        if about.pop("made_by") != _MADE_BY or any(map(_leads_out, about["files"])):
+        record = json.loads((out / MANIFEST).read_text("utf-8"))
+        if record.pop("made_by") != _MADE_BY or any(map(_leads_out, record["files"])):
             raise ValueError
-        del about["versions"]
-        files = {name: facts and Made(**facts) for name, facts in about.pop("files").items()}
-        return Manifest(files=files, **about)
+        if (version := record.pop("format_version", 1)) != _FORMAT_VERSION:
+            raise UsageError(
+                f"{name}: prepared by an older version (format version {version}, expected "
+                f"{_FORMAT_VERSION}). Prepare into another folder, and remove this one by hand."
+            )
+        del record["versions"]
+        files = {
+            file: facts and StoredRecording(**facts) for file, facts in record.pop("files").items()
+        }
+        return Manifest(files=files, **record)
+    except UsageError:
+        raise
     except OSError:
         raise UsageError(
             f"{name}: not made by sed prepare (it holds no {MANIFEST}). Check the name."
@@ -101,9 +112,9 @@ def open_folder(out: Path, source: Path, options: dict[str, Any]) -> Manifest:
     Raises
     ------
     UsageError
-        If somebody else's files are in it, it lies in the source, or was prepared otherwise.
+        If it holds other files, lies in the source, or was prepared with other options.
     OutputError
-        If it cannot be looked into.
+        If it cannot be read.
     """
     name = printable(str(out))
     new = Manifest(str(source.resolve()), options)
@@ -112,23 +123,23 @@ def open_folder(out: Path, source: Path, options: dict[str, Any]) -> Manifest:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{name}: is a file. Name a folder to prepare into.")
     try:
-        strangers = [path.name for path in out.iterdir()] if out.exists() else []
+        entries = [path.name for path in out.iterdir()] if out.exists() else []
     except OSError as error:
         raise OutputError(out, error) from error
-    if MANIFEST not in strangers:
+    if MANIFEST not in entries:
         remove_parts(out, {})
-        strangers = [name for name in strangers if (out / name).exists()]
-        if strangers:
+        others = [entry for entry in entries if (out / entry).exists()]
+        if others:
             raise UsageError(
-                f"{name}: sed prepare did not make what is in it: {some(sorted(strangers))}. "
+                f"{name}: holds files that sed prepare did not make: {some(sorted(others))}. "
                 "Name a new folder."
             )
         return new
     old = load_manifest(out)
     if differing := _differing(old, new):
         raise UsageError(
-            f"{name}: was prepared otherwise: {'; '.join(differing)}. Remove that first (--reset), "
-            "or name another folder."
+            f"{name}: was prepared with other options: {'; '.join(differing)}. Remove that first "
+            "(--reset), or name another folder."
         )
     remove_parts(out, old.files)
     return replace(old, finished=False, failures={})
@@ -152,23 +163,28 @@ def reset(out: str | os.PathLike[str]) -> tuple[int, list[str]]:
 
     Returns
     -------
-    How many files were removed, and the names of those that stay: they are somebody else's.
+    tuple
+        The number of files removed, and the names of those that stay, since `sed prepare` did not
+        make them.
 
     Raises
     ------
     UsageError
         If the folder was not made by `sed prepare`.
     OutputError
-        If something cannot be removed.
+        If a file cannot be removed.
     """
     out = Path(out)
     manifest = load_manifest(out)
     made = [
-        out / AUDIO / name for name, facts in manifest.files.items() if is_ours(out, name, facts)
+        out / AUDIO / name for name, facts in manifest.files.items() if is_stored(out, name, facts)
     ]
     made += [path for path in (out / INDEX,) if path.is_file()]
     remove_parts(out, manifest.files)
-    for path in [*made, out / MANIFEST]:  # the record goes last: a reset can be cut off, too
+    for path in [
+        *made,
+        out / MANIFEST,
+    ]:  # the record last, so that a reset that is stopped can be repeated
         try:
             path.unlink()
         except OSError as error:
@@ -184,8 +200,8 @@ def reset(out: str | os.PathLike[str]) -> tuple[int, list[str]]:
     return len(made) + 1, left
 
 
-def is_ours(out: Path, name: str, facts: Made | None) -> bool:
-    """Return whether the file of that name is there, and the one that was made."""
+def is_stored(out: Path, name: str, facts: StoredRecording | None) -> bool:
+    """Return whether a file exists and is the one that was made."""
     path = out / AUDIO / name
     try:
         if not path.parent.resolve().is_relative_to(out.resolve()):  # a link leads elsewhere
@@ -195,8 +211,8 @@ def is_ours(out: Path, name: str, facts: Made | None) -> bool:
         return False
 
 
-def remove_parts(out: Path, names: Mapping[str, Made | None]) -> None:
-    """Remove what a killed process had not finished writing."""
+def remove_parts(out: Path, names: Mapping[str, StoredRecording | None]) -> None:
+    """Remove partial files that a killed process left."""
     for folder in {out, *((out / AUDIO / name).parent for name in names)}:
         for path in folder.glob(".*.part") if folder.is_dir() else ():
             stem, _, process = path.name.removesuffix(".part").rpartition(".")

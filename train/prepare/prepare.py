@@ -1,4 +1,4 @@
-"""Recordings decoded once: plain WAV files that load without decoding, and the index of clips."""
+"""Decode recordings once: plain WAV files that load without decoding, and an index of clips."""
 
 from __future__ import annotations
 
@@ -16,36 +16,35 @@ from sed.text import printable, some
 from sed.timeline import seconds_from_samples
 from train.data.audio import clip_range
 from train.data.clips import Clip
+from train.data.folds import balance_report, split_clips
 from train.data.tables import read_table, write_index
-from train.prepare.cutting import CuttingConfig, clip_of_piece
-from train.prepare.manifest import AUDIO, INDEX, Manifest, is_ours, open_folder
-from train.prepare.transcode import Recording, recordings_of, stamp, transcode
+from train.prepare.cutting import CuttingConfig, clip_segment
+from train.prepare.manifest import AUDIO, INDEX, Manifest, is_stored, open_folder
+from train.prepare.transcode import SourceFile, size_and_mtime, source_files, transcode
 
-_SAVING_SHARE = 0.05  # of the time may go into keeping the record
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Told what happens; each of them may be anything that takes these arguments."""
-
-    on_start: Callable[[int, int], None] = lambda *_: (
-        None
-    )  # recordings to decode, and there already
-    on_recording: Callable[[float], None] = lambda _: None  # seconds stored of one
-    on_trouble: Callable[[SedError], None] = lambda _: None  # with a recording, as it comes
+_MAX_SAVING_SHARE = 0.05  # of the time may be spent on saving the record
 
 
 @dataclass(frozen=True)
-class PreparedSummary:
-    """What a folder holds after `prepare`."""
+class PrepareCallbacks:
+    """Functions that `prepare` calls as it proceeds."""
+
+    on_start: Callable[[int, int], None] = lambda *_: None  # recordings to decode, and reused
+    on_recording: Callable[[float], None] = lambda _: None  # seconds stored of a recording
+    on_error: Callable[[SedError], None] = lambda _: None  # of a recording
+
+
+@dataclass(frozen=True)
+class PrepareSummary:
+    """Contents of a folder after `prepare`."""
 
     index: Path  # the table of clips, to train from
     n_recordings: int
-    n_reused: int  # of them were there already
+    n_reused: int  # recordings that were stored before
     n_clips: int
     audio_seconds: float  # stored
     n_bytes: int
-    n_silent: int  # clips of nothing but zeros, left out
+    n_silent: int  # clips of zeros, left out
     n_clipped: int  # samples beyond full scale, with 16 bits
     n_clipped_recordings: int
     failures: tuple[SedError, ...]  # one per recording that was left out
@@ -53,237 +52,248 @@ class PreparedSummary:
 
 
 class _StoppedError(Exception):
-    """A worker was asked to leave its recording."""
+    """A worker was stopped within its recording."""
 
 
 def prepare(
     source: str | os.PathLike[str],
-    out: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     *,
     sample_rate: int = 32_000,
     trim_db: float | None = None,
-    first_seconds: float | None = None,
-    cut_seconds: float | None = None,
+    max_seconds: float | None = None,
+    segment_seconds: float | None = None,
     bits: int = 32,
-    shares: Sequence[float] | None = None,
+    split: Sequence[float] | None = None,
     seed: int = 0,
-    n_workers: int | None = None,
-    format: str = "auto",
-    progress: Progress | None = None,
-) -> PreparedSummary:
+    workers: int | None = None,
+    table_format: str = "auto",
+    callbacks: PrepareCallbacks | None = None,
+) -> PrepareSummary:
     """Decode the recordings of a table once, into files that training loads without decoding.
 
-    Called again, after whatever stopped it, it goes on: a recording that is there whole, made from
+    Called again after an interruption, it continues: a recording that is stored whole, made from
     the same file with the same options, is not decoded again. The index is written last.
 
     Parameters
     ----------
     source
-        A table or a folder, as `train.data.tables.read_table` takes them.
-    out
+        A table or a folder, see `train.data.tables.read_table`.
+    output
         A new folder: ``audio/`` for mono WAV files, ``index.csv`` for the table of clips, and
         ``prepared.json`` for the record of what was made.
     sample_rate
         Samples per second to store.
     trim_db
-        Batch off both ends of each clip as far as they lie this much below its loudest 20 ms.
-    first_seconds
+        Trim both ends of each clip as far as they are this much below its loudest 20 ms.
+    max_seconds
         Keep no more than this of each clip, after trimming.
-    cut_seconds
-        Batch clips into pieces of this length, a row of the index each, as
-        `train.prepare.cutting.pieces_of` does. Pieces of a clip share its group.
+    segment_seconds
+        Cut clips into segments of this length, each a row of the index, see
+        `train.prepare.cutting.split_range`. Segments of a clip share its group.
     bits
-        32 stores floats; 16 integers, at half the size, clipped beyond full scale.
-    shares
-        Of clips to learn from, to judge by and to test with, as (0.7, 0.15, 0.15): the column
+        32 stores floats; 16 integers, at half the size, clipped at full scale.
+    split
+        Shares of clips for training, validation and test, as (0.7, 0.15, 0.15): the column
         ``split`` of the index. It may differ from call to call, and so may `seed`.
     seed
         Of the split.
-    n_workers
+    workers
         Threads that decode; one per processor if not given.
-    format
-        Kind of table, as `read_table` names them; auto tells by its columns.
-    progress
-        Told what happens.
+    table_format
+        Format of the table, see `read_table`; auto chooses by its columns.
+    callbacks
+        Called as recordings are stored.
 
     Raises
     ------
     UsageError
-        If an option cannot be, or the folder is none to prepare into.
+        If an option is invalid, or the folder is not one to prepare into.
     TableError
-        If the table is faulty, or not one of its recordings can be read.
+        If the table is faulty, or none of its recordings can be read.
     OutputError
         If the folder cannot be written or the disk is full.
     """
-    config = CuttingConfig(sample_rate, trim_db, first_seconds, cut_seconds, bits)
-    if n_workers is not None and n_workers < 1:
-        raise UsageError(f"expected 1 worker or more, got {n_workers}")
-    progress = progress or Progress()
-    folder = Path(out)
+    config = CuttingConfig(sample_rate, trim_db, max_seconds, segment_seconds, bits)
+    if workers is not None and workers < 1:
+        raise UsageError(f"expected 1 worker or more, got {workers}")
+    callbacks = callbacks or PrepareCallbacks()
+    folder = Path(output)
     manifest = open_folder(folder, Path(source), asdict(config))
-    clips = read_table(source, format=format)
-    _check_index(clips, shares, seed)
-    recordings = recordings_of(clips)
-    _plan(manifest, folder, recordings)
-    todo = [recording for recording in recordings if not _is_there(recording, folder, manifest)]
-    manifest.files |= {recording.name: None for recording in todo}
+    clips = read_table(source, table_format=table_format)
+    _check_index(clips, split, seed)
+    files = source_files(clips)
+    _plan(manifest, folder, files)
+    todo = [file for file in files if not _is_reusable(file, folder, manifest)]
+    manifest.files |= {file.name: None for file in todo}
     manifest.save(folder)
-    progress.on_start(len(todo), len(recordings) - len(todo))
-    job = _Job(folder, config, manifest, progress)
-    failures = job.run(todo, n_workers or os.cpu_count() or 1)
+    callbacks.on_start(len(todo), len(files) - len(todo))
+    transcoder = _Transcoder(folder, config, manifest, callbacks)
+    failures = transcoder.run(todo, workers or os.cpu_count() or 1)
 
-    done = [recording for recording in recordings if recording.path not in manifest.failures]
+    done = [file for file in files if file.path not in manifest.failures]
     if not done:
-        raise TableError(f"{printable(str(source))}: not one of its recordings can be read.")
+        raise TableError(f"{printable(str(source))}: none of its recordings can be read.")
     rows, sources = index_rows(done, folder, manifest, config)
-    splits, balance = _split(rows, shares, seed)
+    splits, balance = _split(rows, split, seed)
     write_index(folder / INDEX, rows, splits, sources)
     manifest.finished = True
     manifest.save(folder)
-    made = [manifest.made(recording.name) for recording in done]
-    return PreparedSummary(
+    stored = [manifest.stored(file.name) for file in done]
+    return PrepareSummary(
         index=folder / INDEX,
         n_recordings=len(done),
-        n_reused=len(recordings) - len(todo),
+        n_reused=len(files) - len(todo),
         n_clips=len(rows),
-        audio_seconds=seconds_from_samples(sum(facts.n_samples for facts in made), sample_rate),
-        n_bytes=sum(facts.n_bytes for facts in made),
-        n_silent=sum(facts.n_silent for facts in made),
-        n_clipped=sum(facts.n_clipped for facts in made),
-        n_clipped_recordings=sum(facts.n_clipped > 0 for facts in made),
+        audio_seconds=seconds_from_samples(sum(facts.n_samples for facts in stored), sample_rate),
+        n_bytes=sum(facts.n_bytes for facts in stored),
+        n_silent=sum(facts.n_silent for facts in stored),
+        n_clipped=sum(facts.n_clipped for facts in stored),
+        n_clipped_recordings=sum(facts.n_clipped > 0 for facts in stored),
         failures=tuple(failures),
         balance=balance,
     )
 
 
 def index_rows(
-    recordings: Sequence[Recording], out: Path, manifest: Manifest, config: CuttingConfig
+    files: Sequence[SourceFile], folder: Path, manifest: Manifest, config: CuttingConfig
 ) -> tuple[list[Clip], list[str]]:
-    """Return the clips of stored recordings, and the file that each was made from."""
+    """Return the clips of stored recordings, and the source file of each.
+
+    Parameters
+    ----------
+    files
+        The recordings.
+    folder
+        Where they are stored.
+    manifest
+        The record of it.
+    config
+        How they were cut.
+    """
     rows, sources = [], []
     rate = config.sample_rate
-    for recording in recordings:
-        facts = manifest.made(recording.name)
-        for i, begin, end in facts.pieces:
-            clip = recording.clips[i]
+    for file in files:
+        facts = manifest.stored(file.name)
+        for i, start, end in facts.segments:
+            clip = file.clips[i]
             origin, _ = clip_range(clip, rate)
-            is_whole = end - begin == facts.n_samples
+            is_whole = end - start == facts.n_samples
             rows.append(
                 replace(
-                    clip_of_piece(clip, (begin - origin, end - origin), rate),
-                    path=str(out / AUDIO / recording.name),
-                    begin_seconds=seconds_from_samples(begin - facts.begin, rate),
-                    seconds=None if is_whole else seconds_from_samples(end - begin, rate),
+                    clip_segment(clip, (start - origin, end - origin), rate),
+                    path=str(folder / AUDIO / file.name),
+                    start_seconds=seconds_from_samples(start - facts.start, rate),
+                    duration_seconds=None if is_whole else seconds_from_samples(end - start, rate),
                 )
             )
-            sources.append(recording.path)
+            sources.append(file.path)
     return rows, sources
 
 
-def _check_index(clips: Sequence[Clip], shares: Sequence[float] | None, seed: int) -> None:
-    """Find out now what could not be split or written down in the end."""
-    _split(clips, shares, seed)
+def _check_index(clips: Sequence[Clip], split: Sequence[float] | None, seed: int) -> None:
+    """Check now what splitting and writing the index would refuse in the end."""
+    _split(clips, split, seed)
     with TemporaryDirectory() as folder:
         write_index(Path(folder, INDEX), clips, None, [clip.path for clip in clips])
 
 
 def _split(
-    clips: Sequence[Clip], shares: Sequence[float] | None, seed: int
+    clips: Sequence[Clip], split: Sequence[float] | None, seed: int
 ) -> tuple[list[str] | None, str]:
-    """Return the split of each clip and the report of its balance, if a split is asked for."""
-    if shares is None:
+    """Return the side of each clip and the report of their balance, or None and nothing."""
+    if split is None:
         return None, ""
-    from train.data.folds import (  # torch comes with it, and takes seconds
-        balance_report,
-        split_clips,
-    )
-
-    splits = split_clips(clips, shares, seed=seed)
-    return splits, balance_report(clips, splits)
+    sides = split_clips(clips, split, seed=seed)
+    return sides, balance_report(clips, sides)
 
 
-def _plan(manifest: Manifest, out: Path, recordings: Sequence[Recording]) -> None:
-    """Add the names of all that is going to be made to the record."""
-    new = [recording.name for recording in recordings if recording.name not in manifest.files]
-    if in_the_way := [name for name in new if (out / AUDIO / name).exists()]:
+def _plan(manifest: Manifest, folder: Path, files: Sequence[SourceFile]) -> None:
+    """Add the names of all files to be made to the record."""
+    new = [file.name for file in files if file.name not in manifest.files]
+    if existing := [name for name in new if (folder / AUDIO / name).exists()]:
         raise UsageError(
-            f"{printable(str(out / AUDIO))}: holds files that sed prepare did not make, and would "
-            f"overwrite: {some(in_the_way)}. Move them away."
+            f"{printable(str(folder / AUDIO))}: holds files that sed prepare did not make, and "
+            f"would overwrite: {some(existing)}. Move them away."
         )
     manifest.files |= dict.fromkeys(new)
 
 
-def _is_there(recording: Recording, out: Path, manifest: Manifest) -> bool:
-    """Return whether a recording is stored whole, from the file and the clips that are now."""
-    facts = manifest.files[recording.name]
+def _is_reusable(file: SourceFile, folder: Path, manifest: Manifest) -> bool:
+    """Return whether a recording is stored whole, from the current file and clips."""
+    facts = manifest.files[file.name]
     try:
         return (
             facts is not None
-            and (facts.source_bytes, facts.source_mtime_ns) == stamp(recording.path)
-            and facts.spans == recording.spans
-            and is_ours(out, recording.name, facts)
+            and (facts.source_bytes, facts.source_mtime_ns) == size_and_mtime(file.path)
+            and facts.spans == file.spans
+            and is_stored(folder, file.name, facts)
         )
-    except SedError:  # whoever decodes it says why
+    except SedError:  # decoding it reports the reason
         return False
 
 
-class _Job:
-    """Threads that decode, and the record of what they made.
+class _Transcoder:
+    """Decodes recordings in threads, and records what they made.
 
-    libsndfile and soxr run without Python's lock, so threads are as fast as processes, and can be
+    libsndfile and soxr release Python's lock, so threads are as fast as processes, and can be
     stopped at any block.
     """
 
     def __init__(
-        self, out: Path, config: CuttingConfig, manifest: Manifest, progress: Progress
+        self,
+        folder: Path,
+        config: CuttingConfig,
+        manifest: Manifest,
+        callbacks: PrepareCallbacks,
     ) -> None:
-        self._out = out
+        self._folder = folder
         self._config = config
         self._manifest = manifest
-        self._progress = progress
+        self._callbacks = callbacks
         self._stop = threading.Event()
         self._next_save = 0.0
 
-    def run(self, recordings: Sequence[Recording], n_workers: int) -> list[SedError]:
-        """Store recordings; return what was wrong with those that could not be."""
+    def run(self, files: Sequence[SourceFile], workers: int) -> list[SedError]:
+        """Store recordings; return the errors of those that cannot be read."""
         failures: list[SedError] = []
-        with ThreadPoolExecutor(n_workers) as pool:
+        with ThreadPoolExecutor(workers) as pool:
             try:
-                futures = {pool.submit(self._store, r): r for r in recordings}
+                futures = {pool.submit(self._store, file): file for file in files}
                 for future in as_completed(futures):
                     if (error := future.result()) is not None:
                         failures.append(error)
                         self._manifest.failures[futures[future].path] = str(error)
-                        self._progress.on_trouble(error)
-                    self._save_now_and_then()
-            except BaseException:  # Ctrl-C, a full disk: the others are to leave their recordings
+                        self._callbacks.on_error(error)
+                    self._save_if_due()
+            except BaseException:  # Ctrl-C or a full disk: stop the other threads
                 self._stop.set()
                 pool.shutdown(cancel_futures=True)
-                self._manifest.save(self._out)
+                self._manifest.save(self._folder)
                 raise
         return failures
 
-    def _store(self, recording: Recording) -> SedError | None:
-        """Store a recording and note it; return what is wrong with it, if something is."""
-        path = self._out / AUDIO / recording.name
+    def _store(self, file: SourceFile) -> SedError | None:
+        """Store a recording and record it; return its error if it cannot be read."""
+        path = self._folder / AUDIO / file.name
         try:
-            made = transcode(recording, path, self._config, self._check)
+            stored = transcode(file, path, self._config, self._check)
         except OutputError:
             raise
         except SedError as error:
             return error
-        self._manifest.files[recording.name] = made
-        self._progress.on_recording(made.n_samples / self._config.sample_rate)
+        self._manifest.files[file.name] = stored
+        self._callbacks.on_recording(stored.n_samples / self._config.sample_rate)
         return None
 
     def _check(self) -> None:
         if self._stop.is_set():
             raise _StoppedError
 
-    def _save_now_and_then(self) -> None:
-        """Keep the record after each recording, or as often as costs little."""
-        if (began := time.monotonic()) < self._next_save:
+    def _save_if_due(self) -> None:
+        """Save the record after each recording, or less often if that takes long."""
+        if (start := time.monotonic()) < self._next_save:
             return
-        self._manifest.save(self._out)
-        ended = time.monotonic()
-        self._next_save = ended + (ended - began) / _SAVING_SHARE
+        self._manifest.save(self._folder)
+        end = time.monotonic()
+        self._next_save = end + (end - start) / _MAX_SAVING_SHARE

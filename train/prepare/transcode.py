@@ -1,4 +1,4 @@
-"""One recording decoded, cut and written as a plain WAV file, in bounded memory."""
+"""Decode, cut and store one recording as a plain WAV file, in bounded memory."""
 
 from __future__ import annotations
 
@@ -19,105 +19,105 @@ from sed.timeline import samples_from_seconds
 from sed.types import Floats
 from train.data.audio import LARGEST_WAV_BYTES, PCM16_FULL_SCALE, clip_range, wav_header
 from train.data.clips import Clip
-from train.prepare.cutting import CuttingConfig, kept_range, pieces_of
-from train.prepare.manifest import Made
+from train.prepare.cutting import CuttingConfig, kept_range, split_range
+from train.prepare.manifest import StoredRecording
 
 _SAMPLES_AT_ONCE = 1 << 20
 
-Piece = tuple[int, int, int]  # which clip, its first sample in the recording and behind its last
+Segment = tuple[int, int, int]  # clip, first sample and the one after the last, in the recording
 
 
 @dataclass(frozen=True)
-class Recording:
-    """A file to store, and what a table says of it."""
+class SourceFile:
+    """A recording to store, and the clips that a table has of it."""
 
-    name: str  # of the stored file, below the folder of sounds
+    name: str  # path of the stored file in audio/
     path: str
     clips: tuple[Clip, ...]
 
     @property
     def spans(self) -> list[list[float | None]]:
-        """Begin and length of its clips in seconds."""
-        return [[clip.begin_seconds, clip.seconds] for clip in self.clips]
+        """Start and duration of its clips, in seconds."""
+        return [[clip.start_seconds, clip.duration_seconds] for clip in self.clips]
 
 
-def recordings_of(clips: Sequence[Clip]) -> list[Recording]:
-    """Return the files that clips lie in, each once, in the order of the clips.
+def source_files(clips: Sequence[Clip]) -> list[SourceFile]:
+    """Return the recordings of clips, each once, in the order of the clips.
 
-    A stored file is named as its source is, from the folder in which all of them lie. The ending
-    stays, so that two sources that differ in nothing else do not meet.
+    A stored file has the name of its source relative to the common folder of all. It keeps the
+    suffix too, so that sources that differ only in it get different names.
     """
     by_path: dict[str, list[Clip]] = {}
     for clip in clips:
         by_path.setdefault(os.path.abspath(clip.path), []).append(clip)
     common = os.path.commonpath([os.path.dirname(path) for path in by_path])
     return [
-        Recording(Path(os.path.relpath(path, common)).as_posix() + ".wav", path, tuple(members))
+        SourceFile(Path(os.path.relpath(path, common)).as_posix() + ".wav", path, tuple(members))
         for path, members in by_path.items()
     ]
 
 
 def transcode(
-    recording: Recording, path: Path, config: CuttingConfig, check: Callable[[], None]
-) -> Made:
-    """Decode a recording and write what is kept of it.
+    recording: SourceFile, path: Path, config: CuttingConfig, check: Callable[[], None]
+) -> StoredRecording:
+    """Decode a recording and store the parts of it to keep.
 
     Parameters
     ----------
     recording
-        What to decode.
+        The recording.
     path
-        The WAV file to write; it is whole or not there at all.
+        The WAV file to write, whole or not at all.
     config
-        What is kept, and how it is stored.
+        What to keep, and how to store it.
     check
-        Called now and then; what it raises ends the work.
+        Called for each block; may raise to stop.
 
     Raises
     ------
     SedError
-        If it cannot be read or written.
+        If the recording cannot be read, or the file not be written.
     """
-    n_bytes, mtime_ns = stamp(recording.path)
+    n_bytes, mtime_ns = size_and_mtime(recording.path)
     with written_whole(path) as part, TemporaryFile(dir=part.parent) as spool:
         samples = _decoded(recording, config, spool, check)
-        pieces, n_silent = _pieces(recording, samples, config)
-        begin = min(first for _, first, _ in pieces)
-        end = max(last for _, _, last in pieces)
-        n_clipped = _write_wav(part, samples[begin:end], config, recording.path, check)
+        segments, n_silent = _segments(recording, samples, config)
+        start = min(first for _, first, _ in segments)
+        end = max(last for _, _, last in segments)
+        n_clipped = _write_wav(part, samples[start:end], config, recording.path, check)
         stored_bytes = part.stat().st_size
-    return Made(
+    return StoredRecording(
         source_bytes=n_bytes,
         source_mtime_ns=mtime_ns,
         spans=recording.spans,
         n_bytes=stored_bytes,
-        n_samples=end - begin,
-        begin=begin,
-        pieces=[list(piece) for piece in pieces],
+        n_samples=end - start,
+        start=start,
+        segments=[list(segment) for segment in segments],
         n_silent=n_silent,
         n_clipped=n_clipped,
     )
 
 
-def stamp(path: str) -> tuple[int, int]:
-    """Return the size of a file and the time of its last change, in bytes and nanoseconds.
+def size_and_mtime(path: str) -> tuple[int, int]:
+    """Return the size of a file in bytes, and the time of its last change in nanoseconds.
 
     Raises
     ------
     RecordingError
-        If it is not there any more.
+        If it cannot be read.
     """
     try:
-        about = os.stat(path)
+        status = os.stat(path)
     except OSError as error:
         raise RecordingError(path, f"cannot read: {error.strerror}.") from error
-    return about.st_size, about.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
 def _decoded(
-    recording: Recording, config: CuttingConfig, spool: BinaryIO, check: Callable[[], None]
+    recording: SourceFile, config: CuttingConfig, spool: BinaryIO, check: Callable[[], None]
 ) -> Floats:
-    """Decode as much of a recording as is needed; return it, mapped from the spool."""
+    """Decode as much of a recording as needed; return it memory-mapped from the spool file."""
     needed = _needed_samples(recording, config)
     n_samples = 0
     with closing(read_blocks(recording.path, config.sample_rate)) as blocks:
@@ -131,25 +131,25 @@ def _decoded(
     return np.memmap(spool, np.float32, "r", shape=(n_samples,))
 
 
-def _needed_samples(recording: Recording, config: CuttingConfig) -> int | None:
-    """Return how much of a recording its clips can reach; None is all."""
-    most = 1
+def _needed_samples(recording: SourceFile, config: CuttingConfig) -> int | None:
+    """Return the number of samples that its clips need of a recording; None for all."""
+    needed = 1
     for clip in recording.clips:
         begin, end = clip_range(clip, config.sample_rate)
-        if config.first_seconds is not None and config.trim_db is None:
-            last = begin + samples_from_seconds(config.first_seconds, config.sample_rate)
+        if config.max_seconds is not None and config.trim_db is None:
+            last = begin + samples_from_seconds(config.max_seconds, config.sample_rate)
             end = last if end is None else min(end, last)
         if end is None:
             return None
-        most = max(most, end)
-    return most
+        needed = max(needed, end)
+    return needed
 
 
-def _pieces(
-    recording: Recording, samples: Floats, config: CuttingConfig
-) -> tuple[list[Piece], int]:
-    """Return the pieces that are stored, and how many are nothing but zeros and left out."""
-    pieces: list[Piece] = []
+def _segments(
+    recording: SourceFile, samples: Floats, config: CuttingConfig
+) -> tuple[list[Segment], int]:
+    """Return the segments to store, and the number of segments of zeros, which are left out."""
+    segments: list[Segment] = []
     n_silent = 0
     for i, clip in enumerate(recording.clips):
         begin, end = clip_range(clip, config.sample_rate)
@@ -158,31 +158,31 @@ def _pieces(
             raise RecordingError(
                 recording.path,
                 f"holds {len(samples) / config.sample_rate:.3f} s, and the table has a clip that "
-                f"begins at {clip.begin_seconds:.3f} s. Check the table.",
+                f"starts at {clip.start_seconds:.3f} s. Check the table.",
             )
-        for first, last in pieces_of(kept_range(samples, (begin, end), config), config):
+        for first, last in split_range(kept_range(samples, (begin, end), config), config):
             if samples[first:last].any():
-                pieces.append((i, first, last))
+                segments.append((i, first, last))
             else:
                 n_silent += 1
-    if not pieces:
+    if not segments:
         raise RecordingError(
-            recording.path, "what is kept of it is digital silence. Check it, or keep more."
+            recording.path, "the part to keep is digital silence. Check it, or keep more."
         )
-    return pieces, n_silent
+    return segments, n_silent
 
 
 def _write_wav(
     part: Path, samples: Floats, config: CuttingConfig, source: str, check: Callable[[], None]
 ) -> int:
-    """Write samples as floats or 16-bit integers; return how many were clipped."""
+    """Write samples as floats or 16-bit integers; return how many are clipped."""
     dtype = np.dtype("<f4" if config.bits == 32 else "<i2")
     if len(samples) * dtype.itemsize > LARGEST_WAV_BYTES:
         hours = len(samples) / config.sample_rate / 3600
         raise RecordingError(
             source,
-            f"is too long to be stored in one file ({hours:.1f} h). Keep less of it (--first), "
-            "store it with --bits 16, or cut it into several files.",
+            f"is too long to be stored in one file ({hours:.1f} h). Keep less of it "
+            "(--max-seconds), store it with --bits 16, or cut it into several files.",
         )
     n_clipped = 0
     with open(part, "wb") as file:

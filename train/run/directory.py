@@ -1,9 +1,9 @@
-"""What a run directory holds, from the first look at the clips to the last report.
+"""Create and check a run directory, and write its history and report.
 
-``config.json``, ``folds.csv`` (and how they were made: ``folds.json``), ``history.csv`` (and the
-same for TensorBoard), ``curves.png``, the checkpoints of the best and the last epoch,
-``state.safetensors`` to go on from, and at the end a report on the fold held out. All are whole at
-any time.
+``config.json``, ``folds.csv`` (and how they were made, of which data: ``folds.json``),
+``history.csv`` (and the same for TensorBoard), ``curves.png``, the checkpoints of the best and the
+last epoch, ``state.safetensors`` to resume from, and at the end a report on the validation clips.
+Each file is written whole.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,89 +24,134 @@ from sed.files import written_whole
 from sed.models.checkpoint import load_checkpoint
 from sed.models.network import SedModel
 from sed.text import printable
-from train.augment.waveform import sound_files
-from train.config import TrainConfig
-from train.data.check import find_faults, refuse_faults
-from train.data.clips import Clip
+from train.augment.waveform import background_files
+from train.config.train import TrainConfig
+from train.data.check import check_files, raise_if_any
+from train.data.clips import Clip, fingerprint_of
 from train.data.folds import assign_folds, load_folds, save_folds
-from train.data.task import Task
+from train.data.split import TrainingData
 from train.evaluate.plots import plot_curves
 from train.evaluate.report import write_json, write_report
-from train.loop.distributed import World
-from train.loop.trainer import Row, Trainer
+from train.loop.distributed import Distributed
+from train.loop.state import EpochMetrics
+from train.loop.trainer import Trainer
 
-_OF_A_RUN = ("best.json", "best.safetensors", "last.json", "last.safetensors", "history.csv",
-             "curves.png", "state.safetensors", "report.json", "per_class.csv",
-             "predictions.csv", "confusion.png")  # fmt: skip
-_FREE = {"learning.n_workers", "learning.save_every_steps"}  # the weights do not hang on these
+FORMAT_VERSION = 2  # of config.json and folds.json
+
+_RUN_FILES = ("best.json", "best.safetensors", "last.json", "last.safetensors", "history.csv",
+              "curves.png", "state.safetensors", "report.json", "per_class.csv",
+              "predictions.csv", "confusion.png")  # fmt: skip
+# Settings that may change when a run is resumed, since the weights do not depend on them.
+_CHANGEABLE = {"optim.n_workers", "checkpoint.save_every_steps"}
 
 
-def begin_run(
+def create_run(
     run: Path,
-    task: Task,
+    data: TrainingData,
     config: TrainConfig,
-    about: dict[str, Any],
+    facts: dict[str, Any],
     model: SedModel,
-    world: World,
-    on_checked: Callable[[int, int], None],
+    world: Distributed,
+    on_file_checked: Callable[[int, int], None],
 ) -> None:
-    """Look into all files, each process into its share, and lay out the run directory."""
-    paths = sound_files(config.waveform.background) if config.waveform.background else ()
-    clips = [*task.learnt, *task.judged, *(Clip(str(path), (), "") for path in paths)]
-    # All clips of a file go to one process.
-    place = {path: i for i, path in enumerate(dict.fromkeys(clip.path for clip in clips))}
-    own = [clip for clip in clips if place[clip.path] % world.size == world.rank]
-    faults = find_faults(own, config.log_mel.sample_rate, on_checked)
-    refuse_faults([fault for part in world.gathered(faults) for fault in part], len(place))
+    """Check all audio files, each process a share of them, and set up the run directory.
+
+    Parameters
+    ----------
+    run
+        The directory; files of an earlier run in it are removed.
+    data, config
+        Clips and settings of the run.
+    facts
+        What to write to config.json.
+    model
+        The model, for the size of its checkpoints.
+    world
+        The processes that train together.
+    on_file_checked
+        Called after each file with the number of files done and in all.
+
+    Raises
+    ------
+    TableError
+        If files cannot be used for training.
+    OutputError
+        If the disk is too small.
+    UsageError
+        If the directory is not the same for all processes.
+    """
+    paths = background_files(config.waveform.background) if config.waveform.background else ()
+    clips = [*data.train, *data.val, *(Clip(str(path), (), "") for path in paths)]
+    # All clips of a file are checked by one process.
+    number = {path: i for i, path in enumerate(dict.fromkeys(clip.path for clip in clips))}
+    own = [clip for clip in clips if number[clip.path] % world.size == world.rank]
+    errors = check_files(own, config.log_mel.sample_rate, on_file_checked)
+    raise_if_any([error for part in world.all_gather(errors) for error in part], len(number))
     if world.is_first:
-        check_space(run, model, averages=config.learning.ema_decay > 0)
-        for name in _OF_A_RUN:  # of a run that broke off early: they would pass for this one's
+        check_space(run, model, with_ema=config.optim.ema_decay > 0)
+        for name in _RUN_FILES:  # of an earlier run that was stopped
             (run / name).unlink(missing_ok=True)
         shutil.rmtree(run / "tensorboard", ignore_errors=True)
-        write_json(run / "config.json", about)
+        write_json(run / "config.json", facts)
     world.wait()
-    if not all(world.gathered((run / "config.json").is_file())):
+    if not all(world.all_gather((run / "config.json").is_file())):
         raise UsageError(
-            f"{printable(str(run))} is not the same folder for all processes: give --out a place "
-            "that all machines share"
+            f"{printable(str(run))} is not the same folder for all processes: give --output a "
+            "place that all machines share"
         )
 
 
-def check_same_run(run: Path, about: dict[str, Any]) -> None:
-    """Refuse to go on with another recipe or other clips than the run began with."""
+def check_same_run(run: Path, facts: dict[str, Any]) -> None:
+    """Refuse to resume a run with other settings or other clips.
+
+    Raises
+    ------
+    UsageError
+        If any differ, or config.json is unreadable or of another format version.
+    """
     path = run / "config.json"
     try:
-        begun = _flat(json.loads(path.read_text("utf-8")))
+        before = _flat(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"{printable(str(path))}: cannot be read ({error}). Begin anew."
+            f"{printable(str(path))}: cannot be read ({error}). Start a new run."
         ) from error
-    now = _flat(json.loads(json.dumps(about)))
+    _check_version(path, before)
+    now = _flat(json.loads(json.dumps(facts)))
     changed = sorted(
-        key for key in (now.keys() | begun.keys()) - _FREE if now.get(key) != begun.get(key)
+        key for key in (now.keys() | before.keys()) - _CHANGEABLE if now.get(key) != before.get(key)
     )
     if changed:
         differences = ", ".join(
-            f"{key}: {begun.get(key)!r} before, {now.get(key)!r} now" for key in changed
+            f"{key}: {before.get(key)!r} before, {now.get(key)!r} now" for key in changed
         )
         raise UsageError(
-            f"{printable(str(run))} was begun with other settings ({differences}). Resume with the "
-            "same, or train into another folder with --out, from these weights if you like: "
-            "--initial RUN/last.safetensors."
+            f"{printable(str(run))} was started with other settings ({differences}). Resume with "
+            "the same, or train into another folder with --output, from these weights with "
+            "--init-weights RUN/last.safetensors."
         )
 
 
-def _flat(about: dict[str, Any]) -> dict[str, Any]:
+def _check_version(path: Path, facts: dict[str, Any]) -> None:
+    version = facts.get("format_version", 1)
+    if version != FORMAT_VERSION:
+        raise UsageError(
+            f"{printable(str(path))}: run of format version {version}, expected {FORMAT_VERSION}. "
+            "Delete it, or train into another folder with --output."
+        )
+
+
+def _flat(facts: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of all tables, named with their table."""
     return {
         f"{name}.{key}" if key else name: value
-        for name, values in about.items()
+        for name, values in facts.items()
         for key, value in (values.items() if isinstance(values, dict) else [("", values)])
     }
 
 
-def write_history(run: Path, history: Sequence[Row]) -> None:
-    """Write the figures of all epochs: as CSV, as a picture, and the newest for TensorBoard."""
+def write_history(run: Path, history: Sequence[EpochMetrics]) -> None:
+    """Write the metrics of all epochs as CSV and plot, and the last for TensorBoard."""
     from tensorboardX import SummaryWriter
 
     with written_whole(run / "history.csv") as part:
@@ -118,68 +164,91 @@ def write_history(run: Path, history: Sequence[Row]) -> None:
                 board.add_scalar(name, value, epoch)
 
 
-def write_run_report(run: Path, task: Task, trainer: Trainer) -> None:
-    """Write what the best epoch makes of the fold held out, clip by clip and class by class."""
+def write_run_report(run: Path, trainer: Trainer) -> None:
+    """Write a report on the best epoch's predictions for the validation clips."""
     trainer.world.wait()
     best = load_checkpoint(run / "best.safetensors")
-    trainer.judged_model.load_state_dict(best.model.state_dict())
-    predictions = trainer.predict()
+    trainer.eval_model.load_state_dict(best.model.state_dict())
+    predictions, _ = trainer.predict()
     if trainer.world.is_first:
+        clips = trainer.data.val
         write_report(
             run,
-            task.labels,
-            predictions.targets,
-            predictions.clip_probs,
-            files=[clip.path for clip in task.judged],
-            begins=[clip.begin_seconds for clip in task.judged],
+            trainer.data.labels,
+            predictions,
+            files=[clip.path for clip in clips],
+            starts=[clip.start_seconds for clip in clips],
         )
 
 
-def folds_of_run(run: Path, clips: Sequence[Clip], config: TrainConfig) -> list[int]:
-    """Return the folds that the run directory has, if they were made in the same way, or make them.
+def load_or_make_folds(
+    run: Path, data: str | os.PathLike[str], clips: Sequence[Clip], config: TrainConfig
+) -> list[int]:
+    """Return the folds in the run directory, or make them if it has none.
 
     Raises
     ------
     UsageError
-        If they were made with other settings.
+        If they were made for other data, or with other settings.
     """
     path = run / "folds.csv"
     if not (path.is_file() and (run / "folds.json").is_file()):
         return assign_folds(clips, config.data, seed=config.seed)
-    if json.loads((run / "folds.json").read_text("utf-8")) != _fold_settings(config):
+    before = json.loads((run / "folds.json").read_text("utf-8"))
+    _check_version(run / "folds.json", before)
+    now = _fold_facts(data, clips, config)
+    if before["fingerprint"] != now["fingerprint"]:
+        raise UsageError(
+            f"{printable(str(run))} is a run of other data: {printable(before['data'])} before "
+            f"({before['n_clips']} clips), {printable(now['data'])} now ({now['n_clips']} clips). "
+            "Give that data, delete the run, or train into another folder with --output."
+        )
+    if before["settings"] != now["settings"]:
         raise UsageError(
             f"{printable(str(path))} was made with another seed or other [data] in the recipe. "
-            "Delete it, or train into another folder with --out."
+            "Delete it, or train into another folder with --output."
         )
     return load_folds(path, clips)
 
 
-def save_folds_of_run(
-    run: Path, clips: Sequence[Clip], folds: Sequence[int], config: TrainConfig
+def save_run_folds(
+    run: Path,
+    data: str | os.PathLike[str],
+    clips: Sequence[Clip],
+    folds: Sequence[int],
+    config: TrainConfig,
 ) -> None:
-    """Write the folds and how they were made."""
-    write_json(run / "folds.json", _fold_settings(config))
+    """Write the folds, and the data and settings that they were made from."""
+    write_json(run / "folds.json", _fold_facts(data, clips, config))
     save_folds(run / "folds.csv", clips, folds)
 
 
-def _fold_settings(config: TrainConfig) -> dict[str, Any]:
+def _fold_facts(
+    data: str | os.PathLike[str], clips: Sequence[Clip], config: TrainConfig
+) -> dict[str, Any]:
     settings = dataclasses.asdict(config.data) | {"seed": config.seed}
-    return json.loads(json.dumps(settings))  # type: ignore[no-any-return]
+    return {
+        "format_version": FORMAT_VERSION,
+        "data": os.path.abspath(data),
+        "n_clips": len(clips),
+        "fingerprint": fingerprint_of(clips),
+        "settings": json.loads(json.dumps(settings)),
+    }
 
 
-def check_space(run: Path, model: SedModel, *, averages: bool) -> None:
-    """Make sure that the checkpoints of a run will fit on the disk.
+def check_space(run: Path, model: SedModel, *, with_ema: bool) -> None:
+    """Check that the checkpoints of a run will fit on the disk.
 
-    Best, last, and the state twice while it is written: with the moments of the optimizer it is
-    three times the weights, four with their average.
+    These are the best, the last, and the state twice while it is written. With the moments of the
+    optimizer, the state is three times the weights, or four times with their average.
 
     Raises
     ------
     OutputError
-        If they will not.
+        If they will not fit.
     """
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    needed = (2 + 2 * (3 + averages)) * weights
+    needed = (2 + 2 * (3 + with_ema)) * weights
     run.mkdir(parents=True, exist_ok=True)
     if (free := shutil.disk_usage(run).free) < needed:
         reason = f"the run needs {needed / 2**20:.0f} MiB and {free / 2**20:.0f} MiB are free"

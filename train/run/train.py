@@ -1,4 +1,4 @@
-"""The training loop, top to bottom: data, model, epochs, validation, checkpoint."""
+"""Train a model: data, model, epochs, validation, checkpoint."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,31 +17,33 @@ from sed.models.checkpoint import save_checkpoint
 from sed.models.devices import choose_device
 from sed.models.metrics import clip_metrics
 from sed.text import printable
-from train.config import TrainConfig, load_recipe
-from train.data.soft import read_soft_labels
+from train.config.recipe import load_recipe
+from train.config.train import TrainConfig
+from train.data.pseudo_labels import read_pseudo_labels
+from train.data.split import TrainingData, add_pseudo_labels, split_by_fold
 from train.data.tables import read_table
-from train.data.task import Task, make_task, with_pseudo_labels
-from train.loop.distributed import World, joined_world, own_device
-from train.loop.initial import initial_model
-from train.loop.trainer import Row, Trainer
+from train.loop.distributed import Distributed, init_distributed, local_device
+from train.loop.initial import build_model, check_backbone
+from train.loop.state import EpochMetrics
+from train.loop.trainer import Trainer
 from train.run.directory import (
-    begin_run,
     check_same_run,
-    folds_of_run,
-    save_folds_of_run,
+    create_run,
+    load_or_make_folds,
+    save_run_folds,
     write_history,
     write_run_report,
 )
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Told what happens; each of them may be anything that takes these arguments."""
+class TrainCallbacks:
+    """Functions that `train` calls as it proceeds."""
 
-    on_start: Callable[[str], None] = lambda _: None  # what is trained on what
-    on_checked: Callable[[int, int], None] = lambda *_: None  # files looked into, files in all
-    on_step: Callable[[int, int, float], None] = lambda *_: None  # step, steps in all, loss
-    on_epoch: Callable[[Row], None] = lambda _: None  # the new row of the history
+    on_start: Callable[[str], None] = lambda _: None  # description of data, device and weights
+    on_file_checked: Callable[[int, int], None] = lambda *_: None  # files done, files in all
+    on_step: Callable[[int, int, float], None] = lambda *_: None  # steps done, in all, loss
+    on_epoch: Callable[[EpochMetrics], None] = lambda _: None  # the new row of history.csv
 
 
 def train(
@@ -49,132 +52,157 @@ def train(
     *,
     recipe: str | os.PathLike[str] = "default",
     epochs: int | None = None,
-    out: str | os.PathLike[str] | None = None,
-    initial: str | None = None,
+    output: str | os.PathLike[str] | None = None,
+    init_weights: str | None = None,
     seed: int | None = None,
-    settings: Sequence[str] = (),
-    soft: str | os.PathLike[str] | None = None,
+    overrides: Sequence[str] = (),
+    pseudo_labels: str | os.PathLike[str] | None = None,
     table_format: str = "auto",
     resume: bool = False,
     device: str = "auto",
-    progress: Progress | None = None,
+    callbacks: TrainCallbacks | None = None,
 ) -> Path:
-    """Train a model with one fold held out for judging; return the checkpoint of the best epoch.
+    """Train a model with one fold held out for validation; return the best epoch's checkpoint.
 
     Under ``torchrun`` all its processes train one model together.
 
     Parameters
     ----------
     data
-        A table of clips, a folder that holds one, a folder per class, or what `prepare` made.
+        A table of clips, a folder that holds one, a folder per class, or the output of `prepare`.
     fold
-        Which fold is held out, counted from 0; official folds count in the order of their names.
+        The fold held out for validation, counted from 0. A fold is one of the parts that the clips
+        are divided into; official folds count in the order of their names.
     recipe
         Name or TOML file of a recipe.
-    epochs, initial, seed
+    epochs, init_weights, seed
         In place of the recipe's.
-    out
+    output
         The run directory; ``runs/<recipe>-fold<N>`` if not given.
-    settings
-        Further changes to the recipe, as ``learning.batch_size=64``.
-    soft
-        A table of pseudo-labels to learn from beside the clips, as `predict` writes it.
+    overrides
+        Further changes to the recipe, as ``optim.batch_size=64``.
+    pseudo_labels
+        A table of pseudo-labels to train on too, as `predict` writes it.
     table_format
-        What kind of table it is, if its columns leave doubt; see `read_table`.
+        Format of the table, if its columns are ambiguous; see `read_table`.
     resume
-        Go on from the state in the run directory, if there is one.
+        Continue from the state in the run directory, if there is one.
     device
         auto, cpu, cuda or cuda:N.
-    progress
-        Told what happens.
+    callbacks
+        Called as training proceeds.
+
+    Returns
+    -------
+    Path
+        ``best.safetensors`` in the run directory.
 
     Raises
     ------
     UsageError
-        If there is no such recipe, setting, fold or device, or the run to resume was another one.
+        If there is no such recipe, setting, fold or device, the backbone is unknown or does not
+        keep time, or the run directory is of other data or settings.
     TableError
-        If rows of the table are faulty, or nothing can be learnt from it.
+        If rows of the table are faulty, or its clips cannot be trained on.
     CheckpointError
         If the initial weights do not fit.
     SedError
-        If the loss is no number; the batch is saved and named.
+        If the loss is not finite; its batch is saved and named.
     """
-    config = load_recipe(recipe, settings=settings, epochs=epochs, initial=initial, seed=seed)
-    run = Path(out) if out is not None else Path("runs") / f"{Path(recipe).stem}-fold{fold}"
-    where = choose_device(own_device(device))
-    clips = read_table(data, format=table_format)
-    with joined_world(where) as world:
-        folds = folds_of_run(run, clips, config) if world.is_first else []
-        folds = world.gathered(folds)[0]
-        task = make_task(clips, folds, fold, config)
+    config = load_recipe(
+        recipe, overrides=overrides, epochs=epochs, init_weights=init_weights, seed=seed
+    )
+    check_backbone(config)
+    run = Path(output) if output is not None else Path("runs") / f"{Path(recipe).stem}-fold{fold}"
+    torch_device = choose_device(local_device(device))
+    clips = read_table(data, table_format=table_format)
+    with init_distributed(torch_device) as world:
+        folds = load_or_make_folds(run, data, clips, config) if world.is_first else []
+        folds = world.all_gather(folds)[0]
+        training_data = split_by_fold(clips, folds, fold, config)
         if world.is_first:
-            save_folds_of_run(run, clips, folds, config)
-        if soft is not None:
-            pseudo = read_soft_labels(soft, least=config.data.soft_least)
-            task = with_pseudo_labels(task, pseudo, config)
-        _run(task, run, config, where, world, resume=resume, progress=progress or Progress())
+            save_run_folds(run, data, clips, folds, config)
+        if pseudo_labels is not None:
+            min_prob = config.data.pseudo_label_min_prob
+            pseudo = read_pseudo_labels(pseudo_labels, min_prob=min_prob)
+            training_data = add_pseudo_labels(training_data, pseudo, config)
+        callbacks = callbacks or TrainCallbacks()
+        _run(training_data, run, config, torch_device, world, resume=resume, callbacks=callbacks)
     return run / "best.safetensors"
 
 
 def _run(
-    task: Task,
+    data: TrainingData,
     run: Path,
     config: TrainConfig,
     device: torch.device,
-    world: World,
+    world: Distributed,
     *,
     resume: bool,
-    progress: Progress,
+    callbacks: TrainCallbacks,
 ) -> None:
-    """Train, as one of the processes; the first one of them writes and speaks."""
-    goes_on = world.gathered((run / "state.safetensors").is_file())[0]
-    if goes_on and not resume:
+    """Train in this process; the first of several processes writes files and prints."""
+    has_state = world.all_gather((run / "state.safetensors").is_file())[0]
+    if has_state and not resume:
         raise UsageError(
-            f"{printable(str(run))} holds a run: add --resume to go on with it, train into another "
-            "folder with --out, or delete it."
+            f"{printable(str(run))} holds a run: add --resume to continue it, train into another "
+            "folder with --output, or delete it."
         )
-    model, told = initial_model(config, task.labels)
+    facts = _run_facts(data, config, world)
+    if has_state:
+        check_same_run(run, facts)
+    model, note = build_model(config, data.labels)
     try:
-        trainer = Trainer(model, task, config, device, world)
+        trainer = Trainer(model, data, config, device, world)
     except ValueError as error:
         raise UsageError(f"recipe: {error}") from error
-    about = dataclasses.asdict(config) | {
-        "fold": task.fold,
-        "processes": world.size,
-        "clips": task.digest,
-    }
-    if goes_on:
-        check_same_run(run, about)
+    progress = trainer.progress
+    if has_state:
         trainer.load(run / "state.safetensors")
-        done = trainer.position.epoch
-        told = f"; goes on in epoch {done + 1}" if done < config.learning.epochs else "; is done"
+        progress = trainer.progress
+        is_done = progress.epoch >= config.optim.epochs
+        note = "; already finished" if is_done else f"; resumes in epoch {progress.epoch + 1}"
     if world.is_first:
-        progress.on_start(f"{task.description}; {trainer.description}{told}")
-    if not goes_on:
-        begin_run(run, task, config, about, model, world, progress.on_checked)
-    position = trainer.position
-    while position.epoch < config.learning.epochs and not trainer.has_stalled:
-        began = time.perf_counter()
-        first_batch = position.batch
-        loss, waiting = trainer.learn(run, progress.on_step)
-        seconds = time.perf_counter() - began
-        predictions = trainer.predict()
-        row = {
-            "epoch": position.epoch + 1,
-            "loss": loss,
-            **clip_metrics(predictions.targets, predictions.clip_probs),
-            "learning_rate": trainer.rate.now,
-            "seconds": seconds,
-            "clips_per_second": trainer.clips_in(first_batch) / seconds,
-            "waiting": waiting / seconds,
-        }
-        is_better = trainer.note(row)
-        if world.is_first:
-            checkpoint = trainer.checkpoint(predictions, row)
-            if is_better:
-                save_checkpoint(checkpoint, run / "best.safetensors")
-            save_checkpoint(checkpoint, run / "last.safetensors")
-            write_history(run, position.history)
-            trainer.save(run / "state.safetensors")
-            progress.on_epoch(row)
-    write_run_report(run, task, trainer)
+        callbacks.on_start(f"{data.description}; {trainer.description}{note}")
+    if not has_state:
+        create_run(run, data, config, facts, model, world, callbacks.on_file_checked)
+    while progress.epoch < config.optim.epochs and not trainer.has_stalled:
+        _run_epoch(trainer, run, callbacks)
+    write_run_report(run, trainer)
+
+
+def _run_facts(data: TrainingData, config: TrainConfig, world: Distributed) -> dict[str, Any]:
+    """Return the settings and the fingerprint of the clips, for config.json."""
+    return dataclasses.asdict(config) | {
+        "format_version": 2,
+        "fold": data.fold,
+        "n_processes": world.size,
+        "clips": data.fingerprint,
+    }
+
+
+def _run_epoch(trainer: Trainer, run: Path, callbacks: TrainCallbacks) -> None:
+    """Train and validate one epoch, and write its checkpoints, history and state."""
+    progress = trainer.progress
+    first_batch, start = progress.batch, time.perf_counter()
+    loss, wait_seconds = trainer.train_epoch(run, callbacks.on_step)
+    seconds = time.perf_counter() - start
+    predictions, frame_max = trainer.predict()
+    metrics = {
+        "epoch": progress.epoch + 1,
+        "loss": loss,
+        **clip_metrics(predictions.targets, predictions.clip_probs),
+        "learning_rate": trainer.schedule.learning_rate,
+        "seconds": seconds,
+        "clips_per_second": trainer.n_clips_from(first_batch) / seconds,
+        "data_wait_fraction": wait_seconds / seconds,
+    }
+    is_better = trainer.log_epoch(metrics)
+    if trainer.world.is_first:
+        checkpoint = trainer.checkpoint(predictions, frame_max, metrics)
+        if is_better:
+            save_checkpoint(checkpoint, run / "best.safetensors")
+        save_checkpoint(checkpoint, run / "last.safetensors")
+        write_history(run, progress.history)
+        trainer.save(run / "state.safetensors")
+        callbacks.on_epoch(metrics)

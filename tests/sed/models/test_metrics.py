@@ -123,18 +123,18 @@ def test_decisions_equal_scikit_learns(truth, scores):
 @given(MANY_LABELS, TIED_SCORES)
 def test_the_figures_in_one_equal_those_one_by_one(targets, scores):
     figures = clip_metrics(targets, scores)
-    assert list(figures) == ["accuracy", "cmap5", "cmap3", "map", "map3", "auc"]
+    assert list(figures) == ["accuracy", "padded_cmap_5", "padded_cmap_3", "map", "map_at_3", "auc"]
     labelled = (targets > 0.5).any(1)
     if labelled.any():
         truth, decided = targets[labelled].argmax(1), scores[labelled].argmax(1)
         assert figures["accuracy"] == accuracy_score(truth, decided)
         assert figures["map"] == np.nanmean(average_precision(targets, scores))
-    assert figures["map3"] == pytest.approx(map_at_by_hand(targets, scores, 3), nan_ok=True)
+    assert figures["map_at_3"] == pytest.approx(map_at_by_hand(targets, scores, 3), nan_ok=True)
 
 
 def test_without_a_label_metrics_are_nan():
     figures = clip_metrics(np.zeros((4, 3)), np.ones((4, 3)))
-    assert np.isnan([figures[name] for name in ("accuracy", "map", "map3", "auc")]).all()
+    assert np.isnan([figures[name] for name in ("accuracy", "map", "map_at_3", "auc")]).all()
     report = decision_report(np.zeros((4, 3)), np.ones((4, 3)))
     assert report.support.sum() == 0
     assert np.isnan([*report.macro().values(), *report.weighted().values()]).all()

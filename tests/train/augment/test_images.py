@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sed.errors import UsageError
-from train.augment.images import PIPELINES, apply
+from train.augment.images import PIPELINES, apply_albumentations
 
 
 def generator(seed=0):
@@ -27,12 +27,14 @@ def pictures(batch, columns=100, mels=64):
 def test_the_same_generator_makes_the_same_pictures(name):
     before = pictures(16)
     kept = before.clone()
-    after = apply(name, before, generator(1))
+    after = apply_albumentations(name, before, generator(1))
     assert after.shape == before.shape
     assert after.dtype == before.dtype
     torch.testing.assert_close(before, kept, rtol=0, atol=0)
-    torch.testing.assert_close(after, apply(name, before, generator(1)), rtol=0, atol=0)
-    assert not torch.equal(after, apply(name, before, generator(2)))
+    torch.testing.assert_close(
+        after, apply_albumentations(name, before, generator(1)), rtol=0, atol=0
+    )
+    assert not torch.equal(after, apply_albumentations(name, before, generator(2)))
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,7 @@ def test_the_same_generator_makes_the_same_pictures(name):
 )
 def test_each_step_is_drawn_on_its_own(name, unchanged):
     before = pictures(400, 40, 32)
-    after = apply(name, before, generator())
+    after = apply_albumentations(name, before, generator())
     same = ((after - before).abs().flatten(1).amax(dim=1) < 1e-4).float().mean()
     assert float(same) == pytest.approx(unchanged, abs=0.06)
 
@@ -48,7 +50,7 @@ def test_each_step_is_drawn_on_its_own(name, unchanged):
 @pytest.mark.parametrize("name", PIPELINES)
 def test_every_channel_keeps_its_range(name):
     before = pictures(50)
-    after = apply(name, before, generator())
+    after = apply_albumentations(name, before, generator())
     for reduce in (torch.amin, torch.amax):
         bound = reduce(before, dim=(2, 3))
         sign = 1 if reduce is torch.amax else -1
@@ -61,7 +63,7 @@ def test_nothing_changes_its_place(name):
     chirp = torch.zeros(100, 64)
     chirp[torch.arange(10, 50), torch.arange(5, 45)] = 8.0
     before = chirp.expand(200, 3, 100, 64) - 4.0
-    after = apply(name, before, generator())[:, 0]
+    after = apply_albumentations(name, before, generator())[:, 0]
 
     def likeness(image):
         return (after * (image - image.mean())).sum(dim=(1, 2))
@@ -73,21 +75,26 @@ def test_nothing_changes_its_place(name):
 
 def test_a_flat_picture_stays_finite():
     for name in PIPELINES:
-        assert apply(name, torch.full((8, 3, 20, 16), -4.0), generator()).isfinite().all()
+        assert (
+            apply_albumentations(name, torch.full((8, 3, 20, 16), -4.0), generator())
+            .isfinite()
+            .all()
+        )
 
 
 def test_an_unknown_pipeline_is_told_with_the_near_ones():
     with pytest.raises(
         UsageError, match=r"no pipeline 'birdclef2032'\. Did you mean birdclef2023\?"
     ):
-        apply("birdclef2032", pictures(1), generator())
+        apply_albumentations("birdclef2032", pictures(1), generator())
 
 
 def test_albumentations_comes_when_called_and_does_not_call_home():
     program = (
         "import os, sys, train.augment.images as p, torch, numpy as np\n"
         "assert 'albumentations' not in sys.modules\n"
-        "p.apply('urban-sounds', torch.rand(1, 3, 20, 16), np.random.default_rng(0))\n"
+        "images = torch.rand(1, 3, 20, 16)\n"
+        "p.apply_albumentations('urban-sounds', images, np.random.default_rng(0))\n"
         "print(os.environ['NO_ALBUMENTATIONS_UPDATE'], 'albumentations' in sys.modules)"
     )
     done = subprocess.run(

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.augment.mix import cutmix, frame_of_column, mixup, place_events, sum_recordings
+from train.augment.mix import cutmix, frame_of_column, mixup, place_events, sum_mixtures
 
 
 def generator(seed=0):
@@ -114,10 +114,10 @@ def test_frames_end_with_the_picture_as_those_of_the_model():
 
 def summed(batch, most, stop=0.0, gain_db=(0.0, 0.0), power=True, seed=0):
     """Return how much of each clip is in each sum, and what the targets say."""
-    sums, [targets, frames] = sum_recordings(
+    sums, [targets, frames] = sum_mixtures(
         names(batch),
         [names(batch), names(batch, 3)],
-        most=most,
+        max_recordings=most,
         stop_probability=stop,
         gain_db=gain_db,
         generator=generator(seed),
@@ -162,8 +162,8 @@ def test_mel_powers_of_a_sum_are_those_of_the_summed_waveforms():
         return torch.fft.rfft(samples).abs().square()
 
     def both(signal, *, is_power):
-        arguments = {"most": 2, "stop_probability": 0.0, "gain_db": (-6.0, 0.0)}
-        return sum_recordings(signal, [], **arguments, power=is_power, generator=generator())[0]
+        arguments = {"max_recordings": 2, "stop_probability": 0.0, "gain_db": (-6.0, 0.0)}
+        return sum_mixtures(signal, [], **arguments, power=is_power, generator=generator())[0]
 
     torch.testing.assert_close(
         both(power(waves), is_power=True), power(both(waves, is_power=False)), atol=500, rtol=1e-4
@@ -172,10 +172,10 @@ def test_mel_powers_of_a_sum_are_those_of_the_summed_waveforms():
 
 def test_of_soft_targets_the_surest_stay():
     targets = torch.tensor([[0.3, 0.995], [0.9, 0.0025]])
-    _, [heard] = sum_recordings(
+    _, [heard] = sum_mixtures(
         torch.ones(2, 4),
         [targets],
-        most=2,
+        max_recordings=2,
         stop_probability=0.0,
         gain_db=(-6.0, -6.0),
         generator=generator(),
@@ -205,7 +205,9 @@ def test_events_come_at_any_time_over_a_bed_and_bring_all_their_classes():
     bed = np.full(100, 0.25, np.float32)
     starts = set()
     for _ in range(500):
-        samples, spans = place_events(100, [(np.ones(90, np.float32), [4, 2])], random, bed=bed)
+        samples, spans = place_events(
+            100, [(np.ones(90, np.float32), [4, 2])], random, background=bed
+        )
         assert [label for *_, label in spans] == [4, 2]
         first, last, _ = spans[0]
         assert (samples[first:last] == 1.25).all()
@@ -231,8 +233,8 @@ def test_what_is_mixed_on_a_gpu_is_what_is_mixed_on_the_cpu():
     for mix in (
         lambda x, f: mixup(x, [f], alpha=1.0, rule="convex", generator=generator())[0],
         lambda x, f: cutmix(x, [f[:, 0]], f, alpha=1.0, generator=generator())[2],
-        lambda x, f: sum_recordings(
-            x, [f], most=3, stop_probability=0.3, gain_db=(-6, 0), power=True,
+        lambda x, f: sum_mixtures(
+            x, [f], max_recordings=3, stop_probability=0.3, gain_db=(-6, 0), power=True,
             generator=generator(),
         )[0],
     ):  # fmt: skip

@@ -14,12 +14,12 @@ from sed.features.log_mel import LogMelConfig
 from sed.features.log_mel_torch import LogMel
 from train.augment.spectrogram import (
     SpecAugment,
-    contrast,
-    high_cut,
-    shape_frequencies,
-    shuffle_time,
+    filter_augment,
+    gamma,
+    low_pass,
+    shuffle_segments,
 )
-from train.config import PictureConfig
+from train.config.augment import SpectrogramConfig
 
 FRONT_ENDS = {
     "magnitude": LogMelConfig(log_offset=1e-9),
@@ -38,7 +38,7 @@ def pictures(batch=64, columns=20, mels=32, seed=0):
 
 def test_contrast_is_a_power_that_leaves_the_strongest():
     energy = 3.0 * pictures()
-    changed = contrast(energy, 1.0, (0.5, 2.0), generator())
+    changed = gamma(energy, 1.0, (0.5, 2.0), generator())
     strongest = energy.amax(dim=(1, 2), keepdim=True)
     torch.testing.assert_close(changed.amax(dim=(1, 2), keepdim=True), strongest)
     faint = energy < 0.9 * strongest
@@ -53,18 +53,18 @@ def test_contrast_is_a_power_that_leaves_the_strongest():
 
 
 def test_contrast_of_silence_is_silence():
-    assert not contrast(torch.zeros(4, 5, 6), 1.0, (0.5, 2.0), generator()).any()
+    assert not gamma(torch.zeros(4, 5, 6), 1.0, (0.5, 2.0), generator()).any()
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda x, p, g: contrast(x, p, (0.5, 0.6), g),
-        lambda x, p, g: high_cut(x, p, 20.0, g, db_per_unit=1.0),
-        lambda x, p, g: shape_frequencies(x, p, 6.0, g, db_per_unit=1.0),
-        lambda x, p, g: shuffle_time(x, None, p, 4, g)[0],
+        lambda x, p, g: gamma(x, p, (0.5, 0.6), g),
+        lambda x, p, g: low_pass(x, p, 20.0, g, db_per_unit=1.0),
+        lambda x, p, g: filter_augment(x, p, 6.0, g, db_per_unit=1.0),
+        lambda x, p, g: shuffle_segments(x, None, p, 4, g)[0],
     ],
-    ids=["contrast", "high_cut", "shape_frequencies", "shuffle_time"],
+    ids=["gamma", "low_pass", "filter_augment", "shuffle_segments"],
 )
 def test_the_share_of_pictures_asked_for_is_changed(change):
     before = pictures(batch=2_000, columns=64, mels=4)
@@ -86,7 +86,7 @@ def losses_db(before, after):
 
 def test_a_high_cut_falls_evenly_from_a_random_band_to_the_highest():
     log = pictures(batch=400)
-    losses = 2.0 * losses_db(log, high_cut(log, 1.0, 20.0, generator(), db_per_unit=2.0))
+    losses = 2.0 * losses_db(log, low_pass(log, 1.0, 20.0, generator(), db_per_unit=2.0))
     assert losses.min() > -1e-4
     assert 19 < losses.max() < 20.001
     assert (losses.diff(dim=1) > -1e-4).all()  # never less, going up
@@ -102,7 +102,7 @@ def test_a_high_cut_falls_evenly_from_a_random_band_to_the_highest():
 
 def test_frequency_responses_are_smooth_and_bounded():
     log = pictures(batch=400, mels=128)
-    gains = -4.0 * losses_db(log, shape_frequencies(log, 1.0, 6.0, generator(), db_per_unit=4.0))
+    gains = -4.0 * losses_db(log, filter_augment(log, 1.0, 6.0, generator(), db_per_unit=4.0))
     assert 5.8 < gains.max() < 6.001
     assert -6.001 < gains.min() < -5.8
     assert abs(float(gains.mean())) < 0.3
@@ -126,18 +126,18 @@ def test_decibels_in_pictures_are_decibels_in_sound(name):
     torch.testing.assert_close(
         (louder - columns) * config.db_per_unit, torch.full_like(columns, 6.0), atol=0.01, rtol=0
     )
-    lost = (columns - high_cut(columns, 1.0, 20.0, generator(), db_per_unit=config.db_per_unit))[0]
-    expected = losses_db(columns, high_cut(columns, 1.0, 20.0, generator(), db_per_unit=1.0))[0]
+    lost = (columns - low_pass(columns, 1.0, 20.0, generator(), db_per_unit=config.db_per_unit))[0]
+    expected = losses_db(columns, low_pass(columns, 1.0, 20.0, generator(), db_per_unit=1.0))[0]
     torch.testing.assert_close(lost[0] * config.db_per_unit, expected, atol=1e-3, rtol=1e-3)
 
 
 def test_nothing_gets_below_silence():
     log = pictures(batch=50)
-    for change in (high_cut, shape_frequencies):
+    for change in (low_pass, filter_augment):
         freely = change(log, 1.0, 20.0, generator(), db_per_unit=1.0)
         assert freely.min() < -5
         torch.testing.assert_close(
-            change(log, 1.0, 20.0, generator(), db_per_unit=1.0, lowest=-0.5),
+            change(log, 1.0, 20.0, generator(), db_per_unit=1.0, silence_value=-0.5),
             freely.clamp_min(-0.5),
         )
 
@@ -153,7 +153,7 @@ def test_shuffled_frames_go_with_their_columns(grid, most_pieces, seed):
     frame_of = torch.arange(n_columns).div(stride, rounding_mode="floor").clamp_max(n_frames - 1)
     log = torch.arange(float(n_columns)).expand(3, n_columns)[..., None]
     frames = torch.arange(float(n_frames)).expand(3, n_frames)[..., None]
-    shuffled, targets = shuffle_time(
+    shuffled, targets = shuffle_segments(
         log, frames, 1.0, most_pieces, generator(seed), frame_columns=frame_columns
     )
     for columns, order in zip(shuffled[..., 0].long(), targets[..., 0], strict=True):
@@ -167,7 +167,7 @@ def test_shuffled_frames_go_with_their_columns(grid, most_pieces, seed):
 
 def test_pictures_are_shuffled_each_in_its_own_way():
     log = torch.arange(64.0).expand(200, 64)[..., None]
-    shuffled, none = shuffle_time(log, None, 1.0, 4, generator())
+    shuffled, none = shuffle_segments(log, None, 1.0, 4, generator())
     assert none is None
     cuts = (shuffled[..., 0].diff(dim=1) != 1).sum(dim=1)
     assert set(cuts.tolist()) == {1, 2, 3}
@@ -185,19 +185,19 @@ def blanked(config, seed=0, n=16):
 
 
 def test_spec_augment_blanks_stripes_no_wider_than_asked():
-    config = PictureConfig(time_stripe_columns=20, n_time_stripes=1, n_mel_stripes=0)
+    config = SpectrogramConfig(time_mask_columns=20, n_time_masks=1, n_freq_masks=0)
     columns, bands, _ = blanked(config)
     assert columns.sum(1).max() < 20
     assert columns.sum(1).max() > 10
     assert not bands.any()
-    config = PictureConfig(mel_stripe_bands=6, n_time_stripes=0, n_mel_stripes=2)
+    config = SpectrogramConfig(freq_mask_bands=6, n_time_masks=0, n_freq_masks=2)
     columns, bands, _ = blanked(config)
     assert 5 < bands.sum(1).max() <= 10
     assert not columns.any()
 
 
 def test_spec_augment_follows_from_its_generator_alone():
-    config = PictureConfig()
+    config = SpectrogramConfig()
     torch.manual_seed(1)
     state = torch.random.get_rng_state()
     *_, one = blanked(config)
@@ -213,11 +213,11 @@ def test_spec_augment_follows_from_its_generator_alone():
 
 
 def test_stripes_wider_than_the_picture_are_refused():
-    augment = SpecAugment(PictureConfig(time_stripe_columns=40, mel_stripe_bands=8)).train()
-    message = "stripes of up to 40 columns and 8 bands do not fit into 30 columns and 24 bands"
+    augment = SpecAugment(SpectrogramConfig(time_mask_columns=40, freq_mask_bands=8)).train()
+    message = "masks of up to 40 columns and 8 bands do not fit into 30 columns and 24 bands"
     with pytest.raises(ValueError, match=message):
         augment(torch.zeros(2, 30, 24))
-    bands_only = PictureConfig(time_stripe_columns=40, n_time_stripes=0, mel_stripe_bands=8)
+    bands_only = SpectrogramConfig(time_mask_columns=40, n_time_masks=0, freq_mask_bands=8)
     assert SpecAugment(bands_only).train()(torch.zeros(2, 30, 24)).shape == (2, 30, 24)
 
 
@@ -226,12 +226,12 @@ def test_what_is_changed_on_a_gpu_is_what_is_changed_on_the_cpu():
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     log, frames = pictures(8, 64, 16), pictures(8, 16, 3)
-    augment = SpecAugment(PictureConfig(time_stripe_columns=20)).train()
+    augment = SpecAugment(SpectrogramConfig(time_mask_columns=20)).train()
     for change in (
-        lambda x, f: contrast(x, 0.5, (0.5, 2.0), generator()),
-        lambda x, f: high_cut(x, 0.5, 20.0, generator(), db_per_unit=2.0, lowest=-math.pi),
-        lambda x, f: shape_frequencies(x, 0.5, 6.0, generator(), db_per_unit=2.0),
-        lambda x, f: shuffle_time(x, f, 0.5, 4, generator())[1],
+        lambda x, f: gamma(x, 0.5, (0.5, 2.0), generator()),
+        lambda x, f: low_pass(x, 0.5, 20.0, generator(), db_per_unit=2.0, silence_value=-math.pi),
+        lambda x, f: filter_augment(x, 0.5, 6.0, generator(), db_per_unit=2.0),
+        lambda x, f: shuffle_segments(x, f, 0.5, 4, generator())[1],
         lambda x, f: augment(x, generator()),
     ):
         torch.testing.assert_close(change(log.cuda(), frames.cuda()).cpu(), change(log, frames))

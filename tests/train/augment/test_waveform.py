@@ -15,15 +15,15 @@ from sed.errors import TableError
 from train.augment.waveform import (
     SHIFTS,
     add_at_snr,
-    background,
+    background_files,
     band_noise,
     crop,
-    fit,
-    gain,
+    fit_length,
     noise,
-    shift_pitch,
-    sound_files,
-    stretch,
+    pitch_shift,
+    random_background,
+    random_gain,
+    time_stretch,
 )
 
 RATE = 32_000
@@ -59,7 +59,7 @@ def assert_spans_are_where_it_sounds(samples, spans):
 places = st.integers(0, 100)
 
 
-@given(places, places, st.sampled_from(["turn", "slide", "none"]), st.integers(0, 2**32))
+@given(places, places, st.sampled_from(["roll", "shift", "none"]), st.integers(0, 2**32))
 def test_spans_move_with_the_sound(one, other, shift, seed):
     spans = [(min(one, other), max(one, other), CLASS)] if one != other else []
     moved, moved_spans = SHIFTS[shift](marked(100, *spans), spans, np.random.default_rng(seed))
@@ -71,7 +71,7 @@ def test_a_turn_loses_nothing_and_goes_everywhere():
     clip = np.arange(50, dtype=np.float32)
     firsts = set()
     for _ in range(1_000):
-        turned, spans = SHIFTS["turn"](clip, [(10, 20, CLASS)], generator)
+        turned, spans = SHIFTS["roll"](clip, [(10, 20, CLASS)], generator)
         np.testing.assert_array_equal(np.diff(turned) % 50, 1)
         assert sum(last - first for first, last, _ in spans) == 10
         assert sorted(turned[i] for a, b, _ in spans for i in range(a, b)) == list(range(10, 20))
@@ -84,7 +84,7 @@ def test_a_slide_keeps_at_least_half_of_the_energy():
     clip = marked(1_000, (50, 80, CLASS))  # a bark near the start, soon lost on a slide to the left
     moves = set()
     for _ in range(200):
-        moved, spans = SHIFTS["slide"](clip, [(50, 80, CLASS)], generator)
+        moved, spans = SHIFTS["shift"](clip, [(50, 80, CLASS)], generator)
         assert moved.sum() >= 15
         assert_spans_are_where_it_sounds(moved, spans)
         moves.add(spans[0][0])
@@ -97,17 +97,17 @@ def test_a_crop_is_what_was_there():
     cut, spans = crop(clip, [(0, 5, 1), (6, 9, 2), (8, 10, 3)], 3, 5)
     assert cut.tolist() == [3, 4, 5, 6, 7]
     assert spans == [(0, 2, 1), (3, 5, 2)]
-    with pytest.raises(ValueError, match="a stretch within 10 samples, got 5 from sample 6"):
+    with pytest.raises(ValueError, match="a section within 10 samples, got 5 from sample 6"):
         crop(clip, [], 6, 5)
 
 
 def test_without_a_generator_clips_are_cut_and_filled_up_evenly():
-    assert fit(np.arange(10.0), [(4, 6, 0)], 4, "pad", None)[0].tolist() == [3, 4, 5, 6]
-    padded, spans = fit(np.ones(2, np.float32), [(0, 2, 0)], 5, "pad", None)
+    assert fit_length(np.arange(10.0), [(4, 6, 0)], 4, "pad", None)[0].tolist() == [3, 4, 5, 6]
+    padded, spans = fit_length(np.ones(2, np.float32), [(0, 2, 0)], 5, "pad", None)
     assert (padded.tolist(), spans) == ([0, 1, 1, 0, 0], [(1, 3, 0)])
     clip = np.arange(1, 4, dtype=np.float32)
     for short in ("repeat", "masked-copy"):
-        looped, spans = fit(clip, [(1, 3, 0)], 8, short, None)
+        looped, spans = fit_length(clip, [(1, 3, 0)], 8, short, None)
         assert looped.tolist() == [1, 2, 3, 1, 2, 3, 1, 2]
         assert spans == [(1, 3, 0), (4, 6, 0), (7, 8, 0)]
 
@@ -120,7 +120,7 @@ def test_without_a_generator_clips_are_cut_and_filled_up_evenly():
 )
 def test_a_clip_is_made_as_long_as_asked_for(n, length, short, seed):
     spans = [(0, 1 + n // 3, CLASS)]
-    fitted, moved = fit(marked(n, *spans), spans, length, short, np.random.default_rng(seed))
+    fitted, moved = fit_length(marked(n, *spans), spans, length, short, np.random.default_rng(seed))
     assert fitted.shape == (length,)
     assert_spans_are_where_it_sounds(fitted, moved)
 
@@ -130,7 +130,7 @@ def test_copies_are_masked_and_the_clip_is_not():
     clip = np.ones(1_000, np.float32)
     blanked = []
     for _ in range(200):
-        fitted, _ = fit(clip, [], 2_000, "masked-copy", generator)
+        fitted, _ = fit_length(clip, [], 2_000, "masked-copy", generator)
         assert fitted[:1_000].all()
         blanked.append(1 - fitted[1_000:].mean())
     assert 0 <= min(blanked) < 0.05
@@ -141,7 +141,7 @@ def test_copies_are_masked_and_the_clip_is_not():
 def test_gain_is_even_between_its_bounds():
     generator = np.random.default_rng(0)
     clip = tone_of(440, 1_000)
-    gains = [level_db(gain(clip, 6.0, generator)) - level_db(clip) for _ in range(2_000)]
+    gains = [level_db(random_gain(clip, 6.0, generator)) - level_db(clip) for _ in range(2_000)]
     assert -6.001 < min(gains) < -5.9
     assert 5.9 < max(gains) < 6.001
     assert np.mean(gains) == pytest.approx(0, abs=0.3)
@@ -151,7 +151,7 @@ def test_gain_is_even_between_its_bounds():
 @pytest.mark.parametrize("speed", [0.5, 0.83, 0.9, 1.1, 2.0])
 def test_a_stretched_tone_keeps_its_pitch_and_level(speed):
     clip = tone_of(1_000)
-    stretched, spans = stretch(clip, [(RATE, 2 * RATE, CLASS)], speed)
+    stretched, spans = time_stretch(clip, [(RATE, 2 * RATE, CLASS)], speed)
     assert len(stretched) == round(len(clip) / speed)
     assert spans == [(round(RATE / speed), round(2 * RATE / speed), CLASS)]
     assert peak_hz(stretched) == pytest.approx(1_000, abs=0.1)
@@ -161,7 +161,7 @@ def test_a_stretched_tone_keeps_its_pitch_and_level(speed):
 def test_a_stretched_onset_is_where_its_span_says():
     clip = np.concatenate([np.zeros(RATE, np.float32), tone_of(3_000, RATE)])
     for speed in (0.8, 1.25):
-        stretched, [(first, _, _)] = stretch(clip, [(RATE, 2 * RATE, CLASS)], speed)
+        stretched, [(first, _, _)] = time_stretch(clip, [(RATE, 2 * RATE, CLASS)], speed)
         power = np.convolve(np.square(stretched), np.ones(64) / 64, "same")
         onset = int(np.argmax(power > 0.25))  # half of a tone's power
         assert abs(onset - first) < 0.008 * RATE
@@ -169,7 +169,7 @@ def test_a_stretched_onset_is_where_its_span_says():
 
 def test_two_tones_stay_two_tones():
     clip = tone_of(700) + tone_of(5_000)
-    stretched, _ = stretch(clip, [], 1.15)
+    stretched, _ = time_stretch(clip, [], 1.15)
     middle = stretched[RATE : 3 * RATE]
     spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle)))) ** 2
     hz = np.fft.rfftfreq(len(middle), 1 / RATE)
@@ -179,15 +179,15 @@ def test_two_tones_stay_two_tones():
 
 def test_a_stretch_by_one_changes_nothing():
     clip = np.random.default_rng(0).standard_normal(12_345).astype(np.float32)
-    np.testing.assert_allclose(stretch(clip, [], 1.0)[0], clip, atol=1e-4)
+    np.testing.assert_allclose(time_stretch(clip, [], 1.0)[0], clip, atol=1e-4)
 
 
 def test_silence_and_a_few_samples_can_be_stretched():
-    assert not stretch(np.zeros(5_000, np.float32), [], 1.3)[0].any()
+    assert not time_stretch(np.zeros(5_000, np.float32), [], 1.3)[0].any()
     for n in (1, 2, 100):
-        assert len(stretch(np.ones(n, np.float32), [(0, n, CLASS)], 0.7)[0]) == round(n / 0.7)
+        assert len(time_stretch(np.ones(n, np.float32), [(0, n, CLASS)], 0.7)[0]) == round(n / 0.7)
     with pytest.raises(ValueError, match="a speed above 0, got 0"):
-        stretch(np.ones(9, np.float32), [], 0.0)
+        time_stretch(np.ones(9, np.float32), [], 0.0)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_silence_and_a_few_samples_can_be_stretched():
 )
 def test_a_tone_moves_by_semitones_and_keeps_its_length(semitones, hz):
     clip = tone_of(1_000)
-    moved = shift_pitch(clip, RATE, semitones)
+    moved = pitch_shift(clip, RATE, semitones)
     assert moved.shape == clip.shape
     assert moved.dtype == np.float32
     assert peak_hz(moved) == pytest.approx(hz, abs=0.2)
@@ -215,7 +215,7 @@ def ridge_hz(samples):
 
 def test_a_moved_chirp_is_the_chirp_that_starts_higher():
     clip = chirp(500, 2 * RATE).astype(np.float32)
-    moved = ridge_hz(shift_pitch(clip, RATE, 4.0))
+    moved = ridge_hz(pitch_shift(clip, RATE, 4.0))
     ratio = moved / ridge_hz(chirp(500 * 2 ** (4 / 12), 2 * RATE))
     assert np.median(np.abs(ratio - 1)) < 0.005  # librosa's pitch_shift comes to 0.014
     assert np.abs(ratio[5:-5] - 1).max() < 0.015
@@ -226,7 +226,7 @@ def test_stretching_keeps_up_with_training():
     times = []
     for _ in range(5):
         begin = time.process_time()
-        stretch(clip, [], 1.07)
+        time_stretch(clip, [], 1.07)
         times.append(time.process_time() - begin)
     assert min(times) < 0.06  # about 0.015 on one core of 2025
 
@@ -302,7 +302,7 @@ def test_noise_behind_silence_is_left_out():
     silence, clip = np.zeros(100, np.float32), np.ones(100, np.float32)
     assert add_at_snr(silence, clip, 10.0) is silence
     assert add_at_snr(clip, silence, 10.0) is clip
-    with pytest.raises(ValueError, match=r"\(100,\) samples to lay behind, got \(99,\)"):
+    with pytest.raises(ValueError, match=r"\(100,\) to add, got \(99,\)"):
         add_at_snr(clip, clip[1:], 10.0)
 
 
@@ -312,11 +312,11 @@ def test_backgrounds_come_from_anywhere_in_any_recording(tmp_path):
     soundfile.write(tmp_path / "long.wav", ramp, 8_000, subtype="FLOAT")
     soundfile.write(tmp_path / "below" / "short.wav", ramp[-100:], 8_000, subtype="FLOAT")
     (tmp_path / "notes.txt").write_text("wind from the west")
-    files = sound_files(tmp_path)
+    files = background_files(tmp_path)
     assert [path.name for path in files] == ["long.wav", "short.wav"]
 
     generator = np.random.default_rng(0)
-    beds = [background(files, 1_000, 8_000, generator) for _ in range(200)]
+    beds = [random_background(files, 1_000, 8_000, generator) for _ in range(200)]
     short = [bed for bed in beds if bed[0] == ramp[-100]]
     assert 60 < len(short) < 140  # one of two
     np.testing.assert_array_equal(short[0], np.tile(ramp[-100:], 10))
@@ -329,19 +329,19 @@ def test_backgrounds_come_from_anywhere_in_any_recording(tmp_path):
 
 def test_backgrounds_come_at_the_rate_asked_for(tmp_path):
     soundfile.write(tmp_path / "hum.flac", tone_of(500, 16_000, 8_000) / 2, 8_000)
-    bed = background(sound_files(tmp_path), 8_000, 16_000, np.random.default_rng(0))
+    bed = random_background(background_files(tmp_path), 8_000, 16_000, np.random.default_rng(0))
     assert bed.shape == (8_000,)
     assert peak_hz(bed, 16_000) == pytest.approx(500, abs=1)
 
 
 def test_a_recording_whose_length_only_decoding_tells_is_a_background_too(tmp_path):
     soundfile.write(tmp_path / "hum.mp3", tone_of(500, 3 * 16_000, 16_000) / 2, 16_000)
-    bed = background(sound_files(tmp_path), 16_000, 16_000, np.random.default_rng(0))
+    bed = random_background(background_files(tmp_path), 16_000, 16_000, np.random.default_rng(0))
     assert peak_hz(bed, 16_000) == pytest.approx(500, abs=1)
 
 
 def test_a_folder_without_backgrounds_is_refused(tmp_path):
-    with pytest.raises(TableError, match="no folder with recordings to lay behind clips"):
-        sound_files(tmp_path)
-    with pytest.raises(TableError, match="nowhere: no folder"):
-        sound_files(tmp_path / "nowhere")
+    with pytest.raises(TableError, match="not a folder with recordings to add to clips"):
+        background_files(tmp_path)
+    with pytest.raises(TableError, match="nowhere: not a folder"):
+        background_files(tmp_path / "nowhere")

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from sed.audio.blocks import read_recording
 from sed.errors import DamagedRecordingError, RecordingError
 from tests.conftest import rising_noise
-from train.data.audio import n_samples, open_samples, read_clip, wav_header
+from train.data.audio import memmap_wav, n_samples, read_clip, wav_header
 from train.data.clips import Clip
 
 RATE = 8_000
 
 
-def clip_of(path, begin=0.0, seconds=None):
-    return Clip(str(path), ("a",), "a", begin_seconds=begin, seconds=seconds)
+def clip_of(path, start=0.0, duration=None):
+    return Clip(str(path), ("a",), "a", start_seconds=start, duration_seconds=duration)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def files(tmp_path_factory):
     ("name", "dtype"), [("pcm.wav", np.int16), ("float.wav", np.float32), ("wavex.wav", np.int16)]
 )
 def test_plain_files_are_mapped(files, name, dtype):
-    mapped = open_samples(files / name, RATE)
+    mapped = memmap_wav(files / name, RATE)
     assert isinstance(mapped, np.memmap)
     assert mapped.dtype == dtype
     assert not mapped.flags.writeable
@@ -54,11 +54,11 @@ def test_plain_files_are_mapped(files, name, dtype):
     ["deep.wav", "rf64.rf64", "stereo.wav", "flac.flac", "ogg.ogg", "mp3.mp3", "none.wav", "."],
 )
 def test_what_has_to_be_decoded_is_not_mapped(files, name):
-    assert open_samples(files / name, RATE) is None
+    assert memmap_wav(files / name, RATE) is None
 
 
 def test_another_rate_is_not_mapped(files):
-    assert open_samples(files / "pcm.wav", RATE + 1) is None
+    assert memmap_wav(files / "pcm.wav", RATE + 1) is None
 
 
 def test_unknown_chunks_are_passed_over(files, tmp_path):
@@ -66,7 +66,7 @@ def test_unknown_chunks_are_passed_over(files, tmp_path):
     body = data[12:36] + b"LIST" + struct.pack("<I", 3) + b"odd\0" + data[36:]
     path = tmp_path / "chunks.wav"
     path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WAVE" + body)
-    np.testing.assert_array_equal(open_samples(path, RATE), open_samples(files / "float.wav", RATE))
+    np.testing.assert_array_equal(memmap_wav(path, RATE), memmap_wav(files / "float.wav", RATE))
 
 
 @pytest.mark.parametrize("n_bytes", [-2, 1])
@@ -74,7 +74,7 @@ def test_a_file_that_is_not_as_long_as_it_says_is_left_to_the_decoder(files, tmp
     data = (files / "pcm.wav").read_bytes()
     path = tmp_path / "cut.wav"
     path.write_bytes(data[:n_bytes] if n_bytes < 0 else data + b"\1" * n_bytes)
-    assert open_samples(path, RATE) is None
+    assert memmap_wav(path, RATE) is None
     if n_bytes < 0:
         with pytest.raises(DamagedRecordingError):
             read_clip(clip_of(path), RATE)
@@ -87,7 +87,7 @@ def test_a_header_of_any_bytes_is_a_wav_or_none(tmp_path_factory, noise, place):
     whole = bytearray(wav_header(100, RATE, np.float32) + bytes(400))
     whole[place : place + len(noise)] = noise
     path.write_bytes(whole)
-    mapped = open_samples(path, RATE)
+    mapped = memmap_wav(path, RATE)
     assert mapped is None or 0 < mapped.nbytes <= len(whole)
 
 
@@ -142,7 +142,7 @@ def test_nothing_but_the_clip_is_read(tmp_path):
         file.truncate(file.tell() + 4 * n)
     tracemalloc.start()
     try:
-        samples = read_clip(clip_of(path, begin=20_000.0), RATE, start=100, length=5 * RATE)
+        samples = read_clip(clip_of(path, start=20_000.0), RATE, start=100, length=5 * RATE)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -157,7 +157,7 @@ def test_decoding_ends_where_the_clip_does(tmp_path):
     path.write_bytes(path.read_bytes()[:-20_000])
     with pytest.raises(DamagedRecordingError):
         read_clip(clip_of(path), RATE)
-    np.testing.assert_array_equal(read_clip(clip_of(path, seconds=2.0), RATE), whole[: 2 * RATE])
+    np.testing.assert_array_equal(read_clip(clip_of(path, duration=2.0), RATE), whole[: 2 * RATE])
 
 
 def test_samples_that_are_no_number_are_told(tmp_path):
@@ -166,7 +166,7 @@ def test_samples_that_are_no_number_are_told(tmp_path):
     samples[4_000] = np.nan
     soundfile.write(path, samples, RATE, "FLOAT")
     assert np.isfinite(read_clip(clip_of(path), RATE, length=4_000)).all()
-    with pytest.raises(RecordingError, match="holds samples that are no number"):
+    with pytest.raises(RecordingError, match="holds samples that are not finite"):
         read_clip(clip_of(path), RATE, start=3_999, length=2)
 
 

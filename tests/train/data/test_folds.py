@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sed.errors import TableError, UsageError
-from train.config import DataConfig
-from train.data.clips import Clip, SoftLabels
+from train.config.data import DataConfig
+from train.data.clips import Clip, PseudoLabels
 from train.data.folds import (
-    ALWAYS_TRAIN,
-    NEVER,
+    EXCLUDED,
+    TRAIN_ONLY,
     assign_folds,
     balance_report,
     load_folds,
@@ -22,7 +22,7 @@ from train.data.folds import (
     split_clips,
 )
 
-SOFT = SoftLabels(("a",), np.ones(1, np.float32), np.ones((1, 1), np.float32))
+SOFT = PseudoLabels(("a",), np.ones(1, np.float32), np.ones((1, 1), np.float32))
 
 
 def some_clips(n=60, classes=3, folds=0, per_source=2):
@@ -61,25 +61,25 @@ def test_official_folds_are_kept_in_the_order_of_their_names():
 def test_train_val_and_test_are_folds_with_a_meaning():
     names = ["train", "val", "test", "", "val"]
     clips = [Clip(f"{i}.wav", ("x",), str(i), name) for i, name in enumerate(names)]
-    folds = [ALWAYS_TRAIN, 0, NEVER, ALWAYS_TRAIN, 0]
+    folds = [TRAIN_ONLY, 0, EXCLUDED, TRAIN_ONLY, 0]
     assert assign_folds(clips, DataConfig(), seed=0) == folds
     held_out = DataConfig(hold_out=("val",))
-    assert set(assign_folds(clips[:3], held_out, seed=0)) == {ALWAYS_TRAIN, NEVER}
-    assert assign_folds(clips[2:3], DataConfig(), seed=0) == [NEVER]
+    assert set(assign_folds(clips[:3], held_out, seed=0)) == {TRAIN_ONLY, EXCLUDED}
+    assert assign_folds(clips[2:3], DataConfig(), seed=0) == [EXCLUDED]
 
 
 def test_a_test_set_and_soft_labels_are_kept_out_of_folds_of_our_own():
     clips = some_clips(60)
     more = [
         Clip("t.wav", ("class 0",), "t", "test"),
-        Clip("s.wav", (), "s", "train", soft=SOFT),
+        Clip("s.wav", (), "s", "train", pseudo=SOFT),
         Clip("k.wav", ("class 0",), "source 1.0", "train"),  # the source of clips 1 and 4
     ]
     folds = assign_folds(clips + more, DataConfig(), seed=0)
-    assert folds[-3:] == [NEVER, ALWAYS_TRAIN, ALWAYS_TRAIN]
+    assert folds[-3:] == [EXCLUDED, TRAIN_ONLY, TRAIN_ONLY]
     assert {i for i in range(60) if folds[i] < 0} == {1, 4}
     again = assign_folds(clips + more, DataConfig(remake_folds=True), seed=0)
-    assert again[-3:-1] == [NEVER, ALWAYS_TRAIN]
+    assert again[-3:-1] == [EXCLUDED, TRAIN_ONLY]
     assert again[-1] == again[1] == again[4] >= 0
 
 
@@ -108,14 +108,14 @@ def check_folds(clips, folds, n):
     sources = {(label, clip.group) for clip in clips for label in clip.labels}
     n_sources = Counter(label for label, _ in sources)
     for clip, fold in zip(clips, folds, strict=True):
-        assert fold == ALWAYS_TRAIN or min([n_sources[x] for x in clip.labels], default=n) >= n
+        assert fold == TRAIN_ONLY or min([n_sources[x] for x in clip.labels], default=n) >= n
     assert 0 <= max(folds) < n
 
 
 def test_rare_classes_are_always_learnt_from():
     clips = [*some_clips(60), Clip("rare.wav", ("class 0", "rare"), "r")]
     folds = assign_folds(clips, DataConfig(n_folds=5), seed=0)
-    assert folds[-1] == ALWAYS_TRAIN
+    assert folds[-1] == TRAIN_ONLY
     assert min(folds[:-1]) == 0
 
 
@@ -124,25 +124,25 @@ def test_held_out_folds_and_other_licences_are_never_touched():
     config = DataConfig(hold_out=("1",), licences=("CC0",), remake_folds=True, n_folds=4)
     folds = assign_folds(clips, config, seed=0)
     for clip, fold in zip(clips, folds, strict=True):
-        assert (fold == NEVER) == (clip.fold == "1" or clip.licence != "CC0")
+        assert (fold == EXCLUDED) == (clip.fold == "1" or clip.licence != "CC0")
 
 
 def test_folds_are_written_and_read_again(tmp_path):
-    clips = [Clip("long.wav", ("x",), "g", begin_seconds=i / 3) for i in range(4)]
+    clips = [Clip("long.wav", ("x",), "g", start_seconds=i / 3) for i in range(4)]
     clips += some_clips(30)
-    folds = [0, 1, ALWAYS_TRAIN, NEVER, *(i % 5 for i in range(30))]
+    folds = [0, 1, TRAIN_ONLY, EXCLUDED, *(i % 5 for i in range(30))]
     save_folds(tmp_path / "folds.csv", clips, folds)
     assert load_folds(tmp_path / "folds.csv", clips) == folds
     assert load_folds(tmp_path / "folds.csv", clips[::-1]) == folds[::-1]
-    for new in (Clip("new.wav", ("x",), "y"), Clip("long.wav", ("x",), "g", begin_seconds=0.3)):
-        with pytest.raises(TableError, match=r"folds\.csv: says nothing of 1 clips"):
+    for new in (Clip("new.wav", ("x",), "y"), Clip("long.wav", ("x",), "g", start_seconds=0.3)):
+        with pytest.raises(TableError, match=r"folds\.csv: has no row for 1 clips"):
             load_folds(tmp_path / "folds.csv", [*clips, new])
 
 
-@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "file,begin,fold\nx.wav,0,some\n"])
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "file,start,fold\nx.wav,0,some\n"])
 def test_what_is_no_table_of_folds_is_refused(tmp_path, text):
     (tmp_path / "folds.csv").write_text(text)
-    with pytest.raises(TableError, match=r"folds\.csv: is no table of folds"):
+    with pytest.raises(TableError, match=r"folds\.csv: is not a table of folds"):
         load_folds(tmp_path / "folds.csv", some_clips(4))
 
 
@@ -218,7 +218,5 @@ def test_the_balance_of_a_split_is_told():
         ["all", "clips", "1", "2", "1", "4", "3", "100.0%"],
         ["share", "25.0%", "50.0%", "25.0%", "100.0%"],
     ]
-    header = balance_report(clips, [1, 0, ALWAYS_TRAIN, NEVER]).splitlines()[0]
-    assert " ".join(header.split()) == (
-        "fold 0 fold 1 always learnt never learnt clips sources share"
-    )
+    header = balance_report(clips, [1, 0, TRAIN_ONLY, EXCLUDED]).splitlines()[0]
+    assert " ".join(header.split()) == ("fold 0 fold 1 train only excluded clips sources share")

@@ -32,13 +32,13 @@ def write_events(path, kind, events):
 
 def faults_of(path):
     with pytest.raises(TableError) as caught:
-        read_table(path, format="strong")
+        read_table(path, table_format="strong")
     return str(caught.value)
 
 
 def test_finches(shared):
     clips = read_table(shared / "data" / "finch")
-    assert clips == read_table(shared / "data" / "finch" / "strong.tsv", format="strong")
+    assert clips == read_table(shared / "data" / "finch" / "strong.tsv", table_format="strong")
     assert len(clips) == 60
     assert sum(len(clip.events) for clip in clips) == 3_116
     assert {label for clip in clips for label in clip.labels} == {f"syl{i}" for i in range(9)}
@@ -46,7 +46,7 @@ def test_finches(shared):
     assert first.path.endswith("finch/audio/0.flac")
     assert first.events[0] == Event(1.07, 1.154, "syl0", 1.0)
     assert first.labels == tuple(sorted({event.label for event in first.events}))
-    assert first.seconds is None
+    assert first.duration_seconds is None
 
 
 def test_a_table_lists_recordings_without_events_too(folder):
@@ -77,7 +77,7 @@ def test_faulty_rows_of_a_table_are_told_at_once(folder):
     ]
     (folder / "t.csv").write_text("\n".join(lines))
     assert faults_of(folder / "t.csv").splitlines() == [
-        f"{folder}/t.csv: 6 faulty rows of 7; mend or remove them:",
+        f"{folder}/t.csv: 6 faulty rows of 7; correct or remove them:",
         "  row 2: dawn.wav: expected an onset of 0 or more and an offset after it, got 2 and 1",
         "  row 3: dawn.wav: expected an onset of 0 or more and an offset after it, got -1 and 1",
         "  row 4: dawn.wav: no event_label",
@@ -151,7 +151,7 @@ def test_faulty_annotations_are_told_at_once(folder):
     for ending in ("wav", "mp3"):
         (folder / f"twin.{ending}").touch()
     assert faults_of(folder).splitlines() == [
-        f"{folder}: 8 faulty rows of 11; mend or remove them:",
+        f"{folder}: 8 faulty rows of 11; correct or remove them:",
         "  row 2: dawn.txt: expected an onset of 0 or more and an offset after it, got 3 and 2",
         "  row 3: dawn.txt: no label",
         "  row 5: dawn.txt: expected a number for onset, got '1;2;owl'",

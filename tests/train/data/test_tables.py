@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sed.errors import TableError, UsageError
 from sed.events.tracker import Event
-from train.data.clips import Clip, bare_name
+from train.data.clips import Clip, stem
 from train.data.formats import FORMATS
 from train.data.tables import read_table, write_index
 
@@ -46,7 +46,7 @@ def test_a_table_like_esc50s(tmp_path):
         tmp_path, ("a.wav", 1, "dog", 7, "CC0"), ("b.wav", 10, "cat", "", "CC-BY"), ()
     )
     clips = read_table(tmp_path)
-    assert clips == read_table(table) == read_table(tmp_path, format="esc50")
+    assert clips == read_table(table) == read_table(tmp_path, table_format="esc50")
     assert clips == [
         Clip(str(tmp_path / "audio/a.wav"), ("dog",), "7", "1", "CC0"),
         Clip(str(tmp_path / "audio/b.wav"), ("cat",), "b.wav", "10", "CC-BY"),
@@ -71,7 +71,7 @@ def test_all_faulty_rows_are_told_at_once(tmp_path):
     rows = ("a.wav", 1, "dog", 7, ""), ("gone.wav", 1, "cat", 8, ""), ("b.wav", "", " ", 9, "")
     message = faults_of(esc50_like(tmp_path, *rows))
     assert message == (
-        f"{tmp_path}/table.csv: 2 faulty rows of 3; mend or remove them:\n"
+        f"{tmp_path}/table.csv: 2 faulty rows of 3; correct or remove them:\n"
         f"  row 3: gone.wav: no such file in {tmp_path}/audio\n"
         "  row 4: b.wav: no fold and no category"
     )
@@ -156,7 +156,7 @@ def test_secondary_labels_are_parsed_and_never_evaluated(tmp_path, monkeypatch, 
     )  # fmt: skip
     message = faults_of(path)
     assert "2 faulty rows of 2" in message
-    assert f"row 2: a.ogg: secondary_labels is no list of labels: {literal[:60]!r}" in message
+    assert f"row 2: a.ogg: secondary_labels is not a list of labels: {literal[:60]!r}" in message
     assert not (tmp_path / "evaluated").exists()
 
 
@@ -200,21 +200,21 @@ def test_a_folder_per_class(tmp_path):
         ("cat/deep/b.FLAC", ("cat",)),
         ("dog/c.mp3", ("dog",)),
     ]
-    assert clips == read_table(tmp_path, format="folders")
+    assert clips == read_table(tmp_path, table_format="folders")
 
 
 def test_what_is_no_table_is_refused(tmp_path):
-    assert "neither a table that is known, nor recordings" in faults_of(tmp_path)
+    assert "neither a known table, nor recordings" in faults_of(tmp_path)
     assert "no such table or folder. Check the name." in faults_of(tmp_path / "nowhere")
     (tmp_path / "empty.csv").write_text("")
     assert "(empty.csv: " in faults_of(tmp_path)
-    assert "no esc50 table" in faults_of(tmp_path / "empty.csv", format="esc50")
+    assert "no esc50 table" in faults_of(tmp_path / "empty.csv", table_format="esc50")
     (tmp_path / "empty.csv").write_text("filename,fold,category\n")
     assert faults_of(tmp_path) == f"{tmp_path}/empty.csv: holds no rows. Check --data."
     (tmp_path / "empty.csv").write_text("filename,fold,category\na,1,x,y\n")
     assert "cannot be read as a table: Error tokenizing data" in faults_of(tmp_path)
-    with pytest.raises(UsageError, match=r"unknown format of tables 'esc5'\. Did you mean esc50"):
-        read_table(tmp_path, format="esc5")
+    with pytest.raises(UsageError, match=r"unknown table format 'esc5'\. Did you mean esc50"):
+        read_table(tmp_path, table_format="esc5")
 
 
 def test_several_tables_are_not_guessed_between(tmp_path):
@@ -228,16 +228,16 @@ def test_several_tables_are_not_guessed_between(tmp_path):
 def test_columns_that_are_missing_are_told_with_the_kinds_that_are_near(tmp_path):
     path = write_table(tmp_path / "t.csv", "filename,category,author", ("a.wav", "dog", "me"))
     assert faults_of(path).startswith(
-        f"{path}: no table that is known: esc50 lacks fold; birdclef lacks primary_label; "
+        f"{path}: not a known table: esc50 lacks fold; birdclef lacks primary_label; "
     )
-    assert faults_of(tmp_path, format="urbansound8k").startswith(
+    assert faults_of(tmp_path, table_format="urbansound8k").startswith(
         f"{path}: no urbansound8k table: urbansound8k lacks slice_file_name, fsID, fold, class; "
-        "esc50 lacks fold; birdclef lacks primary_label. Mend its columns or name another"
+        "esc50 lacks fold; birdclef lacks primary_label. Correct its columns or give another"
     )
     fitting = write_table(tmp_path / "u.csv", "filename,fold,category", ("a.wav", 1, "dog"))
-    assert "its columns fit esc50" in faults_of(fitting, format="fsdkaggle2018")
+    assert "its columns fit esc50" in faults_of(fitting, table_format="fsdkaggle2018")
     assert "fsdkaggle2018 lacks fname, label, manually_verified or usage" in faults_of(
-        fitting, format="fsdkaggle2018"
+        fitting, table_format="fsdkaggle2018"
     )
 
 
@@ -308,25 +308,25 @@ def test_faulty_rows_of_an_index(tmp_path):
         ("", "", "", "", "[]"),
     ]
     path = write_table(
-        tmp_path / "index.csv", "file,label,split,begin,seconds,events",
+        tmp_path / "index.csv", "file,label,split,start,duration,events",
         *[("a.wav", *row) for row in cells],
     )  # fmt: skip
     assert faults_of(path).splitlines()[1:] == [
         "  row 2: a.wav: no label",
         "  row 3: a.wav: unknown split 'dev': expected train, val, test or nothing",
-        "  row 4: a.wav: expected a begin of 0 or more, and seconds above 0",
-        "  row 5: a.wav: expected a begin of 0 or more, and seconds above 0",
-        "  row 6: a.wav: expected a number for begin, got 'soon'",
-        "  row 7: a.wav: expected a number for seconds, got 'nan'",
-        "  row 8: a.wav: events are no list of [onset, offset, label]: '[[1, 2]]'",
-        "  row 9: a.wav: events are no list of [onset, offset, label]: \"[[2, 1, 'x']]\"",
+        "  row 4: a.wav: expected a start of 0 or more, and a duration above 0",
+        "  row 5: a.wav: expected a start of 0 or more, and a duration above 0",
+        "  row 6: a.wav: expected a number for start, got 'soon'",
+        "  row 7: a.wav: expected a number for duration, got 'nan'",
+        "  row 8: a.wav: events are not a list of [onset, offset, label]: '[[1, 2]]'",
+        "  row 9: a.wav: events are not a list of [onset, offset, label]: \"[[2, 1, 'x']]\"",
         "  row 10: a.wav: expected an onset of 0 or more and an offset after it, got 2 and 1",
         "  row 11: a.wav: no label",
     ]
 
 
 def test_what_an_index_cannot_hold_is_refused_at_once(tmp_path):
-    clips = [Clip("a.wav", ("x;y",), "g"), Clip("b.wav", ("x",), "g", begin_seconds=math.pi)]
+    clips = [Clip("a.wav", ("x;y",), "g"), Clip("b.wav", ("x",), "g", start_seconds=math.pi)]
     with pytest.raises(UsageError) as caught:
         write_index(tmp_path / "index.csv", clips, ["train", "dev"], ["", ""])
     assert str(caught.value).endswith(
@@ -339,5 +339,5 @@ def test_what_an_index_cannot_hold_is_refused_at_once(tmp_path):
     "path", ["1-7-A.ogg", "audio/1-7-A.ogg.wav", "/x/1-7-A.WAV", "1-7-A", "a.b/1-7-A.flac"]
 )
 def test_bare_names_have_no_folder_and_no_endings_of_sound(path):
-    assert bare_name(path) == "1-7-A"
-    assert bare_name("site.2024.wav") == "site.2024"
+    assert stem(path) == "1-7-A"
+    assert stem("site.2024.wav") == "site.2024"

@@ -14,7 +14,7 @@ from sed.errors import RecordingError
 from sed.models.checkpoint import Checkpoint
 from sed.models.head import SedOutput
 from tests.conftest import rising_noise
-from train.evaluate.ensemble import LEAST_SHARE, Ensemble, blended
+from train.evaluate.ensemble import MIN_WINDOW_RATIO, Ensemble, blend_probs
 
 
 class Loudness(torch.nn.Module):
@@ -47,9 +47,9 @@ def steps(rate, *levels):
 
 def hear(ensemble, *recordings):
     pieces = (
-        piece for i, blocks in enumerate(recordings) for piece in ensemble.cut(i, blocks)
+        piece for i, blocks in enumerate(recordings) for piece in ensemble.windows(i, blocks)
     )  # fmt: skip
-    return list(ensemble.hear(pieces))
+    return list(ensemble.predict(pieces))
 
 
 @given(st.integers(1, 40_000), st.integers(0, 10**6))
@@ -58,19 +58,19 @@ def test_windows_hold_the_recording_however_it_is_cut(n_samples, seed):
     sound = generator.random(n_samples).astype(np.float32)
     blocks = np.split(sound, np.sort(generator.integers(0, n_samples + 1, 5)))
     ensemble = Ensemble([loudness()])
-    pieces = list(ensemble.cut(7, {8_000: blocks}))
+    pieces = list(ensemble.windows(7, {8_000: blocks}))
     rest = n_samples % 8_000
-    left_out = rest if n_samples > 8_000 and rest < LEAST_SHARE * 8_000 else 0
+    left_out = rest if n_samples > 8_000 and rest < MIN_WINDOW_RATIO * 8_000 else 0
     kept = []
     for i, piece in enumerate(pieces):
         samples = piece.samples[8_000]
-        first, length = round(piece.lead_seconds * 8_000), round(piece.seconds * 8_000)
-        assert (piece.source, piece.begin_seconds, samples.shape) == (7, i, (8_000,))
+        first, length = round(piece.lead_seconds * 8_000), round(piece.duration_seconds * 8_000)
+        assert (piece.source, piece.start_seconds, samples.shape) == (7, i, (8_000,))
         assert not samples[:first].any()
         assert not samples[first + length :].any()
         kept.append(samples[first : first + length])
     np.testing.assert_array_equal(np.concatenate(kept), sound[: n_samples - left_out])
-    assert len(pieces) == ensemble.n_pieces(n_samples / 8_000)
+    assert len(pieces) == ensemble.n_windows(n_samples / 8_000)
     if n_samples < 8_000:
         assert round(pieces[0].lead_seconds * 8_000) == (8_000 - n_samples) // 2
 
@@ -78,8 +78,8 @@ def test_windows_hold_the_recording_however_it_is_cut(n_samples, seed):
 def test_a_stream_without_end_is_heard_window_by_window():
     ensemble = Ensemble([loudness()], batch_size=2)
     endless = (np.full(1_000, 0.25, np.float32) for _ in itertools.count())
-    heard = list(itertools.islice(ensemble.hear(ensemble.cut(0, {8_000: endless})), 5))
-    assert [piece.begin_seconds for piece in heard] == [0, 1, 2, 3, 4]
+    heard = list(itertools.islice(ensemble.predict(ensemble.windows(0, {8_000: endless})), 5))
+    assert [piece.start_seconds for piece in heard] == [0, 1, 2, 3, 4]
     assert heard[4].clip_probs == pytest.approx([0.25, 0.125])
 
 
@@ -98,16 +98,16 @@ def test_the_frames_of_silence_around_a_recording_are_left_out():
     heard = hear(ensemble, {8_000: [short]}, {8_000: [rest]})
     np.testing.assert_allclose(heard[0].frame_probs[:, 0], [0.25, 0.5])  # from 0.3 s to 0.7 s
     np.testing.assert_allclose(heard[2].frame_probs[:, 0], [0.5, 0.5])
-    assert [h.seconds for h in heard] == [0.4, 1.0, 0.4]
+    assert [h.duration_seconds for h in heard] == [0.4, 1.0, 0.4]
     assert hear(ensemble, {8_000: [short[:1]]})[0].frame_probs.shape == (1, 2)
 
 
 def test_short_recordings_are_filled_up_as_the_model_learnt_it():
-    ensemble = Ensemble([loudness(data={"short": "repeat"})])
+    ensemble = Ensemble([loudness(data={"pad_mode": "repeat"})])
     (heard,) = hear(ensemble, {8_000: [steps(8_000, 0.2, 0.6)[2_400:5_600]]})
     assert heard.frame_probs[:, 0] == pytest.approx([0.2, 0.6])
-    assert heard.seconds == pytest.approx(0.4)
-    (piece,) = ensemble.cut(0, {8_000: [np.arange(3, dtype=np.float32)]})
+    assert heard.duration_seconds == pytest.approx(0.4)
+    (piece,) = ensemble.windows(0, {8_000: [np.arange(3, dtype=np.float32)]})
     assert piece.samples[8_000][:7].tolist() == [0, 1, 2, 0, 1, 2, 0]
 
 
@@ -142,8 +142,8 @@ def test_models_of_other_rates_and_frames_are_blended_on_the_frames_of_the_first
 
 def test_a_geometric_mean_lets_one_model_say_no():
     probs = [np.array([0.9, 0.5], np.float32), np.array([0.0, 0.5], np.float32)]
-    assert blended(probs, "arithmetic") == pytest.approx([0.45, 0.5])
-    assert blended(probs, "geometric") == pytest.approx([np.sqrt(0.9 * 1e-7), 0.5], rel=1e-5)
+    assert blend_probs(probs, "arithmetic") == pytest.approx([0.45, 0.5])
+    assert blend_probs(probs, "geometric") == pytest.approx([np.sqrt(0.9 * 1e-7), 0.5], rel=1e-5)
 
 
 def test_what_is_wrong_comes_behind_what_is_good():
@@ -151,9 +151,9 @@ def test_what_is_wrong_comes_behind_what_is_good():
         yield np.full(12_000, 0.5, np.float32)
         raise RecordingError("x.wav", "broke")
 
-    pieces = Ensemble([loudness()]).cut(0, {8_000: blocks()})
-    assert next(pieces).seconds == 1.0
-    assert next(pieces).seconds == 0.5
+    pieces = Ensemble([loudness()]).windows(0, {8_000: blocks()})
+    assert next(pieces).duration_seconds == 1.0
+    assert next(pieces).duration_seconds == 0.5
     with pytest.raises(RecordingError, match=r"x\.wav: broke"):
         next(pieces)
 
@@ -163,16 +163,16 @@ def test_models_that_do_not_fit_are_all_told():
     others = [
         replace(loudness(labels=("loud", "dull")), path="b.safetensors"),
         loudness(labels=("soft", "loud"), window_seconds=2.0),
-        loudness(data={"short": "repeat"}),
+        loudness(data={"pad_mode": "repeat"}),
     ]
     with pytest.raises(ValueError, match="one class list and window length") as caught:
         Ensemble([first, *others])
     told = str(caught.value).splitlines()
     assert told[1:5] == [
-        "  b.safetensors: lacks soft; knows also dull",
+        "  b.safetensors: lacks soft; also has dull",
         "  model 3: has its classes in another order",
-        "  model 3: hears windows of 2 s, not 1",
-        "  model 4: fills up short clips with repeat, not pad",
+        "  model 3: has windows of 2 s, not 1",
+        "  model 4: pads short clips with repeat, not pad",
     ]
 
 

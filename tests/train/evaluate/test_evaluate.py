@@ -18,7 +18,7 @@ from sed.models.checkpoint import save_checkpoint
 from sed.models.metrics import padded_cmap
 from tests.conftest import rising_noise
 from train.data.clips import Clip
-from train.data.folds import NEVER, save_folds
+from train.data.folds import EXCLUDED, save_folds
 from train.evaluate.evaluate import choose_clips, evaluate, predict_clips
 
 LABELS = ("beep", "a, b\t'c'", "élan")
@@ -59,7 +59,7 @@ def run(tiny_checkpoint, tmp_path_factory):
 def test_all_windows_of_a_clip_are_heard_and_the_highest_counts(tiny_checkpoint, recording):
     clips = [
         clip_of(recording, "beep", secondary=("élan",)),
-        clip_of(recording, "élan", LABELS[1], begin_seconds=1.0, seconds=1.0),
+        clip_of(recording, "élan", LABELS[1], start_seconds=1.0, duration_seconds=1.0),
     ]
     progress = []
     targets, clip_probs = predict_clips(
@@ -82,7 +82,7 @@ def test_classes_that_the_model_lacks_are_told_before_anything_is_read(tiny_chec
     clips = [clip_of("missing.wav", "owl", "beep"), clip_of("missing.wav", "bat")]
     with pytest.raises(TableError) as caught:
         predict_clips([tiny_checkpoint], clips)
-    assert str(caught.value).startswith("the model does not know these classes of the table.")
+    assert str(caught.value).startswith("the model does not have these classes of the table.")
     assert str(caught.value).splitlines()[1:] == ["  bat", "  owl"]
 
 
@@ -92,12 +92,12 @@ def test_clips_that_cannot_be_heard_are_all_told(tiny_checkpoint, recording, tmp
         clip_of(recording, "beep"),
         clip_of(tmp_path / "missing.wav", "beep"),
         clip_of(tmp_path / "empty.wav", "beep"),
-        clip_of(recording, "beep", begin_seconds=4.0),
+        clip_of(recording, "beep", start_seconds=4.0),
     ]
     with pytest.raises(TableError) as caught:
         predict_clips([tiny_checkpoint], clips)
     first, *told = str(caught.value).splitlines()
-    assert first.startswith("3 of 4 clips cannot be heard")
+    assert first.startswith("3 of 4 clips cannot be read")
     assert [re.search(r"(\w+)\.wav: (.*?)[.(]", line).groups() for line in told] == [
         ("missing", "no such file"),
         ("empty", "is empty "),
@@ -110,7 +110,7 @@ def test_figures_are_those_of_the_predictions(run, table):
     targets, clip_probs = evaluation.predictions
     assert evaluation.labels == LABELS
     assert targets[:, 0].tolist() == [1, 0] * 4
-    figures, per_class = evaluation.figures, evaluation.per_class
+    figures, per_class = evaluation.metrics, evaluation.per_class
     for c in (0, 2):
         expected = average_precision_score(targets[:, c], clip_probs[:, c])
         assert per_class[c].average_precision == pytest.approx(expected, abs=1e-12)
@@ -118,7 +118,7 @@ def test_figures_are_those_of_the_predictions(run, table):
     assert [row.support for row in per_class] == [4, 0, 4]
     # A class that cannot occur would count as one.
     only = padded_cmap(targets[:, [0, 2]], clip_probs[:, [0, 2]])
-    assert figures["cmap5"] == only < padded_cmap(targets, clip_probs)
+    assert figures["padded_cmap_5"] == only < padded_cmap(targets, clip_probs)
 
 
 def test_several_models_and_turns_reach_the_ensemble(run, table, tiny_checkpoint, tmp_path):
@@ -155,11 +155,13 @@ def test_without_a_fold_it_is_the_one_that_the_models_held_out(tiny_checkpoint):
     assert (chosen, told) == (clips[1:3], "fold 1 of the table")
     assert choose_clips([tiny_checkpoint], clips) == (clips, "all clips")
     several = [held_out(tiny_checkpoint, fold) for fold in (0, 2)]
-    with pytest.raises(UsageError, match="held out folds 0, 2, so each clip was learnt from"):
+    with pytest.raises(
+        UsageError, match="held out folds 0, 2, so some of them were trained on each clip"
+    ):
         choose_clips(several, clips)
     chosen, told = choose_clips(several, clips, "2")
     assert (chosen, told) == (clips[3:], "fold 2 of the table, which not all models held out")
-    assert choose_clips(several, clips, "all")[1] == "all clips, also those learnt from"
+    assert choose_clips(several, clips, "all")[1] == "all clips, including training clips"
     without = in_folds("", "")  # nothing that a fold could be of
     assert choose_clips([held_out(tiny_checkpoint, 1)], without) == (without, "all clips")
 
@@ -167,7 +169,7 @@ def test_without_a_fold_it_is_the_one_that_the_models_held_out(tiny_checkpoint):
 def test_the_folds_of_the_run_are_used_if_they_are_about_these_clips(tiny_checkpoint, tmp_path):
     clips = in_folds("", "", "")
     path = tmp_path / "folds.csv"
-    save_folds(path, clips, [0, 1, NEVER])
+    save_folds(path, clips, [0, 1, EXCLUDED])
     checkpoint = held_out(tiny_checkpoint, 1, tmp_path / "best.safetensors")
     assert choose_clips([checkpoint], clips) == ([clips[1]], f"fold 1 of {path}")
     assert choose_clips([checkpoint], clips, "0")[0] == [clips[0]]
@@ -184,7 +186,7 @@ def test_clips_that_were_learnt_from_under_another_name_are_told(tiny_checkpoint
     checkpoint = held_out(tiny_checkpoint, 0, str(tmp_path / "best.safetensors"))
     prepared = [Clip(f"audio/{x}.ogg.wav", ("beep",), x, fold="val") for x in "abcd"]
     _, told = choose_clips([checkpoint], prepared, "0")
-    assert told.endswith("WARNING: 2 of them have the names of files that were learnt from")
+    assert told.endswith("WARNING: 2 of them have the names of training files")
 
 
 def test_a_fold_that_is_not_there(tiny_checkpoint):
@@ -216,7 +218,16 @@ def test_the_command_tells_shows_and_writes_the_same(run, table, tmp_path):
     assert told["clips"] == "fold 1 of the table"
     assert written["checkpoints"] == [str(run)]
     assert written["tta"] == 2
-    for name in ("n_clips", "accuracy", "cmap5", "cmap3", "map", "map3", "auc", "macro"):
+    for name in (
+        "n_clips",
+        "accuracy",
+        "padded_cmap_5",
+        "padded_cmap_3",
+        "map",
+        "map_at_3",
+        "auc",
+        "macro",
+    ):
         assert told[name] == written[name], name
     with open(out / "per_class.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -225,7 +236,7 @@ def test_the_command_tells_shows_and_writes_the_same(run, table, tmp_path):
         shown = "" if expected["average_precision"] is None else expected["average_precision"]
         assert row["average_precision"] == (shown and f"{shown:.6f}")
     assert "4 clips: fold 1 of the table" in done.stderr
-    assert f"{told['cmap5']:.4f}  {told['cmap3']:.4f}" in done.stderr
+    assert f"{told['padded_cmap_5']:.4f}  {told['padded_cmap_3']:.4f}" in done.stderr
     assert re.search(rf"élan +{told['per_class'][2]['average_precision']:.4f} .* 2\n", done.stderr)
     quiet = sed("evaluate", run, "--data", table, "-q")
     assert (quiet.stdout, quiet.stderr) == ("", "")
@@ -237,5 +248,5 @@ def test_the_command_says_what_is_wrong(run, table, tmp_path):
     strange.write_text(re.sub(r"(?m)^(?=\d)", f"{table.parent}/", rows), "utf-8")
     failed = sed("evaluate", run, "--data", strange, "--output", tmp_path / "out")
     assert isinstance(failed.exception, TableError)
-    assert "does not know these classes of the table" in str(failed.exception)
+    assert "does not have these classes of the table" in str(failed.exception)
     assert not (tmp_path / "out").exists()

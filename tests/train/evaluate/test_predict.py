@@ -17,7 +17,7 @@ from sed.models.checkpoint import save_checkpoint
 from tests.conftest import rising_noise
 from train.data.audio import read_clip
 from train.data.clips import Clip
-from train.data.soft import read_soft_labels
+from train.data.pseudo_labels import read_pseudo_labels
 from train.evaluate.evaluate import predict_clips
 from train.evaluate.predict import predict
 
@@ -84,7 +84,7 @@ def numbers(rows, first):
 def test_each_window_has_a_row(model, checkpoint, site, tmp_path):
     summary = predict([model], [site], output=tmp_path / "rows.csv", device="cpu", batch_size=3)
     header, *rows = rows_of(tmp_path / "rows.csv")
-    assert header == ["file", "begin", "end", *LABELS]
+    assert header == ["file", "start", "end", *LABELS]
     dawn, dusk = str(site / "dawn.wav"), str(site / "deep" / "dusk.wav")
     assert [row[:3] for row in rows] == [
         [dawn, "0.000", "5.000"],
@@ -139,7 +139,7 @@ def test_a_submission_is_complete_though_recordings_are_broken(
     # cut.wav was heard for 11 s, dawn.wav whole; the missing rows come last.
     heard = ["cut_5", "cut_10", "cut_15", "dawn_5", "dawn_10", "dawn_15", "dawn_20"]
     assert ids == [*heard, "cut_20", "text_5", "text_10", "text_15", "text_20"]
-    assert summary.n_filled == 5
+    assert summary.n_imputed == 5
     troubles = [str(error) for error in summary.failures]
     assert ["cut.wav: damaged at 11.000 s" in troubles[0], "text.wav: " in troubles[1]] == [
         True
@@ -147,7 +147,7 @@ def test_a_submission_is_complete_though_recordings_are_broken(
     probs = numbers(rows, 1)
     np.testing.assert_allclose(probs[7:], np.tile(probs[:7].mean(0), (5, 1)), rtol=1e-4)
     plain = tmp_path / "plain.csv"
-    assert predict([model], [broken_site], output=plain, device="cpu").n_filled == 0
+    assert predict([model], [broken_site], output=plain, device="cpu").n_imputed == 0
     assert len(rows_of(plain)) == 1 + 7
 
 
@@ -157,18 +157,18 @@ def test_a_recording_per_row_is_filled_too(model, broken_site, tmp_path):
     rows = rows_of(out)[1:]
     assert [row[0] for row in rows] == ["cut", "dawn", "text"]
     assert all(row[1] in LABELS for row in rows)
-    assert summary.n_filled == 1
+    assert summary.n_imputed == 1
     only = predict([model], [broken_site / "text.wav"], submission="birdclef", output=out)
     assert [row[0] for row in rows_of(out)[1:]] == ["text_5"]
     np.testing.assert_allclose(numbers(rows_of(out)[1:], 1), 1 / 3, atol=1e-5)
-    assert (only.n_filled, only.n_windows) == (1, 0)
+    assert (only.n_imputed, only.n_windows) == (1, 0)
 
 
 def test_pseudo_labels_come_back_as_they_were_heard(model, checkpoint, site, tmp_path):
     table = tmp_path / "soft.csv"
-    predict([model], [site], soft=table, device="cpu")
-    clips = read_soft_labels(table, least=0.0)
-    assert [(clip.begin_seconds, clip.seconds) for clip in clips] == [
+    predict([model], [site], pseudo_labels=table, device="cpu")
+    clips = read_pseudo_labels(table, min_prob=0.0)
+    assert [(clip.start_seconds, clip.duration_seconds) for clip in clips] == [
         (0, 5), (5, 5), (10, 5), (15, 5), (0, 5), (5, 5), (10, 2),
     ]  # fmt: skip
     assert {clip.path for clip in clips} == {
@@ -176,15 +176,15 @@ def test_pseudo_labels_come_back_as_they_were_heard(model, checkpoint, site, tmp
     }
     rate = checkpoint.timeline.sample_rate
     for clip in clips[:4]:
-        assert clip.soft.labels == LABELS
+        assert clip.pseudo.labels == LABELS
         with torch.inference_mode():
             expected = checkpoint.model(torch.from_numpy(read_clip(clip, rate))[None])
-        np.testing.assert_allclose(clip.soft.clip_probs, expected.clip_probs[0], atol=1e-5)
-        np.testing.assert_allclose(clip.soft.frame_probs, expected.frame_probs[0], atol=1e-3)
+        np.testing.assert_allclose(clip.pseudo.clip_probs, expected.clip_probs[0], atol=1e-5)
+        np.testing.assert_allclose(clip.pseudo.frame_probs, expected.frame_probs[0], atol=1e-3)
     # The last window holds 2 s: the frames that heard them are laid evenly over them.
-    assert clips[-1].soft.frame_probs.shape == clips[0].soft.frame_probs.shape
-    heard = np.ceil(2 / 5 * len(clips[-1].soft.frame_probs))
-    assert 1 < len(np.unique(clips[-1].soft.frame_probs[:, 0])) <= heard
+    assert clips[-1].pseudo.frame_probs.shape == clips[0].pseudo.frame_probs.shape
+    heard = np.ceil(2 / 5 * len(clips[-1].pseudo.frame_probs))
+    assert 1 < len(np.unique(clips[-1].pseudo.frame_probs[:, 0])) <= heard
 
 
 def test_what_was_there_stays_if_it_cannot_be_finished(model, site, tmp_path, monkeypatch):
@@ -215,9 +215,13 @@ def test_misuse_is_told_before_anything_is_heard(model, tiny_checkpoint, site, t
     both = [site / "dawn.wav", tmp_path / "dawn.wav"]
     for arguments, options, message in (
         (([model], both), {"submission": "urban"}, "and there are several of: dawn$"),
-        (([short], both[:1]), {"submission": "birdclef"}, "these models hear 1 s at a time"),
+        (
+            ([short], both[:1]),
+            {"submission": "birdclef"},
+            "the windows of these models are 1 s long",
+        ),
         (([model], both), {"submission": "bird"}, "Did you mean birdclef"),
-        (([model], both), {"soft": "soft.parquet"}, "expected a table to write, NAME.csv"),
+        (([model], both), {"pseudo_labels": "soft.parquet"}, "expected a table to write, NAME.csv"),
     ):
         with pytest.raises(UsageError, match=message):
             predict(*arguments, **options, output=tmp_path / "rows.csv")
@@ -243,7 +247,9 @@ def test_the_command_writes_to_standard_output_and_says_what_failed(model, broke
         "3 recordings · 7 windows · 31.0 s of sound · 2 failures · 5 rows filled with the mean of "
         "all others"
     )
-    soft = sed("predict", broken_site / "dawn.wav", model, "--soft", tmp_path / "x" / "soft.csv")
+    soft = sed(
+        "predict", broken_site / "dawn.wav", model, "--pseudo-labels", tmp_path / "x" / "soft.csv"
+    )
     assert (soft.exit_code, soft.stdout) == (0, "")
     assert sorted(path.name for path in (tmp_path / "x").iterdir()) == ["soft.csv", "soft.npz"]
 

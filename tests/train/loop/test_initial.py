@@ -9,13 +9,13 @@ from sed.models.checkpoint import Checkpoint, save_checkpoint
 from sed.models.metadata import DEFAULT
 from sed.models.network import ModelConfig, SedModel, create_backbone
 from tests.conftest import TINY_LOG_MEL
-from train.config import load_recipe
-from train.loop.initial import freeze_batch_norms, load_backbone, load_initial
+from train.config.recipe import load_recipe
+from train.loop.initial import freeze_batch_norms, load_backbone, load_pretrained
 
 
 def test_the_default_recipe_trains_from_the_model_that_ships():
     config = load_recipe("default")
-    assert config.learning.initial == "default"
+    assert config.checkpoint.init_weights == "default"
     backbone = create_backbone(config.model)
     assert load_backbone(backbone, DEFAULT) == []
 
@@ -28,10 +28,10 @@ def test_initial_weights_are_filled_in_and_others_refused(tmp_path):
     assert load_backbone(target, tmp_path / "w.safetensors") == []
     for name, value in source.state_dict().items():
         assert torch.equal(target.state_dict()[name], value)
-    with pytest.raises(CheckpointError, match="Choose the backbone, in_channels"):
+    with pytest.raises(CheckpointError, match="Set the backbone, in_channels"):
         load_backbone(create_backbone(ModelConfig("mobilenetv1_100")), tmp_path / "w.safetensors")
     (tmp_path / "bad.safetensors").write_text("nothing")
-    with pytest.raises(CheckpointError, match="is no safetensors file"):
+    with pytest.raises(CheckpointError, match="is not a safetensors file"):
         load_backbone(target, tmp_path / "bad.safetensors")
 
 
@@ -56,7 +56,7 @@ def test_what_is_known_of_a_label_goes_to_the_same_label(tmp_path):
     save_checkpoint(Checkpoint(known, ("wren", "robin", "crow"), 1.0), tmp_path / "k.safetensors")
     new = SedModel(config, TINY_LOG_MEL, 4)
     fresh = new.heads[0].classes.weight.detach().clone()
-    load_initial(new, ("crow", "dog", "siren", "wren"), tmp_path / "k.safetensors")
+    load_pretrained(new, ("crow", "dog", "siren", "wren"), tmp_path / "k.safetensors")
     for layer in ("classes", "attention"):
         there, here = getattr(known.heads[0], layer), getattr(new.heads[0], layer)
         assert torch.equal(here.weight[0], there.weight[2])
@@ -72,7 +72,7 @@ def test_a_head_of_another_width_starts_anew(tmp_path):
     save_checkpoint(Checkpoint(known, ("a", "b"), 1.0), tmp_path / "k.safetensors")
     new = SedModel(ModelConfig("mobilenetv3_small_050", hidden=24), TINY_LOG_MEL, 2)
     before = new.hidden.weight.detach().clone()
-    load_initial(new, ("a", "b"), tmp_path / "k.safetensors")
+    load_pretrained(new, ("a", "b"), tmp_path / "k.safetensors")
     assert torch.equal(new.hidden.weight, before)
     assert torch.equal(
         new.backbone.state_dict()["conv_stem.weight"],

@@ -22,13 +22,13 @@ from sed.cli import app
 from sed.errors import OutputError, TableError, UsageError
 from sed.events.tracker import Event
 from tests.conftest import ROOT, rising_noise
-from train.data.audio import n_samples, open_samples, read_clip, wav_header
+from train.data.audio import memmap_wav, n_samples, read_clip, wav_header
 from train.data.clips import Clip
-from train.data.loudness import loud_range
+from train.data.loudness import non_silent_range
 from train.data.tables import read_table, write_index
-from train.prepare.cutting import CuttingConfig, clip_of_piece, kept_range, pieces_of
+from train.prepare.cutting import CuttingConfig, clip_segment, kept_range, split_range
 from train.prepare.manifest import load_manifest, reset
-from train.prepare.prepare import Progress, prepare
+from train.prepare.prepare import PrepareCallbacks, prepare
 
 RATE = 8_000
 
@@ -68,7 +68,7 @@ def test_stored_recordings_are_what_decoding_gives(source, tmp_path):
     names = ["cat/1.flac", "cat/1.wav", "cat/2.ogg", "dog/1.wav", "dog/b c.flac", "dog/é.wav"]
     assert list(wavs(out)) == [f"audio/{name}.wav" for name in names]
     for name in names:
-        stored = open_samples(out / "audio" / f"{name}.wav", RATE)
+        stored = memmap_wav(out / "audio" / f"{name}.wav", RATE)
         np.testing.assert_array_equal(stored, read_recording(source / name, RATE))
     clips = read_table(summary.index)
     assert [clip.labels for clip in clips] == [("cat",)] * 3 + [("dog",)] * 3
@@ -109,12 +109,14 @@ def test_sixteen_bits_are_those_of_the_source_and_clipping_is_counted(tmp_path):
     (tmp_path / "source/a").mkdir(parents=True)
     soundfile.write(tmp_path / "source/a/loud.wav", loud, RATE, "FLOAT")
     soundfile.write(tmp_path / "source/a/pcm.wav", pcm, RATE)
-    done = sed("prepare", tmp_path / "source", tmp_path / "out", "--rate", RATE, "--bits", 16)
+    done = sed(
+        "prepare", tmp_path / "source", tmp_path / "out", "--sample-rate", RATE, "--bits", 16
+    )
     assert done.exit_code == 0, done.stderr
     assert "3 samples of 1 recording clipped at full scale; --bits 32 keeps them" in done.stderr
-    np.testing.assert_array_equal(open_samples(tmp_path / "out/audio/pcm.wav.wav", RATE), pcm)
+    np.testing.assert_array_equal(memmap_wav(tmp_path / "out/audio/pcm.wav.wav", RATE), pcm)
     wanted = [0, 16_384, -32_768, 32_767, 32_767, -32_768, 32_767, -8_192]
-    assert open_samples(tmp_path / "out/audio/loud.wav.wav", RATE).tolist() == wanted
+    assert memmap_wav(tmp_path / "out/audio/loud.wav.wav", RATE).tolist() == wanted
 
 
 def test_faulty_recordings_are_told_and_the_rest_is_prepared(source, tmp_path):
@@ -123,7 +125,7 @@ def test_faulty_recordings_are_told_and_the_rest_is_prepared(source, tmp_path):
     (source / "cat/1.flac").write_bytes(good[: len(good) // 2])
     (source / "dog/1.wav").write_text("no sound")
     soundfile.write(source / "dog/zero.wav", np.zeros(RATE), RATE)
-    done = sed("prepare", source, out, "--rate", RATE)
+    done = sed("prepare", source, out, "--sample-rate", RATE)
     assert done.exit_code == 1
     assert done.stdout == f"{out / 'index.csv'}\n"
     assert "dog/1.wav: is not a sound file that can be read" in done.stderr
@@ -134,16 +136,16 @@ def test_faulty_recordings_are_told_and_the_rest_is_prepared(source, tmp_path):
     assert len(json.loads((out / "prepared.json").read_text("utf-8"))["failures"]) == 3
 
     (source / "cat/1.flac").write_bytes(good)
-    done = sed("prepare", source, out, "--rate", RATE)
+    done = sed("prepare", source, out, "--sample-rate", RATE)
     assert done.exit_code == 1  # two are still faulty
-    assert "4 recordings there already" in done.stderr
+    assert "4 recordings already stored" in done.stderr
     assert len(read_table(out / "index.csv")) == 5
 
 
 def test_no_recording_that_can_be_read_is_an_error(tmp_path):
     (tmp_path / "source/a").mkdir(parents=True)
     (tmp_path / "source/a/x.wav").write_text("no sound")
-    with pytest.raises(TableError, match="not one of its recordings can be read"):
+    with pytest.raises(TableError, match="none of its recordings can be read"):
         prepare(tmp_path / "source", tmp_path / "out")
     assert not (tmp_path / "out/index.csv").exists()
 
@@ -160,7 +162,7 @@ for n in range(n_kills):
                 os.kill(os.getpid(), signal.SIGKILL)
             sync(file)
         os.fsync = fsync
-        prepare(source, f"{out}/{n}", sample_rate=8_000, n_workers=2)
+        prepare(source, f"{out}/{n}", sample_rate=8_000, workers=2)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.wait()[1]) == -signal.SIGKILL, n
 """
@@ -197,7 +199,7 @@ def test_ctrl_c_stops_at_once_and_the_command_goes_on(source, tmp_path):
         file.truncate(file.tell() + 2_000_000_000)  # takes no room on the disk
     out = tmp_path / "out"
     program = Path(sys.executable).with_name("sed-engine")
-    command = [program, "prepare", source, out, "--rate", str(RATE), "--workers", "2"]
+    command = [program, "prepare", source, out, "--sample-rate", str(RATE), "--workers", "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while len(wavs(out)) < 6:
         assert process.poll() is None
@@ -208,7 +210,7 @@ def test_ctrl_c_stops_at_once_and_the_command_goes_on(source, tmp_path):
     told = process.communicate()[1]
     assert time.monotonic() - pressed < 1.5  # with the end of the interpreter
     assert process.returncode == 130
-    assert "stopped after 6 recordings; the same command goes on from there" in told
+    assert "stopped after 6 recordings; the same command continues from there" in told
     assert not (out / "index.csv").exists()
     assert set(p.suffix for p in out.rglob("*") if p.is_file()) == {".wav", ".json"}
     (source / "dog/hours.wav").unlink()
@@ -237,7 +239,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(source, tmp_path, m
 
 def test_a_recording_too_long_for_a_file_is_told(source, tmp_path, monkeypatch):
     monkeypatch.setattr("train.prepare.transcode.LARGEST_WAV_BYTES", 4 * 20_000)
-    summary = prepare(source, tmp_path / "out", sample_rate=RATE, first_seconds=2.4)
+    summary = prepare(source, tmp_path / "out", sample_rate=RATE, max_seconds=2.4)
     assert summary.failures == ()
     with pytest.raises(TableError):
         prepare(source, tmp_path / "more", sample_rate=RATE)
@@ -246,13 +248,13 @@ def test_a_recording_too_long_for_a_file_is_told(source, tmp_path, monkeypatch):
 
 
 def test_pieces_share_the_group_and_lie_behind_one_another(source, tmp_path):
-    summary = prepare(source, tmp_path / "out", sample_rate=RATE, cut_seconds=1.25)
+    summary = prepare(source, tmp_path / "out", sample_rate=RATE, segment_seconds=1.25)
     clips = read_table(summary.index)
     assert summary.n_clips == len(clips) == 12  # 1.25 + 1.25, and 0.5 left out
     assert len({clip.group for clip in clips}) == 6
     for first, second in zip(clips[::2], clips[1::2], strict=True):
         assert first.group == second.group
-        whole = read_clip(replace(first, seconds=None), RATE)
+        whole = read_clip(replace(first, duration_seconds=None), RATE)
         assert n_samples(first, RATE) == n_samples(second, RATE) == 10_000
         np.testing.assert_array_equal(read_clip(first, RATE), whole[:10_000])
         np.testing.assert_array_equal(read_clip(second, RATE), whole[10_000:20_000])
@@ -264,11 +266,19 @@ def test_a_split_keeps_pieces_of_a_source_together_and_needs_no_decoding(tmp_pat
         path = tmp_path / "source" / "ab"[i % 2] / f"{i}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, rising_noise(2 * RATE, i), RATE)
-    arguments = "prepare", tmp_path / "source", tmp_path / "out", "--rate", RATE, "--cut", "0.5"
+    arguments = (
+        "prepare",
+        tmp_path / "source",
+        tmp_path / "out",
+        "--sample-rate",
+        RATE,
+        "--segment-seconds",
+        "0.5",
+    )
     assert sed(*arguments).exit_code == 0
     done = sed(*arguments, "--split", "0.5,0.25,0.25")
     assert done.exit_code == 0, done.stderr
-    assert "40 recordings there already" in done.stderr
+    assert "40 recordings already stored" in done.stderr
     assert "train" in done.stderr
     rows = [line.split(",") for line in (tmp_path / "out/index.csv").read_text().splitlines()]
     group, split = rows[0].index("group"), rows[0].index("split")
@@ -287,12 +297,11 @@ def test_clips_of_one_file_are_stored_once_and_found_again(tmp_path):
     soundfile.write(tmp_path / "long.flac", sound, RATE)
     spans = [(2.0, 1.5), (3.0, 2.0), (7.0, None)]
     clips = [
-        Clip(str(tmp_path / "long.flac"), ("a",), "g", begin_seconds=b, seconds=s) for b, s in spans
+        Clip(str(tmp_path / "long.flac"), ("a",), "g", start_seconds=b, duration_seconds=s)
+        for b, s in spans
     ]
     write_index(tmp_path / "table.csv", clips, None, [""] * 3)
-    summary = prepare(
-        tmp_path / "table.csv", tmp_path / "out", sample_rate=RATE, first_seconds=1.75
-    )
+    summary = prepare(tmp_path / "table.csv", tmp_path / "out", sample_rate=RATE, max_seconds=1.75)
     assert (summary.n_recordings, summary.n_clips) == (1, 3)
     assert summary.audio_seconds == 6.75  # from 2.0 to 8.75
     whole = read_recording(tmp_path / "long.flac", RATE)
@@ -311,7 +320,7 @@ def test_events_follow_into_trimmed_pieces(tmp_path):
     clip = Clip(str(tmp_path / "x.wav"), ("a", "b", "scene"), "g", events=events)
     write_index(tmp_path / "table.csv", [clip], None, [""])
     summary = prepare(
-        tmp_path / "table.csv", tmp_path / "out", sample_rate=RATE, trim_db=30, cut_seconds=2.0
+        tmp_path / "table.csv", tmp_path / "out", sample_rate=RATE, trim_db=30, segment_seconds=2.0
     )
     first, second = read_table(summary.index)
     assert [(e.onset, e.offset, e.label) for e in first.events] == [
@@ -321,7 +330,7 @@ def test_events_follow_into_trimmed_pieces(tmp_path):
     assert [(e.onset, e.offset, e.label) for e in second.events] == [(0.0, 2.0, "b")]
     assert set(first.labels) >= {"a", "b"}
     assert "a" not in second.labels
-    assert (first.begin_seconds, first.seconds, second.begin_seconds) == (0.0, 2.0, 2.0)
+    assert (first.start_seconds, first.duration_seconds, second.start_seconds) == (0.0, 2.0, 2.0)
 
 
 def test_silent_pieces_are_left_out_and_counted(tmp_path):
@@ -329,10 +338,18 @@ def test_silent_pieces_are_left_out_and_counted(tmp_path):
     sound = rising_noise(4 * RATE)
     sound[RATE : 3 * RATE] = 0
     soundfile.write(tmp_path / "source/a/x.wav", sound, RATE)
-    done = sed("prepare", tmp_path / "source", tmp_path / "out", "--rate", RATE, "--cut", 1)
+    done = sed(
+        "prepare",
+        tmp_path / "source",
+        tmp_path / "out",
+        "--sample-rate",
+        RATE,
+        "--segment-seconds",
+        1,
+    )
     assert "1 recording · 2 clips · 4.0 s of sound" in done.stderr
     assert "2 clips of digital silence left out" in done.stderr
-    assert [c.begin_seconds for c in read_table(tmp_path / "out/index.csv")] == [0.0, 3.0]
+    assert [c.start_seconds for c in read_table(tmp_path / "out/index.csv")] == [0.0, 3.0]
 
 
 @given(
@@ -349,14 +366,16 @@ def test_trimming_cuts_off_what_is_quiet_and_nothing_else(lengths, trim_db, belo
     levels = np.full(len(signs), quiet)
     levels[offset + before : offset + before + inside] = loud
     levels[offset + before + step : offset + before + inside - step] = 0.0  # a pause is no end
-    kept = loud_range((levels * signs).astype(np.float32), (offset, len(signs)), RATE, trim_db)
+    kept = non_silent_range(
+        (levels * signs).astype(np.float32), (offset, len(signs)), RATE, trim_db
+    )
     assert kept == (offset + before, offset + before + inside)
 
 
 @given(begin=st.integers(0, 10_000), n=st.integers(1, 50_000), cut=st.floats(0.01, 3.0))
 def test_pieces_cover_all_but_a_short_rest(begin, n, cut):
     length = int(cut * RATE + 0.5)
-    pieces = pieces_of((begin, begin + n), CuttingConfig(RATE, cut_seconds=cut))
+    pieces = split_range((begin, begin + n), CuttingConfig(RATE, segment_seconds=cut))
     assert pieces[0][0] == begin
     assert all(first[1] == second[0] for first, second in pairwise(pieces))
     assert all(end - first == length for first, end in pieces[:-1])
@@ -376,7 +395,7 @@ def test_events_of_pieces_are_those_of_the_whole(spans, cut):
     sounding = np.zeros((len(events), n), bool)
     for begin in range(0, n, int(cut * rate)):
         end = min(n, begin + int(cut * rate))
-        piece = clip_of_piece(clip, (begin, end), rate)
+        piece = clip_segment(clip, (begin, end), rate)
         assert set(piece.labels) == {event.label for event in piece.events}
         inside = [e for e in events if e.onset < end / rate and e.offset > begin / rate]
         assert [e.label for e in piece.events] == [e.label for e in inside]
@@ -392,15 +411,15 @@ def test_events_of_pieces_are_those_of_the_whole(spans, cut):
 def test_labels_that_no_event_tells_of_stay():
     events = (Event(0.0, 1.0, "a", 1.0), Event(0.0, 1.0, "c", 1.0))
     clip = Clip("x", ("a", "b"), "g", secondary=("c", "d"), events=events)
-    piece = clip_of_piece(clip, (1_000, 2_000), 1_000)
+    piece = clip_segment(clip, (1_000, 2_000), 1_000)
     assert (piece.labels, piece.secondary, piece.events) == (("b",), ("d",), ())
     weak = replace(clip, events=None)
-    assert clip_of_piece(weak, (1_000, 2_000), 1_000) == weak
+    assert clip_segment(weak, (1_000, 2_000), 1_000) == weak
 
 
 def test_first_seconds_are_those_behind_the_silence():
     sound = np.r_[np.zeros(RATE), np.ones(3 * RATE)].astype(np.float32)
-    config = CuttingConfig(RATE, trim_db=30, first_seconds=2.0)
+    config = CuttingConfig(RATE, trim_db=30, max_seconds=2.0)
     assert kept_range(sound, (0, 4 * RATE), config) == (RATE, 3 * RATE)
 
 
@@ -408,9 +427,9 @@ def test_options_that_cannot_be_are_told_all_at_once():
     with pytest.raises(
         UsageError,
         match="expected a rate of 8000 to 384000, got 7; trim_db above 0, got -1; "
-        "cut_seconds above 0, got 0; 16 or 32 bits, got 24",
+        "segment_seconds above 0, got 0; 16 or 32 bits, got 24",
     ):
-        CuttingConfig(7, trim_db=-1, cut_seconds=0, bits=24)
+        CuttingConfig(7, trim_db=-1, segment_seconds=0, bits=24)
 
 
 def test_folders_that_cannot_be_prepared_into(source, tmp_path):
@@ -419,7 +438,7 @@ def test_folders_that_cannot_be_prepared_into(source, tmp_path):
     (tmp_path / "mine/notes.txt").write_text("x")
     with pytest.raises(UsageError, match="file: is a file"):
         prepare(source, tmp_path / "file")
-    with pytest.raises(UsageError, match=r"did not make what is in it: notes\.txt"):
+    with pytest.raises(UsageError, match=r"files that sed prepare did not make: notes\.txt"):
         prepare(source, tmp_path / "mine")
     with pytest.raises(UsageError, match="lies in the source"):
         prepare(source, source / "prepared")
@@ -437,7 +456,8 @@ def test_other_options_are_refused_with_the_way_out(source, tmp_path):
     before = contents(out)
     with pytest.raises(
         UsageError,
-        match=r"out: was prepared otherwise: sample_rate 8000 before, 16000 now; trim_db none "
+        match=r"out: was prepared with other options: sample_rate 8000 before, 16000 now; "
+        "trim_db none "
         r"before, 40 now\. Remove that first \(--reset\), or name another folder\.",
     ):
         prepare(source, out, sample_rate=16_000, trim_db=40)
@@ -508,7 +528,7 @@ def test_labels_that_no_index_can_hold_are_told_before_decoding(tmp_path):
 
 def test_progress_is_told(source, tmp_path):
     told = []
-    progress = Progress(lambda *n: told.append(n), lambda s: told.append(s), told.append)
-    prepare(source, tmp_path / "out", sample_rate=RATE, progress=progress, n_workers=1)
+    callbacks = PrepareCallbacks(lambda *n: told.append(n), lambda s: told.append(s), told.append)
+    prepare(source, tmp_path / "out", sample_rate=RATE, callbacks=callbacks, workers=1)
     assert told[0] == (6, 0)
     assert told[1:] == pytest.approx([3.0] * 6, abs=1e-3)

@@ -1,4 +1,4 @@
-"""Rows of tables: read as text, their files found, and all that is wrong with them told at once."""
+"""Read and write rows of tables, find their files, and collect all errors in them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from sed.errors import TableError
 from sed.files import written_whole
 from sed.text import lines, printable
 
-# Where pyarrow is installed, pandas keeps text in it, and it refuses file names that are no UTF-8.
+# Where pyarrow is installed, pandas stores text in it, and it refuses names that are not UTF-8.
 pd.set_option("mode.string_storage", "python")
 
 
 def read_header(path: Path) -> tuple[str, ...]:
-    """Return the names of a table's columns; none if it cannot be read as one."""
+    """Return the names of a table's columns; none if it is not readable."""
     try:
         return _cells(path, n_rows=1)[0]
     except (OSError, ValueError, IndexError):
@@ -28,15 +28,15 @@ def read_header(path: Path) -> tuple[str, ...]:
 
 
 def read_rows(path: Path) -> tuple[tuple[str, ...], list[tuple[int, tuple[str, ...]]]]:
-    """Return the names of a table's columns, and its rows: their numbers and cells.
+    """Return the column names of a table, and the number and the cells of each row.
 
-    Cells are text, empty where a row is short. The names are row 1, as a spreadsheet counts; empty
-    rows are left out.
+    Cells are text, empty where a row is short. The header is row 1, as in a spreadsheet; empty rows
+    are left out.
 
     Raises
     ------
     TableError
-        If it cannot be read as a table.
+        If the file is not readable as a table.
     """
     try:
         header, *rows = _cells(path)
@@ -54,18 +54,18 @@ def _cells(path: Path, n_rows: int | None = None) -> list[tuple[str, ...]]:
     table = pd.read_csv(
         path,
         sep="," if path.suffix.lower() == ".csv" else "\t",
-        header=None,  # else pandas takes the first column of a row too long for a name
+        header=None,  # or pandas takes the first column of a long row for an index
         dtype=str,
         keep_default_na=False,
-        skip_blank_lines=False,  # they count
+        skip_blank_lines=False,  # so that row numbers stay true
         nrows=n_rows,
-        encoding_errors="surrogateescape",  # as file names have them
+        encoding_errors="surrogateescape",  # as Python does in file names
     ).fillna("")
     return list(table.itertuples(index=False, name=None))
 
 
 def write_rows(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
-    """Write a table, whole or not at all; whatever is in its texts comes back from `read_rows`.
+    """Write a table, whole or not at all; `read_rows` returns any text in it unchanged.
 
     Raises
     ------
@@ -73,21 +73,22 @@ def write_rows(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
         If the file cannot be written.
     """
     text = table.to_csv(index=False, float_format="%.6f")
-    if "\r" in text:  # which ends a row unless it is quoted, and pandas quotes only line feeds
+    # A carriage return ends a row unless it is quoted, and pandas quotes line feeds only.
+    if "\r" in text:
         text = table.to_csv(index=False, float_format="%.6f", quoting=csv.QUOTE_NONNUMERIC)
     with written_whole(path) as part:
         part.write_text(text, "utf-8", errors="surrogateescape", newline="")
 
 
-class Faults:
-    """What is wrong with the rows of a table.
+class RowErrors:
+    """Errors in the rows of a table, collected and raised together.
 
     Parameters
     ----------
     path
-        Of the table, or of the folder that stands for it.
+        The table, or the folder that stands for it.
     n_rows
-        Rows in all.
+        Number of rows.
     """
 
     def __init__(self, path: Path, n_rows: int) -> None:
@@ -96,38 +97,43 @@ class Faults:
         self._reasons: list[str] = []
 
     @contextmanager
-    def of_row(self, row: int, file: str) -> Iterator[None]:
-        """Note a ValueError as the fault of this row."""
+    def row(self, number: int, file: str) -> Iterator[None]:
+        """Collect a ValueError of the body as an error of this row."""
         try:
             yield
         except ValueError as error:
-            self._reasons.append(f"row {row}: {printable(file) if file.strip() else '?'}: {error}")
+            name = printable(file) if file.strip() else "?"
+            self._reasons.append(f"row {number}: {name}: {error}")
 
-    def check(self) -> None:
-        """Raise a TableError that lists the faults, if there are any."""
-        n_faults = len(self._reasons)
-        if not n_faults:
-            return
-        raise TableError(
-            f"{printable(str(self._path))}: {n_faults} faulty rows of {self._n_rows}; mend or "
-            f"remove them:{lines(self._reasons)}"
-        )
+    def raise_if_any(self) -> None:
+        """Raise the collected errors.
+
+        Raises
+        ------
+        TableError
+            If there are any; it lists them.
+        """
+        if self._reasons:
+            raise TableError(
+                f"{printable(str(self._path))}: {len(self._reasons)} faulty rows of "
+                f"{self._n_rows}; correct or remove them:{lines(self._reasons)}"
+            )
 
 
 def audio_folders(table: Path, names: Sequence[str] = ("audio",)) -> list[Path]:
-    """Return where the audio of a table may lie: in folders beside it, above it, or with it."""
+    """Return folders that may hold the audio of a table: beside it, above it, or its own."""
     bases = table.parent, table.absolute().parent.parent
     beside = [base / name for base in bases for name in names]
     return [*(path for path in beside if path.is_dir()), table.parent]
 
 
-def found_file(names: Sequence[str], folders: Sequence[Path]) -> str:
-    """Return the path of the first file of these names in the first folder that has one.
+def find_audio(names: Sequence[str], folders: Sequence[Path]) -> str:
+    """Return the path of the first file with one of these names in the first folder that has one.
 
     Raises
     ------
     ValueError
-        If none has it.
+        If no folder has one.
     """
     for folder in folders:
         for name in names:
@@ -137,19 +143,19 @@ def found_file(names: Sequence[str], folders: Sequence[Path]) -> str:
 
 
 def require(row: Mapping[str, str], columns: Sequence[str]) -> None:
-    """Refuse a row that has nothing in one of these columns.
+    """Refuse a row that is empty in one of these columns.
 
     Raises
     ------
     ValueError
-        If it has not.
+        If it is; the message names the columns.
     """
     if empty := [column for column in columns if not row[column].strip()]:
         raise ValueError(f"no {' and no '.join(empty)}")
 
 
-def written_file(path: str, folder: Path) -> str:
-    """Return a path as a table in this folder names it: from there if it lies there, else whole."""
+def relative_path(path: str, folder: Path) -> str:
+    """Return a path relative to a folder if it lies in it, and absolute otherwise."""
     whole, base = os.path.abspath(path), os.path.abspath(folder)
     inside = os.path.commonpath([whole, base]) == base
     return Path(os.path.relpath(whole, base) if inside else whole).as_posix()

@@ -1,4 +1,4 @@
-"""A batch on its way from samples to pictures: what is in it stays what is said of it."""
+"""Mixing and augmentation of a batch: targets follow the sound."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,12 @@ import torch
 
 from sed.models.network import ModelConfig, SedModel
 from tests.conftest import TINY_LOG_MEL
-from train.config import MixingConfig, PictureConfig, TrainConfig
-from train.loop.dataset import Sample
-from train.loop.mixer import Mixer
+from train.config.augment import MixingConfig, SpectrogramConfig
+from train.config.train import TrainConfig
+from train.loop.batch_augment import BatchAugment
+from train.loop.dataset import Example
 
-PLAIN = PictureConfig(spec_augment_probability=0.0)
+PLAIN = SpectrogramConfig(spec_augment_probability=0.0)
 N = 4
 
 
@@ -28,18 +29,18 @@ def batch():
     for i in range(N):
         frames[i, i, i] = 1.0
     weight = torch.tensor([1.0, 0.5, 1.0, 0.5])
-    return Sample(samples, torch.eye(N), frames, weight, torch.arange(N))
+    return Example(samples, torch.eye(N), frames, weight, torch.arange(N))
 
 
-def mixed_by(model, batch, mixing, picture=PLAIN, seed=0):
-    config = TrainConfig(mixing=mixing, picture=picture, log_mel=TINY_LOG_MEL)
+def mixed_by(model, batch, mixing, spectrogram=PLAIN, seed=0):
+    config = TrainConfig(mixing=mixing, spectrogram=spectrogram, log_mel=TINY_LOG_MEL)
     teacher = torch.eye(N)  # each clip is its own name
-    return Mixer(config, model)(batch, teacher, np.random.default_rng(seed))
+    return BatchAugment(config, model)(batch, teacher, np.random.default_rng(seed))
 
 
 def test_nothing_asked_for_changes_nothing(model, batch):
     mixed = mixed_by(model, batch, MixingConfig(mixup_probability=0.0))
-    torch.testing.assert_close(mixed.columns, model.log_mel.forward_padded(batch.samples))
+    torch.testing.assert_close(mixed.log_mel, model.log_mel.forward_padded(batch.samples))
     assert torch.equal(mixed.targets, batch.targets)
     assert torch.equal(mixed.frame_targets, batch.frame_targets)
     assert torch.equal(mixed.weight[:, 0], batch.weight)
@@ -67,16 +68,16 @@ def test_a_sum_of_recordings_holds_the_labels_of_all(model, batch, domain):
         if domain == "waveform":
             samples = batch.samples[pair].sum(0, keepdim=True)
             together = model.log_mel.mel_energies(model.log_mel.pad(samples))[0]
-        torch.testing.assert_close(mixed.columns[i], model.log_mel.logarithm(together))
+        torch.testing.assert_close(mixed.log_mel[i], model.log_mel.logarithm(together))
 
 
 def test_mixup_takes_everything_along_in_the_same_shares(model, batch):
     mixed = mixed_by(model, batch, MixingConfig(mixup_probability=1.0))
-    torch.testing.assert_close(mixed.targets, mixed.teacher)
+    torch.testing.assert_close(mixed.targets, mixed.teacher_embedding)
     torch.testing.assert_close(mixed.weight[:, 0], mixed.targets @ batch.weight)
     samples = mixed.targets @ batch.samples
     torch.testing.assert_close(
-        mixed.columns, model.log_mel.forward_padded(samples), atol=1e-4, rtol=1e-4
+        mixed.log_mel, model.log_mel.forward_padded(samples), atol=1e-4, rtol=1e-4
     )
     assert 0 < mixed.targets[0, 0] < 1
 
@@ -89,7 +90,7 @@ def test_cutmix_takes_columns_and_frames_of_the_same_time(model, batch):
         for frame in range(3):  # whole frames of 32 columns; the fourth has but four
             window = slice(32 * frame, 32 * frame + 32)
             [source] = [
-                j for j in range(N) if torch.equal(mixed.columns[i, window], columns[j, window])
+                j for j in range(N) if torch.equal(mixed.log_mel[i, window], columns[j, window])
             ] or [None]
             if source is not None:
                 expected = batch.frame_targets[source, frame]
@@ -99,17 +100,17 @@ def test_cutmix_takes_columns_and_frames_of_the_same_time(model, batch):
 
 def test_the_same_generator_makes_the_same_batch(model, batch):
     mixing = MixingConfig(mixup_probability=0.5, max_recordings=3, cutmix_probability=0.5)
-    picture = PictureConfig(
-        contrast_probability=0.5,
-        contrast_mixed_probability=0.5,
-        high_cut_probability=0.5,
-        shaping_probability=0.5,
+    picture = SpectrogramConfig(
+        gamma_probability=0.5,
+        gamma_mixed_probability=0.5,
+        low_pass_probability=0.5,
+        filter_augment_probability=0.5,
         shuffle_probability=0.5,
-        time_stripe_columns=20,
+        time_mask_columns=20,
     )
     first, again, other = (mixed_by(model, batch, mixing, picture, seed) for seed in (5, 5, 6))
     for one, same in zip(first, again, strict=True):
         assert torch.equal(one, same)
-    assert not torch.equal(first.columns, other.columns)
-    assert torch.isfinite(first.columns).all()
-    assert first.columns.min() >= TINY_LOG_MEL.silence_value - 1e-4
+    assert not torch.equal(first.log_mel, other.log_mel)
+    assert torch.isfinite(first.log_mel).all()
+    assert first.log_mel.min() >= TINY_LOG_MEL.silence_value - 1e-4

@@ -1,6 +1,6 @@
-"""Tables of soft labels: what an ensemble made of recordings that nobody labelled.
+"""Read and write pseudo-labels: probabilities that an ensemble predicts for recordings.
 
-Such a table is two files. ``NAME.csv`` has the columns ``file, begin, seconds`` and one column of
+Such a table is two files. ``NAME.csv`` has the columns ``file, start, duration`` and one column of
 clip probabilities per class; ``NAME.npz`` beside it holds ``frame_probs`` (rows, frames, classes)
 in half precision, and ``labels`` (classes,).
 """
@@ -20,32 +20,39 @@ from numpy.typing import ArrayLike, NDArray
 from sed.errors import TableError, UsageError
 from sed.files import written_whole
 from sed.text import printable
-from train.data.clips import Clip, SoftLabels
-from train.data.rows import Faults, found_file, number, read_rows, write_rows, written_file
+from train.data.clips import Clip, PseudoLabels
+from train.data.csv_rows import (
+    RowErrors,
+    find_audio,
+    number,
+    read_rows,
+    relative_path,
+    write_rows,
+)
 
-_POSITION = ("file", "begin", "seconds")
+_POSITION = ("file", "start", "duration")
 _BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error)
 
 
-def write_soft_labels(
+def write_pseudo_labels(
     path: str | os.PathLike[str],
     files: Sequence[str],
-    begins: Sequence[float],
-    seconds: Sequence[float],
+    starts: Sequence[float],
+    durations: Sequence[float],
     labels: Sequence[str],
     clip_probs: ArrayLike,
     frame_probs: ArrayLike,
 ) -> None:
-    """Write a table of soft labels, each of its two files whole or not at all.
+    """Write a table of pseudo-labels, each of its two files whole or not at all.
 
     Parameters
     ----------
     path
-        Of the table, ``NAME.csv``; the frame probabilities go to ``NAME.npz``.
-    files, begins, seconds
-        The recording of each row, where the clip begins in it and how long it is.
+        The table, ``NAME.csv``; the frame probabilities go to ``NAME.npz``.
+    files, starts, durations
+        The recording of each row, where the clip starts in it and how long it is, in seconds.
     labels
-        The classes.
+        One per class.
     clip_probs, frame_probs
         Shapes (rows, classes) and (rows, frames, classes).
 
@@ -64,12 +71,12 @@ def write_soft_labels(
             f"expected clip_probs (rows, classes) and frame_probs (rows, frames, classes) of "
             f"{shape[0]} rows and {shape[1]} classes, got {clips.shape} and {frames.shape}"
         )
-    if not len(files) == len(begins) == len(seconds):
-        raise UsageError("expected a file, a begin and a length for each row")
+    if not len(files) == len(starts) == len(durations):
+        raise UsageError("expected a file, a start and a duration for each row")
     position = {
-        "file": [written_file(file, path.parent) for file in files],
-        "begin": [repr(float(begin)) for begin in begins],  # as text: digits are not rounded
-        "seconds": [repr(float(length)) for length in seconds],
+        "file": [relative_path(file, path.parent) for file in files],
+        "start": [repr(float(start)) for start in starts],  # as text, so that nothing is rounded
+        "duration": [repr(float(duration)) for duration in durations],
     }
     table = pd.concat([pd.DataFrame(position), pd.DataFrame(clips, columns=list(labels))], axis=1)
     with written_whole(path.with_suffix(".npz")) as part, open(part, "wb") as file:
@@ -79,14 +86,14 @@ def write_soft_labels(
     write_rows(path, table)
 
 
-def read_soft_labels(path: str | os.PathLike[str], *, least: float) -> list[Clip]:
-    """Return the clips of a table of soft labels, to be learnt from and never judged by.
+def read_pseudo_labels(path: str | os.PathLike[str], *, min_prob: float) -> list[Clip]:
+    """Return the clips of a table of pseudo-labels, for training and never for validation.
 
     Parameters
     ----------
     path
-        Of the table, ``NAME.csv``.
-    least
+        The table, ``NAME.csv``.
+    min_prob
         Clips whose highest clip probability is below this are left out.
 
     Raises
@@ -101,25 +108,25 @@ def read_soft_labels(path: str | os.PathLike[str], *, least: float) -> list[Clip
     name = printable(str(path))
     if header[:3] != _POSITION or header[3:] != labels:
         raise TableError(
-            f"{name}: expected the columns file, begin, seconds and the {len(labels)} classes of "
-            f"{path.stem}.npz in their order. Write both anew with sed predict --soft."
+            f"{name}: expected the columns file, start, duration and the {len(labels)} classes of "
+            f"{path.stem}.npz in their order. Write both again with sed predict --pseudo-labels."
         )
     if len(rows) != len(frame_probs):
         raise TableError(
             f"{name}: has {len(rows)} rows, but {path.stem}.npz has {len(frame_probs)}. Write "
-            "both anew with sed predict --soft."
+            "both again with sed predict --pseudo-labels."
         )
-    faults = Faults(path, len(rows))
+    errors = RowErrors(path, len(rows))
     clips = []
     for (row, cells), frames in zip(rows, frame_probs, strict=True):
-        with faults.of_row(row, cells[0]):
+        with errors.row(row, cells[0]):
             clips.append(_clip(cells, labels, frames, path.parent))
-    faults.check()
-    kept = [clip for clip in clips if clip.soft and clip.soft.clip_probs.max() >= least]
+    errors.raise_if_any()
+    kept = [clip for clip in clips if clip.pseudo and clip.pseudo.clip_probs.max() >= min_prob]
     if not kept:
         raise TableError(
-            f"{name}: no clip has a probability of {least:g} or more. Lower soft_least in the "
-            "recipe."
+            f"{name}: no clip has a probability of {min_prob:g} or more. Lower "
+            "pseudo_label_min_prob in the recipe."
         )
     return kept
 
@@ -127,20 +134,20 @@ def read_soft_labels(path: str | os.PathLike[str], *, least: float) -> list[Clip
 def _clip(
     cells: Sequence[str], labels: tuple[str, ...], frames: NDArray[np.float16], folder: Path
 ) -> Clip:
-    begin, seconds = number("begin", cells[1]), number("seconds", cells[2])
-    if begin < 0 or seconds <= 0:
-        raise ValueError(f"expected begin >= 0 and seconds > 0, got {begin:g} and {seconds:g}")
+    start, duration = number("start", cells[1]), number("duration", cells[2])
+    if start < 0 or duration <= 0:
+        raise ValueError(f"expected start >= 0 and duration > 0, got {start:g} and {duration:g}")
     probs = np.array([number(*cell) for cell in zip(labels, cells[3:], strict=True)], np.float32)
     if not all(((p >= 0) & (p <= 1)).all() for p in (probs, frames)):
         raise ValueError("expected probabilities from 0 to 1")
     return Clip(
-        found_file([cells[0]], [folder]),
+        find_audio([cells[0]], [folder]),
         (),
         group=cells[0],
         fold="train",
-        begin_seconds=begin,
-        seconds=seconds,
-        soft=SoftLabels(labels, probs, frames),  # float16, as they are many
+        start_seconds=start,
+        duration_seconds=duration,
+        pseudo=PseudoLabels(labels, probs, frames),
     )
 
 
@@ -152,18 +159,20 @@ def _read_frames(path: Path) -> tuple[tuple[str, ...], NDArray[np.float16]]:
     except (OSError, ValueError, KeyError, EOFError, TypeError, *_BROKEN_ARCHIVE) as error:
         raise TableError(
             f"{printable(str(path))}: cannot be read ({error}); it holds the frame probabilities "
-            f"of {path.stem}.csv. Write both anew with sed predict --soft."
+            f"of {path.stem}.csv. Write both again with sed predict --pseudo-labels."
         ) from error
     if frame_probs.ndim != 3 or frame_probs.shape[2:] != labels.shape or not labels.size:
         raise TableError(
             f"{printable(str(path))}: expected frame_probs (rows, frames, classes) and labels "
-            f"(classes,), got {frame_probs.shape} and {labels.shape}. Write both anew with sed "
-            "predict --soft."
+            f"(classes,), got {frame_probs.shape} and {labels.shape}. Write both again with "
+            "sed predict --pseudo-labels."
         )
     return tuple(str(label) for label in labels), frame_probs
 
 
 def _checked_name(path: str | os.PathLike[str]) -> Path:
     if Path(path).suffix.lower() != ".csv":
-        raise UsageError(f"{printable(os.fspath(path))}: expected a table of soft labels, NAME.csv")
+        raise UsageError(
+            f"{printable(os.fspath(path))}: expected a table of pseudo-labels, NAME.csv"
+        )
     return Path(path)

@@ -1,0 +1,74 @@
+"""Find the data to train on where none is named."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
+from sed.errors import UsageError
+from sed.text import printable
+from train.data.formats import tables_in
+from train.data.strong import is_annotated
+
+VARIABLE = "SED_DATA"
+
+
+def find_data(
+    folder: str | os.PathLike[str] = ".", environment: Mapping[str, str] = os.environ
+) -> tuple[Path, str]:
+    """Return the data to train on, and where it was found, in words.
+
+    The first of these that holds clips: the folder ``data`` in `folder`; a table of clips in
+    `folder`; two folders with sounds, one per class, in `folder`; and what the environment variable
+    ``SED_DATA`` names.
+
+    Parameters
+    ----------
+    folder
+        Where to look; the current directory if not given.
+    environment
+        Environment variables.
+
+    Raises
+    ------
+    UsageError
+        If there is none; the message shows how to provide some.
+    """
+    here = Path(folder)
+    data = here / "data"
+    if data.is_dir() and holds_clips(data):
+        return data, "the folder data"
+    if tables := tables_in(here):
+        names = ", ".join(printable(path.name) for path in tables)
+        path = next(iter(tables)) if len(tables) == 1 else here
+        return path, f"the table {names} in this folder"
+    if n_folders := _n_class_folders(here):
+        return here, f"the {n_folders} folders with sounds in this folder, one per class"
+    named = environment.get(VARIABLE, "")
+    if named:
+        return Path(named), f"${VARIABLE}"
+    raise UsageError(
+        "no data to train on: there is no folder data, table of clips or folder per class here, "
+        f"and {VARIABLE} is not set. Each of these lines works:\n"
+        "  sed train --data TABLE_OR_FOLDER\n"
+        "  mkdir data && cp -r CLASS_FOLDERS data/ && sed train\n"
+        f"  export {VARIABLE}=TABLE_OR_FOLDER && sed train"
+    )
+
+
+def holds_clips(folder: Path) -> bool:
+    """Return whether a folder holds a table of clips, annotated recordings or class folders."""
+    return bool(tables_in(folder)) or is_annotated(folder) or _n_class_folders(folder) > 0
+
+
+def _n_class_folders(folder: Path) -> int:
+    """Return the number of folders with sounds in a folder; 0 for one, which is no choice."""
+    suffixes = SOUND_SUFFIXES | CONTAINER_SUFFIXES
+    n_folders = sum(
+        any(file.suffix.lower() in suffixes and file.name[0] != "." for file in path.iterdir())
+        for path in folder.iterdir()
+        if path.is_dir() and path.name[0] != "." and os.access(path, os.R_OK)
+    )
+    return n_folders if n_folders > 1 else 0
