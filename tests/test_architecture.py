@@ -18,7 +18,7 @@ DOOR = {"sed/__init__.py", "sed/cli.py"}
 
 # One library, one door.
 DOORS = {
-    "timm": {"sed/models/network.py", "train/loop/optimizer.py"},
+    "timm": {"sed/models/network.py", "train/loop/optimizer.py", "train/loop/schedule.py"},
     "soundfile": {"sed/audio/libsndfile.py", "sed/audio/flac.py"},
     "sounddevice": {"streaming/live/microphone.py"},
     "onnx": {"streaming/export/onnx.py"},
@@ -51,6 +51,9 @@ DOORS = {
         "train/cli/train.py",
         "train/cli/prepare.py",
         "train/cli/options.py",
+        "train/cli/evaluate.py",
+        "train/cli/plot.py",
+        "train/cli/predict.py",
     },
     "rich": {
         "streaming/cli/bench.py",
@@ -63,10 +66,11 @@ DOORS = {
         "train/cli/train.py",
         "train/cli/prepare.py",
         "train/cli/options.py",
+        "train/cli/evaluate.py",
     },
     "fsspec": {"sed/audio/remote.py"},
     "ray": {"streaming/offline/cluster.py"},
-    "matplotlib": {"sed/events/plots.py"},
+    "matplotlib": {"sed/events/plots.py", "train/evaluate/plots.py"},
     "torchlibrosa": {"train/augment/spectrogram.py"},
     "albumentations": {"train/augment/images.py"},
     "colorednoise": {"train/augment/waveform.py"},
