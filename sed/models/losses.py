@@ -126,7 +126,12 @@ def two_way_focal(
 
 
 def two_way_bce(
-    output: SedOutput, targets: Tensor, weights: Tensor | None = None, **_: float
+    output: SedOutput,
+    targets: Tensor,
+    weights: Tensor | None = None,
+    *,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
 ) -> Tensor:
     """Mean of the binary cross-entropies of clip logits and frame maximum.
 
@@ -138,13 +143,20 @@ def two_way_bce(
         Shape (batch, classes), in [0, 1].
     weights
         Of the classes, shape (classes,).
+    alpha, gamma
+        Unused: parameters of the focal loss.
     """
     clip = bce(output.clip_logits, targets, weights)
     return 0.5 * (clip + bce(frame_maximum(output), targets, weights))
 
 
 def cross_entropy(
-    output: SedOutput, targets: Tensor, weights: Tensor | None = None, **_: float
+    output: SedOutput,
+    targets: Tensor,
+    weights: Tensor | None = None,
+    *,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
 ) -> Tensor:
     """Cross-entropy of the clip logits, for clips of exactly one class.
 
@@ -156,12 +168,19 @@ def cross_entropy(
         Shape (batch, classes), in [0, 1].
     weights
         Of the classes, shape (classes,).
+    alpha, gamma
+        Unused: parameters of the focal loss.
     """
     return soft_cross_entropy(output.clip_logits, targets, weights)
 
 
 def clip_ce_frame_bce(
-    output: SedOutput, targets: Tensor, weights: Tensor | None = None, **_: float
+    output: SedOutput,
+    targets: Tensor,
+    weights: Tensor | None = None,
+    *,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
 ) -> Tensor:
     """Cross-entropy of the clip logits plus BCE of the frame maximum, for clips of one class.
 
@@ -175,6 +194,8 @@ def clip_ce_frame_bce(
         Shape (batch, classes), in [0, 1].
     weights
         Of the classes, shape (classes,).
+    alpha, gamma
+        Unused: parameters of the focal loss.
     """
     frame = bce(frame_maximum(output), targets, weights) * targets.shape[-1]
     return soft_cross_entropy(output.clip_logits, targets, weights) + frame
