@@ -22,7 +22,7 @@ import sed
 from sed.cli import app, with_values
 from streaming.sinks.database import EventDatabase
 from tests.conftest import ROOT, rising_noise
-from train.config import load_recipe
+from train.config.recipe import load_recipe
 
 PAGES = [
     ROOT / "README.md",
