@@ -73,7 +73,7 @@ DOORS = {
     "matplotlib": {"sed/events/plots.py", "train/evaluate/plots.py"},
     "torchlibrosa": {"train/augment/spectrogram.py"},
     "albumentations": {"train/augment/images.py"},
-    "colorednoise": {"train/augment/waveform.py"},
+    "colorednoise": {"train/augment/noise.py"},
     "tensorboardX": {"train/run/directory.py"},
     "sklearn": {"train/data/folds.py"},
 }

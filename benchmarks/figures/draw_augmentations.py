@@ -31,6 +31,7 @@ from sed.features.log_mel_torch import LogMel
 from sed.files import written_whole
 from train.augment import images as pipelines
 from train.augment import mix as overlay
+from train.augment import noise as noises
 from train.augment import spectrogram as pictures
 from train.augment import waveform as waveforms
 from train.config.augment import SpectrogramConfig
@@ -164,11 +165,11 @@ def of_samples() -> Iterator[Card]:
     yield card("gain", f"{change_db:+.0f} dB".replace("-", "−"), (softer, spans))
 
     for kind, seed in (("white", 0), ("pink", 0), ("band", 5)):
-        hiss = waveforms.noise(kind, WINDOW, rate, seeded(seed))
-        noisy = waveforms.add_at_snr(samples, hiss, 12.0)
+        hiss = noises.noise(kind, WINDOW, rate, seeded(seed))
+        noisy = noises.add_at_snr(samples, hiss, 12.0)
         yield card(f"{kind} noise", "12 dB below", (noisy, spans))
     rain, _ = cut_out(157.0, only=())
-    behind = waveforms.add_at_snr(samples, rain, 12.0)
+    behind = noises.add_at_snr(samples, rain, 12.0)
     yield card("background", "rain, 12 dB below", (behind, spans))
 
 

@@ -133,7 +133,12 @@ def frame_of_column(
 ) -> NDArray[np.int64]:
     """Return the frame of each column of a spectrogram, shape (columns,).
 
-    See `cutmix` for the arguments.
+    Parameters
+    ----------
+    n_columns
+        Columns of the spectrogram.
+    frame_targets, frame_columns
+        See `cutmix`.
 
     Raises
     ------

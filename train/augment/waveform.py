@@ -6,35 +6,38 @@ time take and return samples together with spans: where in the clip each class i
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sed.audio.find import find_recordings
 from sed.audio.resample import Resampler
-from sed.errors import TableError
-from sed.text import printable
 from sed.types import Floats
 from train.augment.vocoder import time_scale
-from train.data.audio import n_samples, read_clip
-from train.data.clips import Clip
 
 Spans = list[tuple[int, int, int]]  # first sample, last sample exclusive, class index
 Shift = Callable[[Floats, Spans, np.random.Generator], tuple[Floats, Spans]]
-
-BAND_LOWEST_HZ = 100.0  # lower edge of band-limited noise, at least
-BAND_OCTAVES = (0.5, 3.0)  # its narrowest and widest band
 
 _N_MASKS = 2  # masked sections of a masked copy
 _MAX_MASK = 0.25  # widest mask, as a share of the copy
 
 
 def roll(samples: Floats, spans: Spans, generator: np.random.Generator) -> tuple[Floats, Spans]:
-    """Shift a clip, shape (samples,), circularly by a random number of samples."""
+    """Shift a clip circularly by a random number of samples.
+
+    Parameters
+    ----------
+    samples
+        Shape (samples,).
+    spans
+        Where each class is active.
+    generator
+        Draws the shift.
+
+    Returns
+    -------
+    tuple
+        Samples, of the same shape, and spans; a span that wraps around becomes two.
+    """
     n = len(samples)
     by = int(generator.integers(n))
     rolled: Spans = []
@@ -51,9 +54,23 @@ def roll(samples: Floats, spans: Spans, generator: np.random.Generator) -> tuple
 
 
 def shift(samples: Floats, spans: Spans, generator: np.random.Generator) -> tuple[Floats, Spans]:
-    """Shift a clip, shape (samples,), by up to half its length; silence fills the gap.
+    """Shift a clip by up to half its length; silence fills the gap.
 
     The shift is drawn again from half the range until half of the clip's energy stays inside.
+
+    Parameters
+    ----------
+    samples
+        Shape (samples,).
+    spans
+        Where each class is active.
+    generator
+        Draws the shift.
+
+    Returns
+    -------
+    tuple
+        Samples, of the same shape, and spans.
     """
     n = len(samples)
     energy = np.concatenate([[0.0], np.cumsum(samples.astype(np.float64) ** 2)])
@@ -70,7 +87,7 @@ def shift(samples: Floats, spans: Spans, generator: np.random.Generator) -> tupl
 
 
 def identity(samples: Floats, spans: Spans, generator: np.random.Generator) -> tuple[Floats, Spans]:
-    """Return a clip unchanged."""
+    """Return samples and spans unchanged; takes the arguments of `roll` and `shift`."""
     return samples, spans
 
 
@@ -79,6 +96,15 @@ SHIFTS: dict[str, Shift] = {"roll": roll, "shift": shift, "none": identity}
 
 def crop(samples: Floats, spans: Spans, start: int, length: int) -> tuple[Floats, Spans]:
     """Return `length` samples of a clip from `start` on, and the spans within them.
+
+    Parameters
+    ----------
+    samples
+        Shape (samples,).
+    spans
+        Where each class is active.
+    start, length
+        First sample, and number of samples.
 
     Raises
     ------
@@ -127,12 +153,31 @@ def fit_length(
 
 
 def random_gain(samples: Floats, gain_db: float, generator: np.random.Generator) -> Floats:
-    """Apply a random gain between minus and plus `gain_db` to a clip, shape (samples,)."""
+    """Apply a random gain to a clip.
+
+    Parameters
+    ----------
+    samples
+        Shape (samples,).
+    gain_db
+        Largest gain in decibels, up or down.
+    generator
+        Draws the gain.
+    """
     return samples * np.float32(10 ** (generator.uniform(-gain_db, gain_db) / 20))
 
 
 def time_stretch(samples: Floats, spans: Spans, speed: float) -> tuple[Floats, Spans]:
     """Play a clip faster (above 1) or slower at the same pitch, see `train.augment.vocoder`.
+
+    Parameters
+    ----------
+    samples
+        Shape (samples,).
+    spans
+        Where each class is active.
+    speed
+        Seconds of the clip per second of the result.
 
     Returns
     -------
@@ -151,134 +196,24 @@ def time_stretch(samples: Floats, spans: Spans, speed: float) -> tuple[Floats, S
 
 
 def pitch_shift(samples: Floats, sample_rate: int, semitones: float) -> Floats:
-    """Shift the pitch of a clip, shape (samples,), by some semitones; its duration stays.
+    """Shift the pitch of a clip; its duration stays.
 
     The clip is stretched in time by 2^(semitones / 12), then resampled to its old length.
+
+    Parameters
+    ----------
+    samples
+        Shape (samples,).
+    sample_rate
+        Samples per second.
+    semitones
+        Shift, up or down.
     """
     ratio = 2.0 ** (semitones / 12)
     stretched = time_scale(samples, 1 / ratio)
     resampler = Resampler(round(sample_rate * ratio), sample_rate)
     moved = np.concatenate([resampler.push(stretched), resampler.flush()])[: len(samples)]
     return np.pad(moved, (0, len(samples) - len(moved)))  # rounding may lose a sample or two
-
-
-def noise(kind: str, n: int, sample_rate: int, generator: np.random.Generator) -> Floats:
-    """Return noise of unit RMS, shape (n,).
-
-    Parameters
-    ----------
-    kind
-        ``white`` (flat spectrum), ``pink`` (3 dB less per octave, similar to wind, surf and
-        traffic; by colorednoise, after Timmer and Koenig, 1995), or ``band`` (white within a random
-        band of half an octave to three).
-    n
-        Samples.
-    sample_rate
-        Samples per second.
-    generator
-        Draws the noise, and the band.
-
-    Raises
-    ------
-    ValueError
-        If the kind is unknown, or `n` is below two.
-    """
-    if n < 2:
-        raise ValueError(f"expected two samples of noise or more, got {n}")
-    if kind == "white":
-        return _unit_rms(generator.standard_normal(n, dtype=np.float32))
-    if kind == "pink":
-        from colorednoise import powerlaw_psd_gaussian
-
-        return _unit_rms(powerlaw_psd_gaussian(1, n, random_state=generator))
-    if kind == "band":
-        low_hz = np.exp(generator.uniform(np.log(BAND_LOWEST_HZ), np.log(sample_rate / 4)))
-        high_hz = min(low_hz * 2 ** generator.uniform(*BAND_OCTAVES), sample_rate / 2)
-        return band_noise(n, sample_rate, low_hz, high_hz, generator)
-    raise ValueError(f"expected white, pink or band noise, got {kind!r}")
-
-
-def band_noise(
-    n: int, sample_rate: int, low_hz: float, high_hz: float, generator: np.random.Generator
-) -> Floats:
-    """Return noise of unit RMS, shape (n,), that is white between two frequencies in Hz."""
-    spectrum = np.fft.rfft(generator.standard_normal(n, dtype=np.float32))
-    bins_hz = np.fft.rfftfreq(n, 1 / sample_rate)
-    inside = (bins_hz >= low_hz) & (bins_hz <= high_hz)
-    inside[np.abs(bins_hz - low_hz).argmin()] = True  # a band may lie between two bins
-    return _unit_rms(np.fft.irfft(np.where(inside, spectrum, 0), n))
-
-
-def add_at_snr(samples: Floats, other: Floats, snr_db: float) -> Floats:
-    """Add another sound to a clip, both (samples,), at a signal-to-noise ratio in dB.
-
-    out = clip + other · RMS(clip) / RMS(other) · 10^(−snr_db / 20). A silent clip is returned
-    unchanged.
-
-    Raises
-    ------
-    ValueError
-        If the other sound is of another length.
-    """
-    if samples.shape != other.shape:
-        raise ValueError(f"expected a sound of shape {samples.shape} to add, got {other.shape}")
-    loudness, other_loudness = _rms(samples), _rms(other)
-    if loudness == 0 or other_loudness == 0:
-        return samples
-    return samples + other * np.float32(loudness / other_loudness * 10 ** (-snr_db / 20))
-
-
-@cache
-def background_files(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """Return the recordings in a folder and those below it, sorted by name.
-
-    Raises
-    ------
-    TableError
-        If there is no such folder, or no recording in it.
-    """
-    files = tuple(Path(found.path) for found in find_recordings([folder])[0])
-    if not files or not os.path.isdir(folder):
-        raise TableError(
-            f"{printable(os.fspath(folder))}: not a folder with recordings to add to clips. "
-            "Check `background` in the recipe, or set background_probability to 0."
-        )
-    return files
-
-
-def random_background(
-    files: Sequence[str | os.PathLike[str]],
-    length: int,
-    sample_rate: int,
-    generator: np.random.Generator,
-) -> Floats:
-    """Return a random section of a random recording, looped if the recording is shorter.
-
-    Parameters
-    ----------
-    files
-        The recordings, from `background_files`.
-    length
-        Samples to return.
-    sample_rate
-        Samples per second of the result.
-    generator
-        Draws recording and position.
-
-    Raises
-    ------
-    RecordingError
-        If the recording cannot be read as far as needed.
-    """
-    path = os.fspath(files[int(generator.integers(len(files)))])
-    recording = Clip(path, (), path)
-    there = n_samples(recording, sample_rate)
-    if there is None:  # its header does not say how long it is
-        samples = read_clip(recording, sample_rate)
-        start = int(generator.integers(max(1, len(samples) - length + 1)))
-        return np.resize(samples[start : start + length], length)
-    start = int(generator.integers(max(1, there - length + 1)))
-    return np.resize(read_clip(recording, sample_rate, start=start, length=length), length)
 
 
 def _moved(spans: Spans, by: int, length: int) -> Spans:
@@ -321,11 +256,3 @@ def _masked(samples: Floats, spans: Spans, generator: np.random.Generator) -> tu
         masked[first : first + width] = 0.0
         spans = _without(spans, first, first + width)
     return masked, spans
-
-
-def _rms(samples: Floats) -> float:
-    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
-
-
-def _unit_rms(samples: NDArray[np.floating]) -> Floats:
-    return (samples / _rms(samples)).astype(np.float32)

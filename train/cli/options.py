@@ -75,7 +75,7 @@ Verbose = Annotated[
 def progress_bar(noun: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
     """Draw a progress bar on standard error, if it is a terminal; yield what advances it.
 
-    Ctrl-C ends the command with its exit status.
+    Ctrl-C in its body ends the command with the exit status of an interruption.
 
     Parameters
     ----------

@@ -33,6 +33,15 @@ def check_ranges(config: object, *names: str) -> None:
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     """Refuse a value that is not one of those allowed.
 
+    Parameters
+    ----------
+    name
+        Of the field, for the message.
+    value
+        Its value.
+    allowed
+        All possible values.
+
     Raises
     ------
     ValueError

@@ -125,7 +125,17 @@ def clip_range(clip: Clip, sample_rate: int) -> tuple[int, int | None]:
 
 
 def wav_header(n_samples: int, sample_rate: int, dtype: DTypeLike) -> bytes:
-    """Return the bytes before the samples of a mono WAV file of int16 or float32."""
+    """Return the bytes before the samples of a mono WAV file.
+
+    Parameters
+    ----------
+    n_samples
+        Samples that follow.
+    sample_rate
+        Samples per second.
+    dtype
+        int16 or float32.
+    """
     is_float = np.dtype(dtype) == np.float32
     width = np.dtype(dtype).itemsize
     tag = _FLOAT if is_float else _PCM

@@ -81,6 +81,13 @@ def assign_folds(clips: Sequence[Clip], config: DataConfig, *, seed: int) -> lis
 def save_folds(path: str | os.PathLike[str], clips: Sequence[Clip], folds: Sequence[int]) -> None:
     """Write the table of folds, whole or not at all.
 
+    Parameters
+    ----------
+    path
+        The CSV file.
+    clips, folds
+        Clips, and the fold of each.
+
     Raises
     ------
     OutputError

@@ -109,6 +109,15 @@ def add_pseudo_labels(
 ) -> TrainingData:
     """Return training data with pseudo-labelled clips added to the training clips.
 
+    Parameters
+    ----------
+    data
+        Training data.
+    pseudo
+        Clips from `read_pseudo_labels`.
+    config
+        Its `data.window_seconds` is the longest duration.
+
     Raises
     ------
     TableError

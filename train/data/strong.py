@@ -107,6 +107,13 @@ def read_annotated(folder: Path) -> list[Clip]:
 def checked_event(onset: float, offset: float, label: str) -> Event:
     """Return an annotated event; its score is 1.
 
+    Parameters
+    ----------
+    onset, offset
+        In seconds.
+    label
+        Not empty.
+
     Raises
     ------
     ValueError

@@ -196,6 +196,15 @@ def choose_clips(
 ) -> tuple[list[Clip], str]:
     """Return the clips of a fold, see `evaluate`, and a description of which they are.
 
+    Parameters
+    ----------
+    checkpoints
+        The models; folds are those in the run directory of the first one, if it has any.
+    clips
+        All clips of the table.
+    fold
+        A fold counted from 0, ``test``, ``all``, or None for the one that the models held out.
+
     Raises
     ------
     UsageError

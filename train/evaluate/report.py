@@ -162,6 +162,13 @@ def write_table(
 ) -> None:
     """Write a CSV file, whole or not at all.
 
+    Parameters
+    ----------
+    path
+        The file.
+    header, rows
+        Column names, and the cells of each row.
+
     Raises
     ------
     OutputError

@@ -15,16 +15,13 @@ from sed.errors import SedError
 from sed.timeline import samples_from_seconds
 from sed.types import Floats
 from train.augment.mix import place_events
+from train.augment.noise import add_at_snr, background_files, noise, random_background
 from train.augment.waveform import (
     SHIFTS,
     Spans,
-    add_at_snr,
-    background_files,
     crop,
     fit_length,
-    noise,
     pitch_shift,
-    random_background,
     random_gain,
     time_stretch,
 )

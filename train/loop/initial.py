@@ -59,6 +59,15 @@ def load_pretrained(
     From a checkpoint of this package the head is loaded too, class by class: the class lists may
     differ, and classes that the checkpoint does not have keep their initial weights.
 
+    Parameters
+    ----------
+    model
+        The model to load into.
+    labels
+        Its class list.
+    path
+        A safetensors file.
+
     Raises
     ------
     CheckpointError

@@ -137,7 +137,17 @@ def sync_batch_norms(model: SedModel) -> SedModel:
 
 
 def train_mode(model: SedModel, frozen: list[nn.Module], *, batch_norm: str) -> None:
-    """Put a model into training mode, except frozen modules and, if "frozen", batch norms."""
+    """Put a model into training mode, except modules that keep their statistics.
+
+    Parameters
+    ----------
+    model
+        The model.
+    frozen
+        Modules of its frozen stages, from `freeze_stages`.
+    batch_norm
+        ``train``, or ``frozen`` to keep the statistics of all batch norms.
+    """
     model.train()
     if batch_norm == "frozen":
         freeze_batch_norms(model)

@@ -128,8 +128,14 @@ def _check_spectrogram(config: TrainConfig) -> None:
 def class_weights(clips: Sequence[Clip], labels: Sequence[str], kind: str) -> Tensor:
     """Return the weight of each class, shape (classes,), with a mean of one.
 
-    All are one for the kind ``none``; for ``balanced`` they are in proportion to the inverse of the
-    number of clips.
+    Parameters
+    ----------
+    clips
+        Training clips.
+    labels
+        The class list.
+    kind
+        ``none`` for ones; ``balanced`` for the inverse of the number of clips of each class.
     """
     if kind == "none":
         return torch.ones(len(labels))

@@ -109,6 +109,13 @@ def load_manifest(out: Path) -> Manifest:
 def open_folder(out: Path, source: Path, options: dict[str, Any]) -> Manifest:
     """Return the record of a folder to prepare into, or a new one where there is nothing yet.
 
+    Parameters
+    ----------
+    out
+        The folder.
+    source, options
+        What it is prepared from, and the options of `prepare`.
+
     Raises
     ------
     UsageError
@@ -201,7 +208,15 @@ def reset(out: str | os.PathLike[str]) -> tuple[int, list[str]]:
 
 
 def is_stored(out: Path, name: str, facts: StoredRecording | None) -> bool:
-    """Return whether a file exists and is the one that was made."""
+    """Return whether a stored file exists and is the one that was made.
+
+    Parameters
+    ----------
+    out, name
+        Prepared folder, and path of the file in its ``audio``.
+    facts
+        What the record has of it.
+    """
     path = out / AUDIO / name
     try:
         if not path.parent.resolve().is_relative_to(out.resolve()):  # a link leads elsewhere

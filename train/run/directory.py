@@ -24,7 +24,7 @@ from sed.files import written_whole
 from sed.models.checkpoint import load_checkpoint
 from sed.models.network import SedModel
 from sed.text import printable
-from train.augment.waveform import background_files
+from train.augment.noise import background_files
 from train.config.train import TrainConfig
 from train.data.check import check_files, raise_if_any
 from train.data.clips import Clip, fingerprint_of
@@ -186,6 +186,15 @@ def load_or_make_folds(
 ) -> list[int]:
     """Return the folds in the run directory, or make them if it has none.
 
+    Parameters
+    ----------
+    run
+        The run directory.
+    data, clips
+        Path of the data, and the clips in it.
+    config
+        How folds are made.
+
     Raises
     ------
     UsageError
@@ -218,7 +227,17 @@ def save_run_folds(
     folds: Sequence[int],
     config: TrainConfig,
 ) -> None:
-    """Write the folds, and the data and settings that they were made from."""
+    """Write the folds, and the data and settings that they were made from.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    data, clips, folds
+        Path of the data, the clips in it, and the fold of each.
+    config
+        How they were made.
+    """
     write_json(run / "folds.json", _fold_facts(data, clips, config))
     save_folds(run / "folds.csv", clips, folds)
 
@@ -241,6 +260,15 @@ def check_space(run: Path, model: SedModel, *, with_ema: bool) -> None:
 
     These are the best, the last, and the state twice while it is written. With the moments of the
     optimizer, the state is three times the weights, or four times with their average.
+
+    Parameters
+    ----------
+    run
+        The run directory; it is created.
+    model
+        The model.
+    with_ema
+        Whether an average of the weights is kept.
 
     Raises
     ------

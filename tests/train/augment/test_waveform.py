@@ -12,19 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sed.errors import TableError
-from train.augment.waveform import (
-    SHIFTS,
-    add_at_snr,
-    background_files,
-    band_noise,
-    crop,
-    fit_length,
-    noise,
-    pitch_shift,
-    random_background,
-    random_gain,
-    time_stretch,
-)
+from train.augment.noise import add_at_snr, background_files, band_noise, noise, random_background
+from train.augment.waveform import SHIFTS, crop, fit_length, pitch_shift, random_gain, time_stretch
 
 RATE = 32_000
 CLASS = 7
