@@ -1,15 +1,18 @@
-"""The command `sed detect`. What is heavy is imported when they are called."""
+"""The command `sed detect`. Modules that are slow to import are imported when it runs."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sed.errors import FAILED, INTERRUPTED
 from streaming.cli.options import (
+    DETECTION,
+    INPUT,
+    OUTPUT,
+    PERFORMANCE,
     Channel,
     Classes,
     Device,
@@ -22,32 +25,34 @@ from streaming.cli.options import (
     OffsetThreshold,
     OnsetThreshold,
     Precision,
+    Quiet,
     RawChannels,
     RawEncoding,
     RawRate,
     Threshold,
     TimeZone,
     TopK,
+    Verbose,
     split_names,
 )
 
 if TYPE_CHECKING:
     from sed.audio.decode import Decoder
-    from streaming.offline.job import JobConfig
+    from streaming.offline.executor import Executor
     from streaming.offline.outputs import OutputConfig
-    from streaming.offline.scan import Progress, Summary
 
 BACKENDS = ("local", "ray")
 
 
 def detect(
     recordings: Annotated[
-        list[str],  # a Path would make s3:/ of s3://
+        list[str],  # a Path would turn s3:// into s3:/
         typer.Argument(
-            metavar="FILES... DIR...",
-            help="Recordings, and folders to search for them, here or elsewhere (s3://, https://, "
-            "…). - is standard input.",
+            metavar="RECORDINGS...",
+            help="Recordings, and folders to search for them, on this machine or elsewhere "
+            "(s3://, https://, …). - is standard input.",
             show_default=False,
+            rich_help_panel=INPUT,
         ),
     ],
     model: Model = None,
@@ -62,9 +67,10 @@ def detect(
         float | None,
         typer.Option(
             "--lookahead",
-            help="Decide on a moment when a window has heard so many seconds beyond it; what later "
-            "windows say of it is left out.",
-            show_default="all windows over it count",
+            help="Decide on each moment as soon as a window reaches this many seconds beyond it, "
+            "and ignore later windows. For sliding windows.",
+            show_default="all windows over a moment count",
+            rich_help_panel=DETECTION,
         ),
     ] = None,
     classes: Classes = "",
@@ -73,60 +79,76 @@ def detect(
     format: Annotated[
         str | None,
         typer.Option(
-            help="csv, jsonl, audacity, raven, tsv, npz for the probability of every frame and "
-            "window, or parquet for one table of all recordings; several as csv,raven with a "
-            "folder as --output.",
-            show_default="what the name of --output says, else csv",
+            metavar="csv|jsonl|audacity|raven|tsv|parquet|npz",
+            help="Format of the results. parquet is one table of all recordings; npz holds the "
+            "probabilities of all frames (steps of the model's output) and windows. With a folder "
+            "as --output several, as csv,raven.",
+            show_default="by the ending of --output, else csv",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     output: Annotated[
-        str | None,  # a Path would drop the slash that says "folder"
+        str | None,  # a Path would drop the slash that marks a folder
         typer.Option(
-            help="A file for all results, or a folder for a file per recording (a name without "
+            "--output",
+            "-o",
+            help="A file for all results, or a folder for one file per recording (a name without "
             "an ending is a folder).",
             show_default="standard output",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     plot: Annotated[
         bool,
         typer.Option(
             "--plot",
-            help="Also draw each recording and its events: a PNG in the output folder, or here.",
+            help="Also draw each recording and its events: a PNG in the output folder, or in the "
+            "current one.",
+            rich_help_panel=OUTPUT,
         ),
     ] = False,
     skip_existing: Annotated[
         bool,
-        typer.Option("--skip-existing", help="Leave out recordings that have results."),
+        typer.Option(
+            "--skip-existing",
+            help="Skip recordings whose results exist.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
     time_zone: TimeZone = None,
     workers: Annotated[
         int | None,
         typer.Option(
             metavar="N",
-            help="Hear in N processes, and keep a journal beside the output: what crashes or hangs "
-            "one costs itself alone.",
-            show_default="one process, no journal",
+            help="Process N recordings at once, each in a process of its own, and keep a journal "
+            "beside the output. A recording that crashes or blocks its process costs only itself.",
+            show_default="threads of one process, no journal",
+            rich_help_panel=PERFORMANCE,
         ),
     ] = None,
     resume: Annotated[
         bool,
         typer.Option(
             "--resume",
-            help="Go on with what an earlier run with --workers left, after Ctrl-C, a crash or a "
-            "power cut.",
+            help="Continue an earlier run with --workers after Ctrl-C, a crash or a power failure.",
+            rich_help_panel=PERFORMANCE,
         ),
     ] = False,
     timeout: Annotated[
         float,
         typer.Option(
-            help="With --workers: seconds without progress after which a recording is given up."
+            help="With --workers: seconds without progress after which a recording is given up.",
+            rich_help_panel=PERFORMANCE,
         ),
     ] = 60.0,
     backend: Annotated[
         str,
         typer.Option(
-            help="local: this machine. ray: the Ray cluster of RAY_ADDRESS, or the one that this "
-            "machine is in, or this machine; --workers then says how many recordings at once."
+            metavar="local|ray",
+            help="Where recordings are processed. local is this machine. ray is the Ray cluster of "
+            "RAY_ADDRESS, or the one that this machine has joined; --workers is then the number of "
+            "recordings at once.",
+            rich_help_panel=PERFORMANCE,
         ),
     ] = "local",
     engine: Engine = "auto",
@@ -137,30 +159,32 @@ def detect(
         typer.Option(
             help="Windows that go through the model together.",
             show_default="16, from standard input 1, on a GPU what is measured to be fastest",
+            rich_help_panel=PERFORMANCE,
         ),
     ] = None,
     raw_rate: RawRate = None,
     raw_encoding: RawEncoding = "s16",
     raw_channels: RawChannels = 1,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing but what went wrong.")
-    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Find sound events in recordings of any length.
 
     Results go to standard output or into files, all else to standard error. The exit status is 1
-    if some recording could not be analysed whole, 2 if the command was misused.
+    if a recording could not be analysed whole, 2 if the command was misused.
     """
-    from sed.audio.start_time import time_zone as zone_of
+    from sed.audio.start_time import time_zone as parse_time_zone
+    from sed.cli import show_log
     from sed.errors import UsageError
-    from sed.text import near
-    from streaming.cli.progress import bar, reporter, told
+    from sed.text import near, pluralize
+    from streaming.cli.progress import progress_bar, progress_callbacks, summary_line
     from streaming.offline.detect import batch_size_for
     from streaming.offline.job import JobConfig
     from streaming.offline.outputs import OutputConfig, refuse_to_replace
+    from streaming.offline.scan import Scan
     from streaming.pipeline.config import DetectorConfig
 
-    sources = recordings
+    show_log(quiet=quiet, verbose=verbose)
     config = DetectorConfig(
         hop_seconds=hop_seconds,
         mode=mode,  # type: ignore[arg-type]  # which checks it
@@ -172,50 +196,51 @@ def detect(
         lookahead_seconds=lookahead_seconds,
         classes=split_names(classes),
         top_k=top_k,
-        batch_size=batch_size_for(sources) if batch_size is None else batch_size,
+        batch_size=batch_size_for(recordings) if batch_size is None else batch_size,
     )
-    formats = split_names(format or "")
-    zone = None if time_zone is None else zone_of(time_zone)
-    results = OutputConfig(
-        tuple(dict.fromkeys(formats)), output, plot=plot, skip_existing=skip_existing, zone=zone
-    )
-    refuse_to_replace(output, sources)
+    refuse_to_replace(output, recordings)
+    formats = tuple(dict.fromkeys(split_names(format or "")))
+    zone = None if time_zone is None else parse_time_zone(time_zone)
+    outputs = OutputConfig(formats, output, plot=plot, skip_existing=skip_existing, zone=zone)
     if channel is not None and channel < 1:
         raise UsageError(f"channels are counted from 1, got {channel}")
     if backend not in BACKENDS:
         raise UsageError(f"unknown backend {backend!r}. {near(backend, BACKENDS)}")
-    on_cluster = backend == "ray"
-    if on_cluster and resume:
-        raise UsageError("--resume is for one machine: on a cluster, --skip-existing goes on")
+    if backend == "ray" and resume:
+        raise UsageError("--resume is for one machine: on a cluster, use --skip-existing")
     stdin = None
     if raw_rate is not None:
         from sed.audio.decode import open_raw_stdin
 
-        if "-" not in sources:
+        if "-" not in recordings:
             raise UsageError("--raw-rate is about standard input: give - as the recording")
         stdin = open_raw_stdin(raw_rate, raw_encoding, raw_channels)
 
-    def tell(text: str) -> None:
-        if not quiet:
-            print(text, file=sys.stderr)
-
-    settings = JobConfig(
-        results, None if model is None else str(model), config, engine, device, precision, channel
-    )
-    with bar(shown=not quiet and sys.stderr.isatty()) as bars:
-        progress = reporter(bars)
-        if on_cluster:
-            summary = _hear_on_ray(settings, sources, workers, progress, tell)
-        elif workers is not None or resume:
-            summary = _hear_archive(settings, sources, workers, resume, timeout, progress, tell)
-        else:
-            summary = _hear(settings, sources, stdin, progress, tell)
-    tell(told(summary))
-    if summary.interrupted:
-        has_journal = not on_cluster and (workers is not None or resume)
+    has_journal = backend == "local" and (workers is not None or resume)
+    job = JobConfig(outputs, model, config, engine, device, precision, channel)
+    with progress_bar(shown=not quiet and sys.stderr.isatty()) as bar:
+        scan = Scan(
+            job,
+            _executor(backend, has_journal, workers, timeout, recordings, stdin),
+            journal=has_journal,
+            resume=resume,
+            callbacks=progress_callbacks(bar),
+        )
+        summary = scan.run(recordings)
+    if summary.n_not_requested and not quiet:
+        n_left = pluralize(summary.n_not_requested, "recording")
         print(
-            f"sed: stopped in {summary.interrupted}; what was finished before it is kept"
-            + _how_to_go_on(results, has_journal=has_journal),
+            f"{n_left} of an earlier run not processed: name all its folders to process them too",
+            file=sys.stderr,
+        )
+    if summary.report:
+        print(f"sed: the failures are listed in {summary.report}", file=sys.stderr)
+    if not quiet:
+        print(summary_line(summary), file=sys.stderr)
+    if summary.interrupted:
+        hint = _resume_hint(outputs, has_journal=has_journal)
+        print(
+            f"sed: stopped in {summary.interrupted}; what was finished before is kept{hint}",
             file=sys.stderr,
         )
         raise typer.Exit(INTERRUPTED)
@@ -223,85 +248,41 @@ def detect(
         raise typer.Exit(FAILED)
 
 
-def _how_to_go_on(results: OutputConfig, *, has_journal: bool) -> str:
-    if has_journal:
-        where = " in a journal, and written when all is done" * (results.shared_file is not None)
-        return f"{where}. The same command with --resume goes on"
-    if results.folder is not None and results.shared_file is None:
-        return ". The same command with --skip-existing goes on"
-    return ""
-
-
-def _hear(
-    settings: JobConfig,
-    sources: list[str],
+def _executor(
+    backend: str,
+    has_journal: bool,
+    n_workers: int | None,
+    timeout_seconds: float,
+    recordings: list[str],
     stdin: Decoder | None,
-    progress: Progress,
-    tell: Callable[[str], None],
-) -> Summary:
-    """Hear recordings in this process."""
+) -> Executor:
+    """Return what processes the recordings."""
     from sed.models.devices import n_cores
-    from streaming.engines.select import open_engine
-    from streaming.offline.scan import Scan
 
-    engine = open_engine(
-        settings.model,
-        engine=settings.engine,
-        device=settings.device,
-        precision=settings.precision,
-    )
-    scan = Scan(
-        engine,
-        settings.config,
-        settings.results,
-        channel=settings.channel,
-        n_at_once=1 if "-" in sources else n_cores(),
+    if backend == "ray":
+        from streaming.offline.cluster import RayExecutor
+
+        return RayExecutor(n_workers)
+    if has_journal:
+        from streaming.offline.workers import ProcessExecutor
+
+        n_workers = n_cores() if n_workers is None else n_workers
+        return ProcessExecutor(n_workers, timeout_seconds=timeout_seconds)
+    from streaming.offline.executor import ThreadExecutor
+
+    return ThreadExecutor(
+        n_at_once=1 if "-" in recordings else n_cores(),
         n_readers=max(1, n_cores() // 2),  # the network needs cores too
-        progress=progress,
+        stdin=stdin,
     )
-    name = settings.model or "the default model"
-    tell(f"{engine}, {scan.detector.mode}; {name}, {len(engine.spec.labels)} classes")
-    return scan.run(sources, stdin=stdin)
 
 
-def _hear_archive(
-    settings: JobConfig,
-    sources: list[str],
-    n_workers: int | None,
-    resume: bool,
-    timeout: float,
-    progress: Progress,
-    tell: Callable[[str], None],
-) -> Summary:
-    """Hear recordings in processes of their own, with a journal."""
-    from sed.models.devices import n_cores
-    from streaming.offline.archive import ArchiveScan
-
-    archive = ArchiveScan(
-        settings,
-        n_workers=n_cores() if n_workers is None else n_workers,
-        resume=resume,
-        timeout_seconds=timeout,
-        progress=progress,
-        on_engine=tell,
-    )
-    summary = archive.run(sources)
-    if summary.n_left:
-        are = "recording is" if summary.n_left == 1 else "recordings are"
-        tell(f"{summary.n_left:,} {are} left of an earlier run: name all its folders to go on")
-    if summary.report:
-        print(f"sed: what failed is in {summary.report}", file=sys.stderr)
-    return summary
-
-
-def _hear_on_ray(
-    settings: JobConfig,
-    sources: list[str],
-    n_workers: int | None,
-    progress: Progress,
-    tell: Callable[[str], None],
-) -> Summary:
-    """Hear recordings on a cluster."""
-    from streaming.offline.cluster import RayScan
-
-    return RayScan(settings, n_actors=n_workers, progress=progress, on_engine=tell).run(sources)
+def _resume_hint(outputs: OutputConfig, *, has_journal: bool) -> str:
+    """Return how to continue an interrupted run."""
+    if has_journal:
+        is_shared = outputs.shared_file is not None
+        where = " in a journal, and written when all is done" if is_shared else ""
+        return f"{where}. The same command with --resume continues"
+    if outputs.folder is not None and outputs.shared_file is None:
+        return ". The same command with --skip-existing continues"
+    return ""

@@ -1,4 +1,4 @@
-"""What `sed detect` says on standard error while it works, and at the end."""
+"""Show the progress of `sed detect` on standard error, and sum it up in the end."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ import time
 from contextlib import nullcontext
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sed.errors import SedError
 from sed.text import pluralize
-from streaming.offline.scan import Progress, Summary
+from streaming.offline.scan import ScanCallbacks, Summary
 
 
-def bar(*, shown: bool) -> Bars | nullcontext[None]:
-    """Return one bar over all recordings, drawn on stderr, or nothing."""
+def progress_bar(*, shown: bool) -> Progress | nullcontext[None]:
+    """Return a bar over all recordings, drawn on standard error, or nothing."""
     if not shown:
         return nullcontext()
-    return Bars(
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:3.0f} %  {task.fields[speed]}"),
@@ -29,33 +28,32 @@ def bar(*, shown: bool) -> Bars | nullcontext[None]:
     )
 
 
-def reporter(bars: Bars | None) -> Progress:
-    """Return what moves the bar, and what says at once what is wrong with a recording."""
+def progress_callbacks(bar: Progress | None) -> ScanCallbacks:
+    """Return callbacks that move the bar, and print each error at once."""
 
-    def on_trouble(error: SedError) -> None:
-        if bars is not None:
-            bars.console.print(f"sed: {error}", markup=False, highlight=False, soft_wrap=True)
+    def on_error(error: SedError) -> None:
+        if bar is not None:
+            bar.console.print(f"sed: {error}", markup=False, highlight=False, soft_wrap=True)
         else:
             print(f"sed: {error}", file=sys.stderr)
 
-    if bars is None:
-        return Progress(on_trouble=on_trouble)
-    task = bars.add_task("loading", total=None, speed="")
-    began = time.perf_counter()
+    if bar is None:
+        return ScanCallbacks(on_error=on_error)
+    task = bar.add_task("loading", total=None, speed="")
+    started = time.perf_counter()
 
     def on_start(n_recordings: int, n_bytes: int) -> None:
-        noun = "recording" if n_recordings == 1 else "recordings"
-        bars.update(task, description=f"{n_recordings} {noun}", total=n_bytes or None)
+        bar.update(task, description=pluralize(n_recordings, "recording"), total=n_bytes or None)
 
     def on_progress(n_bytes: float, seconds: float) -> None:
-        speed = seconds / max(1e-3, time.perf_counter() - began)
-        bars.update(task, completed=n_bytes, speed=f"{speed:,.0f} × real time")
+        speed = seconds / max(1e-3, time.perf_counter() - started)
+        bar.update(task, completed=n_bytes, speed=f"{speed:,.0f} × real time")
 
-    return Progress(on_start, on_progress, on_trouble)
+    return ScanCallbacks(on_start, on_progress, on_error)
 
 
-def told(summary: Summary) -> str:
-    """Return the last line: what was heard, how fast, and what was not."""
+def summary_line(summary: Summary) -> str:
+    """Return one line about a scan: recordings, sound, events, time, speed and failures."""
     hours = summary.audio_seconds / 3600
     length = f"{hours:.2f} h" if hours >= 0.1 else f"{summary.audio_seconds:.1f} s"
     parts = [

@@ -1,11 +1,11 @@
-"""Recordings heard by a Ray cluster: the same stages, on all the devices that it has.
+"""Run jobs on a Ray cluster, on all the processors that it has.
 
 ::
 
-    here: names ─▶ Ray Data ─▶ an actor per device: `Hearer` ─▶ here: results, progress, troubles
+    here: recordings ─▶ Ray Data ─▶ an actor per processor: `JobRunner` ─▶ here: reports
 
-An actor whose process or machine is gone is started again, and what it was hearing is heard again;
-nothing of a recording counts before all of it is here.
+An actor whose process or machine is lost is started again, and its recording is processed again:
+nothing of a recording counts before all of it has arrived.
 """
 
 from __future__ import annotations
@@ -16,275 +16,247 @@ import os
 import pickle
 import re
 import sys
-import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
-from typing import Any, NamedTuple
+from typing import Any
 
-from sed.audio.find import Recording, find_recordings
+from sed.audio.find import Recording
 from sed.errors import MissingExtraError, RecordingError, SedError, UsageError
-from sed.events.writers import EventWriter
 from sed.models.devices import DeviceError
-from sed.text import printable, some
-from streaming.offline.job import Hearer, JobConfig, JobResult
-from streaming.offline.scan import Progress, Summary
-from streaming.offline.workers import MakeHearer, Unable
+from sed.text import pluralize, printable
+from streaming.offline.executor import Executor
+from streaming.offline.job import (
+    ExecutorError,
+    JobConfig,
+    JobFinished,
+    JobResult,
+    JobRunner,
+    JobStarted,
+    WorkerFailed,
+    check_portable,
+    collect,
+    logger,
+)
 
-MOST_TASKS = 2_000  # each is a message or two; what many recordings share, a lost one repeats
-N_RETRIES = 3  # of a task whose actor is gone, and then its recordings come once more
+MAX_TASKS = 2_000  # a task costs a message or two; a lost one is repeated with all its recordings
+N_RETRIES = 3  # of a task whose actor is lost; then each of its recordings is tried once more
 
 
-class ClusterError(SedError):
-    """A cluster that cannot be joined, or does not do its work."""
-
-
-class Heard(NamedTuple):
-    """What an actor answers about a recording."""
-
-    engine: str  # for people
-    outcome: JobResult
-
-
-class RayScan:
-    """Listens to recordings on the Ray cluster that there is, or on this machine as one.
+class RayExecutor(Executor):
+    """Runs jobs on the Ray cluster that there is, or on this machine as a cluster of one.
 
     That is the cluster of ``RAY_ADDRESS``, or the one that ``ray start`` joined this machine to.
-    A recording that cannot be heard costs itself alone. OutputConfig that go to one place come in the
-    order in which recordings are finished.
+    The model, recordings without a protocol (``s3://``) and an output folder have the same path on
+    all machines. Recordings are finished in any order.
 
     Parameters
     ----------
-    settings
-        What is heard with, and what is written. The model, recordings that have no protocol
-        (``s3://``) and a folder for results are looked for at the same place on every machine.
     n_actors
-        How many hear at the same time; as many as there are GPUs, or else CPUs, if not given.
-        Several share a GPU if there are more than GPUs.
-    progress
-        Told what happens.
-    on_engine
-        Told what runs the model, each kind once.
-    make_hearer
-        What hears, in the place of a `Hearer`.
+        Recordings to process at the same time; by default one per GPU, or else per CPU. Several
+        share a GPU if there are more actors than GPUs.
+    make_runner
+        Makes what runs jobs in an actor; a class or a function at the top of a module.
 
     Raises
     ------
     UsageError
-        If an option is not what it can be.
+        If `n_actors` is not positive.
     """
 
     def __init__(
         self,
-        settings: JobConfig,
-        *,
         n_actors: int | None = None,
-        progress: Progress | None = None,
-        on_engine: Callable[[str], None] = lambda _: None,
-        make_hearer: MakeHearer = Hearer,
+        *,
+        make_runner: Callable[[JobConfig, int], JobRunner] = JobRunner,
     ) -> None:
         if n_actors is not None and n_actors < 1:
             raise UsageError(f"expected workers of 1 or more, got {n_actors}")
-        if settings.results.folder is None:
-            settings.results.check_shared()
-        if settings.device not in ("auto", "cpu", "cuda"):
-            raise UsageError(
-                "a cluster gives each worker its device: choose auto, cpu or cuda, "
-                f"not {settings.device}"
-            )
-        self.summary = Summary()
-        self._settings = settings
         self._n_actors = n_actors
-        self._progress = progress or Progress()
-        self._on_engine = on_engine
-        self._engines: set[str] = set()
-        self._table: EventWriter | None = None
-        self._make_hearer = make_hearer
-        self._n_bytes_finished = 0
-        self._heard: list[Recording] = []
+        self._make_runner = make_runner
+        self._logged: set[tuple[tuple[int, str], ...]] = set()
+        self._requested: list[Recording] = []
+        self._processed: list[Recording] = []
 
-    def run(self, sources: Iterable[str | os.PathLike[str]]) -> Summary:
-        """Listen to all recordings that files and folders name.
-
-        Ctrl-C ends it; what is finished is kept.
+    def start(self, job: JobConfig) -> None:
+        """Check the job; see `Executor.start`. Each actor loads the model.
 
         Raises
         ------
         UsageError
-            If a setting cannot be, or one place for all results cannot hold several recordings.
+            If the job names a GPU, or the outputs have no room for several recordings.
+        """
+        check_portable(job)
+        job.outputs.check_shared()
+        if job.device not in ("auto", "cpu", "cuda"):
+            raise UsageError(
+                "a cluster gives each worker its device: choose auto, cpu or cuda, "
+                f"not {job.device}"
+            )
+        self._job = job
+
+    def run(
+        self, recordings: Iterator[Recording], n_recordings: int
+    ) -> Generator[JobStarted | JobFinished]:
+        """Yield reports as they come; see `Executor.run`.
+
+        Raises
+        ------
+        UsageError
+            If an actor finds an invalid setting.
         MissingExtraError
             If Ray is not installed.
-        ClusterError
+        DeviceError
+            If the job needs a GPU and the cluster has none.
+        ExecutorError
             If the cluster cannot be joined, or an actor cannot load the model.
-        OutputError
-            If the one place that all results go to cannot be written.
         """
-        began = time.perf_counter()
-        sources = [os.fspath(source) for source in sources]
-        if "-" in sources:
-            raise UsageError("standard input cannot be heard by a cluster: give files or folders")
-        found, errors = find_recordings(sources)
-        for error in errors:
-            self._trouble(error)
-        results = self._settings.results
-        recordings = [r for r in found if not (results.skip_existing and results.exist(r))]
-        self.summary.n_skipped = len(found) - len(recordings)
-        self._progress.on_start(len(recordings), sum(r.n_bytes for r in recordings))
-        with self._settings.results.open_shared() as self._table:
-            if recordings:
-                self._hear(dict(enumerate(recordings)))
-        self._look_at_results(recordings)
-        self.summary.wall_seconds = time.perf_counter() - began
-        return self.summary
-
-    def _hear(self, waiting: dict[int, Recording]) -> None:
-        """Hear recordings, and those that were lost once more, each by itself."""
-        n_each = math.ceil(len(waiting) / MOST_TASKS)
-        try:
-            with _cluster() as ray, redirect_stdout(sys.stderr):  # for results: Ray talks there
-                for n_together in (n_each, 1):
-                    for number, answer in self._answers(ray, waiting, n_together):
-                        self._take(waiting.pop(number), answer)
-        except KeyboardInterrupt:
-            self.summary.interrupted = some([r.path for r in waiting.values()], 3)
-            return
+        self._requested = list(recordings)
+        waiting = dict(enumerate(self._requested))
+        for recording in self._requested:
+            yield JobStarted(recording)
+        n_together = math.ceil(len(waiting) / MAX_TASKS)
+        # Standard output is for results, and Ray prints there.
+        with _cluster() as ray, redirect_stdout(sys.stderr):
+            # Recordings that are lost together are tried once more, each in a task of its own.
+            for n_per_task in (n_together, 1):
+                for number, log, result in self._results(ray, waiting, n_per_task):
+                    self._log(log)
+                    recording = waiting.pop(number)
+                    if result.is_processed:
+                        self._processed.append(recording)
+                    yield JobFinished(recording, result)
         for recording in waiting.values():
-            self._trouble(_lost(recording))
+            yield JobFinished(recording, JobResult(failure=_lost(recording)))
 
-    def _answers(
-        self, ray: Any, waiting: Mapping[int, Recording], n_together: int
-    ) -> Iterator[tuple[int, Heard | Unable]]:
-        """Yield the numbers of recordings and what actors say of them, as it comes."""
+    def close(self) -> Sequence[SedError]:
+        """Remove unfinished outputs of lost actors; report outputs that are not on this machine."""
+        outputs = self._job.outputs
+        paths = {path for recording in self._requested for path in outputs.paths(recording)}
+        if not paths:
+            return ()
+        folder = outputs.folder or next(iter(paths)).parent
+        for part in folder.rglob(".*.part*"):
+            if part.with_name(re.sub(r"^\.(.*)\.\d+\.part.*$", r"\1", part.name)) in paths:
+                part.unlink(missing_ok=True)
+        n_missing = sum(not outputs.exist(recording) for recording in self._processed)
+        if not n_missing:
+            return ()
+        return [
+            SedError(
+                f"{printable(str(folder))}: the results of {pluralize(n_missing, 'recording')} "
+                "were written on disks of other machines. Give --output a folder that all machines "
+                "share, or one file for all results."
+            )
+        ]
+
+    def _results(
+        self, ray: Any, waiting: Mapping[int, Recording], n_per_task: int
+    ) -> Iterator[tuple[int, tuple[tuple[int, str], ...], JobResult]]:
+        """Yield numbers of recordings, the log of their actors and results, as they come."""
         rows = [{"number": n, "recording": pickle.dumps(r)} for n, r in waiting.items()]
         if not rows:
             return
-        with _patient(ray):
-            asked = ray.data.from_items(rows, override_num_blocks=math.ceil(len(rows) / n_together))
-            answered = asked.map(
-                _Ear,
-                fn_constructor_args=(self._settings, self._make_hearer, os.getcwd()),
+        with _ray_data_settings(ray):
+            requests = ray.data.from_items(
+                rows, override_num_blocks=math.ceil(len(rows) / n_per_task)
+            )
+            responses = requests.map(
+                _Actor,
+                fn_constructor_args=(self._job, self._make_runner, os.getcwd()),
                 max_restarts=-1,
                 max_task_retries=N_RETRIES,
-                **self._devices(ray, len(rows)),
+                **self._resources(ray, len(rows)),
             )
         try:
-            for row in answered.iter_rows():
-                yield row["number"], pickle.loads(row["answer"])
+            for row in responses.iter_rows():
+                log, result = pickle.loads(row["response"])
+                if isinstance(result, WorkerFailed):
+                    raise (UsageError if result.is_misuse else ExecutorError)(result.reason)
+                yield row["number"], log, result
         except ray.exceptions.RayError as error:
-            raise ClusterError(
+            raise ExecutorError(
                 f"the cluster gave up: {_first_line(error)}. `ray status` and the logs of Ray say "
                 "more."
             ) from error
 
-    def _devices(self, ray: Any, n_tasks: int) -> dict[str, Any]:
-        """Return how many actors there are to be, and what each of them has for itself."""
-        there = ray.cluster_resources()
-        n_gpus = 0 if self._settings.device == "cpu" else int(there.get("GPU", 0))
-        if self._settings.device == "cuda" and not n_gpus:
+    def _resources(self, ray: Any, n_tasks: int) -> dict[str, Any]:
+        """Return how many actors to start, and the processors of each."""
+        available = ray.cluster_resources()
+        n_gpus = 0 if self._job.device == "cpu" else int(available.get("GPU", 0))
+        if self._job.device == "cuda" and not n_gpus:
             raise DeviceError("the cluster has no GPU. Leave out --device, or choose cpu.")
-        n_actors, n_gpus_each = shares(self._n_actors, int(there.get("CPU", 0)), n_gpus)
+        n_actors, gpu_share = share_devices(self._n_actors, int(available.get("CPU", 0)), n_gpus)
         pool = ray.data.ActorPoolStrategy(
             size=min(n_actors, n_tasks),
-            max_tasks_in_flight_per_actor=1,  # a long one would keep others waiting
+            max_tasks_in_flight_per_actor=1,  # no task waits behind a long one
         )
-        return {"compute": pool, "num_cpus": 1, "num_gpus": n_gpus_each or None}
+        return {"compute": pool, "num_cpus": 1, "num_gpus": gpu_share or None}
 
-    def _take(self, recording: Recording, answer: Heard | Unable) -> None:
-        """Count and pass on what an actor says of a recording."""
-        if isinstance(answer, Unable):
-            raise UsageError(answer.reason) if answer.is_misuse else ClusterError(answer.reason)
-        engine, outcome = answer
-        if engine not in self._engines:
-            self._engines.add(engine)
-            self._on_engine(engine)
-        if self._table:
-            for event in outcome.events:
-                self._table.write(event)
-        if outcome.processed_seconds or not outcome.failure:
-            self._heard.append(recording)
-            self.summary.n_files += 1
-        self.summary.n_events += len(outcome.events)
-        self.summary.audio_seconds += outcome.processed_seconds
-        if outcome.failure:
-            self._trouble(SedError(outcome.failure))
-        self._n_bytes_finished += recording.n_bytes
-        self._progress.on_progress(self._n_bytes_finished, self.summary.audio_seconds)
-
-    def _trouble(self, error: SedError) -> None:
-        self.summary.failures.append(error)
-        self._progress.on_trouble(error)
-
-    def _look_at_results(self, recordings: list[Recording]) -> None:
-        """Say if results of recordings lie elsewhere, and remove what lost actors left in part."""
-        results = self._settings.results
-        paths = {path for recording in recordings for path in results.paths(recording)}
-        if not paths:
-            return
-        folder = results.folder or next(iter(paths)).parent
-        elsewhere = sum(not results.exist(r) for r in self._heard)
-        if elsewhere:
-            self._trouble(
-                SedError(
-                    f"{printable(str(folder))}: the results of {elsewhere} recordings were written "
-                    "on disks of other machines. Give --output a folder that all machines share, "
-                    "or one file for all results."
-                )
-            )
-        for part in folder.rglob(".*.part*"):
-            if part.with_name(re.sub(r"^\.(.*)\.\d+\.part.*$", r"\1", part.name)) in paths:
-                part.unlink(missing_ok=True)
+    def _log(self, log: tuple[tuple[int, str], ...]) -> None:
+        """Pass on what an actor has logged while it loaded the model, each kind once."""
+        if log not in self._logged:
+            self._logged.add(log)
+            for level, text in log:
+                logger.log(level, "%s", text)
 
 
-class _Ear:
-    """What lives in an actor: a model, loaded once, that hears a recording for each row."""
+class _Actor:
+    """An actor's part: a model, loaded once, that processes the recording of each row."""
 
-    def __init__(self, settings: JobConfig, make_hearer: MakeHearer, folder: str) -> None:
-        with suppress(OSError):  # on another machine, where only absolute paths can be meant
+    def __init__(
+        self, job: JobConfig, make_runner: Callable[[JobConfig, int], JobRunner], folder: str
+    ) -> None:
+        # On another machine the folder may be missing; paths are absolute there.
+        with suppress(OSError):
             os.chdir(folder)
+        self._failed: WorkerFailed | None = None
         try:
-            self._hearer = make_hearer(settings)
-            self._unable = None
+            self._runner = make_runner(job, 0)
         except (UsageError, SedError) as error:
-            self._unable = Unable(str(error), isinstance(error, UsageError))
+            self._failed = WorkerFailed(str(error), isinstance(error, UsageError))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         recording = pickle.loads(row["recording"])
-        return {"number": row["number"], "answer": pickle.dumps(self._answer(recording))}
+        return {"number": row["number"], "response": pickle.dumps(self._respond(recording))}
 
-    def _answer(self, recording: Recording) -> Heard | Unable:
-        if self._unable:
-            return self._unable
+    def _respond(
+        self, recording: Recording
+    ) -> tuple[tuple[tuple[int, str], ...], JobResult | WorkerFailed]:
+        if self._failed:
+            return (), self._failed
         try:
-            outcome = self._hearer.hear(recording, lambda *_: None)
-        except Exception as error:  # the others can do without this one
-            surprise = f"met an unexpected {type(error).__name__} ({error})"
-            outcome = JobResult(failure=str(_lost(recording, surprise)))
-        return Heard(self._hearer.engine, outcome)
+            return self._runner.log, collect(self._runner.run(recording))
+        except Exception as error:
+            # The other recordings can do without this one.
+            reason = f"met an unexpected {type(error).__name__} ({error})"
+            failure = SedError(str(_lost(recording, reason)))
+            return self._runner.log, JobResult(failure=failure)
 
 
-def shares(n_asked: int | None, n_cpus: int, n_gpus: int) -> tuple[int, float]:
-    """Return how many actors hear, and which share of a GPU each has, which may be none."""
-    n_cpus = max(1, n_cpus)  # a cluster that grows when it is asked may have none yet
+def share_devices(n_requested: int | None, n_cpus: int, n_gpus: int) -> tuple[int, float]:
+    """Return the number of actors and the share of a GPU of each, which may be 0."""
+    n_cpus = max(1, n_cpus)  # a cluster that grows on demand may have none yet
     if not n_gpus:
-        return min(n_asked or n_cpus, n_cpus), 0.0
-    n_actors = min(n_asked or n_gpus, n_cpus)
+        return min(n_requested or n_cpus, n_cpus), 0.0
+    n_actors = min(n_requested or n_gpus, n_cpus)
     return n_actors, 1 / math.ceil(n_actors / n_gpus)
 
 
 def _lost(
-    recording: Recording, how: str = "was gone before the end, each time of several"
+    recording: Recording, how: str = "was lost before the end, each time of several"
 ) -> RecordingError:
     return RecordingError(
         recording.path,
-        f"the process that heard it {how}. Check the file; if it plays elsewhere, convert it.",
+        f"the process that analysed it {how}. Check the file; if it plays elsewhere, convert it.",
     )
 
 
 @contextmanager
 def _cluster() -> Iterator[Any]:
-    """Give Ray, in the cluster that there is or in one of this machine alone."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it tells its makers otherwise
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters is told by us
+    """Join the cluster that there is, or start one on this machine; give the module `ray`."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # errors are reported here
     try:
         import ray
         import ray.data
@@ -297,7 +269,7 @@ def _cluster() -> Iterator[Any]:
     try:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ClusterError(
+        raise ExecutorError(
             f"cannot join the cluster: {_first_line(error)}. Check RAY_ADDRESS and `ray status`; "
             "`ray stop` clears away one that is gone."
         ) from error
@@ -308,15 +280,16 @@ def _cluster() -> Iterator[Any]:
 
 
 @contextmanager
-def _patient(ray: Any) -> Iterator[None]:
-    """Have what is made meanwhile wait as long as it takes, and go on without what is lost."""
+def _ray_data_settings(ray: Any) -> Iterator[None]:
+    """Let data sets that are created meanwhile wait without limit and survive lost tasks."""
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.max_errored_blocks = -1
     context.execution_no_progress_timeout_s = -1  # a recording may last a month
     with warnings.catch_warnings(), ray.data.DataContext.current(context):
-        warnings.simplefilter("ignore", DeprecationWarning)  # there is no other way to say retries
+        # Other ways to set retries do not exist yet.
+        warnings.simplefilter("ignore", DeprecationWarning)
         yield
 
 

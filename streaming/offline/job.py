@@ -1,124 +1,311 @@
-"""One recording after the other, each to its own results and to an outcome that can be sent.
+"""Process one recording: from a file to its own outputs and a result.
 
-What a worker process does, and what an actor on another machine would do: all that goes in and
-comes out can be pickled.
+All that goes into a job and comes out of it can be pickled, so a job may run in a thread of this
+process, in another process, or on another machine.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sed.audio.decode import open_recording
+from sed.audio.decode import Decoder, open_recording
 from sed.audio.find import Recording
-from sed.errors import SedError
+from sed.errors import SedError, UsageError
 from sed.events.tracker import Event
 from sed.models.devices import has_gpu
+from sed.models.metadata import DEFAULT, checkpoint_files
+from streaming.engines.base import Engine, EnginePool
 from streaming.engines.select import open_engine, runs_on_cpu
 from streaming.offline.detect import share_of, stream_detections
 from streaming.offline.outputs import OutputConfig
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
 
-OnProgress = Callable[[float, float], None]  # seconds, and share of the recording, heard so far
+if TYPE_CHECKING:
+    from sed.models.checkpoint import Checkpoint
+
+logger = logging.getLogger("sed.offline")
 
 
 @dataclass(frozen=True)
 class JobConfig:
-    """What a hearer is made of."""
+    """How recordings are processed, and what is written about them."""
 
-    results: OutputConfig  # what it writes about each recording alone
-    model: str | None = None  # path of a checkpoint; None: the default model
+    outputs: OutputConfig = field(default_factory=OutputConfig)
+    # A path, or None: the default model. In this process also a checkpoint or an open engine.
+    model: str | os.PathLike[str] | Checkpoint | Engine | None = None
     config: DetectorConfig = field(default_factory=lambda: DetectorConfig(batch_size=None))
-    engine: str = "auto"  # what runs the model, see `open_engine`
-    device: str = "auto"  # auto, cpu, cuda or cuda:N; of several GPUs each worker has its own
+    engine: str = "auto"  # library that runs the model, see `open_engine`
+    device: str = "auto"  # auto, cpu, cuda or cuda:N; of several GPUs each process gets its own
     precision: str = "auto"  # auto, fp32, bf16 or fp16
     channel: int | None = None  # counted from 1; None: the mean of all
-    worker: int = 0  # which of the workers, counted from 0
-
-    def of_worker(self, worker: int) -> JobConfig:
-        """Return the settings for one of several workers."""
-        return dataclasses.replace(self, worker=worker)
 
 
 @dataclass(frozen=True)
 class JobResult:
     """What became of a recording."""
 
-    events: tuple[Event, ...] = ()  # also those before some damage
+    events: tuple[Event, ...] = ()  # also those before damage; not those in `JobProgress`
     processed_seconds: float = 0.0
-    failure: str = ""  # what was wrong, and what to do; empty if nothing was
+    failure: SedError | None = None  # what went wrong, if anything did
+
+    @property
+    def is_processed(self) -> bool:
+        """Whether the recording was analysed, whole or up to some damage."""
+        return self.processed_seconds > 0 or self.failure is None
 
 
-class Hearer:
-    """Hears recordings with one model, loaded once.
+@dataclass(frozen=True)
+class JobStarted:
+    """A recording is being processed."""
+
+    recording: Recording
+
+
+@dataclass(frozen=True)
+class JobProgress:
+    """A recording is processed up to some moment."""
+
+    recording: Recording
+    seconds: float  # processed so far
+    share: float  # processed so far; 0 if the length of the recording is unknown
+    events: tuple[Event, ...] = ()  # since the last report, where events are passed on at once
+
+
+@dataclass(frozen=True)
+class JobFinished:
+    """A recording is processed, or has failed."""
+
+    recording: Recording
+    result: JobResult
+
+
+@dataclass(frozen=True)
+class WorkerFailed:
+    """A worker could not start, or died."""
+
+    reason: str  # with a remedy
+    is_misuse: bool = False  # a setting is invalid: no worker can start
+
+
+class ExecutorError(SedError):
+    """Worker processes that cannot start, or a cluster that cannot be used."""
+
+
+def run_job(
+    job: JobConfig,
+    recording: Recording,
+    detector: Detector,
+    *,
+    decoder: Decoder | None = None,
+    pool: EnginePool | None = None,
+    n_readers: int = 1,
+) -> Generator[JobProgress | JobFinished]:
+    """Process a recording and write its own outputs, whole or not at all.
 
     Parameters
     ----------
-    settings
-        The model, how it is led, and what is written.
+    job
+        The channel and the outputs; the detector has the rest.
+    recording
+        The recording.
+    detector
+        Is reset first; see `stream_detections`.
+    decoder
+        The recording, if it is open already.
+    pool, n_readers
+        See `stream_detections`.
+
+    Yields
+    ------
+    Progress with the new events, and in the end the result, without events. Errors of the recording
+    and of its outputs are in the result.
+    """
+    seconds, failure = 0.0, None
+    try:
+        decoder = decoder or open_recording(recording.path)
+        with job.outputs.open_outputs(recording, detector) as files:
+            try:
+                for detection in stream_detections(
+                    detector,
+                    recording.path,
+                    channel=job.channel,
+                    decoder=decoder,
+                    pool=pool,
+                    n_readers=n_readers,
+                    start=job.outputs.start_time(recording),
+                ):
+                    files.write(detection)
+                    seconds = detection.n_samples / detector.timeline.sample_rate
+                    share = share_of(decoder, seconds)
+                    yield JobProgress(recording, seconds, share, tuple(detection.events))
+            except SedError as error:
+                # The results before the damage are kept.
+                failure = error
+    except SedError as error:
+        failure = error
+    yield JobFinished(recording, JobResult((), seconds, failure))
+
+
+class JobRunner:
+    """A model, loaded once, that processes recordings: the part of a worker process or Ray actor.
+
+    Parameters
+    ----------
+    job
+        How recordings are processed; its model is a path or None.
+    worker
+        Number of the worker, from 0; of several GPUs it takes the one of its number.
 
     Raises
     ------
     UsageError
-        If an option is not what it can be.
+        If a setting is invalid.
     SedError
-        If the model or the device cannot be had.
+        If the model cannot be loaded, or the device is missing.
     """
 
-    def __init__(self, settings: JobConfig) -> None:
-        engine = open_engine(
-            settings.model,
-            engine=settings.engine,
-            device=_own_device(settings),
-            precision=settings.precision,
-            n_streams=1,  # other workers have the other cores
-        )
-        self._settings = settings
-        self._detector = Detector(engine, settings.config)
-        self.engine = f"{engine}, {self._detector.mode}"
+    def __init__(self, job: JobConfig, worker: int = 0) -> None:
+        self._job = job
+        with _captured_log() as log:
+            engine = open_engine(
+                job.model,
+                engine=job.engine,
+                device=_worker_device(job, worker),
+                precision=job.precision,
+                n_streams=1,  # other workers have the other cores
+            )
+            self._detector = Detector(engine, job.config)
+            log_engine(self._detector, job)
+        self.log = tuple(log)  # level and text of what was logged meanwhile
 
-    def hear(self, recording: Recording, on_progress: OnProgress = lambda *_: None) -> JobResult:
-        """Hear a recording and write its own results, whole or not at all.
-
-        Returns
-        -------
-        Its events, and what was wrong with it.
-        """
-        events: list[Event] = []
-        sample_rate = self._detector.timeline.sample_rate
-        processed_seconds, failure = 0.0, ""
-        try:
-            decoder = open_recording(recording.path)
-            with self._settings.results.open_outputs(recording, self._detector) as files:
-                try:
-                    for detection in stream_detections(
-                        self._detector,
-                        recording.path,
-                        channel=self._settings.channel,
-                        decoder=decoder,
-                        start=self._settings.results.start_time(recording),
-                    ):
-                        files.write(detection)
-                        events += detection.events
-                        processed_seconds = detection.n_samples / sample_rate
-                        on_progress(processed_seconds, share_of(decoder, processed_seconds))
-                except SedError as error:  # what came before it is written all the same
-                    failure = str(error)
-        except SedError as error:
-            failure = str(error)
-        return JobResult(tuple(events), processed_seconds, failure)
+    def run(self, recording: Recording) -> Generator[JobProgress | JobFinished]:
+        """Process a recording; see `run_job`."""
+        yield from run_job(self._job, recording, self._detector)
 
 
-def _own_device(settings: JobConfig) -> str:
-    """Return a GPU for a worker to have alone, if there are several and none is named."""
-    path = None if settings.model is None else Path(settings.model)
-    is_free = settings.device in ("auto", "cuda") and not runs_on_cpu(path, settings.engine)
+def collect(
+    reports: Iterator[JobProgress | JobFinished],
+    on_progress: Callable[[JobProgress], None] = lambda _: None,
+) -> JobResult:
+    """Return the result of a job with all its events, ready to be pickled.
+
+    Parameters
+    ----------
+    reports
+        What `run_job` yields.
+    on_progress
+        Called with each progress, without events.
+    """
+    events: list[Event] = []
+    result = JobResult()
+    for report in reports:
+        if isinstance(report, JobFinished):
+            result = report.result
+        else:
+            events += report.events
+            on_progress(dataclasses.replace(report, events=()))
+    # Not every class of errors can be unpickled; its message can.
+    failure = None if result.failure is None else SedError(str(result.failure))
+    return JobResult((*events, *result.events), result.processed_seconds, failure)
+
+
+def log_engine(detector: Detector, job: JobConfig) -> None:
+    """Log which engine runs which model, and how."""
+    model = job.model if isinstance(job.model, str | os.PathLike) else None
+    name = model or ("the default model" if job.model is None else "a model in memory")
+    n_classes = len(detector.spec.labels)
+    logger.info("%s, %s; %s, %d classes", detector.engine, detector.mode, name, n_classes)
+
+
+def check_portable(job: JobConfig) -> None:
+    """Make sure that another process can run a job.
+
+    Raises
+    ------
+    UsageError
+        If its model is not a path.
+    """
+    if job.model is not None and not isinstance(job.model, str | os.PathLike):
+        raise UsageError("each worker loads the model itself: give the path of a checkpoint")
+
+
+def result_settings(job: JobConfig) -> dict[str, str]:
+    """Return all settings that results depend on, by the names of the options."""
+    outputs = job.outputs
+    settings = asdict(job.config) | {
+        "format": ",".join(sorted(outputs.formats)),
+        "plot": outputs.plot,
+        "time_zone": None if outputs.zone is None else str(outputs.zone),
+        "engine": job.engine,
+        "precision": job.precision,
+        "channel": job.channel,
+    }
+    del settings["batch_size"]  # it changes the speed only
+    return {
+        "model": _checksum(job.model),
+        **{
+            name.replace("_", "-").removesuffix("-seconds"): (
+                "default" if value is None else json.dumps(value)
+            )
+            for name, value in settings.items()
+        },
+    }
+
+
+def _checksum(model: object) -> str:
+    """Return 12 hexadecimal digits that identify a model: of its files, if it is a path."""
+    if model is not None and not isinstance(model, str | os.PathLike):
+        return str(model)
+    digest = hashlib.sha256()
+    path = Path(model or DEFAULT)
+    weights = [path.with_suffix(".bin")] if path.suffix == ".xml" else []
+    for file in sorted({*checkpoint_files(None if model is None else str(model)), path, *weights}):
+        # What is wrong with a missing file is reported when the model is loaded.
+        with suppress(OSError), open(file, "rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()[:12]
+
+
+def _worker_device(job: JobConfig, worker: int) -> str:
+    """Return the GPU of a worker, if there are several and the job names none."""
+    path = Path(job.model) if isinstance(job.model, str | os.PathLike) else None
+    is_free = job.device in ("auto", "cuda") and not runs_on_cpu(path, job.engine)
     if not is_free or not has_gpu():
-        return settings.device
-    import torch  # heavy
+        return job.device
+    # Importing torch is slow.
+    import torch
 
     n_gpus = torch.cuda.device_count()
-    return f"cuda:{settings.worker % n_gpus}" if n_gpus > 1 else settings.device
+    return f"cuda:{worker % n_gpus}" if n_gpus > 1 else job.device
+
+
+@contextmanager
+def _captured_log() -> Iterator[list[tuple[int, str]]]:
+    """Collect level and text of what is logged meanwhile, for the process that shows it."""
+    records: list[tuple[int, str]] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append((record.levelno, record.getMessage()))
+
+    log, handler = logging.getLogger("sed"), Collector()
+    level, propagate = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    try:
+        yield records
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        log.propagate = propagate

@@ -1,14 +1,14 @@
-"""What an archive's scan has done, in SQLite: it can be killed at any moment and gone on with.
+"""Record what a scan has done, in SQLite, so that it can be killed at any moment and resumed.
 
 ::
 
-    settings    name, value                          what was asked for
+    settings    name, value                          all that the results depend on
     recordings  id, name, path, n_bytes, state, processed_seconds, failure, n_finished
     events      recording, n, onset, offset, label, score, time        n counts within a recording
 
 A recording is ``waiting``, ``started``, and then ``done`` or ``failed``. It is finished together
-with its events in one transaction, so there is never a part of them. What waited in an earlier run
-and is not asked for in this one is ``left`` as it is.
+with its events in one transaction, so there is never a part of them. A recording that was waiting
+in an earlier run, and is not requested in this one, is ``not_requested``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sed.events.tracker import Event
 from sed.text import printable
 from streaming.offline.job import JobResult
 
-APPLICATION_ID = 0x5345444A  # "SEDJ", by which a journal of ours is known
+APPLICATION_ID = 0x5345444A  # "SEDJ"
 SCHEMA_VERSION = 2
 TIMEOUT_SECONDS = 0.5  # until a journal counts as in use by another run
 SCHEMA = """
@@ -55,9 +55,9 @@ CREATE TABLE IF NOT EXISTS events (
     PRIMARY KEY (recording, n)
 ) WITHOUT ROWID;
 """
-# The bytes of a name need not be text; CAST takes them as they are. A recording that has changed
-# its size since it was finished was perhaps still being copied then: it waits again, and so does
-# what failed.
+# A file name may hold bytes that are not UTF-8; CAST stores them as they are. A recording whose
+# size has changed since it was finished was perhaps still being copied then: it waits again, and so
+# does one that failed.
 PLAN = """
 INSERT INTO recordings (name, path, n_bytes) VALUES (CAST(? AS TEXT), CAST(? AS TEXT), ?)
 ON CONFLICT (name) DO UPDATE SET
@@ -77,40 +77,40 @@ WHERE state IN ('done', 'failed')
 ORDER BY name, n
 """
 TOTALS = """
-SELECT total(state != 'left'), total(n_bytes * (state != 'left')),
+SELECT total(state != 'not_requested'), total(n_bytes * (state != 'not_requested')),
     total(state IN ('done', 'failed')), total(n_bytes * (state IN ('done', 'failed'))),
-    total(state = 'left')
+    total(state = 'not_requested')
 FROM recordings
 """
-PAGE = 256  # recordings that are read from the list at once
+PAGE = 256  # recordings to read from the list at once
 
 
-class Totals(NamedTuple):
-    """How far a scan has come."""
+class _Totals(NamedTuple):
+    """Counts over all recordings of the journal."""
 
     n_recordings: int
     n_bytes: int
     n_finished: int  # of the recordings
     n_bytes_finished: int
-    n_left: int = 0  # waited in an earlier run, and not asked for in this one
+    n_not_requested: int  # waiting in an earlier run, and not requested in this one
 
 
 class Journal:
-    """Keeps the list of recordings, what became of each, and their events.
+    """The recordings of a scan, their states, and their events; a context manager.
 
-    It belongs to one process at a time, for as long as that lives.
+    It is locked for one process, until that ends.
 
     Parameters
     ----------
     path
-        The file; made if it is missing.
+        The file; created if it is missing.
 
     Raises
     ------
     DatabaseError
-        If it is of another program or a newer version, is broken, or another process has it.
+        If the file belongs to another program or version, is broken, or is in use.
     OutputError
-        If it cannot be written.
+        If the file cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -119,8 +119,8 @@ class Journal:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(path, error) from error
-        with self._told():
-            self._connection = _opened(self._path)
+        with self._translate_errors():
+            self._connection = _open(self._path)
 
     def __enter__(self) -> Journal:
         return self
@@ -128,43 +128,45 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def begin(self, asked: Mapping[str, str], root: str, *, resume: bool) -> str:
-        """Note what is asked for, or make sure that it is what the journal was begun with.
+    def begin(self, settings: Mapping[str, str], root: str, *, resume: bool) -> str:
+        """Store the settings of a run, or check that they are those of the run to resume.
 
-        A journal in which nothing is finished yet is begun anew.
+        A journal in which nothing is finished yet starts anew.
 
         Parameters
         ----------
-        asked
+        settings
             All that the results depend on, by the names of the options.
         root
             The folder that holds the recordings, as an absolute path.
         resume
-            Whether to go on with what is there.
+            Whether to resume an earlier run.
 
         Returns
         -------
-        The folder to which the names of recordings are relative, as it was at the first time.
+        The folder that the names of recordings are relative to: the root of the first run.
 
         Raises
         ------
         UsageError
-            If there is something to go on with and nobody asked for it, or other settings.
+            If there is an earlier run and `resume` is false, or its settings or root differ.
         """
         if not self.totals().n_finished:
-            self._begin_anew({**asked, "root": root})
+            self._start_anew({**settings, "root": root})
             return root
-        return self._begun_root(dict(asked), root, resume=resume)
+        return self._resumed_root(dict(settings), root, resume=resume)
 
     def plan(self, recordings: Iterable[Recording]) -> None:
-        """Put recordings, in any number, on the list; what is finished stays so."""
+        """Put any number of recordings on the list; finished ones stay finished."""
         rows = ((_raw(r.name), _raw(r.path), r.n_bytes) for r in recordings)
         with self._transaction() as connection:
-            connection.execute("UPDATE recordings SET state = 'left' WHERE state = 'waiting'")
+            connection.execute(
+                "UPDATE recordings SET state = 'not_requested' WHERE state = 'waiting'"
+            )
             connection.executemany(PLAN, rows)
 
     def waiting(self) -> Iterator[Recording]:
-        """Yield the recordings that are to be heard, in the order of their names.
+        """Yield the recordings to process, in the order of their names.
 
         They may be started and finished meanwhile.
         """
@@ -178,34 +180,35 @@ class Journal:
         return self._page("started", b"", most=-1)
 
     def start(self, recording: Recording) -> None:
-        """Note that a recording is being heard."""
+        """Mark a recording as being processed."""
         self._set_state("started", recording)
 
     def undo(self, recording: Recording) -> None:
-        """Put a recording that was started back on the list."""
+        """Return a recording that was started to the list."""
         self._set_state("waiting", recording)
 
-    def finish(self, recording: Recording, outcome: JobResult) -> None:
-        """Note what became of a recording, together with its events, in place of any before."""
-        state = "failed" if outcome.failure else "done"
+    def finish(self, recording: Recording, result: JobResult) -> None:
+        """Store the result of a recording and its events, in place of earlier ones."""
+        state = "done" if result.failure is None else "failed"
+        failure = "" if result.failure is None else str(result.failure)
         with self._transaction() as connection:
             query = "SELECT id FROM recordings WHERE name = CAST(? AS TEXT)"
             (key,) = connection.execute(query, (_raw(recording.name),)).fetchone()
-            values = state, outcome.processed_seconds, _raw(outcome.failure), key
+            values = state, result.processed_seconds, _raw(failure), key
             connection.execute(FINISH, values)
             connection.execute("DELETE FROM events WHERE recording = ?", (key,))
             connection.executemany(
                 "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     (key, n, e.onset, e.offset, e.label, e.score, e.time and e.time.isoformat())
-                    for n, e in enumerate(outcome.events)
+                    for n, e in enumerate(result.events)
                 ),
             )
 
-    def totals(self) -> Totals:
-        """Return how far it has come; what failed and is to be tried again is not finished."""
+    def totals(self) -> _Totals:
+        """Return the totals; a failed recording that waits to be tried again is not finished."""
         (totals,) = self._rows(TOTALS)
-        return Totals(*map(int, totals))
+        return _Totals(*map(int, totals))
 
     def events(self) -> Iterator[Event]:
         """Yield all events, in the order of the names of the recordings."""
@@ -214,12 +217,12 @@ class Journal:
             yield Event(onset, offset, label, score, path, dated)
 
     def failures(self) -> Iterator[tuple[str, str]]:
-        """Yield the path of each recording that failed and what was wrong, in order of names."""
+        """Yield path and message of each recording that failed, in the order of the names."""
         yield from self._rows(
             "SELECT path, failure FROM recordings WHERE state = 'failed' ORDER BY name"
         )
 
-    def _begin_anew(self, settings: Mapping[str, str]) -> None:
+    def _start_anew(self, settings: Mapping[str, str]) -> None:
         with self._transaction() as connection:
             for table in ("events", "recordings", "settings"):
                 connection.execute(f"DELETE FROM {table}")
@@ -228,25 +231,25 @@ class Journal:
                 ((name, _raw(value)) for name, value in settings.items()),
             )
 
-    def _begun_root(self, asked: dict[str, str], root: str, *, resume: bool) -> str:
+    def _resumed_root(self, settings: dict[str, str], root: str, *, resume: bool) -> str:
         folder = printable(str(self._path.parent))
         if not resume:
             raise UsageError(
-                f"{folder}: an earlier run left results here. Give --resume to go on with it, or "
+                f"{folder}: an earlier run left results here. Give --resume to continue it, or "
                 "another --output."
             )
-        begun: dict[str, str] = dict(self._rows("SELECT name, value FROM settings"))
-        old_root = begun.pop("root")
+        earlier: dict[str, str] = dict(self._rows("SELECT name, value FROM settings"))
+        old_root = earlier.pop("root")
         if os.path.commonpath([root, old_root]) != old_root:
             raise UsageError(
                 f"{folder}: is about recordings in {printable(old_root)}, and {printable(root)} "
                 "lies outside of it. Give another --output."
             )
-        for name in sorted(begun.keys() | asked.keys()):
-            was, now = begun.get(name, "nothing"), asked.get(name, "nothing")
+        for name in sorted(earlier.keys() | settings.keys()):
+            was, now = earlier.get(name, "nothing"), settings.get(name, "nothing")
             if was != now:
                 raise UsageError(
-                    f"{folder}: was begun with {name} {was}, and now it is {now}. Ask for the "
+                    f"{folder}: was started with {name} {was}, and now it is {now}. Give the "
                     "same to resume, or give another --output."
                 )
         return old_root
@@ -264,35 +267,35 @@ class Journal:
         return [Recording(*row) for row in self._rows(query, state, after, most)]
 
     def _rows(self, query: str, *values: object) -> Iterator[Any]:
-        with self._told():
+        with self._translate_errors():
             yield from self._connection.execute(query, values)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Write all of it or nothing."""
-        with self._told(), self._connection as connection:
+        """Run the statements of a `with` body in one transaction."""
+        with self._translate_errors(), self._connection as connection:
             connection.execute("BEGIN")
             yield connection
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Say in the words of a person what SQLite cannot do."""
+    def _translate_errors(self) -> Iterator[None]:
+        """Turn errors of SQLite into errors that name the file and a remedy."""
         name = printable(str(self._path))
         try:
             yield
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
                 raise DatabaseError(
-                    f"{name}: another run is at work here. Wait for it, or give another --output."
+                    f"{name}: another run is using it. Wait for it, or give another --output."
                 ) from error
             raise OutputError(self._path, OSError(None, str(error))) from error
         except sqlite3.DatabaseError as error:
             raise DatabaseError(
-                f"{name}: is no journal that can be read ({error}). Give another --output."
+                f"{name}: cannot be read as a journal ({error}). Give another --output."
             ) from error
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _open(path: Path) -> sqlite3.Connection:
     """Open a journal, locked for this process, so that no second run can use it."""
     connection = open_sqlite(
         path,

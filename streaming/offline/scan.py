@@ -1,280 +1,346 @@
-"""Many recordings, several at a time, their results in files, and a summary.
+"""Process many recordings, in whatever executor, and sum up.
 
 ::
 
-    a thread each, a few at once                    here, one recording after the other
-    recording 0: decode ─ … ─ own results ─▶ lane ─▶ shared results, progress, troubles
-    recording 1: decode ─ … ─ own results ─▶ lane    (waits for its turn)
-                       `─ network ─┐
-                          one pool of threads for all
+    files and folders ─▶ recordings ─▶ Executor: a job each ─▶ reports ─▶ shared output, progress,
+                                                                          journal, summary
 """
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import os
+import re
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
 
-from sed.audio.decode import Decoder, open_recording
-from sed.audio.find import Recording, find_recordings
-from sed.errors import SedError
+from sed.audio.find import Recording, common_root, find_recordings, iter_recordings
+from sed.errors import RecordingError, SedError, UsageError
 from sed.events.tracker import Event
 from sed.events.writers import EventWriter
-from streaming.engines.base import Engine, EnginePool
-from streaming.engines.select import open_engine
-from streaming.offline.detect import share_of, stream_detections
+from sed.signals import sigterm_as_interrupt
+from sed.text import some
+from streaming.offline.executor import Executor, ThreadExecutor
+from streaming.offline.failures import write_report
+from streaming.offline.job import (
+    JobConfig,
+    JobFinished,
+    JobProgress,
+    JobResult,
+    JobStarted,
+    WorkerFailed,
+    result_settings,
+)
+from streaming.offline.journal import Journal
 from streaming.offline.outputs import OutputConfig
-from streaming.pipeline.config import DetectorConfig
-from streaming.pipeline.decoder import Detection
-from streaming.pipeline.detector import Detector
-from streaming.pipeline.prefetch import Prefetcher
 
-if TYPE_CHECKING:
-    from sed.models.checkpoint import Checkpoint
-STEPS_AHEAD = 4_096  # a step is a minute or so, and small: recordings wait for their turn, done
-MOST_LANES = 1_024  # recordings under way or waiting for their turn
+JOURNAL = ".sed-journal.sqlite"
+FAILURES = "failures.csv"
+MAX_FAILURES = 1_000  # in the summary; the report has all
 
 
 @dataclass
 class Summary:
-    """What became of a batch of recordings."""
+    """What became of the recordings of a scan."""
 
-    n_files: int = 0  # listened to, in whole or up to some damage
-    n_skipped: int = 0  # had their results already
+    n_files: int = 0  # analysed, whole or up to some damage
+    n_skipped: int = 0  # had results already
     n_events: int = 0
     audio_seconds: float = 0.0
     wall_seconds: float = 0.0
-    failures: list[SedError] = field(default_factory=list)  # also of recordings heard in part
-    interrupted: str = ""  # the recording that Ctrl-C fell into
+    n_failures: int = 0  # recordings that failed, also in part, and other problems
+    failures: list[SedError] = field(default_factory=list)  # the first `MAX_FAILURES`
+    interrupted: str = ""  # recordings in progress at Ctrl-C
+    report: Path | None = None  # table of all failures, of a scan with a journal
+    n_not_requested: int = 0  # unprocessed recordings of an earlier run, not requested in this one
 
-    @property
-    def n_failures(self) -> int:
-        """Recordings with something wrong, and what else was wrong."""
-        return len(self.failures)
+    def add(self, result: JobResult) -> None:
+        """Count a recording; its failure is added with `add_failure`."""
+        self.n_files += result.is_processed
+        self.n_events += len(result.events)
+        self.audio_seconds += result.processed_seconds
+
+    def add_failure(self, error: SedError) -> None:
+        """Count a failure and keep it, if it is one of the first."""
+        self.n_failures += 1
+        if len(self.failures) < MAX_FAILURES:
+            # A traceback would keep the recording's data in memory.
+            error = error.with_traceback(None)
+            error.__cause__ = error.__context__ = None
+            self.failures.append(error)
 
     @property
     def times_real_time(self) -> float:
-        """Seconds of audio per second of waiting."""
+        """Seconds of audio per second of processing."""
         return self.audio_seconds / max(self.wall_seconds, 1e-9)
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Told what happens; each of them may be anything that takes these arguments."""
+class ScanCallbacks:
+    """Functions that are called during a scan."""
 
     on_start: Callable[[int, int], None] = lambda *_: None  # recordings and bytes in all
     on_progress: Callable[[float, float], None] = lambda *_: None  # bytes and seconds so far
-    on_trouble: Callable[[SedError], None] = lambda _: None  # with a recording, as it comes
+    on_error: Callable[[SedError], None] = lambda _: None  # as it occurs
 
 
 class Scan:
-    """Listens to recordings and writes down what is heard.
+    """Processes many recordings and writes their results.
 
-    A recording that cannot be read, or written about, costs itself alone. Whatever runs at once,
-    results that go to one place come in the order of the recordings.
+    A recording that cannot be read, or whose results cannot be written, costs only itself.
+
+    With a journal a scan can be killed at any moment and resumed: no recording is finished twice,
+    none is left out, and no output is partial. The journal, ``.sed-journal.sqlite``, is in the
+    output folder, as is ``failures.csv`` if something failed. For an output file, ``birds.csv``,
+    they are ``.birds.csv.sed-journal.sqlite`` and ``birds.csv.failures.csv``; the file is then
+    written in the end, in the order of the names of the recordings.
 
     Parameters
     ----------
-    model
-        An engine that runs a model, or a checkpoint, which torch then runs on the best device.
-    config
-        How it is led over a recording.
-    results
-        What is written, and where.
-    channel
-        Counted from 1; the mean of all if not given.
-    n_at_once
-        Recordings that are decoded at the same time.
-    n_readers
-        Threads that read a recording that is the only one, if it is long and can be cut into
-        ranges.
-    progress
-        Told what happens.
+    job
+        How recordings are processed, and what is written.
+    executor
+        Where the jobs run; in a thread of this process if not given.
+    journal
+        Keep a journal.
+    resume
+        Continue an earlier run with a journal; without this, its journal is refused.
+    callbacks
+        Called as the scan proceeds.
+
+    Raises
+    ------
+    UsageError
+        If the outputs do not go with several recordings or with a journal.
     """
 
     def __init__(
         self,
-        model: Engine | Checkpoint,
-        config: DetectorConfig | None = None,
-        results: OutputConfig | None = None,
+        job: JobConfig,
+        executor: Executor | None = None,
         *,
-        channel: int | None = None,
-        n_at_once: int = 1,
-        n_readers: int = 1,
-        progress: Progress | None = None,
+        journal: bool = False,
+        resume: bool = False,
+        callbacks: ScanCallbacks | None = None,
     ) -> None:
-        self.results = results or OutputConfig()
         self.summary = Summary()
-        self.engine = open_engine(model, n_streams=1)
-        self.detector = Detector(self.engine, config)  # of the first; each at once has its own
-        self._free = [self.detector, *(Detector(self.engine, config) for _ in range(n_at_once - 1))]
-        self._channel = channel
-        self._n_readers = n_readers
-        self._progress = progress or Progress()
-        self._n_at_once = n_at_once
-        self._bytes_done, self._seconds_done = 0, 0.0
+        self._job = job
+        self._executor = executor or ThreadExecutor()
+        self._places = _journal_places(job.outputs) if journal or resume else None
+        self._resume = resume
+        self._callbacks = callbacks or ScanCallbacks()
+        self._running: dict[str, Recording] = {}  # by name, in the order of their start
+        self._progress: dict[str, JobProgress] = {}  # of running recordings
+        self._events: dict[str, list[Event]] = {}  # of running recordings, for the journal
+        self._n_bytes_finished = 0
 
-    def run(
-        self, sources: Iterable[str | os.PathLike[str]], *, stdin: Decoder | None = None
-    ) -> Summary:
-        """Listen to all recordings that files and folders name.
+    def run(self, sources: Iterable[str | os.PathLike[str]]) -> Summary:
+        """Process all recordings in files and folders.
 
-        Ctrl-C ends it within a second, with what is done so far written.
+        Ctrl-C or SIGTERM ends the scan within about a second; what is finished is kept.
 
         Parameters
         ----------
         sources
-            Files and folders; ``-`` is standard input.
-        stdin
-            What ``-`` stands for, already opened; a WAV file if not given.
+            Files and folders; ``-`` is standard input, for an executor that reads it.
 
         Raises
         ------
-        OutputError
-            If the one place that all results go to cannot be written.
         UsageError
-            If the format cannot hold several recordings.
+            If a setting is invalid, an earlier journal does not allow this run, or the output
+            format is about one recording and there are several.
+        SedError
+            If the model cannot be loaded, no worker can start, or the journal or an output of all
+            recordings cannot be written.
         """
-        began = time.perf_counter()
-        recordings, errors = find_recordings(sources)
-        for error in errors:
-            self._trouble(error)
-        self._progress.on_start(len(recordings), sum(r.n_bytes for r in recordings))
-        if len(recordings) > 1:
-            self.results.check_shared()
-        with (
-            self.results.open_shared(self.engine.spec) as shared,
-            EnginePool(self.engine, self.detector.batch_shape) as pool,
-        ):
-            self._all(recordings, shared, stdin, pool)
-        self.summary.wall_seconds = time.perf_counter() - began
+        started = time.perf_counter()
+        paths = [os.fspath(source) for source in sources]
+        if "-" in paths and not self._executor.reads_stdin:
+            raise UsageError(
+                "standard input cannot be read by worker processes or a cluster: give files or "
+                "folders"
+            )
+        with sigterm_as_interrupt():
+            if self._places is None:
+                self._run(paths)
+            else:
+                self._run_with_journal(paths, *self._places)
+        self.summary.wall_seconds = time.perf_counter() - started
         return self.summary
 
-    def _all(
+    def _run(self, sources: Sequence[str]) -> None:
+        outputs = self._job.outputs
+        found, unreadable = find_recordings(sources)
+        recordings = [r for r in found if not (outputs.skip_existing and outputs.exist(r))]
+        self.summary.n_skipped = len(found) - len(recordings)
+        if len(found) > 1:
+            outputs.check_shared()
+        for unread in unreadable:
+            self._add_failure(unread)
+        spec = self._executor.start(self._job)
+        self._callbacks.on_start(len(recordings), sum(r.n_bytes for r in recordings))
+        with outputs.open_shared(spec) as writer:
+            try:
+                self._process(iter(recordings), len(recordings), writer=writer)
+            except KeyboardInterrupt:
+                self._interrupt()
+            for error in self._executor.close():
+                self._add_failure(error)
+
+    def _run_with_journal(self, sources: Sequence[str], path: Path, report_path: Path) -> None:
+        with Journal(path) as journal:
+            self._clean_up(journal)
+            unreadable: list[RecordingError] = []
+            try:
+                root = journal.begin(
+                    result_settings(self._job), common_root(sources), resume=self._resume
+                )
+                # One after the other: an archive need not fit into memory.
+                journal.plan(iter_recordings(sources, root, unreadable))
+                for unread in unreadable:
+                    self._add_failure(unread)
+                totals = journal.totals()
+                self.summary.n_skipped = totals.n_finished
+                self.summary.n_not_requested = totals.n_not_requested
+                self._n_bytes_finished = totals.n_bytes_finished
+                spec = self._executor.start(self._job)
+                self._callbacks.on_start(totals.n_recordings, totals.n_bytes)
+                n_recordings = totals.n_recordings - totals.n_finished
+                self._process(journal.waiting(), n_recordings, journal=journal)
+                if self._job.outputs.shared_file is not None:
+                    with self._job.outputs.open_shared(spec) as writer:
+                        _write_all(writer, journal.events())
+            except KeyboardInterrupt:
+                self._interrupt()
+            for error in self._executor.close():
+                self._add_failure(error)
+            self._clean_up(journal)
+            failures = itertools.chain(
+                ((unread.path, str(unread)) for unread in unreadable), journal.failures()
+            )
+            self._write_report(report_path, failures)
+
+    def _process(
         self,
-        recordings: Sequence[Recording],
-        shared: EventWriter | None,
-        stdin: Decoder | None,
-        pool: EnginePool,
+        recordings: Iterator[Recording],
+        n_recordings: int,
+        *,
+        writer: EventWriter | None = None,
+        journal: Journal | None = None,
     ) -> None:
-        """Keep some recordings under way; take what they bring in their order."""
-        lanes: deque[_Lane] = deque()
-        waiting = iter(recordings)
-        n_readers = self._n_readers if len(recordings) == 1 else 1
-
-        def fill() -> None:
-            """Start recordings as long as fewer are under way than may be."""
-            n_under_way = sum(not lane.steps.is_done for lane in lanes)
-            n_more = min(self._n_at_once - n_under_way, MOST_LANES - len(lanes))
-            for recording in islice(waiting, max(0, n_more)):
-                decoder = stdin if recording.path == "-" else None
-                steps = self._steps(recording, decoder, pool, n_readers)
-                lanes.append(_Lane(recording, Prefetcher(steps, STEPS_AHEAD)))
-
-        try:
-            fill()
-            while lanes:
-                for step in lanes[0].steps:
-                    self._take(step, lanes[0].recording, shared)
-                    fill()  # while this one takes long, others may be done
-                self._finished(lanes.popleft().recording)
-                fill()
-        except KeyboardInterrupt:
-            self.summary.interrupted = lanes[0].recording.path if lanes else "between recordings"
-        finally:
-            self._stop(lanes, pool)
-
-    def _stop(self, lanes: Sequence[_Lane], pool: EnginePool) -> None:
-        """End what is under way, within a second."""
-        for lane in lanes:
-            lane.steps.stop()
-        pool.cancel()
-        deadline = time.monotonic() + 1.0
-        for lane in lanes:
-            lane.steps.close(max(0.0, deadline - time.monotonic()))
-
-    def _steps(
-        self, recording: Recording, decoder: Decoder | None, pool: EnginePool, n_readers: int
-    ) -> Generator[_Step]:
-        """Listen to one recording, in a thread of its own; note what goes wrong with it."""
-        if self.results.skip_existing and self.results.exist(recording):
-            yield _Step(n_skipped=1)
+        """Run a job for each recording; write its events, to the shared output or the journal."""
+        if not n_recordings:
             return
-        detector = self._free.pop()
-        try:
-            decoder = decoder or open_recording(recording.path)
-            with self.results.open_outputs(recording, detector) as files:
-                yield _Step(n_files=1)
-                try:
-                    for detection in stream_detections(
-                        detector,
-                        recording.path,
-                        channel=self._channel,
-                        decoder=decoder,
-                        pool=pool,
-                        n_readers=n_readers,
-                        start=self.results.start_time(recording),
-                    ):
-                        files.write(detection)
-                        yield self._heard(detection, decoder)
-                except SedError as error:  # what came before it is written all the same
-                    yield _Step(trouble=error)
-        except SedError as error:
-            yield _Step(trouble=error)
-        finally:
-            # A reader that hangs in a disk may still use it.
-            self._free.append(Detector(self.engine, detector.config))
+        with closing(self._executor.run(recordings, n_recordings)) as reports:
+            for report in reports:
+                match report:
+                    case JobStarted(recording):
+                        self._running[recording.name] = recording
+                        if journal:
+                            journal.start(recording)
+                    case JobProgress(recording, _, _, events):
+                        self._progress[recording.name] = dataclasses.replace(report, events=())
+                        self.summary.n_events += len(events)
+                        self._add_events(recording, events, writer, journal)
+                        self._report_progress()
+                    case JobFinished(recording, result):
+                        self._add_events(recording, result.events, writer, journal)
+                        self._finish(recording, result, journal)
+                    case WorkerFailed(reason):
+                        self._callbacks.on_error(SedError(f"{reason} The other workers continue."))
 
-    def _heard(self, detection: Detection, decoder: Decoder) -> _Step:
-        seconds = detection.n_samples / self.detector.timeline.sample_rate
-        return _Step(detection.events, seconds, share_of(decoder, seconds))
+    def _add_events(
+        self,
+        recording: Recording,
+        events: Sequence[Event],
+        writer: EventWriter | None,
+        journal: Journal | None,
+    ) -> None:
+        _write_all(writer, events)
+        if journal:
+            self._events.setdefault(recording.name, []).extend(events)
 
-    def _take(self, step: _Step, recording: Recording, shared: EventWriter | None) -> None:
-        """Count and pass on what a recording brings."""
-        summary = self.summary
-        if shared:
-            for event in step.events:
-                shared.write(event)
-        summary.n_files += step.n_files
-        summary.n_skipped += step.n_skipped
-        summary.n_events += len(step.events)
-        if step.trouble:
-            self._trouble(step.trouble)
-        elif step.seconds:
-            summary.audio_seconds = self._seconds_done + step.seconds
-            n_bytes = self._bytes_done + step.share * recording.n_bytes
-            self._progress.on_progress(n_bytes, summary.audio_seconds)
+    def _finish(self, recording: Recording, result: JobResult, journal: Journal | None) -> None:
+        self._running.pop(recording.name, None)
+        self._progress.pop(recording.name, None)
+        events = tuple(self._events.pop(recording.name, ()))
+        if journal:
+            journal.finish(recording, dataclasses.replace(result, events=events))
+            if result.failure is not None:
+                # A process that was killed has left its unfinished outputs.
+                self._remove_parts(recording)
+        self._n_bytes_finished += recording.n_bytes
+        self.summary.add(result)
+        if result.failure is not None:
+            self._add_failure(result.failure)
+        self._report_progress()
 
-    def _finished(self, recording: Recording) -> None:
-        self._bytes_done += recording.n_bytes
-        self._seconds_done = self.summary.audio_seconds
+    def _report_progress(self) -> None:
+        running = self._progress.values()
+        self._callbacks.on_progress(
+            self._n_bytes_finished + sum(p.share * p.recording.n_bytes for p in running),
+            self.summary.audio_seconds + sum(p.seconds for p in running),
+        )
 
-    def _trouble(self, error: SedError) -> None:
-        # Its frames would keep what they hold, of each bad recording of an archive.
-        error = error.with_traceback(None)
-        error.__cause__ = error.__context__ = None
-        self.summary.failures.append(error)
-        self._progress.on_trouble(error)
+    def _add_failure(self, error: SedError) -> None:
+        self.summary.add_failure(error)
+        self._callbacks.on_error(error)
+
+    def _interrupt(self) -> None:
+        paths = [recording.path for recording in self._running.values()]
+        self.summary.interrupted = some(paths, 3) or "between recordings"
+
+    def _clean_up(self, journal: Journal) -> None:
+        """Return recordings that were started and not finished to the list."""
+        for recording in journal.started():
+            self._remove_parts(recording)
+            journal.undo(recording)
+
+    def _remove_parts(self, recording: Recording) -> None:
+        """Remove unfinished outputs of a killed process; see `sed.files.written_whole`."""
+        for path in self._job.outputs.paths(recording):
+            part = re.compile(re.escape(f".{path.name}.") + r"\d+\.part.*")
+            with suppress(FileNotFoundError), os.scandir(path.parent) as entries:
+                for entry in filter(lambda e: part.fullmatch(e.name), entries):
+                    Path(entry.path).unlink(missing_ok=True)
+
+    def _write_report(self, path: Path, failures: Iterator[tuple[str, str]]) -> None:
+        """Write the failures of this run and of earlier ones; remove the file if there are none."""
+        first = next(failures, None)
+        if first is None:
+            path.unlink(missing_ok=True)
+            return
+        write_report(path, itertools.chain([first], failures))
+        self.summary.report = path
 
 
-@dataclass(frozen=True)
-class _Step:
-    """What a recording brings, bit by bit."""
-
-    events: Sequence[Event] = ()
-    seconds: float = 0.0  # of the recording, heard so far
-    share: float = 0.0  # of the recording, heard so far
-    n_files: int = 0  # that are listened to from now on
-    n_skipped: int = 0
-    trouble: SedError | None = None
+def _write_all(writer: EventWriter | None, events: Iterable[Event]) -> None:
+    if writer is not None:
+        for event in events:
+            writer.write(event)
 
 
-class _Lane(NamedTuple):
-    """A recording that is under way."""
+def _journal_places(outputs: OutputConfig) -> tuple[Path, Path]:
+    """Return where the journal and the table of failures go.
 
-    recording: Recording
-    steps: Prefetcher[_Step]
+    Raises
+    ------
+    UsageError
+        If the outputs have no place for them, or no room for several recordings.
+    """
+    if outputs.skip_existing:
+        raise UsageError("--skip-existing is not for --workers: --resume knows what is finished")
+    if outputs.folder is not None:
+        return outputs.folder / JOURNAL, outputs.folder / FAILURES
+    if outputs.output is None:
+        raise UsageError("--workers and --resume keep a journal beside the results: give --output")
+    outputs.check_shared()
+    output = Path(outputs.output)
+    return (
+        output.with_name(f".{output.name}{JOURNAL}"),
+        output.with_name(f"{output.name}.{FAILURES}"),
+    )

@@ -1,13 +1,13 @@
-"""Worker processes that hear recordings, and a supervisor that outlives whatever happens to them.
+"""Run jobs in worker processes, under a supervisor that outlives whatever happens to them.
 
 ::
 
     supervisor ── recording ──▶ worker      one at a time, through a pipe of its own
-               ◀── still at it ──           a few times a second, as long as sound is heard
-               ◀── outcome ──
+               ◀─ JobProgress ─             a few times a second
+               ◀─ JobFinished ─
 
-A worker that dies, or says nothing for too long, costs the recording that it had, and another takes
-its place. A worker whose supervisor is gone ends itself.
+A worker that dies, or sends nothing for too long, costs the recording that it had, and another one
+takes its place. A worker whose supervisor is gone ends itself.
 """
 
 from __future__ import annotations
@@ -24,140 +24,98 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Protocol, cast
+from typing import cast
 
 from sed.audio.find import Recording
-from sed.errors import SedError, UsageError
-from sed.text import printable
-from streaming.offline.job import JobConfig, JobResult, OnProgress
+from sed.errors import RecordingError, SedError, UsageError
+from sed.signals import signals_blocked
+from streaming.offline.executor import Executor
+from streaming.offline.job import (
+    ExecutorError,
+    JobConfig,
+    JobFinished,
+    JobProgress,
+    JobResult,
+    JobRunner,
+    JobStarted,
+    WorkerFailed,
+    check_portable,
+    collect,
+    logger,
+)
 
-TIMEOUT_SECONDS = 60.0  # without a sign of life, while a recording is heard
+TIMEOUT_SECONDS = 60.0  # without a message, while a recording is processed
 START_SECONDS = 300.0  # until the model is loaded
-BEAT_SECONDS = 0.2  # from one sign of life to the next, at least
-OVERSLEPT_SECONDS = 1.0  # behind a deadline, the supervisor itself was held up
+PROGRESS_SECONDS = 0.2  # least time from one progress message to the next
+SUSPENDED_SECONDS = 1.0  # behind a deadline: the supervisor itself was held up
+KILL_SECONDS = 1.0  # for a killed process to end; one that waits for a disk may not
 THREADS = "OMP_NUM_THREADS"
 
 
-class WorkerError(SedError):
-    """A worker that could not start."""
-
-
-class Hears(Protocol):
-    """What a worker does with a recording: a `Hearer`, or what stands in for it in a test."""
-
-    engine: str
-
-    def hear(self, recording: Recording, on_progress: OnProgress) -> JobResult:
-        """Hear it, call `on_progress` all the while."""
-        ...
-
-
-MakeHearer = Callable[[JobConfig], Hears]  # found by its name in the worker, as pickles are
-
-
 @dataclass(frozen=True)
-class Ready:
-    """A worker has loaded its model."""
+class _Ready:
+    """A worker has loaded its model; `log` is what was logged meanwhile."""
 
-    engine: str  # for people
-
-
-@dataclass(frozen=True)
-class Unable:
-    """A worker cannot load its model."""
-
-    reason: str
-    is_misuse: bool
+    log: tuple[tuple[int, str], ...]
 
 
-@dataclass(frozen=True)
-class Started:
-    """A recording was given to a worker."""
-
-    recording: Recording
-
-
-@dataclass(frozen=True)
-class Heard:
-    """A recording has been heard so far."""
-
-    recording: Recording
-    seconds: float
-    share: float
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A recording has been heard, or has failed."""
-
-    recording: Recording
-    outcome: JobResult
-
-
-@dataclass(frozen=True)
-class Broken:
-    """A worker met what it did not expect, and ends."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Fewer:
-    """A worker could not start, and the others go on without it."""
-
-    reason: str
-
-
-Answer = Ready | Unable | Heard | JobResult | Broken
-Report = Ready | Started | Heard | Finished | Fewer
-
-
-class Workers:
-    """Hears recordings in several processes.
+class ProcessExecutor(Executor):
+    """Runs jobs in several processes.
 
     Parameters
     ----------
-    settings
-        What each of them hears with.
     n_workers
-        How many.
+        Processes.
     timeout_seconds
-        How long a worker may say nothing about its recording.
-    make_hearer
-        What hears; a class or a function at the top of a module.
+        How long a worker may send nothing about its recording until it is killed.
+    make_runner
+        Makes what runs jobs in a worker; a class or a function at the top of a module.
+
+    Raises
+    ------
+    UsageError
+        If the number or the timeout is not positive.
     """
 
     def __init__(
         self,
-        settings: JobConfig,
-        n_workers: int,
+        n_workers: int = 1,
         *,
         timeout_seconds: float = TIMEOUT_SECONDS,
-        make_hearer: MakeHearer,
+        make_runner: Callable[[JobConfig, int], JobRunner] = JobRunner,
     ) -> None:
-        self._settings = settings
-        self._n_workers = n_workers
+        if n_workers < 1:
+            raise UsageError(f"expected workers of 1 or more, got {n_workers}")
+        if not timeout_seconds > 0:
+            raise UsageError(f"expected a timeout above 0 s, got {timeout_seconds:g}")
+        self._max_workers = n_workers
         self._timeout_seconds = timeout_seconds
-        self._make_hearer = make_hearer
-        self._workers: dict[Connection, _Worker] = {}
-        self._waiting: Iterator[Recording] = iter(())
-        self._following: Recording | None = None  # the first that waits, if somebody has looked
-        self._n_begun = 0
+        self._make_runner = make_runner
 
-    def hear_all(self, recordings: Iterator[Recording]) -> Generator[Report]:
-        """Yield what happens until all recordings are finished; take each only when it is started.
+    def start(self, job: JobConfig) -> None:
+        """Check the job; see `Executor.start`. Each worker loads the model."""
+        check_portable(job)
+        self._job = job
 
-        All workers are gone when it ends, however it ends.
+    def run(
+        self, recordings: Iterator[Recording], n_recordings: int
+    ) -> Generator[JobStarted | JobProgress | JobFinished | WorkerFailed]:
+        """Yield reports as they come; see `Executor.run`. All workers are gone afterwards.
 
         Raises
         ------
         UsageError
-            If a setting cannot be.
-        WorkerError
+            If a worker finds an invalid setting.
+        ExecutorError
             If no worker can start.
         """
-        self._waiting = recordings
+        self._workers: dict[Connection, _Worker] = {}
+        self._recordings = recordings
+        self._next: Recording | None = None  # taken from the recordings, not yet assigned
+        self._n_workers = min(self._max_workers, n_recordings)
+        self._n_started = self._n_ready = 0
         try:
+            # The first one alone, so that the others find what it caches.
             self._start_up_to(min(1, self._n_workers))
             while self._workers:
                 yield from self._step()
@@ -167,104 +125,113 @@ class Workers:
             for worker in list(self._workers.values()):
                 self._end(worker)
 
-    def _step(self) -> Iterator[Report]:
-        """Wait for a worker to say something, or for the time of one to be up."""
+    def _step(self) -> Iterator[JobStarted | JobProgress | JobFinished | WorkerFailed]:
+        """Wait for a message or a deadline, and deal with it."""
         first_deadline = min(worker.deadline for worker in self._workers.values())
-        speaking = wait(list(self._workers), max(0.0, first_deadline - time.monotonic()))
-        # Whoever stopped the supervisor, with Ctrl-Z say, stopped its workers too.
-        if (overslept := time.monotonic() - first_deadline) > OVERSLEPT_SECONDS:
+        ready = wait(list(self._workers), max(0.0, first_deadline - time.monotonic()))
+        # If the supervisor was suspended, with Ctrl-Z for example, its workers were too.
+        if (late := time.monotonic() - first_deadline) > SUSPENDED_SECONDS:
             for worker in self._workers.values():
-                worker.deadline += overslept
-        for connection in speaking:
-            yield from self._listen(self._workers[cast(Connection, connection)])
+                worker.deadline += late
+        for connection in ready:
+            yield from self._receive(self._workers[cast(Connection, connection)])
         for worker in list(self._workers.values()):
             if time.monotonic() > worker.deadline and not worker.connection.poll():
-                yield from self._lose(worker, f"gave no sign of life for {worker.patience:g} s")
+                reason = f"gave no sign of life for {worker.timeout_seconds:g} s"
+                yield from self._fail_worker(worker, reason)
 
-    def _listen(self, worker: _Worker) -> Iterator[Report]:
+    def _receive(
+        self, worker: _Worker
+    ) -> Iterator[JobStarted | JobProgress | JobFinished | WorkerFailed]:
         try:
-            answer = worker.connection.recv()
+            message = worker.connection.recv()
         except (EOFError, OSError):
-            yield from self._lose(worker, worker.how_it_ended())
+            yield from self._fail_worker(worker, worker.exit_reason())
             return
-        worker.patience = self._timeout_seconds
-        worker.deadline = time.monotonic() + worker.patience
-        match answer:
-            case Ready():
+        worker.timeout_seconds = self._timeout_seconds
+        worker.deadline = time.monotonic() + worker.timeout_seconds
+        match message:
+            case _Ready(log):
+                if not self._n_ready:
+                    for level, text in log:
+                        logger.log(level, "%s", text)
+                self._n_ready += 1
                 self._start_up_to(self._n_workers)
-                yield answer
-                yield from self._give(worker)
-            case Unable(reason, is_misuse):
+                yield from self._assign(worker)
+            case WorkerFailed(reason, is_misuse):
                 if is_misuse:
                     raise UsageError(reason)
-                self._end(worker)
-                yield self._fewer(reason)
-            case Heard():
-                yield answer
-            case Broken(reason):
-                yield from self._lose(worker, reason)
-            case JobResult():
-                assert worker.recording is not None
-                recording, worker.recording = worker.recording, None
-                yield Finished(recording, answer)
-                yield from self._give(worker)
+                if worker.recording is None:
+                    self._end(worker)
+                    yield self._failed_to_start(reason)
+                else:
+                    yield from self._fail_worker(worker, reason)
+            case JobFinished():
+                worker.recording = None
+                yield message
+                yield from self._assign(worker)
+            case _:
+                yield message
 
-    def _give(self, worker: _Worker) -> Iterator[Report]:
-        """Give a worker the next recording, or let it go."""
-        if not self._anything_waits():
+    def _assign(self, worker: _Worker) -> Iterator[JobStarted]:
+        """Give a worker the next recording, or end it."""
+        if not self._has_next():
             self._end(worker)
             return
-        assert self._following is not None
-        recording, self._following = self._following, None
+        assert self._next is not None
+        recording, self._next = self._next, None
         worker.recording = recording
-        yield Started(recording)
-        with suppress(OSError):  # it died just now, which is found out when it is listened to
+        yield JobStarted(recording)
+        # A worker that has just died is found out when its message is read.
+        with suppress(OSError):
             worker.connection.send(recording)
 
-    def _lose(self, worker: _Worker, reason: str) -> Iterator[Report]:
-        """End a worker that failed; put another in its place if there is more to hear."""
+    def _fail_worker(self, worker: _Worker, reason: str) -> Iterator[JobFinished | WorkerFailed]:
+        """End a worker that failed; start another if there are more recordings."""
         self._end(worker)
-        if worker.recording is None:
-            yield self._fewer(
-                f"a worker {reason} before it could hear anything. What it said on standard error "
-                "says more; fewer --workers need less memory."
+        recording = worker.recording
+        if recording is None:
+            yield self._failed_to_start(
+                f"a worker {reason} before it could process anything. Its messages on standard "
+                "error say more; fewer --workers need less memory."
             )
             return
-        failure = (
-            f"{printable(worker.recording.path)}: the process that heard it {reason}. Check the "
-            "file; if it plays elsewhere, convert it, and --resume."
+        failure = RecordingError(
+            recording.path,
+            f"the process that analysed it {reason}. Check the file; if it plays elsewhere, "
+            "convert it, and --resume.",
         )
-        yield Finished(worker.recording, JobResult(failure=failure))
-        if self._anything_waits():
+        yield JobFinished(recording, JobResult(failure=failure))
+        if self._has_next():
             self._start(worker.number)
 
-    def _anything_waits(self) -> bool:
-        self._following = self._following or next(self._waiting, None)
-        return self._following is not None
+    def _failed_to_start(self, reason: str) -> WorkerFailed:
+        """Return the report about a worker that could not start; raise it if none is left."""
+        if not self._workers and self._has_next():
+            raise ExecutorError(reason)
+        return WorkerFailed(reason)
 
-    def _fewer(self, reason: str) -> Fewer:
-        """Return what to report of a worker that could not start; raise it if none is left."""
-        if not self._workers and self._anything_waits():
-            raise WorkerError(reason)
-        return Fewer(reason)
+    def _has_next(self) -> bool:
+        self._next = self._next or next(self._recordings, None)
+        return self._next is not None
 
     def _start_up_to(self, n_workers: int) -> None:
-        """Start workers; the first one alone, so that the others find prepared what it prepares."""
-        for number in range(self._n_begun, n_workers):
+        for number in range(self._n_started, n_workers):
             self._start(number)
-        self._n_begun = max(self._n_begun, n_workers)
+        self._n_started = max(self._n_started, n_workers)
 
     def _start(self, number: int) -> None:
         ours, theirs = multiprocessing.Pipe()
         process = multiprocessing.get_context("spawn").Process(
-            target=work,
-            args=(theirs, self._make_hearer, self._settings.of_worker(number)),
+            target=_work,
+            args=(theirs, self._make_runner, self._job, number),
             name=f"sed worker {number}",
             daemon=True,
         )
         with _one_core_and_no_signals(), theirs:
             process.start()
-            self._workers[ours] = _Worker(number, process, ours)  # before Ctrl-C can come between
+            # Inside, so that Ctrl-C cannot come between.
+            self._workers[ours] = _Worker(number, process, ours)
 
     def _end(self, worker: _Worker) -> None:
         del self._workers[worker.connection]
@@ -272,23 +239,23 @@ class Workers:
 
 
 class _Worker:
-    """A worker as its supervisor knows it."""
+    """A worker as its supervisor sees it."""
 
     def __init__(self, number: int, process: SpawnProcess, connection: Connection) -> None:
         self.number = number
         self.process = process
         self.connection = connection
         self.recording: Recording | None = None
-        self.patience = START_SECONDS
-        self.deadline = time.monotonic() + self.patience
+        self.timeout_seconds = START_SECONDS
+        self.deadline = time.monotonic() + self.timeout_seconds
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.join(1.0)  # a disk that does not answer can keep it from ending
+        self.process.join(KILL_SECONDS)
         self.connection.close()
 
-    def how_it_ended(self) -> str:
-        self.process.join(1.0)
+    def exit_reason(self) -> str:
+        self.process.join(KILL_SECONDS)
         status = self.process.exitcode
         if status is None:
             return "closed its pipe"
@@ -300,59 +267,63 @@ class _Worker:
 
 @contextmanager
 def _one_core_and_no_signals() -> Iterator[None]:
-    """Let processes that start meanwhile use one core, unless the user says otherwise.
+    """Let processes that start meanwhile use one core, unless the user has set a number.
 
-    They hear neither Ctrl-C nor SIGTERM: their supervisor ends them.
+    They ignore Ctrl-C and SIGTERM: their supervisor ends them.
     """
-    resource_tracker.ensure_running()  # it comes with the first process, and lets signals through
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    is_ours = THREADS not in os.environ
-    os.environ.setdefault(THREADS, "1")  # read when numpy and torch are loaded
-    try:
-        yield
-    finally:
-        if is_ours:
-            del os.environ[THREADS]
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    # The tracker starts with the first process and must not inherit the blocked signals.
+    resource_tracker.ensure_running()
+    is_unset = THREADS not in os.environ
+    with signals_blocked():
+        os.environ.setdefault(THREADS, "1")  # read when numpy and torch are loaded
+        try:
+            yield
+        finally:
+            if is_unset:
+                del os.environ[THREADS]
 
 
-def work(connection: Connection, make_hearer: MakeHearer, settings: JobConfig) -> None:
-    """Hear what comes through the pipe until it is closed: the life of a worker."""
+def _work(
+    connection: Connection,
+    make_runner: Callable[[JobConfig, int], JobRunner],
+    job: JobConfig,
+    number: int,
+) -> None:
+    """Process the recordings that come through the pipe until it is closed: a worker's life."""
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
     try:
-        hearer = make_hearer(settings)
+        runner = make_runner(job, number)
     except (UsageError, SedError) as error:
-        connection.send(Unable(str(error), isinstance(error, UsageError)))
+        connection.send(WorkerFailed(str(error), isinstance(error, UsageError)))
         return
-    with suppress(EOFError, OSError):  # the supervisor is gone
-        connection.send(Ready(hearer.engine))
+    # The errors mean that the supervisor is gone.
+    with suppress(EOFError, OSError):
+        connection.send(_Ready(runner.log))
         while True:
-            connection.send(_answer(hearer, connection.recv(), connection))
+            connection.send(_process(runner, connection.recv(), connection))
 
 
-def _answer(hearer: Hears, recording: Recording, connection: Connection) -> JobResult | Broken:
+def _process(
+    runner: JobRunner, recording: Recording, connection: Connection
+) -> JobFinished | WorkerFailed:
+    """Process a recording; send progress, but not too often."""
+    next_time = 0.0
+
+    def on_progress(progress: JobProgress) -> None:
+        nonlocal next_time
+        if (now := time.monotonic()) >= next_time:
+            next_time = now + PROGRESS_SECONDS
+            connection.send(progress)
+
     try:
-        return hearer.hear(recording, _beat(connection, recording))
+        return JobFinished(recording, collect(runner.run(recording), on_progress))
     except Exception as error:
         traceback.print_exc()
-        return Broken(f"met an unexpected {type(error).__name__} ({error})")
-
-
-def _beat(connection: Connection, recording: Recording) -> OnProgress:
-    """Return what tells the supervisor, not too often, how much is heard."""
-    next_beat = 0.0
-
-    def on_progress(seconds: float, share: float) -> None:
-        nonlocal next_beat
-        if (now := time.monotonic()) >= next_beat:
-            next_beat = now + BEAT_SECONDS
-            connection.send(Heard(recording, seconds, share))
-
-    return on_progress
+        return WorkerFailed(f"met an unexpected {type(error).__name__} ({error})")
 
 
 def _end_with_supervisor() -> None:
-    """End this process, at once and whatever it does, when the supervisor is gone."""
+    """End this process at once when the supervisor is gone, whatever it does."""
     supervisor = multiprocessing.parent_process()
     assert supervisor is not None
     wait([supervisor.sentinel])

@@ -14,6 +14,8 @@ from sed.audio.decode import open_recording
 from sed.audio.find import common_root, find_recordings, iter_recordings
 from sed.audio.remote import RemoteFile, is_remote, local_copy, remote_files
 from sed.errors import MissingExtraError, RecordingError
+from streaming.offline.executor import ThreadExecutor
+from streaming.offline.job import JobConfig
 from streaming.offline.outputs import OutputConfig
 from streaming.offline.scan import Scan
 from streaming.pipeline.config import DetectorConfig
@@ -158,7 +160,8 @@ def test_events_and_results_keep_the_name(tiny_checkpoint, copies, tmp_path):
     (folder / "b.wav").write_bytes((folder / "a.flac").read_bytes()[:30_000])
     for name, source in {"near": tmp_path / "archive", "far": f"file://{tmp_path}/archive"}.items():
         results = OutputConfig(output=f"{tmp_path}/{name}/")
-        scan = Scan(tiny_checkpoint, DetectorConfig(hop_seconds=0.5), results, n_at_once=2)
+        job = JobConfig(results, tiny_checkpoint, DetectorConfig(hop_seconds=0.5))
+        scan = Scan(job, ThreadExecutor(n_at_once=2))
         summary = scan.run([source])
         assert (summary.n_files, len(summary.failures)) == (2, 1)
         assert str(summary.failures[0]).startswith(f"{source}/deep/b.wav: damaged at ")

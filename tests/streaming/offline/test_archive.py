@@ -1,4 +1,4 @@
-"""Archives that are killed, interrupted, resumed, and hold what crashes those who hear it."""
+"""Scans with a journal that are killed, interrupted and resumed, over recordings that crash."""
 
 import csv
 import random
@@ -19,10 +19,11 @@ from sed.events.parquet import read_parquet_events
 from sed.events.writers import read_events
 from sed.models.checkpoint import save_checkpoint
 from streaming.engines.select import open_engine
-from streaming.offline.archive import FAILURES, JOURNAL, ArchiveScan, asked_of, write_report
-from streaming.offline.job import JobConfig
+from streaming.offline.failures import write_report
+from streaming.offline.job import JobConfig, result_settings
 from streaming.offline.outputs import OutputConfig
-from streaming.offline.scan import Progress, Scan
+from streaming.offline.scan import FAILURES, JOURNAL, Scan, ScanCallbacks
+from streaming.offline.workers import ProcessExecutor
 from streaming.pipeline.config import DetectorConfig
 from tests.conftest import ROOT, rising_noise
 from tests.streaming.offline import jobs
@@ -32,20 +33,30 @@ import sys
 sys.path.insert(0, {tests!r})
 if __name__ == "__main__":
     from tests.streaming.offline import jobs
-    from streaming.offline.archive import ArchiveScan
     from streaming.offline.job import JobConfig
     from streaming.offline.outputs import OutputConfig
-    settings = JobConfig(OutputConfig(output=sys.argv[2]), model="none")
-    scan = ArchiveScan(settings, n_workers=2, resume=True, make_hearer=jobs.SlowHearer)
-    scan._tell_progress = lambda: print("on", flush=True)
+    from streaming.offline.scan import Scan
+    from streaming.offline.workers import ProcessExecutor
+    job = JobConfig(OutputConfig(output=sys.argv[2]), model="none")
+    scan = Scan(job, ProcessExecutor(2, make_runner=jobs.SlowRunner), resume=True)
+    scan._report_progress = lambda: print("on", flush=True)
     print("interrupted:", scan.run([sys.argv[1]]).interrupted)
 """
 
 
-def scan(out, *, make_hearer=jobs.FakeHearer, config=None, formats=("csv",), **options):
-    results = OutputConfig(formats, str(out))
-    settings = JobConfig(results, "none", config or DetectorConfig())
-    return ArchiveScan(settings, make_hearer=make_hearer, **options)
+def scan(
+    out,
+    *,
+    runner=jobs.FakeRunner,
+    config=None,
+    formats=("csv",),
+    n_workers=1,
+    timeout=60.0,
+    **options,
+):
+    job = JobConfig(OutputConfig(formats, str(out)), "none", config or DetectorConfig())
+    executor = ProcessExecutor(n_workers, timeout_seconds=timeout, make_runner=runner)
+    return Scan(job, executor, journal=True, **options)
 
 
 @pytest.fixture
@@ -76,21 +87,20 @@ def files(out):
     return sorted(str(p.relative_to(out)) for p in Path(out).rglob("*") if p.is_file())
 
 
-def test_an_archive_is_heard_and_told_as_by_a_scan(archive, tmp_path):
+def test_a_scan_in_processes_reports_as_one_in_threads(archive, tmp_path, caplog):
     folder = archive(a="x", deep_b="x x", deep_er_c="")
     told = []
-    progress = Progress(
-        lambda *start: told.append(start), lambda *heard: told.append(heard), told.append
+    callbacks = ScanCallbacks(
+        lambda *start: told.append(start), lambda *progress: told.append(progress), told.append
     )
-    engines = []
-    run = scan(tmp_path / "out", n_workers=2, progress=progress, on_engine=engines.append)
-    summary = run.run([folder])
+    caplog.set_level("INFO", "sed")
+    summary = scan(tmp_path / "out", n_workers=2, callbacks=callbacks).run([folder])
     assert (summary.n_files, summary.n_events, summary.audio_seconds) == (3, 3, 30.0)
     assert (summary.n_skipped, summary.failures, summary.interrupted) == (0, [], "")
     assert (summary.n_failures, summary.report) == (0, None)
     assert told[0] == (3, 4)
     assert told[-1] == (4, 30.0)
-    assert engines == ["an ear of tin"]
+    assert caplog.messages == ["an engine of tin"]
     assert files(tmp_path / "out") == [JOURNAL, "a.wav.csv", "deep/b.wav.csv", "deep/er/c.wav.csv"]
 
 
@@ -111,7 +121,7 @@ def test_what_is_finished_is_not_heard_again_and_what_failed_or_is_new_is(archiv
     assert rows(out, "SELECT name, n_finished FROM recordings ORDER BY name") == [
         ("a.wav", 1), ("b.wav", 2), ("c.wav", 1), ("d.wav", 1)
     ]  # fmt: skip
-    nothing = scan(out, resume=True, make_hearer=jobs.StillBorn).run([folder])
+    nothing = scan(out, resume=True, runner=jobs.StillBorn).run([folder])
     assert (nothing.n_files, nothing.n_skipped) == (0, 4)
 
 
@@ -125,18 +135,18 @@ def test_what_is_left_of_an_earlier_run_is_counted_and_heard_when_it_is_asked_fo
         journal.execute("UPDATE recordings SET state = 'waiting' WHERE state = 'failed'")
     journal.close()
     part = scan(out, resume=True).run([f"{folder}/b.wav"])
-    assert (part.n_left, part.n_failures) == (1, 1)
-    assert scan(out, resume=True).run([folder]).n_left == 0
+    assert (part.n_not_requested, part.n_failures) == (1, 1)
+    assert scan(out, resume=True).run([folder]).n_not_requested == 0
 
 
 def test_a_crash_and_a_hang_are_in_the_report_and_leave_no_parts(archive, tmp_path):
     folder = archive(a="hang", b="crash", c="x")
     out = tmp_path / "out"
-    summary = scan(out, timeout_seconds=1.0).run([folder])
+    summary = scan(out, timeout=1.0).run([folder])
     assert (summary.n_files, summary.n_failures) == (1, 2)
     _, hang, crash = table(out / FAILURES)
     remedy = "Check the file; if it plays elsewhere, convert it, and --resume."
-    told = "the process that heard it"
+    told = "the process that analysed it"
     assert hang == [f"{folder}/a.wav", f"{told} gave no sign of life for 1 s", remedy]
     assert crash == [f"{folder}/b.wav", f"{told} was ended by SIGSEGV", remedy]
     assert files(out) == [JOURNAL, "c.wav.csv", FAILURES]
@@ -146,10 +156,12 @@ def test_an_earlier_run_is_gone_on_with_only_if_asked_and_as_it_was(archive, tmp
     folder = archive(a="x")
     out = tmp_path / "out"
     scan(out).run([folder])
-    with pytest.raises(UsageError, match=r"an earlier run left results here. Give --resume"):
+    with pytest.raises(
+        UsageError, match=r"an earlier run left results here. Give --resume to continue"
+    ):
         scan(out).run([folder])
     other = DetectorConfig(hop_seconds=1.0)
-    with pytest.raises(UsageError, match=r"was begun with hop-seconds default, and now it is 1\.0"):
+    with pytest.raises(UsageError, match=r"was started with hop default, and now it is 1\.0"):
         scan(out, config=other, resume=True).run([folder])
     assert scan(out, config=DetectorConfig(batch_size=4), resume=True).run([folder]).n_skipped == 1
 
@@ -157,7 +169,7 @@ def test_an_earlier_run_is_gone_on_with_only_if_asked_and_as_it_was(archive, tmp
 def test_a_run_that_never_started_can_be_asked_for_differently(archive, tmp_path):
     folder = archive(a="x")
     with pytest.raises(SedError, match="no such file"):
-        scan(tmp_path / "out", make_hearer=jobs.MissingModel).run([folder])
+        scan(tmp_path / "out", runner=jobs.MissingModel).run([folder])
     settings = {"config": DetectorConfig(hop_seconds=1.0)}
     assert scan(tmp_path / "out", **settings).run([folder]).n_files == 1
 
@@ -178,7 +190,7 @@ def test_one_file_of_results_is_a_table_of_all_in_the_order_of_the_names(archive
 
 def test_another_time_zone_is_another_setting():
     def asked(zone):
-        return asked_of(JobConfig(OutputConfig(zone=zone), "none"))
+        return result_settings(JobConfig(OutputConfig(zone=zone), "none"))
 
     assert asked(None) != asked(time_zone("UTC")) != asked(time_zone("Europe/Berlin"))
 
@@ -199,16 +211,16 @@ def test_recordings_of_one_name_from_several_places_do_not_meet(archive, tmp_pat
 
 def test_what_cannot_be_is_refused(tmp_path):
     with pytest.raises(UsageError, match="keep a journal beside the results: give --output"):
-        ArchiveScan(JobConfig(OutputConfig()))
+        Scan(JobConfig(OutputConfig()), journal=True)
     with pytest.raises(UsageError, match="expected workers of 1 or more, got 0"):
         scan(tmp_path, n_workers=0)
     with pytest.raises(UsageError, match="expected a timeout above 0 s, got 0"):
-        scan(tmp_path, timeout_seconds=0)
+        scan(tmp_path, timeout=0)
     with pytest.raises(UsageError, match="a file in the format raven is about one recording"):
-        ArchiveScan(JobConfig(OutputConfig(("raven",), tmp_path / "x.txt")))
+        Scan(JobConfig(OutputConfig(("raven",), tmp_path / "x.txt")), journal=True)
     with pytest.raises(UsageError, match="--resume knows what is finished"):
-        ArchiveScan(JobConfig(OutputConfig(output=tmp_path, skip_existing=True)))
-    with pytest.raises(UsageError, match="standard input cannot be heard by --workers"):
+        Scan(JobConfig(OutputConfig(output=tmp_path, skip_existing=True)), resume=True)
+    with pytest.raises(UsageError, match="standard input cannot be read by worker processes"):
         scan(tmp_path / "out").run(["-"])
 
 
@@ -298,9 +310,9 @@ def test_results_are_those_of_a_plain_scan_to_the_byte(tiny_checkpoint, tmp_path
     settings = JobConfig(
         OutputConfig(output=f"{tmp_path}/out/"), str(model), config, "torch", "cpu"
     )
-    summary = ArchiveScan(settings).run([folder])
+    summary = Scan(settings, ProcessExecutor(), journal=True).run([folder])
     engine = open_engine(tiny_checkpoint, device="cpu", n_streams=1)
-    plain = Scan(engine, config, OutputConfig(output=f"{tmp_path}/plain/")).run([folder])
+    plain = Scan(JobConfig(OutputConfig(output=f"{tmp_path}/plain/"), engine, config)).run([folder])
     assert [str(e) for e in summary.failures] == [str(e) for e in plain.failures]
     assert (summary.n_files, summary.n_events) == (3, plain.n_events)
     assert summary.audio_seconds == pytest.approx(9.3)

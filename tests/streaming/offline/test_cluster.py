@@ -12,10 +12,10 @@ from sed.audio.find import Recording
 from sed.errors import MissingExtraError, UsageError
 from sed.models.checkpoint import save_checkpoint
 from streaming.engines.select import open_engine
-from streaming.offline.cluster import ClusterError, RayScan, _Ear, shares
-from streaming.offline.job import JobConfig
+from streaming.offline.cluster import RayExecutor, _Actor, share_devices
+from streaming.offline.job import ExecutorError, JobConfig
 from streaming.offline.outputs import OutputConfig
-from streaming.offline.scan import Progress, Scan
+from streaming.offline.scan import Scan, ScanCallbacks
 from streaming.pipeline.config import DetectorConfig
 from tests.conftest import ROOT, rising_noise
 from tests.streaming.offline import jobs
@@ -24,7 +24,7 @@ from tests.streaming.offline import jobs
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
-class Forgetful(jobs.FakeHearer):
+class Forgetful(jobs.FakeRunner):
     """Writes nothing that is seen here."""
 
     def _write(self, recording, events):
@@ -40,54 +40,56 @@ def answer_of(make_hearer, content, tmp_path):
     path = tmp_path / "a.wav"
     path.write_text(content)
     row = {"number": 7, "recording": pickle.dumps(Recording(str(path), "a.wav"))}
-    said = _Ear(settings(), make_hearer, str(tmp_path / "not here"))(row)
+    said = _Actor(settings(), make_hearer, str(tmp_path / "not here"))(row)
     assert said["number"] == 7
-    return pickle.loads(said["answer"])
+    return pickle.loads(said["response"])
 
 
 def test_a_row_becomes_events_and_back_to_the_last_bit(tmp_path):
-    engine, outcome = answer_of(jobs.FakeHearer, "x x x", tmp_path)
-    assert engine == "an ear of tin"
+    log, outcome = answer_of(jobs.FakeRunner, "x x x", tmp_path)
+    assert log == jobs.FakeRunner.log
     assert outcome.events == jobs.events_of(str(tmp_path / "a.wav"), 3)
-    assert (outcome.processed_seconds, outcome.failure) == (10.0, "")
+    assert (outcome.processed_seconds, outcome.failure) == (10.0, None)
 
 
 def test_a_surprise_costs_its_recording_and_a_model_that_is_missing_all(tmp_path):
-    _, outcome = answer_of(jobs.FakeHearer, "surprise", tmp_path)
-    assert outcome.failure == (
-        f"{tmp_path}/a.wav: the process that heard it met an unexpected TypeError (what is this?). "
-        "Check the file; if it plays elsewhere, convert it."
+    _, outcome = answer_of(jobs.FakeRunner, "surprise", tmp_path)
+    assert str(outcome.failure) == (
+        f"{tmp_path}/a.wav: the process that analysed it met an unexpected TypeError (what is "
+        "this?). Check the file; if it plays elsewhere, convert it."
     )
-    unable = answer_of(jobs.MissingModel, "x", tmp_path)
+    _, unable = answer_of(jobs.MissingModel, "x", tmp_path)
     assert (unable.is_misuse, unable.reason[:32]) == (False, "x.safetensors: no such file. Che")
-    assert answer_of(jobs.Misused, "x", tmp_path).is_misuse
+    assert answer_of(jobs.Misused, "x", tmp_path)[1].is_misuse
 
 
 def test_devices_are_shared_out():
-    assert shares(None, n_cpus=8, n_gpus=0) == (8, 0.0)
-    assert shares(3, n_cpus=8, n_gpus=0) == (3, 0.0)
-    assert shares(20, n_cpus=8, n_gpus=0) == (8, 0.0)
-    assert shares(None, n_cpus=0, n_gpus=0) == (1, 0.0)
-    assert shares(None, n_cpus=8, n_gpus=2) == (2, 1.0)
-    assert shares(5, n_cpus=8, n_gpus=2) == (5, 1 / 3)
-    assert shares(1, n_cpus=8, n_gpus=2) == (1, 1.0)
+    assert share_devices(None, n_cpus=8, n_gpus=0) == (8, 0.0)
+    assert share_devices(3, n_cpus=8, n_gpus=0) == (3, 0.0)
+    assert share_devices(20, n_cpus=8, n_gpus=0) == (8, 0.0)
+    assert share_devices(None, n_cpus=0, n_gpus=0) == (1, 0.0)
+    assert share_devices(None, n_cpus=8, n_gpus=2) == (2, 1.0)
+    assert share_devices(5, n_cpus=8, n_gpus=2) == (5, 1 / 3)
+    assert share_devices(1, n_cpus=8, n_gpus=2) == (1, 1.0)
 
 
 def test_what_cannot_be_is_refused(tmp_path):
     with pytest.raises(UsageError, match="expected workers of 1 or more, got 0"):
-        RayScan(settings(), n_actors=0)
+        RayExecutor(0)
     with pytest.raises(UsageError, match="choose auto, cpu or cuda, not cuda:1"):
-        RayScan(settings(device="cuda:1"))
-    with pytest.raises(UsageError, match="standard input cannot be heard by a cluster"):
-        RayScan(settings()).run(["-"])
+        RayExecutor().start(settings(device="cuda:1"))
+    with pytest.raises(
+        UsageError, match="standard input cannot be read by worker processes or a cluster"
+    ):
+        Scan(settings(), RayExecutor()).run(["-"])
     with pytest.raises(UsageError, match="a file in the format raven is about one recording"):
-        RayScan(JobConfig(OutputConfig(("raven",), str(tmp_path / "a.txt"))))
+        RayExecutor().start(JobConfig(OutputConfig(("raven",), str(tmp_path / "a.txt"))))
 
 
 def test_without_ray_the_remedy_is_named(noise_wav, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"Ray cluster needs .* 'sed-engine\[ray\]'"):
-        RayScan(settings()).run([noise_wav])
+        Scan(settings(), RayExecutor()).run([noise_wav])
 
 
 @pytest.fixture(scope="module")
@@ -126,9 +128,9 @@ def both(model, source, on_progress=lambda *_: None):
     """Hear on the cluster and here; return both summaries."""
     config = DetectorConfig(hop_seconds=0.5, batch_size=4)
     own = JobConfig(OutputConfig(output="ray.csv"), model, config, "torch", "cpu", "fp32")
-    far = RayScan(own, progress=Progress(on_progress=on_progress)).run([source])
+    far = Scan(own, RayExecutor(), callbacks=ScanCallbacks(on_progress=on_progress)).run([source])
     engine = open_engine(model, engine="torch", device="cpu", precision="fp32", n_streams=1)
-    near = Scan(engine, config, OutputConfig(output="near.csv")).run([source])
+    near = Scan(JobConfig(OutputConfig(output="near.csv"), engine, config)).run([source])
     return far, near
 
 
@@ -190,9 +192,9 @@ def test_what_ends_its_process_each_time_costs_itself_alone(cluster, tmp_path):
     out.mkdir()
     (out / ".b.wav.csv.77.part").write_text("half")
     (out / ".z.wav.csv.77.part").write_text("of somebody else")
-    summary = RayScan(settings(out), make_hearer=jobs.FakeHearer).run([tmp_path])
+    summary = Scan(settings(out), RayExecutor(make_runner=jobs.FakeRunner)).run([tmp_path])
     assert [str(e) for e in summary.failures] == [
-        f"{tmp_path}/b.wav: the process that heard it was gone before the end, each time of "
+        f"{tmp_path}/b.wav: the process that analysed it was lost before the end, each time of "
         "several. Check the file; if it plays elsewhere, convert it."
     ]
     assert (summary.n_files, summary.n_events) == (3, 4)
@@ -205,19 +207,19 @@ def test_what_ends_its_process_each_time_costs_itself_alone(cluster, tmp_path):
 def test_results_on_disks_of_other_machines_are_missed(cluster, tmp_path, noise_wav):
     noise_wav.write_text("x")
     out = tmp_path / "out"
-    summary = RayScan(settings(out), make_hearer=Forgetful).run([noise_wav])
+    summary = Scan(settings(out), RayExecutor(make_runner=Forgetful)).run([noise_wav])
     assert [str(e) for e in summary.failures] == [
-        f"{out}: the results of 1 recordings were written on disks of other machines. Give "
+        f"{out}: the results of 1 recording were written on disks of other machines. Give "
         "--output a folder that all machines share, or one file for all results."
     ]
 
 
 @pytest.mark.slow
 def test_a_model_that_is_missing_ends_it(cluster, noise_wav):
-    with pytest.raises(ClusterError, match=r"no such file\. Check --model"):
-        RayScan(settings(), make_hearer=jobs.MissingModel).run([noise_wav])
+    with pytest.raises(ExecutorError, match=r"no such file\. Check --model"):
+        Scan(settings(), RayExecutor(make_runner=jobs.MissingModel)).run([noise_wav])
     with pytest.raises(UsageError, match="does not divide the window"):
-        RayScan(settings(), make_hearer=jobs.Misused).run([noise_wav])
+        Scan(settings(), RayExecutor(make_runner=jobs.Misused)).run([noise_wav])
 
 
 def actors():

@@ -9,13 +9,13 @@ from datetime import datetime
 import pytest
 
 from sed.audio.find import Recording
-from sed.errors import OutputError, UsageError
+from sed.errors import OutputError, SedError, UsageError
 from sed.events.sqlite import DatabaseError
 from sed.events.tracker import Event
 from streaming.offline.job import JobResult
 from streaming.offline.journal import PAGE, Journal
 
-ASKED = {"model": "a1b2", "hop": "default"}
+SETTINGS = {"model": "a1b2", "hop": "default"}
 A, B, C = (Recording(f"/sound/{name}.wav", f"{name}.wav", 10) for name in "abc")
 
 
@@ -25,91 +25,93 @@ def path(tmp_path):
 
 
 @contextmanager
-def begun(path, recordings=(B, A, C), *, asked=ASKED, resume=False):
+def started(path, recordings=(B, A, C), *, settings=SETTINGS, resume=False):
     with Journal(path) as journal:
-        journal.begin(asked, "/sound", resume=resume)
+        journal.begin(settings, "/sound", resume=resume)
         journal.plan(recordings)
         yield journal
 
 
-def heard(n=2, path="/sound/a.wav"):
+def result(n=2, path="/sound/a.wav"):
     return JobResult(tuple(Event(k / 3, k + 0.1, "wren", k / 7, path) for k in range(n)), 60.0)
 
 
 def test_recordings_wait_in_the_order_of_their_names_and_each_is_finished_once(path):
-    with begun(path) as journal:
+    with started(path) as journal:
         assert list(journal.waiting()) == [A, B, C]
         journal.start(A)
         journal.start(B)
         assert journal.started() == [A, B]
-        journal.finish(A, heard())
+        journal.finish(A, result())
         journal.undo(B)
         assert (list(journal.waiting()), journal.started()) == ([B, C], [])
         assert journal.totals() == (3, 30, 1, 10, 0)
-    with begun(path, resume=True) as journal:
+    with started(path, resume=True) as journal:
         assert list(journal.waiting()) == [B, C]
 
 
 def test_events_come_back_as_they_were_in_the_order_of_the_names(path):
     time = datetime.fromisoformat("2024-05-01T05:30:00.123456+02:00")
     dated = Event(1 / 3, 0.1 + 0.2, "merle à plastron", 1 / 7, B.path, time)
-    with begun(path) as journal:
+    with started(path) as journal:
         journal.finish(B, JobResult((dated,), 1.0))
-        journal.finish(A, heard(2))
-        assert list(journal.events()) == [*heard(2).events, dated]
+        journal.finish(A, result(2))
+        assert list(journal.events()) == [*result(2).events, dated]
 
 
 def test_a_failure_keeps_its_events_and_is_tried_again(path):
-    failed = JobResult(heard(1).events, 3.0, "/sound/a.wav: damaged at 3 s. Copy it again.")
-    with begun(path) as journal:
+    failed = JobResult(
+        result(1).events, 3.0, SedError("/sound/a.wav: damaged at 3 s. Copy it again.")
+    )
+    with started(path) as journal:
         journal.finish(A, failed)
         assert list(journal.events()) == list(failed.events)
-        assert list(journal.failures()) == [("/sound/a.wav", failed.failure)]
-    with begun(path, resume=True) as journal:
+        assert list(journal.failures()) == [("/sound/a.wav", str(failed.failure))]
+    with started(path, resume=True) as journal:
         assert list(journal.waiting()) == [A, B, C]
         assert list(journal.events()) == []
-        journal.finish(A, heard(2))
+        journal.finish(A, result(2))
         assert list(journal.failures()) == []
-        assert list(journal.events()) == list(heard(2).events)
+        assert list(journal.events()) == list(result(2).events)
 
 
 def test_new_recordings_and_those_that_have_grown_are_taken_in(path):
-    with begun(path, [A, B]) as journal:
-        journal.finish(A, heard())
-        journal.finish(B, heard())
+    with started(path, [A, B]) as journal:
+        journal.finish(A, result())
+        journal.finish(B, result())
     grown = Recording("/sound/b.wav", "b.wav", 11)
-    with begun(path, [A, grown, C, C], resume=True) as journal:
+    with started(path, [A, grown, C, C], resume=True) as journal:
         assert list(journal.waiting()) == [grown, C]
         assert journal.totals().n_bytes == 31
 
 
 def test_what_is_not_asked_for_any_more_is_left_until_it_is(path):
-    with begun(path) as journal:
-        journal.finish(A, JobResult(failure="broken"))
-    with begun(path, [B], resume=True) as journal:
+    with started(path) as journal:
+        journal.finish(A, JobResult(failure=SedError("broken")))
+    with started(path, [B], resume=True) as journal:
         assert list(journal.waiting()) == [B]
         assert list(journal.failures()) == [("/sound/a.wav", "broken")]
         assert journal.totals() == (2, 20, 1, 10, 1)  # what is finished counts, C does not
-        journal.finish(B, heard(1, B.path))
-    with begun(path, resume=True) as journal:
+        journal.finish(B, result(1, B.path))
+    with started(path, resume=True) as journal:
         assert list(journal.waiting()) == [A, C]
-        assert list(journal.events()) == list(heard(1, B.path).events)
+        assert list(journal.events()) == list(result(1, B.path).events)
 
 
 def test_a_name_need_not_be_text(path):
     odd = Recording("/sound/\udcff.wav", "\udcff.wav", 1)
     events = (Event(0.0, 1.0, "x", 0.5, odd.path),)
-    with begun(path, [odd]) as journal:
+    with started(path, [odd]) as journal:
         assert list(journal.waiting()) == [odd]
         journal.start(odd)
-        journal.finish(odd, JobResult(events, 1.0, "\udcff: odd"))
+        journal.finish(odd, JobResult(events, 1.0, SedError("\udcff: odd")))
         assert list(journal.events()) == list(events)
         assert list(journal.failures()) == [(odd.path, "\udcff: odd")]
 
 
 def test_more_recordings_than_a_page_are_each_given_once_while_they_are_finished(path):
     many = [Recording(f"/sound/{n:04}", f"{n:04}", 1) for n in range(2 * PAGE + 3)]
-    with begun(path, many) as journal:
+    with started(path, many) as journal:
         given = []
         for recording in journal.waiting():
             given.append(recording)
@@ -120,11 +122,11 @@ def test_more_recordings_than_a_page_are_each_given_once_while_they_are_finished
 
 
 def test_what_is_there_is_gone_on_with_only_if_asked(path):
-    with begun(path) as journal:
-        journal.finish(A, heard())
+    with started(path) as journal:
+        journal.finish(A, result())
     with (
         pytest.raises(UsageError, match=r"out: an earlier run left results.*Give --resume"),
-        begun(path),
+        started(path),
     ):
         pass
 
@@ -132,37 +134,37 @@ def test_what_is_there_is_gone_on_with_only_if_asked(path):
 def test_other_settings_are_refused_and_named(path):
     def again(changes):
         with Journal(path) as journal:
-            journal.begin(ASKED | changes, "/sound", resume=True)
+            journal.begin(SETTINGS | changes, "/sound", resume=True)
 
-    with begun(path) as journal:
-        journal.finish(A, heard())
-    with pytest.raises(UsageError, match=r"begun with hop default, and now it is 1\.0\. Ask for"):
+    with started(path) as journal:
+        journal.finish(A, result())
+    with pytest.raises(UsageError, match=r"started with hop default, and now it is 1\.0\. Give"):
         again({"hop": "1.0"})
-    with pytest.raises(UsageError, match="begun with top nothing, and now it is 3"):
+    with pytest.raises(UsageError, match="started with top nothing, and now it is 3"):
         again({"top": "3"})
 
 
 def test_recordings_elsewhere_need_an_output_of_their_own(path):
-    with begun(path) as journal:
-        journal.finish(A, heard())
+    with started(path) as journal:
+        journal.finish(A, result())
     with Journal(path) as journal:
-        assert journal.begin(ASKED, "/sound/deep", resume=True) == "/sound"
+        assert journal.begin(SETTINGS, "/sound/deep", resume=True) == "/sound"
         with pytest.raises(UsageError, match="about recordings in /sound, and /soun lies outside"):
-            journal.begin(ASKED, "/soun", resume=True)
+            journal.begin(SETTINGS, "/soun", resume=True)
 
 
 def test_where_nothing_is_finished_a_journal_is_begun_anew(path):
-    with begun(path):
+    with started(path):
         pass
-    with begun(path, [C], asked={"model": "other"}) as journal:
+    with started(path, [C], settings={"model": "other"}) as journal:
         assert list(journal.waiting()) == [C]
 
 
 def test_half_a_transaction_is_none(path):
     """The events of a recording are there with its end, or not at all."""
-    with begun(path) as journal:
+    with started(path) as journal:
         journal.start(A)
-        bad = JobResult((*heard(2).events, Event(0.0, 1.0, None, 0.5)), 9.0)
+        bad = JobResult((*result(2).events, Event(0.0, 1.0, None, 0.5)), 9.0)
         with pytest.raises(DatabaseError, match="NOT NULL"):
             journal.finish(A, bad)
         assert (journal.started(), list(journal.events())) == ([A], [])
@@ -170,15 +172,16 @@ def test_half_a_transaction_is_none(path):
 
 def test_two_runs_in_one_folder_are_refused_until_the_first_is_dead(path):
     program = (
-        "import os, sys; from streaming.offline.journal import Journal; journal = Journal(sys.argv[1]); "
-        "journal.begin({}, '/', resume=False); print('has it', flush=True); sys.stdin.read()"
+        "import os, sys; from streaming.offline.journal import Journal; "
+        "journal = Journal(sys.argv[1]); journal.begin({}, '/', resume=False); "
+        "print('has it', flush=True); sys.stdin.read()"
     )
     first = subprocess.Popen(
         [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     with first:
         assert first.stdout.readline() == b"has it\n"
-        with pytest.raises(DatabaseError, match=r"another run is at work here. Wait for it"):
+        with pytest.raises(DatabaseError, match=r"another run is using it. Wait for it"):
             Journal(path)
         first.kill()
     Journal(path).__exit__()
@@ -187,7 +190,7 @@ def test_two_runs_in_one_folder_are_refused_until_the_first_is_dead(path):
 def test_what_is_no_journal_is_left_alone(path):
     path.parent.mkdir()
     path.write_text("hello" * 1_000)
-    with pytest.raises(DatabaseError, match=r"is no journal that can be read"):
+    with pytest.raises(DatabaseError, match=r"cannot be read as a journal"):
         Journal(path)
     assert path.read_text() == "hello" * 1_000
     path.unlink()

@@ -8,8 +8,10 @@ import soundfile
 
 from sed.errors import RecordingError
 from streaming.engines.pytorch import TorchEngine
+from streaming.offline.executor import ThreadExecutor
+from streaming.offline.job import JobConfig
 from streaming.offline.outputs import OutputConfig
-from streaming.offline.scan import Progress, Scan
+from streaming.offline.scan import Scan, ScanCallbacks
 from streaming.pipeline.config import DetectorConfig
 from tests.conftest import rising_noise
 
@@ -40,8 +42,8 @@ def recordings(tmp_path):
 
 
 def scanned(engine, recordings, output, n_at_once, formats=("csv",)):
-    scan = Scan(engine, CONFIG, OutputConfig(formats, output), n_at_once=n_at_once)
-    return scan.run([recordings])
+    job = JobConfig(OutputConfig(formats, output), engine, CONFIG)
+    return Scan(job, ThreadExecutor(n_at_once=n_at_once)).run([recordings])
 
 
 @pytest.mark.parametrize("n_at_once", [2, 3, 16])
@@ -61,12 +63,11 @@ def test_results_do_not_depend_on_how_many_are_heard_at_once(
 
 def test_progress_only_grows_and_ends_with_all(tiny_checkpoint, recordings):
     told = []
+    engine = TorchEngine(tiny_checkpoint, "cpu", n_streams=2)
     scan = Scan(
-        TorchEngine(tiny_checkpoint, "cpu", n_streams=2),
-        CONFIG,
-        OutputConfig(("csv",), recordings.parent / "out"),
-        n_at_once=3,
-        progress=Progress(on_progress=lambda *heard: told.append(heard)),
+        JobConfig(OutputConfig(("csv",), recordings.parent / "out"), engine, CONFIG),
+        ThreadExecutor(n_at_once=3),
+        callbacks=ScanCallbacks(on_progress=lambda *progress: told.append(progress)),
     )
     scan.run([recordings])
     assert told == sorted(told)
@@ -89,12 +90,13 @@ def test_ctrl_c_stops_within_a_second_and_keeps_what_is_finished(tiny_checkpoint
         if threading.current_thread() is threading.main_thread() and (folder / "../out").exists():
             raise KeyboardInterrupt
 
+    engine = Interrupting(tiny_checkpoint, "cpu", n_streams=2)
     scan = Scan(
-        Interrupting(tiny_checkpoint, "cpu", n_streams=2),
-        CONFIG,
-        OutputConfig(("csv",), tmp_path / "out"),
-        n_at_once=2,
-        progress=Progress(on_progress=lambda _, seconds: interrupt() if seconds > 3 else None),
+        JobConfig(OutputConfig(("csv",), tmp_path / "out"), engine, CONFIG),
+        ThreadExecutor(n_at_once=2),
+        callbacks=ScanCallbacks(
+            on_progress=lambda _, seconds: interrupt() if seconds > 3 else None
+        ),
     )
     began = time.monotonic()
     summary = scan.run([folder])

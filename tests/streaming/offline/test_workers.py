@@ -11,9 +11,16 @@ import pytest
 
 from sed.audio.find import Recording
 from sed.errors import UsageError
-from streaming.offline.job import JobConfig
+from streaming.offline.job import (
+    ExecutorError,
+    JobConfig,
+    JobFinished,
+    JobProgress,
+    JobStarted,
+    WorkerFailed,
+)
 from streaming.offline.outputs import OutputConfig
-from streaming.offline.workers import Fewer, Finished, Heard, Ready, Started, WorkerError, Workers
+from streaming.offline.workers import ProcessExecutor
 from tests.conftest import ROOT
 from tests.streaming.offline import jobs
 
@@ -33,23 +40,23 @@ def recordings(tmp_path):
     return make
 
 
-def workers(tmp_path, n=1, kind=jobs.FakeHearer, **options):
-    settings = JobConfig(OutputConfig(output=f"{tmp_path}/out/"))
-    return Workers(settings, n, make_hearer=kind, **options)
+def workers(tmp_path, n=1, kind=jobs.FakeRunner, **options):
+    executor = ProcessExecutor(n, make_runner=kind, **options)
+    executor.start(JobConfig(OutputConfig(output=f"{tmp_path}/out/")))
+    return executor
 
 
-def outcomes(reports):
-    return {r.recording.name: r.outcome for r in reports if isinstance(r, Finished)}
+def results(reports):
+    return {r.recording.name: r.result for r in reports if isinstance(r, JobFinished)}
 
 
 def test_every_recording_is_started_and_finished_once_whoever_hears_it(tmp_path, recordings):
     made = recordings("a", "b b", "slow c", "d", "e")
-    reports = list(workers(tmp_path, 2).hear_all(iter(made)))
-    assert sum(isinstance(r, Ready) for r in reports) == 2
-    assert [r.recording for r in reports if isinstance(r, Started)] == made
-    heard = outcomes(reports)
+    reports = list(workers(tmp_path, 2).run(iter(made), len(made)))
+    assert [r.recording for r in reports if isinstance(r, JobStarted)] == made
+    heard = results(reports)
     assert [len(heard[r.name].events) for r in made] == [1, 2, 2, 1, 1]
-    beats = [r for r in reports if isinstance(r, Heard) and r.recording == made[2]]
+    beats = [r for r in reports if isinstance(r, JobProgress) and r.recording == made[2]]
     assert [b.seconds for b in beats][:3] == [1.0, 2.0, 3.0]
     assert beats[1].share == 0.4
 
@@ -58,18 +65,18 @@ def test_a_recording_is_taken_from_the_list_only_when_a_worker_is_free(tmp_path,
     taken = []
     made = recordings("a", "b", "c")
     listed = (taken.append(r.name) or r for r in made)
-    for report in workers(tmp_path).hear_all(listed):
-        if isinstance(report, Finished):
+    for report in workers(tmp_path).run(listed, len(made)):
+        if isinstance(report, JobFinished):
             assert taken[-1] == report.recording.name
 
 
 def test_what_crashes_a_worker_costs_itself_alone(tmp_path, recordings, capfd):
     made = recordings("good", "crash", "good", "leave", "surprise", "good")
-    heard = outcomes(workers(tmp_path).hear_all(iter(made)))
-    assert [heard[r.name].failure for r in made][::2] == ["", "", heard["4.wav"].failure]
+    heard = results(workers(tmp_path).run(iter(made), len(made)))
+    assert [heard[r.name].failure for r in made][::2] == [None, None, heard["4.wav"].failure]
     assert [len(heard[f"{n}.wav"].events) for n in (0, 2, 5)] == [1, 1, 1]
-    failures = {name: o.failure for name, o in heard.items() if o.failure}
-    told = "the process that heard it"
+    failures = {name: str(r.failure) for name, r in heard.items() if r.failure}
+    told = "the process that analysed it"
     assert failures["1.wav"].startswith(f"{made[1].path}: {told} was ended by SIGSEGV. Check the")
     assert f"{told} ended with status 3. " in failures["3.wav"]
     assert f"{told} met an unexpected TypeError (what is this?). " in failures["4.wav"]
@@ -80,49 +87,49 @@ def test_what_crashes_a_worker_costs_itself_alone(tmp_path, recordings, capfd):
 def test_what_hangs_is_ended_after_a_while_and_costs_itself_alone(tmp_path, recordings):
     made = recordings("hang", "slow", "good")
     began = time.monotonic()
-    heard = outcomes(workers(tmp_path, timeout_seconds=1.0).hear_all(iter(made)))
+    heard = results(workers(tmp_path, timeout_seconds=1.0).run(iter(made), len(made)))
     assert time.monotonic() - began < 8.0
-    assert "gave no sign of life for 1 s. Check the file" in heard["0.wav"].failure
-    assert [o.failure for o in heard.values()][1:] == ["", ""]  # slow says that it goes on
+    assert "gave no sign of life for 1 s. Check the file" in str(heard["0.wav"].failure)
+    assert [r.failure for r in heard.values()][1:] == [None, None]  # slow says that it goes on
 
 
 def test_workers_that_cannot_start_end_the_run(tmp_path, recordings):
     made = recordings("a")
-    with pytest.raises(WorkerError, match=r"x\.safetensors: no such file\. Check --model"):
-        list(workers(tmp_path, 2, jobs.MissingModel).hear_all(iter(made)))
+    with pytest.raises(ExecutorError, match=r"x\.safetensors: no such file\. Check --model"):
+        list(workers(tmp_path, 2, jobs.MissingModel).run(iter(made), len(made)))
     with pytest.raises(UsageError, match="a hop of 3 s does not divide"):
-        list(workers(tmp_path, kind=jobs.Misused).hear_all(iter(made)))
-    with pytest.raises(WorkerError, match="a worker ended with status 7 before it could hear"):
-        list(workers(tmp_path, kind=jobs.StillBorn).hear_all(iter(made)))
+        list(workers(tmp_path, kind=jobs.Misused).run(iter(made), len(made)))
+    with pytest.raises(ExecutorError, match="a worker ended with status 7 before it could process"):
+        list(workers(tmp_path, kind=jobs.StillBorn).run(iter(made), len(made)))
 
 
 def test_where_one_worker_can_start_the_others_are_done_without(tmp_path, recordings):
     made = recordings("slow", "good", "good")
-    reports = list(workers(tmp_path, 3, jobs.StartsOnce).hear_all(iter(made)))
-    assert [r.reason for r in reports if isinstance(r, Fewer)] == [
+    reports = list(workers(tmp_path, 3, jobs.StartsOnce).run(iter(made), len(made)))
+    assert [r.reason for r in reports if isinstance(r, WorkerFailed)] == [
         "there is no memory for another one."
     ] * 2
-    assert sum(isinstance(r, Finished) for r in reports) == 3
+    assert sum(isinstance(r, JobFinished) for r in reports) == 3
 
 
 def test_nobody_takes_the_place_of_a_worker_that_crashed_on_the_last_recording(
     tmp_path, recordings
 ):
-    reports = workers(tmp_path, 1, jobs.StartsOnce).hear_all(iter(recordings("good", "crash")))
-    assert list(outcomes(reports)) == ["0.wav", "1.wav"]
-    with pytest.raises(WorkerError, match="there is no memory"):
-        outcomes(workers(tmp_path, 1, jobs.StartsOnce).hear_all(iter(recordings("good"))))
+    reports = workers(tmp_path, 1, jobs.StartsOnce).run(iter(recordings("good", "crash")), 2)
+    assert list(results(reports)) == ["0.wav", "1.wav"]
+    with pytest.raises(ExecutorError, match="there is no memory"):
+        results(workers(tmp_path, 1, jobs.StartsOnce).run(iter(recordings("good")), 1))
 
 
 def test_that_a_worker_cannot_start_is_no_matter_once_all_is_heard(tmp_path, recordings):
-    reports = list(workers(tmp_path, 2, jobs.LateStartsOnce).hear_all(iter(recordings("good"))))
-    assert [type(report) for report in reports][-2:] == [Finished, Fewer]
+    reports = list(workers(tmp_path, 2, jobs.LateStartsOnce).run(iter(recordings("good")), 1))
+    assert [type(report) for report in reports][-2:] == [JobFinished, WorkerFailed]
 
 
 def test_no_worker_is_left_when_nobody_listens_any_more(tmp_path, recordings):
     supervisor = workers(tmp_path, 2)
-    reports = supervisor.hear_all(iter(recordings("slow", "slow")))
-    while not isinstance(next(reports), Heard):
+    reports = supervisor.run(iter(recordings("slow", "slow")), 2)
+    while not isinstance(next(reports), JobProgress):
         pass
     processes = [w.process for w in supervisor._workers.values()]
     reports.close()
@@ -137,10 +144,9 @@ import sys; sys.path.insert(0, {str(ROOT)!r})
 from tests.streaming.offline import jobs
 from sed.audio.find import Recording
 from tests.streaming.offline.test_workers import workers
-from streaming.offline.workers import Started
 if __name__ == "__main__":
     supervisor = workers({str(tmp_path)!r}, 2)
-    reports = supervisor.hear_all(iter({made!r}))
+    reports = supervisor.run(iter({made!r}), 2)
     started = [r for _, r in zip(range(4), reports)]
     print(*[w.process.pid for w in supervisor._workers.values()], flush=True)
     list(reports)
@@ -170,10 +176,11 @@ def is_running(pid):
 
 def test_workers_do_not_hear_ctrl_c(tmp_path, recordings):
     supervisor = workers(tmp_path, 2)
-    reports = supervisor.hear_all(iter(recordings("slow", "slow")))
-    first = next(reports)
-    assert isinstance(first, Ready)
+    reports = supervisor.run(iter(recordings("slow", "slow")), 2)
+    started = [next(reports), next(reports)]
+    assert all(isinstance(report, JobStarted) for report in started)
+    assert len(supervisor._workers) == 2
     for worker in supervisor._workers.values():
         os.kill(worker.process.pid, signal.SIGINT)
         os.kill(worker.process.pid, signal.SIGTERM)
-    assert [o.failure for o in outcomes(reports).values()] == ["", ""]
+    assert [r.failure for r in results(reports).values()] == [None, None]
