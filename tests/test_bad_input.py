@@ -76,7 +76,7 @@ def only_header(path):
 
 
 def mp3_without_length(path):
-    """Write what a recorder that was never told to seek back writes: variable rate, no header."""
+    """Write what a recorder that was cannot seek back writes: variable rate, no header."""
     samples = GOOD.copy()
     samples[:40_000] *= 0.001
     soundfile.write(path, samples, 8_000, format="MP3", bitrate_mode="VARIABLE")
@@ -136,9 +136,9 @@ def detect(*arguments):
 
 
 @pytest.mark.parametrize("name", ["good-first", "bad-first"])
-@pytest.mark.parametrize(("file", "make", "message", "status", "heard"), TABLE)
+@pytest.mark.parametrize(("file", "make", "message", "status", "has_events"), TABLE)
 def test_a_bad_recording_costs_itself_alone(
-    tmp_path, model, name, file, make, message, status, heard
+    tmp_path, model, name, file, make, message, status, has_events
 ):
     good, bad = tmp_path / "good.wav", tmp_path / "bad" / file
     bad.parent.mkdir()
@@ -151,7 +151,7 @@ def test_a_bad_recording_costs_itself_alone(
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     files = {row["file"] for row in rows}
     assert str(good) in files
-    assert heard is None or (str(bad) in files) == heard
+    assert has_events is None or (str(bad) in files) == has_events
     if message:
         assert message in done.stderr
         assert repr(str(bad))[1:-1] in done.stderr or str(bad) in done.stderr
@@ -176,7 +176,7 @@ def test_the_events_before_the_damage_are_those_of_the_whole(tmp_path, model, fi
 
 
 @pytest.mark.parametrize("file", ["open.mp3", "open.flac"])
-def test_a_recording_of_unknown_length_is_heard_to_its_end(tmp_path, file):
+def test_a_recording_of_unknown_length_is_analysed_to_its_end(tmp_path, file):
     make = next(row[1] for row in TABLE if row[0] == file)
     make(tmp_path / file)
     n_samples = len(sed.read_recording(tmp_path / file, 8_000))
@@ -223,7 +223,7 @@ def test_a_file_without_permission(tmp_path, model):
     assert "Permission denied" in done.stderr
 
 
-def test_a_permission_error_is_told_for_any_user(tmp_path, model, monkeypatch):
+def test_a_permission_error_is_reported_for_any_user(tmp_path, model, monkeypatch):
     import builtins
 
     wav(tmp_path / "secret.wav")
@@ -248,7 +248,7 @@ def run_sed(*arguments, **options):
 
 
 def said(capsys, *arguments):
-    """Return the exit status of the command, run in this process with errors told as in its own."""
+    """Return the exit status of the command, run in this process with errors reported as in its own."""
     capsys.readouterr()
     return run([str(argument) for argument in arguments])
 
@@ -305,6 +305,7 @@ def test_a_full_standard_output(tmp_path, model):
         (["--channel", "0"], "channels are counted from 1", 2),
         (["--format", "npz"], "--format npz needs a folder: give --output DIR/", 2),
         (["--output", "a.Flac"], "a.Flac is the name of a recording, and results would take", 2),
+        (["--output", "a.xls"], "a.xls: the ending is of no format: expected .csv (csv), ", 2),
         (["--output", "a.parquet", "--format", "csv"], "ends like parquet, and --format is csv", 2),
         (["--precision", "fp16"], "precision fp16 needs a GPU, and this is a CPU", 2),
         (["--top-k", "0"], "expected top-k of 1 or more, got 0", 2),
@@ -330,7 +331,8 @@ def test_misuse(tmp_path, model, capsys, options, message, status):
 
 def test_results_never_take_the_place_of_a_recording(tmp_path, model, capsys):
     wav(tmp_path / "x.wav")
-    recording = (tmp_path / "x.wav").rename(tmp_path / "x.bin")  # what is named is heard
+    # A named file is read, whatever its ending.
+    recording = (tmp_path / "x.wav").rename(tmp_path / "x.bin")
     before = recording.read_bytes()
     assert (
         said(

@@ -52,7 +52,7 @@ def sed(*arguments, **options):
 
 def test_a_folder_is_searched_whole_and_every_recording_gets_its_file(archive, model, tmp_path):
     out = tmp_path / "out"
-    done = sed("detect", archive, "--model", model, "--output", out, "--format", "csv,jsonl")
+    done = sed("detect", archive, "--model", model, "-o", out, "--format", "csv,jsonl", "-v")
     assert done.exit_code == 0, done.stderr
     assert done.stdout == ""
     written = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
@@ -68,7 +68,7 @@ def test_a_folder_is_searched_whole_and_every_recording_gets_its_file(archive, m
     assert re.search(r"cpu, \d+ threads?, (fp32|bf16)", done.stderr)
 
 
-def test_what_is_there_is_skipped_if_asked(archive, model, tmp_path):
+def test_existing_results_are_skipped_on_request(archive, model, tmp_path):
     out = tmp_path / "out"
     options = "detect", archive, "--model", model, "--output", out
     sed(*options)
@@ -115,12 +115,12 @@ def test_frame_probabilities(noise_wav, model, tmp_path, tiny_checkpoint):
         assert len(archive["edges"]) == n_frames + 1
 
 
-def test_a_picture(noise_wav, model, tmp_path):
+def test_a_plot(noise_wav, model, tmp_path):
     done = sed("detect", noise_wav, "--model", model, "--plot", "--output", tmp_path / "out")
     assert done.exit_code == 0, done.stderr
-    picture = (tmp_path / "out" / "noise.wav.png").read_bytes()
-    assert picture.startswith(b"\x89PNG")
-    width, height = (int.from_bytes(picture[i : i + 4], "big") for i in (16, 20))
+    png = (tmp_path / "out" / "noise.wav.png").read_bytes()
+    assert png.startswith(b"\x89PNG")
+    width, height = (int.from_bytes(png[i : i + 4], "big") for i in (16, 20))
     assert width > 1_000
     assert height > 400
 
@@ -171,7 +171,7 @@ def test_recordings_of_one_name_from_several_places_do_not_meet(tmp_path):
     assert [r.name for r in again] == ["a.wav"]
 
 
-def test_a_folder_that_cannot_be_looked_into_is_told(archive, monkeypatch):
+def test_a_folder_that_cannot_be_read_is_reported(archive, monkeypatch):
     real = os.scandir
 
     def guarded(path):
@@ -202,9 +202,9 @@ def test_live_input_is_not_kept_waiting_for_a_batch(model):
 
 
 def test_ctrl_c_keeps_what_is_finished(archive, model, tmp_path, monkeypatch):
-    import streaming.offline.scan
+    import streaming.offline.job
 
-    real, found = streaming.offline.scan.follow, find_recordings([archive])[0]
+    real, found = streaming.offline.job.stream_detections, find_recordings([archive])[0]
     third = found[2].path
 
     def interrupted(detector, path, **options):
@@ -212,12 +212,12 @@ def test_ctrl_c_keeps_what_is_finished(archive, model, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(detector, path, **options)
 
-    monkeypatch.setattr(streaming.offline.scan, "follow", interrupted)
+    monkeypatch.setattr(streaming.offline.job, "stream_detections", interrupted)
     out = tmp_path / "out"
     done = sed("detect", archive, "--model", model, "--output", out)
     assert done.exit_code == 130
     assert f"stopped in {third}" in done.stderr
-    # Of those heard at the same time, others may be finished too.
+    # Of those processed at the same time, others may be finished too.
     names = {str(path.relative_to(out)) for path in out.rglob("*.*")}
     assert names >= {recording.name + ".csv" for recording in found[:2]}
     assert found[2].name + ".csv" not in names

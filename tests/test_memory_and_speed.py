@@ -24,9 +24,9 @@ def test_a_detector_holds_no_more_after_ten_minutes_than_after_a_minute(tiny_che
     block = rising_noise(80_000)
 
     def held():
-        mode = detector._mode
-        rings = detector._stream._samples._items.nbytes + mode._windower._ring._items.nbytes
-        return rings + mode._stitcher._sums.nbytes + len(detector._batcher._windows)
+        front_end, mode = detector.front_end, detector._mode
+        rings = front_end._features._samples._items.nbytes + mode.slicer._buffer._items.nbytes
+        return rings + mode.aggregator._overlap_add._sums.nbytes + len(front_end._batcher._windows)
 
     for _ in range(6):
         detector.push(block)
@@ -50,7 +50,7 @@ def test_an_overview_is_bounded_and_keeps_the_peaks(n_rows):
     np.testing.assert_allclose(mean.rows()[0], first, rtol=1e-4)
 
 
-def test_reading_ahead_keeps_order_and_errors_and_stops_when_told():
+def test_reading_ahead_keeps_order_and_errors_and_stops_on_request():
     closed = []
 
     def numbers():

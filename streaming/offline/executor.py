@@ -30,7 +30,6 @@ from streaming.offline.job import (
     JobStarted,
     WorkerFailed,
     log_engine,
-    logger,
     run_job,
 )
 from streaming.pipeline.detector import Detector

@@ -89,22 +89,22 @@ def files(out):
 
 def test_a_scan_in_processes_reports_as_one_in_threads(archive, tmp_path, caplog):
     folder = archive(a="x", deep_b="x x", deep_er_c="")
-    told = []
+    calls = []
     callbacks = ScanCallbacks(
-        lambda *start: told.append(start), lambda *progress: told.append(progress), told.append
+        lambda *start: calls.append(start), lambda *progress: calls.append(progress), calls.append
     )
     caplog.set_level("INFO", "sed")
     summary = scan(tmp_path / "out", n_workers=2, callbacks=callbacks).run([folder])
     assert (summary.n_files, summary.n_events, summary.audio_seconds) == (3, 3, 30.0)
     assert (summary.n_skipped, summary.failures, summary.interrupted) == (0, [], "")
     assert (summary.n_failures, summary.report) == (0, None)
-    assert told[0] == (3, 4)
-    assert told[-1] == (4, 30.0)
+    assert calls[0] == (3, 4)
+    assert calls[-1] == (4, 30.0)
     assert caplog.messages == ["an engine of tin"]
     assert files(tmp_path / "out") == [JOURNAL, "a.wav.csv", "deep/b.wav.csv", "deep/er/c.wav.csv"]
 
 
-def test_what_is_finished_is_not_heard_again_and_what_failed_or_is_new_is(archive, tmp_path):
+def test_what_is_finished_is_skipped_and_what_failed_or_is_new_is_processed(archive, tmp_path):
     folder = archive(a="x", b="fail", c="x")
     out = tmp_path / "out"
     summary = scan(out).run([folder])
@@ -125,7 +125,7 @@ def test_what_is_finished_is_not_heard_again_and_what_failed_or_is_new_is(archiv
     assert (nothing.n_files, nothing.n_skipped) == (0, 4)
 
 
-def test_what_is_left_of_an_earlier_run_is_counted_and_heard_when_it_is_asked_for(
+def test_what_an_earlier_run_has_not_processed_is_counted_and_processed_on_request(
     archive, tmp_path
 ):
     folder = archive(a="x", b="fail", c="fail")
@@ -146,13 +146,13 @@ def test_a_crash_and_a_hang_are_in_the_report_and_leave_no_parts(archive, tmp_pa
     assert (summary.n_files, summary.n_failures) == (1, 2)
     _, hang, crash = table(out / FAILURES)
     remedy = "Check the file; if it plays elsewhere, convert it, and --resume."
-    told = "the process that analysed it"
-    assert hang == [f"{folder}/a.wav", f"{told} gave no sign of life for 1 s", remedy]
-    assert crash == [f"{folder}/b.wav", f"{told} was ended by SIGSEGV", remedy]
+    subject = "the process that analysed it"
+    assert hang == [f"{folder}/a.wav", f"{subject} gave no sign of life for 1 s", remedy]
+    assert crash == [f"{folder}/b.wav", f"{subject} was ended by SIGSEGV", remedy]
     assert files(out) == [JOURNAL, "c.wav.csv", FAILURES]
 
 
-def test_an_earlier_run_is_gone_on_with_only_if_asked_and_as_it_was(archive, tmp_path):
+def test_an_earlier_run_is_continued_only_on_request_and_with_the_same_settings(archive, tmp_path):
     folder = archive(a="x")
     out = tmp_path / "out"
     scan(out).run([folder])
@@ -166,7 +166,7 @@ def test_an_earlier_run_is_gone_on_with_only_if_asked_and_as_it_was(archive, tmp
     assert scan(out, config=DetectorConfig(batch_size=4), resume=True).run([folder]).n_skipped == 1
 
 
-def test_a_run_that_never_started_can_be_asked_for_differently(archive, tmp_path):
+def test_a_run_that_never_started_can_be_repeated_with_other_settings(archive, tmp_path):
     folder = archive(a="x")
     with pytest.raises(SedError, match="no such file"):
         scan(tmp_path / "out", runner=jobs.MissingModel).run([folder])
@@ -189,10 +189,10 @@ def test_one_file_of_results_is_a_table_of_all_in_the_order_of_the_names(archive
 
 
 def test_another_time_zone_is_another_setting():
-    def asked(zone):
+    def settings_of(zone):
         return result_settings(JobConfig(OutputConfig(zone=zone), "none"))
 
-    assert asked(None) != asked(time_zone("UTC")) != asked(time_zone("Europe/Berlin"))
+    assert settings_of(None) != settings_of(time_zone("UTC")) != settings_of(time_zone("Europe/Berlin"))
 
 
 def test_one_parquet_table_of_all_is_written_in_the_end(archive, tmp_path):
@@ -281,8 +281,8 @@ def test_kills_at_any_moment_lose_nothing_double_nothing_and_leave_nothing_in_pa
             process.kill()
         assert process.returncode == -signal.SIGKILL
     with running(folder, tmp_path) as process:
-        said, trouble = process.communicate()
-    assert (said.splitlines()[-1], trouble) == (b"interrupted: ", b"")
+        out, err = process.communicate()
+    assert (out.splitlines()[-1], err) == (b"interrupted: ", b"")
     query = "SELECT name, state, n_finished FROM recordings ORDER BY name"
     assert rows(tmp_path / "out", query) == [
         (f"{n:03}.wav", "done", 1) for n in range(n_recordings)

@@ -35,32 +35,32 @@ def settings(output=None, **options):
     return JobConfig(OutputConfig(output=output), "none", **options)
 
 
-def answer_of(make_hearer, content, tmp_path):
-    """Return what an actor says of a recording, as the driver unpacks it."""
+def response_of(make_runner, content, tmp_path):
+    """Return the response of an actor, as the driver unpacks it."""
     path = tmp_path / "a.wav"
     path.write_text(content)
     row = {"number": 7, "recording": pickle.dumps(Recording(str(path), "a.wav"))}
-    said = _Actor(settings(), make_hearer, str(tmp_path / "not here"))(row)
+    said = _Actor(settings(), make_runner, str(tmp_path / "not here"))(row)
     assert said["number"] == 7
     return pickle.loads(said["response"])
 
 
 def test_a_row_becomes_events_and_back_to_the_last_bit(tmp_path):
-    log, outcome = answer_of(jobs.FakeRunner, "x x x", tmp_path)
+    log, outcome = response_of(jobs.FakeRunner, "x x x", tmp_path)
     assert log == jobs.FakeRunner.log
     assert outcome.events == jobs.events_of(str(tmp_path / "a.wav"), 3)
     assert (outcome.processed_seconds, outcome.failure) == (10.0, None)
 
 
 def test_a_surprise_costs_its_recording_and_a_model_that_is_missing_all(tmp_path):
-    _, outcome = answer_of(jobs.FakeRunner, "surprise", tmp_path)
+    _, outcome = response_of(jobs.FakeRunner, "surprise", tmp_path)
     assert str(outcome.failure) == (
         f"{tmp_path}/a.wav: the process that analysed it met an unexpected TypeError (what is "
         "this?). Check the file; if it plays elsewhere, convert it."
     )
-    _, unable = answer_of(jobs.MissingModel, "x", tmp_path)
+    _, unable = response_of(jobs.MissingModel, "x", tmp_path)
     assert (unable.is_misuse, unable.reason[:32]) == (False, "x.safetensors: no such file. Che")
-    assert answer_of(jobs.Misused, "x", tmp_path)[1].is_misuse
+    assert response_of(jobs.Misused, "x", tmp_path)[1].is_misuse
 
 
 def test_devices_are_shared_out():
@@ -125,7 +125,7 @@ def archive(tmp_path, monkeypatch):
 
 
 def both(model, source, on_progress=lambda *_: None):
-    """Hear on the cluster and here; return both summaries."""
+    """Scan on the cluster and here; return both summaries."""
     config = DetectorConfig(hop_seconds=0.5, batch_size=4)
     own = JobConfig(OutputConfig(output="ray.csv"), model, config, "torch", "cpu", "fp32")
     far = Scan(own, RayExecutor(), callbacks=ScanCallbacks(on_progress=on_progress)).run([source])
@@ -139,22 +139,22 @@ def sorted_lines(name):
 
 
 @pytest.mark.slow
-def test_a_cluster_hears_what_one_process_hears(cluster, model, archive):
-    heard = []
-    far, near = both(model, archive, lambda *so_far: heard.append(so_far))
+def test_a_cluster_finds_what_one_process_finds(cluster, model, archive):
+    progress = []
+    far, near = both(model, archive, lambda *so_far: progress.append(so_far))
     assert sorted_lines("ray.csv") == sorted_lines("near.csv")
     assert len(sorted_lines("ray.csv")) == 50
     assert [str(e) for e in far.failures] == [str(e) for e in near.failures]
     assert (far.n_files, far.n_events) == (near.n_files, near.n_events) == (8, near.n_events)
     assert far.audio_seconds == pytest.approx(near.audio_seconds) == pytest.approx(82.8)
     n_bytes = sum(path.stat().st_size for path in archive.rglob("*.*"))
-    assert len(heard) == 9
-    assert heard[-1] == (n_bytes, far.audio_seconds)
+    assert len(progress) == 9
+    assert progress[-1] == (n_bytes, far.audio_seconds)
     assert far.times_real_time > 0
 
 
 @pytest.mark.slow
-def test_a_cluster_hears_what_lies_elsewhere(cluster, model, archive):
+def test_a_cluster_reads_recordings_that_lie_elsewhere(cluster, model, archive):
     pytest.importorskip("fsspec", reason="needs the remote extra")
     far, near = both(model, f"file://{archive.absolute()}")
     assert sorted_lines("ray.csv") == sorted_lines("near.csv")

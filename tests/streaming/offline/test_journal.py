@@ -85,7 +85,7 @@ def test_new_recordings_and_those_that_have_grown_are_taken_in(path):
         assert journal.totals().n_bytes == 31
 
 
-def test_what_is_not_asked_for_any_more_is_left_until_it_is(path):
+def test_what_is_no_longer_requested_is_kept_until_it_is(path):
     with started(path) as journal:
         journal.finish(A, JobResult(failure=SedError("broken")))
     with started(path, [B], resume=True) as journal:
@@ -121,7 +121,7 @@ def test_more_recordings_than_a_page_are_each_given_once_while_they_are_finished
         assert given == many
 
 
-def test_what_is_there_is_gone_on_with_only_if_asked(path):
+def test_an_earlier_run_is_continued_only_on_request(path):
     with started(path) as journal:
         journal.finish(A, result())
     with (
@@ -201,7 +201,7 @@ def test_what_is_no_journal_is_left_alone(path):
         Journal(path)
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="journal: cannot write: File exists"):
         Journal(tmp_path / "file" / "journal")

@@ -47,7 +47,7 @@ def scanned(engine, recordings, output, n_at_once, formats=("csv",)):
 
 
 @pytest.mark.parametrize("n_at_once", [2, 3, 16])
-def test_results_do_not_depend_on_how_many_are_heard_at_once(
+def test_results_do_not_depend_on_how_many_run_at_once(
     tiny_checkpoint, recordings, tmp_path, n_at_once
 ):
     alone = scanned(TorchEngine(tiny_checkpoint, "cpu"), recordings, tmp_path / "alone.csv", 1)
@@ -62,16 +62,16 @@ def test_results_do_not_depend_on_how_many_are_heard_at_once(
 
 
 def test_progress_only_grows_and_ends_with_all(tiny_checkpoint, recordings):
-    told = []
+    calls = []
     engine = TorchEngine(tiny_checkpoint, "cpu", n_streams=2)
     scan = Scan(
         JobConfig(OutputConfig(("csv",), recordings.parent / "out"), engine, CONFIG),
         ThreadExecutor(n_at_once=3),
-        callbacks=ScanCallbacks(on_progress=lambda *progress: told.append(progress)),
+        callbacks=ScanCallbacks(on_progress=lambda *progress: calls.append(progress)),
     )
     scan.run([recordings])
-    assert told == sorted(told)
-    assert told[-1][1] == pytest.approx(20.5)
+    assert calls == sorted(calls)
+    assert calls[-1][1] == pytest.approx(20.5)
 
 
 def test_ctrl_c_stops_within_a_second_and_keeps_what_is_finished(tiny_checkpoint, tmp_path):

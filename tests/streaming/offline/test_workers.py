@@ -50,12 +50,12 @@ def results(reports):
     return {r.recording.name: r.result for r in reports if isinstance(r, JobFinished)}
 
 
-def test_every_recording_is_started_and_finished_once_whoever_hears_it(tmp_path, recordings):
+def test_every_recording_is_started_and_finished_once_by_any_worker(tmp_path, recordings):
     made = recordings("a", "b b", "slow c", "d", "e")
     reports = list(workers(tmp_path, 2).run(iter(made), len(made)))
     assert [r.recording for r in reports if isinstance(r, JobStarted)] == made
-    heard = results(reports)
-    assert [len(heard[r.name].events) for r in made] == [1, 2, 2, 1, 1]
+    done = results(reports)
+    assert [len(done[r.name].events) for r in made] == [1, 2, 2, 1, 1]
     beats = [r for r in reports if isinstance(r, JobProgress) and r.recording == made[2]]
     assert [b.seconds for b in beats][:3] == [1.0, 2.0, 3.0]
     assert beats[1].share == 0.4
@@ -72,14 +72,14 @@ def test_a_recording_is_taken_from_the_list_only_when_a_worker_is_free(tmp_path,
 
 def test_what_crashes_a_worker_costs_itself_alone(tmp_path, recordings, capfd):
     made = recordings("good", "crash", "good", "leave", "surprise", "good")
-    heard = results(workers(tmp_path).run(iter(made), len(made)))
-    assert [heard[r.name].failure for r in made][::2] == [None, None, heard["4.wav"].failure]
-    assert [len(heard[f"{n}.wav"].events) for n in (0, 2, 5)] == [1, 1, 1]
-    failures = {name: str(r.failure) for name, r in heard.items() if r.failure}
-    told = "the process that analysed it"
-    assert failures["1.wav"].startswith(f"{made[1].path}: {told} was ended by SIGSEGV. Check the")
-    assert f"{told} ended with status 3. " in failures["3.wav"]
-    assert f"{told} met an unexpected TypeError (what is this?). " in failures["4.wav"]
+    done = results(workers(tmp_path).run(iter(made), len(made)))
+    assert [done[r.name].failure for r in made][::2] == [None, None, done["4.wav"].failure]
+    assert [len(done[f"{n}.wav"].events) for n in (0, 2, 5)] == [1, 1, 1]
+    failures = {name: str(r.failure) for name, r in done.items() if r.failure}
+    subject = "the process that analysed it"
+    assert failures["1.wav"].startswith(f"{made[1].path}: {subject} was ended by SIGSEGV. Check the")
+    assert f"{subject} ended with status 3. " in failures["3.wav"]
+    assert f"{subject} met an unexpected TypeError (what is this?). " in failures["4.wav"]
     assert sorted(failures) == ["1.wav", "3.wav", "4.wav"]
     assert "TypeError: what is this?" in capfd.readouterr().err
 
@@ -87,10 +87,10 @@ def test_what_crashes_a_worker_costs_itself_alone(tmp_path, recordings, capfd):
 def test_what_hangs_is_ended_after_a_while_and_costs_itself_alone(tmp_path, recordings):
     made = recordings("hang", "slow", "good")
     began = time.monotonic()
-    heard = results(workers(tmp_path, timeout_seconds=1.0).run(iter(made), len(made)))
+    done = results(workers(tmp_path, timeout_seconds=1.0).run(iter(made), len(made)))
     assert time.monotonic() - began < 8.0
-    assert "gave no sign of life for 1 s. Check the file" in str(heard["0.wav"].failure)
-    assert [r.failure for r in heard.values()][1:] == [None, None]  # slow says that it goes on
+    assert "gave no sign of life for 1 s. Check the file" in str(done["0.wav"].failure)
+    assert [r.failure for r in done.values()][1:] == [None, None]  # slow sends progress
 
 
 def test_workers_that_cannot_start_end_the_run(tmp_path, recordings):
@@ -112,7 +112,7 @@ def test_where_one_worker_can_start_the_others_are_done_without(tmp_path, record
     assert sum(isinstance(r, JobFinished) for r in reports) == 3
 
 
-def test_nobody_takes_the_place_of_a_worker_that_crashed_on_the_last_recording(
+def test_no_worker_replaces_one_that_crashed_on_the_last_recording(
     tmp_path, recordings
 ):
     reports = workers(tmp_path, 1, jobs.StartsOnce).run(iter(recordings("good", "crash")), 2)
@@ -121,12 +121,12 @@ def test_nobody_takes_the_place_of_a_worker_that_crashed_on_the_last_recording(
         results(workers(tmp_path, 1, jobs.StartsOnce).run(iter(recordings("good")), 1))
 
 
-def test_that_a_worker_cannot_start_is_no_matter_once_all_is_heard(tmp_path, recordings):
-    reports = list(workers(tmp_path, 2, jobs.LateStartsOnce).run(iter(recordings("good")), 1))
+def test_that_a_worker_cannot_start_is_no_matter_once_all_is_done(tmp_path, recordings):
+    reports = list(workers(tmp_path, 2, jobs.LateStartsOnce).run(iter(recordings("good")), 2))
     assert [type(report) for report in reports][-2:] == [JobFinished, WorkerFailed]
 
 
-def test_no_worker_is_left_when_nobody_listens_any_more(tmp_path, recordings):
+def test_no_worker_is_left_when_the_reports_are_closed(tmp_path, recordings):
     supervisor = workers(tmp_path, 2)
     reports = supervisor.run(iter(recordings("slow", "slow")), 2)
     while not isinstance(next(reports), JobProgress):
@@ -147,7 +147,7 @@ from tests.streaming.offline.test_workers import workers
 if __name__ == "__main__":
     supervisor = workers({str(tmp_path)!r}, 2)
     reports = supervisor.run(iter({made!r}), 2)
-    started = [r for _, r in zip(range(4), reports)]
+    started = [r for _, r in zip(range(2), reports)]
     print(*[w.process.pid for w in supervisor._workers.values()], flush=True)
     list(reports)
 """
@@ -174,11 +174,10 @@ def is_running(pid):
     return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def test_workers_do_not_hear_ctrl_c(tmp_path, recordings):
+def test_workers_ignore_ctrl_c(tmp_path, recordings):
     supervisor = workers(tmp_path, 2)
     reports = supervisor.run(iter(recordings("slow", "slow")), 2)
-    started = [next(reports), next(reports)]
-    assert all(isinstance(report, JobStarted) for report in started)
+    assert isinstance(next(reports), JobStarted)
     assert len(supervisor._workers) == 2
     for worker in supervisor._workers.values():
         os.kill(worker.process.pid, signal.SIGINT)
