@@ -248,7 +248,7 @@ def run_sed(*arguments, **options):
 
 
 def said(capsys, *arguments):
-    """Return the exit status of the command, run in this process with errors reported as in its own."""
+    """Run the command in this process; return its exit status. Errors are printed as usual."""
     capsys.readouterr()
     return run([str(argument) for argument in arguments])
 

@@ -258,7 +258,7 @@ def test_commands_have_the_names_and_defaults_of_their_functions():
     for name, default in defaults(train_function).items():
         if name == "fold":  # text on the command line, where it can be all
             assert command[name] == str(default)
-        elif name not in ("progress", "settings", "table_format"):  # --set, --format
+        elif name not in ("callbacks", "overrides", "table_format"):  # --set, --table-format
             assert command[name] == default, name
 
 

@@ -192,7 +192,11 @@ def test_another_time_zone_is_another_setting():
     def settings_of(zone):
         return result_settings(JobConfig(OutputConfig(zone=zone), "none"))
 
-    assert settings_of(None) != settings_of(time_zone("UTC")) != settings_of(time_zone("Europe/Berlin"))
+    assert (
+        settings_of(None)
+        != settings_of(time_zone("UTC"))
+        != settings_of(time_zone("Europe/Berlin"))
+    )
 
 
 def test_one_parquet_table_of_all_is_written_in_the_end(archive, tmp_path):

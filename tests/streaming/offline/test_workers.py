@@ -77,7 +77,9 @@ def test_what_crashes_a_worker_costs_itself_alone(tmp_path, recordings, capfd):
     assert [len(done[f"{n}.wav"].events) for n in (0, 2, 5)] == [1, 1, 1]
     failures = {name: str(r.failure) for name, r in done.items() if r.failure}
     subject = "the process that analysed it"
-    assert failures["1.wav"].startswith(f"{made[1].path}: {subject} was ended by SIGSEGV. Check the")
+    assert failures["1.wav"].startswith(
+        f"{made[1].path}: {subject} was ended by SIGSEGV. Check the"
+    )
     assert f"{subject} ended with status 3. " in failures["3.wav"]
     assert f"{subject} met an unexpected TypeError (what is this?). " in failures["4.wav"]
     assert sorted(failures) == ["1.wav", "3.wav", "4.wav"]
@@ -112,9 +114,7 @@ def test_where_one_worker_can_start_the_others_are_done_without(tmp_path, record
     assert sum(isinstance(r, JobFinished) for r in reports) == 3
 
 
-def test_no_worker_replaces_one_that_crashed_on_the_last_recording(
-    tmp_path, recordings
-):
+def test_no_worker_replaces_one_that_crashed_on_the_last_recording(tmp_path, recordings):
     reports = workers(tmp_path, 1, jobs.StartsOnce).run(iter(recordings("good", "crash")), 2)
     assert list(results(reports)) == ["0.wav", "1.wav"]
     with pytest.raises(ExecutorError, match="there is no memory"):
