@@ -47,8 +47,11 @@ if TYPE_CHECKING:
     from streaming.live.sources import open_source
     from streaming.messages import AudioBlock, EventEnded, EventStarted, Gap, Problem, Status
     from streaming.offline.detect import detect
+    from streaming.offline.executor import ThreadExecutor
+    from streaming.offline.job import JobConfig
     from streaming.offline.outputs import OutputConfig
     from streaming.offline.scan import Scan, Summary
+    from streaming.offline.workers import ProcessExecutor
     from streaming.pipeline.config import DetectorConfig
     from streaming.pipeline.decoder import Detection
     from streaming.pipeline.detector import Detector
@@ -87,8 +90,11 @@ _MODULES = {
     "streaming.live.sources": "open_source",
     "streaming.messages": "AudioBlock EventEnded EventStarted Gap Problem Status",
     "streaming.offline.detect": "detect",
+    "streaming.offline.executor": "ThreadExecutor",
+    "streaming.offline.job": "JobConfig",
     "streaming.offline.outputs": "OutputConfig",
     "streaming.offline.scan": "Scan Summary",
+    "streaming.offline.workers": "ProcessExecutor",
     "streaming.pipeline.config": "DetectorConfig",
     "streaming.pipeline.decoder": "Detection",
     "streaming.pipeline.detector": "Detector",

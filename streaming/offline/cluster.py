@@ -123,11 +123,11 @@ class RayExecutor(Executor):
                 for number, log, result in self._results(ray, waiting, n_per_task):
                     self._log(log)
                     recording = waiting.pop(number)
-                    if result.is_processed:
+                    if result.processed_seconds or result.failure is None:
                         self._processed.append(recording)
                     yield JobFinished(recording, result)
         for recording in waiting.values():
-            yield JobFinished(recording, JobResult(failure=_lost(recording)))
+            yield JobFinished(recording, JobResult(failure=_lost(recording), was_opened=False))
 
     def close(self) -> Sequence[SedError]:
         """Remove unfinished outputs of lost actors; report outputs that are not on this machine."""
@@ -231,7 +231,7 @@ class _Actor:
             # The other recordings can do without this one.
             reason = f"met an unexpected {type(error).__name__} ({error})"
             failure = SedError(str(_lost(recording, reason)))
-            return self._runner.log, JobResult(failure=failure)
+            return self._runner.log, JobResult(failure=failure, was_opened=False)
 
 
 def share_devices(n_requested: int | None, n_cpus: int, n_gpus: int) -> tuple[int, float]:

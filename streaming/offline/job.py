@@ -57,11 +57,7 @@ class JobResult:
     events: tuple[Event, ...] = ()  # also those before damage; not those in `JobProgress`
     processed_seconds: float = 0.0
     failure: SedError | None = None  # what went wrong, if anything did
-
-    @property
-    def is_processed(self) -> bool:
-        """Whether the recording was analysed, whole or up to some damage."""
-        return self.processed_seconds > 0 or self.failure is None
+    was_opened: bool = True  # if not, nothing is known of the recording but the failure
 
 
 @dataclass(frozen=True)
@@ -130,10 +126,11 @@ def run_job(
     Progress with the new events, and in the end the result, without events. Errors of the recording
     and of its outputs are in the result.
     """
-    seconds, failure = 0.0, None
+    seconds, failure, was_opened = 0.0, None, False
     try:
         decoder = decoder or open_recording(recording.path)
         with job.outputs.open_outputs(recording, detector) as files:
+            was_opened = True
             try:
                 for detection in stream_detections(
                     detector,
@@ -153,7 +150,7 @@ def run_job(
                 failure = error
     except SedError as error:
         failure = error
-    yield JobFinished(recording, JobResult((), seconds, failure))
+    yield JobFinished(recording, JobResult((), seconds, failure, was_opened))
 
 
 class JobRunner:
@@ -216,7 +213,7 @@ def collect(
             on_progress(dataclasses.replace(report, events=()))
     # Not every class of errors can be unpickled; its message can.
     failure = None if result.failure is None else SedError(str(result.failure))
-    return JobResult((*events, *result.events), result.processed_seconds, failure)
+    return dataclasses.replace(result, events=(*events, *result.events), failure=failure)
 
 
 def log_engine(detector: Detector, job: JobConfig) -> None:

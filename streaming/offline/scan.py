@@ -60,7 +60,7 @@ class Summary:
 
     def add(self, result: JobResult) -> None:
         """Count a recording; its failure is added with `add_failure`."""
-        self.n_files += result.is_processed
+        self.n_files += result.was_opened
         self.n_events += len(result.events)
         self.audio_seconds += result.processed_seconds
 

@@ -201,7 +201,7 @@ class ProcessExecutor(Executor):
             f"the process that analysed it {reason}. Check the file; if it plays elsewhere, "
             "convert it, and --resume.",
         )
-        yield JobFinished(recording, JobResult(failure=failure))
+        yield JobFinished(recording, JobResult(failure=failure, was_opened=False))
         if self._has_next():
             self._start(worker.number)
 

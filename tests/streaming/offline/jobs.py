@@ -40,7 +40,7 @@ class FakeRunner(JobRunner):
                 raise TypeError("what is this?")
             case ["fail"]:
                 failure = SedError(f"{recording.path}: is broken. Mend it.")
-                yield JobFinished(recording, JobResult(failure=failure))
+                yield JobFinished(recording, JobResult(failure=failure, was_opened=False))
                 return
             case ["slow"]:
                 for n in range(5):
