@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 RESULTS = DOCS / "results"
 NOT_MEASURED = "Not measured."
 
-Results = Mapping[str, Any]
+Results = dict[str, Any]
 
 
 def machine() -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -92,6 +93,14 @@ def rising_noise(n_samples: int, seed: int = 0) -> np.ndarray:
     generator = np.random.default_rng(seed)
     level = 0.05 + 0.4 * np.sin(np.arange(n_samples) / 1_900.0) ** 2
     return (level * generator.standard_normal(n_samples)).astype(np.float32).clip(-1, 1)
+
+
+def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    """Wait until a condition is true, and fail after some seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never became true"
+        time.sleep(0.002)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from rich.console import Console
 
 import sed
 from benchmarks.figures.draw_terminal import svg
-from benchmarks.speed.throughput import write_example
+from benchmarks.speed.recordings import write_example
 from benchmarks.store import read, save
 from sed.files import written_whole
 from streaming.bench.bench import EngineSpeed

@@ -1,9 +1,8 @@
 """Live sound: the same events as offline, gaps in their place, and an account of every sample."""
 
-import asyncio
 import threading
 import time
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -14,62 +13,25 @@ from hypothesis import strategies as st
 from sed.audio.decode import open_recording
 from sed.audio.flac import quantize_24bit
 from sed.errors import UsageError
-from sed.models.checkpoint import save_checkpoint
 from sed.models.devices import DeviceError
 from streaming.engines.pytorch import TorchEngine
 from streaming.live.capture import TOO_SLOW
-from streaming.live.clock import StreamClock
-from streaming.live.listen import listen, listen_async
 from streaming.live.listener import Listener
 from streaming.live.sources import FileSource
 from streaming.messages import AudioBlock, EventEnded, EventStarted, Gap, Problem, Status
-from streaming.offline.detect import detect
-from streaming.pipeline.config import DetectorConfig
-from streaming.pipeline.detector import Detector
 from tests.conftest import rising_noise
-
-CONFIG = DetectorConfig(hop_seconds=0.5, lookahead_seconds=0.25)
-RATE = 8_000
-
-
-class Script:
-    """A source that delivers at once: blocks, and disconnections between them."""
-
-    sample_rate, n_channels = RATE, 1
-
-    def __init__(self, *steps, name="script"):
-        self.name = name
-        self._steps = steps
-
-    def start(self, buffer):
-        self._buffer = buffer
-        for step in self._steps:
-            if isinstance(step, int):
-                buffer.disconnected("gone")
-                buffer.reconnected(step, "unplugged", "back")
-            else:
-                buffer.push(step[:, None] if step.ndim == 1 else step)
-        buffer.end()
-
-    def stop(self):
-        self._buffer.end()
-
-
-class Unplugged(Script):
-    def start(self, buffer):
-        raise DeviceError(f"{self.name}: cannot be opened")
-
-
-class SlowEngine(TorchEngine):
-    """Waits before each batch for `seconds`."""
-
-    seconds = 0.0
-    batches: list[int] = []  # noqa: RUF012  # of the instance that a test makes
-
-    def infer(self, log_mel):
-        time.sleep(self.seconds)
-        self.batches.append(len(log_mel))
-        return super().infer(log_mel)
+from tests.streaming.live.scripts import (
+    CONFIG,
+    RATE,
+    Endless,
+    Script,
+    SlowEngine,
+    Sound,
+    Unplugged,
+    ended,
+    offline,
+    spans,
+)
 
 
 @pytest.fixture(scope="module")
@@ -84,19 +46,6 @@ def listener(engine):
         return Listener(sources, engine, CONFIG, **options)
 
     return make
-
-
-def offline(checkpoint, engine, samples):
-    detector = Detector(engine, CONFIG)
-    return detector.push(quantize_24bit(samples)).events + detector.flush().events
-
-
-def spans(events, shift=0.0):
-    return [(round(e.onset + shift, 6), round(e.offset + shift, 6), e.label) for e in events]
-
-
-def ended(messages):
-    return [message.event for message in messages if isinstance(message, EventEnded)]
 
 
 @settings(deadline=None, max_examples=25)
@@ -154,7 +103,7 @@ def test_a_model_that_is_too_slow_loses_whole_hops_and_says_which(tiny_checkpoin
     """At half the speed that is needed; then as fast as it can, and it catches up in two hops."""
     engine = SlowEngine(tiny_checkpoint, "cpu", "fp32")
     engine.seconds = 0.2
-    source = FileSource("noise", _Endless(), speed=5.0)  # a hop in 0.1 s
+    source = FileSource("noise", Endless(), speed=5.0)  # a hop in 0.1 s
     listener = Listener([source], engine, CONFIG, buffer_seconds=2.0)
     gaps, behind = [], {}
     began = time.monotonic()
@@ -176,17 +125,6 @@ def test_a_model_that_is_too_slow_loses_whole_hops_and_says_which(tiny_checkpoin
     assert source.n_dropped % (RATE // 2) == 0
     assert max(behind.values()) > 1.0
     assert min(wait for at, wait in behind.items() if at > 2.0) < 0.5  # less than a hop
-
-
-class _Endless:
-    sample_rate, n_channels, n_samples = RATE, 1, None
-
-    def blocks(self):
-        while True:
-            yield rising_noise(4_000)[:, None]
-
-    def close(self):
-        pass
 
 
 def test_several_inputs_go_through_the_model_together(tiny_checkpoint):
@@ -273,7 +211,7 @@ def test_stopped_by_another_thread_it_processes_what_was_captured(
 
 def test_receivedhave_a_time_of_day_that_does_not_change(listener):
     """The sound comes faster than it was spoken, so that the clock is corrected all the time."""
-    source = FileSource("noise", _Sound(rising_noise(40_000)), speed=4.0)
+    source = FileSource("noise", Sound(rising_noise(40_000)), speed=4.0)
     before = datetime.now().astimezone()
     messages = list(listener(source).messages())
     times = {
@@ -289,40 +227,11 @@ def test_receivedhave_a_time_of_day_that_does_not_change(listener):
     assert len({round((e.time - before).total_seconds() - e.onset, 1) for e in events}) > 1
 
 
-class _Sound(_Endless):
-    def __init__(self, samples):
-        self._samples = samples
-
-    def blocks(self):
-        yield self._samples[:, None]
-
-
-def test_the_clock_of_a_device_that_runs_wrong_is_followed():
-    """A crystal 100 ppm too fast gains 8.6 s a day; blocks come up to 80 ms late."""
-    generator = np.random.default_rng(0)
-    clock, true_rate = StreamClock(RATE), RATE * (1 + 100e-6)
-    for position in range(0, 6 * 3600 * RATE, 10 * RATE):
-        clock.update(position, 1e9 + position / true_rate + generator.uniform(0, 0.08))
-    expected = datetime.fromtimestamp(1e9 + position / true_rate).astimezone()
-    assert abs(clock.time(position) - expected) < timedelta(seconds=0.1)
-
-
-def test_a_clock_that_was_set_is_believed_at_once():
-    clock = StreamClock(RATE)
-    clock.update(RATE, 1_000.0)
-    clock.update(2 * RATE, 1_000.9)
-    assert clock.time(0).timestamp() == pytest.approx(998.9)
-    clock.update(3 * RATE, 5_000.0)
-    assert clock.time(3 * RATE).timestamp() == pytest.approx(5_000.0)
-    clock.update(4 * RATE, 4_000.0)
-    assert clock.time(4 * RATE).timestamp() == pytest.approx(4_000.0)
-
-
 def test_the_load_is_that_of_the_input_that_still_gives(listener):
-    sources = [FileSource(f"{i}", _Sound(rising_noise(n)), speed=2.0) for i, n in
+    sources = [FileSource(f"{i}", Sound(rising_noise(n)), speed=2.0) for i, n in
             enumerate((24_000, 800, 800))]  # fmt: skip
     loads = [m.real_time_factor for m in listener(*sources).messages() if isinstance(m, Status)]
-    alone = FileSource("alone", _Sound(rising_noise(24_000)), speed=2.0)
+    alone = FileSource("alone", Sound(rising_noise(24_000)), speed=2.0)
     expected = [m.real_time_factor for m in listener(alone).messages() if isinstance(m, Status)]
     assert loads[-1] < 2.0 * expected[-1] + 0.1
 
@@ -330,46 +239,6 @@ def test_the_load_is_that_of_the_input_that_still_gives(listener):
 def test_before_it_listens_there_is_a_status_too(listener):
     status = listener(Script()).status()
     assert (status.uptime_seconds, status.real_time_factor, status.n_events) == (0.0, 0.0, 0)
-
-
-def test_for_python_receivedcome_one_by_one(noise_wav, tiny_checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr("streaming.live.sources.FILE_SPEED", 4.0)
-    path = tmp_path / "tiny.safetensors"
-    save_checkpoint(tiny_checkpoint, path)
-    events = list(listen(str(noise_wav), path, lookahead_seconds=0.25, device="cpu"))
-    expected = detect(
-        noise_wav, path, hop_seconds=0.5, lookahead_seconds=0.25, device="cpu", batch_size=1
-    )
-    assert spans(events) == spans(expected) != []
-    assert {event.file for event in events} == {noise_wav.name}
-
-
-def test_asynchronously_too_and_others_run_meanwhile(noise_wav, tiny_checkpoint, monkeypatch):
-    monkeypatch.setattr("streaming.live.sources.FILE_SPEED", 4.0)
-
-    async def collect():
-        ticks, received = 0, []
-
-        async def tick():
-            nonlocal ticks
-            while True:
-                await asyncio.sleep(0.02)
-                ticks += 1
-
-        ticking = asyncio.create_task(tick())
-        events = listen_async(str(noise_wav), tiny_checkpoint, lookahead_seconds=0.25, device="cpu")
-        async for event in events:
-            received.append(event)
-            if len(received) == 2:
-                break
-        await events.aclose()
-        ticking.cancel()
-        return ticks, received
-
-    ticks, received = asyncio.run(collect())
-    assert len(received) == 2
-    assert ticks > 10
-    assert "read" not in {thread.name.split()[0] for thread in threading.enumerate()}
 
 
 def test_a_file_is_played_at_real_speed(tmp_path, listener):

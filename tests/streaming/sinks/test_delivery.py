@@ -6,18 +6,11 @@ import time
 import pytest
 
 from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue, PermanentError, TransientError
+from tests.conftest import until
 
 QUICK = DeliveryConfig(
     capacity=3, first_retry_seconds=0.005, max_retry_seconds=0.01, close_seconds=2
 )
-
-
-def until(condition, seconds=5.0):
-    """Wait until something is so."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.002)
 
 
 class Receiver:

@@ -18,8 +18,8 @@ from streaming.messages import ClipSaved, EventEnded, EventStarted, Problem
 from streaming.sinks.delivery import DeliveryConfig
 from streaming.sinks.mqtt import MqttAlert
 from streaming.sinks.payload import payload_of
-from tests.streaming.sinks.test_alerts import EVENT, GAP, labelled, texts
-from tests.streaming.sinks.test_delivery import until
+from tests.conftest import until
+from tests.streaming.sinks.alerts import EVENT, GAP, labelled, texts
 
 QUICK = DeliveryConfig(first_retry_seconds=0.01, max_retry_seconds=0.02, close_seconds=3)
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")

@@ -1,27 +1,14 @@
-import os
-import pickle
-import struct
-from datetime import UTC, datetime, timedelta, timezone
-from zoneinfo import ZoneInfo
+"""The start of a recording, from the name of its file."""
 
-import numpy as np
+from datetime import UTC, datetime, timedelta, timezone
+
 import pytest
-import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sed.audio.start_time import (
-    PATTERNS,
-    recording_start,
-    start_from_header,
-    start_from_name,
-    time_zone,
-)
-from sed.errors import UsageError
+from sed.audio.start_time import PATTERNS, start_from_name
 from sed.events.tracker import Event, with_timestamps
-
-BERLIN = ZoneInfo("Europe/Berlin")  # two hours ahead of UTC in May
-PLUS_10 = timezone(timedelta(hours=10))
+from tests.sed.audio.times import BERLIN, PLUS_10, utc
 
 # Names with a zone, or come from a recorder that is known to use UTC.
 ABSOLUTE = {
@@ -53,6 +40,7 @@ ABSOLUTE = {
     "20261121T121500.250Z_siren_garden.flac": "2026-11-21T12:15:00.250",
 }
 
+
 # Names of recorders set to local time.
 LOCAL = {
     "SM2A_20240501_053000.wav": "2024-05-01T05:30:00",
@@ -81,6 +69,7 @@ LOCAL = {
     "2024-05-01-birdnet-12:30:00am.wav": "2024-05-01T00:30:00",
 }
 
+
 NO_TIME = [
     "dawn.wav",
     "",
@@ -104,10 +93,6 @@ NO_TIME = [
     "5AFCBD7EA.WAV",
     "5678.249901053000.wav",
 ]
-
-
-def utc(text):
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 @pytest.mark.parametrize("name", ABSOLUTE)
@@ -236,191 +221,3 @@ def test_the_calendar_of_events_follows_absolute_time_when_the_clocks_change():
 
 def test_without_a_start_events_have_no_time():
     assert with_timestamps([Event(0.0, 1.0, "owl", 0.5)], None) == [Event(0.0, 1.0, "owl", 0.5)]
-
-
-# Headers
-
-
-def chunk(name, data):
-    return name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
-
-
-def wav(path, *chunks, sound=b"\1\2" * 500):
-    """Write a WAV file: chunks before the sound, None, chunks after it."""
-    before = chunks[: chunks.index(None)] if None in chunks else chunks
-    after = chunks[len(before) + 1 :]
-    body = b"WAVE" + chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, 8000, 16000, 2, 16))
-    body += b"".join(before) + chunk(b"data", sound) + b"".join(after)
-    path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
-    return path
-
-
-def comment(text):
-    return chunk(b"LIST", b"INFO" + chunk(b"ICMT", text.encode().ljust(384, b"\0")))
-
-
-def guano(timestamp):
-    text = f"GUANO|Version: 1.0\nMake: BATLOGGER\nSerial: 1001\n{timestamp}\nLength: 7.02\n"
-    return chunk(b"guan", text.encode())
-
-
-AUDIOMOTH = "Recorded at {} by AudioMoth 249BC3055C02FE06 at medium gain while battery was 4.5V."
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("05:30:00 01/05/2024 (UTC)", "2024-05-01T05:30:00+00:00"),
-        ("05:30:00 01/05/2024 (UTC+2)", "2024-05-01T05:30:00+02:00"),
-        ("05:30:00 01/05/2024 (UTC-11)", "2024-05-01T05:30:00-11:00"),
-        ("05:30:00 01/05/2024 (UTC+5:30)", "2024-05-01T05:30:00+05:30"),
-        ("05:30:00 01/05/2024 (UTC-0:30)", "2024-05-01T05:30:00-00:30"),
-        ("05:30:00.250 01/05/2024 (UTC)", "2024-05-01T05:30:00.250000+00:00"),
-        ("05:30:00 01/05/2024", "2024-05-01T05:30:00+00:00"),
-    ],
-)
-def test_the_comment_of_an_audiomoth_is_a_moment(tmp_path, text, expected):
-    path = wav(tmp_path / "renamed.wav", comment(AUDIOMOTH.format(text)))
-    assert start_from_header(path).isoformat() == expected
-    assert recording_start(path).isoformat() == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Timestamp: 2024-05-01T05:30:00+02:00", "2024-05-01T05:30:00+02:00"),
-        ("Timestamp:2024-05-01 05:30:00.5Z", "2024-05-01T05:30:00.500000+00:00"),
-        ("Timestamp: 2019-01-21T22:14:29", "2019-01-21T22:14:29+01:00"),
-        ("Timestamp: 2019-01-21T22:14:29\nZone: 29", "2019-01-21T22:14:29+01:00"),
-    ],
-)
-def test_guano_is_found_behind_the_sound(tmp_path, text, expected):
-    path = wav(tmp_path / "10010003.wav", None, guano(text), sound=b"x" * 999)
-    in_utc = datetime.fromisoformat(expected).astimezone(UTC)
-    assert recording_start(path, BERLIN) == in_utc
-    has_zone = not text.endswith("29")
-    assert recording_start(path) == (in_utc if has_zone else None)
-    assert not has_zone or start_from_header(path).isoformat() == expected
-
-
-def test_the_metadata_of_wildlife_acoustics_are_read(tmp_path):
-    fields = struct.pack("<HIH", 0, 2, 1) + struct.pack("<HI", 5, 25) + b"2014-04-02 22:59:14-05:00"
-    path = wav(tmp_path / "a.wav", chunk(b"wamd", fields))
-    assert start_from_header(path).isoformat() == "2014-04-02T22:59:14-05:00"
-
-
-@pytest.mark.parametrize("extension", ["wav", "flac", "ogg"])
-def test_the_comment_is_found_where_converters_put_it(tmp_path, extension):
-    path = tmp_path / f"dawn.{extension}"
-    with soundfile.SoundFile(path, "w", 8_000, 1) as file:
-        file.title = "dawn"
-        file.comment = AUDIOMOTH.format("05:30:00 01/05/2024 (UTC+2)")
-        file.write(np.zeros(8_000))
-    assert start_from_header(path).isoformat() == "2024-05-01T05:30:00+02:00"
-
-
-def test_the_header_has_the_zone_and_the_name_has_the_time(tmp_path):
-    header = comment(AUDIOMOTH.format("05:30:00 01/05/2024 (UTC+2)"))
-    original = wav(tmp_path / "20240501_053000.WAV", header)
-    piece = wav(tmp_path / "20240501_053500.WAV", header)
-    renamed = wav(tmp_path / "20240501T053000+1000_REC.wav", header)
-    assert recording_start(original) == utc("2024-05-01T03:30:00")
-    assert recording_start(piece) == utc("2024-05-01T03:35:00")
-    assert recording_start(piece, BERLIN).isoformat() == "2024-05-01T05:35:00+02:00"
-    assert recording_start(piece, PLUS_10) == utc("2024-05-01T03:35:00")
-    assert recording_start(renamed) == utc("2024-04-30T19:30:00")
-
-
-def test_a_song_meter_has_its_offset_in_guano(tmp_path):
-    path = wav(tmp_path / "SM4_20240501_053000.wav", guano("Timestamp: 2024-05-01T05:30:00-04:00"))
-    assert start_from_name(path) is None
-    assert recording_start(path) == utc("2024-05-01T09:30:00")
-
-
-def test_a_header_without_a_zone_leaves_it_to_the_caller(tmp_path):
-    path = wav(tmp_path / "SM4_20240501_053000.wav", guano("Timestamp: 2024-05-01T05:30:01"))
-    assert recording_start(path) is None
-    assert recording_start(path, BERLIN) == utc("2024-05-01T03:30:00")
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"RIFF",
-        b"RIFF\0\0\0\0WAVE",
-        b"RIFF\xff\xff\xff\xffWAVEdata\xff\xff\xff\xff\1\2\3",
-        b"RIFF\0\0\0\0WAVELIST\xff\xff\xff\xffINFO",
-        b"RIFF\0\0\0\0WAVE" + bytes(100_000),
-        b"fLaC",
-        b"fLaC\0\xff\xff\xff",
-        b"fLaC" + bytes(100_000),
-        b"RIFF\0\0\0\0WAVE" + comment(AUDIOMOTH.format("05:30:00 31/02/2024 (UTC)")),
-        b"RIFF\0\0\0\0WAVE" + comment(AUDIOMOTH.format("05:30:00 01/05/2024 (UTC+99)")),
-        b"RIFF\0\0\0\0WAVE" + guano("Timestamp: 2024-13-01T05:30:00Z"),
-        os.urandom(1000),
-    ],
-)
-def test_a_header_without_a_time_is_no_error(tmp_path, content):
-    path = tmp_path / "dawn.wav"
-    path.write_bytes(content)
-    assert start_from_header(path, BERLIN) is None
-
-
-def test_what_is_no_file_is_not_touched(tmp_path):
-    pipe = tmp_path / "20240501_053000.WAV"
-    os.mkfifo(pipe)
-    assert recording_start(pipe) == utc("2024-05-01T05:30:00")
-    assert start_from_header(tmp_path) is None
-    assert recording_start(tmp_path / "gone" / "dawn.wav") is None
-    assert recording_start("-", BERLIN) is None
-
-
-# Zones
-
-
-@pytest.mark.parametrize(
-    ("name", "minutes"),
-    [
-        ("UTC", 0),
-        ("utc", 0),
-        ("Z", 0),
-        ("+02:00", 120),
-        ("-0330", -210),
-        ("UTC+5:45", 345),
-        ("-11", -660),
-        ("Europe/Berlin", 60),
-        ("Etc/GMT+3", -180),
-    ],
-)
-def test_a_zone_is_a_name_or_an_offset(name, minutes):
-    offset = datetime(2024, 1, 1, tzinfo=time_zone(name)).utcoffset()
-    assert offset == timedelta(minutes=minutes)
-
-
-@pytest.mark.parametrize("name", ["Berlin", "Europe/Berlim", "europe/berlin"])
-def test_an_unknown_zone_lists_near_ones(name):
-    with pytest.raises(UsageError) as error:
-        time_zone(name)
-    assert str(error.value).startswith(f"unknown time zone {name!r}. Did you mean ")
-    assert "Europe/Berlin" in str(error.value)
-    assert str(error.value).endswith("An offset such as +02:00 works as well.")
-
-
-@pytest.mark.parametrize("name", ["", "Europe", "../etc/passwd", "/etc/localtime", "+25:00", "\0"])
-def test_what_is_no_zone_is_misuse(name):
-    with pytest.raises(UsageError, match="unknown time zone"):
-        time_zone(name)
-
-
-def test_local_is_the_zone_of_this_machine(monkeypatch):
-    monkeypatch.setenv("TZ", ":America/Bogota")
-    zone = time_zone("local")
-    assert zone == ZoneInfo("America/Bogota")
-    assert pickle.loads(pickle.dumps(zone)) is zone  # workers get it too
-    monkeypatch.delenv("TZ")
-    monkeypatch.setattr(os.path, "realpath", lambda _: "/usr/share/zoneinfo/Asia/Tokyo")
-    assert time_zone("local") == ZoneInfo("Asia/Tokyo")
-    monkeypatch.setattr(os.path, "realpath", lambda _: "/etc/localtime")
-    with pytest.raises(UsageError, match="is not set: name one, such as Europe/Berlin"):
-        time_zone("local")

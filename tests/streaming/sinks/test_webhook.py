@@ -1,0 +1,240 @@
+"""Webhooks: a web server that is sometimes down, and addresses with secrets."""
+
+import base64
+import http.server
+import json
+import threading
+import time
+from http import HTTPStatus
+
+import pytest
+
+from sed.errors import UsageError
+from streaming.messages import ClipSaved, EventEnded, EventStarted, Problem
+from streaming.sinks.delivery import DeliveryConfig
+from streaming.sinks.payload import payload_of
+from streaming.sinks.webhook import Webhook
+from tests.conftest import until
+from tests.streaming.sinks.alerts import EVENT, GAP, labelled, texts
+
+QUICK = DeliveryConfig(
+    capacity=100, first_retry_seconds=0.01, max_retry_seconds=0.02, close_seconds=3
+)
+
+
+class Server:
+    """A web server on this machine with chosen responses, which can be down."""
+
+    def __init__(self):
+        self.posts = []  # (path, headers, body)
+        self.statuses = []  # of the next responses; then 200
+        self.n_requests = 0
+        self.hold = threading.Event()
+        self.hold.set()
+        self.port = 0
+        self.start()
+
+    def start(self):
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                server.n_requests += 1
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                server.hold.wait(5)
+                status = server.statuses.pop(0) if server.statuses else 200
+                if status == 200:
+                    server.posts.append((self.path, dict(self.headers), json.loads(body)))
+                if status == 0:
+                    self.wfile.write(b"nonsense\r\n\r\n")
+                    return
+                self.send_response(status, f"secret {self.path}")
+                if status == 302:
+                    self.send_header("Location", "/elsewhere")
+                self.end_headers()
+
+            def do_GET(self):
+                raise AssertionError("unexpected error")
+
+            def log_message(self, *_):
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        self.port = self._server.server_port
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    def stop(self):
+        self.hold.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def labels(self):
+        return [payload["label"] for _, _, payload in self.posts]
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    server = Server()
+    yield server
+    server.stop()
+
+
+def hook(server, **options):
+    options = {"config": QUICK, "timeout": 2} | options
+    return Webhook(f"http://127.0.0.1:{server.port}/hook?key=s3cret", **options)
+
+
+def test_notes_are_posted_as_json(server):
+    alert = hook(server, headers={"X-Room": "attic"}, waits_for_clip=True)
+    for message in (EventStarted(EVENT), EventEnded(EVENT), ClipSaved(EVENT, "a.flac"), GAP):
+        assert alert.handle(message) == []
+    assert alert.close() == []
+    assert [payload for _, _, payload in server.posts] == [
+        payload_of(message, waits_for_clip=True)
+        for message in (EventStarted(EVENT), ClipSaved(EVENT, "a.flac"), GAP)
+    ]
+    path, headers, _ = server.posts[0]
+    assert path == "/hook?key=s3cret"
+    assert headers["Content-Type"] == "application/json"
+    assert headers["X-Room"] == "attic"
+    assert headers["User-Agent"] == "sed-engine"
+    assert "Authorization" not in headers
+
+
+def test_a_name_and_password_become_basic_authentication(server):
+    alert = Webhook(f"http://a%40b:p%2Fw%3A@127.0.0.1:{server.port}/ü x".replace(" ", "%20"))
+    alert.handle(EventEnded(EVENT))
+    assert alert.close() == []
+    ((path, headers, _),) = server.posts
+    assert path == "/%C3%BC%20x"
+    assert base64.b64decode(headers["Authorization"].removeprefix("Basic ")) == b"a@b:p/w:"
+
+
+@pytest.mark.parametrize("status", [500, 503, 408, 429, 0])
+def test_what_may_pass_is_tried_again_in_order(server, status):
+    server.statuses = [status] * 3
+    alert = hook(server)
+    labels = [f"label {n}" for n in range(4)]
+    for label in labels:
+        alert.handle(EventEnded(labelled(label)))
+    reports = texts(alert.close())
+    name = f"webhook http://127.0.0.1:{server.port}"
+    reason = (
+        f"the server returned {status} {HTTPStatus(status).phrase}"
+        if status
+        else "the reply of the server is not HTTP"
+    )
+    assert reports == [
+        f"{name}: {reason}. Delivery is retried until it succeeds",
+        f"{name}: works again: 4 delivered",
+    ]
+    assert server.labels == labels
+    assert server.n_requests == 7
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 410, 302, 307])
+def test_what_is_refused_is_not_tried_again(server, status):
+    server.statuses = [status, status]
+    alert = hook(server)
+    for n in range(3):
+        alert.handle(EventEnded(labelled(f"label {n}")))
+    reports = texts(alert.close())
+    name = f"webhook http://127.0.0.1:{server.port}"
+    assert reports == [
+        f"{name}: the server returned {status} {HTTPStatus(status).phrase}. Check the address",
+        f"{name}: works again: 1 delivered, 2 lost",
+    ]
+    assert server.labels == ["label 2"]
+    assert server.n_requests == 3
+
+
+def test_a_server_that_is_away_gets_everything_when_it_is_back(server):
+    alert = hook(server)
+    server.stop()
+    labels = [f"label {n}" for n in range(20)]
+    reports = []
+    for label in labels:
+        reports += texts(alert.handle(EventEnded(labelled(label))))
+    until(lambda: reports.extend(texts(alert.handle(Problem("")))) or reports)
+    server.start()
+    reports += texts(alert.close())
+    name = f"webhook http://127.0.0.1:{server.port}"
+    assert reports == [
+        f"{name}: the server cannot be reached: Connection refused. "
+        "Delivery is retried until it succeeds",
+        f"{name}: works again: 20 delivered",
+    ]
+    assert server.labels == labels
+
+
+def test_a_server_that_hangs_does_not_block_the_listener(server):
+    server.hold.clear()
+    alert = hook(
+        server, timeout=0.05, config=DeliveryConfig(first_retry_seconds=0.01, close_seconds=0.3)
+    )
+    began = time.monotonic()
+    for _ in range(100):
+        alert.handle(EventEnded(EVENT))
+    assert time.monotonic() - began < 4  # a timeout for each would take longer
+    until(lambda: alert._queue._notices)
+    began = time.monotonic()
+    reports = texts(alert.close())
+    assert time.monotonic() - began < 4
+    name = f"webhook http://127.0.0.1:{server.port}"
+    assert reports == [
+        f"{name}: the server cannot be reached: timed out. Delivery is retried until it succeeds",
+        f"{name}: closed with 100 not delivered",
+    ]
+    alert._queue._thread.join(5)
+
+
+@pytest.mark.parametrize("status", [0, 302, 401, 503, None])
+def test_no_secret_of_the_address_is_ever_reported(server, status):
+    address = f"http://name:pa55word@127.0.0.1:{server.port}/t0ken/x?key=s3cret#fr4gment"
+    alert = Webhook(address, config=DeliveryConfig(first_retry_seconds=0.01, close_seconds=0.05))
+    if status is None:
+        server.stop()
+    server.statuses = [status] * 100
+    alert.handle(EventEnded(EVENT))
+    until(lambda: alert._queue._notices)
+    reports = " ".join(texts(alert.close()))
+    assert f"127.0.0.1:{server.port}" in reports
+    for secret in ("pa55word", "name", "s3cret", "t0ken", "fr4gment"):
+        assert secret not in reports
+    if status is None:
+        server.start()
+    alert._queue._thread.join(5)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://u:pa55word@host/x",
+        "file:///etc/passwd",
+        "host/path",
+        "http://",
+        "http://u:pa55/word@host/",
+        "http://host:pa55word/",
+        "http://host/a pa55word",
+        "http://host/\npa55word",
+        "http://a..b/?pa55word",
+    ],
+)
+def test_an_address_that_cannot_be_used_is_refused_without_its_secrets(url):
+    with pytest.raises(UsageError) as caught:
+        Webhook(url)
+    assert str(caught.value) == (
+        "expected an address that begins with http or https, like https://host/path"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("X y", "1"), ("", "1"), ("X", "a\r\nY: b"), ("X", "鳥")]
+)
+def test_a_header_that_cannot_be_sent_is_refused(name, value):
+    with pytest.raises(UsageError, match="cannot be sent"):
+        Webhook("http://127.0.0.1/", headers={name: value})

@@ -1,0 +1,170 @@
+"""The responses: clips, events, history, metrics and health."""
+
+import socket
+from datetime import datetime, timedelta
+
+from streaming.messages import ClipSaved, EventEnded, Problem
+from streaming.web.server import WebView
+from tests.streaming.web.viewer import (
+    LABELS,
+    LOG_MEL,
+    ROUTES,
+    event,
+    get,
+    live,
+    receive,
+    save_clip,
+    status,
+)
+
+
+def test_clips_are_served_by_id_whole_and_in_part(view, tmp_path):
+    web, dispatcher = view
+    clip = save_clip(tmp_path)
+    dispatcher.handle(EventEnded(event(0)))
+    dispatcher.handle(ClipSaved(event(0), str(clip)))
+    dispatcher.handle(EventEnded(event(5)))
+    whole = get(web, "/clips/1")
+    assert (whole.status_code, whole.headers["content-type"]) == (200, "audio/flac")
+    assert whole.content == clip.read_bytes()
+    part = get(web, "/clips/1", headers={"Range": "bytes=4-41"})
+    assert (part.status_code, part.content) == (206, clip.read_bytes()[4:42])
+    assert get(web, "/clips/2").json() == {"error": "event 2 has no clip"}
+    clip.unlink()
+    deleted = get(web, "/clips/1")
+    assert (deleted.status_code, deleted.json()) == (
+        404,
+        {"error": "the clip of event 1 was deleted"},
+    )
+
+
+def test_nothing_is_served_by_its_path(view):
+    web, _ = view
+    host, port = web.url.removeprefix("http://").rstrip("/").split(":")
+    for path in (
+        "clips/../web.py", "clips/%2e%2e/%2e%2e/etc/passwd", "clips//etc/passwd", "clips/-1",
+        "clips/1%2f..%2f..", "clips/" + "9" * 40, "clips/1.flac", "page/../web.py", "..%2fweb.py",
+        "%2fetc%2fpasswd", "page.html/../../web.py", "page.html",
+    ):  # fmt: skip
+        with socket.create_connection((host, int(port))) as raw:  # a client that tidies nothing
+            request = f"GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+            raw.sendall(request.encode())
+            response = b"".join(iter(lambda: raw.recv(65_536), b""))
+        assert response.startswith(b"HTTP/1.1 404 "), path
+
+
+def test_what_is_no_sound_is_not_served_even_if_the_database_names_it(view, tmp_path):
+    web, dispatcher = view
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    dispatcher.handle(EventEnded(event(0)))
+    dispatcher.handle(ClipSaved(event(0), str(secret)))
+    assert get(web, "/clips/1").status_code == 404
+
+
+def test_events_and_hours_are_reported_from_the_database(view):
+    web, dispatcher = view
+    now = datetime.now().astimezone()
+    for n in range(5):
+        dispatcher.handle(EventEnded(event(n, time=now - timedelta(minutes=60 * n))))
+    dispatcher.handle(EventEnded(event(9, "siren", time=now)))
+    rows = get(web, "/events?limit=2").json()["events"]
+    assert [row["id"] for row in rows] == [5, 6]
+    assert rows[1] | {"time": "", "unix_time": 0} == {
+        "id": 6, "session_id": 1, "source": "mic", "label": "siren", "onset": 9.0, "offset": 10.5,
+        "score": 0.8, "time": "", "unix_time": 0, "has_clip": False,
+    }  # fmt: skip
+    assert [row["id"] for row in get(web, "/events?after=1&limit=3").json()["events"]] == [2, 3, 4]
+    assert len(get(web, "/events").json()["events"]) == 6
+    history = get(web, "/history?hours=3").json()
+    assert history["counts"] == {"dog": [1, 1, 1], "siren": [0, 0, 1]}
+    assert datetime.fromisoformat(history["hours"][2]) == now.replace(
+        minute=0, second=0, microsecond=0
+    )
+    assert len(get(web, "/history").json()["hours"]) == 24
+
+
+def test_numbers_that_cannot_be_are_refused(view):
+    for query in (
+        "events?limit=0", "events?limit=x", "events?after=-1", "events?after=" + "9" * 30,
+        "history?hours=0", "history?hours=99999", "events?limit=²",
+    ):  # fmt: skip
+        response = get(view[0], query)
+        assert response.status_code == 400, query
+        assert response.json()["error"].startswith("expected ")
+
+
+def test_a_database_that_cannot_be_read_is_reported(tmp_path):
+    web = WebView(port=0, database_path=tmp_path / "none.db", labels=LABELS, log_mel=LOG_MEL)
+    response = get(web, "/events")
+    assert response.status_code == 503
+    assert "none.db: cannot be read: unable to open" in response.json()["error"]
+    assert web.close() == []
+
+
+def test_what_fails_unforeseen_is_reported_once(view, monkeypatch):
+    web, _ = view
+
+    def fail(*_, **__):
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("streaming.web.routes.stored_events", fail)
+    for _ in range(2):
+        response = get(web, "/events")
+        assert (response.status_code, response.json()) == (500, {"error": "internal error"})
+    assert web.handle(status()) == [
+        Problem("the web view failed on /events: ZeroDivisionError('division by zero')")
+    ]
+    assert web.handle(status()) == []
+
+
+def test_metrics_are_what_prometheus_reads(view):
+    web, dispatcher = view
+    assert "sed_viewers 0.0" in get(web, "/metrics").text
+    for label in ("dog", "dog", 'a "quoted" label'):
+        dispatcher.handle(EventEnded(event(0, label)))
+    dispatcher.handle(status())
+    with live(web) as viewer:
+        receive(viewer, "snapshot")
+        response = get(web, "/metrics")
+    assert response.headers["content-type"].startswith("text/plain; version=")
+    lines = response.text.splitlines()
+    for line in (
+        'sed_events_total{label="dog",source="mic"} 2.0',
+        'sed_events_total{label="a \\"quoted\\" label",source="mic"} 1.0',
+        'sed_samples_delivered_total{source="mic"} 100.0',
+        'sed_samples_processed_total{source="mic"} 90.0',
+        'sed_samples_dropped_total{source="mic"} 7.0',
+        'sed_samples_missing_total{source="mic"} 0.0',
+        'sed_input_overflows_total{source="mic"} 2.0',
+        'sed_gaps_total{source="mic"} 1.0',
+        'sed_input_connected{source="mic"} 1.0',
+        "sed_latency_seconds 0.4",
+        "sed_real_time_factor 0.25",
+        "sed_uptime_seconds 12.5",
+        "sed_viewers 1.0",
+    ):
+        assert line in lines
+
+
+def test_health_is_that_of_the_listener(view, monkeypatch):
+    web, dispatcher = view
+    states = []
+    for message in (None, status(), status("lost")):
+        if message:
+            dispatcher.handle(message)
+        response = get(web, "/health")
+        states.append((response.status_code, response.json()["state"]))
+    dispatcher.handle(status())
+    monkeypatch.setattr("streaming.web.routes.STALLED_SECONDS", -1)
+    states.append((get(web, "/health").status_code, get(web, "/health").json()["state"]))
+    assert states == [(503, "starting"), (200, "listening"), (503, "lost"), (503, "stalled")]
+
+
+def test_every_response_forbids_content_of_other_sites(view):
+    for route in ROUTES:
+        headers = get(view[0], route).headers
+        assert headers["content-security-policy"].startswith("default-src 'self';"), route
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "server" not in headers
