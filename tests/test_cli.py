@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -235,6 +236,25 @@ def test_info_about_a_checkpoint_a_recording_and_the_program(model, noise_wav):
     dated = noise_wav.rename(noise_wav.with_name("20240501_053000+0200.wav"))
     assert "started 2024-05-01 05:30:00+02:00" in sed("info", dated).stdout
     assert sed("info").stdout.startswith("sed-engine 0.")
+
+
+def test_a_class_may_be_given_by_its_name_alone(noise_wav, model):
+    one = list(detect(noise_wav, model, classes="élan"))
+    assert one == list(detect(noise_wav, model, classes=("élan",))) != []
+    with pytest.raises(ValueError, match="no class 'elan'"):
+        next(detect(noise_wav, model, classes="elan"))
+
+
+def test_events_have_their_time_where_the_recorder_wrote_it(noise_wav, model, tmp_path):
+    assert {event.time for event in detect(noise_wav, model)} == {None}
+    start = datetime.fromisoformat("2024-05-01T05:30:00+02:00")
+    for name, zone in (("20240501_053000+0200.wav", None), ("20240501_053000.wav", "+02:00")):
+        path = tmp_path / name
+        path.write_bytes(noise_wav.read_bytes())
+        events = list(detect(path, model, time_zone=zone))
+        assert [event.time for event in events] == [
+            start + timedelta(seconds=event.onset) for event in events
+        ] != []
 
 
 def defaults(function):

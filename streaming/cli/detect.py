@@ -10,7 +10,6 @@ import typer
 from sed.errors import FAILED, INTERRUPTED
 from streaming.cli.options import (
     DETECTION,
-    INPUT,
     OUTPUT,
     PERFORMANCE,
     Channel,
@@ -52,7 +51,6 @@ def detect(
             help="Recordings, and folders to search for them, on this machine or elsewhere "
             "(s3://, https://, …). - is standard input.",
             show_default=False,
-            rich_help_panel=INPUT,
         ),
     ],
     model: Model = None,

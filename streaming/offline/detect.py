@@ -1,19 +1,21 @@
-"""One recording to its events."""
+"""Detect the events of one recording."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Literal
 
 from sed.audio.blocks import SampleValidator, read_blocks
 from sed.audio.decode import Decoder, open_recording
-from sed.errors import RecordingError
+from sed.audio.start_time import recording_start
+from sed.audio.start_time import time_zone as parse_time_zone
+from sed.errors import RecordingError, UsageError
 from sed.events.tracker import Event, with_timestamps
 from streaming.engines.base import Engine, EnginePool, FrameOutput
 from streaming.engines.select import open_engine
@@ -43,44 +45,70 @@ def detect(
     min_duration_seconds: float | None = None,
     min_gap_seconds: float | None = None,
     lookahead_seconds: float | None = None,
-    classes: tuple[str, ...] = (),
+    classes: str | Sequence[str] = (),
     top_k: int | None = None,
     channel: int | None = None,
+    time_zone: str | tzinfo | None = None,
     engine: str = "auto",
     device: str = "auto",
     precision: str = "auto",
     batch_size: int | None = None,
 ) -> Iterator[Event]:
-    """Yield the events of a recording of any length, each as soon as it is certain.
+    """Yield the events of a recording of any length, each as soon as it is complete.
+
+    The time of day of an event is set if the recorder wrote its start into the file name or header.
 
     Parameters
     ----------
     recording
-        A file, or ``-`` for a WAV file on standard input.
+        A path or URL, or ``-`` for a WAV file on standard input.
     model
-        A checkpoint or its path, an exported model, or an engine that is open already; the default
+        A checkpoint or its path, the path of an exported model, or an open engine; the default
         model if not given.
-    hop
-        Seconds from one window to the next; half a window if not given.
-    mode, threshold, on, off, min_duration_seconds, min_gap_seconds, lookahead_seconds, classes, top
-        See `DetectorConfig`; None is what the checkpoint says.
-    batch_size
-        See `DetectorConfig`; what the engine is fastest with if not given, and 1 for standard
-        input, which may be live.
+    hop_seconds
+        Seconds from the start of one window to the start of the next; half a window if not given.
+    mode
+        Inference mode: ``sliding_window``, ``fully_convolutional``, or ``auto``, which is
+        fully_convolutional where windows overlap by more than half and the network allows it.
+    threshold
+        Score that an event must reach, for all classes; it lasts while the score is at least half
+        of it. The checkpoint's, per class, if not given.
+    onset_threshold, offset_threshold
+        Score that an event must reach, and score down to which it lasts, instead of `threshold`.
+    min_duration_seconds
+        Shorter events are dropped; the checkpoint's if not given.
+    min_gap_seconds
+        Events of a class that are at most so far apart are joined; the checkpoint's if not given.
+    lookahead_seconds
+        Decide on each moment as soon as a window reaches so far beyond it; if not given, all
+        windows over a moment count.
+    classes
+        A label or several: only these are detected; all if not given.
+    top_k
+        In each frame, only the `top_k` most probable classes count; all if not given.
     channel
         Counted from 1; the mean of all if not given.
+    time_zone
+        Time zone of the site (Europe/Berlin, +02:00, UTC, local), for recorders that do not store
+        theirs.
     engine, device, precision
         See `open_engine`.
+    batch_size
+        Windows to compute together; if not given, what is fastest with the engine, and 1 for
+        standard input, which may be live.
 
     Raises
     ------
     UsageError
-        If an option is not what it can be.
+        If an argument is invalid.
     CheckpointError
         If the model cannot be loaded.
     RecordingError
-        If the recording cannot be read; if it is damaged, after the events before the damage.
+        If the recording cannot be read, or is damaged: then after the events before the damage.
     """
+    if channel is not None and channel < 1:
+        raise UsageError(f"channels are counted from 1, got {channel}")
+    path = os.fspath(recording)
     config = DetectorConfig(
         hop_seconds=hop_seconds,
         mode=mode,
@@ -90,24 +118,25 @@ def detect(
         min_duration_seconds=min_duration_seconds,
         min_gap_seconds=min_gap_seconds,
         lookahead_seconds=lookahead_seconds,
-        classes=tuple(classes),
+        classes=(classes,) if isinstance(classes, str) else tuple(classes),
         top_k=top_k,
-        batch_size=batch_size or batch_size_for([os.fspath(recording)]),
+        batch_size=batch_size or batch_size_for([path]),
     )
     opened = open_engine(model, engine=engine, device=device, precision=precision)
-    for detection in stream_detections(
-        Detector(opened, config), os.fspath(recording), channel=channel
-    ):
+    detector = Detector(opened, config)
+    zone = parse_time_zone(time_zone) if isinstance(time_zone, str) else time_zone
+    start = None if path == "-" else recording_start(path, zone)
+    for detection in stream_detections(detector, path, channel=channel, start=start):
         yield from detection.events
 
 
 def batch_size_for(sources: Iterable[str]) -> int | None:
-    """Return how many windows to batch: one where input may be live; else the engine decides."""
+    """Return the batch size: 1 if a source is standard input, which may be live, else None."""
     return 1 if "-" in sources else None
 
 
 def share_of(decoder: Decoder, seconds: float) -> float:
-    """Return the share of a recording that so many seconds are; 0 if its length is not known."""
+    """Return seconds of a recording as a share of its length; 0 if the length is unknown."""
     n_samples = decoder.n_samples or 0
     return min(1.0, seconds * decoder.sample_rate / n_samples) if n_samples else 0.0
 
