@@ -85,7 +85,7 @@ def measure(n_clips: int) -> dict[str, object]:
             plain = plain_loop(config, n_clips, device)
             rounds.append(
                 {
-                    "data_wait_fraction": row["waiting"],
+                    "data_wait_fraction": row["data_wait_fraction"],
                     "clips_per_second": row["clips_per_second"],
                     "plain_clips_per_second": plain,
                     "ratio": row["clips_per_second"] / plain,
