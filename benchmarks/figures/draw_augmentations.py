@@ -29,11 +29,7 @@ from sed.audio.blocks import read_recording
 from sed.features.log_mel import LogMelConfig
 from sed.features.log_mel_torch import LogMel
 from sed.files import written_whole
-from train.augment import images as pipelines
-from train.augment import mix as overlay
-from train.augment import noise as noises
-from train.augment import spectrogram as pictures
-from train.augment import waveform as waveforms
+from train.augment import images, mix, noise, spectrogram, waveform
 from train.config.augment import SpectrogramConfig
 
 ROOT = Path(__file__).parents[2]
@@ -116,10 +112,10 @@ def cut_out(start_seconds: float, *, only: tuple[str, ...] = CLASSES) -> tuple[A
             for row in csv.DictReader(file, delimiter="\t")
             if row["event_label"] in only
         ]
-    return waveforms.crop(VILLAGE, spans, first, WINDOW)
+    return waveform.crop(VILLAGE, spans, first, WINDOW)
 
 
-def labelled(samples: NDArray[np.float32], spans: waveforms.Spans) -> Clip:
+def labelled(samples: NDArray[np.float32], spans: waveform.Spans) -> Clip:
     """Return a clip with the frame targets of its spans."""
     targets = torch.zeros(N_FRAMES, len(CLASSES))
     for first, last, label in spans:
@@ -145,31 +141,31 @@ def of_samples() -> Iterator[Card]:
         return Card(name, drawn, [before], labelled(*after))
 
     for name, seed in (("roll", 1), ("shift", 15)):
-        moved = waveforms.SHIFTS[name](samples, spans, seeded(seed))
+        moved = waveform.SHIFTS[name](samples, spans, seeded(seed))
         yield card(name, f"by {(moved[1][0][0] - spans[0][0]) / rate:.1f} s", moved)
-    stretched = waveforms.time_stretch(samples, spans, 0.75)
-    yield card("time stretch", "speed 0.75", waveforms.crop(*stretched, 0, WINDOW))
-    higher = waveforms.pitch_shift(samples, rate, 5.0)
+    stretched = waveform.time_stretch(samples, spans, 0.75)
+    yield card("time stretch", "speed 0.75", waveform.crop(*stretched, 0, WINDOW))
+    higher = waveform.pitch_shift(samples, rate, 5.0)
     yield card("pitch shift", "+5 semitones", (higher, spans))
 
-    short = waveforms.crop(samples, spans, rate // 2, 2 * rate)
+    short = waveform.crop(samples, spans, rate // 2, 2 * rate)
     for how, drawn, seed in (
         ("pad", "silence around it", 11),
-        ("repeat", "again and again", 0),
+        ("repeat", "repeated copies", 0),
         ("masked-copy", "copies with gaps", 7),
     ):
-        filled = waveforms.fit_length(*short, WINDOW, how, seeded(seed))
+        filled = waveform.fit_length(*short, WINDOW, how, seeded(seed))
         yield card(how, drawn, filled, labelled(*short))
-    softer = waveforms.random_gain(samples, 12.0, seeded(34))
+    softer = waveform.random_gain(samples, 12.0, seeded(34))
     change_db = 20 * np.log10(np.std(softer) / np.std(samples))
     yield card("gain", f"{change_db:+.0f} dB".replace("-", "−"), (softer, spans))
 
     for kind, seed in (("white", 0), ("pink", 0), ("band", 5)):
-        hiss = noises.noise(kind, WINDOW, rate, seeded(seed))
-        noisy = noises.add_at_snr(samples, hiss, 12.0)
+        hiss = noise.noise(kind, WINDOW, rate, seeded(seed))
+        noisy = noise.add_at_snr(samples, hiss, 12.0)
         yield card(f"{kind} noise", "12 dB below", (noisy, spans))
     rain, _ = cut_out(157.0, only=())
-    behind = noises.add_at_snr(samples, rain, 12.0)
+    behind = noise.add_at_snr(samples, rain, 12.0)
     yield card("background", "rain, 12 dB below", (behind, spans))
 
 
@@ -178,7 +174,7 @@ def of_mixtures() -> Iterator[Card]:
     waves = torch.from_numpy(np.stack([clip.samples for clip in clips]))
     targets = torch.stack([clip.targets for clip in clips])
 
-    summed, [targets_sum] = overlay.sum_mixtures(
+    summed, [targets_sum] = mix.sum_mixtures(
         waves,
         [targets],
         max_recordings=2,
@@ -190,10 +186,10 @@ def of_mixtures() -> Iterator[Card]:
     yield Card(
         "sum of recordings", "second at −6 dB", clips, Clip(summed[0].numpy(), targets_sum[0])
     )
-    mixed, [shares] = overlay.mixup(waves, [targets], alpha=1.0, rule="convex", generator=seeded(5))
-    yield Card("mixup", "in random shares", clips, Clip(mixed[0].numpy(), shares[0]))
+    mixed, [shares] = mix.mixup(waves, [targets], alpha=1.0, rule="convex", generator=seeded(5))
+    yield Card("mixup", "with random weights", clips, Clip(mixed[0].numpy(), shares[0]))
     columns = torch.stack([clip.spectrogram() for clip in clips])
-    cut, _, frames = overlay.cutmix(columns, [], targets, alpha=1.0, generator=seeded(4))
+    cut, _, frames = mix.cutmix(columns, [], targets, alpha=1.0, generator=seeded(4))
     yield Card("cutmix", "along time", clips, replace(clips[0], log_mel=cut[0], targets=frames[0]))
 
     calls = [(4.0, "rooster"), (27.3, "dog"), (145.0, "crow")]
@@ -201,7 +197,7 @@ def of_mixtures() -> Iterator[Card]:
         (cut_out(begin, only=())[0][: WINDOW // 4], [CLASSES.index(name)]) for begin, name in calls
     ]
     bed, _ = cut_out(190.2, only=())
-    scene = overlay.place_events(WINDOW, placed, seeded(12), background=bed)
+    scene = mix.place_events(WINDOW, placed, seeded(12), background=bed)
     yield Card("placed events", "at known times", [labelled(bed, [])], labelled(*scene))
 
 
@@ -216,21 +212,21 @@ def of_spectrograms() -> Iterator[Card]:
         return Card(name, drawn, [clip], replace(clip, log_mel=columns, targets=targets))
 
     for exponent in (0.7, 1.5):
-        raised = pictures.gamma(energy, 1.0, (exponent, exponent), seeded(0))
-        yield card("contrast", f"to the power of {exponent}", LOG_MEL.logarithm(raised)[0])
-    cut = pictures.low_pass(log, 1.0, 40.0, seeded(10), **unit)
-    yield card("high cut", f"up to −{float((log - cut).max()):.0f} dB", cut[0])
-    shaped = pictures.filter_augment(log, 1.0, 18.0, seeded(38), **unit)
-    yield card("frequency response", "±18 dB", shaped[0])
+        raised = spectrogram.gamma(energy, 1.0, (exponent, exponent), seeded(0))
+        yield card("gamma", f"to the power of {exponent}", LOG_MEL.logarithm(raised)[0])
+    cut = spectrogram.low_pass(log, 1.0, 40.0, seeded(10), **unit)
+    yield card("low pass", f"up to −{float((log - cut).max()):.0f} dB", cut[0])
+    shaped = spectrogram.filter_augment(log, 1.0, 18.0, seeded(38), **unit)
+    yield card("filter augment", "±18 dB", shaped[0])
 
-    shuffled, targets = pictures.shuffle_segments(log, clip.targets[None], 1.0, 4, seeded(21))
-    yield card("time shuffling", "at frame borders", shuffled[0], targets[0])
+    shuffled, targets = spectrogram.shuffle_segments(log, clip.targets[None], 1.0, 4, seeded(21))
+    yield card("shuffled segments", "at frame borders", shuffled[0], targets[0])
     masks = SpectrogramConfig(time_mask_columns=80, freq_mask_bands=24)
-    augment = pictures.SpecAugment(masks).train()
+    augment = spectrogram.SpecAugment(masks).train()
     yield card("SpecAugment", "masks at the mean", augment(log, seeded(12))[0])
     for name, seed in (("birdclef2023", 21), ("urban-sounds", 33)):
-        images = log[:, None].expand(1, 3, -1, -1)
-        changed = pipelines.apply_albumentations(name, images, seeded(seed))
+        channels = log[:, None].expand(1, 3, -1, -1)
+        changed = images.apply_albumentations(name, channels, seeded(seed))
         yield card(name, "albumentations", changed[0, 0])
 
 
