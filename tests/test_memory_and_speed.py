@@ -90,7 +90,7 @@ def test_six_hours_take_no_more_memory_than_one(tmp_path):
         # An engine that is chosen by measuring would be prepared the first time, which takes more.
         program = Path(sys.executable).with_name("sed-engine")
         ran = peak.run([program, "detect", tmp_path / f"{hours}.flac", "-q", "--engine", "torch"])
-        assert ran.status == 0, ran.told
+        assert ran.status == 0, ran.messages
         peaks.append(ran.peak_mib)
     assert peaks[1] <= 1.05 * peaks[0]
     assert max(peaks) <= 1_200

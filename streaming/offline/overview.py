@@ -15,7 +15,7 @@ from sed.types import Floats
 from streaming.pipeline.decoder import Detection
 from streaming.pipeline.detector import Detector
 
-MAX_EVENTS_DRAWN = 1_000  # more could not be told apart in a plot
+MAX_EVENTS_DRAWN = 1_000  # more could not be distinguished in a plot
 
 
 class Downsampler:

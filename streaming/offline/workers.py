@@ -221,17 +221,17 @@ class ProcessExecutor(Executor):
         self._n_started = max(self._n_started, n_workers)
 
     def _start(self, number: int) -> None:
-        ours, theirs = multiprocessing.Pipe()
+        own_end, worker_end = multiprocessing.Pipe()
         process = multiprocessing.get_context("spawn").Process(
             target=_work,
-            args=(theirs, self._make_runner, self._job, number),
+            args=(worker_end, self._make_runner, self._job, number),
             name=f"sed worker {number}",
             daemon=True,
         )
-        with _one_core_and_no_signals(), theirs:
+        with _one_core_and_no_signals(), worker_end:
             process.start()
             # Inside, so that Ctrl-C cannot come between.
-            self._workers[ours] = _Worker(number, process, ours)
+            self._workers[own_end] = _Worker(number, process, own_end)
 
     def _end(self, worker: _Worker) -> None:
         del self._workers[worker.connection]

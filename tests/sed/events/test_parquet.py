@@ -156,10 +156,12 @@ def test_a_full_disk_is_an_output_error(tmp_path):
 def test_a_foreign_file_is_reported_as_such(tmp_path):
     path = tmp_path / "x.parquet"
     path.write_bytes(b"PAR1 nothing")
-    with pytest.raises(SedError, match=r"x\.parquet: cannot be read as events \(not ours\)\. Give"):
+    with pytest.raises(
+        SedError, match=r"x\.parquet: cannot be read as events \(not written by sed\)\. Give"
+    ):
         read_parquet_events(path)
     pd.DataFrame({"label": ["dog"]}).to_parquet(path)
-    with pytest.raises(SedError, match=r"cannot be read as events \(not ours\)"):
+    with pytest.raises(SedError, match=r"cannot be read as events \(not written by sed\)"):
         read_parquet_events(path)
     with pytest.raises(SedError, match=r"gone\.parquet: cannot be read as events \(.*No such file"):
         read_parquet_events(tmp_path / "gone.parquet")

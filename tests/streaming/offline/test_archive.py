@@ -321,5 +321,5 @@ def test_results_are_those_of_a_plain_scan_to_the_byte(tiny_checkpoint, tmp_path
     assert (summary.n_files, summary.n_events) == (3, plain.n_events)
     assert summary.audio_seconds == pytest.approx(9.3)
     for name in names:
-        ours, theirs = (tmp_path / o / f"{name}.csv" for o in ("out", "plain"))
-        assert ours.read_bytes() == theirs.read_bytes()
+        own, plain = (tmp_path / o / f"{name}.csv" for o in ("out", "plain"))
+        assert own.read_bytes() == plain.read_bytes()

@@ -191,7 +191,7 @@ def test_what_ends_its_process_each_time_costs_itself_alone(cluster, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / ".b.wav.csv.77.part").write_text("half")
-    (out / ".z.wav.csv.77.part").write_text("of somebody else")
+    (out / ".z.wav.csv.77.part").write_text("of another run")
     summary = Scan(settings(out), RayExecutor(make_runner=jobs.FakeRunner)).run([tmp_path])
     assert [str(e) for e in summary.failures] == [
         f"{tmp_path}/b.wav: the process that analysed it was lost before the end, each time of "
@@ -223,8 +223,8 @@ def test_a_model_that_is_missing_ends_it(cluster, noise_wav):
 
 
 def actors():
-    """Return the ids of the processes below this one that are actors of ours."""
-    parents, ours = {}, []
+    """Return the ids of the processes below this one that are our actors."""
+    parents, found = {}, []
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
             stat = Path("/proc", entry, "stat").read_text()
@@ -233,8 +233,8 @@ def actors():
             continue
         parents[int(entry)] = int(stat.rpartition(")")[2].split()[1])
         if title.startswith("ray::MapWorker"):
-            ours.append(int(entry))
-    return sorted(pid for pid in ours if os.getpid() in _ancestors(pid, parents))
+            found.append(int(entry))
+    return sorted(pid for pid in found if os.getpid() in _ancestors(pid, parents))
 
 
 def _ancestors(pid, parents):

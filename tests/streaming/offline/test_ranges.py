@@ -72,16 +72,16 @@ def in_one_stream(engine, path, channel=None):
         return np.concatenate([part for block in blocks for part in stream.push(block)])
 
 
-def heard(engine, path, n_readers):
-    """Return all columns and events of a recording, and what is said to be wrong with it."""
-    columns, events, trouble = [np.empty((0, 24), np.float32)], [], ""
+def analyse(engine, path, n_readers):
+    """Return all columns and events of a recording, and the message of its error."""
+    columns, events, failure = [np.empty((0, 24), np.float32)], [], ""
     try:
         for detection in stream_detections(detector_of(engine), str(path), n_readers=n_readers):
             columns.append(detection.log_mel)
             events += detection.events
     except SedError as error:
-        trouble = str(error)
-    return np.concatenate(columns), events, trouble
+        failure = str(error)
+    return np.concatenate(columns), events, failure
 
 
 def reader_threads():
@@ -157,27 +157,27 @@ def test_a_resampled_recording_is_entered_to_the_last_bit(tmp_path, rates):
         np.testing.assert_array_equal(rest, whole[start:])
 
 
-def test_a_recording_is_heard_alike_in_ranges_and_in_one_stream(tmp_path, engine, short_ranges):
+def test_ranges_and_one_stream_give_the_same_events(tmp_path, engine, short_ranges):
     path = tmp_path / "noise.flac"
     soundfile.write(path, rising_noise(16_000 * 15 + 123), 16_000)
-    columns, events, _ = heard(engine, path, 3)
-    whole_columns, whole_events, _ = heard(engine, path, 1)
+    columns, events, _ = analyse(engine, path, 3)
+    whole_columns, whole_events, _ = analyse(engine, path, 1)
     np.testing.assert_array_equal(columns, whole_columns)
     assert events == whole_events != []
 
 
 @pytest.mark.parametrize(("file", "make"), [row[:2] for row in TABLE if row[0] != "folder"])
-def test_what_is_wrong_with_a_recording_is_told_alike(tmp_path, engine, short_ranges, file, make):
+def test_ranges_and_one_stream_report_the_same_errors(tmp_path, engine, short_ranges, file, make):
     path = tmp_path / file
     make(path)
-    columns, _, trouble = heard(engine, path, 3)
-    whole_columns, _, whole_trouble = heard(engine, path, 1)
-    assert trouble == whole_trouble
+    columns, _, failure = analyse(engine, path, 3)
+    whole_columns, _, whole_failure = analyse(engine, path, 1)
+    assert failure == whole_failure
     np.testing.assert_array_equal(columns, whole_columns)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_damage_anywhere_in_a_flac_is_told_alike(tmp_path, engine, short_ranges, seed):
+def test_damage_anywhere_in_a_flac_is_reported_alike(tmp_path, engine, short_ranges, seed):
     rng = np.random.default_rng(seed)
     path = tmp_path / "noise.flac"
     soundfile.write(path, rising_noise(160_000, seed), 8_000)
@@ -185,10 +185,10 @@ def test_damage_anywhere_in_a_flac_is_told_alike(tmp_path, engine, short_ranges,
     at, n_bytes = rng.integers(1_000, len(content)), rng.integers(1, 9_000)
     n_lost = rng.choice([0, n_bytes])  # overwritten, or pushed in
     path.write_bytes(content[:at] + rng.bytes(n_bytes) + content[at + n_lost :])
-    columns, _, trouble = heard(engine, path, 3)
-    whole_columns, _, whole_trouble = heard(engine, path, 1)
-    assert trouble == whole_trouble
-    assert "damaged at" in trouble
+    columns, _, failure = analyse(engine, path, 3)
+    whole_columns, _, whole_failure = analyse(engine, path, 1)
+    assert failure == whole_failure
+    assert "damaged at" in failure
     np.testing.assert_array_equal(columns, whole_columns)
 
 
@@ -218,7 +218,7 @@ def test_silence_for_most_of_a_recording_is_no_silent_recording(tmp_path, engine
         samples = np.zeros_like(noise)
         samples[sound] = noise[sound]
         soundfile.write(tmp_path / "rare.wav", samples, 8_000)
-        assert heard(engine, tmp_path / "rare.wav", 3)[2] == ""
+        assert analyse(engine, tmp_path / "rare.wav", 3)[2] == ""
 
 
 def test_only_so_many_ranges_are_ahead(tmp_path, engine, short_ranges, monkeypatch):
@@ -230,7 +230,7 @@ def test_only_so_many_ranges_are_ahead(tmp_path, engine, short_ranges, monkeypat
         ranges._RangeReader, "read", lambda self, n: begun.append(n) or read(self, n)
     )
     with closing(open_recording(path)) as decoder:
-        found = read_parallel(detector_of(engine), path, decoder, n_readers=2)
+        found = read_parallel(detector_of(engine).front_end, path, decoder, n_readers=2)
         next(found)
         time.sleep(0.2)
         assert len(begun) <= 4
@@ -256,7 +256,7 @@ def test_closing_ends_the_threads_in_the_middle_of_a_range(tmp_path, engine, mon
 
     monkeypatch.setattr(SoundFileDecoder, "blocks", slow)
     with closing(open_recording(path)) as decoder:
-        found = read_parallel(detector_of(engine), path, decoder, n_readers=3)
+        found = read_parallel(detector_of(engine).front_end, path, decoder, n_readers=3)
         next(found)
         assert len(reader_threads()) == 3
         began = time.monotonic()
@@ -272,9 +272,9 @@ def test_an_error_of_the_front_end_comes_out(tmp_path, engine, short_ranges, mon
     def fail(samples):
         raise MemoryError("no room")
 
-    monkeypatch.setattr(engine, "columns", fail)
+    monkeypatch.setattr(engine, "extract_features", fail)
     with pytest.raises(MemoryError, match="no room"):
-        heard(engine, path, 3)
+        analyse(engine, path, 3)
     assert reader_threads() == []
 
 
