@@ -78,6 +78,7 @@ def test_existing_results_are_skipped_on_request(archive, model, tmp_path):
     done = sed(*options, "--skip-existing")
     assert "1 file ·" in done.stderr
     assert "3 skipped" in done.stderr
+    assert "torch" not in done.stderr  # the engine is named with --verbose only
     assert (out / "a.wav.csv").exists()
     assert (out / "deep/a.wav.csv").stat().st_mtime_ns == before
 
@@ -252,9 +253,11 @@ def test_events_have_their_time_where_the_recorder_wrote_it(noise_wav, model, tm
         path = tmp_path / name
         path.write_bytes(noise_wav.read_bytes())
         events = list(detect(path, model, time_zone=zone))
-        assert [event.time for event in events] == [
-            start + timedelta(seconds=event.onset) for event in events
-        ] != []
+        assert (
+            [event.time for event in events]
+            == [start + timedelta(seconds=event.onset) for event in events]
+            != []
+        )
 
 
 def defaults(function):

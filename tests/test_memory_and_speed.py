@@ -10,7 +10,7 @@ import soundfile
 
 from benchmarks.speed import peak
 from streaming.engines.pytorch import TorchEngine
-from streaming.offline.overview import Downsampler
+from streaming.offline.overview import _Downsampler
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
 from streaming.pipeline.prefetch import Prefetcher
@@ -39,7 +39,7 @@ def test_a_detector_holds_no_more_after_ten_minutes_than_after_a_minute(tiny_che
 @pytest.mark.parametrize("n_rows", [1, 7, 64, 65, 1_000, 12_345])
 def test_an_overview_is_bounded_and_keeps_the_peaks(n_rows):
     rows = np.random.default_rng(0).random((n_rows, 2)).astype(np.float32)
-    mean, peak = Downsampler("mean", max_rows=64), Downsampler("max", max_rows=64)
+    mean, peak = _Downsampler("mean", max_rows=64), _Downsampler("max", max_rows=64)
     for part in np.array_split(rows, 13):
         mean.push(part)
         peak.push(part)

@@ -186,7 +186,7 @@ class RayExecutor(Executor):
         n_gpus = 0 if self._job.device == "cpu" else int(available.get("GPU", 0))
         if self._job.device == "cuda" and not n_gpus:
             raise DeviceError("the cluster has no GPU. Leave out --device, or choose cpu.")
-        n_actors, gpu_share = share_devices(self._n_actors, int(available.get("CPU", 0)), n_gpus)
+        n_actors, gpu_share = _share_devices(self._n_actors, int(available.get("CPU", 0)), n_gpus)
         pool = ray.data.ActorPoolStrategy(
             size=min(n_actors, n_tasks),
             max_tasks_in_flight_per_actor=1,  # no task waits behind a long one
@@ -234,7 +234,7 @@ class _Actor:
             return self._runner.log, JobResult(failure=failure, was_opened=False)
 
 
-def share_devices(n_requested: int | None, n_cpus: int, n_gpus: int) -> tuple[int, float]:
+def _share_devices(n_requested: int | None, n_cpus: int, n_gpus: int) -> tuple[int, float]:
     """Return the number of actors and the share of a GPU of each, which may be 0."""
     n_cpus = max(1, n_cpus)  # a cluster that grows on demand may have none yet
     if not n_gpus:

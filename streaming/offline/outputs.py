@@ -209,7 +209,7 @@ class OutputConfig:
                 raise OutputError("standard output", error) from error
 
     @contextmanager
-    def open_outputs(self, recording: Recording, detector: Detector) -> Iterator[OutputFiles]:
+    def open_outputs(self, recording: Recording, detector: Detector) -> Iterator[_OutputFiles]:
         """Open the files about one recording alone; all of them are kept, or none.
 
         Raises
@@ -217,7 +217,7 @@ class OutputConfig:
         OutputError
             If a file cannot be written.
         """
-        files = OutputFiles()
+        files = _OutputFiles()
         paths = self.paths(recording)
         with ExitStack() as stack:
             for path, format in zip(paths, self.file_formats, strict=False):
@@ -236,7 +236,7 @@ class OutputConfig:
 
 
 @dataclass
-class OutputFiles:
+class _OutputFiles:
     """The open files about one recording."""
 
     writers: list[EventWriter] = field(default_factory=list)

@@ -18,7 +18,7 @@ from streaming.pipeline.detector import Detector
 MAX_EVENTS_DRAWN = 1_000  # more could not be distinguished in a plot
 
 
-class Downsampler:
+class _Downsampler:
     """Reduces any number of rows to at most `max_rows`, each of equally many rows pushed.
 
     When there are more, pairs of rows are combined, and each row covers twice as many.
@@ -87,8 +87,8 @@ class DetectionPlot:
     def __init__(self, detector: Detector, recording: Recording) -> None:
         self._detector = detector
         self._recording = recording
-        self._log_mel = Downsampler("mean")
-        self._probs = Downsampler("max")
+        self._log_mel = _Downsampler("mean")
+        self._probs = _Downsampler("max")
         self._events: list[Event] = []  # the first ones
         self._n_events = 0
 

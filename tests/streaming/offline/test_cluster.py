@@ -12,7 +12,7 @@ from sed.audio.find import Recording
 from sed.errors import MissingExtraError, UsageError
 from sed.models.checkpoint import save_checkpoint
 from streaming.engines.select import open_engine
-from streaming.offline.cluster import RayExecutor, _Actor, share_devices
+from streaming.offline.cluster import RayExecutor, _Actor, _share_devices
 from streaming.offline.job import ExecutorError, JobConfig
 from streaming.offline.outputs import OutputConfig
 from streaming.offline.scan import Scan, ScanCallbacks
@@ -64,13 +64,13 @@ def test_a_surprise_costs_its_recording_and_a_model_that_is_missing_all(tmp_path
 
 
 def test_devices_are_shared_out():
-    assert share_devices(None, n_cpus=8, n_gpus=0) == (8, 0.0)
-    assert share_devices(3, n_cpus=8, n_gpus=0) == (3, 0.0)
-    assert share_devices(20, n_cpus=8, n_gpus=0) == (8, 0.0)
-    assert share_devices(None, n_cpus=0, n_gpus=0) == (1, 0.0)
-    assert share_devices(None, n_cpus=8, n_gpus=2) == (2, 1.0)
-    assert share_devices(5, n_cpus=8, n_gpus=2) == (5, 1 / 3)
-    assert share_devices(1, n_cpus=8, n_gpus=2) == (1, 1.0)
+    assert _share_devices(None, n_cpus=8, n_gpus=0) == (8, 0.0)
+    assert _share_devices(3, n_cpus=8, n_gpus=0) == (3, 0.0)
+    assert _share_devices(20, n_cpus=8, n_gpus=0) == (8, 0.0)
+    assert _share_devices(None, n_cpus=0, n_gpus=0) == (1, 0.0)
+    assert _share_devices(None, n_cpus=8, n_gpus=2) == (2, 1.0)
+    assert _share_devices(5, n_cpus=8, n_gpus=2) == (5, 1 / 3)
+    assert _share_devices(1, n_cpus=8, n_gpus=2) == (1, 1.0)
 
 
 def test_what_cannot_be_is_refused(tmp_path):
