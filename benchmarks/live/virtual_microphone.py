@@ -1,4 +1,4 @@
-"""A microphone without hardware: a sound server whose only source is what is played into it.
+"""Create a microphone without hardware: a sound server with a virtual source.
 
 The server is separate from that of the desktop. Needs PulseAudio with its ALSA plugin, and
 PortAudio; on Debian: pulseaudio pulseaudio-utils libasound2-plugins libportaudio2.

@@ -38,7 +38,7 @@ LOW_RATE = 8_000
 
 
 def birdclef(esc50: Path, labels: Sequence[str], out: Path) -> None:
-    """Write recordings with a second animal behind every third, as `secondary_labels` says."""
+    """Write recordings with a second animal, listed in `secondary_labels`, behind every third."""
     generator = np.random.default_rng(0)
     rows = [row for row in esc50_rows(esc50) if row["category"] in labels]
     table = []

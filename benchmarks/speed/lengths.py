@@ -1,4 +1,4 @@
-"""Measure overlapping windows and long recordings against the plain case."""
+"""Measure what overlapping windows and a longer recording cost."""
 
 from __future__ import annotations
 

@@ -53,11 +53,12 @@ export class EventLog {
     this.place(item, time);
   }
 
-  draw(elapsed) {
-    for (const row of this.rows.values()) {
-      if (!row.isActive) continue;
-      row.seconds += elapsed;
-      row.parts.length.textContent = seconds(row.seconds);
+  // Update the lengths of active events; `now` returns the position of an input in seconds.
+  draw(now) {
+    for (const { isActive, event, parts } of this.rows.values()) {
+      if (!isActive) continue;
+      const end = Math.max(event.offset, now(event.source));
+      parts.length.textContent = seconds(end - event.onset);
     }
   }
 
@@ -68,11 +69,10 @@ export class EventLog {
     row ??= this.newRow(key, event);
     row.isActive = isActive;
     row.event = { ...row.event, ...event };
-    row.seconds = event.offset - event.onset;
     row.item.classList.toggle("active", isActive);
     row.item.style.setProperty("--share", event.score.toFixed(3));
     row.parts.from.textContent = this.hasSeveralInputs ? event.source : "";
-    row.parts.length.textContent = seconds(row.seconds);
+    row.parts.length.textContent = seconds(event.offset - event.onset);
     row.parts.score.lastChild.textContent = event.score.toFixed(2);
     row.play.hidden = !row.event.has_clip;
   }
@@ -84,7 +84,7 @@ export class EventLog {
     const from = part("span", "from", ""), length = part("span", "length", "");
     const score = part("span", "score", ""), what = part("span", "what", "");
     const play = part("button", "play", "");
-    const row = { item, event, play, parts: { from, length, score }, seconds: 0, isActive: false };
+    const row = { item, event, play, parts: { from, length, score }, isActive: false };
     time.title = event.time;
     score.append(document.createElement("i"), part("span", "", ""));
     what.append(label, from);

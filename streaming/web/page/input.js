@@ -31,6 +31,11 @@ export class InputPanel {
     this.parts["source-format"].dataset.state = status.state;
   }
 
+  // The seconds of the input at the right edge of the spectrogram.
+  get now() {
+    return this.spectrogram.head ?? 0;
+  }
+
   restore({ cells, end }) {
     this.spectrogram.push(cells, end);
   }

@@ -150,7 +150,7 @@ function draw(now) {
   drawnAt = now;
   for (const panel of inputs.values()) panel.draw(elapsed);
   classes.draw(elapsed);
-  log.draw(elapsed);
+  log.draw((source) => inputs.get(source)?.now ?? 0);
   requestAnimationFrame(draw);
 }
 

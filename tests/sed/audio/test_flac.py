@@ -9,7 +9,7 @@ from sed.errors import OutputError
 
 
 @pytest.mark.parametrize("sample_rate", [96_001, 700_000])
-def test_a_rate_that_flac_cannot_hold_is_an_error_that_says_so(tmp_path, sample_rate):
+def test_a_rate_that_flac_cannot_hold_is_an_error_that_names_it(tmp_path, sample_rate):
     reason = rf"FLAC cannot hold such sound \({sample_rate} Hz, channels: 2\)"
     with pytest.raises(OutputError, match=rf"x\.flac: cannot write: {reason}\."):
         write_flac(tmp_path / "x.flac", np.zeros((8_000, 2), np.float32), sample_rate)
@@ -18,7 +18,7 @@ def test_a_rate_that_flac_cannot_hold_is_an_error_that_says_so(tmp_path, sample_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_flac_clips_what_is_too_loud_and_silences_nan(tmp_path):
+def test_flac_clips_samples_beyond_full_scale_and_silences_nan(tmp_path):
     samples = np.array([[2], [-2], [np.nan], [np.inf], [-np.inf], [2**-23], [-1]], np.float32)
     write_flac(tmp_path / "x.flac", samples, 48_000)
     most = 1 - 2**-23

@@ -138,7 +138,7 @@ def test_a_header_without_a_time_is_no_error(tmp_path, content):
     assert start_from_header(path, BERLIN) is None
 
 
-def test_what_is_no_file_is_not_touched(tmp_path):
+def test_a_path_that_is_not_a_regular_file_is_not_opened(tmp_path):
     pipe = tmp_path / "20240501_053000.WAV"
     os.mkfifo(pipe)
     assert recording_start(pipe) == utc("2024-05-01T05:30:00")

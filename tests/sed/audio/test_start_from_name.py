@@ -10,7 +10,7 @@ from sed.audio.start_time import PATTERNS, start_from_name
 from sed.events.tracker import Event, with_timestamps
 from tests.sed.audio.times import BERLIN, PLUS_10, utc
 
-# Names with a zone, or come from a recorder that is known to use UTC.
+# Names with a zone, or of recorders that always use UTC.
 ABSOLUTE = {
     "20240501_053000.WAV": "2024-05-01T05:30:00",
     "20240501_053000T.WAV": "2024-05-01T05:30:00",
@@ -111,7 +111,7 @@ def test_a_name_without_a_zone_is_a_moment_where_the_zone_is_known(name):
 
 
 @pytest.mark.parametrize("name", NO_TIME)
-def test_what_is_no_date_is_no_time(name):
+def test_a_name_without_a_date_has_no_time(name):
     assert start_from_name(name, BERLIN) is None
 
 

@@ -40,7 +40,7 @@ def test_an_unknown_zone_lists_near_ones(name):
 
 
 @pytest.mark.parametrize("name", ["", "Europe", "../etc/passwd", "/etc/localtime", "+25:00", "\0"])
-def test_what_is_no_zone_is_misuse(name):
+def test_an_invalid_zone_is_misuse(name):
     with pytest.raises(UsageError, match="unknown time zone"):
         time_zone(name)
 

@@ -10,7 +10,7 @@ class PortAudioError(Exception):
 
 
 class Stream:
-    """A stream of a device that delivers when a test says so."""
+    """A stream that delivers samples when a test calls `deliver`."""
 
     def __init__(self, portaudio, *, device, samplerate, channels, callback, **_):
         self.about = portaudio.listed[device]
@@ -30,11 +30,11 @@ class Stream:
     def deliver(self, n, *, overflow=False):
         block = np.full((n, self.settings[1]), 0.5, np.float32)
         self.callback(block, n, None, SimpleNamespace(input_overflow=overflow))
-        block[:] = 9.0  # PortAudio uses its memory again
+        block[:] = 9.0  # PortAudio reuses its memory
 
 
 class FakePortAudio:
-    """What sounddevice says of some devices."""
+    """The functions of sounddevice, for a list of devices."""
 
     PortAudioError = PortAudioError
 

@@ -15,7 +15,7 @@ RATE = 8_000
 
 
 class Script:
-    """A source that delivers at once: blocks, and disconnections between them."""
+    """A source that delivers its blocks and disconnections at once."""
 
     sample_rate, n_channels = RATE, 1
 
@@ -43,7 +43,7 @@ class Unplugged(Script):
 
 
 class SlowEngine(TorchEngine):
-    """Waits before each batch for `seconds`."""
+    """An engine that waits for `seconds` before each batch."""
 
     seconds = 0.0
     batches: list[int] = []  # noqa: RUF012  # of the instance that a test makes

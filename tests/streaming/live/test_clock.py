@@ -9,7 +9,7 @@ from streaming.live.clock import StreamClock
 from tests.streaming.live.scripts import RATE
 
 
-def test_the_clock_of_a_device_that_runs_wrong_is_followed():
+def test_the_drift_of_a_device_clock_is_followed():
     """A crystal 100 ppm too fast gains 8.6 s a day; blocks come up to 80 ms late."""
     generator = np.random.default_rng(0)
     clock, true_rate = StreamClock(RATE), RATE * (1 + 100e-6)
@@ -19,7 +19,7 @@ def test_the_clock_of_a_device_that_runs_wrong_is_followed():
     assert abs(clock.time(position) - expected) < timedelta(seconds=0.1)
 
 
-def test_a_clock_that_was_set_is_believed_at_once():
+def test_a_clock_that_was_set_is_followed_at_once():
     clock = StreamClock(RATE)
     clock.update(RATE, 1_000.0)
     clock.update(2 * RATE, 1_000.9)

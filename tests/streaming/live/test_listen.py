@@ -9,7 +9,7 @@ from streaming.offline.detect import detect
 from tests.streaming.live.scripts import spans
 
 
-def test_for_python_receivedcome_one_by_one(noise_wav, tiny_checkpoint, tmp_path, monkeypatch):
+def test_in_python_events_come_one_by_one(noise_wav, tiny_checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr("streaming.live.sources.FILE_SPEED", 4.0)
     path = tmp_path / "tiny.safetensors"
     save_checkpoint(tiny_checkpoint, path)
@@ -21,7 +21,7 @@ def test_for_python_receivedcome_one_by_one(noise_wav, tiny_checkpoint, tmp_path
     assert {event.file for event in events} == {noise_wav.name}
 
 
-def test_asynchronously_too_and_others_run_meanwhile(noise_wav, tiny_checkpoint, monkeypatch):
+def test_an_asynchronous_listener_lets_other_tasks_run(noise_wav, tiny_checkpoint, monkeypatch):
     monkeypatch.setattr("streaming.live.sources.FILE_SPEED", 4.0)
 
     async def collect():

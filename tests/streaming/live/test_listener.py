@@ -75,8 +75,8 @@ def test_an_event_is_reported_when_it_starts_and_when_it_is_complete(listener):
         assert mine == [EventStarted, EventEnded]
 
 
-def test_after_a_gap_times_are_still_true(tiny_checkpoint, engine, listener):
-    """The sound on each side of a gap is processed like a recording of its own."""
+def test_times_are_correct_after_a_gap(tiny_checkpoint, engine, listener):
+    """The sound on each side of a gap is processed like a separate recording."""
     first, second = rising_noise(30_000, 1), rising_noise(30_000, 2)
     messages = list(listener(Script(first, 12_345, second)).messages())
     expected = spans(offline(tiny_checkpoint, engine, first))
@@ -99,16 +99,16 @@ def test_an_event_ends_where_the_device_is_disconnected(listener):
     assert kinds.index(Gap) == len(kinds) - 1 > 0
 
 
-def test_a_model_that_is_too_slow_loses_whole_hops_and_says_which(tiny_checkpoint):
-    """At half the speed that is needed; then as fast as it can, and it catches up in two hops."""
+def test_a_model_that_is_too_slow_drops_whole_hops_and_reports_each(tiny_checkpoint):
+    """The model runs at half the speed of the input, then at full speed, and catches up."""
     engine = SlowEngine(tiny_checkpoint, "cpu", "fp32")
     engine.seconds = 0.2
     source = FileSource("noise", Endless(), speed=5.0)  # a hop in 0.1 s
     listener = Listener([source], engine, CONFIG, buffer_seconds=2.0)
     gaps, behind = [], {}
-    began = time.monotonic()
+    started = time.monotonic()
     for message in listener.messages():
-        now = time.monotonic() - began
+        now = time.monotonic() - started
         if isinstance(message, Gap):
             gaps.append(message)
         if isinstance(message, AudioBlock):
@@ -150,7 +150,7 @@ def test_an_input_that_cannot_be_started_does_not_stop_the_others(listener):
         list(listener(Unplugged(name="a")).messages())
 
 
-def test_one_channel_or_the_mean_of_all(listener, tiny_checkpoint, engine):
+def test_the_model_gets_one_channel_or_the_mean_of_all(listener, tiny_checkpoint, engine):
     left, right = rising_noise(20_000, 1), rising_noise(20_000, 2)
 
     class Stereo(Script):
@@ -197,7 +197,7 @@ def test_the_last_message_is_a_status(listener):
     assert last.n_lost == 0
 
 
-def test_stopped_by_another_thread_it_processes_what_was_captured(
+def test_a_listener_stopped_by_another_thread_processes_the_captured_sound(
     tiny_checkpoint, engine, noise_wav
 ):
     source = FileSource("noise", open_recording(noise_wav))
@@ -209,8 +209,8 @@ def test_stopped_by_another_thread_it_processes_what_was_captured(
     assert spans(ended(messages)) == spans(offline(tiny_checkpoint, engine, samples))
 
 
-def test_receivedhave_a_time_of_day_that_does_not_change(listener):
-    """The sound comes faster than it was spoken, so that the clock is corrected all the time."""
+def test_events_have_a_time_of_day_that_does_not_change(listener):
+    """The sound arrives faster than real time, so that the clock is corrected all the time."""
     source = FileSource("noise", Sound(rising_noise(40_000)), speed=4.0)
     before = datetime.now().astimezone()
     messages = list(listener(source).messages())
@@ -222,12 +222,12 @@ def test_receivedhave_a_time_of_day_that_does_not_change(listener):
     for event in events:
         assert event.time == times[event.onset, event.label]
         assert event.time.tzinfo is not None
-        arrived = (event.onset + 1.0) / 4.0  # the window that it is in ends within a second of it
+        arrived = (event.onset + 1.0) / 4.0  # the end of its window
         assert (event.time - before).total_seconds() < arrived + 1.0
     assert len({round((e.time - before).total_seconds() - e.onset, 1) for e in events}) > 1
 
 
-def test_the_load_is_that_of_the_input_that_still_gives(listener):
+def test_the_real_time_factor_is_that_of_the_inputs_that_still_deliver(listener):
     sources = [FileSource(f"{i}", Sound(rising_noise(n)), speed=2.0) for i, n in
             enumerate((24_000, 800, 800))]  # fmt: skip
     loads = [m.real_time_factor for m in listener(*sources).messages() if isinstance(m, Status)]
@@ -236,7 +236,7 @@ def test_the_load_is_that_of_the_input_that_still_gives(listener):
     assert loads[-1] < 2.0 * expected[-1] + 0.1
 
 
-def test_before_it_listens_there_is_a_status_too(listener):
+def test_there_is_a_status_before_the_first_message(listener):
     status = listener(Script()).status()
     assert (status.uptime_seconds, status.real_time_factor, status.n_events) == (0.0, 0.0, 0)
 
@@ -244,6 +244,6 @@ def test_before_it_listens_there_is_a_status_too(listener):
 def test_a_file_is_played_at_real_speed(tmp_path, listener):
     soundfile.write(tmp_path / "a.wav", rising_noise(8_000), RATE)
     source = FileSource("a", open_recording(tmp_path / "a.wav"))
-    began = time.monotonic()
+    started = time.monotonic()
     list(listener(source).messages())
-    assert 0.95 < time.monotonic() - began < 4.0
+    assert 0.95 < time.monotonic() - started < 4.0

@@ -35,7 +35,7 @@ def portaudio(monkeypatch):
     return make
 
 
-def test_names_are_those_that_stay_when_the_numbers_change(portaudio):
+def test_device_names_do_not_contain_numbers_that_change(portaudio):
     portaudio(SPEAKER, BUILT_IN, USB, default=1)
     assert [(d.index, d.name, d.is_default) for d in devices()] == [
         (1, "HDA Intel: ALC", True),
@@ -63,7 +63,7 @@ def test_an_unknown_device_is_refused_with_the_known_ones(portaudio):
         _find_device("A")
 
 
-def test_no_device_at_all(portaudio):
+def test_a_machine_without_a_microphone_is_an_error(portaudio):
     portaudio(SPEAKER)
     with pytest.raises(DeviceError, match=r"no microphone\. Plug one in"):
         _find_device()
@@ -72,7 +72,7 @@ def test_no_device_at_all(portaudio):
     assert "there is no microphone" in done.stderr
 
 
-def test_portaudio_missing_says_how_to_get_it(monkeypatch):
+def test_a_missing_portaudio_is_an_error_with_the_command_that_installs_it(monkeypatch):
     class Missing:
         def find_spec(self, name, *_):
             if name == "sounddevice":
@@ -103,7 +103,7 @@ def test_the_list_of_devices_marks_the_default_and_its_own_rate(portaudio):
         (device("x", 2, 4_000, rates=(4_000, 96_000)), (96_000, 2)),
     ],
 )
-def test_a_device_is_taken_at_what_it_offers(portaudio, about, settings):
+def test_a_device_is_opened_with_settings_that_it_supports(portaudio, about, settings):
     portaudio(about)
     microphone = Microphone()
     assert (microphone.sample_rate, microphone.n_channels) == settings
@@ -120,14 +120,14 @@ def test_a_device_in_use_or_without_the_channel_is_refused(portaudio):
         Microphone(channel=3)
 
 
-def test_a_channel_far_up_opens_enough_of_them(portaudio):
+def test_a_high_channel_opens_enough_channels(portaudio):
     portaudio(device("x", 32))
     assert Microphone(channel=5).n_channels == 5
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Have microphones notice at once that a device is gone."""
+    """Let microphones notice a disconnected device at once."""
     monkeypatch.setattr(microphone, "CHECK_SECONDS", 0.01)
     monkeypatch.setattr(microphone, "SILENT_SECONDS", 0.3)
     monkeypatch.setattr(microphone, "FIRST_PAUSE_SECONDS", 0.02)
@@ -161,14 +161,14 @@ def test_blocks_are_copied_and_overflows_counted(started):
 
 
 @pytest.mark.parametrize("how", ["stops", "falls silent"])
-def test_a_device_that_goes_is_opened_again_and_the_gap_is_as_long_as_it_was(started, how):
+def test_a_device_that_disconnects_is_opened_again_and_the_gap_has_its_length(started, how):
     _, buffer, fake = started
     fake.streams[0].deliver(2_400)
     gone_at = time.monotonic()
     fake.listed[0]["is_gone"] = True
     if how == "stops":
         fake.streams[0].active = False
-    until(lambda: len(fake.streams) >= 3)  # twice it was not there
+    until(lambda: len(fake.streams) >= 3)  # two attempts failed
     fake.listed[0]["is_gone"] = False
     until(lambda: fake.streams[-1].active)
     fake.streams[-1].deliver(2_400)
@@ -225,7 +225,7 @@ def test_a_sound_server_that_starts_again_does_not_end_the_search(started):
 
 
 def test_a_stream_that_was_closed_delivers_nothing_more(started):
-    """What it delivers while it is being closed is counted as missing, and not as there."""
+    """Samples delivered while it is being closed are counted as missing."""
     _, buffer, fake = started
     first = fake.streams[0]
     first.deliver(2_400)
@@ -243,7 +243,7 @@ def test_a_stream_that_was_closed_delivers_nothing_more(started):
     assert buffer.n_missing > 0.3 * 48_000 - 4_800
 
 
-def test_one_microphone_that_goes_does_not_end_the_other(portaudio, quick, monkeypatch):
+def test_a_microphone_that_disconnects_does_not_stop_another(portaudio, quick, monkeypatch):
     monkeypatch.setattr(microphone, "SILENT_SECONDS", 60.0)
     fake = portaudio(dict(USB), dict(BUILT_IN))
     sources = [Microphone("usb"), Microphone("hda")]
@@ -253,7 +253,7 @@ def test_one_microphone_that_goes_does_not_end_the_other(portaudio, quick, monke
     usb, hda = fake.streams
     usb.active = False
     until(lambda: len(fake.streams) == 3 and fake.streams[2].active)
-    assert hda.active  # PortAudio did not look again, which would have ended it
+    assert hda.active  # PortAudio was not restarted, which would have ended it
     assert fake.n_looked == 0
     for listed in fake.listed:
         listed["is_gone"] = True

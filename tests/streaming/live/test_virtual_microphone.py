@@ -1,4 +1,4 @@
-"""All the way through a sound server, PortAudio and the model; only where there can be one."""
+"""From a sound server through PortAudio and the model, where a sound server can run."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ def live():
     return benchmarks.live
 
 
-def test_live_events_are_those_of_what_was_captured(live):
+def test_live_events_equal_those_of_the_captured_sound(live):
     figures = live.equality.equality(minutes=0.6)
     assert figures["same_to_the_frame"]
     assert figures["live"] == figures["offline"] >= 4

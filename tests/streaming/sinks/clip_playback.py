@@ -16,7 +16,7 @@ NOTHING = np.empty((0, 4), np.float32)
 
 
 def sound(seconds, n_channels=1, seed=0):
-    """Return noise in steps of 16 bits, as a microphone gives it."""
+    """Return noise quantized to 16 bits, as from a microphone."""
     steps = np.random.default_rng(seed).integers(-(2**15), 2**15, (int(seconds * RATE), n_channels))
     return (steps / 2**15).astype(np.float32)
 

@@ -29,7 +29,7 @@ from tests.streaming.sinks.clip_playback import (
 )
 
 
-def test_two_events_of_one_name_at_one_time_have_names_of_their_own(tmp_path):
+def test_two_events_of_one_label_and_time_get_different_names(tmp_path):
     samples = sound(3)
     for _ in range(2):  # as after a restart in the same second
         clips = ClipRecorder(tmp_path, delay_seconds=1)
@@ -41,7 +41,7 @@ def test_two_events_of_one_name_at_one_time_have_names_of_their_own(tmp_path):
     assert files(tmp_path) == [f"{day}.flac", f"{day}_2.flac", f"{day}_3.flac", f"{day}_4.flac"]
 
 
-def test_names_are_safe_and_short_whatever_label_and_source_hold(tmp_path):
+def test_names_are_safe_and_short_for_any_label_and_source(tmp_path):
     clips = ClipRecorder(tmp_path, delay_seconds=1)
     samples = sound(2)
     hostile = ["../../etc/passwd", "a/b\\c:d*?\"<>|\n\0'; rm -rf $HOME", "_-.-_", "", "é" * 300]
@@ -123,7 +123,7 @@ def test_the_clip_that_was_just_written_stays_however_small_the_limit(tmp_path):
     assert paths(results)[1].is_file()
 
 
-def test_clips_grow_old_even_if_nothing_happens(tmp_path):
+def test_old_clips_are_deleted_even_without_new_events(tmp_path):
     time = START
     clips = ClipRecorder(tmp_path, ClipsConfig(max_days=2), delay_seconds=1, now=lambda: time)
     save_some(clips, [0, 24])
@@ -145,7 +145,7 @@ def test_a_clip_that_another_program_deleted_is_no_problem(tmp_path):
     assert files(tmp_path) == ["2026-11-22/20261122T121500.000Z_siren_mic24.flac"]
 
 
-def test_what_cannot_be_deleted_is_reported_once_each_way(tmp_path, monkeypatch):
+def test_a_clip_that_cannot_be_deleted_is_reported_once_each_way(tmp_path, monkeypatch):
     clips = ClipRecorder(tmp_path, ClipsConfig(max_mb=1e-6), delay_seconds=1)
     unlink = Path.unlink
 
@@ -165,7 +165,7 @@ def test_what_cannot_be_deleted_is_reported_once_each_way(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("limit", [{"max_days": 1}, {"max_mb": 1e-6}])
-def test_one_that_cannot_be_deleted_keeps_no_other(tmp_path, limit):
+def test_a_clip_that_cannot_be_deleted_does_not_keep_the_others(tmp_path, limit):
     stuck = tmp_path / "2026-11-20" / "20261120T000000.000Z_dog_mic.flac"
     stuck.mkdir(parents=True)
     time = START + timedelta(hours=72)

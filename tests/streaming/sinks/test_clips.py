@@ -50,7 +50,7 @@ def test_a_clip_is_written_as_soon_as_its_post_roll_is_there(tmp_path):
     np.testing.assert_array_equal(read(clip.path)[0], samples[:16_000])
 
 
-def test_an_event_reported_of_after_its_post_roll_is_saved_at_once(tmp_path):
+def test_an_event_reported_after_its_post_roll_is_saved_at_once(tmp_path):
     clips = ClipRecorder(tmp_path, ClipsConfig(pre_roll=0.1, post_roll=0.1), delay_seconds=2)
     samples = sound(4)
     (path,) = paths(play(clips, samples, [(24_000, EventEnded(event(0.5, 1)))]))
@@ -188,13 +188,13 @@ def test_an_event_of_just_the_longest_length_keeps_its_post_roll(tmp_path):
     np.testing.assert_array_equal(read(path)[0], samples[:32_000])
 
 
-def test_of_an_event_reported_of_very_late_what_is_there_is_kept(tmp_path):
+def test_of_an_event_reported_very_late_the_sound_that_is_still_there_is_kept(tmp_path):
     clips = ClipRecorder(tmp_path, ClipsConfig(pre_roll=0.5, max_seconds=2), delay_seconds=1)
     samples = sound(20)
-    the_event = event(1, 16)  # it was faint for long
+    the_event = event(1, 16)  # its onset is reported late
     messages = [(120_000, EventStarted(the_event)), (136_000, EventEnded(the_event))]
     (path,) = paths(play(clips, samples, messages))
-    first = 119_200 - int(3.5 * RATE)  # as long as before the piece with the news
+    first = 119_200 - int(3.5 * RATE)  # the buffer before the block that reported it
     np.testing.assert_array_equal(read(path)[0], samples[first : first + 2 * RATE])
 
 
@@ -232,12 +232,12 @@ def test_an_event_whose_audio_was_lost_has_no_clip_and_that_is_reported_once(tmp
         ({"max_days": 1e9}, "expected max_days above 0 and at most 36500"),
     ],
 )
-def test_values_that_cannot_work_are_refused(values, message):
+def test_values_out_of_range_are_refused(values, message):
     with pytest.raises(UsageError, match=message):
         ClipsConfig(**values)
 
 
-def test_clips_go_on_where_flac_cannot_hold_the_rate(tmp_path):
+def test_a_rate_that_flac_cannot_hold_is_a_problem_and_not_an_error(tmp_path):
     clips = ClipRecorder(tmp_path, delay_seconds=1)
     results = play(clips, sound(30), [(192_000, EventEnded(event(0.5, 1)))], sample_rate=96_001)
     assert [result.path for result in results if isinstance(result, ClipSaved)] == [None]
@@ -246,7 +246,7 @@ def test_clips_go_on_where_flac_cannot_hold_the_rate(tmp_path):
 
 @settings(deadline=None, max_examples=40)
 @given(data=st.data())
-def test_the_pieces_in_which_sound_comes_make_no_difference(tmp_path_factory, data):
+def test_clips_do_not_depend_on_the_block_size(tmp_path_factory, data):
     config = ClipsConfig(
         pre_roll=data.draw(st.sampled_from([0, 0.03, 0.5])),
         post_roll=data.draw(st.sampled_from([0, 0.04, 0.4])),
@@ -260,9 +260,9 @@ def test_the_pieces_in_which_sound_comes_make_no_difference(tmp_path_factory, da
     for n, (onset, length) in enumerate(spans):
         offset = min(onset + length, 15_000)
         the_event = event(onset / RATE, offset / RATE, f"label{n}")
-        begun = min(onset + 1_000, offset)
+        started = min(onset + 1_000, offset)
         messages += [
-            (begun, 2 * n, EventStarted(the_event)),
+            (started, 2 * n, EventStarted(the_event)),
             (offset + 800, 2 * n + 1, EventEnded(the_event)),
         ]
     messages.sort(key=lambda triple: triple[:2])

@@ -26,7 +26,7 @@ with open(sys.argv[1], "a") as file:
 
 @pytest.fixture
 def dump(tmp_path):
-    """Return the beginning of a command that writes its arguments down, and how to read them."""
+    """Return a command that records its arguments, and a function that reads them."""
     script, written = tmp_path / "du mp.py", tmp_path / "written"
     script.write_text(DUMP)
 
@@ -135,12 +135,12 @@ def test_a_command_that_waits_for_its_clip_finds_it(dump, tmp_path):
         ("no-such-program-here {label}", "there is no program no-such-program-here. Check"),
     ],
 )
-def test_a_command_that_cannot_be_is_refused(command, message):
+def test_an_invalid_command_is_refused(command, message):
     with pytest.raises(UsageError, match=message):
         CommandAlert(command)
 
 
-def test_a_command_that_fails_is_reported_once_each_way_with_its_last_words(tmp_path):
+def test_a_command_that_fails_is_reported_once_each_way_with_its_last_line(tmp_path):
     flag = tmp_path / "works"
     program = (
         f"import os, sys; os.path.exists({str(flag)!r}) or "
@@ -177,25 +177,25 @@ def is_running(pid):
         return False
 
 
-def test_what_a_command_leaves_in_the_background_is_not_waited_for():
+def test_processes_that_a_command_leaves_in_the_background_are_not_waited_for():
     alert = CommandAlert("sh -c 'sleep 20 & exit 0'")
     alert.handle(EventEnded(EVENT))
-    assert alert.close() == []  # or it would have waited in vain
+    assert alert.close() == []  # without a timeout
 
 
 def test_commands_never_keep_the_listener_waiting_and_the_oldest_are_dropped(tmp_path):
     alert = CommandAlert(
         "sleep 30", config=DeliveryConfig(capacity=5, close_seconds=0.1), timeout=60
     )
-    began = time.monotonic()
+    started = time.monotonic()
     alert.handle(EventEnded(EVENT))
     until(lambda: not alert._queue._waiting)
     reports = [text for _ in range(99) for text in texts(alert.handle(EventEnded(EVENT)))]
     reports += texts(alert.close())
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - started < 15
     assert reports == [
         "command sleep: 5 items wait for delivery; the oldest are dropped",
         "command sleep: closed with 6 not delivered",
     ]
     alert._queue._thread.join(5)
-    assert not alert._queue._thread.is_alive()  # since what it ran was killed
+    assert not alert._queue._thread.is_alive()  # its process was killed

@@ -20,7 +20,7 @@ from streaming.sinks.history import stored_events
 from tests.streaming.sinks.databases import START, event, gap, opened, rows
 
 
-def test_events_clips_and_gaps_are_in_the_file_when_they_were_taken(tmp_path):
+def test_events_clips_and_gaps_are_in_the_file_at_once(tmp_path):
     path = tmp_path / "new" / "events.db"
     with opened(path, model="default") as database:
         assert database.handle(EventEnded(event(2.5))) == []
@@ -85,7 +85,7 @@ for n in range(1_000_000):
 """  # noqa: E501
 
 
-def test_what_was_reported_survives_being_killed(tmp_path):
+def test_reported_events_survive_a_killed_process(tmp_path):
     path = tmp_path / "events.db"
     command = [sys.executable, "-c", KILLED, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -119,7 +119,7 @@ def test_an_event_without_its_time_is_misuse(tmp_path):
     assert database.close() == []
 
 
-def test_names_that_are_no_text_and_paths_with_signs_are_kept(tmp_path):
+def test_names_that_are_not_utf8_and_paths_with_special_characters_are_kept(tmp_path):
     path = tmp_path / "50% ünïcode #1?.db"
     with opened(path, model="m\udc80") as database:
         database.handle(EventEnded(event(0, "it's\0\ud800", "mic\udc80")))
@@ -141,7 +141,7 @@ def test_pandas_reads_it(tmp_path):
 
 def test_an_event_is_written_quickly(tmp_path):
     with opened(tmp_path / "events.db") as database:
-        began = time.monotonic()
+        started = time.monotonic()
         for onset in range(1_000):
             database.handle(EventEnded(event(onset)))
-        assert (time.monotonic() - began) / 1_000 < 0.01
+        assert (time.monotonic() - started) / 1_000 < 0.01

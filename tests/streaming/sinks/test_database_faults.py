@@ -24,22 +24,22 @@ from tests.streaming.sinks.databases import (
 )
 
 
-def test_what_another_process_keeps_from_being_written_waits_for_it(tmp_path):
+def test_events_wait_while_another_process_holds_the_lock(tmp_path):
     path = tmp_path / "events.db"
     with opened(path) as database:
         with held_by_another(path):
-            began = time.monotonic()
+            started = time.monotonic()
             (problem,) = database.handle(EventEnded(event(0)))
-            assert 0.15 < time.monotonic() - began < 3
+            assert 0.15 < time.monotonic() - started < 3
             assert problem == Problem(
                 f"{path}: cannot write: database is locked. "
                 "Detection continues, and events wait in memory."
             )
-            began = time.monotonic()
+            started = time.monotonic()
             for onset in range(1, 100):
                 assert database.handle(EventEnded(event(onset))) == []
                 assert database.handle(ClipSaved(event(onset), f"/{onset}.flac")) == []
-            assert time.monotonic() - began < 3  # to wait for each would take longer
+            assert time.monotonic() - started < 3  # to wait for each would take longer
             assert handle_at_the_next_retry(database, gap(100)) == []
             assert database._connection.execute("PRAGMA busy_timeout").fetchone() == (20,)  # ms
             assert stored_events(path) == []
@@ -66,7 +66,7 @@ def test_pending_statements_are_bounded_and_dropped_ones_are_counted(tmp_path, m
     assert [row.onset for row in stored_events(path)] == [4, 5, 6, 7, 8]
 
 
-def test_what_is_not_written_at_the_end_is_reported(tmp_path, monkeypatch):
+def test_events_that_are_not_written_at_the_end_are_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(database_module, "TIMEOUT_SECONDS", 0.1)
     path = tmp_path / "events.db"
     database = EventDatabase(path)
@@ -76,7 +76,7 @@ def test_what_is_not_written_at_the_end_is_reported(tmp_path, monkeypatch):
         assert database.close() == [Problem(f"{path}: closed with 2 events and gaps not written")]
 
 
-def test_what_waits_is_written_at_the_end_if_it_can_be(tmp_path):
+def test_waiting_events_are_written_at_the_end_if_possible(tmp_path):
     path = tmp_path / "events.db"
     database = EventDatabase(path)
     with held_by_another(path):
@@ -122,7 +122,7 @@ def test_a_disk_that_becomes_read_only_is_reported_once_each_way(tmp_path):
         assert "written again, with 2" in problem.text
 
 
-def test_a_place_that_cannot_be_written_is_an_error_at_once(tmp_path):
+def test_a_path_that_cannot_be_written_is_an_error_at_once(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"file/events\.db: cannot write: File exists\. Free"):
         EventDatabase(tmp_path / "file" / "events.db")
@@ -170,7 +170,7 @@ def test_a_database_that_stays_locked_is_an_error_at_the_start(tmp_path, monkeyp
         ),
     ],
 )
-def test_a_database_of_others_or_of_another_version_is_refused_and_not_touched(
+def test_a_database_of_another_program_or_version_is_refused_and_not_touched(
     tmp_path, statements, message
 ):
     path = tmp_path / "events.db"

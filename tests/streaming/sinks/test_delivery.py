@@ -14,7 +14,7 @@ QUICK = DeliveryConfig(
 
 
 class Receiver:
-    """Receives items, or raises a given error."""
+    """Receive items, or raise a given error."""
 
     def __init__(self, error=None):
         self.error = error
@@ -44,7 +44,7 @@ def test_items_are_sent_in_their_order():
     assert receiver.items == list(range(50))
 
 
-def test_what_cannot_be_sent_is_tried_again_in_order_and_reported_once_each_way():
+def test_items_that_cannot_be_sent_are_retried_in_order_and_reported_once_each_way():
     receiver = Receiver(TransientError("it is away"))
     queue = DeliveryQueue("it", receiver, QUICK)
     for item in range(3):
@@ -57,7 +57,7 @@ def test_what_cannot_be_sent_is_tried_again_in_order_and_reported_once_each_way(
     assert receiver.items == [0, 1, 2]
 
 
-def test_the_oldest_that_wait_are_dropped_and_counted():
+def test_the_oldest_items_in_a_full_queue_are_dropped_and_counted():
     receiver = Receiver()
     receiver.gate.clear()
     queue = DeliveryQueue("it", receiver, QUICK)
@@ -71,7 +71,7 @@ def test_the_oldest_that_wait_are_dropped_and_counted():
     assert receiver.items == [0, 6, 7, 8]
 
 
-def test_what_is_refused_is_not_tried_again_and_reported_once():
+def test_permanent_failures_are_not_retried_and_are_reported_once():
     receiver = Receiver(PermanentError("it does not want that"))
     queue = DeliveryQueue("it", receiver, QUICK)
     for item in range(3):
@@ -86,7 +86,7 @@ def test_what_is_refused_is_not_tried_again_and_reported_once():
     ]
 
 
-def test_what_fails_unforeseen_is_refused_and_the_rest_is_still_sent():
+def test_an_item_that_fails_unexpectedly_is_dropped_and_the_rest_is_still_sent():
     receiver = Receiver(KeyError("x"))
     queue = DeliveryQueue("it", receiver, QUICK)
     queue.put(0)
@@ -100,7 +100,7 @@ def test_what_fails_unforeseen_is_refused_and_the_rest_is_still_sent():
     assert receiver.items == [1]
 
 
-def test_waits_double_up_to_the_longest_and_jitter_shortens_them_by_half_at_most():
+def test_retry_delays_double_up_to_the_maximum_and_jitter_at_most_halves_them():
     waits = []
 
     class Watched(DeliveryQueue):
@@ -113,14 +113,14 @@ def test_waits_double_up_to_the_longest_and_jitter_shortens_them_by_half_at_most
     queue.put(0)
     until(lambda: len(waits) == 12)
     assert waits == [2.0**n for n in range(12)]
-    began = time.monotonic()
+    started = time.monotonic()
     quick = DeliveryQueue("it", Receiver(), DeliveryConfig(max_retry_seconds=0.1), seed=1)
     assert not quick._pause(1000)
-    assert 0.05 <= time.monotonic() - began < 5
+    assert 0.05 <= time.monotonic() - started < 5
     quick.close()
 
 
-def test_what_works_again_is_tried_at_once():
+def test_after_a_recovery_the_next_item_is_sent_at_once():
     receiver = Receiver(TransientError("away"))
     queue = DeliveryQueue("it", receiver, DeliveryConfig(first_retry_seconds=1000))
     queue.put(0)
@@ -131,7 +131,7 @@ def test_what_works_again_is_tried_at_once():
     assert texts(queue.close())[1:] == ["it: works again: 1 delivered"]
 
 
-def test_what_fails_while_nothing_waits_is_reported_as_well():
+def test_a_failure_is_reported_even_if_no_other_item_waits():
     queue = DeliveryQueue("it", Receiver(), QUICK)
     queue.failed("it is away")
     queue.failed("it is still away")
@@ -142,7 +142,7 @@ def test_what_fails_while_nothing_waits_is_reported_as_well():
 
 
 @pytest.mark.parametrize("is_hanging", [False, True])
-def test_closing_takes_no_longer_than_it_may_and_counts_what_is_left(is_hanging):
+def test_closing_takes_no_longer_than_configured_and_counts_the_remaining_items(is_hanging):
     receiver = Receiver(TransientError("away"))
     if is_hanging:
         receiver.gate.clear()
@@ -152,9 +152,9 @@ def test_closing_takes_no_longer_than_it_may_and_counts_what_is_left(is_hanging)
     for item in range(4):
         queue.put(item)
     until(lambda: receiver.n_tries == 1)
-    began = time.monotonic()
+    started = time.monotonic()
     reports = texts(queue.close())
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - started < 5
     assert reports[-1] == "it: closed with 4 not delivered"
     receiver.gate.set()
     queue._thread.join(5)

@@ -35,7 +35,7 @@ def audio_block(samples, start=0, source="garden"):
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl"])
-def test_what_is_written_is_read_again_with_its_time_and_without_gaps(tmp_path, format):
+def test_written_events_are_read_again_with_their_time_and_without_gaps(tmp_path, format):
     path = tmp_path / f"events.{format}"
     file = EventFileSink(path)
     for message in (EventStarted(DOG), EventEnded(DOG), GAP, EventEnded(ODD)):
@@ -108,7 +108,7 @@ def test_another_kind_of_file_is_left_alone(tmp_path, format, text):
 @pytest.mark.parametrize(
     ("name", "format"), [("x.raven", None), ("x.csv", "audacity"), ("x", None)]
 )
-def test_formats_without_room_for_the_name_of_an_input_are_refused(tmp_path, name, format):
+def test_formats_without_a_column_for_the_name_of_an_input_are_refused(tmp_path, name, format):
     with pytest.raises(UsageError, match=r"cannot be written as|ending is of no format"):
         EventFileSink(tmp_path / name, format)
 
@@ -120,7 +120,7 @@ def test_a_folder_that_cannot_be_written_is_reported_at_once(tmp_path):
             kind(tmp_path / "file" / "x.csv")
 
 
-def test_a_full_disk_is_reported_once_and_nothing_is_missing_when_there_is_room(
+def test_a_full_disk_is_reported_once_and_nothing_is_missing_once_there_is_space(
     tmp_path, monkeypatch
 ):
     path = tmp_path / "events.csv"
@@ -139,7 +139,7 @@ def test_a_full_disk_is_reported_once_and_nothing_is_missing_when_there_is_room(
 
 
 class _Disk:
-    """A file on a disk with so much room."""
+    """A file on a disk of limited space."""
 
     def __init__(self, file):
         self._file = file
@@ -156,7 +156,7 @@ class _Disk:
         self._file.close()
 
 
-def test_all_that_is_captured_is_saved_to_the_last_bit_of_24(tmp_path):
+def test_captured_sound_is_saved_to_the_last_of_24_bits(tmp_path):
     saved = AudioRecorder(tmp_path)
     sound = rising_noise(20_000)
     for first in range(0, 20_000, 400):
@@ -233,7 +233,7 @@ def test_plain_lines_and_the_log():
     ]
 
 
-def test_a_full_disk_behind_the_lines_is_reported_once_and_ends_nothing():
+def test_a_full_disk_behind_the_lines_is_reported_once_and_stops_nothing():
     class Full(io.StringIO):
         def write(self, text):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -249,7 +249,7 @@ def test_a_full_disk_behind_the_lines_is_reported_once_and_ends_nothing():
         EventStreamSink(Full(), "csv")
 
 
-def test_a_reader_who_leaves_a_pipe_is_noticed_and_the_rest_is_finished():
+def test_a_closed_pipe_is_noticed_and_the_rest_is_finished():
     for make in (TextSink, lambda out, left: EventStreamSink(out, "jsonl", on_broken_pipe=left)):
         reading, writing = os.pipe()
         left = []
@@ -262,7 +262,7 @@ def test_a_reader_who_leaves_a_pipe_is_noticed_and_the_rest_is_finished():
         assert left == [True]
 
 
-def test_the_log_does_not_obey_what_it_prints():
+def test_the_log_escapes_control_characters():
     log = io.StringIO()
     ErrorSink(log).handle(Problem("\x1b[2Jcleared\n"))
     assert log.getvalue() == "sed: \\x1b[2Jcleared\\n\n"

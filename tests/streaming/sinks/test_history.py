@@ -12,7 +12,7 @@ from streaming.sinks.history import clip_path, find_event, hourly_counts, stored
 from tests.streaming.sinks.databases import event, opened, rows
 
 
-def test_reading_what_is_not_there_makes_nothing(tmp_path):
+def test_reading_a_missing_database_creates_nothing(tmp_path):
     with pytest.raises(DatabaseError, match=r"none\.db: cannot be read: unable to open"):
         stored_events(tmp_path / "none.db")
     assert list(tmp_path.iterdir()) == []
@@ -35,7 +35,7 @@ def test_events_are_read_in_their_order(tmp_path):
 
 
 def test_hours_are_counted_in_local_time(tmp_path, monkeypatch):
-    monkeypatch.setenv("TZ", "Asia/Kolkata")  # half an hour off all others
+    monkeypatch.setenv("TZ", "Asia/Kolkata")  # its offset is not a whole hour
     time.tzset()
     try:
         path = tmp_path / "events.db"

@@ -117,7 +117,7 @@ def alert_to(broker, **options):
     return MqttAlert(f"mqtt://127.0.0.1:{broker.port}/home/sed", config=QUICK, **options)
 
 
-def test_notes_are_published_and_the_status_is_retained(broker):
+def test_payloads_are_published_and_the_status_is_retained(broker):
     alert = alert_to(broker, waits_for_clip=True)
     messages = (EventStarted(EVENT), EventEnded(EVENT), ClipSaved(EVENT, "a.flac"), GAP)
     until(lambda: broker.received)
@@ -191,7 +191,7 @@ def test_a_broker_that_is_away_at_the_start_is_reported_at_once(broker):
     assert alert.close() == []
 
 
-def test_closing_without_a_broker_counts_what_is_left(broker):
+def test_closing_without_a_broker_counts_the_remaining_items(broker):
     broker.stop()
     config = DeliveryConfig(capacity=5, first_retry_seconds=0.01, close_seconds=0.2)
     alert = MqttAlert(f"mqtt://127.0.0.1:{broker.port}/x", config=config)
@@ -262,7 +262,7 @@ def test_an_address_that_cannot_be_used_is_refused(url):
         MqttAlert(url)
 
 
-def test_without_the_extra_it_is_named(monkeypatch):
+def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
     with pytest.raises(MissingExtraError, match=r"MQTT needs an extra: .*sed-engine\[mqtt\]"):
         MqttAlert("mqtt://host/topic")

@@ -5,7 +5,7 @@ from streaming.sinks.payload import payload_of
 from tests.streaming.sinks.alerts import EVENT, GAP
 
 
-def test_notes_hold_what_is_known():
+def test_payloads_hold_the_known_values():
     onset = {
         "type": "onset",
         "label": "dog",

@@ -88,7 +88,7 @@ def hook(server, **options):
     return Webhook(f"http://127.0.0.1:{server.port}/hook?key=s3cret", **options)
 
 
-def test_notes_are_posted_as_json(server):
+def test_payloads_are_posted_as_json(server):
     alert = hook(server, headers={"X-Room": "attic"}, waits_for_clip=True)
     for message in (EventStarted(EVENT), EventEnded(EVENT), ClipSaved(EVENT, "a.flac"), GAP):
         assert alert.handle(message) == []
@@ -115,7 +115,7 @@ def test_a_name_and_password_become_basic_authentication(server):
 
 
 @pytest.mark.parametrize("status", [500, 503, 408, 429, 0])
-def test_what_may_pass_is_tried_again_in_order(server, status):
+def test_transient_failures_are_retried_in_order(server, status):
     server.statuses = [status] * 3
     alert = hook(server)
     labels = [f"label {n}" for n in range(4)]
@@ -137,7 +137,7 @@ def test_what_may_pass_is_tried_again_in_order(server, status):
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 410, 302, 307])
-def test_what_is_refused_is_not_tried_again(server, status):
+def test_permanent_failures_are_not_retried(server, status):
     server.statuses = [status, status]
     alert = hook(server)
     for n in range(3):
@@ -176,14 +176,14 @@ def test_a_server_that_hangs_does_not_block_the_listener(server):
     alert = hook(
         server, timeout=0.05, config=DeliveryConfig(first_retry_seconds=0.01, close_seconds=0.3)
     )
-    began = time.monotonic()
+    started = time.monotonic()
     for _ in range(100):
         alert.handle(EventEnded(EVENT))
-    assert time.monotonic() - began < 4  # a timeout for each would take longer
+    assert time.monotonic() - started < 4  # a timeout for each would take longer
     until(lambda: alert._queue._notices)
-    began = time.monotonic()
+    started = time.monotonic()
     reports = texts(alert.close())
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - started < 4
     name = f"webhook http://127.0.0.1:{server.port}"
     assert reports == [
         f"{name}: the server cannot be reached: timed out. Delivery is retried until it succeeds",

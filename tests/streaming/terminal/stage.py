@@ -57,7 +57,7 @@ class Stage:
             self.view.handle(audio(i / 20, **what))
 
     def written(self, message):
-        """Return what a message has written on the terminal, a second after the one before."""
+        """Return what is written to the terminal for a message, a second after the previous one."""
         self.file.seek(0)
         self.file.truncate()
         self.now += timedelta(seconds=1)

@@ -55,7 +55,7 @@ def test_a_low_terminal_does_without_some_parts(height, has_header, n_meters, n_
     assert layout[:3] == (has_header, n_meters, n_spectrograms)
 
 
-def test_durations_and_times_are_those_people_read():
+def test_durations_and_times_are_readable():
     assert [_duration(s) for s in (0.64, 59.94, 75, 3_723)] == [
         "0.6 s",
         "59.9 s",

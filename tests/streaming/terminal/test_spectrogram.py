@@ -21,7 +21,7 @@ def test_a_mel_band_is_bright_in_its_row():
     assert levels.max() == 31
 
 
-def test_a_tone_stands_beside_its_frequency(tone):
+def test_a_tone_is_in_the_row_of_its_frequency(tone):
     spectrogram = Spectrogram(FRONT_END)
     spectrogram.push(LogMel(FRONT_END)(torch.from_numpy(tone)).numpy())
     strongest = int(np.argmax(spectrogram.quantize(10, 32)[:, -1]))

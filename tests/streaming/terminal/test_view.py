@@ -95,7 +95,7 @@ def test_the_view_has_the_size_of_its_terminal(size, n_sources):
         assert {cell_len(line) for line in lines} == {width}
 
 
-def test_the_log_and_the_last_line_are_what_is_left_in_the_end():
+def test_the_smallest_terminal_shows_the_log_and_the_status_line():
     stage = Stage(40, 2)
     stage.view.handle(EventStarted(event(1.5)))
     lines = stage.screen()
@@ -103,7 +103,7 @@ def test_the_log_and_the_last_line_are_what_is_left_in_the_end():
     assert lines[1].startswith("0 s lost  0 gaps  real-time")
 
 
-def test_markup_in_names_is_literal_and_control_characters_do_not_come_through():
+def test_markup_in_names_is_literal_and_control_characters_are_escaped():
     names = ("[red]alarm[/red]", "bell\x07\x1b[2J", "two\nlines\u202e")
     stage = Stage(labels=names)
     source = "[bold]mic[/]\x1b]0;title\x07"
@@ -152,7 +152,7 @@ def test_without_colours_the_spectrogram_is_shaded(options):
     assert "xxxxx" in written
 
 
-def test_a_terminal_that_knows_only_ascii_gets_ascii():
+def test_a_terminal_that_supports_only_ascii_gets_ascii():
     file = io.TextIOWrapper(io.BytesIO(), encoding="latin-1", write_through=True)
     view = Stage(file=file).view
     view.handle(audio(0, 0.1, noise(), np.array([[0.9, 0.5, 0.2]], np.float32), "東京"))
@@ -163,7 +163,7 @@ def test_a_terminal_that_knows_only_ascii_gets_ascii():
     file.close()
 
 
-def test_it_is_drawn_four_times_a_second_at_most():
+def test_the_view_is_drawn_at_most_four_times_a_second():
     stage = Stage()
     stage.play(10)
     assert stage.file.getvalue().count("sed listen") == 40

@@ -10,7 +10,7 @@ from streaming.web.server import WebView
 from tests.streaming.web.viewer import LABELS, LOG_MEL, ROUTES, event, get, live, receive, viewed
 
 
-def test_with_a_token_nothing_is_reported_without_it(path):
+def test_with_a_token_every_route_requires_it(path):
     with viewed(path, token="s3cret é") as (web, dispatcher):
         dispatcher.handle(EventEnded(event(0)))
         wrong = (
@@ -55,7 +55,7 @@ def test_a_token_in_the_address_becomes_a_cookie_and_goes_away(path):
         assert far == "/far.example/%5C"
 
 
-def test_a_program_may_give_the_token_in_the_address(path):
+def test_a_program_may_send_the_token_in_the_address(path):
     with viewed(path, token="s3cret é") as (web, _):
         for route in ("/metrics", "/events", "/"):
             response = get(web, route, params={"token": "s3cret é"})
@@ -63,7 +63,7 @@ def test_a_program_may_give_the_token_in_the_address(path):
         assert "sed_viewers 0.0" in get(web, "/metrics?token=s3cret%20%C3%A9").text
 
 
-def test_strangers_do_not_get_in_through_a_browser(view):
+def test_other_sites_get_no_access_through_a_browser(view):
     web, _ = view
     port = web.url.rstrip("/").rpartition(":")[2]
     for host in (
@@ -86,7 +86,7 @@ def test_strangers_do_not_get_in_through_a_browser(view):
         receive(viewer, "snapshot")
 
 
-def test_others_can_reach_it_only_with_a_token(path):
+def test_other_machines_can_reach_it_only_with_a_token(path):
     for host in ("0.0.0.0", "::"):
         with pytest.raises(UsageError, match="give --token"):
             WebView(host, 0, database_path=path, labels=LABELS, log_mel=LOG_MEL)

@@ -32,7 +32,7 @@ from tests.streaming.web.viewer import (
 )
 
 
-def test_a_viewer_is_reported_of_all_that_happens(view):
+def test_a_viewer_receives_every_message(view):
     web, dispatcher = view
     with live(web) as viewer:
         snapshot = last(viewer, "snapshot")
@@ -74,7 +74,7 @@ def test_a_viewer_is_reported_of_all_that_happens(view):
     assert last_status["sources"][0]["n_dropped"] == 7
 
 
-def test_a_viewer_that_comes_later_is_reported_of_the_last_minute(view):
+def test_a_viewer_that_connects_later_receives_the_last_minute(view):
     web, dispatcher = view
     with live(web) as first:
         for n in range(150):
@@ -93,7 +93,7 @@ def test_a_viewer_that_comes_later_is_reported_of_the_last_minute(view):
     assert snapshot["status"]["uptime_seconds"] == 12.5
 
 
-def test_cells_mean_the_same_however_sound_came_and_go_on_after_a_gap():
+def test_cells_do_not_depend_on_the_block_size_and_continue_after_a_gap():
     columns = np.random.default_rng(1).normal(-2, 3, (100, 64)).astype(np.float32)
     nothing = np.empty((0, 3), np.float32)
     spectrograms = []
@@ -124,7 +124,7 @@ def test_nan_samples_and_names_that_are_not_utf8_stay_json(view):
         assert "NaN" not in json.dumps(receive(viewer, "status"))
 
 
-def test_a_clip_is_reported_with_its_id_as_soon_as_the_database_has_it(view, path, tmp_path):
+def test_a_clip_is_announced_with_its_id_as_soon_as_the_database_has_it(view, path, tmp_path):
     web, dispatcher = view
     clip = save_clip(tmp_path)
     with live(web) as viewer:
@@ -144,9 +144,7 @@ def test_a_clip_is_reported_with_its_id_as_soon_as_the_database_has_it(view, pat
     assert "dog.flac" not in json.dumps(row)
 
 
-def test_a_clip_that_cannot_be_reported_of_for_a_reason_unforeseen_keeps_no_other_from_it(
-    view, tmp_path, monkeypatch
-):
+def test_a_clip_that_fails_for_an_unexpected_reason_delays_no_other(view, tmp_path, monkeypatch):
     web, dispatcher = view
     clip = str(save_clip(tmp_path))
 
@@ -200,10 +198,10 @@ def test_a_viewer_that_never_reads_slows_no_other_and_memory_stays(view):
             dispatcher.handle(messages[n % 20])
         tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()
-        began = time.monotonic()
+        started = time.monotonic()
         for n in range(100_000):
             web.handle(messages[n % 20])
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - started
         after, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert seconds < 20
@@ -216,7 +214,7 @@ def test_a_viewer_that_never_reads_slows_no_other_and_memory_stays(view):
         assert len(seen) > 1
 
 
-def test_a_slow_viewer_is_reported_how_much_it_missed():
+def test_a_slow_viewer_receives_the_number_of_messages_it_missed():
     async def watch():
         viewer = Viewer('{"type": "snapshot"}')
         assert await viewer.next() == '[{"type": "snapshot"}]'
@@ -231,7 +229,7 @@ def test_a_slow_viewer_is_reported_how_much_it_missed():
     assert second == [7]
 
 
-def test_messages_after_the_end_are_no_problem(path):
+def test_messages_after_the_end_are_ignored(path):
     with viewed(path) as (web, _):
         web.close()
         assert web.handle(status()) == []

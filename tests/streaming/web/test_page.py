@@ -62,7 +62,7 @@ def browser():
 
 @contextmanager
 def seen(browser, web, **options):
-    """Open the page; at the end, nothing was wrong and nothing was requested from elsewhere."""
+    """Open the page; assert that it logged no error and requested nothing from other sites."""
     page = browser.new_page(**options)
     errors, requests = [], []
     page.on("console", lambda message: errors.append(message.text))
@@ -84,7 +84,7 @@ canvas => new Set(new Uint32Array(
 
 
 def feed_a_scene(dispatcher, folder):
-    """Send some seconds of two inputs with every kind of message."""
+    """Send some seconds of two inputs, with every type of message."""
     now = datetime.now().astimezone()
     for n in range(16):
         for source in ("mic", "<b>garden</b>"):
@@ -113,8 +113,8 @@ def test_the_page_shows_what_happens(browser, view, tmp_path, width, scheme):
             "<img src=x onerror=alert(1)>", "dog",
         ]  # fmt: skip
         assert page.locator("#log .active").count() == 1
-        notes = page.locator("#log .notice p").all_text_contents()
-        assert notes == ["the disk is full", "mic: 1.0 s lost: unplugged"]
+        notices = page.locator("#log .notice p").all_text_contents()
+        assert notices == ["the disk is full", "mic: 1.0 s lost: unplugged"]
         assert "dropped16,000 samples (1.00 s)" in page.locator("#status").text_content()
         assert page.locator("#classes li").count() == len(LABELS)
         page.wait_for_timeout(300)
@@ -128,6 +128,20 @@ def test_the_page_shows_what_happens(browser, view, tmp_path, width, scheme):
         assert page.locator("#hours tbody tr").count() == 1
         room = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert room <= 0
+
+
+@pytest.mark.slow
+def test_the_length_of_an_active_event_is_that_of_its_sound_even_after_a_reload(browser, view):
+    web, dispatcher = view
+    with seen(browser, web) as page:
+        page.locator("#connection[data-state=live]").wait_for()
+        dispatcher.handle(EventStarted(event(0.5)))
+        for n in range(20):
+            dispatcher.handle(audio_block(n * RATE // 2))
+        for _ in range(2):
+            length = page.locator("#log .active .length", has_text=re.compile(r"^9\.[45] s$"))
+            length.wait_for(timeout=5_000)
+            page.reload()
 
 
 @pytest.mark.slow

@@ -46,14 +46,14 @@ def test_nothing_is_served_by_its_path(view):
         "clips/1%2f..%2f..", "clips/" + "9" * 40, "clips/1.flac", "page/../web.py", "..%2fweb.py",
         "%2fetc%2fpasswd", "page.html/../../web.py", "page.html",
     ):  # fmt: skip
-        with socket.create_connection((host, int(port))) as raw:  # a client that tidies nothing
+        with socket.create_connection((host, int(port))) as raw:  # normalises no path
             request = f"GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
             raw.sendall(request.encode())
             response = b"".join(iter(lambda: raw.recv(65_536), b""))
         assert response.startswith(b"HTTP/1.1 404 "), path
 
 
-def test_what_is_no_sound_is_not_served_even_if_the_database_names_it(view, tmp_path):
+def test_a_file_that_is_no_sound_is_not_served_even_if_the_database_names_it(view, tmp_path):
     web, dispatcher = view
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
@@ -62,7 +62,7 @@ def test_what_is_no_sound_is_not_served_even_if_the_database_names_it(view, tmp_
     assert get(web, "/clips/1").status_code == 404
 
 
-def test_events_and_hours_are_reported_from_the_database(view):
+def test_events_and_hours_are_read_from_the_database(view):
     web, dispatcher = view
     now = datetime.now().astimezone()
     for n in range(5):
@@ -84,7 +84,7 @@ def test_events_and_hours_are_reported_from_the_database(view):
     assert len(get(web, "/history").json()["hours"]) == 24
 
 
-def test_numbers_that_cannot_be_are_refused(view):
+def test_numbers_out_of_range_are_refused(view):
     for query in (
         "events?limit=0", "events?limit=x", "events?after=-1", "events?after=" + "9" * 30,
         "history?hours=0", "history?hours=99999", "events?limit=²",
@@ -102,7 +102,7 @@ def test_a_database_that_cannot_be_read_is_reported(tmp_path):
     assert web.close() == []
 
 
-def test_what_fails_unforeseen_is_reported_once(view, monkeypatch):
+def test_an_unexpected_failure_is_reported_once(view, monkeypatch):
     web, _ = view
 
     def fail(*_, **__):

@@ -28,7 +28,7 @@ def test_addresses_are_read(text, address):
 
 
 @pytest.mark.parametrize("text", ["host:port", "99999", "a:1:b:2]:3", "http://x:1", "a b", "x:-1"])
-def test_what_is_no_address_is_refused(text):
+def test_an_invalid_address_is_refused(text):
     expected = r"is not an address\. Give HOST:PORT, like 127\.0\.0\.1:8765"
     with pytest.raises(UsageError, match=expected):
         parse_address(text)
@@ -65,7 +65,7 @@ def test_the_address_is_free_again_when_it_is_closed(path):
     again.close()
 
 
-def test_what_is_not_installed_is_named(path, monkeypatch):
+def test_a_missing_library_is_named(path, monkeypatch):
     for name in ("uvicorn", "websockets", "starlette.applications", "prometheus_client"):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, name, None)

@@ -29,7 +29,7 @@ def event(onset, label="dog", source="mic", time=None):
 
 
 def audio_block(start=0, seconds=0.5, source="mic", seed=0):
-    """Return noise, its columns of about the right size, and a frame."""
+    """Return a block of noise, with random columns and frames of matching length."""
     generator = np.random.default_rng(seed)
     block = 0.1 * generator.standard_normal((round(seconds * RATE), 1)).astype(np.float32)
     columns = generator.normal(-2, 2, (round(100 * seconds), 64)).astype(np.float32)
@@ -45,7 +45,7 @@ def status(state="listening", **counts):
 
 @contextmanager
 def viewed(path, **options):
-    """Give a page, and a dispatcher that leads to its database and to it."""
+    """Yield a page, and a dispatcher to its database and to the page."""
     database = EventDatabase(path)
     web = WebView(
         options.pop("host", "127.0.0.1"), 0, database_path=path, labels=LABELS,
@@ -72,7 +72,7 @@ def get(web, path, **options):
 
 
 def receive(viewer, kind):
-    """Return the messages of a viewer up to the first of a type, that one last."""
+    """Return the messages of a viewer up to the first of a type."""
     seen = []
     until = time.monotonic() + 10
     while not any(each["type"] == kind for each in seen):
@@ -85,7 +85,7 @@ def last(viewer, kind):
 
 
 def save_clip(folder, seconds=1.0):
-    """Write a FLAC file."""
+    """Write a FLAC file of noise and return its path."""
     sound = np.random.default_rng(0).uniform(-0.5, 0.5, round(seconds * RATE))
     soundfile.write(folder / "dog.flac", sound, RATE)
     return folder / "dog.flac"
