@@ -45,7 +45,7 @@ class Batcher:
         self._windows: list[Window] = []
 
     def push(self, batch: Batch) -> list[Batch]:
-        """Take the next windows; return full batches, and all the rest at the end of a recording."""
+        """Take windows; return full batches, and everything left at the end of a recording."""
         self._log_mel += batch.log_mel
         self._windows += batch.windows
         batches = []

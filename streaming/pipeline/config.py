@@ -1,12 +1,12 @@
-"""How a model runs over a recording, and how its output becomes events."""
+"""Configure how a model runs over a recording, and how its output becomes events."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -15,76 +15,86 @@ from sed.events.tracker import TrackerConfig
 from sed.models.spec import ModelSpec
 from sed.text import near
 
-if TYPE_CHECKING:
-    pass
-
+ModeName = Literal["auto", "sliding_window", "fully_convolutional"]
 
 MODES = ("auto", "sliding_window", "fully_convolutional")
-
-
-OFFSET_RATIO = 0.5  # of `on`, where only a threshold is given
+OFFSET_RATIO = 0.5  # offset threshold / onset threshold, where only one threshold is given
 
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """How a model is led over a recording. What is None is taken from the checkpoint.
+    """Options of detection. None means the value in the checkpoint, unless a field says otherwise.
 
-    Larger batches are faster, and bring the first events later.
+    Attributes
+    ----------
+    hop_seconds
+        Seconds from one window to the next; half a window if None.
+    mode
+        ``sliding_window``, ``fully_convolutional`` or ``auto``; see `streaming.pipeline.modes`.
+        ``auto`` is fully convolutional where windows overlap by more than half, the network allows
+        it and no lookahead is set.
+    threshold
+        Score in (0, 1] for all classes: an event must reach it, and lasts while its score stays
+        above half of it.
+    onset_threshold, offset_threshold
+        Score that an event must reach, and above which it lasts; they override `threshold`.
+    min_duration_seconds
+        Shorter events are dropped.
+    min_gap_seconds
+        Events of a class that are no further apart than this are joined.
+    lookahead_seconds
+        Seconds that one window must reach beyond a frame to make it final. If None, all windows
+        over a frame count, which is the most accurate and takes the longest.
+    classes
+        Only this class or these classes; all if empty.
+    top_k
+        In each frame only the `top_k` most likely classes count; all if None.
+    batch_size
+        Windows that the model computes together; the fastest number for the engine if None. Larger
+        batches are faster and report the first events later. With 1 each result is returned at
+        once.
     """
 
-    hop_seconds: float | None = None  # seconds from one window to the next; None: half a window
-    mode: Literal["auto", "sliding_window", "fully_convolutional"] = (
-        "auto"  # see `streaming.pipeline.modes`; auto: dense where
-    )
-    # windows overlap by more than half, the network allows it and there is no look-ahead
-    threshold: float | None = None  # for all classes: events reach it, and last above half of it
-    onset_threshold: float | None = None  # in place of what the threshold says
-    offset_threshold: float | None = None  # in place of what the threshold says
-    min_duration_seconds: float | None = None  # seconds; shorter events are dropped
-    min_gap_seconds: float | None = None  # seconds; events of a class no further apart are one
-    lookahead_seconds: float | None = (
-        None  # seconds that a window must hear beyond a frame to decide it;
-    )
-    # None: every window over it has its say, which takes longest and is best
-    classes: tuple[str, ...] = ()  # only these; empty: all
-    top_k: int | None = None  # in a frame, only so many classes count
-    batch_size: int | None = 1  # windows that wait for each other to go through the model together;
-    # None: as many as the engine is fastest with
+    hop_seconds: float | None = None
+    mode: ModeName = "auto"
+    threshold: float | None = None
+    onset_threshold: float | None = None
+    offset_threshold: float | None = None
+    min_duration_seconds: float | None = None
+    min_gap_seconds: float | None = None
+    lookahead_seconds: float | None = None
+    classes: str | tuple[str, ...] = ()
+    top_k: int | None = None
+    batch_size: int | None = 1
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Reject impossible values."""
+        if isinstance(self.classes, str):
+            object.__setattr__(self, "classes", (self.classes,))
         if self.mode not in MODES:
             raise UsageError(f"unknown mode {self.mode!r}. {near(self.mode, MODES)}")
-        for name in (
-            "hop_seconds",
-            "threshold",
-            "onset_threshold",
-            "offset_threshold",
-            "min_duration_seconds",
-            "min_gap_seconds",
-            "lookahead_seconds",
-        ):
+        self._check(
+            ("threshold", "onset_threshold", "offset_threshold"),
+            lambda value: 0 < value <= 1,
+            "above 0 and up to 1",
+        )
+        self._check(
+            ("min_duration_seconds", "min_gap_seconds", "lookahead_seconds"),
+            lambda value: 0 <= value < math.inf,
+            "of 0 or more",
+        )
+        self._check(("hop_seconds",), lambda value: 0 < value < math.inf, "above 0")
+        self._check(("top_k", "batch_size"), lambda value: value >= 1, "of 1 or more")
+
+    def _check(self, names: Sequence[str], is_valid: Callable[[float], bool], wanted: str) -> None:
+        for name in names:
             value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
-                raise UsageError(f"expected {name.replace('_', '-')} to be a number, got {value}")
-        for name in ("threshold", "onset_threshold", "offset_threshold"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value <= 1:
-                raise UsageError(f"expected {name} above 0 and up to 1, got {value:g}")
-        for name in ("min_duration_seconds", "min_gap_seconds", "lookahead_seconds"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise UsageError(f"expected {name.replace('_', '-')} of 0 or more, got {value:g}")
-        if self.hop_seconds is not None and self.hop_seconds <= 0:
-            raise UsageError(f"expected a hop above 0, got {self.hop_seconds:g}")
-        for name in ("top_k", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"expected {name.replace('_', '-')} of 1 or more, got {value}")
+            if value is not None and not is_valid(value):
+                raise UsageError(f"expected {name} {wanted}, got {value:g}")
 
 
-def hop_columns(spec: ModelSpec, hop: float | None) -> int:
-    """Return the columns from one window to the next; half a window if no seconds are given.
+def hop_columns(spec: ModelSpec, hop_seconds: float | None) -> int:
+    """Return the hop in columns; half a window if no hop, in seconds, is given.
 
     Raises
     ------
@@ -92,74 +102,74 @@ def hop_columns(spec: ModelSpec, hop: float | None) -> int:
         If the hop is not a whole number of columns, or does not divide the window.
     """
     window = spec.window_columns
-    if hop is None:
+    if hop_seconds is None:
         return window // 2 if window % 2 == 0 else window
     try:
-        columns = spec.timeline.columns_from_seconds(hop)
+        columns = spec.timeline.columns_from_seconds(hop_seconds)
     except ValueError as error:
         raise UsageError(f"hop: {error}") from error
     if window % columns:
         seconds = spec.window_seconds
         choices = ", ".join(f"{seconds / n:g}" for n in (1, 2, 4, 5, 10) if window % n == 0)
         raise UsageError(
-            f"a hop of {hop:g} s does not divide the window of {seconds:g} s. "
+            f"a hop of {hop_seconds:g} s does not divide the window of {seconds:g} s. "
             f"Choose for example {choices}"
         )
     return columns
 
 
-def choose_classes(labels: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    """Return the indices of the wanted labels, all if none is named.
+def choose_classes(labels: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Return the indices of the requested labels; of all labels if none is requested.
 
     Raises
     ------
     UsageError
-        If a label is unknown to the model.
+        If the model has no such class.
     """
-    unknown = [name for name in wanted if name not in labels]
+    unknown = [name for name in names if name not in labels]
     if unknown:
         raise UsageError(f"the model has no class {unknown[0]!r}. {near(unknown[0], labels)}")
-    return [labels.index(name) for name in dict.fromkeys(wanted)] or list(range(len(labels)))
+    return [labels.index(name) for name in dict.fromkeys(names)] or list(range(len(labels)))
 
 
-def tracker_config(spec: ModelSpec, config: DetectorConfig, chosen: Sequence[int]) -> TrackerConfig:
-    """Return the thresholds of the model for the chosen classes, with what was asked for.
+def tracker_config(
+    spec: ModelSpec, config: DetectorConfig, selected: Sequence[int]
+) -> TrackerConfig:
+    """Return the post-processing of the model for the selected classes, with overrides applied.
 
     Raises
     ------
     UsageError
-        If `off` lies above `on`.
+        If the offset threshold is higher than the onset threshold.
     """
     fitted = spec.post_processing
 
-    def of_chosen(value: float | tuple[float, ...]) -> tuple[float, ...]:
-        every = np.broadcast_to(np.asarray(value), len(spec.labels))
-        return tuple(every[list(chosen)].tolist())
+    def for_selected(value: float | tuple[float, ...]) -> tuple[float, ...]:
+        per_class = np.broadcast_to(np.asarray(value), len(spec.labels))
+        return tuple(per_class[list(selected)].tolist())
 
-    on = config.threshold if config.onset_threshold is None else config.onset_threshold
-    ons = of_chosen(fitted.onset_threshold if on is None else on)
+    onset = config.threshold if config.onset_threshold is None else config.onset_threshold
+    onsets = for_selected(fitted.onset_threshold if onset is None else onset)
     if config.offset_threshold is not None:
-        offs = of_chosen(config.offset_threshold)
-    elif on is not None:
-        offs = of_chosen(OFFSET_RATIO * on)
+        offsets = for_selected(config.offset_threshold)
+    elif onset is not None:
+        offsets = for_selected(OFFSET_RATIO * onset)
     else:
-        offs = of_chosen(fitted.offset_threshold)
-    if any(off > on for off, on in zip(offs, ons, strict=True)):
+        offsets = for_selected(fitted.offset_threshold)
+    if any(off > on for off, on in zip(offsets, onsets, strict=True)):
         raise UsageError(
-            f"expected offset_threshold no higher than onset_threshold, got {max(offs):g} and "
-            f"{min(ons):g}; give both"
+            "expected offset_threshold no higher than onset_threshold, got "
+            f"{max(offsets):g} and {min(onsets):g}; give both"
         )
+    replaced = {
+        name: value
+        for name in ("min_duration_seconds", "min_gap_seconds")
+        if (value := getattr(config, name)) is not None
+    }
     return dataclasses.replace(
         fitted,
-        onset_threshold=ons,
-        offset_threshold=offs,
-        median_filter_frames=tuple(int(n) for n in of_chosen(fitted.median_filter_frames)),
-        min_duration_seconds=(
-            fitted.min_duration_seconds
-            if config.min_duration_seconds is None
-            else config.min_duration_seconds
-        ),
-        min_gap_seconds=(
-            fitted.min_gap_seconds if config.min_gap_seconds is None else config.min_gap_seconds
-        ),
+        onset_threshold=onsets,
+        offset_threshold=offsets,
+        median_filter_frames=tuple(int(n) for n in for_selected(fitted.median_filter_frames)),
+        **replaced,
     )

@@ -1,4 +1,4 @@
-"""The conveyor as a whole: however samples arrive, what comes out is the same."""
+"""The detector as a whole: however samples arrive, the events are the same."""
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from sed.events.tracker import track_events
 from streaming.engines.pytorch import TorchEngine
 from streaming.pipeline.config import DetectorConfig, tracker_config
 from streaming.pipeline.detector import Detector
+from streaming.pipeline.front_end import mono_floats
 from tests.conftest import rising_noise
 
 HOPS = (1.0, 0.5, 0.25, 0.2, 0.1)  # of the tiny model's window of 1 s
@@ -20,11 +21,11 @@ def engine(tiny_checkpoint):
     return TorchEngine(tiny_checkpoint, "cpu", "fp32")
 
 
-def listen(detector, parts):
-    heard = [detector.push(part) for part in parts] + [detector.flush()]
-    events = [event for detection in heard for event in detection.events]
-    probs = np.concatenate([d.frame_probs for d in heard])
-    columns = np.concatenate([d.log_mel for d in heard])
+def run(detector, parts):
+    detections = [detector.push(part) for part in parts] + [detector.flush()]
+    events = [event for detection in detections for event in detection.events]
+    probs = np.concatenate([d.frame_probs for d in detections])
+    columns = np.concatenate([d.log_mel for d in detections])
     return events, probs, columns
 
 
@@ -47,8 +48,8 @@ def test_a_stream_equals_a_file(
     )
     detector = Detector(engine, config, sample_rate=rate)
     parts = np.split(samples, sorted(min(c, n_samples) for c in cuts))
-    whole_events, whole_probs, whole_columns = listen(detector, [samples])
-    events, probs, columns = listen(detector, parts)
+    whole_events, whole_probs, whole_columns = run(detector, [samples])
+    events, probs, columns = run(detector, parts)
     assert events == whole_events
     np.testing.assert_allclose(probs, whole_probs, rtol=0, atol=1e-5)
     np.testing.assert_allclose(columns, whole_columns, rtol=0, atol=1e-4)
@@ -68,7 +69,7 @@ def test_windows_of_several_streams_can_go_through_the_model_together(tiny_check
     for detector, own, mine, sound in zip(detectors, batches, outputs, sounds, strict=True):
         rows = [mine[i : i + 1] if batch.windows else None for i, batch in enumerate(own)]
         found = detector.decode(own, rows).events + detector.flush().events
-        alone, _, _ = listen(Detector(engine, config), [sound])
+        alone, _, _ = run(Detector(engine, config), [sound])
         assert [(e.onset, e.offset, e.label) for e in found] == [
             (e.onset, e.offset, e.label) for e in alone
         ]
@@ -77,45 +78,45 @@ def test_windows_of_several_streams_can_go_through_the_model_together(tiny_check
 @pytest.mark.parametrize(
     ("lookahead_seconds", "seconds"), [(0.0, 0.96), (0.25, 1.21), (None, 1.46)]
 )
-def test_the_stated_look_ahead_is_kept(tiny_checkpoint, engine, lookahead_seconds, seconds):
-    """A moment is decided on a hop after so much sound has followed it, at the latest.
+def test_the_stated_lookahead_is_kept(tiny_checkpoint, engine, lookahead_seconds, seconds):
+    """A moment is decided at most one hop after the lookahead has passed.
 
     Frames are of 0.32 s here, and the longest median filter has five of them.
     """
     config = DetectorConfig(hop_seconds=0.5, lookahead_seconds=lookahead_seconds)
     detector = Detector(engine, config)
     assert detector.lookahead_seconds == pytest.approx(seconds)
-    pushed = told = 0
+    n_pushed = n_frames = 0
     for block in np.split(rising_noise(64_000), 640):
-        pushed += len(block)
-        told += len(detector.push(block).frame_probs)
-        if pushed > 16_000:
-            decided = (told - 2) * 0.32  # two frames wait for the median filter
-            assert pushed / 8_000 - decided <= seconds + 0.5 + 0.03
+        n_pushed += len(block)
+        n_frames += len(detector.push(block).frame_probs)
+        if n_pushed > 16_000:
+            decided = (n_frames - 2) * 0.32  # two frames wait for the median filter
+            assert n_pushed / 8_000 - decided <= seconds + 0.5 + 0.03
 
 
 def test_the_noise_of_these_tests_does_make_events(tiny_checkpoint, engine):
     detector = Detector(engine, DetectorConfig(hop_seconds=0.5))
-    events, _, _ = listen(detector, [rising_noise(80_000)])
+    events, _, _ = run(detector, [rising_noise(80_000)])
     assert len(events) > 5
     assert len({event.label for event in events}) > 1
 
 
 def test_the_events_are_those_of_the_frames(tiny_checkpoint, engine):
     detector = Detector(engine, DetectorConfig(hop_seconds=0.25))
-    events, probs, _ = listen(detector, np.array_split(rising_noise(64_000), 9))
+    events, probs, _ = run(detector, np.array_split(rising_noise(64_000), 9))
     offline = track_events(
         probs, tiny_checkpoint.labels, tiny_checkpoint.timeline, tiny_checkpoint.post_processing
     )
     assert [(e.onset, e.label) for e in events] == [(e.onset, e.label) for e in offline]
 
 
-def test_one_window_gives_what_the_model_says_of_the_clip(tiny_checkpoint, engine):
+def test_one_window_gives_the_clip_output_of_the_model(tiny_checkpoint, engine):
     import torch
 
     samples = rising_noise(8_000)
     detector = Detector(engine, DetectorConfig(hop_seconds=1.0))
-    _, probs, _ = listen(detector, [samples])
+    _, probs, _ = run(detector, [samples])
     with torch.inference_mode():
         clip = tiny_checkpoint.model(torch.from_numpy(samples)[None]).frame_probs[0]
     np.testing.assert_allclose(probs, clip.numpy(), atol=1e-5)
@@ -123,27 +124,27 @@ def test_one_window_gives_what_the_model_says_of_the_clip(tiny_checkpoint, engin
 
 def test_the_end_of_the_recording_is_the_end_of_the_last_event(tiny_checkpoint, engine):
     config = DetectorConfig(hop_seconds=0.5, onset_threshold=0.01, offset_threshold=0.01)
-    events, _, _ = listen(Detector(engine, config), [rising_noise(8_000 * 3 + 123)])
+    events, _, _ = run(Detector(engine, config), [rising_noise(8_000 * 3 + 123)])
     assert max(event.offset for event in events) == pytest.approx(3 + 123 / 8_000)
 
 
-def test_only_the_classes_asked_for(tiny_checkpoint, engine):
+def test_only_requested_classes_are_detected(tiny_checkpoint, engine):
     config = DetectorConfig(hop_seconds=0.5, classes=("élan", "beep"), onset_threshold=0.3)
     detector = Detector(engine, config)
-    events, probs, _ = listen(detector, [rising_noise(40_000)])
+    events, probs, _ = run(detector, [rising_noise(40_000)])
     everything = Detector(engine, DetectorConfig(hop_seconds=0.5))
-    _, every_prob, _ = listen(everything, [rising_noise(40_000)])
+    _, every_prob, _ = run(everything, [rising_noise(40_000)])
     np.testing.assert_array_equal(probs, every_prob[:, [2, 0]])
     assert {event.label for event in events} == {"élan", "beep"}
 
 
 def test_top_lets_only_the_likeliest_count(tiny_checkpoint, engine):
     detector = Detector(engine, DetectorConfig(hop_seconds=0.5, top_k=1))
-    _, probs, _ = listen(detector, [rising_noise(40_000)])
+    _, probs, _ = run(detector, [rising_noise(40_000)])
     assert ((probs > 0).sum(axis=1) == 1).all()
 
 
-def test_thresholds_asked_for_take_the_place_of_the_fitted(tiny_checkpoint):
+def test_requested_thresholds_override_the_fitted_ones(tiny_checkpoint):
     def of(**options):
         tracker = tracker_config(tiny_checkpoint.spec, DetectorConfig(**options), [0, 2])
         return (
@@ -167,17 +168,54 @@ def test_thresholds_asked_for_take_the_place_of_the_fitted(tiny_checkpoint):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hop": 0.3}, "does not divide the window of 1 s. Choose for example 1, 0.5"),
-        ({"hop": 0.1234}, "not a whole number of columns of 10 ms"),
-        ({"hop": -1}, "hop above 0"),
+        ({"hop_seconds": 0.3}, "does not divide the window of 1 s. Choose for example 1, 0.5"),
+        ({"hop_seconds": 0.1234}, "not a whole number of columns of 10 ms"),
+        ({"hop_seconds": -1}, "hop_seconds above 0"),
         ({"threshold": 0.0}, "threshold above 0 and up to 1"),
-        ({"on": 1.5}, "on above 0 and up to 1"),
-        ({"off": 0.9}, "off no higher than on, got off 0.9 and on 0.6"),
+        ({"onset_threshold": 1.5}, "onset_threshold above 0 and up to 1"),
+        (
+            {"offset_threshold": 0.9},
+            "no higher than onset_threshold, got 0.9 and 0.6",
+        ),
         ({"classes": ("bep",)}, "no class 'bep'. Did you mean beep"),
-        ({"min_duration_seconds": -1.0}, "min-length of 0 or more"),
-        ({"batch_size": 0}, "batch-size of 1 or more"),
+        ({"min_duration_seconds": -1.0}, "min_duration_seconds of 0 or more"),
+        ({"batch_size": 0}, "batch_size of 1 or more"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(tiny_checkpoint, engine, options, message):
+def test_impossible_options_are_refused(tiny_checkpoint, engine, options, message):
     with pytest.raises(UsageError, match=message):
-        Detector(engine, DetectorConfig(**({"hop": 0.5} | options)))
+        Detector(engine, DetectorConfig(**({"hop_seconds": 0.5} | options)))
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.uint8, np.float64])
+def test_samples_of_other_types_are_converted_by_their_full_scale(engine, dtype):
+    samples = rising_noise(24_000)
+    if np.dtype(dtype).kind == "f":
+        given, step = samples.astype(dtype), 0.0
+    else:
+        scale = 2.0 ** (8 * np.dtype(dtype).itemsize - 1)
+        middle = scale if np.dtype(dtype).kind == "u" else 0.0
+        limits = np.iinfo(dtype)
+        rounded = np.clip(np.round(samples.astype(float) * scale + middle), limits.min, limits.max)
+        given, step = rounded.astype(dtype), 1 / scale
+    np.testing.assert_allclose(mono_floats(given), samples, atol=step)
+    assert mono_floats(given).dtype == np.float32
+    _, probs, _ = run(Detector(engine), [given])
+    _, expected, _ = run(Detector(engine), [mono_floats(given)])
+    np.testing.assert_array_equal(probs, expected)
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.zeros((8, 2)), r"mono samples .* got shape \(8, 2\): take the mean"),
+        (np.zeros(8, complex), "integers or floats, got complex128"),
+    ],
+)
+def test_samples_that_are_not_mono_numbers_are_refused_with_the_remedy(engine, samples, message):
+    with pytest.raises(UsageError, match=message):
+        Detector(engine).push(samples)
+
+
+def test_one_class_may_be_given_as_a_string():
+    assert DetectorConfig(classes="dog").classes == ("dog",)

@@ -1,4 +1,4 @@
-"""Windows or long stretches: what the network says of a moment, and what that costs."""
+"""Sliding windows or long segments: the same frames, at another cost."""
 
 import math
 
@@ -26,7 +26,7 @@ def engine(dense_checkpoint):
     return TorchEngine(dense_checkpoint, "cpu", "fp32")
 
 
-def heard(engine, parts, **options):
+def run(engine, parts, **options):
     detector = Detector(engine, DetectorConfig(**options))
     done = [detector.push(part) for part in parts] + [detector.flush()]
     events = [event for detection in done for event in detection.events]
@@ -46,7 +46,7 @@ def heard(engine, parts, **options):
         ("mobilenetv3_small_050", False),
     ],
 )
-def test_the_network_is_asked_how_far_its_frames_look(backbone, context):
+def test_the_network_is_n_columns_how_far_its_frames_look(backbone, context):
     model = SedModel(ModelConfig(backbone, hidden=8), LogMelConfig(), 2).eval()
     found = receptive_field(model, 100)
     assert (found is not None) == context
@@ -54,14 +54,14 @@ def test_the_network_is_asked_how_far_its_frames_look(backbone, context):
         return
     stride, middle = model.frame_columns, 30
     generator = torch.Generator().manual_seed(0)
-    picture = torch.randn(1, 60 * stride + 100, 64, generator=generator)
+    log_mel = torch.randn(1, 60 * stride + 100, 64, generator=generator)
     with torch.inference_mode():
-        here = model.frame_features(picture)[0, middle]
+        here = model.frame_features(log_mel)[0, middle]
         for less in (0, 1):  # all of the context, and a frame less of it
-            others = torch.randn(picture.shape, generator=generator)
+            others = torch.randn(log_mel.shape, generator=generator)
             first, stop = middle - found.before + less, middle + found.after + 1 - less
             near = slice(first * stride, stop * stride)
-            others[:, near] = picture[:, near]
+            others[:, near] = log_mel[:, near]
             there = model.frame_features(others)[0, middle]
             if less == 0:
                 assert torch.allclose(here, there, atol=1e-5)
@@ -77,20 +77,20 @@ def test_the_network_is_asked_how_far_its_frames_look(backbone, context):
     n_windows=st.sampled_from([2, 5, 16]),
     hop=st.sampled_from([1.0, 0.5, 0.1]),
 )
-def test_cutting_stretches_anywhere_changes_nothing(engine, seed, n_samples, cuts, n_windows, hop):
+def test_cutting_segments_anywhere_changes_nothing(engine, seed, n_samples, cuts, n_windows, hop):
     samples = rising_noise(n_samples, seed)
     parts = np.split(samples, sorted(min(cut, n_samples) for cut in cuts))
-    options = {"mode": "fully_convolutional", "hop": hop}
-    _, frames, clips = heard(engine, [samples], batch_size=1, **options)
-    _, others, other_clips = heard(engine, parts, batch_size=n_windows, **options)
+    options = {"mode": "fully_convolutional", "hop_seconds": hop}
+    _, frames, clips = run(engine, [samples], batch_size=1, **options)
+    _, others, other_clips = run(engine, parts, batch_size=n_windows, **options)
     assert len(frames) == math.ceil(math.ceil(n_samples / 80) / 32)
     np.testing.assert_allclose(others, frames, rtol=0, atol=1e-4)
     np.testing.assert_allclose(other_clips, clips, rtol=0, atol=1e-4)
 
 
-def test_dense_frames_are_those_of_the_recording_in_silence(dense_checkpoint, engine):
+def test_fully_convolutional_frames_are_those_of_the_recording_in_silence(dense_checkpoint, engine):
     samples = rising_noise(50_000)
-    _, frames, _ = heard(engine, [samples], mode="fully_convolutional", batch_size=3)
+    _, frames, _ = run(engine, [samples], mode="fully_convolutional", batch_size=3)
     model = dense_checkpoint.model
     margin = 40 * model.frame_columns
     silence = torch.full((1, margin, 24), TINY_LOG_MEL.silence_value)
@@ -105,16 +105,16 @@ def test_dense_frames_are_those_of_the_recording_in_silence(dense_checkpoint, en
 @pytest.mark.parametrize("mode", ["sliding_window", "fully_convolutional"])
 @pytest.mark.parametrize("n_samples", [1, 4_000, 8_000, 8_001, 30_000])
 def test_there_is_a_clip_for_every_window_in_either_mode(engine, mode, n_samples):
-    _, _, clips = heard(engine, [rising_noise(n_samples)], mode=mode, hop_seconds=0.5)
+    _, _, clips = run(engine, [rising_noise(n_samples)], mode=mode, hop_seconds=0.5)
     n_columns = -(-n_samples // 80)
     assert len(clips) == max(1, 1 + -(-(n_columns - 100) // 50))
     assert clips.shape[1] == 3
     assert ((clips > 0) & (clips < 1)).all()
 
 
-def test_the_clip_of_a_window_is_what_the_model_says_of_it(dense_checkpoint, engine):
+def test_the_clip_output_of_a_window_is_that_of_the_model(dense_checkpoint, engine):
     samples = rising_noise(8_000)
-    _, _, clips = heard(engine, [samples], mode="sliding_window", hop_seconds=1.0)
+    _, _, clips = run(engine, [samples], mode="sliding_window", hop_seconds=1.0)
     with torch.inference_mode():
         expected = dense_checkpoint.model(torch.from_numpy(samples)[None]).clip_probs
     np.testing.assert_allclose(clips, expected.numpy(), atol=1e-5)
@@ -136,17 +136,17 @@ def test_pooling_over_sliding_windows_is_the_weighted_mean_of_their_frames():
     assert len(clips) == 1 + -(-(40 * 32 - 100) // 50)
 
 
-def test_stretches_cover_every_frame_once_with_their_context():
-    stretcher = Segmenter(32, ReceptiveField(3, 2), 4, 50, np.zeros(1, np.float32))
+def test_segments_cover_every_frame_once_with_their_context():
+    segmenter = Segmenter(32, ReceptiveField(3, 2), 4, 50, np.zeros(1, np.float32))
     columns = np.arange(1, 1001, dtype=np.float32)[:, None]
-    stretches = stretcher.push(columns[:700]) + stretcher.push(columns[700:]) + stretcher.flush()
-    assert [s.start for s in stretches[1:]] == [s.stop for s in stretches[:-1]]
-    assert (stretches[0].start, stretches[-1].stop) == (0, 1000)
-    for stretch in stretches:
-        assert (len(stretch.columns) - 50) % 4 == 0
-        first = stretch.start - 3 * 4
-        expected = [c + 1 if 0 <= c < 1000 else 0 for c in range(first, stretch.stop + 2 * 4)]
-        np.testing.assert_array_equal(stretch.columns[: len(expected), 0], expected)
+    segments = segmenter.push(columns[:700]) + segmenter.push(columns[700:]) + segmenter.flush()
+    assert [s.start for s in segments[1:]] == [s.stop for s in segments[:-1]]
+    assert (segments[0].start, segments[-1].stop) == (0, 1000)
+    for segment in segments:
+        assert (len(segment.log_mel) - 50) % 4 == 0
+        first = segment.start - 3 * 4
+        expected = [c + 1 if 0 <= c < 1000 else 0 for c in range(first, segment.stop + 2 * 4)]
+        np.testing.assert_array_equal(segment.log_mel[: len(expected), 0], expected)
 
 
 def test_the_mode_is_chosen_by_the_overlap_and_by_what_the_network_allows(engine, tiny_checkpoint):
@@ -159,26 +159,26 @@ def test_the_mode_is_chosen_by_the_overlap_and_by_what_the_network_allows(engine
     assert mode(engine, hop_seconds=0.25, lookahead_seconds=0.2) == "sliding_window"
     with_excitation = TorchEngine(tiny_checkpoint, "cpu")
     assert mode(with_excitation, hop_seconds=0.1) == "sliding_window"
-    with pytest.raises(UsageError, match="know of the whole window"):
+    with pytest.raises(UsageError, match="depend on the whole window"):
         mode(with_excitation, mode="fully_convolutional")
-    with pytest.raises(UsageError, match="a look-ahead is for windows"):
+    with pytest.raises(UsageError, match="--lookahead needs --mode sliding_window"):
         mode(engine, mode="fully_convolutional", lookahead_seconds=0.5)
-    with pytest.raises(UsageError, match=r"unknown mode 'dens'. Did you mean dense"):
-        mode(engine, mode="dens")
+    with pytest.raises(UsageError, match=r"unknown mode 'sliding'. Did you mean sliding_window"):
+        mode(engine, mode="sliding")
 
 
-def test_in_dense_mode_the_hop_costs_nothing(engine):
-    asked = []
+def test_in_fully_convolutional_mode_the_hop_costs_nothing(engine):
+    n_columns = []
 
     class Counting(TorchEngine):
         def infer(self, log_mel):
-            asked.append(log_mel.shape[0] * log_mel.shape[1])
+            n_columns.append(log_mel.shape[0] * log_mel.shape[1])
             return super().infer(log_mel)
 
     engine.__class__, kind = Counting, engine.__class__
     try:
         for hop in (1.0, 0.1):
-            heard(
+            run(
                 engine,
                 [rising_noise(400_000)],
                 mode="fully_convolutional",
@@ -187,5 +187,5 @@ def test_in_dense_mode_the_hop_costs_nothing(engine):
             )
     finally:
         engine.__class__ = kind
-    half = len(asked) // 2
-    assert sum(asked[:half]) == sum(asked[half:]) < 1.6 * 5_000  # columns, context included
+    half = len(n_columns) // 2
+    assert sum(n_columns[:half]) == sum(n_columns[half:]) < 1.6 * 5_000  # columns, context included

@@ -10,11 +10,11 @@ SILENCE = np.full(1, -9.0, np.float32)
 
 def windows_of(n_columns, hop, cuts=()):
     columns = np.arange(n_columns, dtype=np.float32)[:, None]
-    windower = SlidingWindow(12, hop, SILENCE)
+    slicer = SlidingWindow(12, hop, SILENCE)
     windows = []
     for part in np.split(columns, sorted(cuts)):
-        windows += windower.push(part)
-    return windows + windower.flush()
+        windows += slicer.push(part)
+    return windows + slicer.flush()
 
 
 @given(
@@ -22,7 +22,7 @@ def windows_of(n_columns, hop, cuts=()):
     st.sampled_from([1, 2, 3, 4, 6, 12]),
     st.lists(st.integers(0, 100), max_size=5),
 )
-def test_every_column_is_in_a_window_and_nothing_is_heard_twice_more_than_needed(n, hop, cuts):
+def test_every_column_is_in_a_window_and_no_more_windows_than_needed(n, hop, cuts):
     windows = windows_of(n, hop, [min(c, n) for c in cuts])
     assert [w.start for w in windows] == list(range(0, windows[-1].start + 1, hop))
     assert windows[-1].start + 12 >= n
@@ -30,7 +30,7 @@ def test_every_column_is_in_a_window_and_nothing_is_heard_twice_more_than_needed
     for window in windows:
         expected = np.arange(window.start, window.start + 12, dtype=np.float32)
         expected[expected >= n] = -9.0
-        np.testing.assert_array_equal(window.columns[:, 0], expected)
+        np.testing.assert_array_equal(window.log_mel[:, 0], expected)
 
 
 def test_a_recording_of_whole_windows_needs_no_padding():
