@@ -66,7 +66,9 @@ def test_nothing_gives_nothing():
 @pytest.mark.parametrize(
     ("lookahead_seconds", "n_frames"), [(None, 1), (450, 1), (100, 12), (0, 15)]
 )
-def test_a_look_ahead_gives_frames_out_before_all_windows_were_heard(lookahead_seconds, n_frames):
+def test_with_a_lookahead_frames_are_final_before_all_windows_were_added(
+    lookahead_seconds, n_frames
+):
     stitcher = OverlapAdd(EDGES, 32, 50, lookahead_seconds)
     assert len(stitcher.push(0, np.ones((16, 1), np.float32))) == n_frames
 
