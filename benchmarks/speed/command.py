@@ -44,7 +44,7 @@ def detect(path: Path, *options: str) -> Run:
         soundfile.info(path).duration / speed,
         wall_seconds,
         peak_mib,
-        engine.split(";")[0],
+        engine.removeprefix("sed: ").split(";")[0],
         mode[0] if mode else "",
     )
 
