@@ -4,6 +4,7 @@ import shutil
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
@@ -125,3 +126,36 @@ def test_help_lists_the_panels_and_says_what_a_fold_is(sed):
     for panel in ("Input", "Model", "Output", "Performance"):
         assert f"─ {panel} ─" in out
     assert "the clips are divided into folds" in " ".join(out.replace("│", " ").split())
+
+
+def test_the_command_trains_all_folds(sounds, tiny, tmp_path, sed):
+    status, out, err = sed("train", "--fold", "all", "--data", sounds, "--recipe", tiny,
+        "--set", "optim.epochs=1", "--output", tmp_path, "--device", "cpu",
+    )  # fmt: skip
+    assert status == 0
+    assert out.strip() == str(tmp_path / "folds_summary.csv")
+    assert "3 of 3 folds" in err
+    mean = pd.read_csv(tmp_path / "folds_summary.csv")["accuracy"][3]
+    assert f"accuracy      {mean:.4f} ±" in err
+
+
+@pytest.mark.slow
+def test_the_command_tries_to_overfit_a_batch(sounds, tiny, sed):
+    arguments = ("train", "--overfit-batch", "--data", sounds, "--recipe", tiny, "--device", "cpu")
+    status, out, _ = sed(*arguments, "--set", "optim.learning_rate=1e-9")
+    assert status == 1
+    assert "It could NOT be overfitted" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--fold", "first"), "expected --fold as a number from 0, or all; got 'first'"),
+        (("--set", "optim.epoch=3"), "unknown key 'epoch' in optim. Did you mean epochs"),
+        (("--recipe", "birdclef"), "there is none. Did you mean birdclef2023"),
+    ],
+)
+def test_the_command_refuses_invalid_options(sounds, sed, arguments, message):
+    status, _, err = sed("train", "--data", sounds, *arguments)
+    assert status == 2
+    assert message in err

@@ -1,0 +1,219 @@
+"""Runs that are stopped, killed and resumed."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import safetensors.torch
+import torch
+
+from sed.errors import CheckpointError, UsageError
+from sed.models.checkpoint import load_checkpoint
+from tests.conftest import ROOT
+from train.run.train import TrainCallbacks, train
+
+KILLED = """
+import os, signal, sys
+import sed.files
+from train.run.train import TrainCallbacks, train
+
+data, recipe, out, moment = sys.argv[1:]
+steps = 0
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def on_step(step, n_steps, loss):
+    if moment.startswith("step") and step == int(moment[4:]):
+        die()
+
+if moment.startswith("write"):  # in the middle of writing the n-th checkpoint file
+    left = int(moment[5:])
+    replace = os.replace
+    def torn(part, path):
+        global left
+        left -= 1
+        if left == 0:
+            with open(part, "rb+") as file:
+                file.truncate(os.path.getsize(part) // 2)
+            die()
+        replace(part, path)
+    sed.files.os.replace = torn
+
+callbacks = TrainCallbacks(on_step=on_step)
+train(data, 0, recipe=recipe, output=out, device="cpu", resume=True, callbacks=callbacks)
+"""
+
+
+THOROUGH = """
+[model]
+dropout = 0.3
+[optim]
+epochs = 3
+batch_size = 4
+n_workers = 1
+ema_decay = 0.9
+grad_accum_steps = 2
+schedule = "plateau"
+schedule_args = { patience = 0 }
+
+[checkpoint]
+save_every_steps = 2
+[waveform]
+noise_probability = 0.5
+[mixing]
+max_recordings = 3
+cutmix_probability = 0.3
+soundscape_probability = 0.3
+"""
+
+
+def weights_of(run):
+    names = ("best", "last", "state")
+    return {name: safetensors.torch.load_file(run / f"{name}.safetensors") for name in names}
+
+
+# In the first epoch, before any state; within an epoch; at its end; while files are written.
+@pytest.mark.slow
+def test_a_killed_run_ends_as_an_unbroken_one(sounds, tiny, tmp_path):
+    recipe = tmp_path / "thorough.toml"
+    recipe.write_text(f"extends = '{tiny}'\n{THOROUGH}")
+    train(sounds, 0, recipe=recipe, output=tmp_path / "unbroken", device="cpu")
+    program = tmp_path / "killed.py"
+    program.write_text(KILLED)
+    for moment in ("step1", "step7", "step8", "write2", "write5", "never"):
+        done = subprocess.run(
+            [sys.executable, program, sounds, recipe, tmp_path / "killed", moment],
+            cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        killed = moment != "never"
+        assert done.returncode == (-signal.SIGKILL if killed else 0), done.stderr
+    unbroken, resumed = weights_of(tmp_path / "unbroken"), weights_of(tmp_path / "killed")
+    for name, tensors in unbroken.items():
+        assert tensors.keys() == resumed[name].keys()
+        for key, tensor in tensors.items():
+            assert torch.equal(tensor, resumed[name][key]), (name, key)
+    timing = ["seconds", "clips_per_second", "data_wait_fraction"]
+    histories = [
+        pd.read_csv(tmp_path / run / "history.csv").drop(columns=timing)
+        for run in ("unbroken", "killed")
+    ]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+
+
+def test_a_run_is_not_overwritten_by_accident(sounds, tiny, tmp_path):
+    train(sounds, 0, recipe=tiny, epochs=1, output=tmp_path, device="cpu")
+    before = (tmp_path / "best.safetensors").read_bytes()
+    with pytest.raises(UsageError, match="holds a run: add --resume to continue it"):
+        train(sounds, 0, recipe=tiny, epochs=1, output=tmp_path, device="cpu")
+    assert (tmp_path / "best.safetensors").read_bytes() == before
+
+
+def test_ctrl_c_leaves_a_usable_run(sounds, tiny, tmp_path):
+    def stop(step, n_steps, loss):
+        if step > n_steps // 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            sounds,
+            0,
+            recipe=tiny,
+            output=tmp_path,
+            device="cpu",
+            callbacks=TrainCallbacks(on_step=stop),
+        )
+    assert len(pd.read_csv(tmp_path / "history.csv")) == 1
+    assert load_checkpoint(tmp_path / "best.safetensors").labels == ("high", "low", "middle")
+
+
+def test_ctrl_c_waits_for_the_step_and_loses_nothing(sounds, tiny, tmp_path):
+    def interrupt(step, n_steps, loss):
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            sounds, 0, recipe=tiny, output=tmp_path, device="cpu",
+            callbacks=TrainCallbacks(on_step=interrupt),
+        )  # fmt: skip
+    steps = []
+    callbacks = TrainCallbacks(on_step=lambda step, *_: steps.append(step))
+    train(sounds, 0, recipe=tiny, output=tmp_path, device="cpu", resume=True, callbacks=callbacks)
+    assert steps == [3, 4]  # two epochs of two steps
+
+
+STOPPED = """
+import os, signal, sys
+from train.run.train import TrainCallbacks, train
+
+data, recipe, out = sys.argv[1:]
+
+def on_step(step, n_steps, loss):
+    if step == 2:  # as a batch system does: to the workers as well
+        os.killpg(0, signal.SIGTERM)
+
+settings = ["optim.n_workers=1"]
+callbacks = TrainCallbacks(on_step=on_step)
+try:
+    train(data, 0, recipe=recipe, output=out, device="cpu", overrides=settings, callbacks=callbacks)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_a_job_that_gets_sigterm_keeps_its_step(sounds, tiny, tmp_path):
+    program = tmp_path / "stopped.py"
+    program.write_text(STOPPED)
+    done = subprocess.run(
+        [sys.executable, program, sounds, tiny, tmp_path / "run"], cwd=ROOT, capture_output=True,
+        text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 130, done.stderr
+    steps = []
+    callbacks = TrainCallbacks(on_step=lambda step, *_: steps.append(step))
+    train(sounds, 0, recipe=tiny, output=tmp_path / "run", device="cpu", resume=True,
+          callbacks=callbacks)  # fmt: skip
+    assert steps == [3, 4]
+
+
+def test_other_clips_are_not_resumed(sounds, tiny, tmp_path):
+    data = tmp_path / "sounds"
+    shutil.copytree(sounds, data)
+    train(data, 0, recipe=tiny, epochs=1, output=tmp_path / "run", device="cpu")
+    (data / "low" / "0.wav").unlink()
+    with pytest.raises(
+        UsageError, match=r"run is a run of other data: .*sounds before \(27 clips\), .*now \(26"
+    ):
+        train(data, 0, recipe=tiny, epochs=1, output=tmp_path / "run", device="cpu", resume=True)
+
+
+def test_a_finished_run_is_not_trained_again(sounds, tiny, tmp_path):
+    train(sounds, 0, recipe=tiny, epochs=1, output=tmp_path, device="cpu")
+    before = (tmp_path / "last.safetensors").read_bytes()
+    steps = []
+    callbacks = TrainCallbacks(on_step=lambda *step: steps.append(step))
+    train(
+        sounds, 0, recipe=tiny, epochs=1, output=tmp_path, device="cpu", resume=True,
+        callbacks=callbacks,
+    )  # fmt: skip
+    assert steps == []
+    assert (tmp_path / "last.safetensors").read_bytes() == before
+
+
+def test_another_run_is_not_resumed(sounds, tiny, tmp_path):
+    train(sounds, 0, recipe=tiny, epochs=1, output=tmp_path, device="cpu")
+    with pytest.raises(
+        UsageError, match=r"started with other settings \(optim\.batch_size: 8 before, 4 now\)"
+    ):
+        train(
+            sounds, 0, recipe=tiny, epochs=1, output=tmp_path, device="cpu", resume=True,
+            overrides=["optim.batch_size=4"],
+        )  # fmt: skip
+    (tmp_path / "state.safetensors").write_bytes(b"torn")
+    with pytest.raises(CheckpointError, match=r"state\.safetensors: cannot resume from it"):
+        train(sounds, 0, recipe=tiny, epochs=1, output=tmp_path, device="cpu", resume=True)
