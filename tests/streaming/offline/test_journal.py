@@ -205,3 +205,13 @@ def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="journal: cannot write: File exists"):
         Journal(tmp_path / "file" / "journal")
+
+
+def test_a_journal_of_another_version_is_refused_in_one_line(path):
+    with started(path):
+        pass
+    with sqlite3.connect(path) as journal:
+        journal.execute("PRAGMA user_version = 1")
+    journal.close()
+    with pytest.raises(DatabaseError, match=r"has schema version 1, and this program uses 2\. "):
+        Journal(path)
