@@ -132,7 +132,7 @@ def read_parquet_events(path: str | os.PathLike[str]) -> list[Event]:
         with arrow.parquet.ParquetFile(os.fspath(path)) as file:
             return [_event(row) for batch in file.iter_batches() for row in batch.to_pylist()]
     except (OSError, KeyError, arrow.ArrowException) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not written by sed"
+        reason = (error.strerror if isinstance(error, OSError) else None) or "not written by sed"
         raise SedError(
             f"{printable(os.fspath(path))}: cannot be read as events ({reason}). "
             "Give a Parquet file that sed wrote."
