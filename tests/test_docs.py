@@ -33,6 +33,7 @@ FENCE = re.compile(
     r"(?:<!-- not run: (?P<reason>[^\n]+?) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 SHOWN = ("text", "csv")  # languages of blocks that are only shown
 PROGRAMS = ("sed", "sed-engine")
 CHECKED = {"make", "pip", "python", "source"}  # other programs whose arguments are checked
@@ -253,3 +254,16 @@ def test_every_benchmark_can_be_imported(module):
     if module == "benchmarks.figures.draw_web":
         pytest.importorskip("playwright")
     importlib.import_module(module)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_option_in_the_text_exists(page):
+    commands_of_sed = typer.main.get_command(app()).commands.values()  # type: ignore[attr-defined]
+    known = {name for c in commands_of_sed for p in c.params for name in p.opts} | {
+        "--help",
+        "--version",
+        "--nproc-per-node",  # of torchrun
+    }
+    text = FENCE.sub("", page.read_text("utf-8"))
+    mentioned = {name for code in re.findall(r"`([^`]+)`", text) for name in OPTION.findall(code)}
+    assert mentioned - known == set()
