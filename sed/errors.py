@@ -12,7 +12,6 @@
     ├── OutputError                 a result cannot be written
     ├── DatabaseError               a database is not of this package, or in use
     ├── DeviceError                 a sound device or a GPU is not available
-    ├── ExecutorError               worker processes cannot start, or a Ray cluster fails
     └── MissingExtraError           an optional package is not installed
 
 A message names the file or device, says what was expected, and ends with the remedy.

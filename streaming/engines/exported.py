@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import os
-from dataclasses import dataclass
 from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
@@ -24,21 +23,8 @@ GRAPH_VERSION = 3  # raised when graphs or their metadata change
 _log = logging.getLogger("sed.engines")
 
 
-@dataclass(frozen=True)
-class ExportedModel:
-    """A graph in ONNX and its metadata."""
-
-    graph: Path
-    metadata: dict[str, Any]  # see `streaming.export.export.graph_metadata`
-
-    @property
-    def folder(self) -> Path:
-        """Folder for other files about this model."""
-        return self.graph.parent
-
-
-def export_cached(weights_path: Path, json_path: Path) -> ExportedModel:
-    """Return a checkpoint as a graph; export it if the cache does not hold it.
+def export_cached(weights_path: Path, json_path: Path) -> tuple[Path, dict[str, Any]]:
+    """Return a checkpoint as a graph in ONNX, and its metadata; export it if it is not cached.
 
     Parameters
     ----------
@@ -60,7 +46,7 @@ def export_cached(weights_path: Path, json_path: Path) -> ExportedModel:
     if not os.path.exists(metadata):
         _log.info("exporting the model for this engine, once")
         _export(weights_path, graph, metadata)
-    return ExportedModel(graph, json.loads(metadata.read_text("utf-8")))
+    return graph, json.loads(metadata.read_text("utf-8"))
 
 
 def _export(weights_path: Path, graph: Path, metadata: Path) -> None:

@@ -28,7 +28,7 @@ from sed.models.metadata import check_weights, checkpoint_files, read_metadata
 from sed.text import near
 from streaming.engines.base import Engine, EnginePool
 from streaming.engines.cache import cached_json
-from streaming.engines.exported import ExportedModel, export_cached
+from streaming.engines.exported import export_cached
 from streaming.export.onnx import read_onnx_metadata
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class _Source:
         self.path = Path(path) if path is not None else None
         self.is_graph = _is_graph(self.path)
         self.has_files = path is not None or model is None
-        self._exported: ExportedModel | None = None
+        self._exported: tuple[Path, dict[str, Any]] | None = None
 
     def checkpoint(self) -> Checkpoint:
         """Return the loaded checkpoint."""
@@ -160,8 +160,8 @@ class _Source:
 
         return load_model(self.path) if self.has_files else cast("Checkpoint", self._model)
 
-    def exported(self) -> ExportedModel:
-        """Return the checkpoint as a graph."""
+    def exported(self) -> tuple[Path, dict[str, Any]]:
+        """Return the path and the metadata of the checkpoint as a graph."""
         if self._exported is None:
             if not self.has_files:
                 raise UsageError(
@@ -175,7 +175,7 @@ class _Source:
     def graph(self) -> tuple[Path, dict[str, Any] | None]:
         """Return the path of a graph, and its metadata unless the engine reads them there."""
         if not self.is_graph:
-            return self.exported().graph, self.exported().metadata
+            return self.exported()
         assert self.path is not None
         return self.path, read_onnx_metadata(self.path) if self.path.suffix == ".onnx" else None
 
@@ -259,7 +259,7 @@ def _open_fastest(source: _Source, options: _Options) -> Engine:
         )
         return _open_torch(source, options)
     try:
-        folder = source.exported().folder
+        folder = source.exported()[0].parent
     except SedError as error:
         if isinstance(error, CheckpointError):
             raise

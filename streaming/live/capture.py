@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sed.types import Floats
+from streaming.messages import Problem
 
 TOO_SLOW = "the model was too slow: raise --hop or --threads, or choose a smaller model"
 OVERFLOW = "the driver lost samples before they were read, and does not say how many"
@@ -59,14 +60,7 @@ class Disconnect:
     """The input is gone: events that still last end here."""
 
 
-@dataclass(frozen=True)
-class Notice:
-    """A message for people, at its place between the chunks."""
-
-    text: str
-
-
-CaptureItem = AudioChunk | SampleGap | Disconnect | Notice
+CaptureItem = AudioChunk | SampleGap | Disconnect | Problem
 
 
 class CaptureBuffer:
@@ -136,7 +130,7 @@ class CaptureBuffer:
         """Record that the input is gone; `text` says so to people."""
         with self._wake:
             self.state = "lost"
-            self._items += [Disconnect(), Notice(text)]
+            self._items += [Disconnect(), Problem(text)]
             self._wake.notify_all()
 
     def reconnected(self, n_missing: int, reason: str, text: str = "") -> None:
@@ -145,13 +139,13 @@ class CaptureBuffer:
             self.state = "listening"
             self.n_missing += n_missing
             self._add_gap(n_missing, reason)
-            self._items += [Notice(text)] * bool(text)
+            self._items += [Problem(text)] * bool(text)
             self._wake.notify_all()
 
     def notify(self, text: str) -> None:
         """Pass on a message for people."""
         with self._wake:
-            self._items.append(Notice(text))
+            self._items.append(Problem(text))
             self._wake.notify_all()
 
     def end(self) -> None:

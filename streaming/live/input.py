@@ -15,7 +15,6 @@ from sed.events.tracker import Event
 from sed.text import printable
 from sed.timeline import samples_from_seconds, seconds_from_samples
 from streaming.live.capture import AudioChunk, CaptureBuffer, CaptureItem, SampleGap
-from streaming.live.clock import StreamClock
 from streaming.live.sources import AudioSource
 from streaming.messages import (
     AudioBlock,
@@ -26,11 +25,13 @@ from streaming.messages import (
     Message,
     Problem,
 )
-from streaming.pipeline.batching import Batch
 from streaming.pipeline.decoder import Detection
 from streaming.pipeline.detector import Detector
+from streaming.pipeline.windows import Batch
 
 MUTE_SECONDS = 10.0  # of digital silence, after which a microphone is probably switched off
+JUMP_SECONDS = 2.0  # a later arrival than this means that the clock was set, or samples were lost
+REVIEW_SECONDS = 60.0  # of audio, after which the offset between the clocks is estimated anew
 
 
 class InputStream:
@@ -83,7 +84,7 @@ class InputStream:
             capacity_samples=samples_from_seconds(buffer_seconds, self._rate),
             wake=wake,
         )
-        self._clock = StreamClock(self._rate)
+        self._clock = _StreamClock(self._rate)
         self._first: int | None = None  # position of the detector's first sample
         self._times: dict[tuple[float, str], datetime | None] = {}  # of events that still last
         self._n_silent = 0  # zeros since the last other sample
@@ -208,3 +209,46 @@ class InputStream:
         onset, offset = first + event.onset, first + event.offset
         time = self._clock.time(samples_from_seconds(onset, self._rate))
         return dataclasses.replace(event, onset=onset, offset=offset, file=self.name, time=time)
+
+
+class _StreamClock:
+    """Follows the offset between the clock of an input and the clock of this machine.
+
+    A crystal that is wrong by 50 parts per million is four seconds off after a day. Blocks arrive
+    late by a delay that varies, never early, so the minimum over a minute estimates the time of
+    sample 0::
+
+        zero = min(arrived - position / sample_rate)
+
+    Parameters
+    ----------
+    sample_rate
+        Of the input, in Hz.
+    """
+
+    def __init__(self, sample_rate: int) -> None:
+        self._sample_rate = sample_rate
+        self._zero: float | None = None  # time of position 0, in seconds since 1970
+        self._earliest = float("inf")
+        self._review_at = 0
+
+    def update(self, position: int, arrived: float) -> None:
+        """Take the time, in seconds since 1970, at which the sample before `position` arrived."""
+        zero = arrived - position / self._sample_rate
+        self._earliest = min(self._earliest, zero)
+        if self._zero is None or zero < self._zero:
+            self._zero = zero
+        elif zero > self._zero + JUMP_SECONDS:
+            self._zero = self._earliest = zero
+        if position >= self._review_at:
+            self._review_at = position + round(REVIEW_SECONDS * self._sample_rate)
+            self._zero, self._earliest = self._earliest, zero
+
+    def time(self, position: int) -> datetime:
+        """Return the time of a sample, in the time zone of this machine.
+
+        Before anything has arrived it is the current time.
+        """
+        if self._zero is None:
+            return datetime.now().astimezone()
+        return datetime.fromtimestamp(self._zero + position / self._sample_rate).astimezone()

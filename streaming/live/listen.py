@@ -39,7 +39,7 @@ def listen(
     top_k: int | None = None,
     buffer_seconds: float = BUFFER_SECONDS,
     n_threads: int = 1,
-) -> LiveEvents:
+) -> _LiveEvents:
     """Return an iterator over the events of live sound, each as soon as it is complete.
 
     It ends when the inputs end. If the caller takes longer than `buffer_seconds` from one event to
@@ -101,10 +101,10 @@ min_gap_seconds, lookahead_seconds, classes, top_k
         channel=channel,
         buffer_seconds=buffer_seconds,
     )
-    return LiveEvents(listener)
+    return _LiveEvents(listener)
 
 
-class LiveEvents(Iterator[Event]):
+class _LiveEvents(Iterator[Event]):
     """The complete events of a listener, in the order in which they end.
 
     Parameters

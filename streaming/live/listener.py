@@ -23,14 +23,14 @@ import numpy as np
 from sed.errors import SedError, UsageError
 from streaming.engines.base import Engine, FrameOutput
 from streaming.engines.select import open_engine
-from streaming.live.capture import AudioChunk, CaptureItem, Disconnect, Notice, SampleGap
+from streaming.live.capture import AudioChunk, CaptureItem, Disconnect, SampleGap
 from streaming.live.input import InputStream
 from streaming.live.sources import AudioSource
 from streaming.messages import Message, Problem, Status
 from streaming.names import deduplicate
-from streaming.pipeline.batching import Batch
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
+from streaming.pipeline.windows import Batch
 
 if TYPE_CHECKING:
     from sed.models.checkpoint import Checkpoint
@@ -185,7 +185,7 @@ class Listener:
                 case AudioChunk():
                     yield from each.check_silence(item)
                     chunks.append((each, item, each.push(item)))
-                case Notice(text):
+                case Problem(text):
                     yield Problem(text)
                 case Disconnect():
                     yield from each.flush()

@@ -27,7 +27,6 @@ from sed.models.devices import DeviceError
 from sed.text import pluralize, printable
 from streaming.offline.executor import Executor
 from streaming.offline.job import (
-    ExecutorError,
     JobConfig,
     JobFinished,
     JobResult,
@@ -108,7 +107,7 @@ class RayExecutor(Executor):
             If Ray is not installed.
         DeviceError
             If the job needs a GPU and the cluster has none.
-        ExecutorError
+        SedError
             If the cluster cannot be joined, or an actor cannot load the model.
         """
         self._requested = list(recordings)
@@ -172,10 +171,10 @@ class RayExecutor(Executor):
             for row in responses.iter_rows():
                 log, result = pickle.loads(row["response"])
                 if isinstance(result, WorkerFailed):
-                    raise (UsageError if result.is_misuse else ExecutorError)(result.reason)
+                    raise (UsageError if result.is_misuse else SedError)(result.reason)
                 yield row["number"], log, result
         except ray.exceptions.RayError as error:
-            raise ExecutorError(
+            raise SedError(
                 f"the cluster gave up: {_first_line(error)}. `ray status` and the logs of Ray say "
                 "more."
             ) from error
@@ -269,7 +268,7 @@ def _cluster() -> Iterator[Any]:
     try:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ExecutorError(
+        raise SedError(
             f"cannot join the cluster: {_first_line(error)}. Check RAY_ADDRESS and `ray status`; "
             "`ray stop` clears away one that is gone."
         ) from error

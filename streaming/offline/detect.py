@@ -20,11 +20,11 @@ from sed.events.tracker import Event, with_timestamps
 from streaming.engines.base import Engine, EnginePool, FrameOutput
 from streaming.engines.select import open_engine
 from streaming.offline.ranges import read_parallel
-from streaming.pipeline.batching import Batch
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.decoder import Detection
 from streaming.pipeline.detector import Detector
 from streaming.pipeline.prefetch import Prefetcher
+from streaming.pipeline.windows import Batch
 
 if TYPE_CHECKING:
     from sed.models.checkpoint import Checkpoint

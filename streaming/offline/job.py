@@ -93,10 +93,6 @@ class WorkerFailed:
     is_misuse: bool = False  # a setting is invalid: no worker can start
 
 
-class ExecutorError(SedError):
-    """Worker processes that cannot start, or a cluster that cannot be used."""
-
-
 def run_job(
     job: JobConfig,
     recording: Recording,

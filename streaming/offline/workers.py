@@ -31,7 +31,6 @@ from sed.errors import RecordingError, SedError, UsageError
 from sed.signals import signals_blocked
 from streaming.offline.executor import Executor
 from streaming.offline.job import (
-    ExecutorError,
     JobConfig,
     JobFinished,
     JobProgress,
@@ -106,7 +105,7 @@ class ProcessExecutor(Executor):
         ------
         UsageError
             If a worker finds an invalid setting.
-        ExecutorError
+        SedError
             If no worker can start.
         """
         self._workers: dict[Connection, _Worker] = {}
@@ -208,7 +207,7 @@ class ProcessExecutor(Executor):
     def _failed_to_start(self, reason: str) -> WorkerFailed:
         """Return the report about a worker that could not start; raise it if none is left."""
         if not self._workers and self._has_next():
-            raise ExecutorError(reason)
+            raise SedError(reason)
         return WorkerFailed(reason)
 
     def _has_next(self) -> bool:

@@ -11,9 +11,9 @@ from sed.events.tracker import Event, EventTracker
 from sed.models.spec import ModelSpec
 from sed.types import Floats
 from streaming.engines.base import FrameOutput
-from streaming.pipeline.batching import Batch
 from streaming.pipeline.config import DetectorConfig, choose_classes, tracker_config
 from streaming.pipeline.modes import Aggregator
+from streaming.pipeline.windows import Batch
 
 
 class Detection(NamedTuple):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sed.models.spec import ReceptiveField
 from sed.types import Floats
-from streaming.engines.base import FrameOutput, concat
 from streaming.pipeline.ring_buffer import RingBuffer
 from streaming.pipeline.windows import Window
 
@@ -104,75 +102,3 @@ class Segmenter:
 
     def _silent(self, n_columns: int) -> Floats:
         return np.tile(self._silence, (n_columns, 1))
-
-
-class SlidingAttentionPool:
-    """Pools the attention of frames over windows that slide along a recording.
-
-    A frame belongs to the windows that contain its middle. See attention pooling in Kong et al.,
-    PANNs, 2020 (https://arxiv.org/abs/1912.10211).
-
-    Parameters
-    ----------
-    window_columns, hop_columns, frame_columns
-        Length of a window, distance from one to the next, and length of a frame.
-    """
-
-    def __init__(self, window_columns: int, hop_columns: int, frame_columns: int) -> None:
-        self._window_columns = window_columns
-        self._hop_columns = hop_columns
-        self._frame_columns = frame_columns
-        self.reset()
-
-    def reset(self) -> None:
-        """Start a new recording."""
-        self._next = 0  # the next window
-        self._first = 0  # the first frame held
-        self._held: FrameOutput | None = None
-
-    def push(self, frames: FrameOutput) -> Floats:
-        """Take frames; return the clip probabilities, (windows, classes), that they complete."""
-        self._held = frames if self._held is None else concat([self._held, frames])
-        end = self._first + len(self._held)
-        n = self._next
-        while self._frames(n)[1] <= end:
-            n += 1
-        return self._pooled(n)
-
-    def flush(self, end_column: int) -> Floats:
-        """End the recording; return the remaining clips, shape (windows, classes)."""
-        overlap = self._window_columns - self._hop_columns
-        n_windows = max(1, -(-(end_column - overlap) // self._hop_columns))
-        rest = self._pooled(max(self._next, n_windows))
-        self.reset()
-        return rest
-
-    def _frames(self, window: int) -> tuple[int, int]:
-        """Return the first frame of a window, and the first one after it."""
-        start = window * self._hop_columns - self._frame_columns // 2
-        stop = start + self._window_columns
-        return max(0, -(-start // self._frame_columns)), -(-stop // self._frame_columns)
-
-    def _pooled(self, stop: int) -> Floats:
-        """Return the windows before `stop`; drop frames that no later window contains."""
-        held = self._held
-        assert held is not None
-        bounds = np.array([self._frames(n) for n in range(self._next, stop)], np.int64)
-        first, last = np.clip(bounds.reshape(-1, 2) - self._first, 0, len(held)).T
-        weighted = _running_sum(held.head_weights * held.head_probs)
-        weights = _running_sum(held.head_weights)
-        # Windows whose frames all lie past the end divide 0 by 0.
-        with np.errstate(invalid="ignore"):
-            clips = (weighted[last] - weighted[first]) / (weights[last] - weights[first])
-        self._next = max(self._next, stop)
-        done = self._frames(self._next)[0] - self._first
-        self._held, self._first = held[max(0, done) :], self._first + max(0, done)
-        probs: Floats = np.nan_to_num(clips.mean(axis=1)).astype(np.float32)
-        return probs
-
-
-def _running_sum(values: Floats) -> NDArray[np.float64]:
-    """Return the sums of the first 0, 1, 2, … rows."""
-    sums = np.zeros((len(values) + 1, *values.shape[1:]))
-    np.cumsum(values, axis=0, out=sums[1:])
-    return sums

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from sed.timeline import seconds_from_samples
 from streaming.engines.base import Engine, FrameOutput, Shape
 from streaming.engines.select import open_engine
-from streaming.pipeline.batching import Batch
 from streaming.pipeline.config import DetectorConfig, hop_columns
 from streaming.pipeline.decoder import Detection, EventDecoder
 from streaming.pipeline.front_end import FrontEnd
 from streaming.pipeline.modes import choose_mode
+from streaming.pipeline.windows import Batch
 
 if TYPE_CHECKING:
     from sed.models.checkpoint import Checkpoint

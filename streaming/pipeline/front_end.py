@@ -12,9 +12,9 @@ from sed.errors import UsageError
 from sed.timeline import seconds_from_samples
 from sed.types import Floats
 from streaming.engines.base import Engine
-from streaming.pipeline.batching import Batch, Batcher
 from streaming.pipeline.feature_stream import FeatureStream
 from streaming.pipeline.modes import InferenceMode
+from streaming.pipeline.windows import Batch, Window
 
 
 class FrontEnd:
@@ -22,7 +22,7 @@ class FrontEnd:
 
     ::
 
-        samples ─ Resampler ─▶ FeatureStream ─ log-mel ─▶ slicer ─ windows ─▶ Batcher ─▶ batches
+        samples ─ Resampler ─▶ FeatureStream ─ log-mel ─▶ slicer ─ windows ─▶ batches
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class FrontEnd:
         )
         self._features = self.feature_stream()
         self._slicer = mode.slicer
-        self._batcher = Batcher(mode.batch_size, is_live=is_live)
+        self._batcher = _Batcher(mode.batch_size, is_live=is_live)
 
     def reset(self) -> None:
         """Start a new recording."""
@@ -111,6 +111,46 @@ class FrontEnd:
     def _slice(self, log_mel: list[Floats]) -> list[Batch]:
         windows = [window for part in log_mel for window in self._slicer.push(part)]
         return self._batcher.push(Batch(log_mel, windows, self.n_samples))
+
+
+class _Batcher:
+    """Takes any number of windows; returns batches of one size, except at the end.
+
+    Parameters
+    ----------
+    batch_size
+        Windows in a batch.
+    is_live
+        Whether columns that complete no window are returned at once, in a batch without windows.
+    """
+
+    def __init__(self, batch_size: int, *, is_live: bool = False) -> None:
+        self.batch_size = batch_size
+        self._is_live = is_live
+        self.reset()
+
+    def reset(self) -> None:
+        """Drop everything."""
+        self._log_mel: list[Floats] = []
+        self._windows: list[Window] = []
+
+    def push(self, batch: Batch) -> list[Batch]:
+        """Take windows; return full batches, and everything left at the end of a recording."""
+        self._log_mel += batch.log_mel
+        self._windows += batch.windows
+        batches = []
+        while len(self._windows) > (size := self.batch_size) or (
+            len(self._windows) == size and not batch.is_last
+        ):
+            batches.append(Batch(self._log_mel, self._windows[:size], batch.n_samples))
+            self._log_mel, self._windows = [], self._windows[size:]
+        if batch.is_last:
+            batches.append(batch._replace(log_mel=self._log_mel, windows=self._windows))
+            self.reset()
+        elif self._is_live and self._log_mel:
+            batches.append(batch._replace(log_mel=self._log_mel, windows=[]))
+            self._log_mel = []
+        return batches
 
 
 def mono_floats(samples: NDArray[Any]) -> Floats:

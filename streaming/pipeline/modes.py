@@ -17,64 +17,22 @@ the model's outputs into frames. They share no state, so each may run in its own
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sed.errors import UsageError
 from sed.models.spec import ModelSpec, ReceptiveField
 from sed.types import Floats
-from streaming.engines.base import Engine, FrameOutput
+from streaming.engines.base import Engine, FrameOutput, concat
 from streaming.pipeline.config import DetectorConfig, hop_columns
-from streaming.pipeline.dense import Segmenter, SlidingAttentionPool
+from streaming.pipeline.dense import Segmenter
 from streaming.pipeline.overlap_add import OverlapAdd
 from streaming.pipeline.windows import SlidingWindow, Window
 
 
-class Slicer(Protocol):
-    """Turns a stream of log-mel columns into inputs of the model."""
-
-    input_columns: int  # length of one input, except at the end of a recording
-    step_columns: int  # distance from one input to the next
-
-    def reset(self) -> None:
-        """Start a new recording."""
-
-    def push(self, log_mel: Floats) -> list[Window]:
-        """Take columns, shape (columns, mels); return the inputs that they complete."""
-
-    def flush(self) -> list[Window]:
-        """End the recording; return the last inputs, padded with silence."""
-
-
-class Aggregator(Protocol):
-    """Turns the model's outputs for consecutive inputs into the frames of the recording."""
-
-    lookahead_columns: int  # that an input must reach beyond a frame to make it final
-
-    def reset(self) -> None:
-        """Start a new recording."""
-
-    def push(self, window: Window, output: FrameOutput) -> tuple[Floats, Floats]:
-        """Take the output for the next input; return the frames and clips that are now final.
-
-        Shapes (frames, classes) and (windows, classes), probabilities.
-        """
-
-    def flush(self, end_column: int) -> tuple[Floats, Floats]:
-        """Return the remaining frames and clips of a recording that ends at a column."""
-
-
-class InferenceMode(NamedTuple):
-    """One way to run a model over a recording."""
-
-    name: str  # sliding_window or fully_convolutional
-    slicer: Slicer
-    aggregator: Aggregator
-    batch_size: int  # inputs that the model computes together
-
-
-class WindowAggregator:
+class _WindowAggregator:
     """Averages overlapping windows, and pools the attention of each window.
 
     Parameters
@@ -108,7 +66,7 @@ class WindowAggregator:
         return (rest if rest.size else self._nothing), self._nothing
 
 
-class SegmentAggregator:
+class _SegmentAggregator:
     """Crops the context from long segments, and pools attention over sliding windows.
 
     Parameters
@@ -134,7 +92,7 @@ class SegmentAggregator:
         # The first frame waits longest: until the whole segment is there.
         self.lookahead_columns = input_columns - (self._n_before + 1) * spec.frame_columns
         self._frame_columns = spec.frame_columns
-        self._pool = SlidingAttentionPool(spec.window_columns, hop_columns, spec.frame_columns)
+        self._pool = _SlidingAttentionPool(spec.window_columns, hop_columns, spec.frame_columns)
         self._nothing = np.empty((0, len(spec.labels)), np.float32)
         self.reset = self._pool.reset
 
@@ -147,6 +105,91 @@ class SegmentAggregator:
     def flush(self, end_column: int) -> tuple[Floats, Floats]:
         """Return the remaining clips; every frame was final at once."""
         return self._nothing, self._pool.flush(end_column)
+
+
+class _SlidingAttentionPool:
+    """Pools the attention of frames over windows that slide along a recording.
+
+    A frame belongs to the windows that contain its middle. See attention pooling in Kong et al.,
+    PANNs, 2020 (https://arxiv.org/abs/1912.10211).
+
+    Parameters
+    ----------
+    window_columns, hop_columns, frame_columns
+        Length of a window, distance from one to the next, and length of a frame.
+    """
+
+    def __init__(self, window_columns: int, hop_columns: int, frame_columns: int) -> None:
+        self._window_columns = window_columns
+        self._hop_columns = hop_columns
+        self._frame_columns = frame_columns
+        self.reset()
+
+    def reset(self) -> None:
+        """Start a new recording."""
+        self._next = 0  # the next window
+        self._first = 0  # the first frame held
+        self._held: FrameOutput | None = None
+
+    def push(self, frames: FrameOutput) -> Floats:
+        """Take frames; return the clip probabilities, (windows, classes), that they complete."""
+        self._held = frames if self._held is None else concat([self._held, frames])
+        end = self._first + len(self._held)
+        n = self._next
+        while self._frames(n)[1] <= end:
+            n += 1
+        return self._pooled(n)
+
+    def flush(self, end_column: int) -> Floats:
+        """End the recording; return the remaining clips, shape (windows, classes)."""
+        overlap = self._window_columns - self._hop_columns
+        n_windows = max(1, -(-(end_column - overlap) // self._hop_columns))
+        rest = self._pooled(max(self._next, n_windows))
+        self.reset()
+        return rest
+
+    def _frames(self, window: int) -> tuple[int, int]:
+        """Return the first frame of a window, and the first one after it."""
+        start = window * self._hop_columns - self._frame_columns // 2
+        stop = start + self._window_columns
+        return max(0, -(-start // self._frame_columns)), -(-stop // self._frame_columns)
+
+    def _pooled(self, stop: int) -> Floats:
+        """Return the windows before `stop`; drop frames that no later window contains."""
+        held = self._held
+        assert held is not None
+        bounds = np.array([self._frames(n) for n in range(self._next, stop)], np.int64)
+        first, last = np.clip(bounds.reshape(-1, 2) - self._first, 0, len(held)).T
+        weighted = _running_sum(held.head_weights * held.head_probs)
+        weights = _running_sum(held.head_weights)
+        # Windows whose frames all lie past the end divide 0 by 0.
+        with np.errstate(invalid="ignore"):
+            clips = (weighted[last] - weighted[first]) / (weights[last] - weights[first])
+        self._next = max(self._next, stop)
+        done = self._frames(self._next)[0] - self._first
+        self._held, self._first = held[max(0, done) :], self._first + max(0, done)
+        probs: Floats = np.nan_to_num(clips.mean(axis=1)).astype(np.float32)
+        return probs
+
+
+def _running_sum(values: Floats) -> NDArray[np.float64]:
+    """Return the sums of the first 0, 1, 2, … rows."""
+    sums = np.zeros((len(values) + 1, *values.shape[1:]))
+    np.cumsum(values, axis=0, out=sums[1:])
+    return sums
+
+
+Slicer = SlidingWindow | Segmenter
+Aggregator = _WindowAggregator | _SegmentAggregator
+
+
+class InferenceMode(NamedTuple):
+    """One way to run a model over a recording."""
+
+    name: str  # sliding_window or fully_convolutional
+    slicer: Slicer
+    aggregator: Aggregator
+    batch_size: int  # inputs that the model computes together
 
 
 def sliding_window(
@@ -166,7 +209,7 @@ def sliding_window(
         Windows that the model computes together.
     """
     slicer = SlidingWindow(spec.window_columns, hop_columns, silent_column(spec))
-    aggregator = WindowAggregator(spec, hop_columns, lookahead_columns)
+    aggregator = _WindowAggregator(spec, hop_columns, lookahead_columns)
     return InferenceMode("sliding_window", slicer, aggregator, batch_size)
 
 
@@ -190,7 +233,7 @@ def fully_convolutional(
     slicer = Segmenter(
         n_frames, receptive_field, spec.frame_columns, spec.window_columns, silent_column(spec)
     )
-    aggregator = SegmentAggregator(spec, receptive_field, hop_columns, slicer.input_columns)
+    aggregator = _SegmentAggregator(spec, receptive_field, hop_columns, slicer.input_columns)
     return InferenceMode("fully_convolutional", slicer, aggregator, 1)
 
 

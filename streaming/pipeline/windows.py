@@ -1,4 +1,4 @@
-"""Slice log-mel columns into overlapping windows."""
+"""Slice log-mel columns into overlapping windows; windows are computed in batches."""
 
 from __future__ import annotations
 
@@ -16,6 +16,19 @@ class Window(NamedTuple):
     start: int  # its first column
     stop: int  # the column after its last one; columns beyond are padding or context
     log_mel: Floats  # (columns, mels)
+
+
+class Batch(NamedTuple):
+    """Consecutive inputs of the model, and the columns that arrived with them."""
+
+    log_mel: list[Floats]  # each (columns, mels), the next ones of the recording
+    windows: list[Window]  # inputs of the model, in order
+    n_samples: int  # of the recording so far, at the model's rate
+    is_last: bool = False  # whether the recording ends here
+
+    def stack(self) -> Floats:
+        """Return the windows as one array, shape (windows, columns, mels)."""
+        return np.stack([window.log_mel for window in self.windows])
 
 
 class SlidingWindow:

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO, Literal
 
-from sed.errors import UsageError
+from sed.errors import SedError, UsageError
 from sed.text import printable
 from streaming.messages import Message
-from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue, PermanentError
+from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue
 from streaming.sinks.payload import Payload, payload_of
 
 PLACEHOLDERS = (
@@ -99,7 +99,7 @@ class CommandAlert:
                 self._wait(self._running, stderr)
         # A ValueError is about a NUL character in an argument.
         except (OSError, ValueError) as error:
-            raise PermanentError(f"cannot be run: {error}") from error
+            raise SedError(f"cannot be run: {error}") from error
         finally:
             self._running = None
 
@@ -109,9 +109,9 @@ class CommandAlert:
         except subprocess.TimeoutExpired:
             _kill(process)
             process.wait()
-            raise PermanentError(f"took more than {self._timeout:g} s and was killed") from None
+            raise SedError(f"took more than {self._timeout:g} s and was killed") from None
         if status:
-            raise PermanentError(f"ended with status {status}{_last_line(stderr)}")
+            raise SedError(f"ended with status {status}{_last_line(stderr)}")
 
 
 def _split_command(command: str) -> list[str]:

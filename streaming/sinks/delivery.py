@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from sed.errors import SedError
 from streaming.messages import FaultReporter, Message, Problem
 
 Item = TypeVar("Item")
@@ -23,10 +24,6 @@ class DeliveryConfig:
     first_retry_seconds: float = 1.0  # wait before the first retry, doubled each time
     max_retry_seconds: float = 300.0  # longest wait before a retry
     close_seconds: float = 5.0  # for delivering what still waits when the queue is closed
-
-
-class PermanentError(Exception):
-    """An item cannot be delivered, and a retry would not help."""
 
 
 class TransientError(Exception):
@@ -44,7 +41,7 @@ class DeliveryQueue(Generic[Item]):
         The destination, as it is named in reports.
     send
         Sends an item; called from the thread of the queue. Raises `TransientError` if the item
-        should be sent again; the item is dropped on a `PermanentError` or any other exception.
+        should be sent again; the item is dropped on a `SedError` or any other exception.
     config
         Size of the queue, and times of its retries.
     seed
@@ -141,7 +138,7 @@ class DeliveryQueue(Generic[Item]):
             self._retries_now = False
             try:
                 self._send(item)
-            except PermanentError as error:
+            except SedError as error:
                 return self._drop(str(error))
             except TransientError as error:
                 self.failed(f"{error}. Delivery is retried until it succeeds")

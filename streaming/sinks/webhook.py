@@ -11,9 +11,9 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote, unquote
 
-from sed.errors import UsageError
+from sed.errors import SedError, UsageError
 from streaming.messages import Message
-from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue, PermanentError, TransientError
+from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue, TransientError
 from streaming.sinks.payload import Payload, payload_of, reason_of, split_url
 
 TIMEOUT_SECONDS = 10.0
@@ -89,7 +89,7 @@ class Webhook:
             reply = f"the server returned {error.code} {http.client.responses.get(error.code, '')}"
             if error.code >= 500 or error.code in TRANSIENT_STATUS:
                 raise TransientError(reply.strip()) from error
-            raise PermanentError(f"{reply.strip()}. Check the address") from error
+            raise SedError(f"{reply.strip()}. Check the address") from error
         except OSError as error:
             raise TransientError(reason_of(error)) from error
         except http.client.HTTPException as error:

@@ -13,9 +13,9 @@ from streaming.live.capture import (
     AudioChunk,
     CaptureBuffer,
     Disconnect,
-    Notice,
     SampleGap,
 )
+from streaming.messages import Problem
 
 HOP = 100
 
@@ -83,7 +83,7 @@ def test_a_device_that_was_gone_leaves_a_hole_in_its_place():
     ring.reconnected(5_000, "unplugged", "back")
     ring.push(sound(5_150, 50))
     kinds = [type(item) for item in taken(ring)]
-    assert kinds == [AudioChunk, AudioChunk, Disconnect, Notice, SampleGap, Notice, AudioChunk]
+    assert kinds == [AudioChunk, AudioChunk, Disconnect, Problem, SampleGap, Problem, AudioChunk]
     assert ring.n_missing == 5_000
     assert ring.state == "listening"
 

@@ -11,8 +11,9 @@ from sed.cli import app
 from sed.errors import UsageError
 from sed.models.devices import DeviceError
 from streaming.live import microphone
-from streaming.live.capture import AudioChunk, CaptureBuffer, Disconnect, Notice, SampleGap
+from streaming.live.capture import AudioChunk, CaptureBuffer, Disconnect, SampleGap
 from streaming.live.microphone import Microphone, _find_device, devices
+from streaming.messages import Problem
 from tests.conftest import until
 from tests.streaming.live.fake_portaudio import (
     BUILT_IN,
@@ -177,9 +178,9 @@ def test_a_device_that_disconnects_is_opened_again_and_the_gap_has_its_length(st
     assert [type(item) for item in items] == [
         AudioChunk,
         Disconnect,
-        Notice,
+        Problem,
         SampleGap,
-        Notice,
+        Problem,
         AudioChunk,
     ]
     assert items[2].text == "USB Audio: Mic: disconnected; trying to connect again"
@@ -198,7 +199,7 @@ def test_a_device_still_gone_at_the_end_leaves_its_gap(started):
     time.sleep(0.1)
     source.stop()
     items = [buffer.pop(24_000) for _ in range(4)]
-    assert [type(item) for item in items] == [AudioChunk, Disconnect, Notice, SampleGap]
+    assert [type(item) for item in items] == [AudioChunk, Disconnect, Problem, SampleGap]
     assert 0.1 < items[3].n_samples / 48_000 < 1.0
     assert buffer.is_done
 

@@ -18,8 +18,9 @@ from sed.audio.ffmpeg import ContainerDecoder
 from sed.errors import RecordingError
 from sed.models.checkpoint import save_checkpoint
 from streaming.live import sources as module
-from streaming.live.capture import AudioChunk, CaptureBuffer, Disconnect, Notice, SampleGap
+from streaming.live.capture import AudioChunk, CaptureBuffer, Disconnect, SampleGap
 from streaming.live.sources import FileSource, _without_secrets, open_source
+from streaming.messages import Problem
 from tests.conftest import ROOT, rising_noise
 
 RATE = 8_000
@@ -109,7 +110,7 @@ def test_damage_is_reported_and_the_sound_before_it_is_delivered(tmp_path):
     path.write_bytes(path.read_bytes()[:-20_000])
     items, _ = collect(FileSource("cut", open_recording(path), speed=None))
     assert len(samples_of(items)) > RATE / 2
-    (notice,) = [item for item in items if isinstance(item, Notice)]
+    (notice,) = [item for item in items if isinstance(item, Problem)]
     assert "cut.flac: damaged at" in notice.text
 
 
@@ -166,8 +167,8 @@ def test_a_stream_that_ends_is_connected_again_and_the_gap_is_counted(monkeypatc
         items, buffer = collect(source, seconds=1.5)
         server.shutdown()
     kinds = [type(item) for item in items if not isinstance(item, AudioChunk)]
-    assert kinds[:4] == [Disconnect, Notice, SampleGap, Notice]
-    notices = [item.text for item in items if isinstance(item, Notice)]
+    assert kinds[:4] == [Disconnect, Problem, SampleGap, Problem]
+    notices = [item.text for item in items if isinstance(item, Problem)]
     assert notices[0].endswith("/live: disconnected; trying to connect again")
     assert notices[1].endswith("connected again")
     gap = next(item for item in items if isinstance(item, SampleGap))
@@ -220,7 +221,7 @@ def test_a_file_behind_a_url_that_breaks_off_says_so(tmp_path):
         items, buffer = collect(open_source(f"http://127.0.0.1:{server.server_port}/a.flac"))
         server.shutdown()
     assert buffer.state == "ended"
-    (notice,) = [item for item in items if isinstance(item, Notice)]
+    (notice,) = [item for item in items if isinstance(item, Problem)]
     assert "damaged at" in notice.text
 
 

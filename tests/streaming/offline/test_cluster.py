@@ -9,11 +9,11 @@ import pytest
 import soundfile
 
 from sed.audio.find import Recording
-from sed.errors import MissingExtraError, UsageError
+from sed.errors import MissingExtraError, SedError, UsageError
 from sed.models.checkpoint import save_checkpoint
 from streaming.engines.select import open_engine
 from streaming.offline.cluster import RayExecutor, _Actor, _share_devices
-from streaming.offline.job import ExecutorError, JobConfig
+from streaming.offline.job import JobConfig
 from streaming.offline.outputs import OutputConfig
 from streaming.offline.scan import Scan, ScanCallbacks
 from streaming.pipeline.config import DetectorConfig
@@ -216,7 +216,7 @@ def test_results_on_disks_of_other_machines_are_missed(cluster, tmp_path, noise_
 
 @pytest.mark.slow
 def test_a_model_that_is_missing_ends_it(cluster, noise_wav):
-    with pytest.raises(ExecutorError, match=r"no such file\. Check --model"):
+    with pytest.raises(SedError, match=r"no such file\. Check --model"):
         Scan(settings(), RayExecutor(make_runner=jobs.MissingModel)).run([noise_wav])
     with pytest.raises(UsageError, match="does not divide the window"):
         Scan(settings(), RayExecutor(make_runner=jobs.Misused)).run([noise_wav])

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from sed.audio.find import Recording
-from sed.errors import UsageError
+from sed.errors import SedError, UsageError
 from streaming.offline.job import (
-    ExecutorError,
     JobConfig,
     JobFinished,
     JobProgress,
@@ -97,11 +96,11 @@ def test_what_hangs_is_ended_after_a_while_and_costs_itself_alone(tmp_path, reco
 
 def test_workers_that_cannot_start_end_the_run(tmp_path, recordings):
     made = recordings("a")
-    with pytest.raises(ExecutorError, match=r"x\.safetensors: no such file\. Check --model"):
+    with pytest.raises(SedError, match=r"x\.safetensors: no such file\. Check --model"):
         list(workers(tmp_path, 2, jobs.MissingModel).run(iter(made), len(made)))
     with pytest.raises(UsageError, match="a hop of 3 s does not divide"):
         list(workers(tmp_path, kind=jobs.Misused).run(iter(made), len(made)))
-    with pytest.raises(ExecutorError, match="a worker ended with status 7 before it could process"):
+    with pytest.raises(SedError, match="a worker ended with status 7 before it could process"):
         list(workers(tmp_path, kind=jobs.StillBorn).run(iter(made), len(made)))
 
 
@@ -117,7 +116,7 @@ def test_where_one_worker_can_start_the_others_are_done_without(tmp_path, record
 def test_no_worker_replaces_one_that_crashed_on_the_last_recording(tmp_path, recordings):
     reports = workers(tmp_path, 1, jobs.StartsOnce).run(iter(recordings("good", "crash")), 2)
     assert list(results(reports)) == ["0.wav", "1.wav"]
-    with pytest.raises(ExecutorError, match="there is no memory"):
+    with pytest.raises(SedError, match="there is no memory"):
         results(workers(tmp_path, 1, jobs.StartsOnce).run(iter(recordings("good")), 1))
 
 

@@ -16,8 +16,9 @@ from sed.models.spec import ReceptiveField
 from streaming.engines.base import FrameOutput
 from streaming.engines.pytorch import TorchEngine
 from streaming.pipeline.config import DetectorConfig
-from streaming.pipeline.dense import Segmenter, SlidingAttentionPool
+from streaming.pipeline.dense import Segmenter
 from streaming.pipeline.detector import Detector
+from streaming.pipeline.modes import _SlidingAttentionPool
 from tests.conftest import TINY_LOG_MEL, rising_noise
 
 
@@ -124,7 +125,7 @@ def test_pooling_over_sliding_windows_is_the_weighted_mean_of_their_frames():
     generator = np.random.default_rng(0)
     probs, weights = generator.random((2, 40, 2, 3)).astype(np.float32)
     frames = FrameOutput(probs.mean(axis=1), probs, weights + 0.1)
-    pool = SlidingAttentionPool(window_columns=100, hop_columns=50, frame_columns=32)
+    pool = _SlidingAttentionPool(window_columns=100, hop_columns=50, frame_columns=32)
     parts = [pool.push(frames[a:b]) for a, b in ((0, 3), (3, 4), (4, 25), (25, 40))]
     clips = np.concatenate([*parts, pool.flush(40 * 32)])
     middles = 32 * np.arange(40) + 16

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue, PermanentError, TransientError
+from sed.errors import SedError
+from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue, TransientError
 from tests.conftest import until
 
 QUICK = DeliveryConfig(
@@ -72,7 +73,7 @@ def test_the_oldest_items_in_a_full_queue_are_dropped_and_counted():
 
 
 def test_permanent_failures_are_not_retried_and_are_reported_once():
-    receiver = Receiver(PermanentError("it does not want that"))
+    receiver = Receiver(SedError("it does not want that"))
     queue = DeliveryQueue("it", receiver, QUICK)
     for item in range(3):
         queue.put(item)
