@@ -21,8 +21,8 @@ from streaming.offline.ranges import read_parallel
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
 from streaming.pipeline.feature_stream import FeatureStream
+from tests.bad_recordings import TABLE
 from tests.conftest import TINY_LOG_MEL, rising_noise
-from tests.test_bad_input import TABLE
 
 PLAIN = [
     ("WAV", "PCM_U8"),
