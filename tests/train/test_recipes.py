@@ -31,7 +31,7 @@ def stand_ins(shared):
 
 @pytest.fixture
 def run(monkeypatch):
-    """Return what runs a command of ours, and fails the test where it fails."""
+    """Return a function that runs a command, and fails the test if the command fails."""
 
     def command(*arguments):
         monkeypatch.setattr(sys, "argv", ["sed", *map(str, arguments)])

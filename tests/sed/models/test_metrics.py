@@ -42,7 +42,7 @@ def test_padded_cmap_equals_scikit_learns_on_padded_arrays(seed, padding, ties):
     assert padded_cmap(targets, scores, padding=padding) == pytest.approx(expected, abs=1e-12)
 
 
-def test_average_precision_of_a_class_without_positives_is_no_number():
+def test_average_precision_of_a_class_without_positives_is_nan():
     result = average_precision(np.array([[0.0, 1.0], [0.0, 0.0]]), np.array([[0.1, 0.9]] * 2))
     assert np.isnan(result[0])
     assert result[1] == 0.5  # both scores are equal: one step, half of it right

@@ -17,15 +17,15 @@ def generator(seed=0):
     return np.random.default_rng(seed)
 
 
-def pictures(batch, columns=100, mels=64):
+def spectrograms(batch, columns=100, mels=64):
     """Return noise whose channels have different ranges, as log-mel, slope and acceleration do."""
     noise = torch.randn(batch, 3, columns, mels, generator=torch.Generator().manual_seed(0))
     return noise * torch.tensor([3.0, 0.5, 0.1])[:, None, None] - 4.0
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_the_same_generator_makes_the_same_pictures(name):
-    before = pictures(16)
+def test_the_same_generator_makes_the_same_spectrograms(name):
+    before = spectrograms(16)
     kept = before.clone()
     after = apply_albumentations(name, before, generator(1))
     assert after.shape == before.shape
@@ -41,7 +41,7 @@ def test_the_same_generator_makes_the_same_pictures(name):
     ("name", "unchanged"), [("birdclef2023", 0.5 * 0.5 * 0.7), ("urban-sounds", 0.5**3)]
 )
 def test_each_step_is_drawn_on_its_own(name, unchanged):
-    before = pictures(400, 40, 32)
+    before = spectrograms(400, 40, 32)
     after = apply_albumentations(name, before, generator())
     same = ((after - before).abs().flatten(1).amax(dim=1) < 1e-4).float().mean()
     assert float(same) == pytest.approx(unchanged, abs=0.06)
@@ -49,7 +49,7 @@ def test_each_step_is_drawn_on_its_own(name, unchanged):
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_every_channel_keeps_its_range(name):
-    before = pictures(50)
+    before = spectrograms(50)
     after = apply_albumentations(name, before, generator())
     for reduce in (torch.amin, torch.amax):
         bound = reduce(before, dim=(2, 3))
@@ -73,7 +73,7 @@ def test_nothing_changes_its_place(name):
         assert (likeness(chirp) > likeness(other)).all()
 
 
-def test_a_flat_picture_stays_finite():
+def test_a_flat_spectrogram_stays_finite():
     for name in PIPELINES:
         assert (
             apply_albumentations(name, torch.full((8, 3, 20, 16), -4.0), generator())
@@ -82,11 +82,11 @@ def test_a_flat_picture_stays_finite():
         )
 
 
-def test_an_unknown_pipeline_is_told_with_the_near_ones():
+def test_an_unknown_pipeline_is_an_error_with_the_near_ones():
     with pytest.raises(
         UsageError, match=r"no pipeline 'birdclef2032'\. Did you mean birdclef2023\?"
     ):
-        apply_albumentations("birdclef2032", pictures(1), generator())
+        apply_albumentations("birdclef2032", spectrograms(1), generator())
 
 
 def test_albumentations_comes_when_called_and_does_not_call_home():

@@ -1,4 +1,4 @@
-"""Clips over one another: what is heard, and what the targets say of it."""
+"""Mixed clips: their sound, and their targets."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def test_the_shares_of_mixup_are_beta_distributed(alpha, variance):
 )
 def test_cutmix_cuts_columns_and_frames_in_the_same_places(n_columns, n_frames, frame_columns):
     batch = 16
-    pictures = names(batch, n_columns)
+    spectrograms = names(batch, n_columns)
     mixed, [targets], frames = cutmix(
-        pictures,
+        spectrograms,
         [names(batch)],
         names(batch, n_frames),
         alpha=1.0,
@@ -82,22 +82,24 @@ def test_cutmix_cuts_columns_and_frames_in_the_same_places(n_columns, n_frames, 
 
 
 def test_cutmix_takes_what_sounds_at_the_same_time_in_the_other_clip():
-    pictures = torch.arange(40.0).expand(6, 40)[..., None] + 100 * torch.arange(6.0)[:, None, None]
-    mixed, [], _ = cutmix(pictures, [], None, alpha=1.0, generator=generator())
-    torch.testing.assert_close(mixed % 100, pictures % 100)
-    assert (mixed != pictures).any()
+    spectrograms = (
+        torch.arange(40.0).expand(6, 40)[..., None] + 100 * torch.arange(6.0)[:, None, None]
+    )
+    mixed, [], _ = cutmix(spectrograms, [], None, alpha=1.0, generator=generator())
+    torch.testing.assert_close(mixed % 100, spectrograms % 100)
+    assert (mixed != spectrograms).any()
 
 
 def test_the_share_that_cutmix_leaves_is_beta_distributed():
-    pictures = (torch.arange(8_000) % 2.0)[:, None, None].expand(8_000, 100, 1)
-    mixed, [], _ = cutmix(pictures, [], None, alpha=3.0, generator=generator())
-    replaced = (mixed != pictures).float().mean(dim=(1, 2))
+    spectrograms = (torch.arange(8_000) % 2.0)[:, None, None].expand(8_000, 100, 1)
+    mixed, [], _ = cutmix(spectrograms, [], None, alpha=3.0, generator=generator())
+    replaced = (mixed != spectrograms).float().mean(dim=(1, 2))
     shares = replaced[replaced > 0]
     assert float(shares.mean()) == pytest.approx(0.5, abs=0.01)
     assert float(shares.var()) == pytest.approx(0.25 / 7, rel=0.07)
 
 
-def test_frames_end_with_the_picture_as_those_of_the_model():
+def test_frames_end_with_the_spectrogram_as_those_of_the_model():
     for n_columns, n_frames, frame_columns in ((100, 13, 8), (100, 12, 8), (96, 12, 8)):
         edges = np.minimum(np.arange(n_frames + 1) * frame_columns, n_columns)
         edges[-1] = n_columns
@@ -136,7 +138,7 @@ def test_clips_get_others_and_each_only_once(batch, most, seed):
     torch.testing.assert_close(targets, sums)
 
 
-def test_sums_stop_early_as_often_as_asked_for():
+def test_sums_stop_early_with_the_configured_probability():
     sums, targets = summed(1_200, most=3, stop=0.3)
     counts = np.bincount(sums.sum(dim=1).long().numpy(), minlength=4) / 1_200
     np.testing.assert_allclose(counts, [0, 0.3, 0.7 * 0.3, 0.7 * 0.7], atol=0.05)
@@ -172,7 +174,7 @@ def test_mel_powers_of_a_sum_are_those_of_the_summed_waveforms():
 
 def test_of_soft_targets_the_surest_stay():
     targets = torch.tensor([[0.3, 0.995], [0.9, 0.0025]])
-    _, [heard] = sum_mixtures(
+    _, [mixed_targets] = sum_mixtures(
         torch.ones(2, 4),
         [targets],
         max_recordings=2,
@@ -181,7 +183,7 @@ def test_of_soft_targets_the_surest_stay():
         generator=generator(),
         power=True,
     )
-    torch.testing.assert_close(heard, torch.tensor([[0.9, 0.995]] * 2))
+    torch.testing.assert_close(mixed_targets, torch.tensor([[0.9, 0.995]] * 2))
 
 
 # ---- placed events

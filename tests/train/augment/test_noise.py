@@ -89,7 +89,7 @@ def test_noise_that_cannot_be_is_refused():
 
 
 @given(st.floats(-20, 50), st.floats(1e-4, 1.0), st.floats(1e-4, 1.0))
-def test_the_ratio_of_clip_to_noise_is_the_one_asked_for(snr_db, clip_level, noise_level):
+def test_the_ratio_of_clip_to_noise_is_the_configured_one(snr_db, clip_level, noise_level):
     clip = np.float32(clip_level) * tone_of(440, 4_000)
     hiss = np.float32(noise_level) * noise("pink", 4_000, RATE, np.random.default_rng(1))
     added = add_at_snr(clip, hiss, snr_db).astype(np.float64) - clip
@@ -105,7 +105,7 @@ def test_noise_behind_silence_is_left_out():
 
 
 def test_backgrounds_come_from_anywhere_in_any_recording(tmp_path):
-    ramp = np.linspace(-1, 1, 16_000, dtype=np.float32)  # a sample tells where it is from
+    ramp = np.linspace(-1, 1, 16_000, dtype=np.float32)  # the value of a sample gives its position
     (tmp_path / "below").mkdir()
     soundfile.write(tmp_path / "long.wav", ramp, 8_000, subtype="FLOAT")
     soundfile.write(tmp_path / "below" / "short.wav", ramp[-100:], 8_000, subtype="FLOAT")
@@ -125,7 +125,7 @@ def test_backgrounds_come_from_anywhere_in_any_recording(tmp_path):
         np.testing.assert_array_equal(bed, ramp[start : start + 1_000])
 
 
-def test_backgrounds_come_at_the_rate_asked_for(tmp_path):
+def test_backgrounds_have_the_requested_sample_rate(tmp_path):
     soundfile.write(tmp_path / "hum.flac", tone_of(500, 16_000, 8_000) / 2, 8_000)
     bed = random_background(background_files(tmp_path), 8_000, 16_000, np.random.default_rng(0))
     assert bed.shape == (8_000,)

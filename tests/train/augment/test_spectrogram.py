@@ -1,4 +1,4 @@
-"""What is done to pictures, in decibels and columns."""
+"""Augmentation of spectrograms, in decibels and columns."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def generator(seed=0):
     return np.random.default_rng(seed)
 
 
-def pictures(batch=64, columns=20, mels=32, seed=0):
+def spectrograms(batch=64, columns=20, mels=32, seed=0):
     return torch.rand(batch, columns, mels, generator=torch.Generator().manual_seed(seed))
 
 
 def test_contrast_is_a_power_that_leaves_the_strongest():
-    energy = 3.0 * pictures()
+    energy = 3.0 * spectrograms()
     changed = gamma(energy, 1.0, (0.5, 2.0), generator())
     strongest = energy.amax(dim=(1, 2), keepdim=True)
     torch.testing.assert_close(changed.amax(dim=(1, 2), keepdim=True), strongest)
     faint = energy < 0.9 * strongest
     exponents = torch.log(changed / strongest) / torch.log(energy / strongest)
-    for exponent, mask in zip(exponents, faint, strict=True):  # one per picture
+    for exponent, mask in zip(exponents, faint, strict=True):  # one per spectrogram
         torch.testing.assert_close(
             exponent[mask], exponent[mask][0].expand_as(exponent[mask]), rtol=1e-3, atol=1e-3
         )
@@ -66,8 +66,8 @@ def test_contrast_of_silence_is_silence():
     ],
     ids=["gamma", "low_pass", "filter_augment", "shuffle_segments"],
 )
-def test_the_share_of_pictures_asked_for_is_changed(change):
-    before = pictures(batch=2_000, columns=64, mels=4)
+def test_the_configured_share_of_spectrograms_is_changed(change):
+    before = spectrograms(batch=2_000, columns=64, mels=4)
     kept = before.clone()
     for probability in (0.0, 0.25, 1.0):
         after = change(before, probability, generator())
@@ -85,7 +85,7 @@ def losses_db(before, after):
 
 
 def test_a_high_cut_falls_evenly_from_a_random_band_to_the_highest():
-    log = pictures(batch=400)
+    log = spectrograms(batch=400)
     losses = 2.0 * losses_db(log, low_pass(log, 1.0, 20.0, generator(), db_per_unit=2.0))
     assert losses.min() > -1e-4
     assert 19 < losses.max() < 20.001
@@ -101,7 +101,7 @@ def test_a_high_cut_falls_evenly_from_a_random_band_to_the_highest():
 
 
 def test_frequency_responses_are_smooth_and_bounded():
-    log = pictures(batch=400, mels=128)
+    log = spectrograms(batch=400, mels=128)
     gains = -4.0 * losses_db(log, filter_augment(log, 1.0, 6.0, generator(), db_per_unit=4.0))
     assert 5.8 < gains.max() < 6.001
     assert -6.001 < gains.min() < -5.8
@@ -116,8 +116,8 @@ def test_frequency_responses_are_smooth_and_bounded():
 
 
 @pytest.mark.parametrize("name", FRONT_ENDS)
-def test_decibels_in_pictures_are_decibels_in_sound(name):
-    """A picture cut by our response is that of noise whose spectrum was cut by it."""
+def test_decibels_in_spectrograms_are_decibels_in_sound(name):
+    """A spectrogram filtered by a response equals that of noise filtered by it."""
     config = FRONT_ENDS[name]
     log_mel = LogMel(config)
     samples = 0.1 * torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0))
@@ -132,7 +132,7 @@ def test_decibels_in_pictures_are_decibels_in_sound(name):
 
 
 def test_nothing_gets_below_silence():
-    log = pictures(batch=50)
+    log = spectrograms(batch=50)
     for change in (low_pass, filter_augment):
         freely = change(log, 1.0, 20.0, generator(), db_per_unit=1.0)
         assert freely.min() < -5
@@ -165,7 +165,7 @@ def test_shuffled_frames_go_with_their_columns(grid, most_pieces, seed):
             assert order[-1] == n_frames - 1
 
 
-def test_pictures_are_shuffled_each_in_its_own_way():
+def test_each_spectrogram_is_shuffled_differently():
     log = torch.arange(64.0).expand(200, 64)[..., None]
     shuffled, none = shuffle_segments(log, None, 1.0, 4, generator())
     assert none is None
@@ -175,7 +175,7 @@ def test_pictures_are_shuffled_each_in_its_own_way():
 
 
 def blanked(config, seed=0, n=16):
-    """Return which whole columns and whole bands of pictures were blanked, and the pictures."""
+    """Return the blanked columns and the blanked bands of spectrograms, and the spectrograms."""
     before = torch.randn(n, 100, 24, generator=torch.Generator().manual_seed(seed))
     before = before - before.mean(dim=(1, 2), keepdim=True) + 5.0
     after = SpecAugment(config).train()(before, generator(seed))
@@ -184,7 +184,7 @@ def blanked(config, seed=0, n=16):
     return changed.all(dim=2), changed.all(dim=1), after
 
 
-def test_spec_augment_blanks_stripes_no_wider_than_asked():
+def test_spec_augment_blanks_stripes_no_wider_than_configured():
     config = SpectrogramConfig(time_mask_columns=20, n_time_masks=1, n_freq_masks=0)
     columns, bands, _ = blanked(config)
     assert columns.sum(1).max() < 20
@@ -212,7 +212,7 @@ def test_spec_augment_follows_from_its_generator_alone():
     torch.testing.assert_close(augment.eval()(before, generator()), before)
 
 
-def test_stripes_wider_than_the_picture_are_refused():
+def test_stripes_wider_than_the_spectrogram_are_refused():
     augment = SpecAugment(SpectrogramConfig(time_mask_columns=40, freq_mask_bands=8)).train()
     message = "masks of up to 40 columns and 8 bands do not fit into 30 columns and 24 bands"
     with pytest.raises(ValueError, match=message):
@@ -225,7 +225,7 @@ def test_stripes_wider_than_the_picture_are_refused():
 def test_what_is_changed_on_a_gpu_is_what_is_changed_on_the_cpu():
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    log, frames = pictures(8, 64, 16), pictures(8, 16, 3)
+    log, frames = spectrograms(8, 64, 16), spectrograms(8, 16, 3)
     augment = SpecAugment(SpectrogramConfig(time_mask_columns=20)).train()
     for change in (
         lambda x, f: gamma(x, 0.5, (0.5, 2.0), generator()),

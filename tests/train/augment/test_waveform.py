@@ -105,7 +105,7 @@ def test_without_a_generator_clips_are_cut_and_filled_up_evenly():
     st.sampled_from(["pad", "repeat", "masked-copy"]),
     st.integers(0, 2**32),
 )
-def test_a_clip_is_made_as_long_as_asked_for(n, length, short, seed):
+def test_a_clip_gets_the_requested_length(n, length, short, seed):
     spans = [(0, 1 + n // 3, CLASS)]
     fitted, moved = fit_length(marked(n, *spans), spans, length, short, np.random.default_rng(seed))
     assert fitted.shape == (length,)

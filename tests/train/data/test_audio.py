@@ -160,7 +160,7 @@ def test_decoding_ends_where_the_clip_does(tmp_path):
     np.testing.assert_array_equal(read_clip(clip_of(path, duration=2.0), RATE), whole[: 2 * RATE])
 
 
-def test_samples_that_are_no_number_are_told(tmp_path):
+def test_samples_that_are_nan_are_reported(tmp_path):
     path = tmp_path / "nan.wav"
     samples = rising_noise(RATE)
     samples[4_000] = np.nan
@@ -170,7 +170,7 @@ def test_samples_that_are_no_number_are_told(tmp_path):
         read_clip(clip_of(path), RATE, start=3_999, length=2)
 
 
-def test_a_missing_file_is_told_as_the_decoder_tells_it(tmp_path):
+def test_a_missing_file_is_reported_as_by_the_decoder(tmp_path):
     for read in (read_clip, n_samples):
         with pytest.raises(RecordingError, match="no such file"):
             read(clip_of(tmp_path / "none.wav"), RATE)

@@ -1,4 +1,4 @@
-"""Folds and splits: sources stay together, rare classes are learnt, official folds are kept."""
+"""Folds and splits: sources stay together, rare classes are trained on, official folds are kept."""
 
 from collections import Counter
 from contextlib import suppress
@@ -96,7 +96,7 @@ def test_folds_of_our_own_keep_sources_together_and_classes_even():
 
 
 @given(any_clips(), st.integers(2, 5), st.integers(0, 9))
-def test_whatever_the_table_no_source_is_in_two_folds_and_no_rare_class_is_judged(clips, n, seed):
+def test_for_any_table_no_source_is_in_two_folds_and_no_rare_class_is_validated(clips, n, seed):
     with suppress(TableError):
         check_folds(clips, assign_folds(clips, DataConfig(n_folds=n), seed=seed), n)
     more = [Clip(f"{i}.ogg", ("g",), f"more {i}") for i in range(n)]  # so that folds can be made
@@ -112,7 +112,7 @@ def check_folds(clips, folds, n):
     assert 0 <= max(folds) < n
 
 
-def test_rare_classes_are_always_learnt_from():
+def test_rare_classes_are_always_trained_on():
     clips = [*some_clips(60), Clip("rare.wav", ("class 0", "rare"), "r")]
     folds = assign_folds(clips, DataConfig(n_folds=5), seed=0)
     assert folds[-1] == TRAIN_ONLY
@@ -174,13 +174,15 @@ SHARES = st.sampled_from([(0.7, 0.15, 0.15), (0.5, 0.25, 0.25), (0.9, 0.1, 0), (
 
 
 @given(any_clips(), SHARES, st.integers(0, 9))
-def test_whatever_the_table_no_source_is_on_two_sides_and_every_class_is_learnt(
+def test_for_any_table_no_source_is_in_two_splits_and_every_class_is_trained_on(
     clips, shares, seed
 ):
     splits = split_clips(clips, shares, seed=seed)
     assert all(len(sides) == 1 for sides in sides_of_groups(clips, splits).values())
-    learnt = {x for c, side in zip(clips, splits, strict=True) if side == "train" for x in c.labels}
-    assert learnt == {x for clip in clips for x in clip.labels}
+    trained = {
+        x for c, side in zip(clips, splits, strict=True) if side == "train" for x in c.labels
+    }
+    assert trained == {x for clip in clips for x in clip.labels}
     assert shares[2] or "test" not in splits
 
 
@@ -202,7 +204,7 @@ def test_shares_that_are_none_are_refused():
             split_clips(some_clips(9), shares, seed=0)
 
 
-def test_the_balance_of_a_split_is_told():
+def test_the_balance_of_a_split_is_reported():
     clips = [
         Clip("0.wav", ("dog",), "x"),
         Clip("1.wav", ("dog",), "x"),

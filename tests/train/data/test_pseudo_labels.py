@@ -43,7 +43,7 @@ def test_pseudo_labels_come_back_as_they_were_written(table):
         np.testing.assert_allclose(clip.pseudo.frame_probs, frame_probs, atol=2**-12)
 
 
-def test_clips_that_nobody_is_sure_of_are_left_out(table):
+def test_clips_without_a_certain_class_are_left_out(table):
     highest = probabilities()[0].max(axis=1)
     assert highest[2] < 0.4 < 0.5 < highest[[0, 1, 3]].min()
     kept = read_pseudo_labels(table, min_prob=0.5)
@@ -52,7 +52,7 @@ def test_clips_that_nobody_is_sure_of_are_left_out(table):
         read_pseudo_labels(table, min_prob=0.9999)
 
 
-def test_faulty_rows_are_told_at_once(table):
+def test_faulty_rows_are_reported_together(table):
     lines = table.read_text().splitlines()
     lines[1] = lines[1].replace("a.wav", "gone.wav")
     lines[2] = lines[2].rsplit(",", 1)[0] + ",1.5"

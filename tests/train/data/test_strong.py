@@ -18,7 +18,7 @@ EVENTS = [
 
 @pytest.fixture
 def folder(tmp_path):
-    """Return a folder with two recordings, of which nobody reads a sample here."""
+    """Return a folder with two recordings whose samples are not read."""
     for name in ("dawn.wav", "dusk.FLAC"):
         (tmp_path / name).touch()
     return tmp_path
@@ -64,7 +64,7 @@ def test_a_table_lists_recordings_without_events_too(folder):
     ]
 
 
-def test_faulty_rows_of_a_table_are_told_at_once(folder):
+def test_faulty_rows_of_a_table_are_reported_together(folder):
     lines = [
         "filename,onset,offset,event_label",
         "dawn.wav,2,1,a",
@@ -142,7 +142,7 @@ def test_annotations_in_folders_below(tmp_path):
     assert [clip.group for clip in read_annotated(tmp_path)] == ["2024/a/x.wav", "2025/x.wav"]
 
 
-def test_faulty_annotations_are_told_at_once(folder):
+def test_faulty_annotations_are_reported_together(folder):
     (folder / "dawn.txt").write_text("1\t2\towl\n3\t2\towl\n1\t2\n\n1;2;owl\n1\t2\t \n")
     (folder / "dawn.wav.labels.txt").write_text("3\t2\towl\n")
     (folder / "dusk.raven.txt").write_text("Selection\tBegin Time (s)\tEnd Time (s)\n1\t0\t1\n")

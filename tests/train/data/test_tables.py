@@ -67,7 +67,7 @@ def test_the_real_esc50(shared):
     assert sum(clip.licence == "CC0" for clip in clips) == 868
 
 
-def test_all_faulty_rows_are_told_at_once(tmp_path):
+def test_all_faulty_rows_are_reported_together(tmp_path):
     rows = ("a.wav", 1, "dog", 7, ""), ("gone.wav", 1, "cat", 8, ""), ("b.wav", "", " ", 9, "")
     message = faults_of(esc50_like(tmp_path, *rows))
     assert message == (
@@ -225,7 +225,7 @@ def test_several_tables_are_not_guessed_between(tmp_path):
     )
 
 
-def test_columns_that_are_missing_are_told_with_the_kinds_that_are_near(tmp_path):
+def test_missing_columns_are_reported_with_the_nearest_formats(tmp_path):
     path = write_table(tmp_path / "t.csv", "filename,category,author", ("a.wav", "dog", "me"))
     assert faults_of(path).startswith(
         f"{path}: not a known table: esc50 lacks fold; birdclef lacks primary_label; "
@@ -276,7 +276,7 @@ def test_an_index_gives_back_the_clips_that_were_written(clips):
         assert read_table(folder) == clips
 
 
-def test_an_index_says_what_is_learnt_and_moves_with_its_folder(tmp_path):
+def test_an_index_keeps_the_labels_and_moves_with_its_folder(tmp_path):
     inside, outside = tmp_path / "out/audio/a.wav", tmp_path / "b.wav"
     touch(inside, outside)
     clips = [Clip(str(path), ("x",), "g", "3") for path in (inside, inside, outside, outside)]

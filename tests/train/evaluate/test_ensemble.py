@@ -1,4 +1,4 @@
-"""Windows, turns and blends, told apart by models that say how loud each frame is."""
+"""Windows, test-time augmentation and blends, with models that return the level of each frame."""
 
 import itertools
 from dataclasses import replace
@@ -45,7 +45,7 @@ def steps(rate, *levels):
     return np.repeat(np.array(levels, np.float32), rate // len(levels))
 
 
-def hear(ensemble, *recordings):
+def predict(ensemble, *recordings):
     pieces = (
         piece for i, blocks in enumerate(recordings) for piece in ensemble.windows(i, blocks)
     )  # fmt: skip
@@ -75,45 +75,45 @@ def test_windows_hold_the_recording_however_it_is_cut(n_samples, seed):
         assert round(pieces[0].lead_seconds * 8_000) == (8_000 - n_samples) // 2
 
 
-def test_a_stream_without_end_is_heard_window_by_window():
+def test_a_stream_without_end_is_predicted_window_by_window():
     ensemble = Ensemble([loudness()], batch_size=2)
     endless = (np.full(1_000, 0.25, np.float32) for _ in itertools.count())
-    heard = list(itertools.islice(ensemble.predict(ensemble.windows(0, {8_000: endless})), 5))
-    assert [piece.start_seconds for piece in heard] == [0, 1, 2, 3, 4]
-    assert heard[4].clip_probs == pytest.approx([0.25, 0.125])
+    predicted = list(itertools.islice(ensemble.predict(ensemble.windows(0, {8_000: endless})), 5))
+    assert [piece.start_seconds for piece in predicted] == [0, 1, 2, 3, 4]
+    assert predicted[4].clip_probs == pytest.approx([0.25, 0.125])
 
 
 def test_one_model_says_what_it_says_alone(tiny_checkpoint):
     sound = rising_noise(24_000)
-    heard = hear(Ensemble([tiny_checkpoint], device="cpu", batch_size=2), {8_000: [sound]})
+    predicted = predict(Ensemble([tiny_checkpoint], device="cpu", batch_size=2), {8_000: [sound]})
     with torch.inference_mode():
         alone = tiny_checkpoint.model(torch.from_numpy(sound.reshape(3, 8_000)))
-    np.testing.assert_allclose([h.clip_probs for h in heard], alone.clip_probs, atol=1e-5)
-    np.testing.assert_allclose([h.frame_probs for h in heard], alone.frame_probs, atol=1e-5)
+    np.testing.assert_allclose([h.clip_probs for h in predicted], alone.clip_probs, atol=1e-5)
+    np.testing.assert_allclose([h.frame_probs for h in predicted], alone.frame_probs, atol=1e-5)
 
 
 def test_the_frames_of_silence_around_a_recording_are_left_out():
     ensemble = Ensemble([loudness()])
     short, rest = np.full(3_200, 0.5, np.float32), np.full(8_000 + 3_200, 0.5, np.float32)
-    heard = hear(ensemble, {8_000: [short]}, {8_000: [rest]})
-    np.testing.assert_allclose(heard[0].frame_probs[:, 0], [0.25, 0.5])  # from 0.3 s to 0.7 s
-    np.testing.assert_allclose(heard[2].frame_probs[:, 0], [0.5, 0.5])
-    assert [h.duration_seconds for h in heard] == [0.4, 1.0, 0.4]
-    assert hear(ensemble, {8_000: [short[:1]]})[0].frame_probs.shape == (1, 2)
+    predicted = predict(ensemble, {8_000: [short]}, {8_000: [rest]})
+    np.testing.assert_allclose(predicted[0].frame_probs[:, 0], [0.25, 0.5])  # from 0.3 s to 0.7 s
+    np.testing.assert_allclose(predicted[2].frame_probs[:, 0], [0.5, 0.5])
+    assert [h.duration_seconds for h in predicted] == [0.4, 1.0, 0.4]
+    assert predict(ensemble, {8_000: [short[:1]]})[0].frame_probs.shape == (1, 2)
 
 
-def test_short_recordings_are_filled_up_as_the_model_learnt_it():
+def test_short_recordings_are_padded_as_in_training():
     ensemble = Ensemble([loudness(data={"pad_mode": "repeat"})])
-    (heard,) = hear(ensemble, {8_000: [steps(8_000, 0.2, 0.6)[2_400:5_600]]})
-    assert heard.frame_probs[:, 0] == pytest.approx([0.2, 0.6])
-    assert heard.duration_seconds == pytest.approx(0.4)
+    (predicted,) = predict(ensemble, {8_000: [steps(8_000, 0.2, 0.6)[2_400:5_600]]})
+    assert predicted.frame_probs[:, 0] == pytest.approx([0.2, 0.6])
+    assert predicted.duration_seconds == pytest.approx(0.4)
     (piece,) = ensemble.windows(0, {8_000: [np.arange(3, dtype=np.float32)]})
     assert piece.samples[8_000][:7].tolist() == [0, 1, 2, 0, 1, 2, 0]
 
 
 def test_turned_windows_have_their_frames_turned_back():
     sound = steps(8_000, 0.1, 0.2, 0.3, 0.4, 0.5)
-    once, often = (hear(Ensemble([loudness()], tta=n), {8_000: [sound]})[0] for n in (1, 5))
+    once, often = (predict(Ensemble([loudness()], tta=n), {8_000: [sound]})[0] for n in (1, 5))
     np.testing.assert_allclose(often.frame_probs, once.frame_probs, atol=1e-5)
     np.testing.assert_allclose(once.frame_probs[:, 0], [0.1, 0.2, 0.3, 0.4, 0.5], atol=1e-5)
 
@@ -124,8 +124,8 @@ def test_turns_are_evenly_spread_and_their_mean_is_taken(tiny_checkpoint):
     with torch.inference_mode():
         expected = tiny_checkpoint.model(torch.from_numpy(turned)).clip_probs.numpy()
     assert np.ptp(expected, axis=0).max() > 1e-3  # turning does change something
-    (heard,) = hear(Ensemble([tiny_checkpoint], tta=4, device="cpu"), {8_000: [sound]})
-    np.testing.assert_allclose(heard.clip_probs, expected.mean(0), atol=1e-5)
+    (predicted,) = predict(Ensemble([tiny_checkpoint], tta=4, device="cpu"), {8_000: [sound]})
+    np.testing.assert_allclose(predicted.clip_probs, expected.mean(0), atol=1e-5)
 
 
 @pytest.mark.parametrize("blend", ["arithmetic", "geometric"])
@@ -134,10 +134,10 @@ def test_models_of_other_rates_and_frames_are_blended_on_the_frames_of_the_first
     levels = (0.1, 0.2, 0.3, 0.4, 0.5)
     ensemble = Ensemble(models, blend=blend)
     assert ensemble.rates == [8_000, 16_000]
-    (heard,) = hear(ensemble, {rate: [steps(rate, *levels)] for rate in ensemble.rates})
+    (predicted,) = predict(ensemble, {rate: [steps(rate, *levels)] for rate in ensemble.rates})
     factor = {"arithmetic": 0.75, "geometric": np.sqrt(0.5)}[blend]
-    np.testing.assert_allclose(heard.frame_probs[:, 0], factor * np.array(levels), atol=1e-5)
-    np.testing.assert_allclose(heard.clip_probs, [factor * 0.5, factor * 0.25], atol=1e-5)
+    np.testing.assert_allclose(predicted.frame_probs[:, 0], factor * np.array(levels), atol=1e-5)
+    np.testing.assert_allclose(predicted.clip_probs, [factor * 0.5, factor * 0.25], atol=1e-5)
 
 
 def test_a_geometric_mean_lets_one_model_say_no():
@@ -158,7 +158,7 @@ def test_what_is_wrong_comes_behind_what_is_good():
         next(pieces)
 
 
-def test_models_that_do_not_fit_are_all_told():
+def test_models_that_do_not_fit_are_all_reported():
     first = loudness()
     others = [
         replace(loudness(labels=("loud", "dull")), path="b.safetensors"),
@@ -167,8 +167,8 @@ def test_models_that_do_not_fit_are_all_told():
     ]
     with pytest.raises(ValueError, match="one class list and window length") as caught:
         Ensemble([first, *others])
-    told = str(caught.value).splitlines()
-    assert told[1:5] == [
+    lines = str(caught.value).splitlines()
+    assert lines[1:5] == [
         "  b.safetensors: lacks soft; also has dull",
         "  model 3: has its classes in another order",
         "  model 3: has windows of 2 s, not 1",

@@ -56,7 +56,7 @@ def run(tiny_checkpoint, tmp_path_factory):
     return folder
 
 
-def test_all_windows_of_a_clip_are_heard_and_the_highest_counts(tiny_checkpoint, recording):
+def test_all_windows_of_a_clip_are_predicted_and_the_highest_counts(tiny_checkpoint, recording):
     clips = [
         clip_of(recording, "beep", secondary=("élan",)),
         clip_of(recording, "élan", LABELS[1], start_seconds=1.0, duration_seconds=1.0),
@@ -78,7 +78,7 @@ def test_all_windows_of_a_clip_are_heard_and_the_highest_counts(tiny_checkpoint,
     assert progress == [(1, 2), (1, 2), (1, 2), (2, 2)]
 
 
-def test_classes_that_the_model_lacks_are_told_before_anything_is_read(tiny_checkpoint):
+def test_classes_that_the_model_lacks_are_reported_before_anything_is_read(tiny_checkpoint):
     clips = [clip_of("missing.wav", "owl", "beep"), clip_of("missing.wav", "bat")]
     with pytest.raises(TableError) as caught:
         predict_clips([tiny_checkpoint], clips)
@@ -86,7 +86,7 @@ def test_classes_that_the_model_lacks_are_told_before_anything_is_read(tiny_chec
     assert str(caught.value).splitlines()[1:] == ["  bat", "  owl"]
 
 
-def test_clips_that_cannot_be_heard_are_all_told(tiny_checkpoint, recording, tmp_path):
+def test_clips_that_cannot_be_read_are_all_reported(tiny_checkpoint, recording, tmp_path):
     (tmp_path / "empty.wav").write_bytes(b"")
     clips = [
         clip_of(recording, "beep"),
@@ -96,9 +96,9 @@ def test_clips_that_cannot_be_heard_are_all_told(tiny_checkpoint, recording, tmp
     ]
     with pytest.raises(TableError) as caught:
         predict_clips([tiny_checkpoint], clips)
-    first, *told = str(caught.value).splitlines()
+    first, *lines = str(caught.value).splitlines()
     assert first.startswith("3 of 4 clips cannot be read")
-    assert [re.search(r"(\w+)\.wav: (.*?)[.(]", line).groups() for line in told] == [
+    assert [re.search(r"(\w+)\.wav: (.*?)[.(]", line).groups() for line in lines] == [
         ("missing", "no such file"),
         ("empty", "is empty "),
         ("long", "holds no sound from 4 s on"),
@@ -151,16 +151,19 @@ def held_out(checkpoint, fold, path=""):
 
 def test_without_a_fold_it_is_the_one_that_the_models_held_out(tiny_checkpoint):
     clips = in_folds("1", "2", "2", "3")
-    chosen, told = choose_clips([held_out(tiny_checkpoint, 1)], clips)
-    assert (chosen, told) == (clips[1:3], "fold 1 of the table")
+    chosen, description = choose_clips([held_out(tiny_checkpoint, 1)], clips)
+    assert (chosen, description) == (clips[1:3], "fold 1 of the table")
     assert choose_clips([tiny_checkpoint], clips) == (clips, "all clips")
     several = [held_out(tiny_checkpoint, fold) for fold in (0, 2)]
     with pytest.raises(
         UsageError, match="held out folds 0, 2, so some of them were trained on each clip"
     ):
         choose_clips(several, clips)
-    chosen, told = choose_clips(several, clips, "2")
-    assert (chosen, told) == (clips[3:], "fold 2 of the table, which not all models held out")
+    chosen, description = choose_clips(several, clips, "2")
+    assert (chosen, description) == (
+        clips[3:],
+        "fold 2 of the table, which not all models held out",
+    )
     assert choose_clips(several, clips, "all")[1] == "all clips, including training clips"
     without = in_folds("", "")  # nothing that a fold could be of
     assert choose_clips([held_out(tiny_checkpoint, 1)], without) == (without, "all clips")
@@ -180,13 +183,13 @@ def test_the_folds_of_the_run_are_used_if_they_are_about_these_clips(tiny_checkp
     assert choose_clips([checkpoint], in_folds("1", "2", "3"))[1] == "fold 1 of the table"
 
 
-def test_clips_that_were_learnt_from_under_another_name_are_told(tiny_checkpoint, tmp_path):
-    learnt = [Clip(f"raw/{x}.ogg", ("beep",), x) for x in "abc"]
-    save_folds(tmp_path / "folds.csv", learnt, [0, 1, 1])
+def test_training_clips_under_another_name_are_reported(tiny_checkpoint, tmp_path):
+    trained = [Clip(f"raw/{x}.ogg", ("beep",), x) for x in "abc"]
+    save_folds(tmp_path / "folds.csv", trained, [0, 1, 1])
     checkpoint = held_out(tiny_checkpoint, 0, str(tmp_path / "best.safetensors"))
     prepared = [Clip(f"audio/{x}.ogg.wav", ("beep",), x, fold="val") for x in "abcd"]
-    _, told = choose_clips([checkpoint], prepared, "0")
-    assert told.endswith("WARNING: 2 of them have the names of training files")
+    _, description = choose_clips([checkpoint], prepared, "0")
+    assert description.endswith("WARNING: 2 of them have the names of training files")
 
 
 def test_a_fold_that_is_not_there(tiny_checkpoint):
@@ -196,8 +199,8 @@ def test_a_fold_that_is_not_there(tiny_checkpoint):
     with pytest.raises(UsageError, match="no fold val: expected all, test or one of 0, 1"):
         choose_clips([tiny_checkpoint], in_folds("1", "2"), "val")
     tested = in_folds("test", "train", "test")
-    chosen, told = choose_clips([tiny_checkpoint], tested, "test")
-    assert (chosen, told) == (tested[::2], "clips kept for testing")
+    chosen, description = choose_clips([tiny_checkpoint], tested, "test")
+    assert (chosen, description) == (tested[::2], "clips kept for testing")
     assert choose_clips([tiny_checkpoint], tested)[0] == tested
     with pytest.raises(UsageError, match="no clip is kept for testing"):
         choose_clips([tiny_checkpoint], in_folds("1", "2"), "test")
@@ -214,8 +217,8 @@ def test_the_command_tells_shows_and_writes_the_same(run, table, tmp_path):
     out = tmp_path / "out"
     done = sed("evaluate", run, "--data", table, "--output", out, "--json", "--tta", "2")
     assert done.exit_code == 0, done.output
-    told, written = json.loads(done.stdout), json.loads((out / "report.json").read_text("utf-8"))
-    assert told["clips"] == "fold 1 of the table"
+    printed, written = json.loads(done.stdout), json.loads((out / "report.json").read_text("utf-8"))
+    assert printed["clips"] == "fold 1 of the table"
     assert written["checkpoints"] == [str(run)]
     assert written["tta"] == 2
     for name in (
@@ -228,16 +231,18 @@ def test_the_command_tells_shows_and_writes_the_same(run, table, tmp_path):
         "auc",
         "macro",
     ):
-        assert told[name] == written[name], name
+        assert printed[name] == written[name], name
     with open(out / "per_class.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["label"] for row in rows] == list(LABELS)
-    for row, expected in zip(rows, told["per_class"], strict=True):
+    for row, expected in zip(rows, printed["per_class"], strict=True):
         shown = "" if expected["average_precision"] is None else expected["average_precision"]
         assert row["average_precision"] == (shown and f"{shown:.6f}")
     assert "4 clips: fold 1 of the table" in done.stderr
-    assert f"{told['padded_cmap_5']:.4f}  {told['padded_cmap_3']:.4f}" in done.stderr
-    assert re.search(rf"élan +{told['per_class'][2]['average_precision']:.4f} .* 2\n", done.stderr)
+    assert f"{printed['padded_cmap_5']:.4f}  {printed['padded_cmap_3']:.4f}" in done.stderr
+    assert re.search(
+        rf"élan +{printed['per_class'][2]['average_precision']:.4f} .* 2\n", done.stderr
+    )
     quiet = sed("evaluate", run, "--data", table, "-q")
     assert (quiet.stdout, quiet.stderr) == ("", "")
 

@@ -1,4 +1,4 @@
-"""Tables, submissions and pseudo-labels about recordings that nobody labelled."""
+"""Tables, submissions and pseudo-labels of recordings without labels."""
 
 import csv
 import io
@@ -136,12 +136,12 @@ def test_a_submission_is_complete_though_recordings_are_broken(
     summary = predict([model], [broken_site], submission="birdclef", output=out, device="cpu")
     _, *rows = rows_of(out)
     ids = [row[0] for row in rows]
-    # cut.wav was heard for 11 s, dawn.wav whole; the missing rows come last.
-    heard = ["cut_5", "cut_10", "cut_15", "dawn_5", "dawn_10", "dawn_15", "dawn_20"]
-    assert ids == [*heard, "cut_20", "text_5", "text_10", "text_15", "text_20"]
+    # cut.wav was predicted for 11 s, dawn.wav whole; the missing rows come last.
+    predicted = ["cut_5", "cut_10", "cut_15", "dawn_5", "dawn_10", "dawn_15", "dawn_20"]
+    assert ids == [*predicted, "cut_20", "text_5", "text_10", "text_15", "text_20"]
     assert summary.n_imputed == 5
-    troubles = [str(error) for error in summary.failures]
-    assert ["cut.wav: damaged at 11.000 s" in troubles[0], "text.wav: " in troubles[1]] == [
+    failures = [str(error) for error in summary.failures]
+    assert ["cut.wav: damaged at 11.000 s" in failures[0], "text.wav: " in failures[1]] == [
         True
     ] * 2
     probs = numbers(rows, 1)
@@ -164,7 +164,7 @@ def test_a_recording_per_row_is_filled_too(model, broken_site, tmp_path):
     assert (only.n_imputed, only.n_windows) == (1, 0)
 
 
-def test_pseudo_labels_come_back_as_they_were_heard(model, checkpoint, site, tmp_path):
+def test_pseudo_labels_are_read_as_they_were_predicted(model, checkpoint, site, tmp_path):
     table = tmp_path / "soft.csv"
     predict([model], [site], pseudo_labels=table, device="cpu")
     clips = read_pseudo_labels(table, min_prob=0.0)
@@ -181,10 +181,10 @@ def test_pseudo_labels_come_back_as_they_were_heard(model, checkpoint, site, tmp
             expected = checkpoint.model(torch.from_numpy(read_clip(clip, rate))[None])
         np.testing.assert_allclose(clip.pseudo.clip_probs, expected.clip_probs[0], atol=1e-5)
         np.testing.assert_allclose(clip.pseudo.frame_probs, expected.frame_probs[0], atol=1e-3)
-    # The last window holds 2 s: the frames that heard them are laid evenly over them.
+    # The last window holds 2 s: their frames are distributed evenly over them.
     assert clips[-1].pseudo.frame_probs.shape == clips[0].pseudo.frame_probs.shape
-    heard = np.ceil(2 / 5 * len(clips[-1].pseudo.frame_probs))
-    assert 1 < len(np.unique(clips[-1].pseudo.frame_probs[:, 0])) <= heard
+    predicted = np.ceil(2 / 5 * len(clips[-1].pseudo.frame_probs))
+    assert 1 < len(np.unique(clips[-1].pseudo.frame_probs[:, 0])) <= predicted
 
 
 def test_what_was_there_stays_if_it_cannot_be_finished(model, site, tmp_path, monkeypatch):
@@ -207,7 +207,7 @@ def test_what_was_there_stays_if_it_cannot_be_finished(model, site, tmp_path, mo
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
 
 
-def test_misuse_is_told_before_anything_is_heard(model, tiny_checkpoint, site, tmp_path):
+def test_misuse_is_reported_before_anything_is_predicted(model, tiny_checkpoint, site, tmp_path):
     write(tmp_path / "dawn.wav", 5)
     (tmp_path / "none").mkdir()
     short = tmp_path / "short.safetensors"
@@ -254,7 +254,7 @@ def test_the_command_writes_to_standard_output_and_says_what_failed(model, broke
     assert sorted(path.name for path in (tmp_path / "x").iterdir()) == ["soft.csv", "soft.npz"]
 
 
-def test_models_and_sound_are_told_apart(model, site, tmp_path):
+def test_models_and_recordings_are_distinguished(model, site, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     for suffix in (".safetensors", ".json"):

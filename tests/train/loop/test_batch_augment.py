@@ -38,7 +38,7 @@ def mixed_by(model, batch, mixing, spectrogram=PLAIN, seed=0):
     return BatchAugment(config, model)(batch, teacher, np.random.default_rng(seed))
 
 
-def test_nothing_asked_for_changes_nothing(model, batch):
+def test_an_empty_config_changes_nothing(model, batch):
     mixed = mixed_by(model, batch, MixingConfig(mixup_probability=0.0))
     torch.testing.assert_close(mixed.log_mel, model.log_mel.forward_padded(batch.samples))
     assert torch.equal(mixed.targets, batch.targets)
@@ -100,7 +100,7 @@ def test_cutmix_takes_columns_and_frames_of_the_same_time(model, batch):
 
 def test_the_same_generator_makes_the_same_batch(model, batch):
     mixing = MixingConfig(mixup_probability=0.5, max_recordings=3, cutmix_probability=0.5)
-    picture = SpectrogramConfig(
+    spectrogram = SpectrogramConfig(
         gamma_probability=0.5,
         gamma_mixed_probability=0.5,
         low_pass_probability=0.5,
@@ -108,7 +108,7 @@ def test_the_same_generator_makes_the_same_batch(model, batch):
         shuffle_probability=0.5,
         time_mask_columns=20,
     )
-    first, again, other = (mixed_by(model, batch, mixing, picture, seed) for seed in (5, 5, 6))
+    first, again, other = (mixed_by(model, batch, mixing, spectrogram, seed) for seed in (5, 5, 6))
     for one, same in zip(first, again, strict=True):
         assert torch.equal(one, same)
     assert not torch.equal(first.log_mel, other.log_mel)

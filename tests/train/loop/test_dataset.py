@@ -63,8 +63,8 @@ def test_placed_events_become_frame_targets(sounds, tiny):
     dataset = dataset_of(clips, tiny, *settings, labels=tuple(PITCHES))
     for place in range(5):
         sample = dataset[0, place, place]
-        heard = (sample.samples.reshape(10, 800).abs().amax(1) > 0.05).float()
-        assert torch.equal(sample.frame_targets.amax(1) * heard, heard)
+        audible = (sample.samples.reshape(10, 800).abs().amax(1) > 0.05).float()
+        assert torch.equal(sample.frame_targets.amax(1) * audible, audible)
         assert torch.equal(sample.frame_targets.amax(0), sample.targets)
 
 

@@ -110,7 +110,7 @@ def test_silent_pieces_are_left_out_and_counted(tmp_path):
     below_db=st.floats(1.0, 30.0),
     offset=st.integers(0, 500),
 )
-def test_trimming_cuts_off_what_is_quiet_and_nothing_else(lengths, trim_db, below_db, offset):
+def test_trimming_removes_the_quiet_parts_and_nothing_else(lengths, trim_db, below_db, offset):
     step = RATE // 50
     before, inside, behind = (n * step for n in lengths)
     quiet, loud = 0.5 * 10 ** (-(trim_db + below_db) / 20), 0.5
@@ -142,8 +142,8 @@ def test_pieces_cover_all_but_a_short_rest(begin, n, cut):
 def test_events_of_pieces_are_those_of_the_whole(spans, cut):
     rate, n = 1_000, 1_000
     events = tuple(Event(a / rate, min(a + b, n) / rate, "ab"[a % 2], 1.0) for a, b in spans)
-    heard = tuple(sorted({event.label for event in events}))
-    clip = Clip("x", heard, "g", events=events)
+    labels = tuple(sorted({event.label for event in events}))
+    clip = Clip("x", labels, "g", events=events)
     sounding = np.zeros((len(events), n), bool)
     for begin in range(0, n, int(cut * rate)):
         end = min(n, begin + int(cut * rate))
@@ -160,7 +160,7 @@ def test_events_of_pieces_are_those_of_the_whole(spans, cut):
             assert row.sum() == round((event.offset - event.onset) * rate)
 
 
-def test_labels_that_no_event_tells_of_stay():
+def test_labels_without_an_event_stay():
     events = (Event(0.0, 1.0, "a", 1.0), Event(0.0, 1.0, "c", 1.0))
     clip = Clip("x", ("a", "b"), "g", secondary=("c", "d"), events=events)
     piece = clip_segment(clip, (1_000, 2_000), 1_000)

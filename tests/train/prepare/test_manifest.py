@@ -56,7 +56,7 @@ def test_a_file_in_the_way_is_not_overwritten(source, tmp_path):
     assert (out / "audio/dog/mine.wav.wav").read_text() == "mine"
 
 
-def test_reset_removes_what_was_made_and_nothing_else(source, tmp_path):
+def test_reset_removes_the_prepared_files_and_nothing_else(source, tmp_path):
     out = tmp_path / "out"
     prepare(source, out, sample_rate=RATE)
     assert sed("prepare", source, out, "--reset").exit_code == 0

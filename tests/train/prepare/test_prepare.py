@@ -46,7 +46,7 @@ def test_stored_recordings_are_what_decoding_gives(source, tmp_path):
     assert {"soundfile", "soxr", "sed-engine"} <= set(record["versions"])
 
 
-def test_what_is_there_is_not_decoded_again(source, tmp_path):
+def test_prepared_recordings_are_not_decoded_again(source, tmp_path):
     out = tmp_path / "out"
     prepare(source, out, sample_rate=RATE)
     before, index = wavs(out), (out / "index.csv").read_bytes()
@@ -84,7 +84,7 @@ def test_sixteen_bits_are_those_of_the_source_and_clipping_is_counted(tmp_path):
     assert memmap_wav(tmp_path / "out/audio/loud.wav.wav", RATE).tolist() == wanted
 
 
-def test_faulty_recordings_are_told_and_the_rest_is_prepared(source, tmp_path):
+def test_faulty_recordings_are_reported_and_the_rest_is_prepared(source, tmp_path):
     out = tmp_path / "out"
     good = (source / "cat/1.flac").read_bytes()
     (source / "cat/1.flac").write_bytes(good[: len(good) // 2])
@@ -133,7 +133,7 @@ for n in range(n_kills):
 """
 
 
-def test_killed_at_any_write_it_goes_on(source, tmp_path):
+def test_a_run_killed_at_any_write_can_be_continued(source, tmp_path):
     prepare(source, tmp_path / "unbroken", sample_rate=RATE)
     unbroken = contents(tmp_path / "unbroken")
     n_kills = 8  # a record at least, six recordings, the index
@@ -158,7 +158,7 @@ def test_killed_at_any_write_it_goes_on(source, tmp_path):
     assert max(n_noted) >= 1  # the record is kept on the way
 
 
-def test_ctrl_c_stops_at_once_and_the_command_goes_on(source, tmp_path):
+def test_ctrl_c_stops_at_once_and_the_same_command_continues(source, tmp_path):
     with open(source / "dog/hours.wav", "wb") as file:
         file.write(wav_header(1_000_000_000, 16_000, np.int16))
         file.truncate(file.tell() + 2_000_000_000)  # takes no room on the disk
@@ -172,17 +172,17 @@ def test_ctrl_c_stops_at_once_and_the_command_goes_on(source, tmp_path):
     time.sleep(0.1)
     pressed = time.monotonic()
     process.send_signal(signal.SIGINT)  # as a terminal does it
-    told = process.communicate()[1]
+    output = process.communicate()[1]
     assert time.monotonic() - pressed < 1.5  # with the end of the interpreter
     assert process.returncode == 130
-    assert "stopped after 6 recordings; the same command continues from there" in told
+    assert "stopped after 6 recordings; the same command continues from there" in output
     assert not (out / "index.csv").exists()
     assert set(p.suffix for p in out.rglob("*") if p.is_file()) == {".wav", ".json"}
     (source / "dog/hours.wav").unlink()
     assert prepare(source, out, sample_rate=RATE).n_reused == 6
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_half_written(source, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_leaves_nothing_half_written(source, tmp_path, monkeypatch):
     sync = os.fsync
 
     def full(file):
@@ -202,7 +202,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(source, tmp_path, m
     assert prepare(source, tmp_path / "out", sample_rate=RATE).n_recordings == 6
 
 
-def test_a_recording_too_long_for_a_file_is_told(source, tmp_path, monkeypatch):
+def test_a_recording_too_long_for_a_file_is_reported(source, tmp_path, monkeypatch):
     monkeypatch.setattr("train.prepare.transcode.LARGEST_WAV_BYTES", 4 * 20_000)
     summary = prepare(source, tmp_path / "out", sample_rate=RATE, max_seconds=2.4)
     assert summary.failures == ()
@@ -232,7 +232,7 @@ def test_clips_of_one_file_are_stored_once_and_found_again(tmp_path):
         np.testing.assert_array_equal(read_clip(clip, RATE), wanted)
 
 
-def test_options_that_cannot_be_are_told_all_at_once():
+def test_invalid_options_are_reported_together():
     with pytest.raises(
         UsageError,
         match="expected a rate of 8000 to 384000, got 7; trim_db above 0, got -1; "
@@ -241,7 +241,7 @@ def test_options_that_cannot_be_are_told_all_at_once():
         CuttingConfig(7, trim_db=-1, segment_seconds=0, bits=24)
 
 
-def test_labels_that_no_index_can_hold_are_told_before_decoding(tmp_path):
+def test_labels_that_no_index_can_hold_are_reported_before_decoding(tmp_path):
     (tmp_path / "source/a;b").mkdir(parents=True)
     soundfile.write(tmp_path / "source/a;b/x.wav", rising_noise(RATE), RATE)
     with pytest.raises(UsageError, match="holds a ;"):
@@ -249,9 +249,11 @@ def test_labels_that_no_index_can_hold_are_told_before_decoding(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_progress_is_told(source, tmp_path):
-    told = []
-    callbacks = PrepareCallbacks(lambda *n: told.append(n), lambda s: told.append(s), told.append)
+def test_progress_is_reported(source, tmp_path):
+    progress = []
+    callbacks = PrepareCallbacks(
+        lambda *n: progress.append(n), lambda s: progress.append(s), progress.append
+    )
     prepare(source, tmp_path / "out", sample_rate=RATE, callbacks=callbacks, workers=1)
-    assert told[0] == (6, 0)
-    assert told[1:] == pytest.approx([3.0] * 6, abs=1e-3)
+    assert progress[0] == (6, 0)
+    assert progress[1:] == pytest.approx([3.0] * 6, abs=1e-3)
