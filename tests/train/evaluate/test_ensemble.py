@@ -18,20 +18,23 @@ from train.evaluate.ensemble import MIN_WINDOW_RATIO, Ensemble, blend_probs
 
 
 class Loudness(torch.nn.Module):
-    """Says the level of each frame, as is and halved, in place of probabilities."""
+    """A model whose probabilities are the level of each frame, and half of it."""
 
     def __init__(self, sample_rate=8_000, n_frames=5, gain=1.0):
         super().__init__()
         self.log_mel = SimpleNamespace(
             config=SimpleNamespace(sample_rate=sample_rate, hop_length=sample_rate // 100)
         )
-        self.n_frames, self.frame_columns, self.gain = n_frames, 100 // n_frames, gain
+        self._n_frames, self.frame_columns, self.gain = n_frames, 100 // n_frames, gain
+
+    def n_frames(self, n_columns):
+        return self._n_frames
 
     def frame_edges(self, n_columns):
-        return np.arange(self.n_frames + 1) * (n_columns // self.n_frames)
+        return np.arange(self._n_frames + 1) * (n_columns // self._n_frames)
 
     def forward(self, samples):
-        level = samples.abs().reshape(len(samples), self.n_frames, -1).mean(2) * self.gain
+        level = samples.abs().reshape(len(samples), self._n_frames, -1).mean(2) * self.gain
         probs = torch.stack([level, level / 2], dim=2).clamp(1e-6, 1 - 1e-6)
         return SedOutput(probs.logit(), probs.logit()[:, 0], probs.amax(1), probs)
 
