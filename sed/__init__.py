@@ -29,11 +29,13 @@ if TYPE_CHECKING:
         UsageError,
     )
     from sed.events.match import match_events
+    from sed.events.sqlite import DatabaseError
     from sed.events.tracker import Event, EventTracker, TrackerConfig, track_events
     from sed.events.writers import read_events
     from sed.features.log_mel import LogMelConfig
     from sed.features.log_mel_torch import LogMel
     from sed.models.checkpoint import Checkpoint, load_checkpoint, load_model, save_checkpoint
+    from sed.models.devices import DeviceError
     from sed.models.head import SedOutput
     from sed.models.metrics import padded_cmap
     from sed.models.network import ModelConfig, SedModel
@@ -45,7 +47,15 @@ if TYPE_CHECKING:
     from streaming.live.listen import listen, listen_async
     from streaming.live.listener import Listener
     from streaming.live.sources import open_source
-    from streaming.messages import AudioBlock, EventEnded, EventStarted, Gap, Problem, Status
+    from streaming.messages import (
+        AudioBlock,
+        ClipSaved,
+        EventEnded,
+        EventStarted,
+        Gap,
+        Problem,
+        Status,
+    )
     from streaming.offline.detect import detect
     from streaming.offline.executor import ThreadExecutor
     from streaming.offline.job import JobConfig
@@ -59,7 +69,7 @@ if TYPE_CHECKING:
     from train.config.train import TrainConfig
     from train.evaluate.evaluate import evaluate
     from train.evaluate.predict import predict
-    from train.run.train import train
+    from train.run.train import TrainCallbacks, train
 
     __version__: str
 
@@ -71,12 +81,14 @@ _MODULES = {
     "sed.audio.start_time": "recording_start",
     "sed.errors": "CheckpointError DamagedRecordingError MissingExtraError OutputError "
     "RecordingError SedError TableError UsageError",
+    "sed.events.sqlite": "DatabaseError",
     "sed.events.match": "match_events",
     "sed.events.tracker": "Event EventTracker TrackerConfig track_events",
     "sed.events.writers": "read_events",
     "sed.features.log_mel": "LogMelConfig",
     "sed.features.log_mel_torch": "LogMel",
     "sed.models.checkpoint": "Checkpoint load_checkpoint load_model save_checkpoint",
+    "sed.models.devices": "DeviceError",
     "sed.models.metrics": "padded_cmap",
     "sed.models.head": "SedOutput",
     "sed.models.network": "ModelConfig SedModel",
@@ -88,7 +100,7 @@ _MODULES = {
     "streaming.live.listen": "listen listen_async",
     "streaming.live.listener": "Listener",
     "streaming.live.sources": "open_source",
-    "streaming.messages": "AudioBlock EventEnded EventStarted Gap Problem Status",
+    "streaming.messages": "AudioBlock ClipSaved EventEnded EventStarted Gap Problem Status",
     "streaming.offline.detect": "detect",
     "streaming.offline.executor": "ThreadExecutor",
     "streaming.offline.job": "JobConfig",
@@ -102,7 +114,7 @@ _MODULES = {
     "train.config.train": "TrainConfig",
     "train.evaluate.evaluate": "evaluate",
     "train.evaluate.predict": "predict",
-    "train.run.train": "train",
+    "train.run.train": "TrainCallbacks train",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 

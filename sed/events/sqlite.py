@@ -12,6 +12,7 @@ from sed.errors import SedError
 from sed.text import printable
 
 TIMEOUT_SECONDS = 5.0  # the longest wait for a lock that another process holds
+REMEDY = "Choose another path."
 
 
 class DatabaseError(SedError):
@@ -26,6 +27,7 @@ def open_sqlite(
     schema: str,
     exclusive: bool = False,
     timeout_seconds: float = TIMEOUT_SECONDS,
+    remedy: str = REMEDY,
 ) -> sqlite3.Connection:
     """Open a database for writing, in autocommit mode; create it if it is missing.
 
@@ -47,6 +49,8 @@ def open_sqlite(
         the database may lie on a network disk.
     timeout_seconds
         How long to wait for the lock of another process.
+    remedy
+        The end of messages: what to do if the file cannot be used.
 
     Raises
     ------
@@ -67,7 +71,7 @@ def open_sqlite(
     try:
         if exclusive:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        _check(connection, path, application_id, version)
+        _check(connection, path, application_id, version, remedy)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.executescript(
@@ -103,11 +107,11 @@ def read_sqlite(
     uri = f"{Path(path).absolute().as_uri()}?mode=ro"
     try:
         with closing(sqlite3.connect(uri, uri=True, timeout=timeout_seconds)) as connection:
-            _check(connection, path, application_id, version)
+            _check(connection, path, application_id, version, REMEDY)
             yield connection
     except sqlite3.Error as error:
         name = printable(os.fspath(path))
-        raise DatabaseError(f"{name}: cannot be read: {error}. Choose another path.") from error
+        raise DatabaseError(f"{name}: cannot be read: {error}. {REMEDY}") from error
 
 
 def _check(
@@ -115,6 +119,7 @@ def _check(
     path: str | os.PathLike[str],
     application_id: int,
     version: int,
+    remedy: str,
 ) -> None:
     """Raise a `DatabaseError` unless the database is empty or of the right kind and version."""
     name = printable(os.fspath(path))
@@ -129,9 +134,8 @@ def _check(
     if not n_tables:
         return
     if found_id != application_id:
-        raise DatabaseError(f"{name}: is a database of another program. Choose another path.")
+        raise DatabaseError(f"{name}: is a database of another program. {remedy}")
     if found_version != version:
         raise DatabaseError(
-            f"{name}: has schema version {found_version}, and this program uses {version}. "
-            "Choose another path."
+            f"{name}: has schema version {found_version}, and this program uses {version}. {remedy}"
         )

@@ -9,13 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from sed.errors import CheckpointError
-from sed.models.metadata import DEFAULT, check_weights, library_versions, read_metadata
 from sed.text import printable
 from streaming.cli.options import INPUT, Verbose
 
 
 def _describe_program() -> str:
     """Return the versions, and the default model if it is installed."""
+    from sed.models.metadata import DEFAULT, library_versions
+
     versions = library_versions()
     lines = [f"sed-engine {versions.pop('sed-engine')}"]
     lines.append("  " + ", ".join(f"{name} {version}" for name, version in versions.items()))
@@ -45,6 +46,8 @@ def describe(path: Path) -> str:
 
 def _describe_checkpoint(path: Path) -> str:
     """Return the input, the network, the post-processing, the metrics and the classes."""
+    from sed.models.metadata import check_weights, read_metadata
+
     metadata = read_metadata(path)
     try:
         check_weights(path, metadata)

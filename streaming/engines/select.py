@@ -113,7 +113,7 @@ def runs_on_cpu(path: Path | None, engine: str) -> bool:
 
 
 def benchmark_engine(engine: Engine, seconds: float = MEASURED_SECONDS) -> float:
-    """Return the throughput of an engine: seconds of sound per second, in windows side by side.
+    """Return the speed of an engine: seconds of sound per second, windows without overlap.
 
     Parameters
     ----------

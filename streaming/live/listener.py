@@ -52,7 +52,7 @@ class Listener:
     model
         An engine, or a checkpoint, which PyTorch then runs on the best device.
     config
-        Hop, thresholds, classes; a hop of 0.5 s and a look-ahead of 1 s if not given.
+        Hop, thresholds, classes; a hop of 0.5 s and a lookahead of 1 s if not given.
     channel
         Channel to analyse, counted from 1; the mean of all if not given.
     buffer_seconds
@@ -98,7 +98,7 @@ class Listener:
 
     @property
     def detector(self) -> Detector:
-        """The detector of the first input; labels, spectrogram and look-ahead are equal in all."""
+        """The detector of the first input; labels, spectrogram and lookahead are equal in all."""
         return self._inputs[0].detector
 
     def stop(self) -> None:

@@ -63,6 +63,8 @@ class RayExecutor(Executor):
         If `n_actors` is not positive.
     """
 
+    allows_journal = False  # a cluster is given all recordings at once
+
     def __init__(
         self,
         n_actors: int | None = None,

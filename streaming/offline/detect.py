@@ -247,7 +247,7 @@ def _detections(
     failure: RecordingError | None = None
     try:
         for batch in batches:
-            output = pool.submit(detector.engine.infer, batch.stack()) if batch.windows else None
+            output = pool.submit(_infer, detector.engine, batch) if batch.windows else None
             pending.append((batch, output))
             # With a batch size of 1 the input may be live: emit each result at once.
             while pending and (detector.batch_size == 1 or _is_done(pending[0][1])):
@@ -258,6 +258,11 @@ def _detections(
         yield next_detection()
     if failure is not None:
         raise failure
+
+
+def _infer(engine: Engine, batch: Batch) -> FrameOutput:
+    # Stacked here, in a thread of the pool: batches that wait are not copied.
+    return engine.infer(batch.stack())
 
 
 def _is_done(output: Future[FrameOutput] | None) -> bool:

@@ -44,10 +44,11 @@ class Executor(ABC):
     """Runs a job for each of many recordings."""
 
     reads_stdin = False  # whether a recording may be ``-``
+    allows_journal = True  # whether reports come while recordings are taken one by one
 
     @abstractmethod
     def start(self, job: JobConfig) -> ModelSpec | None:
-        """Check the job and load its model, if it runs here; return what the model is then.
+        """Check the job; load its model and return the model's spec, unless workers load it.
 
         Raises
         ------
@@ -174,6 +175,8 @@ class ThreadExecutor(Executor):
             self._job, recording, detector, decoder=decoder, pool=pool, n_readers=n_readers
         ):
             # After a failure a thread that waits for a disk may still use the detector.
-            if isinstance(report, JobFinished) and report.result.failure is None:
-                self._free.append(detector)
+            if isinstance(report, JobFinished):
+                result = report.result
+                if result.failure is None or not result.was_opened:
+                    self._free.append(detector)
             yield report

@@ -38,16 +38,30 @@ logger = logging.getLogger("sed.offline")
 
 @dataclass(frozen=True)
 class JobConfig:
-    """How recordings are processed, and what is written about them."""
+    """How recordings are processed, and what is written about them.
+
+    Attributes
+    ----------
+    outputs
+        What is written, and where.
+    model
+        Path of a checkpoint, a run directory or an exported graph; the default model if None. In
+        this process also a loaded checkpoint or an open engine.
+    config
+        Options of detection.
+    engine, device, precision
+        See `open_engine`; of several GPUs each worker process gets its own.
+    channel
+        Channel to analyse, counted from 1; the mean of all if None.
+    """
 
     outputs: OutputConfig = field(default_factory=OutputConfig)
-    # A path, or None: the default model. In this process also a checkpoint or an open engine.
     model: str | os.PathLike[str] | Checkpoint | Engine | None = None
     config: DetectorConfig = field(default_factory=lambda: DetectorConfig(batch_size=None))
-    engine: str = "auto"  # library that runs the model, see `open_engine`
-    device: str = "auto"  # auto, cpu, cuda or cuda:N; of several GPUs each process gets its own
-    precision: str = "auto"  # auto, fp32, bf16 or fp16
-    channel: int | None = None  # counted from 1; None: the mean of all
+    engine: str = "auto"
+    device: str = "auto"
+    precision: str = "auto"
+    channel: int | None = None
 
 
 @dataclass(frozen=True)

@@ -304,6 +304,7 @@ def _open(path: Path) -> sqlite3.Connection:
         schema=SCHEMA,
         exclusive=True,
         timeout_seconds=TIMEOUT_SECONDS,
+        remedy="Give another --output, or delete this file to start anew.",
     )
     connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
     return connection

@@ -51,6 +51,19 @@ def refuse_to_replace(output: str | os.PathLike[str] | None, sources: Iterable[s
 class OutputConfig:
     """What is written: one format into one file or stream, or any of them into files per recording.
 
+    Attributes
+    ----------
+    formats
+        Of `sed.events.formats.FORMATS`; by the ending of `output`, else csv, if empty.
+    output
+        A folder for files per recording, one file, or standard output if None.
+    plot
+        Whether to draw each recording, too.
+    skip_existing
+        Whether to skip recordings whose results all exist.
+    zone
+        Time zone of the place. With it events have their time of day; in Parquet they always have.
+
     Raises
     ------
     UsageError
@@ -59,11 +72,11 @@ class OutputConfig:
         If the format is parquet and pyarrow is not installed.
     """
 
-    formats: tuple[str, ...] = ()  # of `FORMATS`; empty: by the ending of `output`, else csv
-    output: str | os.PathLike[str] | None = None  # a folder, a file, or None: standard output
-    plot: bool = False  # also draw each recording
-    skip_existing: bool = False  # skip recordings whose results all exist
-    zone: tzinfo | None = None  # of the place; events then have the time of day, in Parquet always
+    formats: tuple[str, ...] = ()
+    output: str | os.PathLike[str] | None = None
+    plot: bool = False
+    skip_existing: bool = False
+    zone: tzinfo | None = None
 
     def __post_init__(self) -> None:
         """Refuse formats and combinations that cannot be."""

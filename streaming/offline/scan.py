@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sed.audio.find import Recording, common_root, find_recordings, iter_recordings
 from sed.errors import RecordingError, SedError, UsageError
@@ -35,12 +36,14 @@ from streaming.offline.job import (
     WorkerFailed,
     result_settings,
 )
-from streaming.offline.journal import Journal
 from streaming.offline.outputs import OutputConfig
+
+if TYPE_CHECKING:
+    from streaming.offline.journal import Journal
 
 JOURNAL = ".sed-journal.sqlite"
 FAILURES = "failures.csv"
-MAX_FAILURES = 1_000  # in the summary; the report has all
+MAX_FAILURES = 1_000  # in the summary; with a journal, the report has all
 
 
 @dataclass
@@ -127,9 +130,15 @@ class Scan:
         resume: bool = False,
         callbacks: ScanCallbacks | None = None,
     ) -> None:
+        executor = executor or ThreadExecutor()
+        if (journal or resume) and not executor.allows_journal:
+            raise UsageError(
+                "a journal is for one machine: leave out --resume; with an output folder, "
+                "--skip-existing continues an earlier run on a cluster"
+            )
         self.summary = Summary()
         self._job = job
-        self._executor = executor or ThreadExecutor()
+        self._executor = executor
         self._places = _journal_places(job.outputs) if journal or resume else None
         self._resume = resume
         self._callbacks = callbacks or ScanCallbacks()
@@ -185,13 +194,27 @@ class Scan:
         self._callbacks.on_start(len(recordings), sum(r.n_bytes for r in recordings))
         with outputs.open_shared(spec) as writer:
             try:
-                self._process(iter(recordings), len(recordings), writer=writer)
+                missing = self._still_missing(recordings)
+                self._process(missing, len(recordings), writer=writer)
             except KeyboardInterrupt:
                 self._interrupt()
             for error in self._executor.close():
                 self._add_failure(error)
 
+    def _still_missing(self, recordings: Iterable[Recording]) -> Iterator[Recording]:
+        """Yield recordings; skip those that another run into the same folder has finished."""
+        outputs = self._job.outputs
+        for recording in recordings:
+            if outputs.skip_existing and outputs.exist(recording):
+                self.summary.n_skipped += 1
+                self._n_bytes_finished += recording.n_bytes
+            else:
+                yield recording
+
     def _run_with_journal(self, sources: Sequence[str], path: Path, report_path: Path) -> None:
+        # Loading sqlite3 takes time that a scan without a journal need not spend.
+        from streaming.offline.journal import Journal
+
         with Journal(path) as journal:
             self._clean_up(journal)
             unreadable: list[RecordingError] = []
@@ -291,6 +314,10 @@ class Scan:
         self._callbacks.on_error(error)
 
     def _interrupt(self) -> None:
+        # Without a journal the recordings in progress are processed up to here.
+        if self._places is None:
+            self.summary.n_files += len(self._progress)
+            self.summary.audio_seconds += sum(p.seconds for p in self._progress.values())
         paths = [recording.path for recording in self._running.values()]
         self.summary.interrupted = some(paths, 3) or "between recordings"
 

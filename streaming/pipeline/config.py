@@ -90,7 +90,9 @@ class DetectorConfig:
         for name in names:
             value = getattr(self, name)
             if value is not None and not is_valid(value):
-                raise UsageError(f"expected {name} {wanted}, got {value:g}")
+                words = name.removesuffix("_seconds").replace("_", " ")
+                unit = " s" * name.endswith("_seconds")
+                raise UsageError(f"expected {words} {wanted}, got {value:g}{unit}")
 
 
 def hop_columns(spec: ModelSpec, hop_seconds: float | None) -> int:
@@ -158,7 +160,7 @@ def tracker_config(
         offsets = for_selected(fitted.offset_threshold)
     if any(off > on for off, on in zip(offsets, onsets, strict=True)):
         raise UsageError(
-            "expected offset_threshold no higher than onset_threshold, got "
+            "expected an offset threshold no higher than the onset threshold, got "
             f"{max(offsets):g} and {min(onsets):g}; give both"
         )
     replaced = {

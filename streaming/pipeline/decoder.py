@@ -31,10 +31,10 @@ class Detection(NamedTuple):
         """Return consecutive detections as one; an empty one if there are none."""
         return cls(
             [event for d in detections for event in d.events],
-            stack_rows([d.frame_probs for d in detections], n_classes),
-            stack_rows([d.log_mel for d in detections], n_mels),
+            _stack_rows([d.frame_probs for d in detections], n_classes),
+            _stack_rows([d.log_mel for d in detections], n_mels),
             [event for d in detections for event in d.started],
-            stack_rows([d.clip_probs for d in detections], n_classes),
+            _stack_rows([d.clip_probs for d in detections], n_classes),
             detections[-1].n_samples if detections else 0,
         )
 
@@ -92,12 +92,12 @@ class EventDecoder:
             hop_length = self._spec.timeline.hop_length
             final.append(self._aggregator.flush(-(-batch.n_samples // hop_length)))
         n_classes = len(self._spec.labels)
-        frame_probs = self._select(stack_rows([frames for frames, _ in final], n_classes))
-        clip_probs = stack_rows([clips for _, clips in final], n_classes)[:, self._selected]
+        frame_probs = self._select(_stack_rows([frames for frames, _ in final], n_classes))
+        clip_probs = _stack_rows([clips for _, clips in final], n_classes)[:, self._selected]
         events = self._tracker.push(frame_probs)
         if batch.is_last:
             events += self._tracker.flush(batch.n_samples)
-        log_mel = stack_rows(batch.log_mel, self._spec.log_mel.n_mels)
+        log_mel = _stack_rows(batch.log_mel, self._spec.log_mel.n_mels)
         started = self._tracker.started()
         return Detection(events, frame_probs, log_mel, started, clip_probs, batch.n_samples)
 
@@ -110,6 +110,6 @@ class EventDecoder:
         return frame_probs[:, self._selected]
 
 
-def stack_rows(parts: Sequence[Floats], width: int) -> Floats:
+def _stack_rows(parts: Sequence[Floats], width: int) -> Floats:
     """Return arrays of shape (n, width) one below the other; no rows if there are no arrays."""
     return np.concatenate([np.empty((0, width), np.float32), *parts])

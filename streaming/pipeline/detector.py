@@ -94,7 +94,7 @@ class Detector:
 
     @property
     def lookahead_seconds(self) -> float:
-        """Seconds of sound that must follow a moment before it is decided; add up to one hop."""
+        """Seconds of sound that must follow a moment before it is decided, up to one hop later."""
         return self._seconds(self.decoder.lookahead_columns)
 
     @property

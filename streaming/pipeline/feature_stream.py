@@ -31,7 +31,7 @@ class FeatureStream:
         self.reset()
 
     def reset(self, column: int = 0) -> None:
-        """Drop everything; the next column has this index, the next sample is its first."""
+        """Start at a column: the next sample pushed is the first sample of that column."""
         start = column * self.config.hop_length - self.config.left_padding
         self.n_columns = column  # of the recording so far
         self.n_samples = max(0, start)  # of the recording so far, at the model's rate

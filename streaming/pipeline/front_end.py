@@ -48,7 +48,7 @@ class FrontEnd:
         self._engine = engine
         self._rate = timeline.sample_rate
         self._resampler = Resampler(sample_rate or self._rate, self._rate)
-        # Columns that are computed together: no window waits for any beyond its own batch.
+        # At most one batch, so that no window is delayed by columns of the next batch.
         self.chunk_columns = min(
             mode.slicer.step_columns * mode.batch_size,
             timeline.nearest_columns(engine.chunk_seconds),
@@ -162,6 +162,11 @@ def mono_floats(samples: NDArray[Any]) -> Floats:
         If the samples are not mono, or neither integers nor floats.
     """
     samples = np.asarray(samples)
+    if samples.dtype.kind in "iu" and samples.dtype.itemsize > 4:
+        raise UsageError(
+            f"expected integers of 8, 16 or 32 bits, got {samples.dtype}, whose full scale is not "
+            "that of audio: convert them to int16, int32 or floats"
+        )
     if samples.ndim != 1:
         raise UsageError(
             f"expected mono samples of shape (samples,), got shape {samples.shape}: "

@@ -208,7 +208,7 @@ def sliding_window(
     batch_size
         Windows that the model computes together.
     """
-    slicer = SlidingWindow(spec.window_columns, hop_columns, silent_column(spec))
+    slicer = SlidingWindow(spec.window_columns, hop_columns, _silent_column(spec))
     aggregator = _WindowAggregator(spec, hop_columns, lookahead_columns)
     return InferenceMode("sliding_window", slicer, aggregator, batch_size)
 
@@ -231,7 +231,7 @@ def fully_convolutional(
     """
     n_frames = n_windows * -(-spec.window_columns // spec.frame_columns)
     slicer = Segmenter(
-        n_frames, receptive_field, spec.frame_columns, spec.window_columns, silent_column(spec)
+        n_frames, receptive_field, spec.frame_columns, spec.window_columns, _silent_column(spec)
     )
     aggregator = _SegmentAggregator(spec, receptive_field, hop_columns, slicer.input_columns)
     return InferenceMode("fully_convolutional", slicer, aggregator, 1)
@@ -270,6 +270,6 @@ def choose_mode(engine: Engine, config: DetectorConfig) -> InferenceMode:
     return fully_convolutional(spec, engine.receptive_field, hop, batch_size)
 
 
-def silent_column(spec: ModelSpec) -> Floats:
+def _silent_column(spec: ModelSpec) -> Floats:
     """Return the log-mel column of digital silence, shape (mels,)."""
     return np.full(spec.log_mel.n_mels, spec.log_mel.silence_value, np.float32)

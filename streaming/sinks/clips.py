@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,24 +41,40 @@ HOUR_SECONDS = 3_600.0
 
 @dataclass(frozen=True)
 class ClipsConfig:
-    """Length of a clip, and limits of the folder of clips."""
+    """Length of a clip, and limits of the folder of clips.
 
-    pre_roll: float = 1.0  # seconds before the onset
-    post_roll: float = 1.0  # seconds after the offset
-    max_seconds: float = 60.0  # of the event, buffered in memory; the rest is left out
-    max_mb: float | None = None  # megabytes of all clips; the oldest are deleted beyond
-    max_days: float | None = None  # age of a clip; older ones are deleted
+    Attributes
+    ----------
+    pre_roll, post_roll
+        Seconds before the onset and after the offset.
+    max_seconds
+        Seconds of an event that are buffered in memory; the rest is left out.
+    max_mb
+        Megabytes of all clips; beyond that the oldest are deleted. No limit if None.
+    max_days
+        Age, in days, at which a clip is deleted. No limit if None.
+    """
+
+    pre_roll: float = 1.0
+    post_roll: float = 1.0
+    max_seconds: float = 60.0
+    max_mb: float | None = None
+    max_days: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
-        for name in ("pre_roll", "post_roll"):
-            if not 0 <= getattr(self, name) <= HOUR_SECONDS:
-                raise UsageError(f"expected {name} from 0 to {HOUR_SECONDS:g} s")
-        limits = ("max_seconds", HOUR_SECONDS), ("max_mb", np.inf), ("max_days", 36_500)
-        for name, most in limits:
-            value = getattr(self, name)
-            if value is not None and not 0 < value <= most:
-                raise UsageError(f"expected {name} above 0 and at most {most:g}")
+        for name, value in (("pre-roll", self.pre_roll), ("post-roll", self.post_roll)):
+            if not 0 <= value <= HOUR_SECONDS:
+                raise UsageError(f"expected a {name} of 0 to {HOUR_SECONDS:g} s, got {value:g} s")
+        limits = (
+            ("length of a clip", self.max_seconds, HOUR_SECONDS, " s"),
+            ("size of all clips", self.max_mb, math.inf, " MB"),
+            ("age of a clip", self.max_days, 36_500, " days"),
+        )
+        for name, most, limit, unit in limits:
+            if most is not None and not 0 < most <= limit:
+                up_to = "" if limit == math.inf else f" and up to {limit:g}"
+                raise UsageError(f"expected a greatest {name} above 0{up_to}{unit}, got {most:g}")
 
 
 class ClipRecorder:

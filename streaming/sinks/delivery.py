@@ -18,12 +18,24 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class DeliveryConfig:
-    """Size of a delivery queue, and times of its retries."""
+    """Size of a delivery queue, and times of its retries.
 
-    capacity: int = 1_000  # waiting items; beyond, the oldest are dropped
-    first_retry_seconds: float = 1.0  # wait before the first retry, doubled each time
-    max_retry_seconds: float = 300.0  # longest wait before a retry
-    close_seconds: float = 5.0  # for delivering what still waits when the queue is closed
+    Attributes
+    ----------
+    capacity
+        Items that may wait; beyond that the oldest are dropped.
+    first_retry_seconds
+        Wait before the first retry; doubled each time.
+    max_retry_seconds
+        Longest wait before a retry.
+    close_seconds
+        Time for delivering what still waits when the queue is closed.
+    """
+
+    capacity: int = 1_000
+    first_retry_seconds: float = 1.0
+    max_retry_seconds: float = 300.0
+    close_seconds: float = 5.0
 
 
 class TransientError(Exception):

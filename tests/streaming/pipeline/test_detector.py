@@ -170,16 +170,16 @@ def test_requested_thresholds_override_the_fitted_ones(tiny_checkpoint):
     [
         ({"hop_seconds": 0.3}, "does not divide the window of 1 s. Choose for example 1, 0.5"),
         ({"hop_seconds": 0.1234}, "not a whole number of columns of 10 ms"),
-        ({"hop_seconds": -1}, "hop_seconds above 0"),
+        ({"hop_seconds": -1}, "hop above 0, got -1 s"),
         ({"threshold": 0.0}, "threshold above 0 and up to 1"),
-        ({"onset_threshold": 1.5}, "onset_threshold above 0 and up to 1"),
+        ({"onset_threshold": 1.5}, "onset threshold above 0 and up to 1"),
         (
             {"offset_threshold": 0.9},
-            "no higher than onset_threshold, got 0.9 and 0.6",
+            "no higher than the onset threshold, got 0.9 and 0.6",
         ),
         ({"classes": ("bep",)}, "no class 'bep'. Did you mean beep"),
-        ({"min_duration_seconds": -1.0}, "min_duration_seconds of 0 or more"),
-        ({"batch_size": 0}, "batch_size of 1 or more"),
+        ({"min_duration_seconds": -1.0}, "min duration of 0 or more"),
+        ({"batch_size": 0}, "batch size of 1 or more"),
     ],
 )
 def test_impossible_options_are_refused(tiny_checkpoint, engine, options, message):

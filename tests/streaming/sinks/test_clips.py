@@ -225,11 +225,14 @@ def test_an_event_whose_audio_was_lost_has_no_clip_and_that_is_reported_once(tmp
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"pre_roll": -1}, "expected pre_roll from 0 to 3600 s"),
-        ({"post_roll": float("nan")}, "expected post_roll from 0 to 3600 s"),
-        ({"max_seconds": 0}, "expected max_seconds above 0 and at most 3600"),
-        ({"max_mb": -2}, "expected max_mb above 0"),
-        ({"max_days": 1e9}, "expected max_days above 0 and at most 36500"),
+        ({"pre_roll": -1}, "expected a pre-roll of 0 to 3600 s, got -1 s"),
+        ({"post_roll": float("nan")}, "expected a post-roll of 0 to 3600 s, got nan s"),
+        (
+            {"max_seconds": 0},
+            "expected a greatest length of a clip above 0 and up to 3600 s, got 0",
+        ),
+        ({"max_mb": -2}, "expected a greatest size of all clips above 0 MB, got -2"),
+        ({"max_days": 1e9}, "expected a greatest age of a clip above 0 and up to 36500 days"),
     ],
 )
 def test_values_out_of_range_are_refused(values, message):
