@@ -60,7 +60,8 @@ if TYPE_CHECKING:
     from streaming.offline.executor import ThreadExecutor
     from streaming.offline.job import JobConfig
     from streaming.offline.outputs import OutputConfig
-    from streaming.offline.scan import Scan, Summary
+    from streaming.offline.scan import Scan
+    from streaming.offline.summary import Summary
     from streaming.offline.workers import ProcessExecutor
     from streaming.pipeline.config import DetectorConfig
     from streaming.pipeline.decoder import Detection
@@ -105,7 +106,8 @@ _MODULES = {
     "streaming.offline.executor": "ThreadExecutor",
     "streaming.offline.job": "JobConfig",
     "streaming.offline.outputs": "OutputConfig",
-    "streaming.offline.scan": "Scan Summary",
+    "streaming.offline.scan": "Scan",
+    "streaming.offline.summary": "Summary",
     "streaming.offline.workers": "ProcessExecutor",
     "streaming.pipeline.config": "DetectorConfig",
     "streaming.pipeline.decoder": "Detection",

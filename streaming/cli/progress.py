@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sed.errors import SedError
 from sed.text import pluralize
-from streaming.offline.scan import ScanCallbacks, Summary
+from streaming.offline.summary import ScanCallbacks, Summary
 
 
 def progress_bar(*, shown: bool) -> Progress | nullcontext[None]:

@@ -13,9 +13,8 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,58 +36,13 @@ from streaming.offline.job import (
     result_settings,
 )
 from streaming.offline.outputs import OutputConfig
+from streaming.offline.summary import ScanCallbacks, Summary
 
 if TYPE_CHECKING:
     from streaming.offline.journal import Journal
 
 JOURNAL = ".sed-journal.sqlite"
 FAILURES = "failures.csv"
-MAX_FAILURES = 1_000  # in the summary; with a journal, the report has all
-
-
-@dataclass
-class Summary:
-    """What became of the recordings of a scan."""
-
-    n_files: int = 0  # analysed, whole or up to some damage
-    n_skipped: int = 0  # had results already
-    n_events: int = 0
-    audio_seconds: float = 0.0
-    wall_seconds: float = 0.0
-    n_failures: int = 0  # recordings that failed, also in part, and other problems
-    failures: list[SedError] = field(default_factory=list)  # the first `MAX_FAILURES`
-    interrupted: str = ""  # recordings in progress at Ctrl-C
-    report: Path | None = None  # table of all failures, of a scan with a journal
-    n_not_requested: int = 0  # unprocessed recordings of an earlier run, not requested in this one
-
-    def add(self, result: JobResult) -> None:
-        """Count a recording; its failure is added with `add_failure`."""
-        self.n_files += result.was_opened
-        self.n_events += len(result.events)
-        self.audio_seconds += result.processed_seconds
-
-    def add_failure(self, error: SedError) -> None:
-        """Count a failure and keep it, if it is one of the first."""
-        self.n_failures += 1
-        if len(self.failures) < MAX_FAILURES:
-            # A traceback would keep the recording's data in memory.
-            error = error.with_traceback(None)
-            error.__cause__ = error.__context__ = None
-            self.failures.append(error)
-
-    @property
-    def times_real_time(self) -> float:
-        """Seconds of audio per second of processing."""
-        return self.audio_seconds / max(self.wall_seconds, 1e-9)
-
-
-@dataclass(frozen=True)
-class ScanCallbacks:
-    """Functions that are called during a scan."""
-
-    on_start: Callable[[int, int], None] = lambda *_: None  # recordings and bytes in all
-    on_progress: Callable[[float, float], None] = lambda *_: None  # bytes and seconds so far
-    on_error: Callable[[SedError], None] = lambda _: None  # as it occurs
 
 
 class Scan:

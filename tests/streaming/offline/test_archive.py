@@ -22,7 +22,8 @@ from streaming.engines.select import open_engine
 from streaming.offline.failures import write_report
 from streaming.offline.job import JobConfig, result_settings
 from streaming.offline.outputs import OutputConfig
-from streaming.offline.scan import FAILURES, JOURNAL, Scan, ScanCallbacks
+from streaming.offline.scan import FAILURES, JOURNAL, Scan
+from streaming.offline.summary import ScanCallbacks
 from streaming.offline.workers import ProcessExecutor
 from streaming.pipeline.config import DetectorConfig
 from tests.conftest import ROOT, rising_noise

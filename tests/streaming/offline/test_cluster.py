@@ -15,7 +15,8 @@ from streaming.engines.select import open_engine
 from streaming.offline.cluster import RayExecutor, _Actor, _share_devices
 from streaming.offline.job import JobConfig
 from streaming.offline.outputs import OutputConfig
-from streaming.offline.scan import Scan, ScanCallbacks
+from streaming.offline.scan import Scan
+from streaming.offline.summary import ScanCallbacks
 from streaming.pipeline.config import DetectorConfig
 from tests.conftest import ROOT, rising_noise
 from tests.streaming.offline import jobs

@@ -11,7 +11,8 @@ from streaming.engines.pytorch import TorchEngine
 from streaming.offline.executor import ThreadExecutor
 from streaming.offline.job import JobConfig
 from streaming.offline.outputs import OutputConfig
-from streaming.offline.scan import Scan, ScanCallbacks
+from streaming.offline.scan import Scan
+from streaming.offline.summary import ScanCallbacks
 from streaming.pipeline.config import DetectorConfig
 from tests.conftest import rising_noise
 
