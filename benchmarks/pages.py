@@ -46,14 +46,14 @@ def readme_table() -> str:
         *live_page.readme_rows(),
     ]
     machine = (read("throughput") or {}).get("machine", "")
-    bars = "Where the goal was missed, the row says so. All: [speed and accuracy]"
     return "\n".join(
         [
             "| what | measured |",
             "|---|---|",
             *(f"| {what} | {measured} |" for what, measured in rows),
             "",
-            f"{machine} {bars}(docs/performance.md), [live](docs/live.md), "
+            f"{machine} {throughput_page.readme_gpu()} Missed goals are marked. All: "
+            "[speed and accuracy](docs/performance.md), [live](docs/live.md), "
             "[training](docs/results.md).",
         ]
     )

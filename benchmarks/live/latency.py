@@ -75,7 +75,7 @@ def latency(minutes: float = 10.0) -> Results:
 
 
 def lookahead() -> Results:
-    """Detect the events of random scenes with ever less look-ahead."""
+    """Detect the events of random scenes with ever less lookahead."""
     checkpoint, found = sed.load_model(), []
     for seconds in (None, 2.0, 1.0, 0.5, 0.25, 0.0):
         config = sed.DetectorConfig(hop_seconds=HOP, lookahead_seconds=seconds)

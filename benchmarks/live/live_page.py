@@ -28,28 +28,27 @@ def latency(f: Results) -> str:
         "– of it, model and printing": f["parts"]["model and printing"],
         "complete event printed, after its offset": f["end"],
     }
-    table = [f"| {f['events']} events | median | 95 % | maximum |", "|---|---|---|---|"]
+    table = [f"| {f['events']} events | median | 95th percentile | maximum |", "|---|---|---|---|"]
     table += [
         f"| {name} | {v['median']:.3f} s | {v['p95']:.3f} s | {v['max']:.3f} s |"
         for name, v in rows.items()
     ]
     half_median = f["lookahead_seconds"] - f["overlap_add_seconds"] - f["frame_seconds"]
     return "\n".join(table) + (
-        f"\n\nThe stated look-ahead is {f['lookahead_seconds']:.2f} s: "
+        f"\n\nThe stated lookahead is {f['lookahead_seconds']:.2f} s: "
         f"{f['overlap_add_seconds']:g} s that a window needs beyond a frame (`--lookahead`), the "
         f"frame itself ({f['frame_seconds']:.2f} s), and half the median filter "
         f"({half_median:.2f} s). A hop of 0.5 s may pass in addition, so the goal is "
-        f"{f['bar_seconds']:.2f} s for 95 %. An event is complete when nothing can extend it any "
-        f"more, which takes the minimum gap of {f['min_gap_seconds']:g} s longer. A sound device "
-        "adds its block of 0.05 s and the "
-        "buffer of its driver."
+        f"{f['bar_seconds']:.2f} s for the 95th percentile. An event is complete when nothing can "
+        f"extend it any more, which takes the minimum gap of {f['min_gap_seconds']:g} s longer. "
+        "A sound device adds its block of 0.05 s and the buffer of its driver."
     )
 
 
 def lookahead(f: Results) -> str:
-    """Return the table of accuracy against look-ahead."""
+    """Return the table of accuracy against lookahead."""
     rows = [
-        f"| look-ahead, hop 0.5 s, {f['events']} events of random scenes | found | "
+        f"| lookahead, hop 0.5 s, {f['events']} events of random scenes | found | "
         "false per minute | F1 |",
         "|---|---|---|---|",
     ]
@@ -101,7 +100,7 @@ def day(f: Results) -> str:
     return (
         f"{f['hours']:.0f} hours of {f['rate'] / 1000:g} kHz sound at full speed "
         f"({f['speed']:.0f} × real time, on one core): {flat(f)}. The same "
-        f"{f['events'] / f['rounds']:.1f} events were repeated {f['rounds']} times, in "
+        f"{round(f['events'] / f['rounds'], 1):g} events were repeated {f['rounds']} times, in "
         f"{f['rounds_with_the_same_events']} rounds the same to the frame; the largest drift was "
         f"{f['largest_drift_seconds']:.3f} s, and {f['samples_unaccounted']} samples are "
         "unaccounted for."
@@ -151,8 +150,8 @@ def readme_rows() -> list[tuple[str, str]]:
         rows.append(
             (
                 "`sed listen`, from the threshold to the printed line",
-                f"{f['onset']['median']:.2f} s, 95 % {f['onset']['p95']:.2f} s, of which "
-                f"{f['lookahead_seconds']:.2f} s look-ahead",
+                f"median {f['onset']['median']:.2f} s, 95th percentile {f['onset']['p95']:.2f} s, "
+                f"of which {f['lookahead_seconds']:.2f} s lookahead",
             )
         )
     if f := read("live-equality"):

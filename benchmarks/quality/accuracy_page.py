@@ -85,6 +85,9 @@ def readme_rows() -> list[tuple[str, str]]:
         rows.append((what, values))
         scenes = model["recordings"][-1]
         what = f"{scenes['n_events']} events of {scenes['name']}"
-        values = f"{scenes['recall']:.0%} found, {scenes['false_per_minute']:.2f} false per minute"
+        values = (
+            f"{scenes['recall']:.0%} found (label right, onset within 1 s), "
+            f"{scenes['false_per_minute']:.2f} false per minute"
+        )
         rows.append((what, values))
     return rows

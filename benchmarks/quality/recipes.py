@@ -101,7 +101,7 @@ def freesound2018() -> tuple[list[Command], list[dict[str, Any]]]:
 
 
 def drone_car_speech() -> tuple[list[Command], list[dict[str, Any]]]:
-    """Train on segments of 2 s, after overfitting one batch, and evaluate on the test table."""
+    """Train on pieces of 2 s, after overfitting one batch, and evaluate on the test table."""
     source, prepared = DATA / "drone-car-speech", RUNS / "drone-car-speech-prepared"
     run, small = RUNS / "drone-car-speech", RUNS / "drone-car-speech-small"
     table = prepared / "index.csv"

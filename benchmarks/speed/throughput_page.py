@@ -284,9 +284,31 @@ def readme_rows() -> list[tuple[str, str]]:
     for part, what in chosen.items():
         bar = next(bar for bar in BARS if bar.part == part and bar.what == what)
         if (value := value_of(bar, results)) is not None:
-            sign = "≥" if bar.is_minimum else "≤"
-            goal = f"goal {sign} {bar.written.format(bar.goal)}"
             unit = " real time" if part == "stages" else ""
-            missed = "" if is_met(bar, value) else ": **not met**"
-            rows.append((titles[part], f"{bar.written.format(value)}{unit} ({goal}{missed})"))
+            rows.append(
+                (titles[part], f"{bar.written.format(value)}{unit} ({goal_of(bar, value)})")
+            )
     return rows
+
+
+def goal_of(bar: Bar, value: float) -> str:
+    """Return a goal, and whether a value misses it."""
+    missed = "" if is_met(bar, value) else ": **not met**"
+    return f"goal {'≥' if bar.is_minimum else '≤'} {bar.written.format(bar.goal)}{missed}"
+
+
+def readme_gpu() -> str:
+    """Return the sentence about a GPU for the README; empty if there are no results."""
+    results = read("throughput") or {}
+    in_memory, from_file = (bar for bar in BARS if bar.part == "gpu")
+    speed, share = (value_of(bar, results) for bar in (in_memory, from_file))
+    if speed is None or share is None:
+        return ""
+    row = results["gpu"]["rows"][0]
+    return (
+        f"One process with a GPU and {row['n_cores']} cores, {results['gpu']['engine']}: "
+        f"{in_memory.written.format(speed)} real time from samples in memory "
+        f"({goal_of(in_memory, speed)}), {row['speed']:,.0f} × from one file of "
+        f"{row['name']}, {from_file.written.format(share)} of the decode limit "
+        f"({goal_of(from_file, share)})."
+    )
