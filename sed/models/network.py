@@ -285,7 +285,7 @@ def _create_framewise_backbone(
     )
     n_frames = 8
     try:
-        backbone = create_backbone(config, pretrained=pretrained)
+        backbone = _create_with_arguments(config, pretrained=pretrained)
         stride = int(backbone.feature_info[-1]["reduction"])  # type: ignore[index]
         x = torch.zeros(1, config.in_channels, n_frames * stride, _input_size(config, 1, n_mels)[1])
         shape = tuple(_try_backbone(backbone, x).shape)
@@ -304,6 +304,20 @@ def _create_framewise_backbone(
             f"{config.resize_time:g}: {stride} / {config.resize_time:g} = {frame_columns:g}"
         )
     return backbone, shape, round(frame_columns)
+
+
+def _create_with_arguments(config: ModelConfig, *, pretrained: bool) -> nn.Module:
+    """Create a backbone; an error names the backbone_args if it does not accept them."""
+    try:
+        return create_backbone(config, pretrained=pretrained)
+    except TypeError as error:
+        if not config.backbone_args:
+            raise
+        raise ValueError(
+            f"backbone {config.backbone!r} does not accept backbone_args "
+            f"{', '.join(config.backbone_args)} ({error}). Set model.backbone_args to {{}}, or to "
+            "arguments that it accepts."
+        ) from error
 
 
 def _input_size(config: ModelConfig, n_columns: int, n_mels: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import pytest
 from sed.errors import UsageError
 from train.config.recipe import load_recipe, recipe_names
 from train.config.show import format_config
+from train.loop.initial import check_backbone
 
 
 def test_recipes():
@@ -109,3 +110,31 @@ def test_a_recipe_is_shown_with_every_key_its_value_and_meaning(name, tmp_path):
         for key in dataclasses.fields(table) if dataclasses.is_dataclass(table) else (field,):
             line = re.search(rf"^(# )?{key.name} = .*$", shown, re.MULTILINE)
             assert re.search(r" # .{3}", line[0][2:]), line[0]
+
+
+@pytest.mark.parametrize("overrides", [
+    ["model.backbone=resnet34"],
+    ["optim.epochs=1", "model.backbone=resnet34", "model.hidden=16"],
+])  # fmt: skip
+def test_another_backbone_does_not_get_the_arguments_of_that_of_the_recipe(overrides):
+    assert load_recipe("default").model.backbone_args == {"pad_type": "same"}
+    config = load_recipe("default", overrides=overrides)
+    assert (config.model.backbone, config.model.backbone_args) == ("resnet34", {})
+    check_backbone(config)
+
+
+def test_arguments_of_a_backbone_are_kept_with_it_and_where_they_are_given():
+    same = load_recipe("default", overrides=["model.backbone=mobilenetv1_100"])
+    assert same.model.backbone_args == {"pad_type": "same"}
+    for order in (1, -1):
+        overrides = ["model.backbone=efficientnet_b0", 'model.backbone_args={pad_type="same"}']
+        config = load_recipe("default", overrides=overrides[::order])
+        assert config.model.backbone_args == {"pad_type": "same"}
+
+
+def test_arguments_that_a_backbone_does_not_accept_are_named():
+    overrides = ["model.backbone=resnet34", 'model.backbone_args={pad_type="same"}']
+    with pytest.raises(UsageError) as caught:
+        check_backbone(load_recipe("default", overrides=overrides))
+    assert "'resnet34' does not accept backbone_args pad_type" in str(caught.value)
+    assert "Set model.backbone_args to {}" in str(caught.value)

@@ -152,6 +152,8 @@ def train(
         return
     is_first = os.environ.get("RANK", "0") == "0"  # under torchrun one process prints
     number = None if fold == "all" else _fold_number(fold)
+    # Errors in the recipe are reported before the data is searched for.
+    _check_recipe(arguments, epochs)
     source = _data_of(table, data, quiet=quiet or not is_first)
     arguments |= {"table_format": table_format, "device": device}
     callbacks, bars = _callbacks(shown=is_first and not quiet)
@@ -191,6 +193,14 @@ def _print_config(arguments: dict[str, Any], epochs: int | None) -> None:
 
     name = arguments.pop("recipe")
     print(format_config(load_recipe(name, epochs=epochs, **arguments)))
+
+
+def _check_recipe(arguments: dict[str, Any], epochs: int | None) -> None:
+    from train.config.recipe import load_recipe
+    from train.loop.initial import check_backbone
+
+    changes = {key: value for key, value in arguments.items() if key != "recipe"}
+    check_backbone(load_recipe(arguments["recipe"], epochs=epochs, **changes))
 
 
 def _data_of(table: Path | None, data: Path | None, *, quiet: bool) -> Path:

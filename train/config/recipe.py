@@ -15,6 +15,7 @@ from typing import Any
 
 from sed.config import config_from_dict
 from sed.errors import UsageError
+from sed.models.network import ModelConfig
 from sed.text import near, printable
 from train.config.train import TrainConfig
 
@@ -63,14 +64,15 @@ def load_recipe(
     try:
         values = _recipe_values(name, Path())
         changes: dict[str, Any] = {}
+        for override in overrides:
+            changes = _merged(changes, _parse_override(override))
         if seed is not None:
             changes["seed"] = seed
         if epochs is not None:
-            changes["optim"] = {"epochs": epochs}
+            changes = _merged(changes, {"optim": {"epochs": epochs}})
         if init_weights is not None:
-            changes["checkpoint"] = {"init_weights": init_weights}
-        for change in [*map(_parse_override, overrides), changes]:
-            values = _merged(values, change)
+            changes = _merged(changes, {"checkpoint": {"init_weights": init_weights}})
+        values = _overridden(values, changes)
         if old := [table for table in OLD_TABLES if table in values]:
             raise ValueError(
                 f"[{old[0]}] is of a recipe of version 1; its keys are in {OLD_TABLES[old[0]]} "
@@ -108,7 +110,18 @@ def _recipe_values(name: str | os.PathLike[str], folder: Path) -> dict[str, Any]
     except OSError as error:
         raise UsageError(f"cannot read: {error.strerror}") from error
     base = _recipe_values(values.pop("extends"), path.parent) if "extends" in values else {}
-    return _merged(base, values)
+    return _overridden(base, values)
+
+
+def _overridden(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe with changes; with another backbone, without the arguments of the old one."""
+    result = _merged(base, values)
+    old, new = base.get("model"), values.get("model")
+    if isinstance(old, dict) and isinstance(new, dict):
+        backbone = old.get("backbone", ModelConfig.backbone)
+        if new.get("backbone", backbone) != backbone and "backbone_args" not in new:
+            result["model"].pop("backbone_args", None)
+    return result
 
 
 def _merged(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

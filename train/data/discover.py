@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.errors import UsageError
-from sed.text import printable
+from sed.text import printable, some
 from train.data.formats import tables_in
 from train.data.strong import is_annotated
 
@@ -49,8 +49,17 @@ def find_data(
     named = environment.get(VARIABLE, "")
     if named:
         return Path(named), f"${VARIABLE}"
+    found = "there is no folder data"
+    if data.is_dir():
+        held = [f"{path.name}{'/' * path.is_dir()}" for path in sorted(data.iterdir())]
+        found = (
+            f"the folder data holds only {some(held)}: no table of clips, no annotated "
+            "recordings, and not two or more folders with sounds"
+            if held
+            else "the folder data is empty"
+        )
     raise UsageError(
-        "no data to train on: there is no folder data, table of clips or folder per class here, "
+        f"no data to train on: {found}; there is no table of clips or folder per class here, "
         f"and {VARIABLE} is not set. Each of these lines works:\n"
         "  sed train --data TABLE_OR_FOLDER\n"
         "  mkdir data && cp -r CLASS_FOLDERS data/ && sed train\n"

@@ -47,6 +47,7 @@ Find = Callable[..., str]  # possible names of a file -> its path; ValueError if
 
 _N_URBAN_FOLDS = 10
 _N_NEAR = 3  # formats named in the error for an unknown table
+_DETECTION_COLUMNS = ("onset", "offset", "score")  # of events as sed detect writes them
 _MAX_SHOWN = 60  # characters of a faulty cell
 
 
@@ -57,6 +58,7 @@ class TableFormat:
     read: Callable[[Path], list[Clip]]
     columns: tuple[str, ...] = ()  # all required; empty: not a table
     either: tuple[str, ...] = ()  # one of them is required too
+    excluded: tuple[str, ...] = ()  # a table with all of these has another meaning
 
     def lacks(self, header: tuple[str, ...]) -> list[str]:
         """Return the names of the columns that a header lacks."""
@@ -64,6 +66,11 @@ class TableFormat:
         if self.either and not {*self.either} & {*header}:
             missing.append(" or ".join(self.either))
         return missing
+
+    def fits(self, header: tuple[str, ...]) -> bool:
+        """Return whether a table with this header is in this format."""
+        is_excluded = bool(self.excluded) and {*self.excluded} <= {*header}
+        return bool(self.columns) and not self.lacks(header) and not is_excluded
 
 
 def read_file(path: Path, kinds: tuple[str, ...]) -> list[Clip]:
@@ -76,6 +83,12 @@ def read_file(path: Path, kinds: tuple[str, ...]) -> list[Clip]:
     """
     header = read_header(path)
     if (kind := _kind(header, kinds)) is None:
+        if {*_DETECTION_COLUMNS} <= {*header}:
+            raise TableError(
+                f"{printable(str(path))}: holds detected events with scores, not labels of clips. "
+                "To train on them as strong labels, correct them, and rename the columns file and "
+                "label to filename and event_label."
+            )
         what = f"no {kinds[0]} table" if len(kinds) == 1 else "not a known table"
         raise TableError(
             f"{printable(str(path))}: {what}: {_nearest(header, kinds)}. Correct its columns or "
@@ -166,7 +179,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _kind(header: tuple[str, ...], kinds: tuple[str, ...]) -> str | None:
     """Return the format that has these columns; of several, the one that requires most."""
-    fitting = [kind for kind in kinds if FORMATS[kind].columns and not FORMATS[kind].lacks(header)]
+    fitting = [kind for kind in kinds if FORMATS[kind].fits(header)]
     return max(fitting, key=lambda kind: len(FORMATS[kind].columns), default=None)
 
 
@@ -313,11 +326,12 @@ def _table(
     *needs: str,
     more: tuple[str, ...] = (),
     either: tuple[str, ...] = (),
+    excluded: tuple[str, ...] = (),
     audio: tuple[str, ...] = ("audio",),
 ) -> TableFormat:
     """Return a format with a clip per row; cells of `needs`, the file first, may not be empty."""
     read = partial(_row_by_row, clip=clip, needs=needs, audio=audio)
-    return TableFormat(read, (*needs, *more), either)
+    return TableFormat(read, (*needs, *more), either, excluded)
 
 
 FORMATS = {
@@ -338,7 +352,7 @@ FORMATS = {
             "audio_test",
         ),
     ),
-    "index": _table(_index, "file", more=("label",), audio=()),
+    "index": _table(_index, "file", more=("label",), excluded=_DETECTION_COLUMNS, audio=()),
     "strong": TableFormat(read_strong, STRONG_COLUMNS),
     "folders": TableFormat(read_folders),
 }

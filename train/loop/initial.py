@@ -17,6 +17,8 @@ from sed.models.network import SedModel
 from sed.text import printable, some
 from train.config.train import TrainConfig
 
+_CHECKED: set[str] = set()  # configs that passed `check_backbone`
+
 
 def load_backbone(backbone: nn.Module, path: str | os.PathLike[str]) -> list[str]:
     """Load a backbone from a file with timm's names; return the names that it lacks.
@@ -110,16 +112,22 @@ def freeze_batch_norms(model: nn.Module) -> None:
 def check_backbone(config: TrainConfig) -> None:
     """Check that the backbone exists and keeps time, before anything is read.
 
+    A config that passed once in this process is not checked again.
+
     Raises
     ------
     UsageError
         If it does not.
     """
+    key = repr((config.model, config.log_mel))
+    if key in _CHECKED:
+        return
     with torch.random.fork_rng(devices=[]):
         try:
             SedModel(config.model, config.log_mel, n_classes=2)
         except ValueError as error:
             raise UsageError(str(error)) from error
+    _CHECKED.add(key)
 
 
 def build_model(config: TrainConfig, labels: Sequence[str]) -> tuple[SedModel, str]:

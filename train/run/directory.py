@@ -110,13 +110,7 @@ def check_same_run(run: Path, facts: dict[str, Any]) -> None:
         If any differ, or config.json is unreadable or of another format version.
     """
     path = run / "config.json"
-    try:
-        before = _flat(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{printable(str(path))}: cannot be read ({error}). Start a new run."
-        ) from error
-    _check_version(path, before)
+    before = _flat(_read_facts(path, "Train into another folder with --output."))
     now = _flat(json.loads(json.dumps(facts)))
     changed = sorted(
         key for key in (now.keys() | before.keys()) - _CHANGEABLE if now.get(key) != before.get(key)
@@ -132,13 +126,23 @@ def check_same_run(run: Path, facts: dict[str, Any]) -> None:
         )
 
 
-def _check_version(path: Path, facts: dict[str, Any]) -> None:
+def _read_facts(path: Path, remedy: str, keys: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the content of config.json or folds.json, in which some keys are required."""
+    try:
+        facts = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{printable(str(path))}: cannot be read ({error}). {remedy}") from error
+    if not isinstance(facts, dict):
+        raise UsageError(f"{printable(str(path))}: is not a JSON object. {remedy}")
     version = facts.get("format_version", 1)
     if version != FORMAT_VERSION:
         raise UsageError(
             f"{printable(str(path))}: run of format version {version}, expected {FORMAT_VERSION}. "
             "Delete it, or train into another folder with --output."
         )
+    if missing := [key for key in keys if key not in facts]:
+        raise UsageError(f"{printable(str(path))}: lacks {', '.join(missing)}. {remedy}")
+    return facts
 
 
 def _flat(facts: dict[str, Any]) -> dict[str, Any]:
@@ -198,18 +202,21 @@ def load_or_make_folds(
     Raises
     ------
     UsageError
-        If they were made for other data, or with other settings.
+        If they were made for other data, or with other settings, or folds.json is damaged.
+    TableError
+        If folds.csv is damaged.
     """
     path = run / "folds.csv"
     if not (path.is_file() and (run / "folds.json").is_file()):
         return assign_folds(clips, config.data, seed=config.seed)
-    before = json.loads((run / "folds.json").read_text("utf-8"))
-    _check_version(run / "folds.json", before)
     now = _fold_facts(data, clips, config)
+    remedy = "Delete it to make the folds again, or train into another folder with --output."
+    before = _read_facts(run / "folds.json", remedy, tuple(now))
     if before["fingerprint"] != now["fingerprint"]:
         raise UsageError(
-            f"{printable(str(run))} is a run of other data: {printable(before['data'])} before "
-            f"({before['n_clips']} clips), {printable(now['data'])} now ({now['n_clips']} clips). "
+            f"{printable(str(run))} is a run of other data: {printable(str(before['data']))} "
+            f"before ({before['n_clips']} clips), {printable(now['data'])} now "
+            f"({now['n_clips']} clips). "
             "Give that data, delete the run, or train into another folder with --output."
         )
     if before["settings"] != now["settings"]:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from train.loop.initial import build_model, check_backbone
 from train.loop.state import EpochMetrics
 from train.loop.trainer import Trainer
 from train.run.directory import (
+    FORMAT_VERSION,
     check_same_run,
     create_run,
     load_or_make_folds,
@@ -120,14 +122,20 @@ def train(
         folds = load_or_make_folds(run, data, clips, config) if world.is_first else []
         folds = world.all_gather(folds)[0]
         training_data = split_by_fold(clips, folds, fold, config)
-        if world.is_first:
-            save_run_folds(run, data, clips, folds, config)
         if pseudo_labels is not None:
             min_prob = config.data.pseudo_label_min_prob
             pseudo = read_pseudo_labels(pseudo_labels, min_prob=min_prob)
             training_data = add_pseudo_labels(training_data, pseudo, config)
-        callbacks = callbacks or TrainCallbacks()
-        _run(training_data, run, config, torch_device, world, resume=resume, callbacks=callbacks)
+        _run(
+            training_data,
+            run,
+            config,
+            torch_device,
+            world,
+            resume=resume,
+            save_folds=partial(save_run_folds, run, data, clips, folds, config),
+            callbacks=callbacks or TrainCallbacks(),
+        )
     return run / "best.safetensors"
 
 
@@ -139,6 +147,7 @@ def _run(
     world: Distributed,
     *,
     resume: bool,
+    save_folds: Callable[[], None],
     callbacks: TrainCallbacks,
 ) -> None:
     """Train in this process; the first of several processes writes files and prints."""
@@ -166,6 +175,9 @@ def _run(
         callbacks.on_start(f"{data.description}; {trainer.description}{note}")
     if not has_state:
         create_run(run, data, config, facts, model, world, callbacks.on_file_checked)
+    # Not before the files are checked: the clips of a refused run may be corrected.
+    if world.is_first:
+        save_folds()
     while progress.epoch < config.optim.epochs and not trainer.has_stalled:
         _run_epoch(trainer, run, callbacks)
     write_run_report(run, trainer)
@@ -174,7 +186,7 @@ def _run(
 def _run_facts(data: TrainingData, config: TrainConfig, world: Distributed) -> dict[str, Any]:
     """Return the settings and the fingerprint of the clips, for config.json."""
     return dataclasses.asdict(config) | {
-        "format_version": 2,
+        "format_version": FORMAT_VERSION,
         "fold": data.fold,
         "n_processes": world.size,
         "clips": data.fingerprint,

@@ -111,6 +111,14 @@ def test_a_backbone_of_no_use_is_named_before_tables_are_read(sed, here, backbon
     assert "nowhere.csv" not in err
 
 
+def test_errors_of_the_recipe_come_before_data_is_searched_for(sed, here):
+    status, _, err = sed("train", "--set", "model.backbone=resnet34x")
+    assert (status, "unknown backbone 'resnet34x'" in err) == (2, True)
+    status, _, err = sed("train", "--set", "optim.epoch=3")
+    assert (status, "unknown key 'epoch'" in err) == (2, True)
+    assert "no data to train on" not in err
+
+
 def test_every_key_of_a_recipe_is_shown_and_can_be_read_back(sed, here):
     status, out, _ = sed("train", "--recipe", "urban-sounds", "--set", "seed=7", "--show-config")
     assert status == 0

@@ -54,3 +54,27 @@ def test_other_files_and_a_single_folder_of_sounds_are_no_data(tmp_path):
     assert first.startswith("no data to train on")
     assert len(lines) == 3
     assert all("sed train" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((), "the folder data is empty; there is no table of clips or folder per class here"),
+        (("notes.txt", "dog/a.txt"), "the folder data holds only dog/, notes.txt: no table"),
+    ],
+)
+def test_a_folder_data_without_clips_is_described(tmp_path, names, message):
+    (tmp_path / "data").mkdir()
+    for name in names:
+        (tmp_path / "data" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "data" / name).write_text("")
+    with pytest.raises(UsageError, match="no data to train on") as caught:
+        find_data(tmp_path, {})
+    assert message in str(caught.value)
+    assert "there is no folder data" not in str(caught.value)
+
+
+def test_detected_events_are_not_taken_as_labels(tmp_path):
+    (tmp_path / "events.csv").write_text("file,onset,offset,label,score\na.wav,0,1,dog,0.9\n")
+    with pytest.raises(UsageError, match="no data to train on"):
+        find_data(tmp_path, {})

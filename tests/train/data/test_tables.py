@@ -341,3 +341,14 @@ def test_what_an_index_cannot_hold_is_refused_at_once(tmp_path):
 def test_bare_names_have_no_folder_and_no_endings_of_sound(path):
     assert stem(path) == "1-7-A"
     assert stem("site.2024.wav") == "site.2024"
+
+
+@pytest.mark.parametrize("table_format", ["auto", "index"])
+def test_detected_events_are_refused_as_labels_of_clips(tmp_path, table_format):
+    path = tmp_path / "events.csv"
+    path.write_text("file,onset,offset,label,score\na.wav,0.5,1.0,dog,0.9\n")
+    with pytest.raises(
+        TableError, match=r"events\.csv: holds detected events with scores"
+    ) as caught:
+        read_table(path, table_format=table_format)
+    assert "rename the columns file and label to filename and event_label" in str(caught.value)

@@ -1,5 +1,6 @@
 """The run directory: folds, checks before the first epoch."""
 
+import json
 import shutil
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import soundfile
 
 from sed.errors import OutputError, TableError, UsageError
-from train.run.directory import check_space
+from train.run.directory import check_same_run, check_space
 from train.run.train import train
 
 
@@ -42,3 +43,42 @@ def test_a_full_disk_is_reported_before_the_first_epoch(tmp_path, tiny_checkpoin
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(OutputError, match=r"run: cannot write: the run needs \d+ MiB and 0 MiB"):
         check_space(tmp_path / "run", tiny_checkpoint.model, with_ema=True)
+
+
+def test_after_a_refusal_the_same_command_trains_on_the_corrected_clips(sounds, tiny, tmp_path):
+    copied = tmp_path / "sounds"
+    shutil.copytree(sounds, copied)
+    (copied / "low" / "0.wav").write_bytes(b"")
+    arguments = {"recipe": tiny, "epochs": 1, "output": tmp_path / "run", "device": "cpu"}
+    with pytest.raises(TableError, match="cannot be used for training"):
+        train(copied, 0, **arguments)
+    (copied / "low" / "0.wav").unlink()
+    assert train(copied, 0, **arguments).is_file()
+    assert json.loads((tmp_path / "run" / "folds.json").read_text())["n_clips"] == 26
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", r"folds\.json: cannot be read .* Delete it to make the folds again"),
+        ("[]", r"folds\.json: is not a JSON object\. Delete it"),
+        (
+            '{"format_version": 2, "n_clips": 3}',
+            r"folds\.json: lacks data, fingerprint, settings\.",
+        ),
+    ],
+)
+def test_a_damaged_description_of_folds_is_named(sounds, tiny, tmp_path, content, message):
+    (tmp_path / "folds.csv").write_text("")
+    (tmp_path / "folds.json").write_text(content)
+    with pytest.raises(UsageError, match=message):
+        train(sounds, 0, recipe=tiny, epochs=1, output=tmp_path, device="cpu")
+    (tmp_path / "folds.json").unlink()
+    train(sounds, 0, recipe=tiny, epochs=1, output=tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize("content", ["", "[1]"])
+def test_a_damaged_config_of_a_run_is_named(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UsageError, match=r"config\.json: .*Train into another folder"):
+        check_same_run(tmp_path, {})
