@@ -196,11 +196,10 @@ def _print_config(arguments: dict[str, Any], epochs: int | None) -> None:
 
 
 def _check_recipe(arguments: dict[str, Any], epochs: int | None) -> None:
-    from train.config.recipe import load_recipe
-    from train.loop.initial import check_backbone
+    from train.run.train import load_checked_recipe
 
     changes = {key: value for key, value in arguments.items() if key != "recipe"}
-    check_backbone(load_recipe(arguments["recipe"], epochs=epochs, **changes))
+    load_checked_recipe(arguments["recipe"], epochs=epochs, **changes)
 
 
 def _data_of(table: Path | None, data: Path | None, *, quiet: bool) -> Path:

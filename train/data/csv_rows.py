@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import math
 import os
@@ -17,6 +18,8 @@ from sed.text import lines, printable
 
 # Where pyarrow is installed, pandas stores text in it, and it refuses names that are not UTF-8.
 pd.set_option("mode.string_storage", "python")
+
+MAX_SHOWN = 60  # characters of a faulty cell in a message
 
 
 def read_header(path: Path) -> tuple[str, ...]:
@@ -176,3 +179,22 @@ def number(name: str, cell: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"expected a number for {name}, got {cell!r}")
     return value
+
+
+def literal_list(cell: str) -> list[str]:
+    """Return the labels in a Python list literal, which is parsed and never evaluated.
+
+    Raises
+    ------
+    ValueError
+        If the cell holds anything else.
+    """
+    if not cell.strip():
+        return []
+    try:
+        labels = ast.literal_eval(cell.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        labels = None
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise ValueError(f"secondary_labels is not a list of labels: {cell[:MAX_SHOWN]!r}")
+    return [label for label in dict.fromkeys(labels) if label]

@@ -13,7 +13,6 @@ folders        no table: a folder per class
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,9 +25,11 @@ from sed.events.tracker import Event
 from sed.text import printable
 from train.data.clips import SPLITS, Clip
 from train.data.csv_rows import (
+    MAX_SHOWN,
     RowErrors,
     audio_folders,
     find_audio,
+    literal_list,
     number,
     read_header,
     read_rows,
@@ -48,7 +49,6 @@ Find = Callable[..., str]  # possible names of a file -> its path; ValueError if
 _N_URBAN_FOLDS = 10
 _N_NEAR = 3  # formats named in the error for an unknown table
 _DETECTION_COLUMNS = ("onset", "offset", "score")  # of events as sed detect writes them
-_MAX_SHOWN = 60  # characters of a faulty cell
 
 
 @dataclass(frozen=True)
@@ -220,21 +220,8 @@ def _birdclef(row: Row, find: Find) -> Clip:
         (label,),
         row.get("author", "").strip() or name,
         licence=row.get("license", ""),
-        secondary=tuple(x for x in _literal_list(row.get("secondary_labels", "")) if x != label),
+        secondary=tuple(x for x in literal_list(row.get("secondary_labels", "")) if x != label),
     )
-
-
-def _literal_list(cell: str) -> list[str]:
-    """Return the labels in a Python list literal, which is parsed and never evaluated."""
-    if not cell.strip():
-        return []
-    try:
-        labels = ast.literal_eval(cell.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        labels = None
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise ValueError(f"secondary_labels is not a list of labels: {cell[:_MAX_SHOWN]!r}")
-    return [label for label in dict.fromkeys(labels) if label]
 
 
 def _fsdkaggle2018(row: Row, find: Find) -> Clip | None:
@@ -286,7 +273,7 @@ def _events(cell: str) -> tuple[Event, ...] | None:
         events = [(float(onset), float(offset), label) for onset, offset, label in json.loads(cell)]
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(
-            f"events are not a list of [onset, offset, label]: {cell[:_MAX_SHOWN]!r}"
+            f"events are not a list of [onset, offset, label]: {cell[:MAX_SHOWN]!r}"
         ) from error
     return tuple(checked_event(*event) for event in events)
 

@@ -12,12 +12,10 @@ import pandas as pd
 from sed.files import written_whole
 from sed.models.devices import choose_device
 from train.config.optim import METRIC_NAMES
-from train.config.recipe import load_recipe
 from train.data.folds import assign_folds
 from train.data.tables import read_table
 from train.loop.distributed import init_distributed, local_device
-from train.loop.initial import check_backbone
-from train.run.train import TrainCallbacks, train
+from train.run.train import TrainCallbacks, load_checked_recipe, train
 
 
 @dataclass(frozen=True)
@@ -69,10 +67,9 @@ def train_all_folds(
         As `train` does.
     """
     folder = Path(output) if output is not None else Path("runs") / f"{Path(recipe).stem}-all"
-    config = load_recipe(
+    config = load_checked_recipe(
         recipe, overrides=overrides, epochs=epochs, init_weights=init_weights, seed=seed
     )
-    check_backbone(config)
     clips = read_table(data, table_format=table_format)
     folds = sorted({f for f in assign_folds(clips, config.data, seed=config.seed) if f >= 0})
     rows = []

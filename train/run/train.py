@@ -48,6 +48,28 @@ class TrainCallbacks:
     on_epoch: Callable[[EpochMetrics], None] = lambda _: None  # the new row of history.csv
 
 
+def load_checked_recipe(
+    name: str | os.PathLike[str],
+    *,
+    overrides: Sequence[str] = (),
+    epochs: int | None = None,
+    init_weights: str | None = None,
+    seed: int | None = None,
+) -> TrainConfig:
+    """Return a recipe whose backbone exists and keeps time; see `load_recipe`.
+
+    Raises
+    ------
+    UsageError
+        If there is no such recipe, setting or backbone, or the backbone does not keep time.
+    """
+    config = load_recipe(
+        name, overrides=overrides, epochs=epochs, init_weights=init_weights, seed=seed
+    )
+    check_backbone(config)
+    return config
+
+
 def train(
     data: str | os.PathLike[str],
     fold: int = 0,
@@ -111,10 +133,9 @@ def train(
     SedError
         If the loss is not finite; its batch is saved and named.
     """
-    config = load_recipe(
+    config = load_checked_recipe(
         recipe, overrides=overrides, epochs=epochs, init_weights=init_weights, seed=seed
     )
-    check_backbone(config)
     run = Path(output) if output is not None else Path("runs") / f"{Path(recipe).stem}-fold{fold}"
     torch_device = choose_device(local_device(device))
     clips = read_table(data, table_format=table_format)
