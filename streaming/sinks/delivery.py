@@ -38,10 +38,6 @@ class DeliveryConfig:
     close_seconds: float = 5.0
 
 
-class TransientError(Exception):
-    """An item cannot be delivered now, and a retry may help."""
-
-
 class DeliveryQueue(Generic[Item]):
     """Send items one after the other, and retry each until it is delivered or refused.
 
@@ -52,7 +48,7 @@ class DeliveryQueue(Generic[Item]):
     name
         The destination, as it is named in reports.
     send
-        Sends an item; called from the thread of the queue. Raises `TransientError` if the item
+        Sends an item; called from the thread of the queue. Raises `ConnectionError` if the item
         should be sent again; the item is dropped on a `SedError` or any other exception.
     config
         Size of the queue, and times of its retries.
@@ -152,7 +148,7 @@ class DeliveryQueue(Generic[Item]):
                 self._send(item)
             except SedError as error:
                 return self._drop(str(error))
-            except TransientError as error:
+            except ConnectionError as error:
                 self.failed(f"{error}. Delivery is retried until it succeeds")
                 wait = self._config.first_retry_seconds if self._pause(wait) else 2 * wait
             # An unexpected error costs this item only: the next one may be fine.

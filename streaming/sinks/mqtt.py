@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from sed.errors import MissingExtraError, UsageError
 from streaming.messages import Message
-from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue, TransientError
+from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue
 from streaming.sinks.payload import Payload, payload_of, reason_of, split_url
 
 if TYPE_CHECKING:
@@ -120,13 +120,13 @@ class MqttAlert:
                 lambda: self._client.is_connected() or self._reason, ACKNOWLEDGE_SECONDS
             )
         if not self._client.is_connected():
-            raise TransientError(self._reason or "the broker does not respond")
+            raise ConnectionError(self._reason or "the broker does not respond")
         if self._sent is None:
             self._acknowledged.clear()
             topic = f"{self._topic}/{payload['type']}"
             self._sent = self._client.publish(topic, json.dumps(payload), qos=1).mid
         if not self._wait_for_broker(self._sent, ACKNOWLEDGE_SECONDS):
-            raise TransientError(
+            raise ConnectionError(
                 f"the broker does not respond within {ACKNOWLEDGE_SECONDS:g} s"
                 if self._client.is_connected()
                 else self._reason

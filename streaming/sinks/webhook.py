@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 
 from sed.errors import SedError, UsageError
 from streaming.messages import Message
-from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue, TransientError
+from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue
 from streaming.sinks.payload import Payload, payload_of, reason_of, split_url
 
 TIMEOUT_SECONDS = 10.0
@@ -88,12 +88,12 @@ class Webhook:
             error.close()
             reply = f"the server returned {error.code} {http.client.responses.get(error.code, '')}"
             if error.code >= 500 or error.code in TRANSIENT_STATUS:
-                raise TransientError(reply.strip()) from error
+                raise ConnectionError(reply.strip()) from error
             raise SedError(f"{reply.strip()}. Check the address") from error
         except OSError as error:
-            raise TransientError(reason_of(error)) from error
+            raise ConnectionError(reason_of(error)) from error
         except http.client.HTTPException as error:
-            raise TransientError("the reply of the server is not HTTP") from error
+            raise ConnectionError("the reply of the server is not HTTP") from error
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

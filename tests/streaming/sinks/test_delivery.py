@@ -6,7 +6,7 @@ import time
 import pytest
 
 from sed.errors import SedError
-from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue, TransientError
+from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue
 from tests.conftest import until
 
 QUICK = DeliveryConfig(
@@ -46,7 +46,7 @@ def test_items_are_sent_in_their_order():
 
 
 def test_items_that_cannot_be_sent_are_retried_in_order_and_reported_once_each_way():
-    receiver = Receiver(TransientError("it is away"))
+    receiver = Receiver(ConnectionError("it is away"))
     queue = DeliveryQueue("it", receiver, QUICK)
     for item in range(3):
         queue.put(item)
@@ -110,7 +110,7 @@ def test_retry_delays_double_up_to_the_maximum_and_jitter_at_most_halves_them():
             self._is_closed = len(waits) == 12
             return False
 
-    queue = Watched("it", Receiver(TransientError("away")), DeliveryConfig())
+    queue = Watched("it", Receiver(ConnectionError("away")), DeliveryConfig())
     queue.put(0)
     until(lambda: len(waits) == 12)
     assert waits == [2.0**n for n in range(12)]
@@ -122,7 +122,7 @@ def test_retry_delays_double_up_to_the_maximum_and_jitter_at_most_halves_them():
 
 
 def test_after_a_recovery_the_next_item_is_sent_at_once():
-    receiver = Receiver(TransientError("away"))
+    receiver = Receiver(ConnectionError("away"))
     queue = DeliveryQueue("it", receiver, DeliveryConfig(first_retry_seconds=1000))
     queue.put(0)
     until(lambda: receiver.n_tries == 1)
@@ -144,7 +144,7 @@ def test_a_failure_is_reported_even_if_no_other_item_waits():
 
 @pytest.mark.parametrize("is_hanging", [False, True])
 def test_closing_takes_no_longer_than_configured_and_counts_the_remaining_items(is_hanging):
-    receiver = Receiver(TransientError("away"))
+    receiver = Receiver(ConnectionError("away"))
     if is_hanging:
         receiver.gate.clear()
     queue = DeliveryQueue(
@@ -164,7 +164,7 @@ def test_closing_takes_no_longer_than_configured_and_counts_the_remaining_items(
 
 
 def test_closing_tries_once_more():
-    receiver = Receiver(TransientError("away"))
+    receiver = Receiver(ConnectionError("away"))
     queue = DeliveryQueue("it", receiver, DeliveryConfig(first_retry_seconds=1000))
     queue.put(0)
     until(lambda: receiver.n_tries == 1)
