@@ -247,7 +247,13 @@ def check_portable(job: JobConfig) -> None:
 
 
 def result_settings(job: JobConfig) -> dict[str, str]:
-    """Return all settings that results depend on, by the names of the options."""
+    """Return all settings that results depend on, by the names of the options.
+
+    Raises
+    ------
+    UsageError
+        If the model is not a path.
+    """
     outputs = job.outputs
     settings = asdict(job.config) | {
         "format": ",".join(sorted(outputs.formats)),
@@ -272,7 +278,7 @@ def result_settings(job: JobConfig) -> dict[str, str]:
 def _checksum(model: object) -> str:
     """Return 12 hexadecimal digits that identify a model: of its files, if it is a path."""
     if model is not None and not isinstance(model, str | os.PathLike):
-        return str(model)
+        raise UsageError("a journal names the model by its file: give a path, not a loaded model")
     digest = hashlib.sha256()
     path = Path(model or DEFAULT)
     weights = [path.with_suffix(".bin")] if path.suffix == ".xml" else []

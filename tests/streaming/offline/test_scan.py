@@ -6,10 +6,11 @@ import time
 import pytest
 import soundfile
 
-from sed.errors import RecordingError
+from sed.errors import RecordingError, UsageError
 from streaming.engines.pytorch import TorchEngine
+from streaming.offline.cluster import RayExecutor
 from streaming.offline.executor import ThreadExecutor
-from streaming.offline.job import JobConfig
+from streaming.offline.job import JobConfig, JobProgress, JobStarted
 from streaming.offline.outputs import OutputConfig
 from streaming.offline.scan import Scan
 from streaming.offline.summary import ScanCallbacks
@@ -104,3 +105,28 @@ def test_ctrl_c_stops_within_a_second_and_keeps_what_is_finished(tiny_checkpoint
     assert time.monotonic() - began < 2.5
     assert summary.interrupted == str(folder / "1.wav")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["0.wav.csv"]
+
+
+def test_an_interrupted_scan_counts_what_it_has_processed(tmp_path, tiny_checkpoint, noise_wav):
+    class Interrupted(ThreadExecutor):
+        def run(self, recordings, n_recordings):
+            recording = next(recordings)
+            yield JobStarted(recording)
+            yield JobProgress(recording, 3_600.0, 0.5)
+            raise KeyboardInterrupt
+
+    summary = Scan(JobConfig(model=tiny_checkpoint), Interrupted()).run([noise_wav])
+    assert summary.interrupted == str(noise_wav)
+    assert (summary.n_files, summary.audio_seconds) == (1, 3_600.0)
+
+
+def test_a_journal_needs_the_path_of_a_model(tmp_path, tiny_checkpoint, noise_wav):
+    job = JobConfig(OutputConfig(output=tmp_path / "out"), tiny_checkpoint)
+    with pytest.raises(UsageError, match="give a path, not a loaded model"):
+        Scan(job, journal=True).run([noise_wav])
+
+
+def test_a_cluster_keeps_no_journal(tmp_path):
+    job = JobConfig(OutputConfig(output=tmp_path / "out"))
+    with pytest.raises(UsageError, match="a journal is for one machine: leave out --resume"):
+        Scan(job, RayExecutor(), journal=True)
