@@ -43,7 +43,7 @@ class Resampler:
         return samples if self._stream is None else self._stream.resample_chunk(samples)
 
     def flush(self) -> Floats:
-        """End the stream; return the remaining output samples."""
+        """End the stream; return the remaining output samples, shape (samples,)."""
         rest = np.empty(0, np.float32)
         if self._stream is not None:
             rest = self._stream.resample_chunk(rest, last=True)

@@ -40,7 +40,7 @@ class MedianFilter:
         return self._filter(frames)
 
     def flush(self) -> Floats:
-        """Return the remaining frames, and start a new recording."""
+        """Return the remaining frames, shape (frames, classes), and start a new recording."""
         frames = self._frames
         self.reset()
         if frames is None:

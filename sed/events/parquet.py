@@ -42,8 +42,6 @@ class ParquetWriter(EventWriter):
     ----------
     path
         The file; wrap it in `sed.files.written_whole` so that it is whole or absent.
-    model
-        Name of the model, stored in the metadata of the file as ``sed.model``.
     labels
         All labels of the model, stored in the metadata as a JSON list, ``sed.labels``.
     rows_per_group
@@ -64,13 +62,12 @@ class ParquetWriter(EventWriter):
         self,
         path: str | os.PathLike[str],
         *,
-        model: str = "",
         labels: Sequence[str] = (),
         rows_per_group: int = ROWS_PER_GROUP,
     ) -> None:
         self._arrow = _pyarrow(path)
-        metadata = {"sed.model": model, "sed.labels": json.dumps(list(labels)) if labels else ""}
-        self._schema = _schema(self._arrow, {k: v for k, v in metadata.items() if v})
+        metadata = {"sed.labels": json.dumps(list(labels))} if labels else {}
+        self._schema = _schema(self._arrow, metadata)
         self._rows_per_group = rows_per_group
         self._events: list[Event] = []
         self._file: IO[bytes] = open(path, "wb")  # noqa: SIM115  # closed by close

@@ -124,12 +124,11 @@ class EventTracker:
         """Start a new recording."""
         self._median.reset()
         self._n_frames = 0
-        self._runs: list[_Run | None] = [None] * len(
-            self.labels
-        )  # now at or above the offset threshold
-        self._held: list[_Run | None] = [None] * len(
-            self.labels
-        )  # an event that a later run may extend
+        n_classes = len(self.labels)
+        # Of each class: the run that is now at or above the offset threshold, and the event that a
+        # later run may extend.
+        self._runs: list[_Run | None] = [None] * n_classes
+        self._held: list[_Run | None] = [None] * n_classes
         self._last_started = [-1] * len(self.labels)  # first frame of the last event in _started
         self._started: list[tuple[int, _Run]] = []
 

@@ -54,8 +54,10 @@ class LogMelConfig:
         Length of the FFT; a window is padded with zeros to it.
     n_mels
         Number of mel bands.
-    f_min, f_max
-        Lower edge of the lowest band and upper edge of the highest band in Hz.
+    f_min
+        Lower edge of the lowest mel band in Hz.
+    f_max
+        Upper edge of the highest mel band in Hz.
     mel_scale
         ``htk`` or ``slaney`` formula of the mel scale.
     filter_interpolation
@@ -71,8 +73,10 @@ class LogMelConfig:
         Added before the natural logarithm; unused with ``db``.
     amin
         Lower limit before the decimal logarithm; unused with ``offset``.
-    mean, std
-        Constants subtracted after the logarithm, and divided by after that.
+    mean
+        Constant that is subtracted after the logarithm.
+    std
+        Constant that the difference is divided by.
     """
 
     sample_rate: int = 16_000

@@ -77,6 +77,16 @@ class LogMel(nn.Module):
         """Return the log-mel spectrogram of whole clips, one column per hop of their samples.
 
         Zeros around a clip centre each column on its hop; see `pad`.
+
+        Parameters
+        ----------
+        samples
+            Shape (..., samples).
+
+        Returns
+        -------
+        Tensor
+            Shape (..., columns, n_mels).
         """
         return self(self.pad(samples))  # type: ignore[no-any-return]
 

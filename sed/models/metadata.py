@@ -68,7 +68,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
         "`sed train` wrote, or leave out --model for the default one."
     )
     if not (Path(path).exists() or weights_path.exists() or json_path.exists()):
-        raise CheckpointError(f"{name}: no such file. Check --model, or leave it out.")
+        raise CheckpointError(f"{name}: no such file. Check the name.")
     try:
         metadata = json.loads(json_path.read_text("utf-8"))
     except FileNotFoundError:

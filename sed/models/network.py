@@ -65,8 +65,10 @@ class ModelConfig:
     input_channels_mode
         Content of three channels: ``repeat`` the log-mel spectrogram, or ``delta`` for the
         spectrogram with its first and second derivative over time.
-    resize_time, resize_freq
-        Factors by which the spectrogram is resized along time and frequency before the backbone.
+    resize_time
+        Factor by which the spectrogram is resized along time before the backbone.
+    resize_freq
+        Factor by which the spectrogram is resized along frequency before the backbone.
     freq_pooling
         Frequency bands of the last layer: ``mean`` over them, or ``concat`` as features.
     hidden

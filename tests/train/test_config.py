@@ -1,10 +1,16 @@
 """Recipes, and the settings that change them."""
 
 import dataclasses
+import importlib
+import inspect
+import pkgutil
 import re
 
 import pytest
 
+import sed
+import train
+from sed.config import field_docs
 from sed.errors import UsageError
 from train.config.recipe import load_recipe, recipe_names
 from train.config.show import format_config
@@ -138,3 +144,21 @@ def test_arguments_that_a_backbone_does_not_accept_are_named():
         check_backbone(load_recipe("default", overrides=overrides))
     assert "'resnet34' does not accept backbone_args pad_type" in str(caught.value)
     assert "Set model.backbone_args to {}" in str(caught.value)
+
+
+def test_every_field_of_every_config_is_documented_by_a_sentence():
+    kinds = [
+        kind
+        for package in (sed, train)
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+        if not module.name.endswith("__main__")
+        for name, kind in vars(importlib.import_module(module.name)).items()
+        if name.endswith("Config") and dataclasses.is_dataclass(kind)
+    ]
+    assert len(set(kinds)) >= 13
+    for kind in {kind for kind in kinds if kind.__module__.startswith(("sed.", "train."))}:
+        assert "Attributes\n----------\n" in inspect.getdoc(kind), kind
+        docs = field_docs(kind)
+        assert set(docs) == {field.name for field in dataclasses.fields(kind)}, kind
+        assert all(text[0].isupper() or text[0] == "`" for text in docs.values()), docs
+        assert all(text.endswith(".") for text in docs.values()), docs

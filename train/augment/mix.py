@@ -257,7 +257,7 @@ def place_events(
 
 
 def to_device(like: Tensor, values: NDArray[np.generic]) -> Tensor:
-    """Return values that were drawn on the CPU as a tensor on the device of `like`."""
+    """Return values drawn on the CPU as a tensor of their shape, on the device of `like`."""
     return torch.from_numpy(np.ascontiguousarray(values)).to(like.device)
 
 

@@ -133,7 +133,7 @@ def random_background(
     sample_rate: int,
     generator: np.random.Generator,
 ) -> Floats:
-    """Return a random section of a random recording, looped if the recording is shorter.
+    """Return a random section of a random recording, shape (length,), looped if it is shorter.
 
     Parameters
     ----------

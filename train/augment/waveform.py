@@ -87,7 +87,7 @@ def shift(samples: Floats, spans: Spans, generator: np.random.Generator) -> tupl
 
 
 def identity(samples: Floats, spans: Spans, generator: np.random.Generator) -> tuple[Floats, Spans]:
-    """Return samples and spans unchanged; takes the arguments of `roll` and `shift`."""
+    """Return samples, shape (samples,), and spans unchanged, in place of `roll` and `shift`."""
     return samples, spans
 
 

@@ -125,13 +125,10 @@ def _show(evaluation: Evaluation) -> None:
 def _overall_table(metrics: dict[str, Any]) -> Table:
     from rich.table import Table
 
+    from train.config.optim import METRIC_NAMES
+
     columns = {
-        "cmAP 5": metrics["padded_cmap_5"],
-        "cmAP 3": metrics["padded_cmap_3"],
-        "mAP": metrics["map"],
-        "macro AUC": metrics["auc"],
-        "accuracy": metrics["accuracy"],
-        "MAP@3": metrics["map_at_3"],
+        **{name: metrics[key] for key, name in METRIC_NAMES.items()},
         "F1 macro": metrics["macro"]["f1"],
         "F1 weighted": metrics["weighted"]["f1"],
     }

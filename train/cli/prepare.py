@@ -70,7 +70,7 @@ def prepare(
             rich_help_panel=INPUT,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the split.", rich_help_panel=INPUT)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the split.", rich_help_panel=INPUT)] = 0,
     output: Annotated[
         Path | None,
         typer.Option(

@@ -56,9 +56,10 @@ def train(
     recipe: Annotated[
         str,
         typer.Option(
-            help="A recipe of this package, or a TOML file.",
-            metavar="default|esc50|birdclef2023|urban-sounds|freesound2018|freesound2018-second|"
-            "drone-car-speech|drone-car-speech-small|shipped|FILE.toml",
+            help="A TOML file, or a recipe of this package: default, esc50, birdclef2023, "
+            "urban-sounds, freesound2018, freesound2018-second, drone-car-speech, "
+            "drone-car-speech-small or shipped.",
+            metavar="NAME|FILE.toml",
             rich_help_panel=MODEL,
         ),
     ] = "default",
@@ -83,7 +84,9 @@ def train(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="Of all randomness.", show_default="the recipe's", rich_help_panel=MODEL),
+        typer.Option(
+            help="Seed of all random numbers.", show_default="the recipe's", rich_help_panel=MODEL
+        ),
     ] = None,
     init_weights: Annotated[
         str | None,
@@ -267,6 +270,7 @@ def _callbacks(*, shown: bool) -> tuple[TrainCallbacks | None, Bars]:
     from rich.console import Console
 
     from train.cli.bars import progress_bars
+    from train.config.optim import METRIC_NAMES
     from train.run.train import TrainCallbacks
 
     console = Console(stderr=True, highlight=False, quiet=not shown)
@@ -291,7 +295,8 @@ def _callbacks(*, shown: bool) -> tuple[TrainCallbacks | None, Bars]:
     def on_epoch(metrics: dict[str, float]) -> None:
         console.print(
             f"epoch {metrics['epoch']:3.0f}  loss {metrics['loss']:.4f}  "
-            f"accuracy {metrics['accuracy']:.4f}  padded cmAP {metrics['padded_cmap_5']:.4f}  "
+            f"accuracy {metrics['accuracy']:.4f}  "
+            f"{METRIC_NAMES['padded_cmap_5']} {metrics['padded_cmap_5']:.4f}  "
             f"{metrics['clips_per_second']:.0f} clips/s, "
             f"{metrics['data_wait_fraction']:.1%} waiting for data",
             soft_wrap=True,

@@ -13,20 +13,48 @@ from train.config.checks import check_choice, check_ranges, check_shares
 
 @dataclass(frozen=True)
 class WaveformConfig:
-    """Augmentation of the samples of each clip, see `train.augment.waveform`."""
+    """Augmentation of the samples of each clip, see `train.augment.waveform`.
 
-    shift: Literal["roll", "shift", "none"] = "roll"  # move in time: circular, or into silence
-    gain_db: float = 6.0  # random gain between minus and plus this
-    time_stretch_probability: float = 0.0  # share of clips played slower or faster, same pitch
-    time_stretch_rate: tuple[float, ...] = (0.9, 1.1)  # lowest and highest speed
-    pitch_shift_probability: float = 0.0  # share of clips moved in pitch, same duration
-    pitch_shift_semitones: tuple[float, ...] = (-2.0, 2.0)  # lowest and highest shift
-    noise_probability: float = 0.0  # share of clips with noise added
-    noise: tuple[str, ...] = ("white", "pink", "band")  # kinds of noise to draw from
-    noise_snr_db: tuple[float, ...] = (3.0, 30.0)  # lowest and highest ratio of clip to noise
-    background: str = ""  # folder of recordings without events, added to clips
-    background_probability: float = 0.0  # share of clips with background added
-    background_snr_db: tuple[float, ...] = (3.0, 30.0)  # lowest, highest ratio of clip to it
+    Attributes
+    ----------
+    shift
+        How a clip is moved in time: circularly, into silence, or not at all.
+    gain_db
+        The random gain lies between minus and plus this many dB.
+    time_stretch_probability
+        Share of clips that are played slower or faster at the same pitch.
+    time_stretch_rate
+        Lowest and highest speed of time stretching.
+    pitch_shift_probability
+        Share of clips that are moved in pitch at the same duration.
+    pitch_shift_semitones
+        Lowest and highest pitch shift in semitones.
+    noise_probability
+        Share of clips that noise is added to.
+    noise
+        Kinds of noise to draw from: white, pink, band.
+    noise_snr_db
+        Lowest and highest level of the clip over the noise in dB.
+    background
+        Folder of recordings without events, which are added to clips.
+    background_probability
+        Share of clips that a background recording is added to.
+    background_snr_db
+        Lowest and highest level of the clip over the background in dB.
+    """
+
+    shift: Literal["roll", "shift", "none"] = "roll"
+    gain_db: float = 6.0
+    time_stretch_probability: float = 0.0
+    time_stretch_rate: tuple[float, ...] = (0.9, 1.1)
+    pitch_shift_probability: float = 0.0
+    pitch_shift_semitones: tuple[float, ...] = (-2.0, 2.0)
+    noise_probability: float = 0.0
+    noise: tuple[str, ...] = ("white", "pink", "band")
+    noise_snr_db: tuple[float, ...] = (3.0, 30.0)
+    background: str = ""
+    background_probability: float = 0.0
+    background_snr_db: tuple[float, ...] = (3.0, 30.0)
 
     def __post_init__(self) -> None:
         """Refuse impossible probabilities and ranges."""
@@ -57,19 +85,45 @@ class WaveformConfig:
 
 @dataclass(frozen=True)
 class MixingConfig:
-    """How clips of a batch are mixed with one another, see `train.augment.mix`."""
+    """How clips of a batch are mixed with one another, see `train.augment.mix`.
 
-    max_recordings: int = 1  # up to this many are summed, each at a random gain
-    stop_probability: float = 0.3  # after each recording, that no further one is added
-    domain: Literal["waveform", "mel-power"] = "waveform"  # where they are summed
-    gain_db: tuple[float, ...] = (-12.0, 0.0)  # lowest and highest gain of those added
-    mixup_probability: float = 0.5  # share of batches whose clips are mixed in pairs
-    mixup_alpha: float = 1.0  # of the beta distribution of the mixing weights
-    mixup_targets: Literal["convex", "or"] = "convex"  # weighted mean of targets, or maximum
-    cutmix_probability: float = 0.0  # share of batches whose clips get a section of another
-    cutmix_alpha: float = 1.0  # of the beta distribution of the section's length
-    soundscape_probability: float = 0.0  # share of clips made of several events at random times
-    soundscape_max_events: int = 3  # most events in such a clip
+    Attributes
+    ----------
+    max_recordings
+        Up to this many recordings are summed, each at a random gain.
+    stop_probability
+        Probability, after each recording, that no further one is added.
+    domain
+        Sum recordings as waveforms or as mel power.
+    gain_db
+        Lowest and highest gain of the added recordings in dB.
+    mixup_probability
+        Share of batches whose clips are mixed in pairs.
+    mixup_alpha
+        Parameter of the beta distribution of the mixing weights.
+    mixup_targets
+        Targets of a mixed pair: their weighted mean (convex), or their maximum (or).
+    cutmix_probability
+        Share of batches whose clips get a section of another clip.
+    cutmix_alpha
+        Parameter of the beta distribution of the section's length.
+    soundscape_probability
+        Share of clips that are made of several events at random times.
+    soundscape_max_events
+        Largest number of events in such a clip.
+    """
+
+    max_recordings: int = 1
+    stop_probability: float = 0.3
+    domain: Literal["waveform", "mel-power"] = "waveform"
+    gain_db: tuple[float, ...] = (-12.0, 0.0)
+    mixup_probability: float = 0.5
+    mixup_alpha: float = 1.0
+    mixup_targets: Literal["convex", "or"] = "convex"
+    cutmix_probability: float = 0.0
+    cutmix_alpha: float = 1.0
+    soundscape_probability: float = 0.0
+    soundscape_max_events: int = 3
 
     def __post_init__(self) -> None:
         """Refuse impossible probabilities."""
@@ -97,23 +151,57 @@ class MixingConfig:
 
 @dataclass(frozen=True)
 class SpectrogramConfig:
-    """Augmentation of the log-mel spectrograms of a batch, see `train.augment.spectrogram`."""
+    """Augmentation of the log-mel spectrograms of a batch, see `train.augment.spectrogram`.
 
-    gamma_probability: float = 0.0  # share of spectrograms with random contrast, before mixing
-    gamma_mixed_probability: float = 0.0  # the same, after mixing
-    gamma: tuple[float, ...] = (0.5, 2.0)  # lowest and highest exponent
-    low_pass_probability: float = 0.0  # share of spectrograms with attenuated high frequencies
-    low_pass_db: float = 20.0  # largest loss of the highest band
-    filter_augment_probability: float = 0.0  # share with a random frequency response
-    filter_augment_db: float = 6.0  # its gains lie between minus and plus this
-    shuffle_probability: float = 0.0  # share of spectrograms whose segments change places in time
-    shuffle_max_segments: int = 4  # most segments
-    spec_augment_probability: float = 0.5  # share of batches with masks in time and frequency
-    time_mask_columns: int = 40  # widest mask in time
-    n_time_masks: int = 2  # masks in time
-    freq_mask_bands: int = 8  # widest mask in frequency
-    n_freq_masks: int = 2  # masks in frequency
-    albumentations: str = ""  # name of a pipeline of train.augment.images; runs on the CPU
+    Attributes
+    ----------
+    gamma_probability
+        Share of spectrograms with random contrast, before mixing.
+    gamma_mixed_probability
+        Share of spectrograms with random contrast, after mixing.
+    gamma
+        Lowest and highest exponent of the random contrast.
+    low_pass_probability
+        Share of spectrograms with attenuated high frequencies.
+    low_pass_db
+        Largest attenuation of the highest band in dB.
+    filter_augment_probability
+        Share of spectrograms with a random frequency response.
+    filter_augment_db
+        The gains of the frequency response lie between minus and plus this many dB.
+    shuffle_probability
+        Share of spectrograms whose segments change places in time.
+    shuffle_max_segments
+        Largest number of segments.
+    spec_augment_probability
+        Share of batches with masks in time and frequency.
+    time_mask_columns
+        Width of the widest mask in time, in columns.
+    n_time_masks
+        Number of masks in time.
+    freq_mask_bands
+        Width of the widest mask in frequency, in mel bands.
+    n_freq_masks
+        Number of masks in frequency.
+    albumentations
+        Name of a pipeline of albumentations, which runs on the CPU; none if empty.
+    """
+
+    gamma_probability: float = 0.0
+    gamma_mixed_probability: float = 0.0
+    gamma: tuple[float, ...] = (0.5, 2.0)
+    low_pass_probability: float = 0.0
+    low_pass_db: float = 20.0
+    filter_augment_probability: float = 0.0
+    filter_augment_db: float = 6.0
+    shuffle_probability: float = 0.0
+    shuffle_max_segments: int = 4
+    spec_augment_probability: float = 0.5
+    time_mask_columns: int = 40
+    n_time_masks: int = 2
+    freq_mask_bands: int = 8
+    n_freq_masks: int = 2
+    albumentations: str = ""
 
     def __post_init__(self) -> None:
         """Refuse impossible probabilities and ranges."""

@@ -11,20 +11,48 @@ from train.config.checks import check_choice, check_shares
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which clips the model is trained on, and how they are cut."""
+    """Which clips the model is trained on, and how they are cut.
 
-    window_seconds: float = 5.0  # length of the model's input
-    pad_mode: Literal["pad", "repeat", "masked-copy"] = "pad"  # fills clips shorter than a window
-    n_folds: int = 5  # folds to make where the table has none, or with remake_folds
-    remake_folds: bool = False  # make new folds even where the table has some
-    hold_out: tuple[str, ...] = ()  # official folds kept out of training and validation
-    licences: tuple[str, ...] = ()  # train only on clips under these; empty: on all
-    train_on: Literal["other_folds", "held_out"] = "other_folds"  # held_out: a second stage
-    target_positive: float = 1.0  # target of a clip's labels
-    target_secondary: float = 0.3  # target of its secondary labels, sounds in the background
-    target_negative: float = 0.0  # target of every other class
-    pseudo_label_min_prob: float = 0.1  # leave out pseudo-labelled clips that are below it
-    pseudo_label_weight: float = 1.0  # weight of pseudo-labelled clips in the loss
+    Attributes
+    ----------
+    window_seconds
+        Length of the model's input in seconds.
+    pad_mode
+        How a clip shorter than a window is filled: with silence, repetitions, or copies with masks.
+    n_folds
+        Number of folds to make where the table has none, or with remake_folds.
+    remake_folds
+        Make new folds even where the table has some.
+    hold_out
+        Official folds kept out of training and validation.
+    licences
+        Train only on clips under these licences; on all if empty.
+    train_on
+        Train on the other folds, or, in a second stage, on the held-out fold itself.
+    target_positive
+        Target of a clip's labels.
+    target_secondary
+        Target of a clip's secondary labels, the sounds in its background.
+    target_negative
+        Target of every other class.
+    pseudo_label_min_prob
+        Pseudo-labelled clips whose highest probability is below this are left out.
+    pseudo_label_weight
+        Weight of pseudo-labelled clips in the loss.
+    """
+
+    window_seconds: float = 5.0
+    pad_mode: Literal["pad", "repeat", "masked-copy"] = "pad"
+    n_folds: int = 5
+    remake_folds: bool = False
+    hold_out: tuple[str, ...] = ()
+    licences: tuple[str, ...] = ()
+    train_on: Literal["other_folds", "held_out"] = "other_folds"
+    target_positive: float = 1.0
+    target_secondary: float = 0.3
+    target_negative: float = 0.0
+    pseudo_label_min_prob: float = 0.1
+    pseudo_label_weight: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse impossible targets and lengths."""
@@ -47,13 +75,27 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class PostProcessingConfig:
-    """How the thresholds of the finished model are fitted, see `sed.events.tracker`."""
+    """How the thresholds of the finished model are fitted, see `sed.events.tracker`.
 
-    f_beta: float = 1.0  # F-beta of clips that thresholds maximise; below 1: fewer false alarms
-    offset_ratio: float = 0.5  # offset threshold over onset threshold of a class
-    median_filter_frames: int = 1  # width of the median filter, odd
-    min_duration_seconds: float = 0.0  # shorter events are dropped
-    min_gap_seconds: float = 1.0  # events of a class closer than this are merged
+    Attributes
+    ----------
+    f_beta
+        Thresholds maximise the F-beta of clips with this beta; below 1 gives fewer false alarms.
+    offset_ratio
+        Offset threshold of a class divided by its onset threshold.
+    median_filter_frames
+        Length of the median filter in frames, odd; 1 is no filter.
+    min_duration_seconds
+        Shorter events are dropped.
+    min_gap_seconds
+        Events of a class that are closer than this are merged.
+    """
+
+    f_beta: float = 1.0
+    offset_ratio: float = 0.5
+    median_filter_frames: int = 1
+    min_duration_seconds: float = 0.0
+    min_gap_seconds: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse now what the event tracker would refuse after the first epoch."""

@@ -24,27 +24,70 @@ METRIC_NAMES = {
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """How the weights are updated."""
+    """How the weights are updated.
 
-    epochs: int = 30  # passes over the training clips
-    batch_size: int = 32  # clips per step and process
-    grad_accum_steps: int = 1  # steps whose gradients are summed before the weights are updated
-    sampling: Literal["all", "balanced", "weighted"] = "all"  # see train.loop.sampler
-    optimizer: str = "adamw"  # any of timm's or torch's, by name
-    learning_rate: float = 1e-3  # highest rate, of the head
-    backbone_lr_scale: float = 1.0  # rate of the backbone over that of the head
-    layer_decay: float = 1.0  # rate of each layer over that of the next one
-    frozen_stages: int = 0  # stages of the backbone, from its input, that are not trained
-    weight_decay: float = 1e-2  # of weights; biases and norms have none
-    schedule: str = "one-cycle"  # one-cycle, cosine, constant, plateau, or one of torch's or timm's
-    schedule_args: Arguments = field(default_factory=dict)  # passed to schedules of the libraries
-    warmup_ratio: float = 0.1  # share of the steps in which the rate rises
-    grad_clip_norm: float = 5.0  # gradients are scaled down to this norm
-    ema_decay: float = 0.0  # of the average of the weights that is validated and kept; 0: none
-    batch_norm: Literal["train", "frozen"] = "train"  # frozen: keep the initial statistics
-    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"  # auto: bf16 where it is fast
-    compile: bool = False  # torch.compile the network
-    n_workers: int = 1  # processes that decode; 0 decodes in the training process
+    Attributes
+    ----------
+    epochs
+        Passes over the training clips.
+    batch_size
+        Clips per step and process.
+    grad_accum_steps
+        Number of steps whose gradients are summed before the weights are updated.
+    sampling
+        How an epoch is drawn: all clips, classes equally often, or rare classes more often.
+    optimizer
+        Name of an optimizer of timm or torch.
+    learning_rate
+        Highest learning rate of the head.
+    backbone_lr_scale
+        Learning rate of the backbone divided by that of the head.
+    layer_decay
+        Learning rate of each layer divided by that of the next one.
+    frozen_stages
+        Number of stages of the backbone, from its input, that are not trained.
+    weight_decay
+        Weight decay; biases and norms have none.
+    schedule
+        Schedule of the learning rate: one-cycle, cosine, constant, plateau, or one of torch or
+        timm.
+    schedule_args
+        Arguments of a schedule of torch or timm.
+    warmup_ratio
+        Share of the steps in which the learning rate rises.
+    grad_clip_norm
+        Gradients are scaled down to this norm.
+    ema_decay
+        Decay of the average of the weights, which is validated and kept; 0 is no average.
+    batch_norm
+        Train the batch norms, or keep their initial statistics (frozen).
+    precision
+        Number format of the network; auto is bf16 where that is fast.
+    compile
+        Compile the network with torch.compile.
+    n_workers
+        Number of processes that decode; 0 decodes in the training process.
+    """
+
+    epochs: int = 30
+    batch_size: int = 32
+    grad_accum_steps: int = 1
+    sampling: Literal["all", "balanced", "weighted"] = "all"
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    backbone_lr_scale: float = 1.0
+    layer_decay: float = 1.0
+    frozen_stages: int = 0
+    weight_decay: float = 1e-2
+    schedule: str = "one-cycle"
+    schedule_args: Arguments = field(default_factory=dict)
+    warmup_ratio: float = 0.1
+    grad_clip_norm: float = 5.0
+    ema_decay: float = 0.0
+    batch_norm: Literal["train", "frozen"] = "train"
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    compile: bool = False
+    n_workers: int = 1
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
@@ -66,16 +109,36 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """What is minimised."""
+    """What is minimised.
 
-    name: str = "focal"  # focal, bce, cross-entropy, or clip_ce_frame_bce for one class per clip
-    focal_alpha: float = 0.25  # weight of positive targets, against 1 - this
-    focal_gamma: float = 2.0  # focusing exponent: above 0, easy examples weigh less
-    label_smoothing: float = 0.0  # share of the targets spread over all classes
-    class_weights: Literal["none", "balanced"] = "none"  # balanced: by the inverse of the counts
-    frame_loss_weight: float = 0.0  # of frame targets: strong labels, or where a clip is loud
-    distill_embeddings: str = ""  # NPZ of a teacher's embeddings: filename, embedding
-    distill_weight: float = 0.5  # of the distance to them
+    Attributes
+    ----------
+    name
+        Loss function; clip_ce_frame_bce is for one class per clip.
+    focal_alpha
+        Weight of positive targets of the focal loss; negative ones have 1 minus this.
+    focal_gamma
+        Focusing exponent of the focal loss; above 0, easy examples weigh less.
+    label_smoothing
+        Share of the targets spread over all classes.
+    class_weights
+        Weights of the classes: equal, or by the inverse of their counts (balanced).
+    frame_loss_weight
+        Weight of the loss of frames, whose targets are strong labels, or where a clip is loud.
+    distill_embeddings
+        NPZ file of a teacher's embeddings, with filename and embedding; none if empty.
+    distill_weight
+        Weight of the distance to the teacher's embeddings.
+    """
+
+    name: str = "focal"
+    focal_alpha: float = 0.25
+    focal_gamma: float = 2.0
+    label_smoothing: float = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    frame_loss_weight: float = 0.0
+    distill_embeddings: str = ""
+    distill_weight: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuse an unknown loss and impossible weights."""
@@ -87,12 +150,24 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """What training starts from, which epoch is kept, and when the state is saved."""
+    """What training starts from, which epoch is kept, and when the state is saved.
 
-    init_weights: str = "none"  # none, default (the shipped model's), timm (its hub), or a file
-    monitor: str = "padded_cmap_5"  # metric of the best epoch, see METRIC_NAMES
-    patience: int = 0  # epochs without improvement after which training stops; 0: never
-    save_every_steps: int = 0  # save the state this often within an epoch; 0: at its end only
+    Attributes
+    ----------
+    init_weights
+        Initial weights: none, default (of the shipped model), timm (of its hub), or a file.
+    monitor
+        Metric by which the best epoch is chosen.
+    patience
+        Number of epochs without improvement after which training stops; 0 is never.
+    save_every_steps
+        Save the state each time this many steps of an epoch are done; 0 saves at its end only.
+    """
+
+    init_weights: str = "none"
+    monitor: str = "padded_cmap_5"
+    patience: int = 0
+    save_every_steps: int = 0
 
     def __post_init__(self) -> None:
         """Refuse an unknown metric and impossible counts."""

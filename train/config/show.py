@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from sed.config import field_docs
+from sed.models.losses import LOSSES
+from train.config.optim import METRIC_NAMES, CheckpointConfig, LossConfig
 from train.config.train import TrainConfig
 
 _COMMENT_COLUMN = 40
+# Values of fields whose type does not list them.
+_CHOICES: dict[tuple[type, str], Iterable[str]] = {
+    (CheckpointConfig, "monitor"): METRIC_NAMES,
+    (LossConfig, "name"): LOSSES,
+}
 
 
 def format_config(config: TrainConfig) -> str:
@@ -24,14 +32,27 @@ def format_config(config: TrainConfig) -> str:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             tables.append(field.name)
         else:
-            lines.append(_line(field.name, value, field_docs(TrainConfig).get(field.name, "")))
+            lines.append(_line(field.name, value, _comments(TrainConfig)[field.name]))
     for name in tables:
         table = getattr(config, name)
-        docs = field_docs(type(table))
+        comments = _comments(type(table))
         lines += ["", f"[{name}]"]
         for field in dataclasses.fields(table):
-            lines.append(_line(field.name, getattr(table, field.name), docs.get(field.name, "")))
+            lines.append(_line(field.name, getattr(table, field.name), comments[field.name]))
     return "\n".join(lines)
+
+
+def _comments(kind: type) -> dict[str, str]:
+    """Return a sentence for each field, and the values that it may have if they are few."""
+    types = get_type_hints(kind)
+    docs = field_docs(kind)
+    comments = {}
+    for name in types:
+        literals = get_args(types[name]) if get_origin(types[name]) is Literal else ()
+        values = _CHOICES.get((kind, name), literals)
+        choices = f"One of {'|'.join(map(str, values))}." if values else ""
+        comments[name] = f"{docs.get(name, '')} {choices}".strip().replace("``", "")
+    return comments
 
 
 def _line(key: str, value: object, comment: str) -> str:

@@ -14,7 +14,33 @@ from train.config.optim import CheckpointConfig, LossConfig, OptimConfig
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A whole training run: each field is a table of the recipe."""
+    """A whole training run: each field is a table of the recipe.
+
+    Attributes
+    ----------
+    data
+        Clips, windows, folds and targets.
+    waveform
+        Augmentation of samples.
+    mixing
+        Mixing of clips.
+    spectrogram
+        Augmentation of log-mel spectrograms.
+    optim
+        Optimizer, schedule and batches.
+    loss
+        Loss function.
+    checkpoint
+        Initial weights, and the epoch that is kept.
+    model
+        Architecture of the network.
+    log_mel
+        Parameters of the log-mel spectrogram.
+    post_processing
+        Thresholds and durations of the finished model.
+    seed
+        Seed of all random numbers: folds, initial weights, order of clips and augmentation.
+    """
 
     data: DataConfig = field(default_factory=DataConfig)
     waveform: WaveformConfig = field(default_factory=WaveformConfig)
@@ -26,7 +52,7 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     log_mel: LogMelConfig = field(default_factory=LogMelConfig)
     post_processing: PostProcessingConfig = field(default_factory=PostProcessingConfig)
-    seed: int = 0  # of all randomness
+    seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse settings of different tables that contradict each other."""

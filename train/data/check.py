@@ -23,7 +23,7 @@ _BLOCK = 1 << 20  # samples checked at once
 def check_files(
     clips: Sequence[Clip],
     sample_rate: int,
-    on_file_checked: Callable[[int, int], None] = lambda *_: None,
+    on_file_checked: Callable[[int, int], None] | None = None,
 ) -> list[str]:
     """Return an error message for each file that training could not use, in their order.
 
@@ -62,7 +62,8 @@ def check_files(
     try:
         for n_checked, error in enumerate(pool.map(error_of, ranges), start=1):
             errors += [error] * bool(error)
-            on_file_checked(n_checked, len(ranges))
+            if on_file_checked is not None:
+                on_file_checked(n_checked, len(ranges))
     finally:
         pool.shutdown(cancel_futures=True)  # so that Ctrl-C does not wait for the others
     return errors

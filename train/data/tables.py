@@ -90,8 +90,8 @@ def write_index(
         If the file cannot be written.
     """
     splits = [""] * len(clips) if splits is None else splits
-    if faults := _unwritable(clips, splits):
-        raise UsageError(f"an index cannot hold these clips: {'; '.join(faults)}")
+    if errors := _unwritable(clips, splits):
+        raise UsageError(f"an index cannot hold these clips: {'; '.join(errors)}")
     folder = Path(path).parent
     table = pd.DataFrame(
         [
@@ -105,13 +105,13 @@ def write_index(
 
 def _unwritable(clips: Sequence[Clip], splits: Sequence[str]) -> list[str]:
     names = {name for clip in clips for name in clip.labels + clip.secondary}
-    faults = [
+    errors = [
         f"label {name!r} holds a ;, which separates labels" for name in sorted(names) if ";" in name
     ]
-    faults += [f"unknown split {split!r}" for split in sorted({*splits} - {"", *SPLITS})]
+    errors += [f"unknown split {split!r}" for split in sorted({*splits} - {"", *SPLITS})]
     if n_pseudo := sum(clip.pseudo is not None for clip in clips):
-        faults.append(f"{n_pseudo} have pseudo-labels")
-    return faults
+        errors.append(f"{n_pseudo} have pseudo-labels")
+    return errors
 
 
 def _index_row(clip: Clip, folder: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ test-time augmentation, and the probabilities are blended.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,10 +18,12 @@ from numpy.typing import NDArray
 from sed.errors import SedError, UsageError
 from sed.models.checkpoint import Checkpoint
 from sed.models.devices import choose_device
-from sed.text import near, printable, some
+from sed.text import near, pluralize, printable, some
 from sed.timeline import samples_from_seconds, seconds_from_samples
 from sed.types import Floats
 from train.augment.waveform import fit_length
+
+_logger = logging.getLogger("sed.predict")
 
 BLENDS = ("arithmetic", "geometric")
 MIN_WINDOW_RATIO = 0.1  # a shorter rest after whole windows is left out
@@ -108,6 +111,14 @@ class Ensemble:
         self._device = choose_device(device)
         for checkpoint in checkpoints:
             checkpoint.model.to(self._device).eval()
+        _logger.info(
+            "%s on %s, windows of %g s at %s Hz, %s each",
+            pluralize(len(checkpoints), "model"),
+            self._device,
+            self.window_seconds,
+            ", ".join(map(str, self.rates)),
+            "1 pass" if tta == 1 else f"{tta} passes",
+        )
 
     def frame_edges(self, i: int = 0) -> NDArray[np.float64]:
         """Return the edges of the frames of model `i`, as shares of the window, (frames + 1,)."""

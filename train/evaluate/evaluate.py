@@ -64,7 +64,7 @@ def evaluate(
     output: str | os.PathLike[str] | None = None,
     device: str = "auto",
     batch_size: int = 32,
-    on_progress: OnProgress = lambda *_: None,
+    on_progress: OnProgress | None = None,
 ) -> Evaluation:
     """Evaluate an ensemble of models on labelled clips.
 
@@ -142,7 +142,7 @@ def predict_clips(
     blend: str = "arithmetic",
     device: str = "auto",
     batch_size: int = 32,
-    on_progress: OnProgress = lambda *_: None,
+    on_progress: OnProgress | None = None,
 ) -> ClipPredictions:
     """Predict labelled clips with an ensemble of models.
 
@@ -182,7 +182,8 @@ def predict_clips(
     errors: list[SedError] = []
     for window in ensemble.predict(_windows(ensemble, clips, errors)):
         clip_probs[window.source] = np.maximum(clip_probs[window.source], window.clip_probs)
-        on_progress(window.source + 1, len(clips))
+        if on_progress is not None:
+            on_progress(window.source + 1, len(clips))
     if errors:
         raise TableError(
             f"{len(errors)} of {len(clips)} clips cannot be read; repair them, or remove them from "

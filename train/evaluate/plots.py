@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from sed.events.plots import class_colour, label_text, save_figure
+from train.config.optim import METRIC_NAMES
 
 
 def plot_curves(history: Sequence[Mapping[str, float]], path: str | os.PathLike[str]) -> None:
@@ -35,10 +36,8 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: str | os.PathLike[
     left, right = figure.subplots(1, 2)
     left.plot(epochs, [row["loss"] for row in history], color="#1f4e79", marker=".")
     left.set(xlabel="epoch", ylabel="training loss")
-    for key, name, colour in (
-        ("accuracy", "accuracy", "#c1440e"),
-        ("padded_cmap_5", "padded cmAP (5)", "#1f4e79"),
-    ):
+    for key, colour in (("accuracy", "#c1440e"), ("padded_cmap_5", "#1f4e79")):
+        name = METRIC_NAMES[key]
         values = [row[key] for row in history]
         best = max(range(len(values)), key=values.__getitem__)
         right.plot(

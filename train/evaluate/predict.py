@@ -58,8 +58,8 @@ def predict(
     blend: str = "arithmetic",
     device: str = "auto",
     batch_size: int = 32,
-    on_progress: OnProgress = lambda *_: None,
-    on_error: OnError = lambda _: None,
+    on_progress: OnProgress | None = None,
+    on_error: OnError | None = None,
 ) -> PredictSummary:
     """Predict recordings of any length with an ensemble of models, and write the probabilities.
 
@@ -142,8 +142,8 @@ class _Predictor:
         ensemble: Ensemble,
         paths: Sequence[str],
         submission: str | None,
-        on_progress: OnProgress,
-        on_error: OnError,
+        on_progress: OnProgress | None,
+        on_error: OnError | None,
     ) -> None:
         self.summary = PredictSummary(n_recordings=len(paths))
         self._ensemble = ensemble
@@ -179,7 +179,8 @@ class _Predictor:
         if source is not None:
             self._failed[source] = error
         self.summary.failures.append(error)
-        self._on_error(error)
+        if self._on_error is not None:
+            self._on_error(error)
 
     def _windows(self) -> Iterator[WindowInput]:
         for i, path in enumerate(self._paths):
@@ -193,7 +194,8 @@ class _Predictor:
     def _count(self, window: WindowPrediction) -> None:
         self.summary.n_windows += 1
         self.summary.audio_seconds += window.duration_seconds
-        self._on_progress(window.source + 1, len(self._paths), self.summary.audio_seconds)
+        if self._on_progress is not None:
+            self._on_progress(window.source + 1, len(self._paths), self.summary.audio_seconds)
 
     def _header(self) -> list[str]:
         if self._submission == "urban":

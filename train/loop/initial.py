@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 
@@ -16,6 +17,8 @@ from sed.models.metadata import DEFAULT
 from sed.models.network import SedModel
 from sed.text import printable, some
 from train.config.train import TrainConfig
+
+_logger = logging.getLogger("sed.train")
 
 _CHECKED: set[str] = set()  # configs that passed `check_backbone`
 
@@ -155,6 +158,7 @@ def build_model(config: TrainConfig, labels: Sequence[str]) -> tuple[SedModel, s
             f"{config.model.backbone}: timm's weights could not be fetched "
             f"({type(error).__name__}). Check the network, or give --init-weights a file."
         ) from error
+    _logger.info("backbone %s, initial weights: %s", config.model.backbone, printable(source))
     missing: list[str] = []
     if source == "default":  # without its head, whose classes have other sounds
         missing = load_backbone(model.backbone, DEFAULT)

@@ -62,7 +62,7 @@ class TrainingStep(nn.Module):
             self.forward_features = torch.compile(model.forward_features)
 
     def forward(self, batch: Example, generator: np.random.Generator) -> Tensor:
-        """Return the mean loss of a batch."""
+        """Return the mean loss of a batch, a scalar; `generator` draws the augmentation."""
         teacher = self.teacher[batch.clip_index.cpu()].to(batch.samples.device)
         augmented = self.augment(batch, teacher, generator)
         inputs = self.model.prepare_input(augmented.log_mel)

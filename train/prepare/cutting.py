@@ -18,13 +18,27 @@ from train.data.loudness import Range, non_silent_range
 
 @dataclass(frozen=True)
 class CuttingConfig:
-    """How recordings are trimmed, cut and stored, in this order."""
+    """How recordings are trimmed, cut and stored, in this order.
 
-    sample_rate: int = 32_000  # samples per second that are stored
-    trim_db: float | None = None  # trim ends this far below the loudest 20 ms; None: keep them
-    max_seconds: float | None = None  # longest part of a clip to keep; None: all
-    segment_seconds: float | None = None  # length of segments; None: keep clips whole
-    bits: int = 32  # per stored sample: 32 for floats, 16 for integers, clipped at full scale
+    Attributes
+    ----------
+    sample_rate
+        Samples per second that are stored.
+    trim_db
+        Trim ends that are this many dB below the loudest 20 ms; keep them if None.
+    max_seconds
+        Keep no more than this of a clip; all if None.
+    segment_seconds
+        Length of segments; clips stay whole if None.
+    bits
+        Bits per stored sample: 32 for floats, 16 for integers, clipped at full scale.
+    """
+
+    sample_rate: int = 32_000
+    trim_db: float | None = None
+    max_seconds: float | None = None
+    segment_seconds: float | None = None
+    bits: int = 32
 
     def __post_init__(self) -> None:
         """Refuse impossible values, all at once."""

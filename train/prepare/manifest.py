@@ -188,10 +188,8 @@ def reset(out: str | os.PathLike[str]) -> tuple[int, list[str]]:
     ]
     made += [path for path in (out / INDEX,) if path.is_file()]
     remove_parts(out, manifest.files)
-    for path in [
-        *made,
-        out / MANIFEST,
-    ]:  # the record last, so that a reset that is stopped can be repeated
+    # The record is removed last, so that a reset that is stopped can be repeated.
+    for path in [*made, out / MANIFEST]:
         try:
             path.unlink()
         except OSError as error:

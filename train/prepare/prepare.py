@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -21,6 +22,8 @@ from train.data.tables import read_table, write_index
 from train.prepare.cutting import CuttingConfig, clip_segment
 from train.prepare.manifest import AUDIO, INDEX, Manifest, is_stored, open_folder
 from train.prepare.transcode import SourceFile, size_and_mtime, source_files, transcode
+
+_logger = logging.getLogger("sed.prepare")
 
 _MAX_SAVING_SHARE = 0.05  # of the time may be spent on saving the record
 
@@ -283,7 +286,9 @@ class _Transcoder:
         except SedError as error:
             return error
         self._manifest.files[file.name] = stored
-        self._callbacks.on_recording(stored.n_samples / self._config.sample_rate)
+        seconds = stored.n_samples / self._config.sample_rate
+        _logger.info("%s: %.1f s stored in %s", printable(file.path), seconds, file.name)
+        self._callbacks.on_recording(seconds)
         return None
 
     def _check(self) -> None:

@@ -48,7 +48,7 @@ def train_all_folds(
     resume: bool = False,
     device: str = "auto",
     callbacks: TrainCallbacks | None = None,
-    on_fold: Callable[[int, int], None] = lambda *_: None,
+    on_fold: Callable[[int, int], None] | None = None,
 ) -> FoldResults:
     """Train with each fold held out in turn; see `train` for the parameters.
 
@@ -75,7 +75,8 @@ def train_all_folds(
     rows = []
     with init_distributed(choose_device(local_device(device))) as world:
         for i, fold in enumerate(folds):
-            on_fold(i + 1, len(folds))
+            if on_fold is not None:
+                on_fold(i + 1, len(folds))
             run = folder / f"fold{fold}"
             train(
                 data,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from sed.errors import OutputError, UsageError
 from sed.files import written_whole
 from sed.models.checkpoint import load_checkpoint
 from sed.models.network import SedModel
-from sed.text import printable
+from sed.text import pluralize, printable
 from train.augment.noise import background_files
 from train.config.train import TrainConfig
 from train.data.check import check_files, raise_if_any
@@ -37,6 +38,8 @@ from train.loop.state import EpochMetrics
 from train.loop.trainer import Trainer
 
 FORMAT_VERSION = 2  # of config.json and folds.json
+
+_logger = logging.getLogger("sed.train")
 
 _RUN_FILES = ("best.json", "best.safetensors", "last.json", "last.safetensors", "history.csv",
               "curves.png", "state.safetensors", "report.json", "per_class.csv",
@@ -208,7 +211,10 @@ def load_or_make_folds(
     """
     path = run / "folds.csv"
     if not (path.is_file() and (run / "folds.json").is_file()):
-        return assign_folds(clips, config.data, seed=config.seed)
+        folds = assign_folds(clips, config.data, seed=config.seed)
+        n_folds = len({fold for fold in folds if fold >= 0})
+        _logger.info("%s, from the table or seed %d", pluralize(n_folds, "fold"), config.seed)
+        return folds
     now = _fold_facts(data, clips, config)
     remedy = "Delete it to make the folds again, or train into another folder with --output."
     before = _read_facts(run / "folds.json", remedy, tuple(now))
@@ -224,6 +230,7 @@ def load_or_make_folds(
             f"{printable(str(path))} was made with another seed or other [data] in the recipe. "
             "Delete it, or train into another folder with --output."
         )
+    _logger.info("%s: the folds of this run are kept", printable(str(path)))
     return load_folds(path, clips)
 
 

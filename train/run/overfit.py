@@ -69,11 +69,16 @@ def overfit_one_batch(
     overrides: Sequence[str] = (),
     table_format: str = "auto",
     device: str = "auto",
-    on_step: Callable[[int, int, float], None] = lambda *_: None,
+    on_step: Callable[[int, int, float], None] | None = None,
 ) -> OverfitResult:
     """Train on one batch without augmentation, dropout or smoothing; write nothing.
 
-    The parameters are those of `train`; `on_step` is called with steps done, steps in all, loss.
+    Parameters
+    ----------
+    data, fold, recipe, init_weights, seed, overrides, table_format, device
+        See `train.run.train.train`.
+    on_step
+        Called after each step with the number of steps done, the number in all, and the loss.
 
     Raises
     ------
@@ -101,7 +106,7 @@ def overfit_one_batch(
 
 
 def _overfit(
-    trainer: Trainer, batch: Example, on_step: Callable[[int, int, float], None]
+    trainer: Trainer, batch: Example, on_step: Callable[[int, int, float], None] | None
 ) -> OverfitResult:
     config = trainer.config
     train_mode(trainer.model, trainer.frozen, batch_norm=config.optim.batch_norm)
@@ -113,7 +118,8 @@ def _overfit(
         loss.backward()  # type: ignore[no-untyped-call]
         trainer.optimizer.step()
         losses.append(float(loss.item()))
-        on_step(step + 1, MAX_STEPS, losses[-1])
+        if on_step is not None:
+            on_step(step + 1, MAX_STEPS, losses[-1])
         if losses[-1] <= MAX_LOSS_RATIO * losses[0] or step + 1 == MAX_STEPS:
             accuracy = _accuracy(trainer, batch)
             if accuracy == 1.0:

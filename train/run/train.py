@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from sed.errors import UsageError
 from sed.models.checkpoint import save_checkpoint
 from sed.models.devices import choose_device
 from sed.models.metrics import clip_metrics
-from sed.text import printable
+from sed.text import pluralize, printable
 from train.config.recipe import load_recipe
 from train.config.train import TrainConfig
 from train.data.pseudo_labels import read_pseudo_labels
@@ -36,6 +37,8 @@ from train.run.directory import (
     write_history,
     write_run_report,
 )
+
+_logger = logging.getLogger("sed.train")
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,7 @@ def train(
     run = Path(output) if output is not None else Path("runs") / f"{Path(recipe).stem}-fold{fold}"
     torch_device = choose_device(local_device(device))
     clips = read_table(data, table_format=table_format)
+    _logger.info("%s: %s", printable(os.fspath(data)), pluralize(len(clips), "clip"))
     with init_distributed(torch_device) as world:
         folds = load_or_make_folds(run, data, clips, config) if world.is_first else []
         folds = world.all_gather(folds)[0]

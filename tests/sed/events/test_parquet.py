@@ -90,7 +90,7 @@ def test_rows_go_to_the_disk_as_groups_fill(tmp_path):
 
 
 def test_the_columns_have_the_types_that_are_documented(tmp_path):
-    path = write(tmp_path / "x.parquet", EVENTS, model="birds.safetensors", labels=["dog", NASTY])
+    path = write(tmp_path / "x.parquet", EVENTS, labels=["dog", NASTY])
     schema = arrow_files.read_schema(path)
     words = "dictionary<values=string, indices=int32, ordered=0>"
     assert {name: str(schema.field(name).type) for name in schema.names} == {
@@ -102,7 +102,6 @@ def test_the_columns_have_the_types_that_are_documented(tmp_path):
         "time": "timestamp[us, tz=UTC]",
         "utc_offset_minutes": "int16",
     }
-    assert schema.metadata[b"sed.model"] == b"birds.safetensors"
     assert json.loads(schema.metadata[b"sed.labels"]) == ["dog", NASTY]
 
 

@@ -1,5 +1,6 @@
 """The command `sed train`: data that is found, recipes that are shown, refusals."""
 
+import re
 import shutil
 import sys
 
@@ -70,12 +71,15 @@ def test_without_data_the_error_shows_three_lines_that_work(sed, here):
     assert len([line for line in err.splitlines() if line.startswith("  ")]) == 3
 
 
-def test_data_can_be_an_argument_but_not_twice(sed, here):
+def test_data_can_be_an_argument_but_not_twice_and_verbose_describes_it(sed, here):
     add_sounds(here / "sounds")
     status, _, err = sed("train", here / "sounds", "--data", here / "sounds")
     assert (status, "data is given twice" in err) == (2, True)
-    status, out, _ = sed("train", here / "sounds", "-o", here / "run", *SMALL)
+    status, out, err = sed("train", here / "sounds", "-o", here / "run", "-v", *SMALL)
     assert (status, out) == (0, f"{here}/run/best.safetensors\n")
+    assert f"sed: {here}/sounds: 12 clips\n" in err
+    assert "sed: 3 folds, from the table or seed 0\n" in err
+    assert "sed: backbone mobilenetv3_small_050, initial weights: none\n" in err
 
 
 @pytest.mark.parametrize("resume", [(), ("--resume",)])
@@ -125,7 +129,12 @@ def test_every_key_of_a_recipe_is_shown_and_can_be_read_back(sed, here):
     (here / "mine.toml").write_text(out)
     expected = load_recipe("urban-sounds", overrides=["seed=7"])
     assert load_recipe(here / "mine.toml") == expected
-    assert "\nbatch_size = 32                          # clips per step and process\n" in out
+    assert "\nbatch_size = 32                          # Clips per step and process.\n" in out
+    assert "# Initial weights: none, default (of the shipped model), timm" in out
+    assert re.search(r"\nbatch_norm = .* # .*\. One of train\|frozen\.\n", out)
+    assert re.search(r"\nmonitor = .* One of padded_cmap_5\|padded_cmap_3\|map\|accuracy", out)
+    assert "``" not in out
+    assert all("# " in line for line in out.splitlines() if line and line[0] != "[")
 
 
 def test_help_lists_the_panels_and_says_what_a_fold_is(sed):

@@ -239,7 +239,8 @@ def test_the_command_tells_shows_and_writes_the_same(run, table, tmp_path):
         shown = "" if expected["average_precision"] is None else expected["average_precision"]
         assert row["average_precision"] == (shown and f"{shown:.6f}")
     assert "4 clips: fold 1 of the table" in done.stderr
-    assert f"{printed['padded_cmap_5']:.4f}  {printed['padded_cmap_3']:.4f}" in done.stderr
+    shown = rf"\n *{printed['padded_cmap_5']:.4f} +{printed['padded_cmap_3']:.4f} "
+    assert re.search(shown, done.stderr)
     assert re.search(
         rf"élan +{printed['per_class'][2]['average_precision']:.4f} .* 2\n", done.stderr
     )
