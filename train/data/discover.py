@@ -62,7 +62,7 @@ def find_data(
         f"no data to train on: {found}; there is no table of clips or folder per class here, "
         f"and {VARIABLE} is not set. Each of these lines works:\n"
         "  sed train --data TABLE_OR_FOLDER\n"
-        "  mkdir data && cp -r CLASS_FOLDERS data/ && sed train\n"
+        "  mkdir -p data && cp -r CLASS_FOLDERS data/ && sed train\n"
         f"  export {VARIABLE}=TABLE_OR_FOLDER && sed train"
     )
 
