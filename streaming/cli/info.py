@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from sed.errors import CheckpointError
-from sed.text import printable
+from sed.text import pluralize, printable
 from streaming.cli.options import INPUT, Verbose
 
 
@@ -53,23 +53,21 @@ def _describe_checkpoint(path: Path) -> str:
         check_weights(path, metadata)
         log_mel, model = metadata["log_mel"], metadata["model"]
         tracker = metadata["post_processing"]
-        heads = (
-            "1 attention head" if model["n_heads"] == 1 else f"{model['n_heads']} attention heads"
-        )
         lines = [
             f"{printable(str(path))}: a checkpoint",
             f"  input     {log_mel['sample_rate'] / 1000:g} kHz, {log_mel['n_mels']} mel bands "
             f"{log_mel['f_min']:g}–{log_mel['f_max']:g} Hz, windows of "
             f"{metadata['window_seconds']:g} s",
-            f"  network   {model['backbone']}, {model['in_channels']} channel, hidden "
-            f"{model['hidden']}, {heads}; {metadata['weights']['dtype']}",
+            f"  network   {model['backbone']}, {pluralize(model['in_channels'], 'channel')}, "
+            f"hidden {model['hidden']}, {pluralize(model['n_heads'], 'attention head')}; "
+            f"{metadata['weights']['dtype']}",
             f"  events    onset threshold {_range(tracker['onset_threshold'])}, offset threshold "
             f"{_range(tracker['offset_threshold'])}, median filter "
             f"{_range(tracker['median_filter_frames'])} frames, at least "
             f"{tracker['min_duration_seconds']:g} s, gaps of more than "
             f"{tracker['min_gap_seconds']:g} s",
-            *(f"  {name:9} {_metrics(values)}" for name, values in metadata["metrics"].items()),
-            *(f"  {name:9} {_value(value)}" for name, value in metadata["data"].items()),
+            *(f"  {_words(k):9} {_metrics(v)}" for k, v in metadata["metrics"].items() if v),
+            *(f"  {_words(k):9} {_value(v)}" for k, v in metadata["data"].items() if v),
             "  made with " + ", ".join(f"{k} {v}" for k, v in metadata["versions"].items()),
             f"  {len(metadata['labels'])} classes: " + ", ".join(metadata["labels"]),
         ]
@@ -78,6 +76,11 @@ def _describe_checkpoint(path: Path) -> str:
             f"{printable(str(path))}: the metadata is incomplete: {error}. Copy both files again."
         ) from error
     return "\n".join(lines)
+
+
+def _words(key: str) -> str:
+    """Return the words of a key."""
+    return key.replace("_", " ")
 
 
 def _describe_recording(path: Path) -> str:
@@ -97,8 +100,8 @@ def _describe_recording(path: Path) -> str:
         started = "" if start is None else f"\n  started {start.isoformat(' ')}"
         return (
             f"{printable(str(path))}: a recording\n  {decoder.format}, {length}, "
-            f"{decoder.sample_rate:,} Hz, {decoder.n_channels} channel"
-            f"{'s' * (decoder.n_channels != 1)}{started}"
+            f"{decoder.sample_rate:,} Hz, "
+            f"{pluralize(decoder.n_channels, 'channel')}{started}"
         )
     finally:
         decoder.close()
@@ -114,7 +117,7 @@ def _range(value: Any) -> str:
 def _metrics(values: Any) -> str:
     if not isinstance(values, dict):
         return _value(values)
-    return ", ".join(f"{name} {_value(value)}" for name, value in values.items())
+    return ", ".join(f"{_words(name)} {_value(value)}" for name, value in values.items())
 
 
 def _value(value: Any) -> str:
