@@ -41,6 +41,16 @@ def describe(path: Path) -> str:
     is_run = path.is_dir() and (path / "best.json").exists()
     if is_run or path.suffix in (".safetensors", ".json"):
         return _describe_checkpoint(path)
+    if path.is_dir():
+        raise CheckpointError(
+            f"{printable(str(path))}: is a folder without best.json. Give a run directory, a "
+            "checkpoint or a recording."
+        )
+    if path.suffix in (".onnx", ".xml"):
+        raise CheckpointError(
+            f"{printable(str(path))}: is an exported graph. Give the checkpoint that it was "
+            "exported from."
+        )
     return _describe_recording(path)
 
 

@@ -79,7 +79,7 @@ OnsetThreshold = Annotated[
     float | None,
     typer.Option(
         help="Score that an event has to reach.",
-        show_default="--threshold",
+        show_default="--threshold, else the model's, per class",
         rich_help_panel=DETECTION,
     ),
 ]
@@ -87,7 +87,7 @@ OffsetThreshold = Annotated[
     float | None,
     typer.Option(
         help="Score down to which an event lasts.",
-        show_default="half of the onset threshold",
+        show_default="half of the threshold that is given, else the model's, per class",
         rich_help_panel=DETECTION,
     ),
 ]
