@@ -20,8 +20,10 @@ from streaming.offline.job import (
 )
 from streaming.offline.outputs import OutputConfig
 from streaming.offline.workers import ProcessExecutor
-from tests.conftest import ROOT
 from tests.streaming.offline import jobs
+
+# Not that of conftest, which imports torch: worker processes import this module too.
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
