@@ -84,8 +84,8 @@ def test_two_processes_learn_what_one_does_with_the_doubled_batch(sounds, tiny, 
     recipe = tmp_path / "even.toml"
     recipe.write_text(
         f"extends = '{tiny}'\n[optim]\nepochs = 2\nbatch_norm = 'frozen'\nbatch_size = {{}}\n"
-        "grad_accum_steps = {{}}\nprecision = 'fp32'\nlearning_rate = 1e-3\n"
-        "[checkpoint]\ninit_weights = '{{}}'\n"
+        "grad_accum_steps = {}\nprecision = 'fp32'\nlearning_rate = 1e-3\n"
+        "[checkpoint]\ninit_weights = '{}'\n"
         "[mixing]\nmixup_probability = 0.0\n[spectrogram]\nspec_augment_probability = 0.0\n"
     )
     train(sounds, 0, recipe=tiny, epochs=1, output=tmp_path / "start", device="cpu")
