@@ -124,6 +124,9 @@ class DeliveryQueue(Generic[Item]):
                 self._notices.append(Problem(f"{self._name}: closed with {n_left} not delivered"))
         if not n_left:
             self._thread.join()
+        # The destination usually holds this queue; without this, its sockets would stay open until
+        # the garbage collector runs.
+        self._send = _discard
         return self.notices()
 
     def _run(self) -> None:
@@ -185,3 +188,7 @@ class DeliveryQueue(Generic[Item]):
             counted = ", ".join(f"{n} {what}" for n, what in counts if n)
             text = f"{self._name}: works again" + f": {counted}" * bool(counted)
             self._notices += self._faults.update(None, recovery=text)
+
+
+def _discard(item: object) -> None:
+    """Stand in for the destination of a closed queue."""
