@@ -39,13 +39,17 @@ class FrameOutput:
     frame_probs: Floats  # (..., frames, classes)
     head_probs: Floats  # (..., frames, heads, classes)
     head_weights: Floats  # (..., frames, heads, classes), the attention
+    embeddings: Floats | None = None  # (..., frames, features) of `Engine.layer`, if there is one
 
     def __len__(self) -> int:
         return len(self.frame_probs)
 
     def __getitem__(self, index: int | slice) -> FrameOutput:
         return FrameOutput(
-            self.frame_probs[index], self.head_probs[index], self.head_weights[index]
+            self.frame_probs[index],
+            self.head_probs[index],
+            self.head_weights[index],
+            None if self.embeddings is None else self.embeddings[index],
         )
 
     def clip_probs(self) -> Floats:
@@ -69,8 +73,14 @@ def concat(outputs: Iterable[FrameOutput]) -> FrameOutput:
     ValueError
         If there are none.
     """
-    rows = [(o.frame_probs, o.head_probs, o.head_weights) for o in outputs]
-    return FrameOutput(*(np.concatenate(parts) for parts in zip(*rows, strict=True)))
+    parts = list(outputs)
+    embeddings = [o.embeddings for o in parts if o.embeddings is not None]
+    return FrameOutput(
+        np.concatenate([o.frame_probs for o in parts]),
+        np.concatenate([o.head_probs for o in parts]),
+        np.concatenate([o.head_weights for o in parts]),
+        np.concatenate(embeddings) if embeddings else None,
+    )
 
 
 class Engine(ABC):
@@ -81,6 +91,8 @@ class Engine(ABC):
     n_threads: int  # cores for each of these calls, on a CPU
     batch_size: int = 16  # windows to compute together by default
     chunk_seconds: float = 5.0  # most seconds of log-mel columns to compute together
+    layer: str | None = None  # whose output `infer` gives as embeddings; none if None
+    n_features: int = 0  # width of the embeddings
 
     @property
     @abstractmethod

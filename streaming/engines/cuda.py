@@ -28,7 +28,6 @@ from torch import Tensor
 
 from sed.models.checkpoint import Checkpoint
 from sed.models.devices import DeviceError, choose_device, choose_precision
-from sed.models.head import HeadOutput
 from sed.types import Floats
 from streaming.engines.base import FrameOutput, Shape
 from streaming.engines.cache import cache_folder, cached_json
@@ -50,13 +49,13 @@ class CudaEngine(TorchEngine):
 
     Parameters
     ----------
-    checkpoint, device, precision, n_streams, compiled
+    checkpoint, device, precision, n_streams, compiled, layer
         See `TorchEngine`; where the GPU does not multiply in bf16, ``auto`` is fp16.
 
     Raises
     ------
     UsageError
-        If the device or the precision is unknown.
+        If the device, the precision or the layer is unknown.
     DeviceError
         If the device is missing, or torch.compile does not work.
     """
@@ -71,6 +70,7 @@ class CudaEngine(TorchEngine):
         *,
         n_streams: int = 2,
         compiled: bool = False,
+        layer: str | None = None,
     ) -> None:
         if precision == "auto" and choose_precision("auto", choose_device(device)) == torch.float32:
             precision = "fp16"
@@ -79,7 +79,9 @@ class CudaEngine(TorchEngine):
         self._capturing = threading.Lock()
         self._full_shape: Shape | None = None  # of the largest batches with CUDA graphs
         self._free_graphs: dict[int, queue.SimpleQueue[_CudaGraph]] = {}  # by their batch size
-        super().__init__(checkpoint, device, precision, n_streams=n_streams, compiled=compiled)
+        super().__init__(
+            checkpoint, device, precision, n_streams=n_streams, compiled=compiled, layer=layer
+        )
         if self.precision == torch.float32:
             # TF32 would round the inputs of convolutions to 10 bits. This is set for the process.
             torch.backends.cudnn.allow_tf32 = False
@@ -100,6 +102,7 @@ class CudaEngine(TorchEngine):
             str(self),
             repr(self.model),
             self._shape(1),
+            self.layer,
             torch.cuda.get_device_properties(self.device),
             round(math.log2(budget)),
         )
@@ -251,7 +254,7 @@ class _CudaGraph:
     """
 
     def __init__(
-        self, forward: Callable[[Tensor], HeadOutput], shape: Shape, device: torch.device
+        self, forward: Callable[[Tensor], tuple[Tensor, ...]], shape: Shape, device: torch.device
     ) -> None:
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._pinned_input = torch.zeros(shape).pin_memory()

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sed.errors import CheckpointError
+from sed.errors import CheckpointError, UsageError
 from sed.features.log_mel import NumpyLogMel
 from sed.models.metadata import FORMAT_VERSION
 from sed.models.spec import ModelSpec, ReceptiveField
 from sed.text import printable
 from sed.types import Floats
 from streaming.engines.base import Engine, FrameOutput, concat, sub_batches
+from streaming.export.onnx import EMBEDDINGS, FRAME_OUTPUT_NAMES
 
 
 class GraphEngine(Engine):
@@ -29,15 +30,24 @@ class GraphEngine(Engine):
         Calls of `infer` that may run at once.
     n_threads
         Cores for each of them.
+    layer
+        Layer whose output to give as embeddings; none if None.
 
     Raises
     ------
     CheckpointError
         If the metadata is of another version, or incomplete.
+    UsageError
+        If the graph was exported with another layer.
     """
 
     def __init__(
-        self, path: Path, metadata: Mapping[str, Any], n_streams: int, n_threads: int
+        self,
+        path: Path,
+        metadata: Mapping[str, Any],
+        n_streams: int,
+        n_threads: int,
+        layer: str | None = None,
     ) -> None:
         name = printable(str(path))
         version = metadata.get("format_version", 1)
@@ -58,7 +68,20 @@ class GraphEngine(Engine):
             ) from error
         self.n_streams = n_streams
         self.n_threads = n_threads
+        self.output_names: tuple[str, ...] = FRAME_OUTPUT_NAMES
+        if layer is not None:
+            self._set_layer(name, layer, metadata.get("embeddings", {}))
         self._log_mel = NumpyLogMel(self.spec.log_mel)
+
+    def _set_layer(self, name: str, layer: str, embeddings: Mapping[str, Any]) -> None:
+        if layer != embeddings.get("layer"):
+            there = embeddings.get("layer", "none: it was exported by an older version")
+            raise UsageError(
+                f"{name}: this graph gives the layer {there}, not {layer}. Give its checkpoint, or "
+                "export it again."
+            )
+        self.layer, self.n_features = layer, int(embeddings["n_features"])
+        self.output_names = (*FRAME_OUTPUT_NAMES, EMBEDDINGS)
 
     @property
     def receptive_field(self) -> ReceptiveField | None:

@@ -10,7 +10,7 @@ from sed.errors import MissingExtraError, UsageError
 from sed.types import Floats
 from streaming.engines.base import FrameOutput
 from streaming.engines.graph import GraphEngine
-from streaming.export.onnx import FRAME_OUTPUT_NAMES, extract_subgraph, read_onnx_metadata
+from streaming.export.onnx import extract_subgraph, read_onnx_metadata
 
 
 class OnnxEngine(GraphEngine):
@@ -28,6 +28,8 @@ class OnnxEngine(GraphEngine):
         Calls of `infer` that may run at once.
     n_threads
         Cores for each of them.
+    layer
+        Layer whose output to give as embeddings; none if None.
 
     Raises
     ------
@@ -36,7 +38,7 @@ class OnnxEngine(GraphEngine):
     CheckpointError
         If the graph cannot be read, or was not written by this version of `sed export`.
     UsageError
-        If the precision is another.
+        If the precision is another, or the graph does not give the layer.
     """
 
     precision = "fp32"
@@ -49,6 +51,7 @@ class OnnxEngine(GraphEngine):
         *,
         n_streams: int = 1,
         n_threads: int = 1,
+        layer: str | None = None,
     ) -> None:
         if precision not in ("auto", "fp32"):
             raise UsageError(f"the engine onnx computes in fp32, not in {precision}")
@@ -57,17 +60,17 @@ class OnnxEngine(GraphEngine):
         except ImportError as error:
             raise MissingExtraError("the engine onnx", "onnx") from error
         metadata = read_onnx_metadata(path) if metadata is None else metadata
-        super().__init__(path, metadata, n_streams, n_threads)
+        super().__init__(path, metadata, n_streams, n_threads, layer)
         self._version = onnxruntime.__version__
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = n_threads
         options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(
-            extract_subgraph(path), options, providers=["CPUExecutionProvider"]
+            extract_subgraph(path, self.output_names), options, providers=["CPUExecutionProvider"]
         )
 
     def __str__(self) -> str:
         return f"ONNX Runtime {self._version} on cpu, {self._threads}, fp32"
 
     def _infer(self, log_mel: Floats) -> FrameOutput:
-        return FrameOutput(*self._session.run(list(FRAME_OUTPUT_NAMES), {"log_mel": log_mel}))
+        return FrameOutput(*self._session.run(list(self.output_names), {"log_mel": log_mel}))

@@ -15,7 +15,6 @@ from sed.errors import UsageError
 from sed.types import Floats
 from streaming.engines.base import SUB_BATCH, FrameOutput, Shape
 from streaming.engines.graph import GraphEngine
-from streaming.export.onnx import FRAME_OUTPUT_NAMES
 from streaming.export.openvino import (
     extract_openvino_subgraph,
     openvino_core,
@@ -41,6 +40,8 @@ class OpenVinoEngine(GraphEngine):
         Calls of `infer` that may run at once.
     n_threads
         Cores for each of them.
+    layer
+        Layer whose output to give as embeddings; none if None.
 
     Raises
     ------
@@ -49,7 +50,7 @@ class OpenVinoEngine(GraphEngine):
     CheckpointError
         If the graph cannot be read, or was not written by this version of `sed export`.
     UsageError
-        If the precision is unknown.
+        If the precision is unknown, or the graph does not give the layer.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class OpenVinoEngine(GraphEngine):
         *,
         n_streams: int = 1,
         n_threads: int = 1,
+        layer: str | None = None,
     ) -> None:
         if precision not in ("auto", *PRECISIONS):
             raise UsageError(f"the engine openvino computes in fp32 or bf16, not in {precision}")
@@ -70,8 +72,10 @@ class OpenVinoEngine(GraphEngine):
         self.precision = precision
         graph = read_openvino_graph(path)
         metadata = read_openvino_metadata(graph, path) if metadata is None else metadata
-        super().__init__(path, metadata, n_streams, n_threads)
-        self._network = extract_openvino_subgraph(graph, self.spec.log_mel.n_mels)
+        super().__init__(path, metadata, n_streams, n_threads, layer)
+        self._network = extract_openvino_subgraph(
+            graph, self.spec.log_mel.n_mels, self.output_names
+        )
         self._free_requests: dict[tuple[int, ...], queue.SimpleQueue[Any]] = {}  # by their shape
         self._compiling = threading.Lock()
 
@@ -126,5 +130,5 @@ def _run(request: Any, log_mel: Floats) -> FrameOutput:
     # Tensors that share memory with Python need its lock to be freed, so all values are copied.
     request.get_input_tensor().data[:] = log_mel
     request.infer()
-    outputs = (request.get_output_tensor(i).data for i in range(len(FRAME_OUTPUT_NAMES)))
+    outputs = (tensor.data for tensor in request.output_tensors)
     return FrameOutput(*(np.array(output, np.float32) for output in outputs))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -14,7 +14,8 @@ from sed.features.log_mel import NumpyLogMel
 from sed.models.checkpoint import Checkpoint
 from sed.models.devices import DeviceError, choose_device, choose_precision
 from sed.models.fusion import fuse_conv_bn
-from sed.models.head import HeadOutput
+from sed.models.layers import LayerNetwork
+from sed.models.network import SedModel
 from sed.models.receptive_field import receptive_field
 from sed.models.spec import ReceptiveField
 from sed.types import Floats
@@ -44,11 +45,13 @@ class TorchEngine(Engine):
     compiled
         Compile the network with torch.compile, once for each shape that occurs. That takes a
         minute, and on a CPU a C++ compiler.
+    layer
+        Layer whose output to give as embeddings; none if None. See `sed.models.layers`.
 
     Raises
     ------
     UsageError
-        If the device or the precision is unknown.
+        If the device, the precision or the layer is unknown.
     DeviceError
         If the device is missing, or torch.compile does not work.
     """
@@ -62,6 +65,7 @@ class TorchEngine(Engine):
         n_streams: int = 1,
         n_threads: int = 1,
         compiled: bool = False,
+        layer: str | None = None,
     ) -> None:
         self.spec = checkpoint.spec
         self.n_streams = n_streams
@@ -73,13 +77,17 @@ class TorchEngine(Engine):
         self.model.to(memory_format=torch.channels_last)
         self._n_threads_before = torch.get_num_threads()
         self._numpy_log_mel = NumpyLogMel(self.spec.log_mel)
-        self._frame_features = self.model.frame_features
+        self.layer = layer
+        self._network: Callable[[Tensor], tuple[Tensor, Tensor | None]]
+        if layer is None:
+            self._network = _without_embeddings(self.model)
+        else:
+            self._network = LayerNetwork(self.model, layer)
+            self.n_features = self._network.n_features
         self.is_compiled = compiled
         if compiled:
             # Freezing allows the compiler to choose the memory layout of the weights.
-            self._frame_features = torch.compile(
-                self._frame_features, dynamic=False, options={"freezing": True}
-            )
+            self._network = torch.compile(self._network, dynamic=False, options={"freezing": True})
             # Compile both sizes of sub-batches now, so that the first call of infer is fast.
             for n_windows in (SUB_BATCH, 1):
                 shape = (n_windows, self.spec.window_columns, self.spec.log_mel.n_mels)
@@ -140,17 +148,22 @@ class TorchEngine(Engine):
                 "Install a C++ compiler, or choose another --engine."
             ) from error
 
-    def _forward(self, log_mel: Tensor) -> HeadOutput:
-        """Return the output for a batch that lies on the device."""
+    def _forward(self, log_mel: Tensor) -> tuple[Tensor, ...]:
+        """Return the tensors of a `FrameOutput` for a batch that lies on the device."""
         is_lower = self.precision != torch.float32
         # The cache of autocast would keep casts that were made while a CUDA graph was captured, and
         # these are valid in that graph only.
         with torch.autocast(
             self.device.type, self.precision if is_lower else None, is_lower, cache_enabled=False
         ):
-            features = self._frame_features(log_mel)
+            features, embeddings = self._network(log_mel)
         # The heads are small: fp32 is faster there, and more precise.
-        return self.model.frame_outputs(features.float())
+        output = self.model.frame_outputs(features.float())
+        return output if embeddings is None else (*output, embeddings.float())
+
+
+def _without_embeddings(model: SedModel) -> Callable[[Tensor], tuple[Tensor, None]]:
+    return lambda log_mel: (model.frame_features(log_mel), None)
 
 
 @contextmanager

@@ -51,6 +51,7 @@ def open_engine(
     precision: str = "auto",
     n_streams: int | None = None,
     n_threads: int = 1,
+    layer: str | None = None,
 ) -> Engine:
     """Load a model into an engine.
 
@@ -75,6 +76,9 @@ def open_engine(
         GPU it is 2: one batch is copied while another is computed.
     n_threads
         Cores for each of them, on a CPU.
+    layer
+        Layer whose output the engine gives as embeddings, such as ``features``; none if None. See
+        `sed.models.layers`.
 
     Raises
     ------
@@ -91,7 +95,7 @@ def open_engine(
         return cast(Engine, model)
     if engine not in ENGINES:
         raise UsageError(f"unknown engine {engine!r}. {near(engine, ENGINES)}")
-    source = _Source(model)
+    source = _Source(model, layer)
     for_cpu = runs_on_cpu(source.path, engine)
     if for_cpu and device not in ("auto", "cpu"):
         what = "graphs run" if source.is_graph else f"the engine {engine} runs"
@@ -99,7 +103,7 @@ def open_engine(
     on_gpu = not for_cpu and (has_gpu() if device == "auto" else device != "cpu")
     check_precision(precision, on_gpu=on_gpu)
     n_streams = 2 if on_gpu else n_streams or n_cores()
-    options = _Options(device, precision, n_streams, n_threads, on_gpu)
+    options = _Options(device, precision, n_streams, n_threads, on_gpu, layer)
     if source.is_graph:
         return _open_graph(source, engine, options)
     if engine == "auto" and not on_gpu and source.has_files:
@@ -146,8 +150,11 @@ def _is_graph(path: Path | None) -> bool:
 class _Source:
     """A model to open: a path, or a loaded checkpoint."""
 
-    def __init__(self, model: Checkpoint | str | os.PathLike[str] | None) -> None:
+    def __init__(
+        self, model: Checkpoint | str | os.PathLike[str] | None, layer: str | None
+    ) -> None:
         self._model = model
+        self._layer = layer
         path = model if isinstance(model, str | os.PathLike) else None
         self.path = Path(path) if path is not None else None
         self.is_graph = _is_graph(self.path)
@@ -169,7 +176,7 @@ class _Source:
                 )
             weights_path, json_path = checkpoint_files(self.path)
             check_weights(weights_path, read_metadata(self.path or weights_path))
-            self._exported = export_cached(weights_path, json_path)
+            self._exported = export_cached(weights_path, json_path, self._layer)
         return self._exported
 
     def graph(self) -> tuple[Path, dict[str, Any] | None]:
@@ -189,10 +196,12 @@ class _Options:
     n_streams: int
     n_threads: int
     on_gpu: bool
+    layer: str | None
 
     @property
-    def counts(self) -> dict[str, int]:
-        return {"n_streams": self.n_streams, "n_threads": self.n_threads}
+    def on_cpu(self) -> dict[str, Any]:
+        """Arguments of all engines for the CPU."""
+        return {"n_streams": self.n_streams, "n_threads": self.n_threads, "layer": self.layer}
 
 
 def _open_torch(source: _Source, options: _Options, *, compiled: bool = False) -> Engine:
@@ -205,11 +214,12 @@ def _open_torch(source: _Source, options: _Options, *, compiled: bool = False) -
             options.precision,
             n_streams=options.n_streams,
             compiled=compiled,
+            layer=options.layer,
         )
     from streaming.engines.pytorch import TorchEngine
 
     return TorchEngine(
-        source.checkpoint(), options.device, options.precision, **options.counts, compiled=compiled
+        source.checkpoint(), options.device, options.precision, **options.on_cpu, compiled=compiled
     )
 
 
@@ -217,14 +227,14 @@ def _open_openvino(source: _Source, options: _Options) -> Engine:
     from streaming.engines.openvino import OpenVinoEngine
 
     graph, metadata = source.graph()
-    return OpenVinoEngine(graph, metadata, options.precision, **options.counts)
+    return OpenVinoEngine(graph, metadata, options.precision, **options.on_cpu)
 
 
 def _open_onnx(source: _Source, options: _Options) -> Engine:
     from streaming.engines.onnx import OnnxEngine
 
     graph, metadata = source.graph()
-    return OnnxEngine(graph, metadata, options.precision, **options.counts)
+    return OnnxEngine(graph, metadata, options.precision, **options.on_cpu)
 
 
 _OPENERS: dict[str, Callable[[_Source, _Options], Engine]] = {

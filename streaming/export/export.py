@@ -3,7 +3,8 @@
 ::
 
     samples (batch, n) ─▶ frame_probs (batch, frames, classes), clip_probs (batch, classes)
-                          log_mel (batch, columns, mels), head_probs, head_weights
+                          log_mel (batch, columns, mels), head_probs, head_weights,
+                          embeddings (batch, frames, features)
 
 The batch size and the length are free, except that a .pt2 takes a window plus a whole number of
 frames: torch.export has to prove how the network pads each length. The Fourier transform is a
@@ -14,6 +15,7 @@ of any length; see `sed.models.network.HeadOutput`.
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
@@ -28,6 +30,7 @@ from torch.nn import functional as F
 from sed.errors import UsageError
 from sed.files import written_whole
 from sed.models.checkpoint import Checkpoint
+from sed.models.layers import FEATURES, LayerNetwork
 from sed.models.metadata import FORMAT_VERSION, library_versions
 from sed.models.receptive_field import receptive_field
 from sed.text import near
@@ -36,7 +39,13 @@ from streaming.export.graph import Conv2dSame, ExportableModel
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
 
 
-def export(checkpoint: Checkpoint, path: str | os.PathLike[str], to: str = "onnx") -> Path:
+def export(
+    checkpoint: Checkpoint,
+    path: str | os.PathLike[str],
+    to: str = "onnx",
+    *,
+    layer: str = FEATURES,
+) -> Path:
     """Write a model as a graph.
 
     Parameters
@@ -47,6 +56,8 @@ def export(checkpoint: Checkpoint, path: str | os.PathLike[str], to: str = "onnx
         The file. The suffix of the format is appended if it has another.
     to
         The format: onnx, openvino (two files, .xml and .bin) or torch-export (.pt2).
+    layer
+        Layer whose output is given as embeddings; see `sed.models.layers`.
 
     Returns
     -------
@@ -55,7 +66,7 @@ def export(checkpoint: Checkpoint, path: str | os.PathLike[str], to: str = "onnx
     Raises
     ------
     UsageError
-        If the format is unknown.
+        If the format is unknown, or the network has no such layer.
     MissingExtraError
         If the packages that the format needs are not installed.
     OutputError
@@ -65,8 +76,8 @@ def export(checkpoint: Checkpoint, path: str | os.PathLike[str], to: str = "onnx
         raise UsageError(f"unknown format {to!r}. {near(to, SUFFIXES)}")
     path = Path(path)
     path = path if path.suffix == SUFFIXES[to] else path.with_name(path.name + SUFFIXES[to])
-    graph = ExportableModel(checkpoint).eval()
-    metadata = graph_metadata(checkpoint)
+    graph = ExportableModel(checkpoint, layer).eval()
+    metadata = graph_metadata(checkpoint, layer)
     samples = torch.zeros(2, round(checkpoint.window_seconds * checkpoint.timeline.sample_rate))
     with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
         # Tracing warns of branches on shapes, which are constant here.
@@ -84,17 +95,21 @@ def export(checkpoint: Checkpoint, path: str | os.PathLike[str], to: str = "onnx
     return path
 
 
-def graph_metadata(checkpoint: Checkpoint) -> dict[str, Any]:
+def graph_metadata(checkpoint: Checkpoint, layer: str = FEATURES) -> dict[str, Any]:
     """Return the metadata of a graph: plain values for JSON.
 
     ``spec`` is a `sed.models.spec.ModelSpec`, ``receptive_field`` the frames before and after, or
-    None if it is the whole window.
+    None if it is the whole window, ``embeddings`` the layer and its width.
     """
     field = receptive_field(checkpoint.model, checkpoint.window_columns)
     return {
         "format_version": FORMAT_VERSION,
         "spec": checkpoint.spec.as_dict(),
         "receptive_field": None if field is None else [field.before, field.after],
+        "embeddings": {
+            "layer": layer,
+            "n_features": LayerNetwork(copy.deepcopy(checkpoint.model), layer).n_features,
+        },
         "data": checkpoint.data,
         "versions": library_versions(),
     }

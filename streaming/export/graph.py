@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from sed.features.log_mel_torch import LogMel
 from sed.models.checkpoint import Checkpoint
 from sed.models.fusion import fuse_conv_bn
+from sed.models.layers import FEATURES, LayerNetwork
 
 
 class ExportableModel(nn.Module):
@@ -21,12 +22,15 @@ class ExportableModel(nn.Module):
     ----------
     checkpoint
         The model, which stays as it is.
+    layer
+        Layer whose output is given as embeddings; see `sed.models.layers`.
     """
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, layer: str = FEATURES) -> None:
         super().__init__()
         # fuse_conv_bn returns a copy, whose layers may be replaced.
         self.model = fuse_conv_bn(checkpoint.model)
+        self.network = LayerNetwork(self.model, layer)
         for module in (self.model, *self.model.heads):
             for name, child in module.named_children():
                 if isinstance(child, nn.Linear):
@@ -36,9 +40,10 @@ class ExportableModel(nn.Module):
     def forward(self, samples: Tensor) -> tuple[Tensor, ...]:
         """Map clips (batch, samples) to the tensors of `streaming.export.onnx.OUTPUT_NAMES`."""
         log_mel = self.log_mel(samples)
-        frame_probs, probs, weights = self.model.frame_outputs(self.model.frame_features(log_mel))
+        features, embeddings = self.network(log_mel)
+        frame_probs, probs, weights = self.model.frame_outputs(features)
         clip_probs = ((weights * probs).sum(1) / weights.sum(1)).mean(1)
-        return frame_probs, clip_probs, log_mel, probs, weights
+        return frame_probs, clip_probs, log_mel, probs, weights, embeddings
 
 
 class _ConvLogMel(nn.Module):

@@ -6,6 +6,7 @@ Engines import this module, so torch is imported only where it is needed: loadin
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,8 @@ OPSET = 17
 METADATA_KEY = "sed-engine"  # in metadata_props
 
 # Tensors of a graph: all that it gives out, and those that an engine needs from the sub-graph.
-OUTPUT_NAMES = ("frame_probs", "clip_probs", "log_mel", "head_probs", "head_weights")
+EMBEDDINGS = "embeddings"
+OUTPUT_NAMES = ("frame_probs", "clip_probs", "log_mel", "head_probs", "head_weights", EMBEDDINGS)
 FRAME_OUTPUT_NAMES = ("frame_probs", "head_probs", "head_weights")
 
 
@@ -89,8 +91,8 @@ def read_onnx_metadata(path: Path) -> dict[str, Any]:
     )
 
 
-def extract_subgraph(path: Path) -> bytes:
-    """Return the sub-graph from log-mel to the tensors of `FRAME_OUTPUT_NAMES`, as ONNX.
+def extract_subgraph(path: Path, names: Sequence[str] = FRAME_OUTPUT_NAMES) -> bytes:
+    """Return the sub-graph from log-mel to the tensors of some names, as ONNX.
 
     Raises
     ------
@@ -102,9 +104,7 @@ def extract_subgraph(path: Path) -> bytes:
     onnx = _import_onnx()
     graph = onnx.shape_inference.infer_shapes(_load(path))
     extractor = onnx.utils.Extractor(graph)
-    subgraph: bytes = extractor.extract_model(
-        ["log_mel"], list(FRAME_OUTPUT_NAMES)
-    ).SerializeToString()
+    subgraph: bytes = extractor.extract_model(["log_mel"], list(names)).SerializeToString()
     return subgraph
 
 

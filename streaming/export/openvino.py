@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from sed.errors import CheckpointError, MissingExtraError
 from sed.files import written_whole
 from sed.text import printable
-from streaming.export.onnx import FRAME_OUTPUT_NAMES, write_onnx
+from streaming.export.onnx import write_onnx
 
 if TYPE_CHECKING:
     import torch
@@ -102,8 +103,8 @@ def read_openvino_metadata(graph: Any, path: Path) -> dict[str, Any]:
     )
 
 
-def extract_openvino_subgraph(graph: Any, n_mels: int) -> Any:
-    """Return the sub-graph from log-mel, shape (batch, columns, n_mels), to `FRAME_OUTPUT_NAMES`.
+def extract_openvino_subgraph(graph: Any, n_mels: int, names: Sequence[str]) -> Any:
+    """Return the sub-graph from log-mel, shape (batch, columns, n_mels), to tensors of some names.
 
     Out: an `openvino.Model` that shares its nodes with the graph, which is changed.
     """
@@ -113,7 +114,7 @@ def extract_openvino_subgraph(graph: Any, n_mels: int) -> Any:
     for target in source.get_target_inputs():
         if target.get_node().get_type_name() != "Result":
             target.replace_source_output(log_mel.output(0))
-    results = [graph.output(name).get_node() for name in FRAME_OUTPUT_NAMES]
+    results = [graph.output(name).get_node() for name in names]
     return openvino.Model(results, [log_mel], "network")
 
 

@@ -311,7 +311,7 @@ def test_a_graph_of_another_program_is_refused(tmp_path):
 
 @pytest.mark.parametrize("to", OTHERS)
 def test_a_graph_of_an_older_version_is_refused(tiny_checkpoint, tmp_path, monkeypatch, to):
-    monkeypatch.setattr(export, "graph_metadata", lambda _: {"spec": {}, "context": None})
+    monkeypatch.setattr(export, "graph_metadata", lambda *_: {"spec": {}, "context": None})
     with monkeypatch.context() as patch:
         if to == "openvino":
             patch.setattr(openvino_graphs, "METADATA_KEY", ["sed-engine", "about"])
