@@ -1,0 +1,333 @@
+"""Find the files of an embedding store, and read where each of its recordings is.
+
+`sed.events.embeddings` describes the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sed.config import config_from_dict
+from sed.errors import SedError, UsageError
+from sed.events.parquet import read_recordings
+from sed.files import written_whole
+from sed.text import printable, to_utf8
+
+CONFIG_NAME = "store.json"
+FORMAT, FORMAT_VERSION = "sed embedding store", 1
+PARTS, RECORDINGS = "parts", "recordings"
+
+_log = logging.getLogger("sed")
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """What the vectors of a store are, as its ``store.json`` says.
+
+    Attributes
+    ----------
+    model
+        Path or name of the model that made the vectors.
+    model_sha256
+        Checksum of its weights.
+    layer
+        The layer whose output was pooled.
+    pool
+        Statistics over time, concatenated: mean, max, std, attention.
+    dimension
+        Width of a vector.
+    cut
+        How recordings were cut into rows: ``every 5 s``, ``events`` or ``clips``.
+    versions
+        Versions of the libraries that made the store.
+    """
+
+    model: str
+    model_sha256: str
+    layer: str
+    pool: tuple[str, ...]
+    dimension: int
+    cut: str
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as values of JSON."""
+        return asdict(self) | {"pool": list(self.pool)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> Self:
+        """Return the config with those fields.
+
+        Raises
+        ------
+        ValueError
+            If a field is unknown, is missing, or has no valid value.
+        """
+        config = config_from_dict(cls, values)
+        texts = config.model, config.model_sha256, config.layer, config.cut, *config.pool
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("expected text for model, model_sha256, layer, pool and cut")
+        if not isinstance(config.dimension, int) or config.dimension < 1:
+            raise ValueError(f"expected a dimension of at least 1, got {config.dimension!r}")
+        return config
+
+
+def create_store(path: str | os.PathLike[str], config: StoreConfig) -> None:
+    """Write the ``store.json`` of a new store, or check that the one there has the same fields.
+
+    The versions of libraries, and the path of the model, may differ.
+
+    Raises
+    ------
+    UsageError
+        If the store was made in another way; the message names the field.
+    SedError
+        If the folder holds something else, or cannot be written.
+    """
+    path = Path(path)
+    if (path / CONFIG_NAME).exists():
+        old = read_store_config(path)
+        for name in ("model_sha256", "layer", "pool", "dimension", "cut"):
+            before, now = getattr(old, name), getattr(config, name)
+            if before != now:
+                raise UsageError(
+                    f"{printable(str(path))}: this store has {name} {_shown(before)}, not "
+                    f"{_shown(now)}. Give the same settings as before, or another store."
+                )
+        return
+    if path.is_dir() and any(path.iterdir()):
+        raise SedError(
+            f"{printable(str(path))}: is a folder with other files. Give the path of a store, or "
+            "of a folder that does not exist yet."
+        )
+    head = {"format": FORMAT, "format_version": FORMAT_VERSION}
+    with written_whole(path / CONFIG_NAME) as part:
+        part.write_text(json.dumps(head | config.as_dict(), indent=1) + "\n", "utf-8")
+
+
+def read_store_config(path: str | os.PathLike[str]) -> StoreConfig:
+    """Return what the vectors of a store are.
+
+    Raises
+    ------
+    SedError
+        If it is not a store, its ``store.json`` is damaged, or a newer version wrote it.
+    """
+    path = Path(path)
+    place = path / CONFIG_NAME
+    try:
+        values = json.loads(place.read_text("utf-8"))
+        if values.pop("format") != FORMAT:
+            raise ValueError("another format")
+        version = values.pop("format_version")
+    except FileNotFoundError:
+        raise SedError(
+            f"{printable(str(path))}: is not an embedding store (there is no {CONFIG_NAME}). Make "
+            "one with `sed embed`."
+        ) from None
+    except OSError as error:
+        raise SedError(f"{printable(str(place))}: cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise _damaged_config(place, error) from error
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise SedError(
+            f"{printable(str(path))}: has format version {version}, and this program reads up to "
+            f"{FORMAT_VERSION}. Upgrade: pip install -U sed-engine"
+        )
+    try:
+        return StoreConfig.from_dict(values)
+    except ValueError as error:
+        raise _damaged_config(place, error) from error
+
+
+def recording_paths(store: str | os.PathLike[str], name: str) -> tuple[Path, Path]:
+    """Return the .npy and the .parquet of a recording in ``STORE/recordings``.
+
+    The file name is the end of the recording's name, percent-encoded, and a checksum of all of it.
+    Rename the .parquet last: it commits the recording.
+    """
+    text = to_utf8(name)
+    digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    stem = f"{quote(text, safe=' ')[-100:].lstrip('.')}-{digest}"
+    folder = Path(store) / RECORDINGS
+    return folder / f"{stem}.npy", folder / f"{stem}.parquet"
+
+
+@dataclass(frozen=True)
+class StoreFile:
+    """A pair of files of a store.
+
+    Attributes
+    ----------
+    npy, parquet
+        The files.
+    vectors_at
+        Position of the first vector in the .npy, in bytes.
+    n_rows
+        Number of rows, also of those that a later file supersedes.
+    is_live
+        For each recording of the file: whether no later file has that recording; shape
+        (recordings,).
+    slices
+        Rows of live recordings: (first row, end row), shape (slices, 2).
+    """
+
+    npy: Path
+    parquet: Path
+    vectors_at: int
+    n_rows: int
+    is_live: NDArray[np.bool_]
+    slices: NDArray[np.int64]
+
+    @property
+    def n_live(self) -> int:
+        """Number of rows of live recordings."""
+        return int((self.slices[:, 1] - self.slices[:, 0]).sum())
+
+    def recordings(self) -> list[tuple[str, int, int]]:
+        """Return the live recordings from the footer: name, first row, number of rows."""
+        recordings, _ = read_recordings(self.parquet)
+        return [entry for entry, live in zip(recordings, self.is_live, strict=True) if live]
+
+
+def find_files(store: Path, dimension: int) -> list[StoreFile]:
+    """Return the files of a store in the order in which later ones supersede earlier ones.
+
+    Only footers and headers are read, a few bytes of memory per recording.
+
+    Raises
+    ------
+    SedError
+        If a file is damaged, is missing, or has vectors of another width.
+    """
+    found: list[tuple[Path, int, int]] = []
+    names, firsts, counts = [], [], []
+    for parquet in _parquet_files(store):
+        in_parts = parquet.parent.name == PARTS
+        recordings, n_rows = _read_recordings(parquet)
+        vectors_at, n_vectors = _read_header(parquet.with_suffix(".npy"), dimension)
+        if n_vectors != n_rows and not in_parts:
+            # A recording was embedded again and the program was killed between the two files.
+            _log.warning(
+                "%s: is not complete and is ignored. Embed the recording again.",
+                printable(str(parquet)),
+            )
+            continue
+        if n_vectors != n_rows or sum(n for _, _, n in recordings) != n_rows:
+            raise _damaged(parquet, f"{n_vectors} vectors for {n_rows} rows")
+        found.append((parquet, vectors_at, n_rows))
+        # Of two million names, two have the same 64 bits with a probability of one in 10 million.
+        names.append(np.array([hash(name) for name, _, _ in recordings], np.int64))
+        firsts.append(np.array([first for _, first, _ in recordings], np.int64))
+        counts.append(np.array([n for _, _, n in recordings], np.int64))
+    live = _last_of_each(names)
+    return [
+        StoreFile(parquet.with_suffix(".npy"), parquet, at, n_rows, is_live, _slices(first, n))
+        for (parquet, at, n_rows), is_live, first, n in zip(
+            found,
+            live,
+            [first[mask] for first, mask in zip(firsts, live, strict=True)],
+            [count[mask] for count, mask in zip(counts, live, strict=True)],
+            strict=True,
+        )
+    ]
+
+
+def part_number(path: Path) -> int:
+    """Return the number in the name of a part.
+
+    Raises
+    ------
+    SedError
+        If the file has another name.
+    """
+    if not path.stem.isdecimal():
+        raise SedError(f"{printable(str(path))}: is not a file of a store. Move it away.")
+    return int(path.stem)
+
+
+def _parquet_files(store: Path) -> list[Path]:
+    try:
+        parts = [path for path in (store / PARTS).glob("*.parquet")]
+        recordings = (store / RECORDINGS).glob("*.parquet")
+        return sorted(parts, key=part_number) + sorted(recordings)
+    except OSError as error:
+        raise SedError(f"{printable(str(store))}: cannot be read: {error.strerror}.") from error
+
+
+def _last_of_each(names: Sequence[NDArray[np.int64]]) -> list[NDArray[np.bool_]]:
+    """Return masks of the names that do not occur again later."""
+    if not names:
+        return []
+    every = np.concatenate(names)
+    live = np.zeros(len(every), bool)
+    _, from_end = np.unique(every[::-1], return_index=True)
+    live[len(every) - 1 - from_end] = True
+    return np.split(live, np.cumsum([len(part) for part in names])[:-1])
+
+
+def _slices(first: NDArray[np.int64], n_rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return (first row, end row) of runs of recordings that follow each other."""
+    first, end = first[n_rows > 0], (first + n_rows)[n_rows > 0]
+    if not len(first):
+        return np.empty((0, 2), np.int64)
+    cuts = np.flatnonzero(first[1:] != end[:-1])
+    return np.stack([first[np.append(0, cuts + 1)], end[np.append(cuts, len(end) - 1)]], axis=1)
+
+
+def _read_recordings(parquet: Path) -> tuple[list[tuple[str, int, int]], int]:
+    try:
+        return read_recordings(parquet)
+    except SedError as error:
+        if not isinstance(error.__cause__, Exception):  # pyarrow is missing
+            raise
+        raise _damaged(parquet, "it cannot be read") from error
+
+
+def _read_header(npy: Path, dimension: int) -> tuple[int, int]:
+    """Return where the vectors of a .npy begin, and how many they are."""
+    try:
+        with open(npy, "rb") as file:
+            np.lib.format.read_magic(file)
+            shape, is_fortran, kind = np.lib.format.read_array_header_1_0(file)
+            vectors_at = file.tell()
+            n_bytes = os.fstat(file.fileno()).st_size - vectors_at
+    except FileNotFoundError:
+        raise _damaged(npy, "it is missing, and its .parquet is there") from None
+    except (OSError, ValueError) as error:
+        raise _damaged(npy, "it cannot be read") from error
+    if len(shape) != 2 or kind != np.float16 or is_fortran:
+        raise _damaged(npy, f"expected float16 (rows, {dimension}), got {kind} {shape}")
+    if shape[1] != dimension:
+        raise _damaged(npy, f"its vectors have {shape[1]} values, the store has {dimension}")
+    if n_bytes != shape[0] * dimension * 2:
+        raise _damaged(npy, "it is truncated")
+    return vectors_at, shape[0]
+
+
+def _damaged(path: Path, reason: str) -> SedError:
+    return SedError(
+        f"{printable(str(path))}: {reason}. Delete this .npy and its .parquet, and embed their "
+        "recordings again."
+    )
+
+
+def _damaged_config(place: Path, error: Exception) -> SedError:
+    return SedError(
+        f"{printable(str(place))}: is damaged ({error}). Copy it again, or make the store again."
+    )
+
+
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
