@@ -301,7 +301,7 @@ def _read_header(npy: Path, dimension: int) -> tuple[int, int]:
         with open(npy, "rb") as file:
             np.lib.format.read_magic(file)
             shape, is_fortran, kind = np.lib.format.read_array_header_1_0(file)
-            vectors_at = file.tell()
+            vectors_at = file.seek(0, os.SEEK_CUR)
             n_bytes = os.fstat(file.fileno()).st_size - vectors_at
     except FileNotFoundError:
         raise _damaged(npy, "it is missing, and its .parquet is there") from None
