@@ -34,11 +34,12 @@ if TYPE_CHECKING:
     from sed.events.writers import read_events
     from sed.features.log_mel import LogMelConfig
     from sed.features.log_mel_torch import LogMel
+    from sed.models.backbone import ModelConfig
     from sed.models.checkpoint import Checkpoint, load_checkpoint, load_model, save_checkpoint
     from sed.models.devices import DeviceError
     from sed.models.head import SedOutput
     from sed.models.metrics import padded_cmap
-    from sed.models.network import ModelConfig, SedModel
+    from sed.models.network import SedModel
     from sed.timeline import Timeline
     from streaming.bench.bench import Bench, bench
     from streaming.engines.pytorch import TorchEngine
@@ -88,11 +89,12 @@ _MODULES = {
     "sed.events.writers": "read_events",
     "sed.features.log_mel": "LogMelConfig",
     "sed.features.log_mel_torch": "LogMel",
+    "sed.models.backbone": "ModelConfig",
     "sed.models.checkpoint": "Checkpoint load_checkpoint load_model save_checkpoint",
     "sed.models.devices": "DeviceError",
     "sed.models.metrics": "padded_cmap",
     "sed.models.head": "SedOutput",
-    "sed.models.network": "ModelConfig SedModel",
+    "sed.models.network": "SedModel",
     "sed.timeline": "Timeline",
     "streaming.bench.bench": "Bench bench",
     "streaming.engines.pytorch": "TorchEngine",

@@ -17,8 +17,9 @@ import torch
 
 from sed.events.tracker import TrackerConfig
 from sed.features.log_mel import LogMelConfig
+from sed.models.backbone import ModelConfig
 from sed.models.checkpoint import Checkpoint
-from sed.models.network import ModelConfig, SedModel
+from sed.models.network import SedModel
 
 ROOT = Path(__file__).parents[1]
 TINY_LOG_MEL = LogMelConfig(

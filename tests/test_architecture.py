@@ -57,7 +57,7 @@ ARROWS = {
 
 # One library, one door: the only modules that import it.
 DOORS = {
-    "timm": {"sed/models/network.py", "train/loop/optimizer.py", "train/loop/schedule.py"},
+    "timm": {"sed/models/backbone.py", "train/loop/optimizer.py", "train/loop/schedule.py"},
     "soundfile": {"sed/audio/libsndfile.py", "sed/audio/flac.py"},
     "sounddevice": {"streaming/live/microphone.py"},
     "onnx": {"streaming/export/onnx.py"},

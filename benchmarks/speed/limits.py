@@ -85,8 +85,9 @@ def save_untrained_b0(path: Path) -> None:
     import torch
 
     from sed.features.log_mel import LogMelConfig
+    from sed.models.backbone import ModelConfig
     from sed.models.checkpoint import Checkpoint, save_checkpoint
-    from sed.models.network import ModelConfig, SedModel
+    from sed.models.network import SedModel
 
     log_mel = LogMelConfig(
         sample_rate=32_000,

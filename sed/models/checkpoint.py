@@ -20,6 +20,8 @@ from sed.errors import CheckpointError
 from sed.events.tracker import TrackerConfig
 from sed.features.log_mel import LogMelConfig
 from sed.files import written_whole
+from sed.models.added_head import AddedHeadConfig
+from sed.models.backbone import ModelConfig
 from sed.models.metadata import (
     DEFAULT,
     FORMAT,
@@ -30,7 +32,7 @@ from sed.models.metadata import (
     read_metadata,
     sha256_of,
 )
-from sed.models.network import ModelConfig, SedModel
+from sed.models.network import SedModel
 from sed.models.spec import ModelSpec
 from sed.text import printable, some
 from sed.timeline import Timeline
@@ -177,10 +179,15 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         tensors = safetensors.torch.load_file(weights_path)
         tensors = {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}
         labels = tuple(metadata["labels"])
+        added_heads = [
+            config_from_dict(AddedHeadConfig, values, "added_heads")
+            for values in metadata.get("added_heads", ())
+        ]
         model = SedModel(
             config_from_dict(ModelConfig, metadata["model"], "model"),
             config_from_dict(LogMelConfig, metadata["log_mel"], "log_mel"),
-            len(labels),
+            len(labels) - sum(added.n_classes for added in added_heads),
+            added_heads,
         )
         model.load_state_dict(tensors)
         return Checkpoint(

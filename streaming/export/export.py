@@ -121,7 +121,7 @@ def _write_torch_export(
     """Write a model with torch.export. The model is changed: it is a copy."""
     backbone: nn.Module = graph.model.backbone
     for name, module in list(backbone.named_modules()):
-        # The class is timm's, which only sed.models.network imports.
+        # The class is timm's, which only sed.models.backbone imports.
         if type(module).__name__ == "Conv2dSame":
             parent, _, last = name.rpartition(".")
             setattr(backbone.get_submodule(parent), last, Conv2dSame(module))

@@ -31,7 +31,7 @@ class ExportableModel(nn.Module):
         # fuse_conv_bn returns a copy, whose layers may be replaced.
         self.model = fuse_conv_bn(checkpoint.model)
         self.network = LayerNetwork(self.model, layer)
-        for module in (self.model, *self.model.heads):
+        for module in (self.model, *self.model.heads, *self.model.added_heads):
             for name, child in module.named_children():
                 if isinstance(child, nn.Linear):
                     setattr(module, name, _PointwiseLinear(child))

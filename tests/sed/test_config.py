@@ -8,7 +8,7 @@ import pytest
 from sed.config import config_from_dict, field_docs
 from sed.events.tracker import TrackerConfig
 from sed.features.log_mel import LogMelConfig
-from sed.models.network import ModelConfig
+from sed.models.backbone import ModelConfig
 
 
 @dataclass(frozen=True)

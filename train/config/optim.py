@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sed.models.backbone import Arguments
 from sed.models.losses import LOSSES
-from sed.models.network import Arguments
 from sed.text import near
 from train.config.checks import check_choice, check_shares
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from sed.config import config_from_dict
 from sed.errors import UsageError
-from sed.models.network import ModelConfig
+from sed.models.backbone import ModelConfig
 from sed.text import near, printable
 from train.config.train import TrainConfig
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sed.features.log_mel import LogMelConfig
-from sed.models.network import ModelConfig
+from sed.models.backbone import ModelConfig
 from sed.timeline import Timeline
 from train.config.augment import MixingConfig, SpectrogramConfig, WaveformConfig
 from train.config.data import DataConfig, PostProcessingConfig

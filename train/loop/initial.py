@@ -85,9 +85,11 @@ def load_pretrained(
     if known.model.hidden.weight.shape != model.hidden.weight.shape:
         return missing  # the head is of another architecture
     model.hidden.load_state_dict(known.model.hidden.state_dict())
-    shared = [label for label in labels if label in known.labels]
+    # The rest are classes of added heads, whose weights have another form.
+    known_labels = known.labels[: known.model.n_own_classes]
+    shared = [label for label in labels if label in known_labels]
     here = [labels.index(label) for label in shared]
-    there = [known.labels.index(label) for label in shared]
+    there = [known_labels.index(label) for label in shared]
     for own, other in zip(model.heads, known.model.heads, strict=False):
         for layer in ("classes", "attention"):
             target, source = getattr(own, layer), getattr(other, layer)

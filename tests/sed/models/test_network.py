@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from sed.features.log_mel import LogMelConfig
-from sed.models.network import ModelConfig, SedModel
+from sed.models.backbone import ModelConfig
+from sed.models.network import SedModel
 
 # Five families. Frames are those of 5 s, 500 columns.
 BACKBONES = {

@@ -2,9 +2,10 @@ import pytest
 import torch
 
 from sed.features.log_mel import LogMelConfig
+from sed.models.backbone import ModelConfig
 from sed.models.checkpoint import Checkpoint
 from sed.models.fusion import fuse_conv_bn
-from sed.models.network import ModelConfig, SedModel
+from sed.models.network import SedModel
 from streaming.engines.pytorch import TorchEngine
 
 

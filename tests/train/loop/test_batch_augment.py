@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sed.models.network import ModelConfig, SedModel
+from sed.models.backbone import ModelConfig
+from sed.models.network import SedModel
 from tests.conftest import TINY_LOG_MEL
 from train.config.augment import MixingConfig, SpectrogramConfig
 from train.config.train import TrainConfig

@@ -5,9 +5,10 @@ import safetensors.torch
 import torch
 
 from sed.errors import CheckpointError
+from sed.models.backbone import ModelConfig, create_backbone
 from sed.models.checkpoint import Checkpoint, save_checkpoint
 from sed.models.metadata import DEFAULT
-from sed.models.network import ModelConfig, SedModel, create_backbone
+from sed.models.network import SedModel
 from tests.conftest import TINY_LOG_MEL
 from train.config.recipe import load_recipe
 from train.loop.initial import freeze_batch_norms, load_backbone, load_pretrained
