@@ -43,7 +43,7 @@ def remote_files(path: str) -> Iterator[RemoteFile]:
     MissingExtraError
         If fsspec is not installed.
     """
-    with _explained(path):
+    with explained(path):
         files, root = _opened(path)
         found = files.find(root, detail=True)
         is_file = list(found) == [root]
@@ -83,7 +83,7 @@ def local_copy(path: str) -> Iterator[str]:
     handle, copy = tempfile.mkstemp(suffix=suffix, prefix="sed-")
     os.close(handle)
     try:
-        with _explained(path):
+        with explained(path):
             files, place = _opened(path)
             files.get_file(place, copy)
         yield copy
@@ -91,19 +91,43 @@ def local_copy(path: str) -> Iterator[str]:
         os.unlink(copy)
 
 
-def _opened(path: str) -> tuple[Any, str]:
-    """Return the fsspec file system of a path, and the path within it."""
+def file_system(path: str) -> Any:
+    """Return the file system of fsspec for the protocol of a path; chains are not followed.
+
+    Raises
+    ------
+    RecordingError
+        If the protocol is unknown or needs another package.
+    MissingExtraError
+        If fsspec is not installed.
+    """
+    with explained(path):
+        return _fsspec(path).filesystem(urlsplit(path).scheme)
+
+
+def _fsspec(path: str) -> Any:
     try:
         import fsspec
     except ImportError:
         raise MissingExtraError(f"{printable(path)}: reading remote files", "remote") from None
-    files, place = fsspec.core.url_to_fs(path)
+    return fsspec
+
+
+def _opened(path: str) -> tuple[Any, str]:
+    """Return the fsspec file system of a path, and the path within it."""
+    files, place = _fsspec(path).core.url_to_fs(path)
     return files, place
 
 
 @contextmanager
-def _explained(path: str) -> Iterator[None]:
-    """Raise `RecordingError` for any exception of the library behind fsspec."""
+def explained(path: str) -> Iterator[None]:
+    """Raise `RecordingError` for any exception of the library behind fsspec.
+
+    Raises
+    ------
+    RecordingError
+        With the cause and the remedy.
+    """
     try:
         yield
     except MissingExtraError:
