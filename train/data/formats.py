@@ -13,38 +13,26 @@ folders        no table: a folder per class
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.errors import TableError
-from sed.events.tracker import Event
 from sed.text import printable
-from train.data.clips import SPLITS, Clip
+from train.data.clips import Clip
 from train.data.csv_rows import (
-    MAX_SHOWN,
     RowErrors,
     audio_folders,
     find_audio,
     literal_list,
-    number,
     read_header,
     read_rows,
     require,
 )
-from train.data.strong import (
-    STRONG_COLUMNS,
-    checked_event,
-    is_annotated,
-    read_annotated,
-    read_strong,
-)
-
-Row = Mapping[str, str]
-Find = Callable[..., str]  # possible names of a file -> its path; ValueError if there is none
+from train.data.index_rows import Find, Row, index_clip
+from train.data.strong import STRONG_COLUMNS, is_annotated, read_annotated, read_strong
 
 _N_URBAN_FOLDS = 10
 _N_NEAR = 3  # formats named in the error for an unknown table
@@ -88,6 +76,11 @@ def read_file(path: Path, kinds: tuple[str, ...]) -> list[Clip]:
                 f"{printable(str(path))}: holds detected events with scores, not labels of clips. "
                 "To train on them as strong labels, correct them, and rename the columns file and "
                 "label to filename and event_label."
+            )
+        if "url" in header:
+            raise TableError(
+                f"{printable(str(path))}: is a table of links. Download what they name with sed "
+                "prepare, and use the index.csv that it makes."
             )
         what = f"no {kinds[0]} table" if len(kinds) == 1 else "not a known table"
         raise TableError(
@@ -238,46 +231,6 @@ def _fsdkaggle2018(row: Row, find: Find) -> Clip | None:
     )
 
 
-def _index(row: Row, find: Find) -> Clip:
-    labels, events = _several(row["label"]), _events(row.get("events", ""))
-    if not labels and events is None:
-        raise ValueError("no label")
-    if (split := row.get("split", "").strip()) not in ("", *SPLITS):
-        raise ValueError(f"unknown split {split!r}: expected {', '.join(SPLITS)} or nothing")
-    start = number("start", row["start"]) if row.get("start", "").strip() else 0.0
-    duration = number("duration", row["duration"]) if row.get("duration", "").strip() else None
-    if start < 0 or (duration is not None and duration <= 0):
-        raise ValueError("expected a start of 0 or more, and a duration above 0")
-    return Clip(
-        find(row["file"]),
-        labels,
-        row.get("group") or row["file"],
-        split or row.get("fold", "").strip(),
-        row.get("licence", ""),
-        _several(row.get("secondary", "")),
-        events,
-        start,
-        duration,
-    )
-
-
-def _several(cell: str) -> tuple[str, ...]:
-    return tuple(label for label in cell.split(";") if label)
-
-
-def _events(cell: str) -> tuple[Event, ...] | None:
-    """Return the events in a cell of an index: [[onset, offset, label], …]; None if it is empty."""
-    if not cell.strip():
-        return None
-    try:
-        events = [(float(onset), float(offset), label) for onset, offset, label in json.loads(cell)]
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(
-            f"events are not a list of [onset, offset, label]: {cell[:MAX_SHOWN]!r}"
-        ) from error
-    return tuple(checked_event(*event) for event in events)
-
-
 def _row_by_row(
     path: Path,
     *,
@@ -287,7 +240,7 @@ def _row_by_row(
 ) -> list[Clip]:
     """Return the clips of the rows; the error lists all faulty rows."""
     header, rows = read_rows(path)
-    if clip is _index and {"begin", "seconds"} & {*header}:
+    if clip is index_clip and {"begin", "seconds"} & {*header}:
         raise TableError(
             f"{printable(str(path))}: an index of version 1. Rename its columns begin and seconds "
             "to start and duration, or run sed prepare again into a new folder."
@@ -339,7 +292,7 @@ FORMATS = {
             "audio_test",
         ),
     ),
-    "index": _table(_index, "file", more=("label",), excluded=_DETECTION_COLUMNS, audio=()),
+    "index": _table(index_clip, "file", more=("label",), excluded=_DETECTION_COLUMNS, audio=()),
     "strong": TableFormat(read_strong, STRONG_COLUMNS),
     "folders": TableFormat(read_folders),
 }
