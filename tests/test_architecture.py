@@ -78,6 +78,8 @@ DOORS = {
     "av": {"sed/audio/ffmpeg.py", "sed/audio/vorbis.py"},
     "pyarrow": {"sed/events/parquet.py"},
     "fsspec": {"sed/audio/remote.py"},
+    "aiohttp": {"sed/audio/remote_stream.py"},
+    "yt_dlp": {"train/prepare/web_audio.py"},
     "ray": {"streaming/offline/cluster.py"},
     "matplotlib": {"sed/events/plots.py", "train/evaluate/plots.py"},
     "torchlibrosa": {"train/augment/spectrogram.py"},

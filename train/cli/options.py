@@ -13,6 +13,7 @@ import typer
 from sed.errors import INTERRUPTED
 
 INPUT, MODEL, OUTPUT, PERFORMANCE = "Input", "Model", "Output", "Performance"
+DOWNLOADS = "Downloads"
 FORMATS = "auto|esc50|urbansound8k|birdclef|fsdkaggle2018|index|strong|folders"
 
 Checkpoints = Annotated[

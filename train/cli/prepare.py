@@ -10,11 +10,14 @@ import typer
 
 from sed.errors import FAILED, INTERRUPTED
 from sed.text import pluralize
-from train.cli.options import INPUT, OUTPUT, PERFORMANCE, Quiet, TableFormat, Verbose
+from train.cli.options import DOWNLOADS, INPUT, OUTPUT, PERFORMANCE, Quiet, TableFormat, Verbose
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
+    from train.prepare.links import LinkCallbacks
     from train.prepare.prepare import PrepareCallbacks, PrepareSummary
 
 
@@ -22,7 +25,9 @@ def prepare(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A table of clips, a folder that holds one, or a folder per class.",
+            help="A table of clips, a folder that holds one, a folder per class, or a table of "
+            "links: columns url, label, and optionally start, end (seconds or h:mm:ss), group, "
+            "fold, licence.",
             metavar="SOURCE",
             show_default=False,
         ),
@@ -111,15 +116,40 @@ def prepare(
             rich_help_panel=PERFORMANCE,
         ),
     ] = None,
+    requests_per_second: Annotated[
+        float,
+        typer.Option(
+            help="Requests per second to each host, of a table of links.",
+            metavar="N",
+            rich_help_panel=DOWNLOADS,
+        ),
+    ] = 1.0,
+    connections: Annotated[
+        int, typer.Option(help="Downloads at once.", metavar="N", rich_help_panel=DOWNLOADS)
+    ] = 4,
+    max_download_gb: Annotated[
+        float,
+        typer.Option(
+            help="Refuse a file that is larger than this.",
+            metavar="GB",
+            rich_help_panel=DOWNLOADS,
+        ),
+    ] = 4.0,
 ) -> None:
     """Decode recordings once, so that training loads them without decoding.
 
     The output folder gets mono WAV files in audio/, the table index.csv to train from, and
     prepared.json. The same command continues after an interruption. The path of the table is
     printed to standard output; the exit status is 1 if some recording could not be read.
+
+    Recordings of a table of links are first downloaded into downloads/; failures.csv lists those
+    that could not be. Addresses of files need the extra remote; pages of videos are left to
+    yt-dlp, the extra web-audio, which is in the public domain: the terms of each site and the
+    licence of each work apply to the sound.
     """
     from sed.cli import show_log
     from sed.errors import UsageError
+    from train.prepare.download import DownloadConfig
     from train.prepare.manifest import reset as remove
     from train.prepare.prepare import prepare as run
 
@@ -146,14 +176,15 @@ def prepare(
             seed=seed,
             workers=workers,
             table_format=table_format,
+            download=DownloadConfig(requests_per_second, connections, max_download_gb),
             callbacks=callbacks,
         )
     except KeyboardInterrupt:
         bars.stop()  # before the message, which it would overwrite
-        n_done = sum(int(task.completed) for task in bars.tasks)
+        n_done, *downloads = [int(task.completed) for task in bars.tasks]
+        done = [pluralize(n, "download") for n in downloads] + [pluralize(n_done, "recording")]
         print(
-            f"sed: stopped after {pluralize(n_done, 'recording')}; the same command continues "
-            "from there",
+            f"sed: stopped after {' and '.join(done)}; the same command continues from there",
             file=sys.stderr,
         )
         raise typer.Exit(INTERRUPTED) from None
@@ -185,11 +216,12 @@ def _callbacks(*, shown: bool) -> tuple[PrepareCallbacks, Bars]:
 
     console = Console(stderr=True, highlight=False)
     bars = progress_bars(console, shown=shown, field="stored")
-    task = bars.add_task("decoding", total=None, stored="")
+    links = _link_callbacks(bars, console, shown=shown)
+    task = bars.add_task("decoding", total=None, stored="", visible=False)
     stored_seconds = 0.0
 
     def on_start(n_recordings: int, n_reused: int) -> None:
-        bars.update(task, total=n_recordings)
+        bars.update(task, total=n_recordings, visible=True)
         if n_reused and shown:
             console.print(f"{pluralize(n_reused, 'recording')} already stored", soft_wrap=True)
         bars.start()
@@ -203,7 +235,32 @@ def _callbacks(*, shown: bool) -> tuple[PrepareCallbacks, Bars]:
         bars.advance(task)
         console.print(f"sed: {error}", markup=False, soft_wrap=True)
 
-    return PrepareCallbacks(on_start, on_recording, on_error), bars
+    return PrepareCallbacks(on_start, on_recording, on_error, links), bars
+
+
+def _link_callbacks(bars: Bars, console: Console, *, shown: bool) -> LinkCallbacks:
+    """Return callbacks that add a bar for downloads, advance it, and print errors at once."""
+    from sed.errors import SedError
+    from train.prepare.links import LinkCallbacks
+
+    tasks: list[TaskID] = []
+    stored_bytes = 0
+
+    def on_start(n_urls: int, n_done: int) -> None:
+        tasks.append(bars.add_task("downloading", total=n_urls, stored=""))
+        if n_done and shown:
+            console.print(f"{pluralize(n_done, 'recording')} already downloaded", soft_wrap=True)
+        bars.start()
+
+    def on_download(n_bytes: int) -> None:
+        nonlocal stored_bytes
+        stored_bytes += n_bytes
+        bars.update(tasks[0], advance=1, stored=f"{stored_bytes / 1e6:,.1f} MB")
+
+    def on_error(error: SedError) -> None:
+        console.print(f"sed: {error}", markup=False, soft_wrap=True)
+
+    return LinkCallbacks(on_start, on_download, on_error)
 
 
 def _summary_lines(summary: PrepareSummary) -> str:
@@ -216,6 +273,11 @@ def _summary_lines(summary: PrepareSummary) -> str:
         pluralize(len(summary.failures), "failure"),
     ]
     lines = [" · ".join(parts)]
+    if summary.n_unlicensed:
+        lines.append(
+            f"{pluralize(summary.n_unlicensed, 'clip')} from links without a known licence: "
+            "the column licence is empty there"
+        )
     if summary.n_silent:
         lines.append(f"{pluralize(summary.n_silent, 'clip')} of digital silence left out")
     if summary.n_clipped:

@@ -14,8 +14,10 @@ from typing import Any
 from sed.errors import OutputError, UsageError
 from sed.files import written_whole
 from sed.text import printable, some
+from train.prepare.download_files import DOWNLOADS, Download, files_of
 
 MANIFEST, INDEX, AUDIO = "prepared.json", "index.csv", "audio"
+FAILURES = "failures.csv"  # of a table of links
 _MADE_BY = "sed prepare"
 _FORMAT_VERSION = 2
 
@@ -40,13 +42,14 @@ class Manifest:
     """Record of a prepared folder.
 
     `files` names every file before it is written; its facts follow when it is whole. So the record
-    is complete even if the process is killed.
+    is complete even if the process is killed. `downloads` does so for the urls of a table of links.
     """
 
     source: str
     options: dict[str, Any]
     files: dict[str, StoredRecording | None] = field(default_factory=dict)  # by path in audio/
     failures: dict[str, str] = field(default_factory=dict)  # error message by source
+    downloads: dict[str, Download | None] = field(default_factory=dict)  # by url
     finished: bool = False  # whether the index is written
 
     def stored(self, name: str) -> StoredRecording:
@@ -92,7 +95,10 @@ def load_manifest(out: Path) -> Manifest:
         files = {
             file: facts and StoredRecording(**facts) for file, facts in record.pop("files").items()
         }
-        return Manifest(files=files, **record)
+        downloads = {
+            url: facts and Download(**facts) for url, facts in record.pop("downloads", {}).items()
+        }
+        return Manifest(files=files, downloads=downloads, **record)
     except UsageError:
         raise
     except OSError:
@@ -186,7 +192,9 @@ def reset(out: str | os.PathLike[str]) -> tuple[int, list[str]]:
     made = [
         out / AUDIO / name for name, facts in manifest.files.items() if is_stored(out, name, facts)
     ]
-    made += [path for path in (out / INDEX,) if path.is_file()]
+    made += [path for path in (out / INDEX, out / FAILURES) if path.is_file()]
+    if (out / DOWNLOADS).resolve().is_relative_to(out.resolve()):  # no link leads elsewhere
+        made += files_of(out / DOWNLOADS, manifest.downloads)
     remove_parts(out, manifest.files)
     # The record is removed last, so that a reset that is stopped can be repeated.
     for path in [*made, out / MANIFEST]:
@@ -195,6 +203,7 @@ def reset(out: str | os.PathLike[str]) -> tuple[int, list[str]]:
         except OSError as error:
             raise OutputError(path, error) from error
     folders = {parent for name in manifest.files for parent in (out / AUDIO / name).parents}
+    folders |= {out / DOWNLOADS} if manifest.downloads else set()
     for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
         if folder == out or out in folder.parents:
             with suppress(OSError):  # it is not empty
@@ -230,7 +239,7 @@ def remove_parts(out: Path, names: Mapping[str, StoredRecording | None]) -> None
         for path in folder.glob(".*.part") if folder.is_dir() else ():
             stem, _, process = path.name.removesuffix(".part").rpartition(".")
             name = str((folder / stem[1:]).relative_to(out / AUDIO)) if folder != out else ""
-            ours = name in names or (folder == out and stem[1:] in (MANIFEST, INDEX))
+            ours = name in names or (folder == out and stem[1:] in (MANIFEST, INDEX, FAILURES))
             if ours and not _is_alive(process):
                 with suppress(OSError):
                     path.unlink()

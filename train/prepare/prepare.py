@@ -8,11 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sed.errors import OutputError, SedError, TableError, UsageError
+from sed.errors import OutputError, RecordingError, SedError, TableError, UsageError
 from sed.text import printable, some
 from sed.timeline import seconds_from_samples
 from train.data.audio import clip_range
@@ -20,6 +20,14 @@ from train.data.clips import Clip
 from train.data.folds import balance_report, split_clips
 from train.data.tables import read_table, write_index
 from train.prepare.cutting import CuttingConfig, clip_segment
+from train.prepare.download import DownloadConfig
+from train.prepare.links import (
+    LinkCallbacks,
+    download_clips,
+    is_links,
+    read_links,
+    write_failures,
+)
 from train.prepare.manifest import AUDIO, INDEX, Manifest, is_stored, open_folder
 from train.prepare.transcode import SourceFile, size_and_mtime, source_files, transcode
 
@@ -35,6 +43,7 @@ class PrepareCallbacks:
     on_start: Callable[[int, int], None] = lambda *_: None  # recordings to decode, and reused
     on_recording: Callable[[float], None] = lambda _: None  # seconds stored of a recording
     on_error: Callable[[SedError], None] = lambda _: None  # of a recording
+    links: LinkCallbacks = field(default_factory=LinkCallbacks)
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,7 @@ class PrepareSummary:
     n_clipped_recordings: int
     failures: tuple[SedError, ...]  # one per recording that was left out
     balance: str  # report of the split; empty without one
+    n_unlicensed: int = 0  # clips from links without a licence
 
 
 class _StoppedError(Exception):
@@ -71,6 +81,7 @@ def prepare(
     seed: int = 0,
     workers: int | None = None,
     table_format: str = "auto",
+    download: DownloadConfig | None = None,
     callbacks: PrepareCallbacks | None = None,
 ) -> PrepareSummary:
     """Decode the recordings of a table once, into files that training loads without decoding.
@@ -81,7 +92,8 @@ def prepare(
     Parameters
     ----------
     source
-        A table or a folder, see `train.data.tables.read_table`.
+        A table or a folder, see `train.data.tables.read_table`; or a table of links, see
+        `train.prepare.links`, whose recordings are first downloaded into ``downloads/``.
     output
         A new folder: ``audio/`` for mono WAV files, ``index.csv`` for the table of clips, and
         ``prepared.json`` for the record of what was made.
@@ -105,6 +117,8 @@ def prepare(
         Threads that decode; one per processor if not given.
     table_format
         Format of the table, see `read_table`; auto chooses by its columns.
+    download
+        How the recordings of a table of links are downloaded.
     callbacks
         Called as recordings are stored.
 
@@ -123,18 +137,27 @@ def prepare(
     callbacks = callbacks or PrepareCallbacks()
     folder = Path(output)
     manifest = open_folder(folder, Path(source), asdict(config))
-    clips = read_table(source, table_format=table_format)
+    has_links = table_format == "auto" and is_links(Path(source))
+    clips = read_links(Path(source)) if has_links else read_table(source, table_format=table_format)
     _check_index(clips, split, seed)
-    files = source_files(clips)
+    origins: dict[str, str] = {}
+    failures: list[SedError] = []
+    if has_links:
+        clips, origins, failures = download_clips(
+            clips, folder, manifest, download or DownloadConfig(), callbacks.links
+        )
+    files = source_files(clips, origins)
     _plan(manifest, folder, files)
     todo = [file for file in files if not _is_reusable(file, folder, manifest)]
     manifest.files |= {file.name: None for file in todo}
     manifest.save(folder)
     callbacks.on_start(len(todo), len(files) - len(todo))
     transcoder = _Transcoder(folder, config, manifest, callbacks)
-    failures = transcoder.run(todo, workers or os.cpu_count() or 1)
+    failures += transcoder.run(todo, workers or os.cpu_count() or 1)
 
-    done = [file for file in files if file.path not in manifest.failures]
+    done = [file for file in files if file.origin not in manifest.failures]
+    if has_links:
+        write_failures(folder, manifest.failures)
     if not done:
         raise TableError(f"{printable(str(source))}: none of its recordings can be read.")
     rows, sources = index_rows(done, folder, manifest, config)
@@ -155,6 +178,7 @@ def prepare(
         n_clipped_recordings=sum(facts.n_clipped > 0 for facts in stored),
         failures=tuple(failures),
         balance=balance,
+        n_unlicensed=sum(not clip.licence for clip in rows) if has_links else 0,
     )
 
 
@@ -190,7 +214,7 @@ def index_rows(
                     duration_seconds=None if is_whole else seconds_from_samples(end - start, rate),
                 )
             )
-            sources.append(file.path)
+            sources.append(file.origin)
     return rows, sources
 
 
@@ -266,7 +290,7 @@ class _Transcoder:
                 for future in as_completed(futures):
                     if (error := future.result()) is not None:
                         failures.append(error)
-                        self._manifest.failures[futures[future].path] = str(error)
+                        self._manifest.failures[futures[future].origin] = str(error)
                         self._callbacks.on_error(error)
                     self._save_if_due()
             except BaseException:  # Ctrl-C or a full disk: stop the other threads
@@ -283,6 +307,8 @@ class _Transcoder:
             stored = transcode(file, path, self._config, self._check)
         except OutputError:
             raise
+        except RecordingError as error:
+            return RecordingError(file.origin, error.reason) if file.origin != file.path else error
         except SedError as error:
             return error
         self._manifest.files[file.name] = stored

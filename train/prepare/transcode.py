@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ class SourceFile:
     name: str  # path of the stored file in audio/
     path: str
     clips: tuple[Clip, ...]
+    origin: str  # the url that it was downloaded from; else its path
 
     @property
     def spans(self) -> list[list[float | None]]:
@@ -41,18 +42,32 @@ class SourceFile:
         return [[clip.start_seconds, clip.duration_seconds] for clip in self.clips]
 
 
-def source_files(clips: Sequence[Clip]) -> list[SourceFile]:
+def source_files(clips: Sequence[Clip], origins: Mapping[str, str]) -> list[SourceFile]:
     """Return the recordings of clips, each once, in the order of the clips.
 
     A stored file has the name of its source relative to the common folder of all. It keeps the
     suffix too, so that sources that differ only in it get different names.
+
+    Parameters
+    ----------
+    clips
+        The clips.
+    origins
+        The url of each recording that was downloaded.
     """
     by_path: dict[str, list[Clip]] = {}
     for clip in clips:
         by_path.setdefault(os.path.abspath(clip.path), []).append(clip)
+    if not by_path:
+        return []
     common = os.path.commonpath([os.path.dirname(path) for path in by_path])
     return [
-        SourceFile(Path(os.path.relpath(path, common)).as_posix() + ".wav", path, tuple(members))
+        SourceFile(
+            Path(os.path.relpath(path, common)).as_posix() + ".wav",
+            path,
+            tuple(members),
+            origins.get(path, path),
+        )
         for path, members in by_path.items()
     ]
 

@@ -5,6 +5,7 @@ import pytest
 import soundfile
 
 from tests.conftest import rising_noise
+from tests.train.prepare.web import serving
 
 
 @pytest.fixture
@@ -18,3 +19,11 @@ def source(tmp_path):
     both = np.stack([rising_noise(24_000, 8), rising_noise(24_000, 9)], axis=1)
     soundfile.write(folder / "dog/é.wav", both, 8_000, "PCM_24")
     return folder
+
+
+@pytest.fixture
+def server():
+    """Return a web server on this machine."""
+    pytest.importorskip("aiohttp", reason="needs the remote extra")
+    with serving() as server:
+        yield server
