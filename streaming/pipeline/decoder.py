@@ -16,6 +16,21 @@ from streaming.pipeline.modes import Aggregator
 from streaming.pipeline.windows import Batch
 
 
+class FrameEmbeddings(NamedTuple):
+    """The output of a layer of the network for the next frames of a recording."""
+
+    vectors: Floats  # (frames, features)
+    attention: Floats  # (frames,); see `streaming.pipeline.modes.frame_values`
+
+    @classmethod
+    def concat(cls, parts: Sequence[FrameEmbeddings]) -> FrameEmbeddings:
+        """Return consecutive parts, one or more, as one."""
+        return cls(
+            np.concatenate([part.vectors for part in parts]),
+            np.concatenate([part.attention for part in parts]),
+        )
+
+
 class Detection(NamedTuple):
     """What a push completed. Arrays hold the next rows of the recording."""
 
@@ -25,10 +40,12 @@ class Detection(NamedTuple):
     started: list[Event]  # certain to come, reported once; they last at least as long as given
     clip_probs: Floats  # (windows, classes), of whole windows
     n_samples: int  # of the recording processed so far, at the model's rate
+    frame_embeddings: FrameEmbeddings | None = None  # if the engine gives them
 
     @classmethod
     def concat(cls, detections: Sequence[Detection], n_classes: int, n_mels: int) -> Detection:
         """Return consecutive detections as one; an empty one if there are none."""
+        embeddings = [d.frame_embeddings for d in detections if d.frame_embeddings is not None]
         return cls(
             [event for d in detections for event in d.events],
             _stack_rows([d.frame_probs for d in detections], n_classes),
@@ -36,6 +53,7 @@ class Detection(NamedTuple):
             [event for d in detections for event in d.started],
             _stack_rows([d.clip_probs for d in detections], n_classes),
             detections[-1].n_samples if detections else 0,
+            FrameEmbeddings.concat(embeddings) if embeddings else None,
         )
 
 
@@ -50,6 +68,8 @@ class EventDecoder:
         Thresholds, durations, classes.
     aggregator
         Joins the outputs of overlapping or adjacent inputs.
+    n_features
+        Width of the engine's embeddings; 0 if it gives none.
 
     Raises
     ------
@@ -57,8 +77,15 @@ class EventDecoder:
         If a class is unknown to the model, or a threshold cannot be.
     """
 
-    def __init__(self, spec: ModelSpec, config: DetectorConfig, aggregator: Aggregator) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        config: DetectorConfig,
+        aggregator: Aggregator,
+        n_features: int = 0,
+    ) -> None:
         self._spec = spec
+        self._n_features = n_features
         self._top_k = config.top_k
         self._aggregator = aggregator
         self._selected = choose_classes(spec.labels, config.classes)
@@ -92,14 +119,21 @@ class EventDecoder:
             hop_length = self._spec.timeline.hop_length
             final.append(self._aggregator.flush(-(-batch.n_samples // hop_length)))
         n_classes = len(self._spec.labels)
-        frame_probs = self._select(_stack_rows([frames for frames, _ in final], n_classes))
+        n_values = n_classes + (self._n_features + 1 if self._n_features else 0)
+        values = _stack_rows([frames for frames, _ in final if frames.size], n_values)
+        frame_probs = self._select(values[:, :n_classes])
         clip_probs = _stack_rows([clips for _, clips in final], n_classes)[:, self._selected]
         events = self._tracker.push(frame_probs)
         if batch.is_last:
             events += self._tracker.flush(batch.n_samples)
         log_mel = _stack_rows(batch.log_mel, self._spec.log_mel.n_mels)
         started = self._tracker.started()
-        return Detection(events, frame_probs, log_mel, started, clip_probs, batch.n_samples)
+        embeddings = None
+        if self._n_features:
+            embeddings = FrameEmbeddings(values[:, n_classes:-1], values[:, -1])
+        return Detection(
+            events, frame_probs, log_mel, started, clip_probs, batch.n_samples, embeddings
+        )
 
     def _select(self, frame_probs: Floats) -> Floats:
         """Keep the requested classes, after setting all but the `top_k` of a frame to zero."""

@@ -64,7 +64,7 @@ class Detector:
         self.front_end = FrontEnd(
             self.engine, mode, sample_rate=sample_rate, is_live=self.batch_size == 1
         )
-        self.decoder = EventDecoder(self.spec, self.config, mode.aggregator)
+        self.decoder = EventDecoder(self.spec, self.config, mode.aggregator, self.engine.n_features)
         self.labels = self.decoder.labels
 
     def reset(self) -> None:

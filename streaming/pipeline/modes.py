@@ -32,6 +32,18 @@ from streaming.pipeline.overlap_add import OverlapAdd
 from streaming.pipeline.windows import SlidingWindow, Window
 
 
+def frame_values(output: FrameOutput) -> Floats:
+    """Return what is aggregated for each frame of a window, shape (frames, values).
+
+    The probabilities of all classes; then, if the engine gives embeddings, the embedding and the
+    attention of the frame: ``Σ_c mean_h weights[h, c] · probs[h, c]`` over heads h and classes c.
+    """
+    if output.embeddings is None:
+        return output.frame_probs
+    attention = (output.head_weights * output.head_probs).mean(axis=1).sum(axis=1, keepdims=True)
+    return np.concatenate([output.frame_probs, output.embeddings, attention], axis=1)
+
+
 class _WindowAggregator:
     """Averages overlapping windows, and pools the attention of each window.
 
@@ -56,14 +68,13 @@ class _WindowAggregator:
         self.reset = self._overlap_add.reset
 
     def push(self, window: Window, output: FrameOutput) -> tuple[Floats, Floats]:
-        """Take the output for the next window, of shape (frames, classes)."""
-        frames = self._overlap_add.push(window.start, output.frame_probs, window.stop)
-        return frames, output.clip_probs()[None]
+        """Take the output for the next window; return `frame_values` and clips that are final."""
+        values = self._overlap_add.push(window.start, frame_values(output), window.stop)
+        return values, output.clip_probs()[None]
 
     def flush(self, end_column: int) -> tuple[Floats, Floats]:
         """Return the remaining frames; every window has been pooled already."""
-        rest = self._overlap_add.flush(end_column)
-        return (rest if rest.size else self._nothing), self._nothing
+        return self._overlap_add.flush(end_column), self._nothing
 
 
 class _SegmentAggregator:
@@ -97,14 +108,14 @@ class _SegmentAggregator:
         self.reset = self._pool.reset
 
     def push(self, window: Window, output: FrameOutput) -> tuple[Floats, Floats]:
-        """Take the output for the next segment, of shape (frames, classes)."""
+        """Take the output for the next segment; return `frame_values` and clips that are final."""
         n_frames = -(-(window.stop - window.start) // self._frame_columns)
         frames = output[self._n_before : self._n_before + n_frames]
-        return frames.frame_probs, self._pool.push(frames)
+        return frame_values(frames), self._pool.push(frames)
 
     def flush(self, end_column: int) -> tuple[Floats, Floats]:
         """Return the remaining clips; every frame was final at once."""
-        return self._nothing, self._pool.flush(end_column)
+        return np.empty((0, 0), np.float32), self._pool.flush(end_column)
 
 
 class _SlidingAttentionPool:
