@@ -58,8 +58,9 @@ if TYPE_CHECKING:
         Status,
     )
     from streaming.offline.detect import detect
+    from streaming.offline.embed import embed
     from streaming.offline.executor import ThreadExecutor
-    from streaming.offline.job import JobConfig
+    from streaming.offline.job_config import JobConfig
     from streaming.offline.outputs import OutputConfig
     from streaming.offline.scan import Scan
     from streaming.offline.summary import Summary
@@ -105,8 +106,9 @@ _MODULES = {
     "streaming.live.sources": "open_source",
     "streaming.messages": "AudioBlock ClipSaved EventEnded EventStarted Gap Problem Status",
     "streaming.offline.detect": "detect",
+    "streaming.offline.embed": "embed",
     "streaming.offline.executor": "ThreadExecutor",
-    "streaming.offline.job": "JobConfig",
+    "streaming.offline.job_config": "JobConfig",
     "streaming.offline.outputs": "OutputConfig",
     "streaming.offline.scan": "Scan",
     "streaming.offline.summary": "Summary",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sed.errors import OutputError
+from sed.errors import OutputError, UsageError
+from sed.text import printable
 
 
 @contextmanager
@@ -39,3 +40,20 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # renamed, or never created
             part.unlink()
+
+
+def refuse_to_replace(output: str | os.PathLike[str] | None, sources: Iterable[str]) -> None:
+    """Make sure that the file of results is none of the recordings.
+
+    Raises
+    ------
+    UsageError
+        If it is one of them.
+    """
+    if output is None or not os.path.isfile(output):
+        return
+    for source in sources:
+        if os.path.isfile(source) and os.path.samefile(output, source):
+            raise UsageError(
+                f"--output {printable(str(output))} is one of the recordings: give another name"
+            )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from sed.files import written_whole
 from sed.text import printable
 
 ROWS_PER_PART = 262_144
+RECORDINGS_PER_RUN = 2_048  # files of recordings that lie beside each other, about
 COPY_BYTES = 8 << 20  # of vectors that are copied at once
 ORPHAN_SECONDS = 600.0  # a .npy without .parquet that is younger may be being written
 
@@ -71,6 +73,58 @@ def compact(
         for source, identity in zip(sources, identities, strict=True):
             if _identity(source) == identity:  # not embedded again meanwhile
                 _delete(source)
+
+
+class Compactor:
+    """Merges the small files of a store in a thread, while recordings are added.
+
+    Parameters
+    ----------
+    store
+        The store.
+    every
+        Recordings after which they are merged.
+    """
+
+    def __init__(self, store: str | os.PathLike[str], *, every: int = RECORDINGS_PER_RUN) -> None:
+        self._store = store
+        self._every = every
+        self._n_added = 0
+        self._thread = ThreadPoolExecutor(1, "compactor")
+        self._running: Future[None] | None = None
+
+    def add(self) -> None:
+        """Note that a recording was added.
+
+        Raises
+        ------
+        SedError
+            If an earlier run failed.
+        """
+        self._n_added += 1
+        is_idle = self._running is None or self._running.done()
+        if self._n_added >= self._every and is_idle:
+            self._wait()
+            self._n_added = 0
+            self._running = self._thread.submit(compact, self._store)
+
+    def close(self, *, merge: bool = True) -> None:
+        """Wait for the thread; merge what is left, if asked to.
+
+        Raises
+        ------
+        SedError
+            If the store is damaged, or cannot be written.
+        """
+        self._thread.shutdown()
+        self._wait()
+        if merge and Path(self._store).exists():
+            compact(self._store)
+
+    def _wait(self) -> None:
+        if self._running is not None:
+            self._running.result()
+            self._running = None
 
 
 def _groups(files: Sequence[StoreFile], rows_per_part: int) -> Iterator[list[StoreFile]]:

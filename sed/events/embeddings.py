@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sed.errors import SedError, UsageError
-from sed.events.embedding_compact import compact
+from sed.events.embedding_compact import Compactor, compact
 from sed.events.embedding_files import (
     StoreConfig,
     StoreFile,
@@ -50,6 +50,7 @@ from sed.text import printable
 from sed.types import Floats
 
 __all__ = [
+    "Compactor",
     "EmbeddingStore",
     "EmbeddingWriter",
     "StoreConfig",

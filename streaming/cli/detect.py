@@ -174,11 +174,12 @@ def detect(
     from sed.audio.start_time import time_zone as parse_time_zone
     from sed.cli import show_log
     from sed.errors import UsageError
+    from sed.files import refuse_to_replace
     from sed.text import near, pluralize
     from streaming.cli.progress import progress_bar, progress_callbacks, summary_line
     from streaming.offline.detect import batch_size_for
-    from streaming.offline.job import JobConfig
-    from streaming.offline.outputs import OutputConfig, refuse_to_replace
+    from streaming.offline.job_config import JobConfig
+    from streaming.offline.outputs import OutputConfig
     from streaming.offline.scan import Scan
     from streaming.pipeline.config import DetectorConfig
 

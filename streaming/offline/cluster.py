@@ -27,7 +27,6 @@ from sed.models.devices import DeviceError
 from sed.text import pluralize, printable
 from streaming.offline.executor import Executor
 from streaming.offline.job import (
-    JobConfig,
     JobFinished,
     JobResult,
     JobRunner,
@@ -37,6 +36,7 @@ from streaming.offline.job import (
     collect,
     logger,
 )
+from streaming.offline.job_config import JobConfig
 
 MAX_TASKS = 2_000  # a task costs a message or two; a lost one is repeated with all its recordings
 N_RETRIES = 3  # of a task whose actor is lost; then each of its recordings is tried once more

@@ -24,7 +24,6 @@ from sed.models.spec import ModelSpec
 from streaming.engines.base import EnginePool
 from streaming.engines.select import open_engine
 from streaming.offline.job import (
-    JobConfig,
     JobFinished,
     JobProgress,
     JobStarted,
@@ -32,6 +31,7 @@ from streaming.offline.job import (
     log_engine,
     run_job,
 )
+from streaming.offline.job_config import JobConfig, open_store
 from streaming.pipeline.detector import Detector
 from streaming.pipeline.prefetch import Prefetcher
 
@@ -114,8 +114,10 @@ class ThreadExecutor(Executor):
             engine=job.engine,
             device=job.device,
             precision=job.precision,
+            layer=job.layer,
         )
         self._free = [Detector(self._engine, job.config)]
+        open_store(job, self._free[0])
         log_engine(self._free[0], job)
         return self._engine.spec
 

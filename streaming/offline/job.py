@@ -7,61 +7,26 @@ process, in another process, or on another machine.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import logging
 import os
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sed.audio.decode import Decoder, open_recording
 from sed.audio.find import Recording
 from sed.errors import SedError, UsageError
 from sed.events.tracker import Event
 from sed.models.devices import has_gpu
-from sed.models.metadata import DEFAULT, checkpoint_files
-from streaming.engines.base import Engine, EnginePool
+from streaming.engines.base import EnginePool
 from streaming.engines.select import open_engine, runs_on_cpu
 from streaming.offline.detect import share_of, stream_detections
-from streaming.offline.outputs import OutputConfig
-from streaming.pipeline.config import DetectorConfig
+from streaming.offline.embedding_rows import EmbeddingRow
+from streaming.offline.job_config import JobConfig, open_store
 from streaming.pipeline.detector import Detector
 
-if TYPE_CHECKING:
-    from sed.models.checkpoint import Checkpoint
-
 logger = logging.getLogger("sed.offline")
-
-
-@dataclass(frozen=True)
-class JobConfig:
-    """How recordings are processed, and what is written about them.
-
-    Attributes
-    ----------
-    outputs
-        What is written, and where.
-    model
-        Path of a checkpoint, a run directory or an exported graph; the default model if None. In
-        this process also a loaded checkpoint or an open engine.
-    config
-        Options of detection.
-    engine, device, precision
-        See `open_engine`; of several GPUs each worker process gets its own.
-    channel
-        Channel to analyse, counted from 1; the mean of all if None.
-    """
-
-    outputs: OutputConfig = field(default_factory=OutputConfig)
-    model: str | os.PathLike[str] | Checkpoint | Engine | None = None
-    config: DetectorConfig = field(default_factory=lambda: DetectorConfig(batch_size=None))
-    engine: str = "auto"
-    device: str = "auto"
-    precision: str = "auto"
-    channel: int | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +54,7 @@ class JobProgress:
     seconds: float  # processed so far
     share: float  # processed so far; 0 if the length of the recording is unknown
     events: tuple[Event, ...] = ()  # since the last report, where events are passed on at once
+    embeddings: tuple[EmbeddingRow, ...] = ()  # since the last report, if they go to no store
 
 
 @dataclass(frozen=True)
@@ -151,13 +117,15 @@ def run_job(
                     n_readers=n_readers,
                     start=job.outputs.start_time(recording),
                 ):
-                    files.write(detection)
+                    rows = files.write(detection)
                     seconds = detection.n_samples / detector.timeline.sample_rate
                     share = share_of(decoder, seconds)
-                    yield JobProgress(recording, seconds, share, tuple(detection.events))
+                    yield JobProgress(recording, seconds, share, tuple(detection.events), rows)
             except SedError as error:
                 # The results before the damage are kept.
                 failure = error
+            if rows := files.finish():
+                yield JobProgress(recording, seconds, share_of(decoder, seconds), (), rows)
     except SedError as error:
         failure = error
     yield JobFinished(recording, JobResult((), seconds, failure, was_opened))
@@ -190,8 +158,10 @@ class JobRunner:
                 device=_worker_device(job, worker),
                 precision=job.precision,
                 n_streams=1,  # other workers have the other cores
+                layer=job.layer,
             )
             self._detector = Detector(engine, job.config)
+            open_store(job, self._detector)
             log_engine(self._detector, job)
         self.log = tuple(log)  # level and text of what was logged meanwhile
 
@@ -244,49 +214,6 @@ def check_portable(job: JobConfig) -> None:
     """
     if job.model is not None and not isinstance(job.model, str | os.PathLike):
         raise UsageError("each worker loads the model itself: give the path of a checkpoint")
-
-
-def result_settings(job: JobConfig) -> dict[str, str]:
-    """Return all settings that results depend on, by the names of the options.
-
-    Raises
-    ------
-    UsageError
-        If the model is not a path.
-    """
-    outputs = job.outputs
-    settings = asdict(job.config) | {
-        "format": ",".join(sorted(outputs.formats)),
-        "plot": outputs.plot,
-        "time_zone": None if outputs.zone is None else str(outputs.zone),
-        "engine": job.engine,
-        "precision": job.precision,
-        "channel": job.channel,
-    }
-    del settings["batch_size"]  # it changes the speed only
-    return {
-        "model": _checksum(job.model),
-        **{
-            name.replace("_", "-").removesuffix("-seconds"): (
-                "default" if value is None else json.dumps(value)
-            )
-            for name, value in settings.items()
-        },
-    }
-
-
-def _checksum(model: object) -> str:
-    """Return 12 hexadecimal digits that identify a model: of its files, if it is a path."""
-    if model is not None and not isinstance(model, str | os.PathLike):
-        raise UsageError("a journal names the model by its file: give a path, not a loaded model")
-    digest = hashlib.sha256()
-    path = Path(model or DEFAULT)
-    weights = [path.with_suffix(".bin")] if path.suffix == ".xml" else []
-    for file in sorted({*checkpoint_files(None if model is None else str(model)), path, *weights}):
-        # What is wrong with a missing file is reported when the model is loaded.
-        with suppress(OSError), open(file, "rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()[:12]
 
 
 def _worker_device(job: JobConfig, worker: int) -> str:

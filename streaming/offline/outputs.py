@@ -5,46 +5,39 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
+from functools import cached_property
 from pathlib import Path
 from typing import TextIO
+
+import numpy as np
 
 from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.audio.find import Recording
 from sed.audio.start_time import recording_start
 from sed.errors import MissingExtraError, OutputError, UsageError
+from sed.events.embeddings import (
+    EmbeddingStore,
+    EmbeddingWriter,
+    recording_paths,
+    recording_written_whole,
+)
 from sed.events.formats import EXTENSIONS, FORMATS, WRITERS, format_of, open_writer
 from sed.events.npz import FramesWriter
 from sed.events.writers import EventWriter
 from sed.files import written_whole
 from sed.models.spec import ModelSpec
 from sed.text import near, printable
+from streaming.offline.embedding_rows import EmbeddingConfig, EmbeddingRow, EmbeddingRows
 from streaming.offline.overview import DetectionPlot
 from streaming.pipeline.decoder import Detection
 from streaming.pipeline.detector import Detector
 
 TABLE = "events.parquet"  # name of the one table of all recordings, in an output folder
 PLOT_EXTENSION = ".png"
-
-
-def refuse_to_replace(output: str | os.PathLike[str] | None, sources: Iterable[str]) -> None:
-    """Make sure that the file of results is none of the recordings.
-
-    Raises
-    ------
-    UsageError
-        If it is one of them.
-    """
-    if output is None or not os.path.isfile(output):
-        return
-    for source in sources:
-        if os.path.isfile(source) and os.path.samefile(output, source):
-            raise UsageError(
-                f"--output {printable(str(output))} is one of the recordings: give another name"
-            )
 
 
 @dataclass(frozen=True)
@@ -63,6 +56,10 @@ class OutputConfig:
         Whether to skip recordings whose results all exist.
     zone
         Time zone of the place. With it events have their time of day; in Parquet they always have.
+    embeddings
+        Which embeddings are kept besides, if any.
+    events
+        Whether events are written. If not, `output` is None, or the folder of the embeddings.
 
     Raises
     ------
@@ -77,9 +74,15 @@ class OutputConfig:
     plot: bool = False
     skip_existing: bool = False
     zone: tzinfo | None = None
+    embeddings: EmbeddingConfig | None = None
+    events: bool = True
 
     def __post_init__(self) -> None:
         """Refuse formats and combinations that cannot be."""
+        if self.embeddings is not None and self.embeddings.store is not None:
+            check_parquet(f"{printable(self.embeddings.store)}: a store of embeddings")
+        if not self.events:
+            return
         if self.output is not None and self.folder is None:
             self._refuse_recording(Path(self.output))
         if not self.formats:
@@ -120,8 +123,7 @@ class OutputConfig:
                 )
 
     def _check_parquet(self) -> None:
-        if importlib.util.find_spec("pyarrow") is None:
-            raise MissingExtraError("the format parquet", "parquet")
+        check_parquet("the format parquet")
         if self.output is None:
             raise UsageError("parquet needs a file: give --output events.parquet, or DIR/")
         if self.skip_existing:
@@ -137,6 +139,7 @@ class OutputConfig:
             return None
         path = Path(self.output)
         is_folder = path.is_dir() or not path.suffix or os.fspath(self.output).endswith("/")
+        is_folder = is_folder or not self.events
         return path if is_folder else None
 
     @property
@@ -150,7 +153,7 @@ class OutputConfig:
 
         There is none either if they go to standard output.
         """
-        if self.output is None:
+        if self.output is None or not self.events:
             return None
         if self.folder is None:
             return Path(self.output), self.formats[0]
@@ -167,7 +170,18 @@ class OutputConfig:
         plot_folder = folder or (Path(self.output).parent if self.output else Path())
         extensions = [EXTENSIONS[name] for name in self.file_formats]
         paths = [folder / (recording.name + e) for e in extensions] if folder else []
-        return paths + [plot_folder / (recording.name + PLOT_EXTENSION)] * self.plot
+        paths += [plot_folder / (recording.name + PLOT_EXTENSION)] * self.plot
+        return [*paths, *self._embedding_paths(recording)]
+
+    def _embedding_paths(self, recording: Recording) -> tuple[Path, ...]:
+        store = self.embeddings and self.embeddings.store
+        return recording_paths(store, recording.name) if store else ()
+
+    @cached_property
+    def _embedded(self) -> set[str]:
+        """Names of the recordings in the store, when it is first asked for."""
+        store = self.embeddings and self.embeddings.store
+        return EmbeddingStore(store).recordings if store and Path(store).exists() else set()
 
     def start_time(self, recording: Recording) -> datetime | None:
         """Return when a recording began; None if that is unknown or no output has it."""
@@ -176,8 +190,14 @@ class OutputConfig:
         return recording_start(recording.path, self.zone)
 
     def exist(self, recording: Recording) -> bool:
-        """Return whether all files about a recording exist."""
-        return all(path.exists() for path in self.paths(recording))
+        """Return whether all files about a recording exist; its embeddings may be in a part."""
+        embedding_paths = self._embedding_paths(recording)
+        has_embeddings = recording.name in self._embedded or all(
+            map(os.path.exists, embedding_paths)
+        )
+        paths = self.paths(recording)
+        others = paths[: len(paths) - len(embedding_paths)]
+        return has_embeddings and all(path.exists() for path in others)
 
     def check_shared(self) -> None:
         """Make sure that the events of several recordings may go to one file or stream.
@@ -187,7 +207,7 @@ class OutputConfig:
         UsageError
             If events of this format do not name their recording.
         """
-        if self.folder is None and not WRITERS[self.formats[0]].many_recordings:
+        if self.events and self.folder is None and not WRITERS[self.formats[0]].many_recordings:
             raise UsageError(
                 f"a file in the format {self.formats[0]} is about one recording: give --output DIR/"
             )
@@ -211,7 +231,7 @@ class OutputConfig:
             path, format = self.shared_file
             with written_whole(path) as part, _open(part, format, spec, dated=dated) as writer:
                 yield writer
-        elif self.folder is not None:
+        elif self.folder is not None or not self.events:
             yield None
         else:
             try:
@@ -243,9 +263,22 @@ class OutputConfig:
                     files.writers.append(stack.enter_context(writer))
             if self.plot:
                 files.plot = DetectionPlot(detector, recording)
+            if self.embeddings is not None:
+                files.rows = EmbeddingRows(
+                    self.embeddings,
+                    detector.timeline,
+                    detector.spec.window_seconds,
+                    recording.path,
+                    self.start_time(recording),
+                )
+                if (store := self.embeddings.store) is not None:
+                    dimension = len(self.embeddings.pool) * detector.engine.n_features
+                    files.vectors = stack.enter_context(
+                        recording_written_whole(store, recording.name, dimension)
+                    )
             yield files
             if files.plot:
-                files.plot.draw(paths[-1])
+                files.plot.draw(paths[len(self.file_formats)])
 
 
 @dataclass
@@ -255,9 +288,11 @@ class _OutputFiles:
     writers: list[EventWriter] = field(default_factory=list)
     frames: FramesWriter | None = None
     plot: DetectionPlot | None = None
+    rows: EmbeddingRows | None = None
+    vectors: EmbeddingWriter | None = None
 
-    def write(self, detection: Detection) -> None:
-        """Write the next detection of the recording."""
+    def write(self, detection: Detection) -> tuple[EmbeddingRow, ...]:
+        """Write the next detection of the recording; return embeddings that go to no store."""
         for event in detection.events:
             for writer in self.writers:
                 writer.write(event)
@@ -265,6 +300,29 @@ class _OutputFiles:
             self.frames.write(detection.frame_probs, detection.clip_probs)
         if self.plot:
             self.plot.add(detection)
+        return self._keep(self.rows.push(detection)) if self.rows else ()
+
+    def finish(self) -> tuple[EmbeddingRow, ...]:
+        """Write what the end of the recording completes; return embeddings that go to no store."""
+        return self._keep(self.rows.flush()) if self.rows else ()
+
+    def _keep(self, rows: Sequence[EmbeddingRow]) -> tuple[EmbeddingRow, ...]:
+        if self.vectors is None or not rows:
+            return tuple(rows)
+        self.vectors.write([row.event for row in rows], np.stack([row.vector for row in rows]))
+        return ()
+
+
+def check_parquet(what: str) -> None:
+    """Make sure that Parquet can be written.
+
+    Raises
+    ------
+    MissingExtraError
+        If pyarrow is not installed.
+    """
+    if importlib.util.find_spec("pyarrow") is None:
+        raise MissingExtraError(what, "parquet")
 
 
 def _open(

@@ -20,23 +20,22 @@ from typing import TYPE_CHECKING
 
 from sed.audio.find import Recording, common_root, find_recordings, iter_recordings
 from sed.errors import RecordingError, SedError, UsageError
+from sed.events.embeddings import Compactor
 from sed.events.tracker import Event
 from sed.events.writers import EventWriter
 from sed.signals import sigterm_as_interrupt
 from sed.text import some
 from streaming.offline.executor import Executor, ThreadExecutor
-from streaming.offline.failures import write_report
 from streaming.offline.job import (
-    JobConfig,
     JobFinished,
     JobProgress,
     JobResult,
     JobStarted,
     WorkerFailed,
-    result_settings,
 )
+from streaming.offline.job_config import JobConfig, result_settings
 from streaming.offline.outputs import OutputConfig
-from streaming.offline.summary import ScanCallbacks, Summary
+from streaming.offline.summary import ScanCallbacks, Summary, write_report
 
 if TYPE_CHECKING:
     from streaming.offline.journal import Journal
@@ -100,6 +99,7 @@ class Scan:
         self._progress: dict[str, JobProgress] = {}  # of running recordings
         self._events: dict[str, list[Event]] = {}  # of running recordings, for the journal
         self._n_bytes_finished = 0
+        self._compactor: Compactor | None = None
 
     def run(self, sources: Iterable[str | os.PathLike[str]]) -> Summary:
         """Process all recordings in files and folders.
@@ -127,11 +127,17 @@ class Scan:
                 "standard input cannot be read by worker processes or a cluster: give files or "
                 "folders"
             )
+        embeddings = self._job.outputs.embeddings
+        if embeddings is not None and embeddings.store is not None:
+            self._compactor = Compactor(embeddings.store)
         with sigterm_as_interrupt():
             if self._places is None:
                 self._run(paths)
             else:
                 self._run_with_journal(paths, *self._places)
+            if self._compactor:
+                # An interruption ends the scan at once: the next run merges.
+                self._compactor.close(merge=not self.summary.interrupted)
         self.summary.wall_seconds = time.perf_counter() - started
         return self.summary
 
@@ -250,6 +256,8 @@ class Scan:
             if result.failure is not None:
                 # A process that was killed has left its unfinished outputs.
                 self._remove_parts(recording)
+        if self._compactor:
+            self._compactor.add()
         self._n_bytes_finished += recording.n_bytes
         self.summary.add(result)
         if result.failure is not None:

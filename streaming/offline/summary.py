@@ -1,20 +1,16 @@
-"""Sum up the jobs of a scan, and report its progress."""
+"""Sum up the jobs of a scan, report its progress, and list what failed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sed.errors import SedError
-from streaming.offline.job import (
-    JobResult,
-)
-
-if TYPE_CHECKING:
-    pass
-
+from sed.files import written_whole
+from sed.text import printable
+from streaming.offline.job import JobResult
 
 MAX_FAILURES = 1_000  # in the summary; with a journal, the report has all
 
@@ -62,3 +58,29 @@ class ScanCallbacks:
     on_start: Callable[[int, int], None] = lambda *_: None  # recordings and bytes in all
     on_progress: Callable[[float, float], None] = lambda *_: None  # bytes and seconds so far
     on_error: Callable[[SedError], None] = lambda _: None  # as it occurs
+
+
+def write_report(path: Path, failures: Iterable[tuple[str, str]]) -> None:
+    """Write a CSV table of failures: file, what was wrong, and a remedy.
+
+    Parameters
+    ----------
+    path
+        The table.
+    failures
+        Paths and messages: the path, what was wrong, and in further sentences the remedy.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    with (
+        written_whole(path) as part,
+        open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(("file", "what", "remedy"))
+        for name, message in failures:
+            what, _, remedy = message.removeprefix(f"{printable(name)}: ").partition(". ")
+            rows.writerow((name, what, remedy))

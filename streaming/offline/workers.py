@@ -31,7 +31,6 @@ from sed.errors import RecordingError, SedError, UsageError
 from sed.signals import signals_blocked
 from streaming.offline.executor import Executor
 from streaming.offline.job import (
-    JobConfig,
     JobFinished,
     JobProgress,
     JobResult,
@@ -42,6 +41,7 @@ from streaming.offline.job import (
     collect,
     logger,
 )
+from streaming.offline.job_config import JobConfig
 
 TIMEOUT_SECONDS = 60.0  # without a message, while a recording is processed
 START_SECONDS = 300.0  # until the model is loaded

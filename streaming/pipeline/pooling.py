@@ -58,9 +58,10 @@ class Pool:
         self._statistics = tuple(statistics)
         self.n_frames = 0
         # Sums of float32 over hours of frames would lose digits.
-        self._sum: NDArray[np.float64] | float = 0.0
-        self._squares: NDArray[np.float64] | float = 0.0
-        self._weighted: NDArray[np.float64] | float = 0.0
+        zero = np.zeros((), np.float64)
+        self._sum: NDArray[np.float64] = zero
+        self._squares: NDArray[np.float64] = zero
+        self._weighted: NDArray[np.float64] = zero
         self._weight = 0.0
         self._max: Floats | None = None
 
@@ -83,20 +84,17 @@ class Pool:
 
     def result(self) -> Floats:
         """Return the vector of all frames so far, one or more: (statistics · features,)."""
-        parts = [getattr(self, f"_{name}_of_all")() for name in self._statistics]
+        parts = [self._statistic(name) for name in self._statistics]
         vector: Floats = np.concatenate(parts).astype(np.float32)
         return vector
 
-    def _mean_of_all(self) -> NDArray[np.float64]:
-        return np.asarray(self._sum / self.n_frames)
-
-    def _max_of_all(self) -> Floats:
-        assert self._max is not None
-        return self._max
-
-    def _std_of_all(self) -> NDArray[np.float64]:
-        variance = self._squares / self.n_frames - np.square(self._sum / self.n_frames)
-        return np.sqrt(np.maximum(variance, 0.0))
-
-    def _attention_of_all(self) -> NDArray[np.float64]:
-        return np.asarray(self._weighted / self._weight)
+    def _statistic(self, name: str) -> NDArray[np.float64] | Floats:
+        if name == "max":
+            assert self._max is not None
+            return self._max
+        if name == "attention":
+            return np.asarray(self._weighted / self._weight)
+        mean = np.asarray(self._sum / self.n_frames)
+        if name == "mean":
+            return mean
+        return np.sqrt(np.maximum(self._squares / self.n_frames - mean**2, 0.0))

@@ -15,7 +15,7 @@ from sed.audio.find import common_root, find_recordings, iter_recordings
 from sed.audio.remote import RemoteFile, is_remote, local_copy, remote_files
 from sed.errors import MissingExtraError, RecordingError
 from streaming.offline.executor import ThreadExecutor
-from streaming.offline.job import JobConfig
+from streaming.offline.job_config import JobConfig
 from streaming.offline.outputs import OutputConfig
 from streaming.offline.scan import Scan
 from streaming.pipeline.config import DetectorConfig

@@ -13,7 +13,8 @@ from sed.audio.find import Recording
 from sed.errors import CheckpointError, SedError, UsageError
 from sed.events.tracker import Event
 from sed.files import written_whole
-from streaming.offline.job import JobConfig, JobFinished, JobProgress, JobResult, JobRunner
+from streaming.offline.job import JobFinished, JobProgress, JobResult, JobRunner
+from streaming.offline.job_config import JobConfig
 
 
 class FakeRunner(JobRunner):

@@ -19,11 +19,10 @@ from sed.events.parquet import read_parquet_events
 from sed.events.writers import read_events
 from sed.models.checkpoint import save_checkpoint
 from streaming.engines.select import open_engine
-from streaming.offline.failures import write_report
-from streaming.offline.job import JobConfig, result_settings
+from streaming.offline.job_config import JobConfig, result_settings
 from streaming.offline.outputs import OutputConfig
 from streaming.offline.scan import FAILURES, JOURNAL, Scan
-from streaming.offline.summary import ScanCallbacks
+from streaming.offline.summary import ScanCallbacks, write_report
 from streaming.offline.workers import ProcessExecutor
 from streaming.pipeline.config import DetectorConfig
 from tests.conftest import ROOT, rising_noise
@@ -34,7 +33,7 @@ import sys
 sys.path.insert(0, {tests!r})
 if __name__ == "__main__":
     from tests.streaming.offline import jobs
-    from streaming.offline.job import JobConfig
+    from streaming.offline.job_config import JobConfig
     from streaming.offline.outputs import OutputConfig
     from streaming.offline.scan import Scan
     from streaming.offline.workers import ProcessExecutor

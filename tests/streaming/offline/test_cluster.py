@@ -13,7 +13,7 @@ from sed.errors import MissingExtraError, SedError, UsageError
 from sed.models.checkpoint import save_checkpoint
 from streaming.engines.select import open_engine
 from streaming.offline.cluster import RayExecutor, _Actor, _share_devices
-from streaming.offline.job import JobConfig
+from streaming.offline.job_config import JobConfig
 from streaming.offline.outputs import OutputConfig
 from streaming.offline.scan import Scan
 from streaming.offline.summary import ScanCallbacks

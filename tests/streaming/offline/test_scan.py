@@ -10,7 +10,8 @@ from sed.errors import RecordingError, UsageError
 from streaming.engines.pytorch import TorchEngine
 from streaming.offline.cluster import RayExecutor
 from streaming.offline.executor import ThreadExecutor
-from streaming.offline.job import JobConfig, JobProgress, JobStarted
+from streaming.offline.job import JobProgress, JobStarted
+from streaming.offline.job_config import JobConfig
 from streaming.offline.outputs import OutputConfig
 from streaming.offline.scan import Scan
 from streaming.offline.summary import ScanCallbacks

@@ -12,12 +12,12 @@ import pytest
 from sed.audio.find import Recording
 from sed.errors import SedError, UsageError
 from streaming.offline.job import (
-    JobConfig,
     JobFinished,
     JobProgress,
     JobStarted,
     WorkerFailed,
 )
+from streaming.offline.job_config import JobConfig
 from streaming.offline.outputs import OutputConfig
 from streaming.offline.workers import ProcessExecutor
 from tests.streaming.offline import jobs

@@ -1,0 +1,133 @@
+"""Embed recordings: a vector for each window, event or clip."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from sed.audio.find import Recording, find_recordings
+from sed.errors import SedError, UsageError
+from sed.events.tracker import Event
+from sed.models.devices import n_cores
+from sed.types import Floats
+from streaming.engines.base import Engine
+from streaming.offline.detect import batch_size_for
+from streaming.offline.embedding_rows import EmbeddingConfig, EmbeddingRow
+from streaming.offline.executor import ThreadExecutor
+from streaming.offline.job import JobFinished, JobProgress
+from streaming.offline.job_config import JobConfig
+from streaming.offline.outputs import OutputConfig
+from streaming.pipeline.config import DetectorConfig
+
+if TYPE_CHECKING:
+    from sed.models.checkpoint import Checkpoint
+
+
+def embed(
+    recordings: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
+    model: Engine | Checkpoint | str | os.PathLike[str] | None = None,
+    *,
+    every_seconds: float | None = None,
+    clips: Sequence[Event] | None = None,
+    pool: str | Sequence[str] = ("mean",),
+    layer: str = "features",
+    channel: int | None = None,
+    hop_seconds: float | None = None,
+    engine: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    batch_size: int | None = None,
+    on_error: Callable[[SedError], None] | None = None,
+) -> Iterator[tuple[Event, Floats]]:
+    """Yield the embeddings of recordings, in their order; memory does not grow with their length.
+
+    Parameters
+    ----------
+    recordings
+        Recordings, and folders to search for them; those of `clips` if not given.
+    model
+        As in `detect`; an open engine must have been opened with the layer.
+    every_seconds
+        Length of consecutive parts, of which each gives a vector; a window of the model if not
+        given. The last part of a recording is shorter.
+    clips
+        Parts of recordings, each an `Event` with `file`, that give a vector each, instead.
+    pool
+        Statistics over the frames of a part: of ``mean``, ``max``, ``std`` and ``attention``,
+        which are concatenated. If empty, the frames themselves are returned.
+    layer
+        Layer of the network; see `sed.models.layers`.
+    channel
+        Counted from 1; the mean of all if not given.
+    hop_seconds
+        Seconds from one window to the next; frames are averaged over windows that overlap.
+    engine, device, precision
+        See `open_engine`.
+    batch_size
+        Windows to compute together; if not given, what is fastest with the engine.
+    on_error
+        Called with what is wrong with a recording; the others are embedded. If not given, the first
+        error is raised.
+
+    Yields
+    ------
+    The part, as an `Event` with its file, and its vector, float32 (statistics · features,); without
+    statistics its frames, (frames, features).
+
+    Raises
+    ------
+    UsageError
+        If an argument is invalid.
+    CheckpointError
+        If the model cannot be loaded.
+    RecordingError
+        If a recording cannot be read, or is damaged, and `on_error` is not given.
+    """
+    by_file = None if clips is None else _by_file(clips)
+    sources = [recordings] if isinstance(recordings, str | os.PathLike) else list(recordings)
+    found, unreadable = find_recordings(sources or list(by_file or ()))
+    for error in unreadable:
+        _raise_or_report(error, on_error)
+    if by_file is not None:
+        found = [recording for recording in found if recording.path in by_file]
+    embeddings = EmbeddingConfig(
+        None, layer, (pool,) if isinstance(pool, str) else tuple(pool), every_seconds, by_file
+    )
+    config = DetectorConfig(
+        hop_seconds=hop_seconds,
+        batch_size=batch_size or batch_size_for([os.fspath(source) for source in sources]),
+    )
+    outputs = OutputConfig(embeddings=embeddings, events=False)
+    job = JobConfig(outputs, model, config, engine, device, precision, channel)
+    yield from _rows(job, found, on_error)
+
+
+def _rows(
+    job: JobConfig, recordings: Sequence[Recording], on_error: Callable[[SedError], None] | None
+) -> Iterator[EmbeddingRow]:
+    executor = ThreadExecutor(n_at_once=n_cores())
+    executor.start(job)
+    for report in executor.run(iter(recordings), len(recordings)):
+        match report:
+            case JobProgress():
+                yield from report.embeddings
+            case JobFinished(_, result) if result.failure is not None:
+                _raise_or_report(result.failure, on_error)
+
+
+def _by_file(clips: Iterable[Event]) -> dict[str, tuple[Event, ...]]:
+    """Return clips by the path of their recording."""
+    by_file: dict[str, list[Event]] = defaultdict(list)
+    for clip in clips:
+        if not clip.file:
+            raise UsageError("expected clips that name their recording: set file of each Event")
+        by_file[clip.file].append(clip)
+    return {file: tuple(those) for file, those in by_file.items()}
+
+
+def _raise_or_report(error: SedError, on_error: Callable[[SedError], None] | None) -> None:
+    if on_error is None:
+        raise error
+    on_error(error)

@@ -1,0 +1,142 @@
+"""Say how recordings are processed, and name all that the results depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sed.errors import UsageError
+from sed.events.embeddings import StoreConfig, create_store
+from sed.models.metadata import DEFAULT, checkpoint_files, library_versions
+from streaming.engines.base import Engine
+from streaming.offline.outputs import OutputConfig
+from streaming.pipeline.config import DetectorConfig
+from streaming.pipeline.detector import Detector
+
+if TYPE_CHECKING:
+    from sed.models.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True)
+class JobConfig:
+    """How recordings are processed, and what is written about them.
+
+    Attributes
+    ----------
+    outputs
+        What is written, and where.
+    model
+        Path of a checkpoint, a run directory or an exported graph; the default model if None. In
+        this process also a loaded checkpoint or an open engine.
+    config
+        Options of detection.
+    engine, device, precision
+        See `open_engine`; of several GPUs each worker process gets its own.
+    channel
+        Channel to analyse, counted from 1; the mean of all if None.
+    """
+
+    outputs: OutputConfig = field(default_factory=OutputConfig)
+    model: str | os.PathLike[str] | Checkpoint | Engine | None = None
+    config: DetectorConfig = field(default_factory=lambda: DetectorConfig(batch_size=None))
+    engine: str = "auto"
+    device: str = "auto"
+    precision: str = "auto"
+    channel: int | None = None
+
+    @property
+    def layer(self) -> str | None:
+        """Layer of the network that is embedded; none if None."""
+        embeddings = self.outputs.embeddings
+        return None if embeddings is None else embeddings.layer
+
+
+def result_settings(job: JobConfig) -> dict[str, str]:
+    """Return all settings that results depend on, by the names of the options.
+
+    Raises
+    ------
+    UsageError
+        If the model is not a path.
+    """
+    outputs = job.outputs
+    settings = asdict(job.config) | {
+        "format": ",".join(sorted(outputs.formats)),
+        "plot": outputs.plot,
+        "time_zone": None if outputs.zone is None else str(outputs.zone),
+        "engine": job.engine,
+        "precision": job.precision,
+        "channel": job.channel,
+    }
+    del settings["batch_size"]  # it changes the speed only
+    if (embeddings := outputs.embeddings) is not None:
+        settings |= {"layer": embeddings.layer, "pool": ",".join(embeddings.pool)}
+        settings |= {"parts to embed": embeddings.cut}
+    return {
+        "model": model_checksum(job.model),
+        **{
+            name.replace("_", "-").removesuffix("-seconds"): (
+                "default" if value is None else json.dumps(value)
+            )
+            for name, value in settings.items()
+        },
+    }
+
+
+def model_checksum(model: object) -> str:
+    """Return 12 hexadecimal digits that identify a model: of its files, if it is a path."""
+    if model is not None and not isinstance(model, str | os.PathLike):
+        raise UsageError("a journal names the model by its file: give a path, not a loaded model")
+    digest = hashlib.sha256()
+    path = Path(model or DEFAULT)
+    weights = [path.with_suffix(".bin")] if path.suffix == ".xml" else []
+    for file in sorted({*checkpoint_files(None if model is None else str(model)), path, *weights}):
+        # What is wrong with a missing file is reported when the model is loaded.
+        with suppress(OSError), open(file, "rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()[:12]
+
+
+def open_store(job: JobConfig, detector: Detector) -> None:
+    """Create the store of embeddings that a job writes to, or check that the one there fits.
+
+    Nothing is done if the job writes to none.
+
+    Parameters
+    ----------
+    job
+        Its model is a path or None.
+    detector
+        With the model of the job.
+
+    Raises
+    ------
+    UsageError
+        If the store there is of another model, layer or pooling.
+    SedError
+        If it cannot be written, or is no store.
+    """
+    embeddings = job.outputs.embeddings
+    if embeddings is None or embeddings.store is None:
+        return
+    checksum = model_checksum(job.model)
+    path = str(job.model)
+    # A name of a model elsewhere, such as hf:name, is not a path.
+    name = (
+        "default" if job.model is None else os.path.abspath(path) if Path(path).exists() else path
+    )
+    config = StoreConfig(
+        model=name,
+        model_sha256=checksum,
+        layer=embeddings.layer,
+        pool=embeddings.pool,
+        dimension=len(embeddings.pool) * detector.engine.n_features,
+        cut=embeddings.cut,
+        versions=library_versions(),
+    )
+    create_store(embeddings.store, config)
