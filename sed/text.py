@@ -1,10 +1,15 @@
-"""Format text for people: names, counts, times and hints on one line."""
+"""Format text: names, counts, times and hints for people, and parts of file names."""
 
 from __future__ import annotations
 
 import difflib
+import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+
+MAX_SLUG_BYTES = 80  # two slugs, a timestamp and an extension fit into the usual 255 bytes
 
 
 def printable(name: str) -> str:
@@ -61,3 +66,31 @@ def clock_time(seconds: int) -> str:
 def iso_time(time: datetime | None) -> str:
     """Return a time in ISO 8601 with milliseconds and UTC offset; empty if the time is unknown."""
     return time.isoformat(timespec="milliseconds") if time else ""
+
+
+def timestamp(time: datetime) -> str:
+    """Return a time in UTC with milliseconds: ``20261121T121500.250Z``.
+
+    UTC, because in local time the files of two hours would be mixed when the clocks are set back.
+    """
+    time = time.astimezone(UTC)
+    return f"{time:%Y%m%dT%H%M%S}.{time.microsecond // 1000:03d}Z"
+
+
+def slug(text: str) -> str:
+    """Return a label or the name of an input reduced to letters, digits (any script) and hyphens.
+
+    The result has 1 to `MAX_SLUG_BYTES` bytes in UTF-8.
+    """
+    plain = re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", text)).strip("-")
+    return plain.encode()[:MAX_SLUG_BYTES].decode(errors="ignore") or "unnamed"
+
+
+def deduplicate(names: Iterable[str]) -> list[str]:
+    """Return names in which repeated ones are numbered: ``Mic``, ``Mic 2``, ``Mic 3``."""
+    counts: Counter[str] = Counter()
+    unique = []
+    for name in names:
+        counts[name] += 1
+        unique.append(name if counts[name] == 1 else f"{name} {counts[name]}")
+    return unique

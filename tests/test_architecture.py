@@ -29,7 +29,7 @@ ARROWS = {
     "sed/features": "sed",
     "sed/events": "sed sed/features",
     "sed/models": "sed sed/features sed/events",
-    "streaming": "sed sed/features sed/events",
+    "streaming": "sed sed/events",
     "streaming/export": "sed sed/features sed/models",
     "streaming/engines": "sed sed/features sed/models streaming/export",
     "streaming/pipeline": "sed sed/audio sed/events sed/models streaming/engines",

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sed.errors import SedError, UsageError
+from sed.text import deduplicate
 from streaming.engines.base import Engine, FrameOutput
 from streaming.engines.select import open_engine
 from streaming.live.capture import AudioChunk, CaptureItem, Disconnect, SampleGap
 from streaming.live.input import InputStream
 from streaming.live.sources import AudioSource
 from streaming.messages import Message, Problem, Status
-from streaming.names import deduplicate
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
 from streaming.pipeline.windows import Batch

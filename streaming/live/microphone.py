@@ -13,10 +13,9 @@ from typing import Any, ClassVar
 from sed.audio.decode import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from sed.errors import UsageError
 from sed.models.devices import DeviceError
-from sed.text import near, some
+from sed.text import deduplicate, near, some
 from sed.types import Floats
 from streaming.live.capture import CaptureBuffer
-from streaming.names import deduplicate
 
 RATES = (8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000, 192_000, 256_000, 384_000)
 BLOCK_SECONDS = 0.05  # short compared with a hop, long compared with the cost of a wake-up

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from sed.audio.flac import MAX_CHANNELS, FlacFile
 from sed.errors import OutputError
+from sed.text import slug, timestamp
 from streaming.messages import AudioBlock, FaultReporter, Message
-from streaming.names import slug, timestamp
 
 MAX_FILE_SECONDS = 3600.0
 RETRY_SECONDS = 60.0  # after a file could not be written

@@ -18,8 +18,8 @@ from pathlib import Path
 from sed.audio.flac import write_flac
 from sed.errors import OutputError
 from sed.events.tracker import Event
+from sed.text import slug, timestamp
 from sed.types import Floats
-from streaming.names import slug, timestamp
 
 CLIP_NAME = re.compile(r"(\d{8})T\d{6}\.\d{3}Z_[^_]+_[^_]+(_\d+)?\.flac")
 

@@ -17,8 +17,8 @@ from rich.segment import Segment
 from rich.style import Style
 
 from sed.features.log_mel import LogMelConfig, hz_to_mel, mel_to_hz
+from sed.features.waterfall import Waterfall
 from sed.types import Floats
-from streaming.waterfall import Waterfall
 
 Levels = NDArray[np.uint8]
 Line = list[Segment]

@@ -24,6 +24,7 @@ import numpy as np
 
 from sed.events.tracker import Event
 from sed.features.log_mel import LogMelConfig, amplitude_to_db, mel_center_hz
+from sed.features.waterfall import Waterfall
 from sed.text import iso_time, to_utf8
 from sed.types import Floats
 from streaming.messages import (
@@ -37,7 +38,6 @@ from streaming.messages import (
     Status,
 )
 from streaming.sinks.history import StoredEvent
-from streaming.waterfall import Waterfall
 
 Json = dict[str, Any]
 

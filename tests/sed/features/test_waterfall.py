@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sed.features.log_mel import LogMelConfig
-from streaming.waterfall import Waterfall
+from sed.features.waterfall import Waterfall
 
 LOG_MEL = LogMelConfig()
 
