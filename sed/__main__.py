@@ -18,6 +18,7 @@ OURS = frozenset(
     (
         "detect",
         "listen",
+        "embed",
         "devices",
         "prepare",
         "train",

@@ -18,6 +18,7 @@ from sed.errors import FAILED, MISUSE, OK, SedError, UsageError
 COMMANDS = {
     "detect": ("streaming.cli.detect", "Detection"),
     "listen": ("streaming.cli.listen", "Detection"),
+    "embed": ("streaming.cli.embed", "Embeddings"),
     "devices": ("streaming.cli.devices", "Detection"),
     "prepare": ("train.cli.prepare", "Training"),
     "train": ("train.cli.train", "Training"),

@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from sed.errors import FAILED, INTERRUPTED
 from streaming.cli.options import (
     DETECTION,
     OUTPUT,
-    PERFORMANCE,
+    Backend,
+    BatchSize,
     Channel,
     Classes,
     Device,
     Engine,
     Hop,
+    Layer,
     MinDuration,
     MinGap,
     Mode,
     Model,
     OffsetThreshold,
     OnsetThreshold,
+    Pool,
     Precision,
     Quiet,
     RawChannels,
     RawEncoding,
     RawRate,
+    Resume,
+    SkipExisting,
     Threshold,
+    Timeout,
     TimeZone,
     TopK,
     Verbose,
+    Workers,
     split_names,
 )
-
-if TYPE_CHECKING:
-    from sed.audio.decode import Decoder
-    from streaming.offline.executor import Executor
-    from streaming.offline.outputs import OutputConfig
-
-BACKENDS = ("local", "ray")
 
 
 def detect(
@@ -105,61 +104,36 @@ def detect(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
-    skip_existing: Annotated[
-        bool,
+    skip_existing: SkipExisting = False,
+    time_zone: TimeZone = None,
+    embeddings: Annotated[
+        Path | None,
         typer.Option(
-            "--skip-existing",
-            help="Skip recordings whose results exist.",
+            metavar="STORE",
+            help="Also keep an embedding of each event, in a store for `sed search` and `sed fit`.",
+            show_default=False,
             rich_help_panel=OUTPUT,
         ),
-    ] = False,
-    time_zone: TimeZone = None,
-    workers: Annotated[
-        int | None,
+    ] = None,
+    every_seconds: Annotated[
+        float | None,
         typer.Option(
-            metavar="N",
-            help="Process N recordings at once, each in a process of its own, and keep a journal "
-            "beside the output. A recording that crashes or blocks its process costs only itself.",
-            show_default="threads of one process, no journal",
-            rich_help_panel=PERFORMANCE,
+            "--every",
+            help="With --embeddings: keep one of each part of so many seconds, not of each event.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Continue an earlier run with --workers after Ctrl-C, a crash or a power failure.",
-            rich_help_panel=PERFORMANCE,
-        ),
-    ] = False,
-    timeout: Annotated[
-        float,
-        typer.Option(
-            help="With --workers: seconds without progress after which a recording is given up.",
-            rich_help_panel=PERFORMANCE,
-        ),
-    ] = 60.0,
-    backend: Annotated[
-        str,
-        typer.Option(
-            metavar="local|ray",
-            help="Where recordings are processed. local is this machine. ray is the Ray cluster of "
-            "RAY_ADDRESS, or the one that this machine has joined; --workers is then the number of "
-            "recordings at once.",
-            rich_help_panel=PERFORMANCE,
-        ),
-    ] = "local",
+    layer: Layer = "features",
+    pool: Pool = "mean",
+    workers: Workers = None,
+    resume: Resume = False,
+    timeout: Timeout = 60.0,
+    backend: Backend = "local",
     engine: Engine = "auto",
     device: Device = "auto",
     precision: Precision = "auto",
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Windows that go through the model together.",
-            show_default="16, from standard input 1, on a GPU what is measured to be fastest",
-            rich_help_panel=PERFORMANCE,
-        ),
-    ] = None,
+    batch_size: BatchSize = None,
     raw_rate: RawRate = None,
     raw_encoding: RawEncoding = "s16",
     raw_channels: RawChannels = 1,
@@ -175,12 +149,11 @@ def detect(
     from sed.cli import show_log
     from sed.errors import UsageError
     from sed.files import refuse_to_replace
-    from sed.text import near, pluralize
-    from streaming.cli.progress import progress_bar, progress_callbacks, summary_line
+    from streaming.cli.scanning import ScanOptions, run_scan
     from streaming.offline.detect import batch_size_for
+    from streaming.offline.embedding_rows import EmbeddingConfig
     from streaming.offline.job_config import JobConfig
     from streaming.offline.outputs import OutputConfig
-    from streaming.offline.scan import Scan
     from streaming.pipeline.config import DetectorConfig
 
     show_log(quiet=quiet, verbose=verbose)
@@ -200,13 +173,19 @@ def detect(
     refuse_to_replace(output, recordings)
     formats = tuple(dict.fromkeys(split_names(format or "")))
     zone = None if time_zone is None else parse_time_zone(time_zone)
-    outputs = OutputConfig(formats, output, plot=plot, skip_existing=skip_existing, zone=zone)
+    if every_seconds is not None and embeddings is None:
+        raise UsageError("--every is about embeddings: give --embeddings STORE too")
+    kept = None
+    if embeddings is not None:
+        of_events = every_seconds is None
+        kept = EmbeddingConfig(
+            str(embeddings), layer, split_names(pool), every_seconds, of_events=of_events
+        )
+    outputs = OutputConfig(
+        formats, output, plot=plot, skip_existing=skip_existing, zone=zone, embeddings=kept
+    )
     if channel is not None and channel < 1:
         raise UsageError(f"channels are counted from 1, got {channel}")
-    if backend not in BACKENDS:
-        raise UsageError(f"unknown backend {backend!r}. {near(backend, BACKENDS)}")
-    if backend == "ray" and resume:
-        raise UsageError("--resume is for one machine: on a cluster, use --skip-existing")
     stdin = None
     if raw_rate is not None:
         from sed.audio.decode import open_raw_stdin
@@ -214,74 +193,5 @@ def detect(
         if "-" not in recordings:
             raise UsageError("--raw-rate is about standard input: give - as the recording")
         stdin = open_raw_stdin(raw_rate, raw_encoding, raw_channels)
-
-    has_journal = backend == "local" and (workers is not None or resume)
     job = JobConfig(outputs, model, config, engine, device, precision, channel)
-    with progress_bar(shown=not quiet and sys.stderr.isatty()) as bar:
-        scan = Scan(
-            job,
-            _executor(backend, has_journal, workers, timeout, recordings, stdin),
-            journal=has_journal,
-            resume=resume,
-            callbacks=progress_callbacks(bar),
-        )
-        summary = scan.run(recordings)
-    if summary.n_not_requested and not quiet:
-        n_left = pluralize(summary.n_not_requested, "recording")
-        print(
-            f"{n_left} of an earlier run not processed: name all its folders to process them too",
-            file=sys.stderr,
-        )
-    if summary.report:
-        print(f"sed: the failures are listed in {summary.report}", file=sys.stderr)
-    if not quiet:
-        print(summary_line(summary), file=sys.stderr)
-    if summary.interrupted:
-        hint = _resume_hint(outputs, has_journal=has_journal)
-        print(
-            f"sed: stopped in {summary.interrupted}; what was finished before is kept{hint}",
-            file=sys.stderr,
-        )
-        raise typer.Exit(INTERRUPTED)
-    if summary.n_failures:
-        raise typer.Exit(FAILED)
-
-
-def _executor(
-    backend: str,
-    has_journal: bool,
-    n_workers: int | None,
-    timeout_seconds: float,
-    recordings: list[str],
-    stdin: Decoder | None,
-) -> Executor:
-    """Return what processes the recordings."""
-    from sed.models.devices import n_cores
-
-    if backend == "ray":
-        from streaming.offline.cluster import RayExecutor
-
-        return RayExecutor(n_workers)
-    if has_journal:
-        from streaming.offline.workers import ProcessExecutor
-
-        n_workers = n_cores() if n_workers is None else n_workers
-        return ProcessExecutor(n_workers, timeout_seconds=timeout_seconds)
-    from streaming.offline.executor import ThreadExecutor
-
-    return ThreadExecutor(
-        n_at_once=1 if "-" in recordings else n_cores(),
-        n_readers=max(1, n_cores() // 2),  # the network needs cores too
-        stdin=stdin,
-    )
-
-
-def _resume_hint(outputs: OutputConfig, *, has_journal: bool) -> str:
-    """Return how to continue an interrupted run."""
-    if has_journal:
-        is_shared = outputs.shared_file is not None
-        where = " in a journal, and written when all is done" if is_shared else ""
-        return f"{where}. The same command with --resume continues"
-    if outputs.folder is not None and outputs.shared_file is None:
-        return ". The same command with --skip-existing continues"
-    return ""
+    run_scan(job, recordings, ScanOptions(backend, workers, resume, timeout, stdin, quiet))

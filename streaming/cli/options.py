@@ -181,6 +181,75 @@ Verbose = Annotated[
     ),
 ]
 
+SkipExisting = Annotated[
+    bool,
+    typer.Option(
+        "--skip-existing",
+        help="Skip recordings whose results exist.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Process N recordings at once, each in a process of its own, and keep a journal "
+        "beside the output. A recording that crashes or blocks its process costs only itself.",
+        show_default="threads of one process, no journal",
+        rich_help_panel=PERFORMANCE,
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Continue an earlier run with --workers after Ctrl-C, a crash or a power failure.",
+        rich_help_panel=PERFORMANCE,
+    ),
+]
+Timeout = Annotated[
+    float,
+    typer.Option(
+        help="With --workers: seconds without progress after which a recording is given up.",
+        rich_help_panel=PERFORMANCE,
+    ),
+]
+Backend = Annotated[
+    str,
+    typer.Option(
+        metavar="local|ray",
+        help="Where recordings are processed. local is this machine. ray is the Ray cluster of "
+        "RAY_ADDRESS, or the one that this machine has joined; --workers is then the number of "
+        "recordings at once.",
+        rich_help_panel=PERFORMANCE,
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        help="Windows that go through the model together.",
+        show_default="16, from standard input 1, on a GPU what is measured to be fastest",
+        rich_help_panel=PERFORMANCE,
+    ),
+]
+Layer = Annotated[
+    str,
+    typer.Option(
+        help="Layer of the network whose output is kept: features (what the heads start from), "
+        "hidden, or a module of the network by its path, such as backbone.blocks.3.",
+        rich_help_panel=MODEL,
+    ),
+]
+Pool = Annotated[
+    str,
+    typer.Option(
+        metavar="mean,max,std,attention",
+        help="Statistics over the frames (steps of the model's output) of a part. Those of "
+        "several are joined to one vector. attention weighs frames as the heads of the model do.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+
 
 def split_names(text: str) -> tuple[str, ...]:
     """Return the names in a list joined by commas; spaces around them are dropped."""

@@ -52,14 +52,15 @@ def progress_callbacks(bar: Progress | None) -> ScanCallbacks:
     return ScanCallbacks(on_start, on_progress, on_error)
 
 
-def summary_line(summary: Summary) -> str:
-    """Return one line about a scan: recordings, sound, events, time, speed and failures."""
+def summary_line(summary: Summary, *, has_events: bool = True) -> str:
+    """Return one line about a scan: recordings, sound, results, time, speed and failures."""
     hours = summary.audio_seconds / 3600
     length = f"{hours:.2f} h" if hours >= 0.1 else f"{summary.audio_seconds:.1f} s"
     parts = [
         pluralize(summary.n_files, "file"),
         f"{length} of sound",
-        pluralize(summary.n_events, "event"),
+        *([pluralize(summary.n_events, "event")] if has_events else []),
+        *([pluralize(summary.n_embeddings, "embedding")] if summary.n_embeddings else []),
         f"{summary.wall_seconds:.1f} s",
         f"{summary.times_real_time:,.0f} × real time",
     ]

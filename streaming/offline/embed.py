@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sed.audio.find import Recording, find_recordings
+from sed.audio.remote import is_remote
 from sed.errors import SedError, UsageError
 from sed.events.tracker import Event
 from sed.models.devices import n_cores
@@ -102,6 +104,47 @@ def embed(
     outputs = OutputConfig(embeddings=embeddings, events=False)
     job = JobConfig(outputs, model, config, engine, device, precision, channel)
     yield from _rows(job, found, on_error)
+
+
+def place_clips(
+    clips: Iterable[Event],
+    table: str | os.PathLike[str],
+    sources: Sequence[str] = (),
+) -> tuple[dict[str, tuple[Event, ...]], list[str]]:
+    """Return clips by the paths of their recordings, and the files that are not found.
+
+    Parameters
+    ----------
+    clips
+        As `sed.events.clip_table.read_clips` returns them.
+    table
+        Their table. Without `sources` its names are paths, else relative to its folder.
+    sources
+        Files and folders that hold the recordings. A name of the table is then a path, the end of
+        a path, or the name of a file that only one of them has.
+    """
+    by_file = _by_file(clips)
+    if not sources:
+        beside = {file: os.path.join(os.path.dirname(table), file) for file in by_file}
+        chosen = {f: f if is_remote(f) or os.path.exists(f) else beside[f] for f in by_file}
+        missing = [f for f, path in chosen.items() if not (is_remote(f) or os.path.exists(path))]
+        return {chosen[f]: by_file[f] for f in by_file if f not in missing}, missing
+    found, _ = find_recordings(sources)
+    paths: dict[str, set[str]] = defaultdict(set)  # by path, absolute path, and each end of it
+    for recording in found:
+        parts = Path(recording.path).parts
+        for key in (recording.path, os.path.abspath(recording.path)):
+            paths[key].add(recording.path)
+        for n in range(len(parts)):
+            paths[os.path.join(*parts[n:])].add(recording.path)
+    placed, missing = {}, []
+    for file, those in by_file.items():
+        matches = paths.get(file) or paths.get(os.path.abspath(file)) or set()
+        if len(matches) == 1:
+            placed[next(iter(matches))] = those
+        else:
+            missing.append(file)
+    return placed, missing
 
 
 def _rows(

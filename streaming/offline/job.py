@@ -37,6 +37,7 @@ class JobResult:
     processed_seconds: float = 0.0
     failure: SedError | None = None  # what went wrong, if anything did
     was_opened: bool = True  # if not, nothing is known of the recording but the failure
+    n_embeddings: int = 0
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,10 @@ def run_job(
     Progress with the new events, and in the end the result, without events. Errors of the recording
     and of its outputs are in the result.
     """
-    seconds, failure, was_opened = 0.0, None, False
+    if not job.outputs.concern(recording):
+        yield JobFinished(recording, JobResult(was_opened=False))
+        return
+    seconds, failure, was_opened, n_rows = 0.0, None, False, 0
     try:
         decoder = decoder or open_recording(recording.path)
         with job.outputs.open_outputs(recording, detector) as files:
@@ -126,9 +130,10 @@ def run_job(
                 failure = error
             if rows := files.finish():
                 yield JobProgress(recording, seconds, share_of(decoder, seconds), (), rows)
+            n_rows = files.n_rows
     except SedError as error:
         failure = error
-    yield JobFinished(recording, JobResult((), seconds, failure, was_opened))
+    yield JobFinished(recording, JobResult((), seconds, failure, was_opened, n_rows))
 
 
 class JobRunner:

@@ -76,7 +76,9 @@ def result_settings(job: JobConfig) -> dict[str, str]:
     del settings["batch_size"]  # it changes the speed only
     if (embeddings := outputs.embeddings) is not None:
         settings |= {"layer": embeddings.layer, "pool": ",".join(embeddings.pool)}
-        settings |= {"parts to embed": embeddings.cut}
+        clips = repr(sorted((embeddings.clips or {}).items())).encode("utf-8", "surrogateescape")
+        checksum = hashlib.sha256(clips).hexdigest()[:12]
+        settings |= {"parts to embed": f"{embeddings.cut} {checksum}"}
     return {
         "model": model_checksum(job.model),
         **{

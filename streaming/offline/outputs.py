@@ -183,6 +183,11 @@ class OutputConfig:
         store = self.embeddings and self.embeddings.store
         return EmbeddingStore(store).recordings if store and Path(store).exists() else set()
 
+    def concern(self, recording: Recording) -> bool:
+        """Return whether anything is to be written or returned about a recording."""
+        clips = None if self.embeddings is None else self.embeddings.clips
+        return self.events or clips is None or recording.path in clips
+
     def start_time(self, recording: Recording) -> datetime | None:
         """Return when a recording began; None if that is unknown or no output has it."""
         if self.zone is None and "parquet" not in self.formats:
@@ -290,6 +295,7 @@ class _OutputFiles:
     plot: DetectionPlot | None = None
     rows: EmbeddingRows | None = None
     vectors: EmbeddingWriter | None = None
+    n_rows: int = 0  # of embeddings so far
 
     def write(self, detection: Detection) -> tuple[EmbeddingRow, ...]:
         """Write the next detection of the recording; return embeddings that go to no store."""
@@ -307,6 +313,7 @@ class _OutputFiles:
         return self._keep(self.rows.flush()) if self.rows else ()
 
     def _keep(self, rows: Sequence[EmbeddingRow]) -> tuple[EmbeddingRow, ...]:
+        self.n_rows += len(rows)
         if self.vectors is None or not rows:
             return tuple(rows)
         self.vectors.write([row.event for row in rows], np.stack([row.vector for row in rows]))

@@ -22,6 +22,7 @@ class Summary:
     n_files: int = 0  # analysed, whole or up to some damage
     n_skipped: int = 0  # had results already
     n_events: int = 0
+    n_embeddings: int = 0
     audio_seconds: float = 0.0
     wall_seconds: float = 0.0
     n_failures: int = 0  # recordings that failed, also in part, and other problems
@@ -34,6 +35,7 @@ class Summary:
         """Count a recording; its failure is added with `add_failure`."""
         self.n_files += result.was_opened
         self.n_events += len(result.events)
+        self.n_embeddings += result.n_embeddings
         self.audio_seconds += result.processed_seconds
 
     def add_failure(self, error: SedError) -> None:

@@ -1,0 +1,178 @@
+"""The command `sed embed`. Modules that are slow to import are imported when it runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sed.errors import FAILED, UsageError
+from streaming.cli.options import (
+    INPUT,
+    OUTPUT,
+    Backend,
+    BatchSize,
+    Channel,
+    Device,
+    Engine,
+    Hop,
+    Layer,
+    Model,
+    Pool,
+    Precision,
+    Quiet,
+    Resume,
+    SkipExisting,
+    Timeout,
+    TimeZone,
+    Verbose,
+    Workers,
+    split_names,
+)
+
+if TYPE_CHECKING:
+    from sed.events.tracker import Event
+
+
+def embed(
+    recordings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECORDINGS]...",
+            help="Recordings, and folders to search for them, on this machine or elsewhere. "
+            "- is standard input.",
+            show_default="those that --events or --clips names",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="STORE",
+            help="Folder for the embeddings; one that exists is added to.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    every_seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--every",
+            help="Embed consecutive parts of so many seconds.",
+            show_default="a window of the model",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    events: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="EVENTS",
+            help="Embed these events: a file that `sed detect` wrote, or another table with times.",
+            show_default=False,
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    clips: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Embed these clips: a CSV table with a column file and, if it has them, start, "
+            "end (seconds) and label.",
+            show_default=False,
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    channel: Channel = None,
+    model: Model = None,
+    layer: Layer = "features",
+    pool: Pool = "mean",
+    hop_seconds: Hop = None,
+    engine: Engine = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    skip_existing: SkipExisting = False,
+    time_zone: TimeZone = None,
+    workers: Workers = None,
+    resume: Resume = False,
+    timeout: Timeout = 60.0,
+    backend: Backend = "local",
+    batch_size: BatchSize = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Keep a vector for each window, event or clip of recordings, for search and for fitting.
+
+    The exit status is 1 if a recording could not be analysed whole, 2 if the command was misused.
+    """
+    from sed.audio.start_time import time_zone as parse_time_zone
+    from sed.cli import show_log
+    from streaming.cli.scanning import ScanOptions, run_scan
+    from streaming.offline.detect import batch_size_for
+    from streaming.offline.embed import place_clips
+    from streaming.offline.embedding_rows import EmbeddingConfig
+    from streaming.offline.job_config import JobConfig
+    from streaming.offline.outputs import OutputConfig
+    from streaming.pipeline.config import DetectorConfig
+
+    show_log(quiet=quiet, verbose=verbose)
+    if output is None:
+        raise UsageError("embeddings need a place: give --output STORE, a folder")
+    if channel is not None and channel < 1:
+        raise UsageError(f"channels are counted from 1, got {channel}")
+    sources = recordings or []
+    placed: dict[str, tuple[Event, ...]] | None = None
+    missing: list[str] = []
+    if (table := events or clips) is not None:
+        if events and clips:
+            raise UsageError("embed events or clips: leave out --events or --clips")
+        placed, missing = place_clips(_read(table, need_times=bool(events)), table, sources)
+        sources = sources or list(placed)
+    if not sources and not missing:
+        raise UsageError("nothing to embed: give recordings, or a table with --events or --clips")
+    for file in missing:
+        print(f"sed: {file}: not found, or not the only one of that name", file=sys.stderr)
+    zone = None if time_zone is None else parse_time_zone(time_zone)
+    embeddings = EmbeddingConfig(str(output), layer, split_names(pool), every_seconds, placed)
+    outputs = OutputConfig(
+        output=f"{output}/",
+        skip_existing=skip_existing,
+        zone=zone,
+        embeddings=embeddings,
+        events=False,
+    )
+    config = DetectorConfig(
+        hop_seconds=hop_seconds,
+        batch_size=batch_size_for(sources) if batch_size is None else batch_size,
+    )
+    job = JobConfig(outputs, model, config, engine, device, precision, channel)
+    if sources:
+        run_scan(job, sources, ScanOptions(backend, workers, resume, timeout, None, quiet))
+    if missing:
+        raise typer.Exit(FAILED)
+
+
+def _read(table: Path, *, need_times: bool) -> list[Event]:
+    """Return the rows of a table.
+
+    Raises
+    ------
+    UsageError
+        If it has none, or rows without times where they are needed.
+    """
+    from math import isinf
+
+    from sed.events.clip_table import read_clips
+
+    clips = read_clips(table)
+    if not clips:
+        raise UsageError(f"{table}: has no rows: nothing to embed")
+    if need_times and any(isinf(clip.offset) for clip in clips):
+        raise UsageError(f"{table}: has rows without an end: give --clips, or events with times")
+    if any(not clip.file for clip in clips):
+        raise UsageError(
+            f"{table}: does not name recordings: give a format with file names, as CSV"
+        )
+    return clips
