@@ -41,8 +41,8 @@ ARROWS = {
     "streaming/web": "sed sed/features sed/events streaming streaming/sinks",
     "streaming/bench": "sed sed/audio sed/events sed/models streaming/engines streaming/pipeline "
     "streaming/offline",
-    "streaming/cli": "sed sed/audio sed/events sed/models streaming streaming/export streaming/engines "
-    "streaming/pipeline streaming/offline streaming/sinks streaming/live "
+    "streaming/cli": "sed sed/audio sed/events sed/models streaming streaming/export "
+    "streaming/engines streaming/pipeline streaming/offline streaming/sinks streaming/live "
     "streaming/terminal streaming/web streaming/bench",
     "train": "",
     "train/config": "sed sed/features sed/events sed/models",
