@@ -177,7 +177,7 @@ class EventTracker:
         active = probs >= self._off
         done: list[tuple[int, int, _Run]] = []
         awake = [(a or b) is not None for a, b in zip(self._runs, self._held, strict=True)]
-        for c in np.flatnonzero(active.any(axis=0) | np.array(awake)).tolist():
+        for c in np.flatnonzero(active.any(axis=0) | np.array(awake, bool)).tolist():
             if (run := self._runs[c]) is not None and not active[0, c]:
                 self._close(c, run, first)  # it ended where the last push did
             for start, stop in _runs_of(active[:, c]):

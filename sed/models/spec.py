@@ -96,3 +96,29 @@ class ModelSpec:
             float(values["window_seconds"]),
             config_from_dict(TrackerConfig, values["post_processing"], "post_processing"),
         )
+
+
+def sample_blocks(sample_rate: int, block: int) -> LogMelConfig:
+    """Return the grid of a model that takes samples: each column is a block of samples itself.
+
+    No spectrogram is computed with it. Its columns do not overlap and need no padding, and digital
+    silence is 0 in them, so that everything that cuts and joins columns also does so with samples.
+
+    Parameters
+    ----------
+    sample_rate
+        Samples per second.
+    block
+        Samples of a column.
+    """
+    return LogMelConfig(
+        sample_rate=sample_rate,
+        win_length=block,
+        hop_length=block,
+        n_fft=block,
+        n_mels=block,
+        f_min=0.0,
+        f_max=sample_rate / 2,
+        log="offset",
+        log_offset=1.0,
+    )

@@ -1,4 +1,4 @@
-"""Run graphs in ONNX Runtime, in fp32. The only module that imports `onnxruntime`."""
+"""Run exported graphs in ONNX Runtime, in fp32."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ from sed.models.metadata import check_weights, checkpoint_files, read_metadata
 from sed.text import near
 from streaming.engines.base import Engine, EnginePool
 from streaming.engines.cache import cached_json
+from streaming.engines.encoder import is_encoder, open_encoder
 from streaming.engines.exported import export_cached
 from streaming.export.onnx import read_onnx_metadata
 
@@ -52,6 +53,8 @@ def open_engine(
     n_streams: int | None = None,
     n_threads: int = 1,
     layer: str | None = None,
+    sample_rate: int | None = None,
+    window_seconds: float | None = None,
 ) -> Engine:
     """Load a model into an engine.
 
@@ -78,7 +81,9 @@ def open_engine(
         Cores for each of them, on a CPU.
     layer
         Layer whose output the engine gives as embeddings, such as ``features``; none if None. See
-        `sed.models.layers`.
+        `sed.models.layers`. An encoder always needs one.
+    sample_rate, window_seconds
+        Of an encoder, where its files do not say.
 
     Raises
     ------
@@ -95,6 +100,20 @@ def open_engine(
         return cast(Engine, model)
     if engine not in ENGINES:
         raise UsageError(f"unknown engine {engine!r}. {near(engine, ENGINES)}")
+    if is_encoder(model, layer):
+        return open_encoder(
+            cast(str, model),
+            layer,
+            engine=engine,
+            device=device,
+            precision=precision,
+            n_streams=n_streams,
+            n_threads=n_threads,
+            sample_rate=sample_rate,
+            window_seconds=window_seconds,
+        )
+    if sample_rate is not None or window_seconds is not None:
+        raise UsageError("sample rate and window are part of a checkpoint: leave them out")
     source = _Source(model, layer)
     for_cpu = runs_on_cpu(source.path, engine)
     if for_cpu and device not in ("auto", "cpu"):

@@ -6,7 +6,9 @@ Engines import this module, so torch is imported only where it is needed: loadin
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,8 +89,87 @@ def read_onnx_metadata(path: Path) -> dict[str, Any]:
             return metadata
     raise CheckpointError(
         f"{printable(str(path))}: the metadata is missing: this graph was not written by "
-        "`sed export`. Export it from its checkpoint."
+        "`sed export`. Export it from its checkpoint. `sed embed` takes any graph of samples."
     )
+
+
+def is_exported_onnx(path: str | os.PathLike[str]) -> bool:
+    """Return whether a graph has the metadata that `write_onnx` writes.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read.
+    MissingExtraError
+        If the package `onnx` is not installed.
+    """
+    props = _load(Path(path), external_data=False).metadata_props
+    return any(entry.key == METADATA_KEY for entry in props)
+
+
+@dataclass(frozen=True)
+class GraphTensor:
+    """An input or output of a graph.
+
+    Attributes
+    ----------
+    name
+        Its name.
+    shape
+        Lengths of its axes, None where an axis has any length; None if the graph does not say.
+    is_float
+        Whether its values are fp32.
+    """
+
+    name: str
+    shape: tuple[int | None, ...] | None
+    is_float: bool
+
+
+@dataclass(frozen=True)
+class GraphDescription:
+    """What a graph says about itself.
+
+    Attributes
+    ----------
+    inputs, outputs
+        Its tensors, in their order.
+    properties
+        Its metadata, names and values.
+    """
+
+    inputs: tuple[GraphTensor, ...]
+    outputs: tuple[GraphTensor, ...]
+    properties: dict[str, str]
+
+
+def describe_onnx(path: str | os.PathLike[str]) -> GraphDescription:
+    """Return the inputs, outputs and metadata of any graph in ONNX.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read.
+    MissingExtraError
+        If the package `onnx` is not installed.
+    """
+    model = _load(Path(path), external_data=False)
+    weights = {weight.name for weight in model.graph.initializer}
+    return GraphDescription(
+        tuple(_tensor(value) for value in model.graph.input if value.name not in weights),
+        tuple(_tensor(value) for value in model.graph.output),
+        {entry.key: entry.value for entry in model.metadata_props},
+    )
+
+
+def _tensor(value: Any) -> GraphTensor:
+    kind = value.type.tensor_type
+    axes = (
+        tuple(axis.dim_value if axis.HasField("dim_value") else None for axis in kind.shape.dim)
+        if kind.HasField("shape")
+        else None
+    )
+    return GraphTensor(value.name, axes, kind.elem_type == _import_onnx().TensorProto.FLOAT)
 
 
 def extract_subgraph(path: Path, names: Sequence[str] = FRAME_OUTPUT_NAMES) -> bytes:
@@ -108,10 +189,10 @@ def extract_subgraph(path: Path, names: Sequence[str] = FRAME_OUTPUT_NAMES) -> b
     return subgraph
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, *, external_data: bool = True) -> Any:
     onnx = _import_onnx()
     try:
-        return onnx.load(path)
+        return onnx.load(path, load_external_data=external_data)
     except FileNotFoundError:
         raise CheckpointError(f"{printable(str(path))}: no such file. Check --model.") from None
     except Exception as error:

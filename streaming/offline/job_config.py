@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sed.errors import UsageError
 from sed.events.embeddings import StoreConfig, create_store
-from sed.models.metadata import DEFAULT, checkpoint_files, library_versions
+from sed.models.metadata import library_versions
 from streaming.engines.base import Engine
+from streaming.engines.identity import model_identity
 from streaming.offline.outputs import OutputConfig
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
@@ -94,14 +93,7 @@ def model_checksum(model: object) -> str:
     """Return 12 hexadecimal digits that identify a model: of its files, if it is a path."""
     if model is not None and not isinstance(model, str | os.PathLike):
         raise UsageError("a journal names the model by its file: give a path, not a loaded model")
-    digest = hashlib.sha256()
-    path = Path(model or DEFAULT)
-    weights = [path.with_suffix(".bin")] if path.suffix == ".xml" else []
-    for file in sorted({*checkpoint_files(None if model is None else str(model)), path, *weights}):
-        # What is wrong with a missing file is reported when the model is loaded.
-        with suppress(OSError), open(file, "rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()[:12]
+    return model_identity(model)[:12]
 
 
 def open_store(job: JobConfig, detector: Detector) -> None:

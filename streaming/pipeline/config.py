@@ -28,7 +28,8 @@ class DetectorConfig:
     Attributes
     ----------
     hop_seconds
-        Seconds from one window to the next; half a window if None.
+        Seconds from one window to the next. If None half a window, and a window for an encoder,
+        which has no classes.
     mode
         ``sliding_window``, ``fully_convolutional`` or ``auto``; see `streaming.pipeline.modes`.
         ``auto`` is fully convolutional where windows overlap by more than half, the network allows
@@ -96,7 +97,10 @@ class DetectorConfig:
 
 
 def hop_columns(spec: ModelSpec, hop_seconds: float | None) -> int:
-    """Return the hop in columns; half a window if no hop, in seconds, is given.
+    """Return the hop in columns for one in seconds.
+
+    Without one it is half a window, and a window for an encoder without classes: overlap makes the
+    frames of a detector more accurate, and would double the cost of embeddings.
 
     Raises
     ------
@@ -105,7 +109,7 @@ def hop_columns(spec: ModelSpec, hop_seconds: float | None) -> int:
     """
     window = spec.window_columns
     if hop_seconds is None:
-        return window // 2 if window % 2 == 0 else window
+        return window // 2 if spec.labels and window % 2 == 0 else window
     try:
         columns = spec.timeline.columns_from_seconds(hop_seconds)
     except ValueError as error:

@@ -40,6 +40,10 @@ def frame_values(output: FrameOutput) -> Floats:
     """
     if output.embeddings is None:
         return output.frame_probs
+    if not output.frame_probs.shape[1]:
+        # An encoder has no classes to attend to: all frames weigh the same.
+        attention = np.ones((len(output), 1), np.float32)
+        return np.concatenate([output.embeddings, attention], axis=1)
     attention = (output.head_weights * output.head_probs).mean(axis=1).sum(axis=1, keepdims=True)
     return np.concatenate([output.frame_probs, output.embeddings, attention], axis=1)
 

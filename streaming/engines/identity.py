@@ -1,0 +1,42 @@
+"""Identify a model by its files, so that results say what they were made with."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from sed.models.metadata import DEFAULT, checkpoint_files
+from streaming.encoders.hub import encoder_checksum, is_hub_name, parse_hub_name
+
+
+def model_identity(model: str | os.PathLike[str] | None) -> str:
+    """Return hexadecimal digits that identify a model.
+
+    They are made from the files of a checkpoint, a graph or the folder of an encoder, and from name
+    and commit of an encoder on the hub.
+
+    Parameters
+    ----------
+    model
+        As for `streaming.engines.select.open_engine`; the default model if None.
+
+    Raises
+    ------
+    MissingExtraError
+        If the model is an encoder and `transformers` is not installed.
+    CheckpointError
+        If the model is an encoder that cannot be found.
+    """
+    if is_hub_name(model):
+        assert model is not None
+        return encoder_checksum(parse_hub_name(model))
+    digest = hashlib.sha256()
+    path = Path(model or DEFAULT)
+    weights = [path.with_suffix(".bin")] if path.suffix == ".xml" else []
+    for file in sorted({*checkpoint_files(None if model is None else str(model)), path, *weights}):
+        # What is wrong with a missing file is reported when the model is loaded.
+        with suppress(OSError), open(file, "rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()
