@@ -35,8 +35,6 @@ class EncoderEngine(Engine):
         self.n_streams, self.n_threads = encoder.n_streams, encoder.n_threads
         self.n_features = encoder.n_features
         self.batch_size = encoder.batch_size
-        self.init_thread = encoder.init_thread  # type: ignore[method-assign]
-        self.restore_threads = encoder.restore_threads  # type: ignore[method-assign]
 
     def __str__(self) -> str:
         return str(self.encoder)
@@ -45,6 +43,14 @@ class EncoderEngine(Engine):
     def receptive_field(self) -> ReceptiveField | None:
         """None: a frame depends on the whole window."""
         return None
+
+    def init_thread(self) -> None:
+        """Prepare a thread that will call `infer`."""
+        self.encoder.init_thread()
+
+    def restore_threads(self) -> None:
+        """Undo what `init_thread` changed in the process."""
+        self.encoder.restore_threads()
 
     def extract_features(self, samples: Floats) -> Floats:
         """Return samples, shape (samples,), as blocks of shape (columns, samples of a block)."""

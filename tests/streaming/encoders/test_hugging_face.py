@@ -193,7 +193,7 @@ def test_pickled_weights_are_refused(tmp_path):
 def test_models_without_sound_and_damaged_weights_are_refused(tmp_path, wav2vec2):
     config = transformers.BertConfig(**LAYERS)
     save(transformers.BertModel(config), None, tmp_path)
-    with pytest.raises(CheckpointError, match="type bert takes no sound.*Supported are WavLM"):
+    with pytest.raises(CheckpointError, match=r"type bert takes no sound.*Supported are WavLM"):
         open_engine(f"hf:{tmp_path}", layer="last")
 
     wav2vec2[0].config.save_pretrained(tmp_path)

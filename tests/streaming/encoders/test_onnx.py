@@ -12,34 +12,32 @@ pytest.importorskip("onnxruntime")
 
 RATE = 1_000
 FRAME = 100
+STATISTICS = {"mean": "ReduceMean", "least": "ReduceMin", "largest": "ReduceMax"}
 
 
 def write_graph(path, shape, *, frames=True, kind="FLOAT", rate=RATE, more_outputs=()):
     """Write a graph that gives mean, least and largest sample: of each 100, or of the window."""
     helper, types = onnx.helper, onnx.TensorProto
-    grid = [*([-1] if len(shape) == 1 else [0, -1] if len(shape) == 2 else [0, -1]), FRAME]
-    axis = len(grid) - 1
-    nodes = [helper.make_node("Constant", [], ["grid"], value_ints=grid)]
-    nodes.append(helper.make_node("Constant", [], ["axis"], value_ints=[axis]))
-    rows = "samples"
-    if frames:
-        rows = "rows"
-        nodes.append(helper.make_node("Reshape", ["samples", "grid"], [rows]))
-    elif len(shape) > 1:
-        nodes[-1] = helper.make_node("Constant", [], ["axis"], value_ints=[1])
-    else:
-        nodes[-1] = helper.make_node("Constant", [], ["axis"], value_ints=[0])
-    for name, kernel in (("mean", "Mean"), ("least", "Min"), ("largest", "Max")):
-        nodes.append(helper.make_node(f"Reduce{kernel}", [rows, "axis"], [name], keepdims=1))
-    last = axis if frames else len(shape) - 1
-    nodes.append(helper.make_node("Concat", ["mean", "least", "largest"], ["stats"], axis=last))
-    nodes.append(helper.make_node("Shape", ["samples"], ["counts"]))
-    outputs = [("counts", types.INT64), *((n, types.FLOAT) for n in (*more_outputs, "stats"))]
+    n_batch_axes = min(1, len(shape) - 1)
+    grid = [0] * n_batch_axes + [-1, FRAME]  # 0 keeps the length of the batch
+    axis = len(grid) - 1 if frames else len(shape) - 1
+    nodes = [
+        helper.make_node("Constant", [], ["grid"], value_ints=grid),
+        helper.make_node("Constant", [], ["axis"], value_ints=[axis]),
+        helper.make_node("Reshape", ["samples", "grid"], ["rows"]),
+        *(
+            helper.make_node(kind, ["rows" if frames else "samples", "axis"], [name], keepdims=1)
+            for name, kind in STATISTICS.items()
+        ),
+        helper.make_node("Concat", list(STATISTICS), ["stats"], axis=axis),
+        helper.make_node("Shape", ["samples"], ["counts"]),
+    ]
+    outputs = {"counts": types.INT64} | dict.fromkeys((*more_outputs, "stats"), types.FLOAT)
     graph = helper.make_graph(
         nodes,
         "statistics",
         [helper.make_tensor_value_info("samples", getattr(types, kind), shape)],
-        [helper.make_tensor_value_info(name, kind, None) for name, kind in outputs],
+        [helper.make_tensor_value_info(name, kind, None) for name, kind in outputs.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     if rate is not None:
@@ -87,7 +85,7 @@ def test_an_output_is_chosen_by_its_name(tmp_path):
     np.testing.assert_allclose(by_name, statistics(samples, FRAME), atol=1e-6)
     first = embed(open_engine(graph, layer="last"), samples)
     np.testing.assert_array_equal(first, by_name[..., 2:])
-    with pytest.raises(UsageError, match="there is no output 'stat'.*stats"):
+    with pytest.raises(UsageError, match=r"there is no output 'stat'.*stats"):
         open_engine(graph, layer="stat")
     with pytest.raises(CheckpointError, match=r"found counts \(2,\)\. Name another output"):
         open_engine(graph, layer="counts")
