@@ -16,6 +16,8 @@ from streaming.cli.options import (
     BatchSize,
     Channel,
     Device,
+    EncoderRate,
+    EncoderWindow,
     Engine,
     Hop,
     Layer,
@@ -88,6 +90,8 @@ def embed(
     channel: Channel = None,
     model: Model = None,
     layer: Layer = "features",
+    sample_rate: EncoderRate = None,
+    window_seconds: EncoderWindow = None,
     pool: Pool = "mean",
     hop_seconds: Hop = None,
     engine: Engine = "auto",
@@ -147,7 +151,17 @@ def embed(
         hop_seconds=hop_seconds,
         batch_size=batch_size_for(sources) if batch_size is None else batch_size,
     )
-    job = JobConfig(outputs, model, config, engine, device, precision, channel)
+    job = JobConfig(
+        outputs,
+        model,
+        config,
+        engine,
+        device,
+        precision,
+        channel,
+        sample_rate=sample_rate,
+        window_seconds=window_seconds,
+    )
     if sources:
         run_scan(job, sources, ScanOptions(backend, workers, resume, timeout, None, quiet))
     if missing:

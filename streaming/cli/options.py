@@ -14,7 +14,8 @@ Model = Annotated[
     Path | None,
     typer.Option(
         help="Checkpoint (.safetensors), run directory of `sed train`, or a graph that "
-        "`sed export` wrote (.onnx, .xml).",
+        "`sed export` wrote (.onnx, .xml). `sed embed` also takes encoders of Hugging Face, "
+        "hf:NAME or hf:FOLDER, and other graphs of samples (.onnx).",
         show_default="the default model",
         rich_help_panel=MODEL,
     ),
@@ -236,7 +237,27 @@ Layer = Annotated[
     str,
     typer.Option(
         help="Layer of the network whose output is kept: features (what the heads start from), "
-        "hidden, or a module of the network by its path, such as backbone.blocks.3.",
+        "hidden, or a module of the network by its path, such as backbone.blocks.3. Of an encoder "
+        "(hf:): last, a number, or mean; of a graph of samples: the name of an output.",
+        rich_help_panel=MODEL,
+    ),
+]
+EncoderRate = Annotated[
+    int | None,
+    typer.Option(
+        "--sample-rate",
+        help="Samples per second that a graph (.onnx) takes, if it does not say. Recordings of any "
+        "rate are resampled to it.",
+        show_default="that of the model",
+        rich_help_panel=MODEL,
+    ),
+]
+EncoderWindow = Annotated[
+    float | None,
+    typer.Option(
+        "--window",
+        help="Seconds that an encoder (hf:, .onnx) takes at once, if it takes any length.",
+        show_default="that of the model, else 5",
         rich_help_panel=MODEL,
     ),
 ]

@@ -41,6 +41,8 @@ def embed(
     device: str = "auto",
     precision: str = "auto",
     batch_size: int | None = None,
+    sample_rate: int | None = None,
+    window_seconds: float | None = None,
     on_error: Callable[[SedError], None] | None = None,
 ) -> Iterator[tuple[Event, Floats]]:
     """Yield the embeddings of recordings, in their order; memory does not grow with their length.
@@ -69,6 +71,8 @@ def embed(
         See `open_engine`.
     batch_size
         Windows to compute together; if not given, what is fastest with the engine.
+    sample_rate, window_seconds
+        Of an encoder whose files do not say; see `open_engine`.
     on_error
         Called with what is wrong with a recording; the others are embedded. If not given, the first
         error is raised.
@@ -102,7 +106,17 @@ def embed(
         batch_size=batch_size or batch_size_for([os.fspath(source) for source in sources]),
     )
     outputs = OutputConfig(embeddings=embeddings, events=False)
-    job = JobConfig(outputs, model, config, engine, device, precision, channel)
+    job = JobConfig(
+        outputs,
+        model,
+        config,
+        engine,
+        device,
+        precision,
+        channel,
+        sample_rate=sample_rate,
+        window_seconds=window_seconds,
+    )
     yield from _rows(job, found, on_error)
 
 

@@ -115,6 +115,8 @@ class ThreadExecutor(Executor):
             device=job.device,
             precision=job.precision,
             layer=job.layer,
+            sample_rate=job.sample_rate,
+            window_seconds=job.window_seconds,
         )
         self._free = [Detector(self._engine, job.config)]
         open_store(job, self._free[0])

@@ -164,6 +164,8 @@ class JobRunner:
                 precision=job.precision,
                 n_streams=1,  # other workers have the other cores
                 layer=job.layer,
+                sample_rate=job.sample_rate,
+                window_seconds=job.window_seconds,
             )
             self._detector = Detector(engine, job.config)
             open_store(job, self._detector)

@@ -31,14 +31,16 @@ class JobConfig:
     outputs
         What is written, and where.
     model
-        Path of a checkpoint, a run directory or an exported graph; the default model if None. In
-        this process also a loaded checkpoint or an open engine.
+        Path of a checkpoint, a run directory or an exported graph, or an encoder (``hf:NAME``); the
+        default model if None. In this process also a loaded checkpoint or an open engine.
     config
         Options of detection.
     engine, device, precision
         See `open_engine`; of several GPUs each worker process gets its own.
     channel
         Channel to analyse, counted from 1; the mean of all if None.
+    sample_rate, window_seconds
+        Of an encoder whose files do not say; see `open_engine`.
     """
 
     outputs: OutputConfig = field(default_factory=OutputConfig)
@@ -48,6 +50,8 @@ class JobConfig:
     device: str = "auto"
     precision: str = "auto"
     channel: int | None = None
+    sample_rate: int | None = None
+    window_seconds: float | None = None
 
     @property
     def layer(self) -> str | None:
@@ -72,6 +76,8 @@ def result_settings(job: JobConfig) -> dict[str, str]:
         "engine": job.engine,
         "precision": job.precision,
         "channel": job.channel,
+        "sample_rate": job.sample_rate,
+        "window_seconds": job.window_seconds,
     }
     del settings["batch_size"]  # it changes the speed only
     if (embeddings := outputs.embeddings) is not None:

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sed
+from sed.cli import run
 from sed.errors import UsageError
+from sed.events.embeddings import EmbeddingStore
 from sed.models.spec import ModelSpec, sample_blocks
 from streaming.encoders.base import AudioEncoder, encoder_spec, sounding_lengths
 from streaming.engines.encoder import EncoderEngine
@@ -114,6 +116,25 @@ def test_an_encoder_embeds_recordings_and_does_not_detect(tmp_path):
     np.testing.assert_allclose(frames.mean(axis=0), mean, atol=1e-5)
     with pytest.raises(UsageError, match="an encoder has no classes"):
         list(sed.detect(tmp_path / "a.wav", model=name))
+
+
+def test_the_command_embeds_with_an_encoder_and_detect_refuses_it(tmp_path, capsys):
+    pytest.importorskip("transformers")
+    waveform_model("wav2vec2", tmp_path / "model")
+    soundfile.write(tmp_path / "a.wav", noise(24_000), RATE)
+    wav, name = str(tmp_path / "a.wav"), f"hf:{tmp_path / 'model'}"
+    store = tmp_path / "store"
+    options = ["--window", "1", "--layer", "1", "-o", str(store), "-q"]
+    assert run(["embed", wav, "--model", name, *options]) == 0
+    written = EmbeddingStore(store)
+    assert (written.config.layer, written.config.dimension, written.n_rows) == ("1", 16, 3)
+
+    capsys.readouterr()
+    assert run(["detect", wav, "--model", name, "-q"]) == 2
+    assert "an encoder has no classes" in capsys.readouterr().err
+    both = ["--embeddings", str(tmp_path / "other"), "-q"]
+    assert run(["detect", wav, "--model", name, *both]) == 2
+    assert "has no classes, so it cannot detect: use `sed embed`" in capsys.readouterr().err
 
 
 def test_the_identity_of_an_encoder_is_that_of_its_files(tmp_path):
