@@ -35,6 +35,7 @@ ARROWS = {
     "streaming/engines": "sed sed/features sed/models streaming/export streaming/encoders",
     "streaming/pipeline": "sed sed/audio sed/events sed/models streaming/engines",
     "streaming/offline": "sed sed/audio sed/events sed/models streaming/engines streaming/pipeline",
+    "streaming/search": "sed sed/audio sed/events streaming/pipeline streaming/offline",
     "streaming/sinks": "sed sed/audio sed/events streaming streaming/pipeline",
     "streaming/live": "sed sed/audio sed/events sed/models streaming streaming/engines "
     "streaming/pipeline",
@@ -43,8 +44,8 @@ ARROWS = {
     "streaming/bench": "sed sed/audio sed/events sed/models streaming/engines streaming/pipeline "
     "streaming/offline",
     "streaming/cli": "sed sed/audio sed/events sed/models streaming streaming/export "
-    "streaming/engines streaming/pipeline streaming/offline streaming/sinks streaming/live "
-    "streaming/terminal streaming/web streaming/bench",
+    "streaming/engines streaming/pipeline streaming/offline streaming/search streaming/sinks "
+    "streaming/live streaming/terminal streaming/web streaming/bench",
     "train": "",
     "train/config": "sed sed/features sed/events sed/models",
     "train/data": "sed sed/audio sed/events train/config",
@@ -83,6 +84,7 @@ DOORS = {
     "aiohttp": {"sed/audio/remote_stream.py"},
     "yt_dlp": {"train/prepare/web_audio.py"},
     "ray": {"streaming/offline/cluster.py"},
+    "usearch": {"streaming/search/index.py"},
     "matplotlib": {"sed/events/plots.py", "train/evaluate/plots.py"},
     "torchlibrosa": {"train/augment/spectrogram.py"},
     "albumentations": {"train/augment/images.py"},

@@ -23,7 +23,7 @@ recording that was not embedded again is in one file only.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
@@ -164,7 +164,7 @@ class EmbeddingStore:
 
     def blocks(
         self, max_rows: int = BLOCK_ROWS, *, buffers: Sequence[NDArray[np.float16]] = ()
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
+    ) -> Generator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
         """Read all vectors in order, in bounded memory.
 
         Parameters
@@ -237,6 +237,13 @@ class EmbeddingStore:
             found = read_rows(self.files[i].parquet, in_file[mask])
             events |= zip(rows[mask].tolist(), found, strict=True)
         return [events[row] for row in rows.tolist()]
+
+    def rows_in(self, file: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the rows of a file (an index of `files`): their numbers here and in the file."""
+        slices = self.files[file].slices.tolist()
+        in_file = np.concatenate([np.arange(0), *(np.arange(*ends) for ends in slices)])
+        before = sum(other.n_live for other in self.files[:file])
+        return np.arange(before, before + len(in_file)), in_file
 
     def rows_of(self, file: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the numbers of rows of a file (an index of `files`), −1 where superseded."""

@@ -1,0 +1,1 @@
+"""Search a store of embeddings for sound like examples."""
