@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from streaming.pipeline.config import DetectorConfig
     from streaming.pipeline.decoder import Detection
     from streaming.pipeline.detector import Detector
+    from streaming.search.search import SearchConfig, search
     from train.config.recipe import load_recipe
     from train.config.train import TrainConfig
     from train.evaluate.evaluate import evaluate
@@ -116,6 +117,7 @@ _MODULES = {
     "streaming.pipeline.config": "DetectorConfig",
     "streaming.pipeline.decoder": "Detection",
     "streaming.pipeline.detector": "Detector",
+    "streaming.search.search": "SearchConfig search",
     "train.config.recipe": "load_recipe",
     "train.config.train": "TrainConfig",
     "train.evaluate.evaluate": "evaluate",

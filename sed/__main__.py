@@ -20,6 +20,7 @@ OURS = frozenset(
         "listen",
         "embed",
         "devices",
+        "search",
         "prepare",
         "train",
         "evaluate",

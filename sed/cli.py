@@ -20,6 +20,7 @@ COMMANDS = {
     "listen": ("streaming.cli.listen", "Detection"),
     "embed": ("streaming.cli.embed", "Embeddings"),
     "devices": ("streaming.cli.devices", "Detection"),
+    "search": ("streaming.cli.search", "Embeddings"),
     "prepare": ("train.cli.prepare", "Training"),
     "train": ("train.cli.train", "Training"),
     "evaluate": ("train.cli.evaluate", "Training"),

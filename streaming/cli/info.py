@@ -1,4 +1,4 @@
-"""Define the command `sed info`, which describes a checkpoint or a recording in a few lines."""
+"""Define the command `sed info`: a checkpoint, a recording or a store in a few lines."""
 
 from __future__ import annotations
 
@@ -26,25 +26,27 @@ def _describe_program() -> str:
 
 
 def describe(path: Path) -> str:
-    """Return a few lines about a recording, a checkpoint, or the best checkpoint of a run.
+    """Return a few lines about a recording, a checkpoint, the best one of a run, or a store.
 
     Parameters
     ----------
     path
-        A recording, one of the files of a checkpoint, or a run directory.
+        A recording, one of the files of a checkpoint, a run directory, or a store of embeddings.
 
     Raises
     ------
     SedError
-        If it is neither a checkpoint nor a recording.
+        If it is none of them.
     """
+    if (path / "store.json").exists():
+        return _describe_store(path)
     is_run = path.is_dir() and (path / "best.json").exists()
     if is_run or path.suffix in (".safetensors", ".json"):
         return _describe_checkpoint(path)
     if path.is_dir():
         raise CheckpointError(
-            f"{printable(str(path))}: is a folder without best.json. Give a run directory, a "
-            "checkpoint or a recording."
+            f"{printable(str(path))}: is a folder without best.json and store.json. Give a run "
+            "directory, a store of embeddings, a checkpoint or a recording."
         )
     if path.suffix in (".onnx", ".xml"):
         raise CheckpointError(
@@ -117,6 +119,32 @@ def _describe_recording(path: Path) -> str:
         decoder.close()
 
 
+def _describe_store(path: Path) -> str:
+    """Return rows, size, what the vectors are, and whether the index is current."""
+    from sed.events.embeddings import EmbeddingStore
+    from streaming.search.index import read_state
+
+    store = EmbeddingStore(path)
+    config = store.config
+    index = "none"
+    if state := read_state(store):
+        missing = f"lacks {pluralize(state.n_missing, 'row')}" if state.n_missing else "current"
+        index = f"{state.metric}, {missing}"
+    return "\n".join(
+        [
+            f"{printable(str(path))}: a store of embeddings",
+            f"  rows      {store.n_rows:,} of {pluralize(store.n_recordings, 'recording')}, "
+            f"{store.n_bytes / 1e6:,.1f} MB",
+            f"  vectors   {config.dimension} values, {', '.join(config.pool)} of the layer "
+            f"{config.layer}",
+            f"  cut       {config.cut}",
+            f"  model     {printable(config.model)} ({config.model_sha256})",
+            f"  index     {index}",
+            "  made with " + ", ".join(f"{k} {v}" for k, v in config.versions.items()),
+        ]
+    )
+
+
 def _range(value: Any) -> str:
     if isinstance(value, list):
         low, high = min(value), max(value)
@@ -143,14 +171,15 @@ def info(
         Path | None,
         typer.Argument(
             metavar="FILE",
-            help="Recording, checkpoint (.safetensors), or run directory of `sed train`.",
+            help="Recording, checkpoint (.safetensors), run directory of `sed train`, or store of "
+            "`sed embed`.",
             show_default="this program and its default model",
             rich_help_panel=INPUT,
         ),
     ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Describe a recording or a checkpoint; without one, the versions and the default model."""
+    """Describe a recording, a checkpoint or a store; else the versions and the default model."""
     from sed.cli import show_log
 
     show_log(verbose=verbose)

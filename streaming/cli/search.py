@@ -1,0 +1,254 @@
+"""The command `sed search`. Modules that are slow to import are imported when it runs."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streaming.cli.options import INPUT, MODEL, OUTPUT, Channel, Device, Engine, Quiet, Verbose
+
+if TYPE_CHECKING:
+    from sed.events.tracker import Event
+    from streaming.search.exact import OnProgress
+
+SEARCH, LABELLING = "Search", "What to label next"
+
+
+def search(
+    store: Annotated[
+        Path,
+        typer.Argument(
+            metavar="STORE",
+            help="Folder of embeddings that `sed embed` wrote.",
+            show_default=False,
+            rich_help_panel=INPUT,
+        ),
+    ],
+    like: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Example of the sound: a recording, or a part of one, in seconds "
+            "(clip.wav:3.2-5.0). May be repeated.",
+            metavar="FILE[:FROM-TO]",
+            show_default=False,
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
+    unlike: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Example of what the sound is not. May be repeated.",
+            metavar="FILE[:FROM-TO]",
+            show_default=False,
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
+    top: Annotated[int, typer.Option(help="Number of results.", rich_help_panel=SEARCH)] = 50,
+    metric: Annotated[
+        str,
+        typer.Option(
+            metavar="cosine|dot",
+            help="Similarity: the cosine of the angle between vectors, or their dot product.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = "cosine",
+    negative_weight: Annotated[
+        float,
+        typer.Option(help="Weight of --unlike against --like.", rich_help_panel=SEARCH),
+    ] = 0.5,
+    dedupe: Annotated[
+        bool,
+        typer.Option(
+            "--dedupe",
+            help="Of results of one recording that overlap or touch, and of results that are "
+            "nearly identical, keep the best.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = False,
+    dedupe_seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="With --dedupe: keep one of results of one recording that are at most so far "
+            "apart, in seconds.",
+            show_default="0",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
+    dedupe_similarity: Annotated[
+        float,
+        typer.Option(
+            help="With --dedupe: cosine similarity above which two results are the same sound; 1 "
+            "compares none.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = 0.99,
+    index: Annotated[
+        bool,
+        typer.Option(
+            "--index",
+            help="First build the approximate index of the store, or add what it lacks. Without "
+            "--like, do nothing else. Later searches use it.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = False,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact", help="Read all rows, also if there is an index.", rich_help_panel=SEARCH
+        ),
+    ] = False,
+    diverse: Annotated[
+        bool,
+        typer.Option(
+            "--diverse",
+            help="Cluster the best rows, and return one of each cluster; without --like, of all "
+            "rows.",
+            rich_help_panel=LABELLING,
+        ),
+    ] = False,
+    uncertain: Annotated[
+        bool,
+        typer.Option(
+            "--uncertain",
+            help="Return rows that are about as similar to --unlike as to --like.",
+            rich_help_panel=LABELLING,
+        ),
+    ] = False,
+    candidates: Annotated[
+        int | None,
+        typer.Option(
+            help="Rows that --diverse and --uncertain choose from.",
+            show_default="20 per result",
+            rich_help_panel=LABELLING,
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="The model of the store, if it has been moved.",
+            show_default="where the store says",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    engine: Engine = "auto",
+    device: Device = "auto",
+    channel: Channel = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File for the results; its ending gives the format.",
+            show_default="standard output",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="csv|jsonl|audacity|raven|tsv|parquet",
+            help="Format of the results.",
+            show_default="by the ending of --output, else csv",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    label: Annotated[
+        str,
+        typer.Option(
+            help="Label of the results.",
+            show_default="the name of the first example",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = "",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Find the sounds in a store of embeddings that are most like examples.
+
+    Results are events, the most similar first, whose score is the similarity.
+    """
+    from sed.cli import show_log
+    from sed.errors import UsageError
+    from streaming.search.index import update_index
+    from streaming.search.search import SearchConfig
+    from streaming.search.search import search as search_store
+
+    show_log(quiet=quiet, verbose=verbose)
+    if index and exact:
+        raise UsageError("--index and --exact exclude each other: leave one out")
+    config = SearchConfig(
+        top=top,
+        metric=metric,
+        negative_weight=negative_weight,
+        dedupe_seconds=(dedupe_seconds or 0.0) if dedupe else None,
+        dedupe_similarity=dedupe_similarity,
+        diverse=diverse,
+        uncertain=uncertain,
+        candidates=candidates,
+        label=label,
+    )
+    if dedupe_seconds is not None and not dedupe:
+        raise UsageError("--dedupe-seconds needs --dedupe")
+    format = _checked_format(output, format)
+    shown = not quiet and sys.stderr.isatty()
+    if index:
+        with ExitStack() as stack:
+            update_index(store, metric=metric, on_progress=_progress(stack, "index", shown=shown))
+    if not index or like or unlike or diverse:
+        with ExitStack() as stack:
+            events = search_store(
+                store,
+                like or (),
+                unlike or (),
+                config=config,
+                model=model,
+                channel=channel,
+                engine=engine,
+                device=device,
+                exact=exact,
+                on_progress=_progress(stack, "search", shown=shown),
+            )
+        _write(events, output, format)
+
+
+def _checked_format(output: Path | None, format: str | None) -> str:
+    """Return the format of the results; refuse one that does not exist before the search."""
+    from sed.errors import UsageError
+    from sed.events.formats import WRITERS, format_of
+    from sed.text import near
+
+    if format is None:
+        return "csv" if output is None else format_of(output, WRITERS)
+    if format not in WRITERS:
+        raise UsageError(f"unknown format {format!r}. {near(format, WRITERS)}")
+    return format
+
+
+def _progress(stack: ExitStack, name: str, *, shown: bool) -> OnProgress | None:
+    """Return a callback that draws a bar until the stack is closed."""
+    from streaming.cli.progress import progress_bar
+
+    bar = stack.enter_context(progress_bar(shown=shown))
+    if bar is None:
+        return None
+    task = bar.add_task(name, total=None, speed="")
+
+    def on_progress(n_done: int, n_rows: int) -> None:
+        bar.update(task, completed=n_done, total=n_rows, speed=f"{n_done:,} rows")
+
+    return on_progress
+
+
+def _write(events: list[Event], output: Path | None, format: str) -> None:
+    from sed.events.formats import open_writer
+    from sed.files import written_whole
+
+    with ExitStack() as stack:
+        target = sys.stdout if output is None else stack.enter_context(written_whole(output))
+        with open_writer(target, format, dated=any(event.time for event in events)) as writer:
+            for event in events:
+                writer.write(event)
