@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sed.errors import UsageError
+from sed.errors import RecordingError, UsageError
 from sed.events.tracker import Event, with_timestamps
-from sed.timeline import Timeline
+from sed.text import pluralize
+from sed.timeline import Timeline, seconds_from_samples
 from sed.types import Floats
 from streaming.pipeline.decoder import Detection, FrameEmbeddings
 from streaming.pipeline.pooling import Pool, check_statistics
@@ -113,7 +114,10 @@ class EmbeddingRows:
         self._path = path
         self._start = start
         self._n_frames = 0  # so far
+        self._half_frame = timeline.frame_seconds / 2
+        self._last: FrameEmbeddings | None = None  # the last frame, not counted yet
         self._n_samples = 0
+        self._end = math.inf  # of the recording in seconds, once it is known
         self._open: list[_OpenPart] = []
         self._held: deque[FrameEmbeddings] = deque()  # the last frames, for events
         self._n_held = 0
@@ -130,29 +134,51 @@ class EmbeddingRows:
         """Take the next detection; return the rows that are complete."""
         frames = detection.frame_embeddings
         assert frames is not None
-        first, self._n_frames = self._n_frames, self._n_frames + len(frames.vectors)
         self._n_samples = detection.n_samples
-        rows = []
         if self._config.of_events:
             self._hold(frames)
-            rows = [self._event_row(event) for event in detection.events]
+            return [self._event_row(event) for event in detection.events]
+        # The middle of the last frame may lie behind the end, so it waits until the end is known.
+        if self._last is not None:
+            frames = FrameEmbeddings.concat([self._last, frames])
+        n_sure = max(0, len(frames.vectors) - 1)
+        self._last = frames[n_sure:]
+        return self._take(frames[:n_sure])
+
+    def flush(self) -> list[EmbeddingRow]:
+        """End the recording; return the rows that reach up to its end, or beyond."""
+        self._end = seconds_from_samples(self._n_samples, self._timeline.sample_rate)
+        rows = []
+        if self._last is not None:
+            is_inside = self._timeline.frame_time(self._n_frames) < self._end - self._half_frame
+            rows = self._take(self._last if is_inside or not self._n_frames else self._last[:0])
+        for part in self._open:
+            rows.append(self._row(part.event, part.pool))
+        self._open = []
+        return rows
+
+    @property
+    def failure(self) -> RecordingError | None:
+        """What is wrong at the end of the recording: clips that start behind it."""
+        if self._config.clips is None or self._next is None:
+            return None
+        left = [self._next, *self._parts]
+        return RecordingError(
+            self._path,
+            f"{pluralize(len(left), 'clip')} of the table start behind its end at "
+            f"{self._end:g} s, the first at {left[0].onset:g} s. Check the table.",
+        )
+
+    def _take(self, frames: FrameEmbeddings) -> list[EmbeddingRow]:
+        """Take frames whose middle is in the recording; return the rows that they complete."""
+        first, self._n_frames = self._n_frames, self._n_frames + len(frames.vectors)
         self._open_parts()
+        rows = []
         for part in list(self._open):
             part.push(frames, first)
             if part.stop <= self._n_frames:
                 self._open.remove(part)
                 rows.append(self._row(part.event, part.pool))
-        return rows
-
-    def flush(self) -> list[EmbeddingRow]:
-        """End the recording; return the rows that reach up to its end, or beyond."""
-        end = self._n_samples / self._timeline.sample_rate
-        rows = []
-        for part in self._open:
-            if part.pool.n_frames:
-                event = dataclasses.replace(part.event, offset=min(part.event.offset, end))
-                rows.append(self._row(event, part.pool))
-        self._open = []
         return rows
 
     def _open_parts(self) -> None:
@@ -166,6 +192,7 @@ class EmbeddingRows:
             self._next = next(self._parts, None)
 
     def _hold(self, frames: FrameEmbeddings) -> None:
+        self._n_frames += len(frames.vectors)
         self._held.append(frames)
         self._n_held += len(frames.vectors)
         limit = self._timeline.frames_from_seconds(HELD_SECONDS)
@@ -181,11 +208,11 @@ class EmbeddingRows:
         first = min(max(first, first_held), stop - 1)
         chosen = slice(first - first_held, stop - first_held)
         pool = Pool(self._config.pool) if self._config.pool else _Frames()
-        pool.push(FrameEmbeddings(held.vectors[chosen], held.attention[chosen]))
+        pool.push(held[chosen])
         return self._row(event, pool)
 
     def _row(self, event: Event, pool: Pool | _Frames) -> EmbeddingRow:
-        placed = dataclasses.replace(event, file=self._path)
+        placed = dataclasses.replace(event, offset=min(event.offset, self._end), file=self._path)
         (timed,) = with_timestamps([placed], self._start)
         return EmbeddingRow(timed, pool.result())
 
@@ -222,7 +249,7 @@ class _OpenPart:
     def push(self, frames: FrameEmbeddings, at: int) -> None:
         """Take frames, of which the first has the number `at`."""
         chosen = slice(max(0, self._first - at), max(0, self.stop - at))
-        self.pool.push(FrameEmbeddings(frames.vectors[chosen], frames.attention[chosen]))
+        self.pool.push(frames[chosen])
 
 
 class _Frames:

@@ -131,6 +131,8 @@ def run_job(
             if rows := files.finish():
                 yield JobProgress(recording, seconds, share_of(decoder, seconds), (), rows)
             n_rows = files.n_rows
+            if files.rows and failure is None:
+                failure = files.rows.failure
     except SedError as error:
         failure = error
     yield JobFinished(recording, JobResult((), seconds, failure, was_opened, n_rows))

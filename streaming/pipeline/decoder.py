@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -16,11 +17,15 @@ from streaming.pipeline.modes import Aggregator
 from streaming.pipeline.windows import Batch
 
 
-class FrameEmbeddings(NamedTuple):
+@dataclass(frozen=True)
+class FrameEmbeddings:
     """The output of a layer of the network for the next frames of a recording."""
 
     vectors: Floats  # (frames, features)
     attention: Floats  # (frames,); see `streaming.pipeline.modes.frame_values`
+
+    def __getitem__(self, index: slice) -> FrameEmbeddings:
+        return FrameEmbeddings(self.vectors[index], self.attention[index])
 
     @classmethod
     def concat(cls, parts: Sequence[FrameEmbeddings]) -> FrameEmbeddings:
