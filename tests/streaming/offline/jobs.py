@@ -9,8 +9,11 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
+import numpy as np
+
 from sed.audio.find import Recording
 from sed.errors import CheckpointError, SedError, UsageError
+from sed.events.embeddings import recording_written_whole
 from sed.events.tracker import Event
 from sed.files import written_whole
 from streaming.offline.job import JobFinished, JobProgress, JobResult, JobRunner
@@ -116,3 +119,17 @@ class StillBorn(FakeRunner):
 def events_of(path: str, n: int) -> tuple[Event, ...]:
     """Return what a `FakeRunner` finds in a recording."""
     return tuple(Event(k / 3, k / 3 + 0.1, f"väl{k}", 0.1 + k / 7, path) for k in range(n))
+
+
+class EmbeddingRunner(SlowRunner):
+    """Embeds a recording: as many rows as it has words, each a vector of the row's number."""
+
+    def _write(self, recording: Recording, events: tuple[Event, ...]) -> None:
+        assert self._outputs.embeddings is not None
+        store = self._outputs.embeddings.store
+        assert store is not None
+        vectors = np.arange(len(events))[:, None] * np.ones((1, 4))
+        with recording_written_whole(store, recording.name, 4) as writer:
+            for event, vector in zip(events, vectors, strict=True):
+                writer.write([event], vector[None])
+                time.sleep(0.003)
