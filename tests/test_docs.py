@@ -40,6 +40,7 @@ CHECKED = {"make", "pip", "python", "source"}  # other programs whose arguments 
 # One engine for all, and short trainings: the figures of the pages come from elsewhere.
 ADDED = {
     "detect": ("--engine", "torch"),
+    "embed": ("--engine", "torch"),
     "train": ("--epochs", "1", "--set", "optim.n_workers=0"),
 }
 # Engines round differently: tolerance of times (three decimals, a frame) and of all other numbers.
