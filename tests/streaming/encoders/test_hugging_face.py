@@ -6,6 +6,7 @@ import torch
 
 from sed.errors import CheckpointError, MissingExtraError, UsageError
 from sed.timeline import Timeline
+from streaming.engines.identity import model_identity
 from streaming.engines.select import open_engine
 from tests.streaming.encoders.tiny import LAYERS, SAMPLE_RATE, noise, save, waveform_model
 
@@ -180,6 +181,22 @@ def test_missing_models_are_named(tmp_path):
         open_engine("hf:nobody-at-all/nothing", layer="last")
     with pytest.raises(CheckpointError, match="a name is missing"):
         open_engine("hf:", layer="last")
+
+
+def test_models_in_the_cache_of_the_hub_are_found_by_name_and_commit(tmp_path, monkeypatch):
+    cache = tmp_path / "models--some--encoder"
+    for commit, branch in (("a" * 40, "main"), ("b" * 40, "other")):
+        waveform_model("hubert", cache / "snapshots" / commit)
+        (cache / "refs").mkdir(exist_ok=True)
+        (cache / "refs" / branch).write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    engine = open_engine("hf:some/encoder", layer="last", **SECOND)
+    assert embed(engine, noise(1, SAMPLE_RATE)).shape == (1, N_FRAMES, 16)
+    names = ("hf:some/encoder", "hf:some/encoder@other", f"hf:some/encoder@{'a' * 40}")
+    main, other, by_commit = (model_identity(name) for name in names)
+    assert main == by_commit != other
+    with pytest.raises(CheckpointError, match="hf:some/encoder@third: cannot be loaded"):
+        open_engine("hf:some/encoder@third", layer="last")
 
 
 def test_pickled_weights_are_refused(tmp_path):

@@ -24,6 +24,12 @@ RATE = 8_000
 WINDOW = 800  # samples; a frame has 100
 
 
+@pytest.fixture
+def one_thread(monkeypatch):
+    """Run encoders on one core: starting threads takes longer than tiny networks do."""
+    monkeypatch.setattr("streaming.engines.encoder.n_cores", lambda: 1)
+
+
 class FrameMeans(AudioEncoder):
     """Gives the mean and the largest sample of each frame, and counts the windows."""
 
@@ -100,7 +106,7 @@ def test_zeros_at_the_end_are_no_sound():
     assert sounding_lengths(samples, 100) == [1_000, 500, 600, 1_000]
 
 
-def test_an_encoder_embeds_recordings_and_does_not_detect(tmp_path):
+def test_an_encoder_embeds_recordings_and_does_not_detect(tmp_path, one_thread):
     pytest.importorskip("transformers")
     waveform_model("wav2vec2", tmp_path / "model")
     name = f"hf:{tmp_path / 'model'}"
@@ -118,21 +124,21 @@ def test_an_encoder_embeds_recordings_and_does_not_detect(tmp_path):
         list(sed.detect(tmp_path / "a.wav", model=name))
 
 
-def test_the_command_embeds_with_an_encoder_and_detect_refuses_it(tmp_path, capsys):
+def test_the_command_embeds_with_an_encoder_and_detect_refuses_it(tmp_path, capsys, one_thread):
     pytest.importorskip("transformers")
     waveform_model("wav2vec2", tmp_path / "model")
     soundfile.write(tmp_path / "a.wav", noise(24_000), RATE)
     wav, name = str(tmp_path / "a.wav"), f"hf:{tmp_path / 'model'}"
     store = tmp_path / "store"
-    options = ["--window", "1", "--layer", "1", "-o", str(store), "-q"]
+    options = ["--window", "1", "--layer", "1", "-o", str(store)]
     assert run(["embed", wav, "--model", name, *options]) == 0
     written = EmbeddingStore(store)
     assert (written.config.layer, written.config.dimension, written.n_rows) == ("1", 16, 3)
 
     capsys.readouterr()
-    assert run(["detect", wav, "--model", name, "-q"]) == 2
+    assert run(["detect", wav, "--model", name]) == 2
     assert "an encoder has no classes" in capsys.readouterr().err
-    both = ["--embeddings", str(tmp_path / "other"), "-q"]
+    both = ["--embeddings", str(tmp_path / "other")]
     assert run(["detect", wav, "--model", name, *both]) == 2
     assert "has no classes, so it cannot detect: use `sed embed`" in capsys.readouterr().err
 
