@@ -106,7 +106,8 @@ def create_store(path: str | os.PathLike[str], config: StoreConfig) -> None:
                     f"{_shown(now)}. Give the same settings as before, or another store."
                 )
         return
-    if path.is_dir() and any(path.iterdir()):
+    # The journal of a scan lies there before the model is loaded; its name starts with a dot.
+    if path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
         raise SedError(
             f"{printable(str(path))}: is a folder with other files. Give the path of a store, or "
             "of a folder that does not exist yet."

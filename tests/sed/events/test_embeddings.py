@@ -318,6 +318,12 @@ def test_a_store_has_one_way_of_embedding(store):
         create_store(store.parent, CONFIG)
 
 
+def test_a_store_is_made_beside_the_journal_of_its_scan(tmp_path):
+    (tmp_path / ".sed-journal.sqlite").write_bytes(b"a journal")
+    create_store(tmp_path, CONFIG)
+    assert read_store_config(tmp_path) == CONFIG
+
+
 def test_damaged_files_are_named_with_the_remedy(store, tmp_path):
     with pytest.raises(SedError, match=r"is not an embedding store \(there is no store\.json\)"):
         EmbeddingStore(tmp_path)
