@@ -129,6 +129,9 @@ def open_store(job: JobConfig, detector: Detector) -> None:
     if embeddings is None or embeddings.store is None:
         return
     checksum = model_checksum(job.model)
+    if (grid := (job.sample_rate, job.window_seconds)) != (None, None):
+        # The same encoder gives other vectors for other windows.
+        checksum = hashlib.sha256(f"{checksum} {grid}".encode()).hexdigest()[:12]
     path = str(job.model)
     # A name of a model elsewhere, such as hf:name, is not a path.
     name = (

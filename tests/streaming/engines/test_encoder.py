@@ -134,8 +134,10 @@ def test_the_command_embeds_with_an_encoder_and_detect_refuses_it(tmp_path, caps
     assert run(["embed", wav, "--model", name, *options]) == 0
     written = EmbeddingStore(store)
     assert (written.config.layer, written.config.dimension, written.n_rows) == ("1", 16, 3)
+    options[1] = "2"
+    assert run(["embed", wav, "--model", name, *options]) == 2
+    assert "this store has model_sha256" in capsys.readouterr().err
 
-    capsys.readouterr()
     assert run(["detect", wav, "--model", name]) == 2
     assert "an encoder has no classes" in capsys.readouterr().err
     both = ["--embeddings", str(tmp_path / "other")]
