@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from benchmarks.live import live_page
 from benchmarks.quality import accuracy_page, training_page
-from benchmarks.speed import embedding, entry_page, throughput_page
+from benchmarks.speed import embedding, entry_page, search_page, throughput_page
 from benchmarks.store import DOCS, read, replace_between
 
 README = DOCS.parent / "README.md"
@@ -34,6 +34,9 @@ def performance() -> str:
         "## Embeddings",
         "`python -m benchmarks.speed.embedding`",
         embedding.report(),
+        "## Search",
+        "`python -m benchmarks.speed.search`",
+        search_page.report(),
         "## The command itself",
         "`python -m benchmarks.speed.entry`",
         entry_page.report(),

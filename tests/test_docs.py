@@ -41,6 +41,7 @@ CHECKED = {"make", "pip", "python", "source"}  # other programs whose arguments 
 ADDED = {
     "detect": ("--engine", "torch"),
     "embed": ("--engine", "torch"),
+    "search": ("--engine", "torch"),
     "train": ("--epochs", "1", "--set", "optim.n_workers=0"),
 }
 # Engines round differently: tolerance of times (three decimals, a frame) and of all other numbers.
