@@ -107,7 +107,10 @@ def create_store(path: str | os.PathLike[str], config: StoreConfig) -> None:
                 )
         return
     # The journal of a scan lies there before the model is loaded; its name starts with a dot.
-    if path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
+    others = {p.name for p in path.iterdir() if p.name[0] != "."} if path.is_dir() else set()
+    if CONFIG_NAME in others:  # written meanwhile, by another worker
+        return create_store(path, config)
+    if others:
         raise SedError(
             f"{printable(str(path))}: is a folder with other files. Give the path of a store, or "
             "of a folder that does not exist yet."
