@@ -173,6 +173,8 @@ def search(
     """
     from sed.cli import show_log
     from sed.errors import UsageError
+    from sed.files import refuse_to_replace
+    from streaming.search.examples import parse_example
     from streaming.search.index import update_index
     from streaming.search.search import SearchConfig
     from streaming.search.search import search as search_store
@@ -194,6 +196,9 @@ def search(
     if dedupe_seconds is not None and not dedupe:
         raise UsageError("--dedupe-seconds needs --dedupe")
     format = _checked_format(output, format)
+    refuse_to_replace(
+        output, [parse_example(text).file for text in [*(like or ()), *(unlike or ())]]
+    )
     shown = not quiet and sys.stderr.isatty()
     if index:
         with ExitStack() as stack:
@@ -218,13 +223,15 @@ def search(
 def _checked_format(output: Path | None, format: str | None) -> str:
     """Return the format of the results; refuse one that does not exist before the search."""
     from sed.errors import UsageError
-    from sed.events.formats import WRITERS, format_of
+    from sed.events.formats import TEXT_WRITERS, WRITERS, format_of
     from sed.text import near
 
     if format is None:
         return "csv" if output is None else format_of(output, WRITERS)
     if format not in WRITERS:
         raise UsageError(f"unknown format {format!r}. {near(format, WRITERS)}")
+    if output is None and format not in TEXT_WRITERS:
+        raise UsageError(f"{format} needs a file of its own: give --output")
     return format
 
 

@@ -230,6 +230,8 @@ def test_the_command_refuses_what_makes_no_sense(store, dog, tmp_path):
         ((store, "--like", dog, "--format", "cvs"), "unknown format 'cvs'. Did you mean csv"),
         ((store, "--like", dog, "--dedupe-seconds", 3), "--dedupe-seconds needs --dedupe"),
         ((store, "--like", dog, "--index", "--exact"), "exclude each other"),
+        ((store, "--like", dog, "--format", "parquet"), "parquet needs a file of its own"),
+        ((store, "--like", f"{dog}:0-1", "-o", dog, "--format", "csv"), "dog.wav"),
         ((store, "--like", dog, "--top", 0), "expected at least 1 result, got 0"),
     ):
         done = run(*arguments)
