@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ from train.loop.state import EpochMetrics
 from train.loop.trainer import Trainer
 
 FORMAT_VERSION = 2  # of config.json and folds.json
+
+_PLOT_PAUSE_SECONDS = 10.0
 
 _logger = logging.getLogger("sed.train")
 
@@ -157,13 +160,40 @@ def _flat(facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+class CurvePlot:
+    """Draws curves.png of a run, at most every ten seconds, since it takes a third of a second.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._path = run / "curves.png"
+        self._next = time.monotonic() + _PLOT_PAUSE_SECONDS
+        self._is_drawn = False  # a run that was killed may have older curves
+
+    def update(self, history: Sequence[EpochMetrics]) -> None:
+        """Draw the curves if it is time."""
+        self._is_drawn = False
+        if time.monotonic() >= self._next:
+            self.finish(history)
+            self._next = time.monotonic() + _PLOT_PAUSE_SECONDS
+
+    def finish(self, history: Sequence[EpochMetrics]) -> None:
+        """Draw the curves if the last epoch is not in them."""
+        if history and not self._is_drawn:
+            plot_curves(history, self._path)
+            self._is_drawn = True
+
+
 def write_history(run: Path, history: Sequence[EpochMetrics]) -> None:
-    """Write the metrics of all epochs as CSV and plot, and the last for TensorBoard."""
+    """Write the metrics of all epochs as CSV, and the last for TensorBoard."""
     from tensorboardX import SummaryWriter
 
     with written_whole(run / "history.csv") as part:
         pd.DataFrame(history).to_csv(part, index=False)
-    plot_curves(history, run / "curves.png")
     epoch = int(history[-1]["epoch"])
     with SummaryWriter(str(run / "tensorboard"), purge_step=epoch) as board:
         for name, value in history[-1].items():

@@ -30,6 +30,7 @@ from train.loop.state import EpochMetrics
 from train.loop.trainer import Trainer
 from train.run.directory import (
     FORMAT_VERSION,
+    CurvePlot,
     check_same_run,
     create_run,
     load_or_make_folds,
@@ -203,8 +204,13 @@ def _run(
     # Not before the files are checked: the clips of a refused run may be corrected.
     if world.is_first:
         save_folds()
-    while progress.epoch < config.optim.epochs and not trainer.has_stalled:
-        _run_epoch(trainer, run, callbacks)
+    curves = CurvePlot(run)
+    try:
+        while progress.epoch < config.optim.epochs and not trainer.has_stalled:
+            _run_epoch(trainer, run, curves, callbacks)
+    finally:  # also of a run that is stopped
+        if world.is_first:
+            curves.finish(progress.history)
     write_run_report(run, trainer)
 
 
@@ -218,7 +224,7 @@ def _run_facts(data: TrainingData, config: TrainConfig, world: Distributed) -> d
     }
 
 
-def _run_epoch(trainer: Trainer, run: Path, callbacks: TrainCallbacks) -> None:
+def _run_epoch(trainer: Trainer, run: Path, curves: CurvePlot, callbacks: TrainCallbacks) -> None:
     """Train and validate one epoch, and write its checkpoints, history and state."""
     progress = trainer.progress
     first_batch, start = progress.batch, time.perf_counter()
@@ -241,5 +247,6 @@ def _run_epoch(trainer: Trainer, run: Path, callbacks: TrainCallbacks) -> None:
             save_checkpoint(checkpoint, run / "best.safetensors")
         save_checkpoint(checkpoint, run / "last.safetensors")
         write_history(run, progress.history)
+        curves.update(progress.history)
         trainer.save(run / "state.safetensors")
         callbacks.on_epoch(metrics)

@@ -2,14 +2,34 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 
 from sed.errors import OutputError, TableError, UsageError
-from train.run.directory import check_same_run, check_space
+from train.run import directory
+from train.run.directory import CurvePlot, check_same_run, check_space
 from train.run.train import train
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+
+def test_curves_are_drawn_now_and_then_and_at_the_end(tmp_path, monkeypatch):
+    now, drawn = 100.0, []
+    monkeypatch.setattr(directory, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(directory, "plot_curves", lambda rows, path: drawn.append(list(rows)))
+    curves = CurvePlot(tmp_path)
+    curves.finish([])  # stopped within the first epoch
+    for epoch, now in enumerate((101.0, 109.9, 110.0, 119.9, 130.0, 131.0), start=1):  # noqa: B007
+        curves.update(range(epoch))
+    curves.finish(range(6))
+    curves.finish(range(6))
+    assert [len(rows) for rows in drawn] == [3, 5, 6]
+    again = CurvePlot(tmp_path)  # a run that was finished and is resumed
+    again.finish(range(6))
+    assert len(drawn) == 4
 
 
 def test_folds_of_a_run_are_kept_and_never_mixed_with_other_settings(sounds, tiny, tmp_path):
