@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from train.run.train import train
 
@@ -32,10 +33,28 @@ f_max = 4000.0
 """
 
 
-N_EPOCHS = 30
+N_EPOCHS = 20
 
 
 PITCHES = {"low": 300, "middle": 1_000, "high": 3_000}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Compute in one thread: small layers are slower in two, most of all on a busy machine."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # of processes that a test starts
+        yield
+    torch.set_num_threads(n_threads)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Draw no plots: they take longer than an epoch, and `run` has them."""
+    monkeypatch.setattr("train.run.directory.plot_curves", lambda *_: None)
+    monkeypatch.setattr("train.evaluate.report.plot_confusion", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

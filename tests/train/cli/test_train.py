@@ -12,6 +12,8 @@ import soundfile
 from sed.__main__ import main
 from train.config.recipe import load_recipe
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SMALL = (
     "--set", "model.backbone=mobilenetv3_small_050", "--set", "model.hidden=16",
     "--set", "log_mel.sample_rate=8000", "--set", "log_mel.win_length=128",

@@ -6,6 +6,8 @@ import pytest
 
 from train.run.crossval import train_all_folds
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def test_all_folds_come_to_a_mean_and_a_spread(sounds, tiny, tmp_path):
     messages = []

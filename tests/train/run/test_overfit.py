@@ -4,6 +4,8 @@ import pytest
 
 from train.run.overfit import overfit_one_batch
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.mark.slow
 def test_overfitting_a_batch_passes_or_fails(sounds, tiny):

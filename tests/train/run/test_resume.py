@@ -16,6 +16,8 @@ from sed.models.checkpoint import load_checkpoint
 from tests.conftest import ROOT
 from train.run.train import TrainCallbacks, train
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 KILLED = """
 import os, signal, sys
 import sed.files
@@ -131,10 +133,11 @@ def test_ctrl_c_leaves_a_usable_run(sounds, tiny, tmp_path):
     assert load_checkpoint(tmp_path / "best.safetensors").labels == ("high", "low", "middle")
 
 
-def test_ctrl_c_waits_for_the_step_and_loses_nothing(sounds, tiny, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_the_step_and_loses_nothing(sounds, tiny, tmp_path, number):
     def interrupt(step, n_steps, loss):
         if step == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
     with pytest.raises(KeyboardInterrupt):
         train(
@@ -166,6 +169,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow  # two processes that load torch
 def test_a_job_that_gets_sigterm_keeps_its_step(sounds, tiny, tmp_path):
     program = tmp_path / "stopped.py"
     program.write_text(STOPPED)

@@ -19,6 +19,8 @@ from tests.conftest import ROOT
 from tests.train.conftest import N_EPOCHS
 from train.run.train import TrainCallbacks, train
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def test_a_run_trains_and_writes_all_files(run):
     assert sorted(p.name for p in run.iterdir()) == [
