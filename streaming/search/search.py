@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +32,8 @@ from streaming.search.selection import deduplicate, representatives
 CANDIDATES_PER_RESULT = 20  # of which clusters and uncertain rows are chosen
 SAMPLED_ROWS = 20_000  # of a store that is clustered without examples
 MOST_CANDIDATES = 100_000  # that are looked through for results that are no duplicates
+
+_log = logging.getLogger("sed")
 
 Example = str | os.PathLike[str] | Event
 Nearest = Callable[[Floats, int], list[Best]]  # queries (queries, dimension), rows per query
@@ -200,9 +204,7 @@ class Ranking:
         self._store = store
         self._config = config
         self._on_progress = on_progress
-        state = None if exact else read_state(store)
-        use_index = state is not None and state.metric == config.metric and not state.n_missing
-        self._index = open_index(store) if use_index else None
+        self._index = open_index(store) if not exact and _has_index(store, config) else None
 
     def nearest(self, queries: Floats, k: int) -> list[Best]:
         """Return the `k` nearest rows to each query, by the index where there is one."""
@@ -280,6 +282,23 @@ class Ranking:
     def _score(self, similarity: float) -> float:
         """Return the score of an event: a cosine below 0 is no similarity at all."""
         return min(1.0, max(0.0, similarity)) if self._config.metric == "cosine" else similarity
+
+
+def _has_index(store: EmbeddingStore, config: SearchConfig) -> bool:
+    """Return whether there is an index that finds all rows; else log why it is not used."""
+    state = read_state(store)
+    if state is None:
+        return False
+    if importlib.util.find_spec("usearch") is None:
+        reason = "needs an extra: pip install 'sed-engine[search]'"
+    elif state.metric != config.metric:
+        reason = f"is for the metric {state.metric}"
+    elif state.n_missing:
+        reason = f"lacks {pluralize(state.n_missing, 'row')}, which `sed search STORE --index` adds"
+    else:
+        return True
+    _log.warning("%s: all rows are read, since the index %s", printable(str(store.path)), reason)
+    return False
 
 
 def _query(positive: Floats, negative: Floats, config: SearchConfig) -> Floats:

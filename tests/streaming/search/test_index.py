@@ -79,16 +79,24 @@ def test_an_index_is_built_again_when_its_parts_are_gone_or_changed(path):
     check_neighbours(path)
 
 
-def test_a_search_uses_a_current_index_only(path):
-    def uses_index(**options):
-        return Ranking(EmbeddingStore(path), SearchConfig(), **options)._index is not None
+def test_a_search_uses_a_current_index_only_and_says_why(path, caplog, monkeypatch):
+    def uses_index(metric="cosine", **options):
+        config = SearchConfig(metric=metric)
+        return Ranking(EmbeddingStore(path), config, **options)._index is not None
 
     assert not uses_index()
     update_index(path)
     assert uses_index()
     assert not uses_index(exact=True)
+    assert not caplog.messages
+    assert not uses_index(metric="dot")
+    assert caplog.messages[-1].endswith("since the index is for the metric cosine")
     make_store(path, {"new.wav": np.ones((1, DIMENSION))})
     assert not uses_index()
+    assert "the index lacks 1 row, which `sed search STORE --index` adds" in caplog.messages[-1]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert not uses_index()
+    assert "needs an extra: pip install 'sed-engine[search]'" in caplog.messages[-1]
 
 
 def test_a_kill_between_both_files_of_an_index_is_noticed(path):
