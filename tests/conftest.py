@@ -117,6 +117,15 @@ def tiny_disk(folder: Path, kib: int) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Compute in one thread: small layers are slower in two, most of all on a busy machine.
+
+    Engines that a test opens, and processes that it starts, choose for themselves.
+    """
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep what is prepared once per model in a folder of this run's own."""
     folder = tmp_path_factory.mktemp("cache")

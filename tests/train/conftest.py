@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from train.run.train import train
 
@@ -40,14 +39,11 @@ PITCHES = {"low": 300, "middle": 1_000, "high": 3_000}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Compute in one thread: small layers are slower in two, most of all on a busy machine."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def one_thread_in_processes(one_thread):
+    """Compute in one thread in processes too, whose weights are compared to the last bit."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")  # of processes that a test starts
+        patch.setenv("OMP_NUM_THREADS", "1")
         yield
-    torch.set_num_threads(n_threads)
 
 
 @pytest.fixture
