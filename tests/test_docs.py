@@ -44,6 +44,8 @@ ADDED = {
     "search": ("--engine", "torch"),
     "train": ("--epochs", "1", "--set", "optim.n_workers=0"),
 }
+# Commands that start processes, each of which loads torch: run by make test-all, else only checked.
+SLOW_OPTION = "--workers"
 # Engines round differently: tolerance of times (three decimals, a frame) and of all other numbers.
 A_FRAME, ROUNDING = 0.33, 0.02
 
@@ -164,12 +166,24 @@ def workspace(sounds, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_block_runs_or_says_why_not(page, workspace):
+    run_page(page, workspace, with_slow=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if SLOW_OPTION in page.read_text("utf-8")],
+                         ids=lambda page: str(page.relative_to(ROOT)))  # fmt: skip
+def test_every_slow_block_runs(page, workspace):
+    run_page(page, workspace, with_slow=True)
+
+
+def run_page(page, workspace, *, with_slow):
     names: dict[str, object] = {}
     for block in blocks(page):
         match block.language:
             case "sh" | "console":
                 for command, expected in commands(block):
-                    run_command(command, expected, block)
+                    is_left = SLOW_OPTION in command and not with_slow
+                    run_command(command, expected, block, only_check=is_left)
             case "python":
                 code = compile(block.code, str(page), "exec")
                 if block.not_run:
@@ -195,13 +209,13 @@ def test_every_block_runs_or_says_why_not(page, workspace):
                             parse(arguments)
 
 
-def run_command(command, expected, block):
+def run_command(command, expected, block, *, only_check):
     calls = sed_arguments(command)
     if not calls:
         program = shlex.split(command)[0]
         assert block.not_run or program in CHECKED, f"{command}: neither run nor checked"
         check_other(command)
-    elif block.not_run:
+    elif block.not_run or only_check:
         for arguments in calls:
             parse(arguments)
     else:

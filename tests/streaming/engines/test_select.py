@@ -5,6 +5,8 @@ import json
 import subprocess
 import sys
 import threading
+from functools import cache
+from itertools import product
 
 import numpy as np
 import pytest
@@ -40,9 +42,9 @@ def needs(engine):
 
 @pytest.fixture(scope="module")
 def expected_of():
-    """Return frames and events of the example from torch in fp32, by inference mode."""
+    """Return what gives frames and events of the example from torch in fp32, by inference mode."""
     engine = open_engine(engine="torch", device="cpu", precision="fp32")
-    return {name: frames_and_events(engine, mode) for name, mode in MODES.items()}
+    return cache(lambda name: frames_and_events(engine, MODES[name]))
 
 
 def frames_and_events(engine, mode):
@@ -53,20 +55,32 @@ def frames_and_events(engine, mode):
     return frames, [event for part in parts for event in part.events]
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("kind", ["torch", *OTHERS])
+QUICK = (  # each engine, each precision and each mode once; the others in make test-all
+    ("torch", "bf16", "half a window"),
+    ("onnx", "fp32", "half a window"),
+    ("openvino", "fp32", "half a window"),
+    ("openvino", "fp32", "fully_convolutional"),
+    ("openvino", "bf16", "no overlap"),
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision", "mode"),
+    [
+        pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow)
+        for case in product(("torch", *OTHERS), ("fp32", "bf16"), MODES)
+        if case[:2] != ("onnx", "bf16")  # it computes in fp32
+    ],
+)
 def test_no_event_of_the_example_appears_or_disappears(expected_of, kind, precision, mode):
     if kind != "torch":
         needs(kind)
-    if (kind, precision) == ("onnx", "bf16"):
-        pytest.skip("this engine computes in fp32")
     engine = open_engine(engine=kind, device="cpu", precision=precision)
     frames, events = frames_and_events(engine, MODES[mode])
     assert sed.Detector(engine, sed.DetectorConfig(**MODES[mode])).mode == (
         "fully_convolutional" if mode == "fully_convolutional" else "sliding_window"
     )
-    expected_frames, expected = expected_of[mode]
+    expected_frames, expected = expected_of(mode)
     assert np.abs(frames - expected_frames).max() <= TOLERANCE[precision]
     assert [event.label for event in events] == [event.label for event in expected]
     for event, other in zip(events, expected, strict=True):
@@ -76,7 +90,7 @@ def test_no_event_of_the_example_appears_or_disappears(expected_of, kind, precis
 
 
 def test_fully_convolutional_probabilities_are_close_to_those_of_windows(expected_of):
-    windows, dense = expected_of["half a window"][0], expected_of["fully_convolutional"][0]
+    windows, dense = expected_of("half a window")[0], expected_of("fully_convolutional")[0]
     assert np.corrcoef(windows.ravel(), dense.ravel())[0, 1] > 0.95
 
 
@@ -87,17 +101,23 @@ def saved(tmp_path_factory, tiny_checkpoint):
     return path
 
 
-def exported(checkpoint, folder, to):
+def export_to(folder, checkpoint, to):
     needs(to)
     return sed.export(checkpoint, folder / "tiny", to)
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_checkpoint, tmp_path_factory):
+    """Return what gives the tiny model as a graph of a format, which is exported once."""
+    return cache(lambda to: export_to(tmp_path_factory.mktemp("exported"), tiny_checkpoint, to))
 
 
 @pytest.mark.parametrize("n_clips", [1, 3])
 @pytest.mark.parametrize("n_samples", [8_000, 12_345])
 def test_an_onnx_file_equals_the_model_for_any_batch_and_length(
-    tiny_checkpoint, tmp_path, n_clips, n_samples
+    exported, tiny_checkpoint, n_clips, n_samples
 ):
-    path = exported(tiny_checkpoint, tmp_path, "onnx")
+    path = exported("onnx")
     import onnxruntime
 
     samples = rising_noise(n_clips * n_samples).reshape(n_clips, n_samples)
@@ -110,8 +130,8 @@ def test_an_onnx_file_equals_the_model_for_any_batch_and_length(
 
 
 @pytest.mark.parametrize("n_samples", [8_000, 12_345])
-def test_an_openvino_file_equals_the_model(tiny_checkpoint, tmp_path, n_samples):
-    path = exported(tiny_checkpoint, tmp_path, "openvino")
+def test_an_openvino_file_equals_the_model(exported, tiny_checkpoint, n_samples):
+    path = exported("openvino")
     import openvino
 
     samples = rising_noise(2 * n_samples).reshape(2, n_samples)
@@ -151,8 +171,8 @@ except KeyboardInterrupt:
 """
 
 
-def test_ctrl_c_works_after_another_thread_dropped_openvino(tiny_checkpoint, tmp_path):
-    path = exported(tiny_checkpoint, tmp_path, "openvino")
+def test_ctrl_c_works_after_another_thread_dropped_openvino(exported):
+    path = exported("openvino")
     done = subprocess.run([sys.executable, "-c", DROP, path], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
@@ -163,6 +183,7 @@ def torch_export(dense_checkpoint, tmp_path_factory):
     return torch.export.load(path).module()
 
 
+@pytest.mark.slow  # torch.export takes five seconds
 @pytest.mark.parametrize("n_frames", [0, 1, 5])
 def test_a_torch_export_equals_the_model_for_windows_and_frames_more(
     dense_checkpoint, torch_export, n_frames
@@ -175,8 +196,8 @@ def test_a_torch_export_equals_the_model_for_windows_and_frames_more(
     torch.testing.assert_close(clips, expected.clip_probs, atol=1e-4, rtol=0)
 
 
-def test_an_exported_file_runs_without_this_package_and_without_torch(tiny_checkpoint, tmp_path):
-    path = exported(tiny_checkpoint, tmp_path, "onnx")
+def test_an_exported_file_runs_without_this_package_and_without_torch(exported):
+    path = exported("onnx")
     program = f"""
 import sys
 import threading
@@ -191,8 +212,8 @@ print(*(a.shape for a in session.run(["frame_probs", "clip_probs"],
 
 
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
-def test_detect_takes_what_was_exported(saved, tiny_checkpoint, noise_wav, tmp_path, to):
-    path = exported(tiny_checkpoint, tmp_path, to)
+def test_detect_takes_what_was_exported(exported, saved, noise_wav, to):
+    path = exported(to)
     options = {"hop_seconds": 0.5, "precision": "fp32", "device": "cpu"}
     found = list(detect(noise_wav, path, **options))
     expected = list(detect(noise_wav, saved, engine="torch", **options))
@@ -315,13 +336,13 @@ def test_a_graph_of_an_older_version_is_refused(tiny_checkpoint, tmp_path, monke
     with monkeypatch.context() as patch:
         if to == "openvino":
             patch.setattr(openvino_graphs, "METADATA_KEY", ["sed-engine", "about"])
-        path = exported(tiny_checkpoint, tmp_path, to)
+        path = export_to(tmp_path, tiny_checkpoint, to)
     with pytest.raises(CheckpointError, match="exported by an older version: export again"):
         open_engine(path, engine=to)
 
 
-def test_the_metadata_in_a_file_are_those_of_the_model(tiny_checkpoint, tmp_path):
-    path = exported(tiny_checkpoint, tmp_path, "onnx")
+def test_the_metadata_in_a_file_are_those_of_the_model(exported, tiny_checkpoint):
+    path = exported("onnx")
     spec = open_engine(path).spec
     assert spec == tiny_checkpoint.spec
     json.dumps(spec.as_dict())
@@ -334,7 +355,7 @@ def test_torch_compile_detects_the_same(expected_of):
         frames, _ = frames_and_events(engine, MODES["no overlap"])
     except SedError as error:
         pytest.skip(str(error))
-    assert np.abs(frames - expected_of["no overlap"][0]).max() <= TOLERANCE["fp32"]
+    assert np.abs(frames - expected_of("no overlap")[0]).max() <= TOLERANCE["fp32"]
 
 
 def test_torch_has_as_many_threads_afterwards_as_before(tiny_checkpoint, noise_wav):
