@@ -35,8 +35,8 @@ class AddedHeadConfig:
     Attributes
     ----------
     kind
-        ``linear``, ``mlp`` (one hidden layer), ``prototype`` (cosine similarity to the mean of each
-        class) or ``knn`` (cosine similarity to the nearest stored examples).
+        ``linear``, ``mlp`` (one hidden layer), ``prototype`` (scaled cosine similarity to the mean
+        of each class) or ``knn`` (to the nearest stored examples).
     n_classes
         Number of classes.
     hidden
@@ -70,7 +70,22 @@ class AddedHeadConfig:
 
 
 class AddedHead(nn.Module, ABC):
-    """A head on features, with a logit per frame and class."""
+    """A head on features, with a logit per frame and class.
+
+    Features are taken relative to a mean, that of sound without the classes, and scaled to unit
+    length, so that the level of a sound does not matter.
+
+    Parameters
+    ----------
+    n_features
+        Features per frame.
+    """
+
+    mean: Tensor
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_features))
 
     def forward(self, features: Tensor) -> SedOutput:
         """Return the output for features, (batch, frames, n_features)."""
@@ -85,17 +100,25 @@ class AddedHead(nn.Module, ABC):
 
     def logits_and_weights(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return logits, probabilities and pooling weights, each (batch, frames, classes)."""
-        frame_logits = self.frame_logits(features)
+        frame_logits = self.logits(self.normalize(features))
         probs = frame_logits.sigmoid()
         return frame_logits, probs, probs + SMALLEST_WEIGHT
 
+    def normalize(self, features: Tensor) -> Tensor:
+        """Return features relative to the mean, of unit length; shape (..., n_features)."""
+        x = features - self.mean
+        return x / (x.square().sum(dim=-1, keepdim=True) + SMALLEST_SQUARE).sqrt()
+
     @abstractmethod
-    def frame_logits(self, features: Tensor) -> Tensor:
-        """Return (batch, frames, classes) for features, (batch, frames, n_features)."""
+    def logits(self, x: Tensor) -> Tensor:
+        """Return (..., classes) for the output of `normalize`, (..., n_features)."""
 
 
 class LinearHead(AddedHead):
-    """A weighted sum of the features, or one of a hidden layer (``mlp``).
+    """A weighted sum of the features, or of a hidden layer (``mlp``).
+
+    The weights of ``prototype`` are scaled means of classes: the logit is a scaled cosine
+    similarity.
 
     Parameters
     ----------
@@ -106,56 +129,19 @@ class LinearHead(AddedHead):
     """
 
     def __init__(self, config: AddedHeadConfig, n_features: int) -> None:
-        super().__init__()
+        super().__init__(n_features)
         self.hidden = nn.Linear(n_features, config.hidden) if config.kind == "mlp" else None
-        self.classes = nn.Linear(config.hidden or n_features, config.n_classes)
+        self.classes = nn.Linear(config.hidden if self.hidden else n_features, config.n_classes)
 
-    def frame_logits(self, features: Tensor) -> Tensor:
-        """Return (batch, frames, classes) for features, (batch, frames, n_features)."""
+    def logits(self, x: Tensor) -> Tensor:
+        """Return (..., classes) for the output of `normalize`, (..., n_features)."""
         if self.hidden is not None:
-            features = F.relu(self.hidden(features))
-        logits: Tensor = self.classes(features)
+            x = F.relu(self.hidden(x))
+        logits: Tensor = self.classes(x)
         return logits
 
 
-class CosineHead(AddedHead):
-    """Scaled cosine similarities, of features relative to a mean, to vectors of unit length.
-
-    Parameters
-    ----------
-    config
-        Architecture.
-    n_features
-        Features per frame.
-    n_vectors
-        Number of vectors to compare with.
-    """
-
-    mean: Tensor
-    inverse_std: Tensor
-    scale: Tensor
-    bias: Tensor
-
-    def __init__(self, config: AddedHeadConfig, n_features: int, n_vectors: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(n_features))
-        self.register_buffer("inverse_std", torch.ones(n_features))
-        self.register_buffer("scale", torch.ones(config.n_classes))
-        self.register_buffer("bias", torch.zeros(config.n_classes))
-        self.vectors = nn.Linear(n_features, n_vectors, bias=False)
-
-    def frame_logits(self, features: Tensor) -> Tensor:
-        """Return (batch, frames, classes) for features, (batch, frames, n_features)."""
-        x = (features - self.mean) * self.inverse_std
-        x = x / (x.square().sum(dim=-1, keepdim=True) + SMALLEST_SQUARE).sqrt()
-        return self.similarities(self.vectors(x)) * self.scale + self.bias
-
-    def similarities(self, cosines: Tensor) -> Tensor:
-        """Return one similarity per class for cosines to each vector, (batch, frames, vectors)."""
-        return cosines
-
-
-class NeighborHead(CosineHead):
+class NeighborHead(AddedHead):
     """Mean cosine to the nearest examples of a class, less that to the nearest other examples.
 
     Parameters
@@ -167,22 +153,31 @@ class NeighborHead(CosineHead):
     """
 
     targets: Tensor
+    scale: Tensor
+    bias: Tensor
 
     def __init__(self, config: AddedHeadConfig, n_features: int) -> None:
-        super().__init__(config, n_features, config.n_examples)
+        super().__init__(n_features)
         self.n_neighbors = config.n_neighbors
+        self.examples = nn.Linear(n_features, config.n_examples, bias=False)  # of unit length
+        self.register_buffer("scale", torch.ones(config.n_classes))
+        self.register_buffer("bias", torch.zeros(config.n_classes))
         # (classes, examples): 1 where an example is of a class, 0 where it is not, and any other
         # value where that is unknown.
         self.register_buffer("targets", torch.zeros(config.n_classes, config.n_examples))
 
+    def logits(self, x: Tensor) -> Tensor:
+        """Return (..., classes) for the output of `normalize`, (..., n_features)."""
+        return self.similarities(self.examples(x)) * self.scale + self.bias
+
     def similarities(self, cosines: Tensor) -> Tensor:
-        """Return one similarity per class for cosines to each example, (batch, frames, vectors)."""
+        """Return a similarity per class, (..., classes), for cosines to each example."""
         found = [self._nearest(cosines, own == 1) - self._nearest(cosines, own == 0)
                  for own in self.targets]  # fmt: skip
         return torch.stack(found, dim=-1)
 
     def _nearest(self, cosines: Tensor, chosen: Tensor) -> Tensor:
-        """Return the mean of the highest cosines to the chosen examples, (batch, frames)."""
+        """Return the mean of the highest cosines to the chosen examples, (...,)."""
         # The rest ranks behind the lowest possible cosine, and counts as that.
         others = cosines.new_full((), -1.0)
         ranked = torch.where(chosen, cosines, others).topk(self.n_neighbors, dim=-1).values
@@ -191,8 +186,6 @@ class NeighborHead(CosineHead):
 
 def create_added_head(config: AddedHeadConfig, n_features: int) -> AddedHead:
     """Return a head with initial weights for features of a width."""
-    if config.kind in ("linear", "mlp"):
-        return LinearHead(config, n_features)
-    if config.kind == "prototype":
-        return CosineHead(config, n_features, config.n_classes)
-    return NeighborHead(config, n_features)
+    if config.kind == "knn":
+        return NeighborHead(config, n_features)
+    return LinearHead(config, n_features)

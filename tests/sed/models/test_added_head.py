@@ -82,19 +82,19 @@ def test_heads_compute_what_their_names_say():
     features = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0))
     head = create_added_head(AddedHeadConfig("prototype", 2), 6)
     unit = F.normalize(torch.arange(12.0).reshape(2, 6) - 4, dim=1)
-    head.vectors.weight.data = unit
+    head.classes.weight.data = 3 * unit
     head.mean += 0.5
-    head.inverse_std *= 2
-    expected = F.cosine_similarity((features - 0.5)[:, :, None], unit[None, None], dim=-1)
-    torch.testing.assert_close(head.frame_logits(features), expected)
+    cosine = F.cosine_similarity((features - 0.5)[:, :, None], unit[None, None], dim=-1)
+    expected = 3 * cosine + head.classes.bias
+    torch.testing.assert_close(head(features).frame_logits, expected)
 
     head = create_added_head(AddedHeadConfig("knn", 1, n_examples=5, n_neighbors=2), 6)
     examples = F.normalize(torch.randn(5, 6, generator=torch.Generator().manual_seed(1)), dim=1)
-    head.vectors.weight.data = examples
+    head.examples.weight.data = examples
     head.targets[0] = torch.tensor([1.0, 1.0, 0.0, 0.0, -1.0])
     cosine = F.cosine_similarity(features[:, :, None], examples[None, None], dim=-1)
     expected = cosine[..., :2].mean(-1) - cosine[..., 2:4].mean(-1)
-    torch.testing.assert_close(head.frame_logits(features)[..., 0], expected)
+    torch.testing.assert_close(head(features).frame_logits[..., 0], expected)
 
 
 def test_a_graph_has_the_outputs_of_the_model(tiny_checkpoint, log_mel, tmp_path):
