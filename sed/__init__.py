@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from train.config.train import TrainConfig
     from train.evaluate.evaluate import evaluate
     from train.evaluate.predict import predict
+    from train.fit.fit import FitResult, fit
     from train.run.train import TrainCallbacks, train
 
     __version__: str
@@ -122,6 +123,7 @@ _MODULES = {
     "train.config.train": "TrainConfig",
     "train.evaluate.evaluate": "evaluate",
     "train.evaluate.predict": "predict",
+    "train.fit.fit": "FitResult fit",
     "train.run.train": "TrainCallbacks train",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}

@@ -24,6 +24,7 @@ OURS = frozenset(
         "prepare",
         "train",
         "evaluate",
+        "fit",
         "predict",
         "plot",
         "bench",

@@ -24,6 +24,7 @@ COMMANDS = {
     "prepare": ("train.cli.prepare", "Training"),
     "train": ("train.cli.train", "Training"),
     "evaluate": ("train.cli.evaluate", "Training"),
+    "fit": ("train.cli.fit", "Training"),
     "predict": ("train.cli.predict", "Training"),
     "plot": ("train.cli.plot", "Training"),
     "bench": ("streaming.cli.bench", "Models"),

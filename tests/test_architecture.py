@@ -53,8 +53,10 @@ ARROWS = {
     "train/augment": "sed sed/audio train/config train/data",
     "train/loop": "sed sed/events sed/models train/config train/data train/augment",
     "train/evaluate": "sed sed/audio sed/events sed/models train/config train/data train/augment",
+    "train/fit": "sed sed/audio sed/events sed/models train/data",
     "train/run": "sed sed/models train/config train/data train/augment train/loop train/evaluate",
-    "train/cli": "sed sed/models train/config train/data train/prepare train/evaluate train/run",
+    "train/cli": "sed sed/models train/config train/data train/prepare train/evaluate "
+    "train/run train/fit",
 }
 
 # One library, one door: the only modules that import it.
@@ -90,7 +92,9 @@ DOORS = {
     "albumentations": {"train/augment/images.py"},
     "colorednoise": {"train/augment/noise.py"},
     "tensorboardX": {"train/run/directory.py"},
-    "sklearn": {"train/data/folds.py"},
+    "sklearn": {"train/data/folds.py", "train/fit/estimators.py"},
+    "lightgbm": {"train/fit/trees.py"},
+    "optuna": {"train/fit/search.py"},
 }
 # Interfaces of commands: only in these folders, and in the entry.
 COMMAND_LIBRARIES = {"typer", "rich"}

@@ -74,13 +74,17 @@ def predict(
     """Predict the classes in recordings of any length, window by window.
 
     The exit status is 1 if some recording could not be read whole. A submission has all its rows
-    even then: those that are missing hold the mean of all others.
+    even then: those that are missing hold the mean of all others. With a number or trees of sed fit
+    each recording has a row: filename, label, classes.
     """
     from sed.cli import show_log
     from train.evaluate.predict import predict as run
 
     show_log(quiet=quiet, verbose=verbose)
     checkpoints, recordings = _split_paths(paths)
+    if any(map(_is_fitted, checkpoints)):
+        _predict_fitted(checkpoints, recordings, submission, pseudo_labels, output, device, quiet)
+        return
     with progress_bar("recordings", shown=not quiet) as advance:
         summary = run(
             checkpoints,
@@ -98,6 +102,48 @@ def predict(
     if not quiet:
         print(_summary_line(summary), file=sys.stderr)
     if summary.failures:
+        raise typer.Exit(FAILED)
+
+
+def _is_fitted(path: Path) -> bool:
+    from train.fit.fitted import is_fitted
+
+    return is_fitted(path)
+
+
+def _predict_fitted(
+    models: list[Path],
+    recordings: list[Path],
+    submission: str | None,
+    pseudo_labels: Path | None,
+    output: Path | None,
+    device: str,
+    quiet: bool,
+) -> None:
+    """Predict with one head that is not part of a checkpoint."""
+    from sed.errors import UsageError
+    from train.fit.predict import predict_fitted
+
+    if len(models) > 1 or submission is not None or pseudo_labels is not None:
+        raise UsageError(
+            "a number or trees of sed fit predict alone, without --submission and --pseudo-labels"
+        )
+    with progress_bar("recordings", shown=not quiet) as advance:
+        result = predict_fitted(
+            models[0],
+            recordings,
+            output=output,
+            device=device,
+            on_progress=advance,
+            on_error=lambda error: print(f"sed: {error}", file=sys.stderr),
+        )
+    if not quiet:
+        counts = (
+            pluralize(len(result.files), "recording"),
+            pluralize(len(result.failures), "failure"),
+        )
+        print(" · ".join(counts), file=sys.stderr)
+    if result.failures:
         raise typer.Exit(FAILED)
 
 

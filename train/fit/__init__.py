@@ -1,0 +1,1 @@
+"""Fit heads on frozen embeddings: new classes of a model, and numbers."""

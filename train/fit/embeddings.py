@@ -1,0 +1,150 @@
+"""Embed what a head is fitted to: the parts of a table, and background from folders.
+
+`sed.embed` stands in another package, and is called by its public name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sed.audio.decode import open_recording
+from sed.audio.find import find_recordings
+from sed.errors import SedError, UsageError
+from sed.events.tracker import Event
+from sed.types import Floats
+from train.fit.table import Part
+
+MOST_FRAMES = 512  # of a part; more are averaged to so many
+BACKGROUND_WINDOWS = 1_000
+# Windows of a recording are spread over so many times their total length, which bounds what is
+# computed of a recording of a day.
+BACKGROUND_SPREAD = 4
+
+OnProgress = Callable[[int, int], None]  # parts done, in all
+OnError = Callable[[SedError], None]
+Half = NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A frozen model, and which of its numbers are the features.
+
+    Attributes
+    ----------
+    model
+        ``default``, a checkpoint, or whatever else `sed.embed` takes.
+    layer
+        See `sed.embed`.
+    pool
+        Statistics over the frames of a part; none: the frames themselves.
+    device
+        Where it runs.
+    """
+
+    model: str = "default"
+    layer: str = "features"
+    pool: tuple[str, ...] = ()
+    device: str = "auto"
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether the model is one of this package."""
+        is_other = self.model.startswith("hf:") or self.model.endswith(".onnx")
+        return not is_other
+
+    def embed(
+        self,
+        parts: Sequence[Event],
+        on_error: OnError,
+        on_progress: OnProgress | None = None,
+    ) -> list[Floats | None]:
+        """Return the features of each part, in fp32, None where it cannot be read.
+
+        Shape (frames, n_features), or (statistics · n_features,) with `pool`.
+        """
+        import sed
+
+        if not parts:
+            return []
+        found: list[Floats | None] = [None] * len(parts)
+        # The label of a part is returned with its vector.
+        numbered = [replace(part, label=str(i)) for i, part in enumerate(parts)]
+        # The package loads its public names when they are used, which mypy does not follow here.
+        rows = sed.embed(  # type: ignore[attr-defined]
+            model=None if self.model == "default" else self.model,
+            clips=numbered,
+            pool=self.pool,
+            layer=self.layer,
+            # The same numbers on each run, and nothing is exported or measured for a few clips.
+            engine="torch" if self.is_checkpoint else "auto",
+            device=self.device,
+            precision="fp32",
+            on_error=on_error,
+        )
+        for n_done, (event, vector) in enumerate(rows, start=1):
+            found[int(event.label)] = vector if self.pool else averaged(vector)
+            if on_progress is not None:
+                on_progress(n_done, len(parts))
+        return found
+
+
+def averaged(frames: Floats, most: int = MOST_FRAMES) -> Floats:
+    """Return at most so many frames: means of consecutive ones."""
+    if len(frames) <= most:
+        return frames
+    edges = np.linspace(0, len(frames), most + 1).astype(int)
+    sums = np.add.reduceat(frames, edges[:-1], axis=0)
+    means: Floats = (sums / np.diff(edges)[:, None]).astype(np.float32)
+    return means
+
+
+def background_parts(
+    folders: Sequence[str | os.PathLike[str]], window_seconds: float, on_error: OnError
+) -> list[Part]:
+    """Return windows of recordings without any of the classes, evenly over the recordings.
+
+    Parameters
+    ----------
+    folders
+        Recordings, and folders to search for them.
+    window_seconds
+        Length of a window.
+    on_error
+        Called with what cannot be read.
+
+    Raises
+    ------
+    UsageError
+        If there is no recording.
+    """
+    if not folders:
+        return []
+    recordings, errors = find_recordings(folders)
+    for error in errors:
+        on_error(error)
+    if not recordings:
+        raise UsageError("--background: no recording there. Give folders that hold some")
+    parts = []
+    share = max(1, BACKGROUND_WINDOWS // len(recordings))
+    step = max(1, len(recordings) // BACKGROUND_WINDOWS)
+    for recording in recordings[::step]:
+        try:
+            with closing(open_recording(recording.path)) as decoder:
+                n_samples, rate = decoder.n_samples, decoder.sample_rate
+        except SedError as error:
+            on_error(error)
+            continue
+        seconds = n_samples / rate if n_samples else window_seconds
+        seconds = min(seconds, BACKGROUND_SPREAD * share * window_seconds)
+        n_windows = max(1, min(share, int(seconds / window_seconds)))
+        for k in range(n_windows):
+            onset = k * max(window_seconds, (seconds - window_seconds) / max(1, n_windows - 1))
+            event = Event(onset, onset + window_seconds, "", 1.0, recording.path)
+            parts.append(Part(event, (), recording.path))
+    return parts
