@@ -23,6 +23,16 @@ class Recording:
     name: str  # path of its results, relative to the output folder
     n_bytes: int = 0  # size of the file; 0 if unknown
 
+    @property
+    def place(self) -> str:
+        """Absolute path or address, its name in a store of recordings of many folders.
+
+        Recorders give the same file names again and again, so that `name` is not unique there.
+        """
+        if self.path == "-" or is_remote(self.path):
+            return self.path
+        return os.path.abspath(self.path)
+
 
 def find_recordings(
     sources: Iterable[str | os.PathLike[str]],

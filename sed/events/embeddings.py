@@ -8,9 +8,9 @@
     STORE/index.usearch + index.json            approximate index of ``sed search --index``
 
 A .npy holds the vectors, float16 (rows, dimension). The .parquet holds the same rows in the same
-order: the columns of `sed.events.parquet`, and ``recording``, the name of the recording. Its
-metadata have the key ``sed.recordings``, a JSON list of ``[recording, first row, rows]``. Without
-this package::
+order: the columns of `sed.events.parquet`, and ``recording``, the absolute path or the address of
+the recording. Its metadata have the key ``sed.recordings``, a JSON list of
+``[recording, first row, rows]``. Without this package::
 
     rows = pandas.read_parquet("STORE/parts/000000.parquet")
     vectors = numpy.load("STORE/parts/000000.npy", mmap_mode="r")

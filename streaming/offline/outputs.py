@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, tzinfo
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +30,7 @@ from sed.events.npz import FramesWriter
 from sed.events.writers import EventWriter
 from sed.files import written_whole
 from sed.models.spec import ModelSpec
-from sed.text import near, printable
+from sed.text import near, printable, to_utf8
 from streaming.offline.embedding_rows import EmbeddingConfig, EmbeddingRow, EmbeddingRows
 from streaming.offline.overview import DetectionPlot
 from streaming.pipeline.decoder import Detection
@@ -175,7 +175,11 @@ class OutputConfig:
 
     def _embedding_paths(self, recording: Recording) -> tuple[Path, ...]:
         store = self.embeddings and self.embeddings.store
-        return recording_paths(store, recording.name) if store else ()
+        return recording_paths(store, recording.place) if store else ()
+
+    def __getstate__(self) -> dict[str, object]:
+        """Return the fields alone: workers do not need what is cached, a million names perhaps."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
     def _embedded(self) -> set[str]:
@@ -197,9 +201,8 @@ class OutputConfig:
     def exist(self, recording: Recording) -> bool:
         """Return whether all files about a recording exist; its embeddings may be in a part."""
         embedding_paths = self._embedding_paths(recording)
-        has_embeddings = recording.name in self._embedded or all(
-            map(os.path.exists, embedding_paths)
-        )
+        is_merged = to_utf8(recording.place) in self._embedded
+        has_embeddings = is_merged or all(map(os.path.exists, embedding_paths))
         paths = self.paths(recording)
         others = paths[: len(paths) - len(embedding_paths)]
         return has_embeddings and all(path.exists() for path in others)
@@ -279,7 +282,7 @@ class OutputConfig:
                 if (store := self.embeddings.store) is not None:
                     dimension = len(self.embeddings.pool) * detector.engine.n_features
                     files.vectors = stack.enter_context(
-                        recording_written_whole(store, recording.name, dimension)
+                        recording_written_whole(store, recording.place, dimension)
                     )
             yield files
             if files.plot:

@@ -129,7 +129,7 @@ class EmbeddingRunner(SlowRunner):
         store = self._outputs.embeddings.store
         assert store is not None
         vectors = np.arange(len(events))[:, None] * np.ones((1, 4))
-        with recording_written_whole(store, recording.name, 4) as writer:
+        with recording_written_whole(store, recording.place, 4) as writer:
             for event, vector in zip(events, vectors, strict=True):
                 writer.write([event], vector[None])
                 time.sleep(0.003)

@@ -1,6 +1,9 @@
 """Embeddings of recordings: against the network itself, and against all frames at once."""
 
+import dataclasses
 import math
+import os
+import pickle
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sed
+from sed.audio.find import Recording
 from sed.errors import RecordingError, UsageError
 from sed.events.embeddings import EmbeddingStore, read_store_config
 from sed.models.checkpoint import save_checkpoint
@@ -188,6 +192,34 @@ def test_what_is_in_the_store_is_skipped_also_after_it_was_merged(model, folder,
     again = scan(model, store, folder)
     assert again.n_files == 3
     assert EmbeddingStore(store).n_rows == 2 + 3 + 4
+
+
+def test_recordings_of_several_folders_may_have_the_same_name(model, folder, tmp_path):
+    (tmp_path / "other").mkdir()
+    soundfile.write(tmp_path / "other" / "0.wav", rising_noise(RATE * 5, 9), RATE)
+    store = tmp_path / "store"
+    scan(model, store, folder / "0.wav")
+    summary = scan(model, store, tmp_path / "other", skip=True)
+    assert (summary.n_files, summary.n_skipped) == (1, 0)
+    opened = EmbeddingStore(store)
+    files = {event.file for event in opened.events(np.arange(opened.n_rows))}
+    assert files == {str(folder / "0.wav"), str(tmp_path / "other" / "0.wav")}
+    assert opened.recordings == files
+
+
+def test_a_name_that_is_not_utf_8_is_found_in_the_store(model, folder, tmp_path):
+    name = os.fsencode(folder) + b"/caf\xe9.wav"
+    try:
+        os.rename(folder / "0.wav", name)
+    except OSError:
+        pytest.skip("this disk takes UTF-8 only")
+    store = tmp_path / "store"
+    scan(model, store, folder)
+    summary = scan(model, store, folder, skip=True)
+    assert (summary.n_files, summary.n_skipped) == (0, 3)
+    outputs = OutputConfig(embeddings=EmbeddingConfig(str(store)), events=False)
+    assert outputs.exist(Recording(os.fsdecode(name), "any"))
+    assert len(pickle.dumps(outputs)) == len(pickle.dumps(dataclasses.replace(outputs)))
 
 
 def test_another_layer_or_pooling_does_not_go_into_the_same_store(model, folder, tmp_path):
