@@ -6,12 +6,12 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
-from sed.errors import SedError
+from sed.errors import OutputError, SedError
 from sed.events.embedding_files import (
     PARTS,
     RECORDINGS,
@@ -25,6 +25,7 @@ from sed.events.parquet import RowsWriter
 from sed.files import written_whole
 from sed.text import printable
 
+LOCK = ".lock"
 ROWS_PER_PART = 262_144
 RECORDINGS_PER_RUN = 2_048  # files of recordings that lie beside each other, about
 COPY_BYTES = 8 << 20  # of vectors that are copied at once
@@ -43,7 +44,8 @@ def compact(
     Parameters
     ----------
     path
-        The store. One process may compact it at a time; others may add recordings meanwhile.
+        The store. One process compacts it at a time, others wait for it; recordings may be added
+        meanwhile.
     min_rows
         Do nothing while ``STORE/recordings`` has fewer rows than this.
     rows_per_part
@@ -55,24 +57,46 @@ def compact(
         If the store is damaged, or cannot be written.
     """
     path = Path(path)
-    files = find_files(path, read_store_config(path).dimension)
-    _delete_orphans(path)
-    recordings = [file for file in files if file.parquet.parent.name == RECORDINGS]
-    parts = [file for file in files if file.parquet.parent.name == PARTS]
-    if sum(file.n_live for file in recordings) < min_rows:
+    dimension = read_store_config(path).dimension
+    with _locked(path):
+        files = find_files(path, dimension)
+        _delete_orphans(path)
+        recordings = [file for file in files if file.parquet.parent.name == RECORDINGS]
+        parts = [file for file in files if file.parquet.parent.name == PARTS]
+        if sum(file.n_live for file in recordings) < min_rows:
+            return
+        number = 1 + max((part_number(part.parquet) for part in parts), default=-1)
+        small = [part for part in parts if part.n_live < rows_per_part // 2]
+        shrunk = [part for part in parts if part not in small and part.n_live < part.n_rows // 2]
+        if not recordings and len(small) < 2 and all(part.n_live == part.n_rows for part in small):
+            small = []
+        for sources in _groups([*small, *shrunk, *recordings], rows_per_part):
+            identities = [_identity(source) for source in sources]
+            if not _write_part(path / PARTS, number, sources, identities, dimension):
+                continue
+            number += 1
+            for source, identity in zip(sources, identities, strict=True):
+                if _identity(source) == identity:  # not embedded again meanwhile
+                    _delete(source)
+
+
+@contextmanager
+def _locked(store: Path) -> Iterator[None]:
+    """Wait until no other process compacts a store, and let none do so meanwhile."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
         return
-    number = 1 + max((part_number(part.parquet) for part in parts), default=-1)
-    small = [part for part in parts if part.n_live < rows_per_part // 2]
-    shrunk = [part for part in parts if part not in small and part.n_live < part.n_rows // 2]
-    if not recordings and len(small) < 2 and all(part.n_live == part.n_rows for part in small):
-        small = []
-    for sources in _groups([*small, *shrunk, *recordings], rows_per_part):
-        identities = [_identity(source) for source in sources]
-        _write_part(path / PARTS, number, sources)
-        number += 1
-        for source, identity in zip(sources, identities, strict=True):
-            if _identity(source) == identity:  # not embedded again meanwhile
-                _delete(source)
+    path = store / LOCK
+    try:
+        file = open(path, "ab")  # noqa: SIM115  # closed below
+    except OSError as error:
+        raise OutputError(path, error) from error
+    with file:
+        with suppress(OSError):  # a network disk without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 class Compactor:
@@ -138,22 +162,45 @@ def _groups(files: Sequence[StoreFile], rows_per_part: int) -> Iterator[list[Sto
         yield group
 
 
-def _write_part(folder: Path, number: int, sources: Sequence[StoreFile]) -> None:
-    """Write the live rows of some files as one part."""
+def _write_part(
+    folder: Path,
+    number: int,
+    sources: Sequence[StoreFile],
+    identities: Sequence[object],
+    dimension: int,
+) -> bool:
+    """Write the live rows of some files as one part.
+
+    Returns
+    -------
+    Whether it was written: not if a recording was embedded again meanwhile. The next call of
+    `compact` takes these files again.
+    """
     npy, parquet = folder / f"{number:06}.npy", folder / f"{number:06}.parquet"
-    with ExitStack() as stack:
-        # Contexts end in reverse order: the .parquet, which commits the part, is renamed last.
-        rows_part = stack.enter_context(written_whole(parquet))
-        vectors_part = stack.enter_context(written_whole(npy))
-        dimension = read_store_config(folder.parent).dimension
-        vectors = NpyWriter(vectors_part, dimension)
-        stack.callback(vectors.close)
-        rows = stack.enter_context(RowsWriter(rows_part))
-        for source in sources:
-            recordings = source.recordings()
-            rows.copy_rows(source.parquet, recordings)
-            _copy_vectors(source, recordings, vectors, dimension)
+    try:
+        with ExitStack() as stack:
+            # Contexts end in reverse order: the .parquet, which commits the part, is renamed last.
+            rows_part = stack.enter_context(written_whole(parquet))
+            vectors_part = stack.enter_context(written_whole(npy))
+            vectors = NpyWriter(vectors_part, dimension)
+            stack.callback(vectors.close)
+            rows = stack.enter_context(RowsWriter(rows_part))
+            for source in sources:
+                recordings = source.recordings()
+                rows.copy_rows(source.parquet, recordings)
+                _copy_vectors(source, recordings, vectors, dimension)
+            if _have_changed(sources, identities):
+                raise SedError("its sources have changed")  # discards the part
+    except SedError:
+        if _have_changed(sources, identities):
+            return False
+        raise
     _sync_folder(folder)
+    return True
+
+
+def _have_changed(sources: Sequence[StoreFile], identities: Sequence[object]) -> bool:
+    return None in identities or [_identity(source) for source in sources] != list(identities)
 
 
 def _copy_vectors(
@@ -200,9 +247,12 @@ def _delete_orphans(store: Path) -> None:
                     npy.unlink()
 
 
-def _identity(source: StoreFile) -> tuple[tuple[int, int], ...]:
-    """Return what changes when a recording is embedded again."""
-    stats = [path.stat() for path in (source.npy, source.parquet)]
+def _identity(source: StoreFile) -> tuple[tuple[int, int], ...] | None:
+    """Return what changes when a recording is embedded again; None while that happens."""
+    try:
+        stats = [path.stat() for path in (source.npy, source.parquet)]
+    except OSError:
+        return None
     return tuple((stat.st_ino, stat.st_mtime_ns) for stat in stats)
 
 

@@ -27,6 +27,7 @@ from sed.text import printable, to_utf8
 CONFIG_NAME = "store.json"
 FORMAT, FORMAT_VERSION = "sed embedding store", 1
 PARTS, RECORDINGS = "parts", "recordings"
+ATTEMPTS = 20  # to list a store that another program changes
 
 _log = logging.getLogger("sed")
 
@@ -181,8 +182,7 @@ class StoreFile:
     n_rows
         Number of rows, also of those that a later file supersedes.
     is_live
-        For each recording of the file: whether no later file has that recording; shape
-        (recordings,).
+        Whether no later file has a recording of this file; shape (recordings,).
     slices
         Rows of live recordings: (first row, end row), shape (slices, 2).
     """
@@ -208,20 +208,38 @@ class StoreFile:
 def find_files(store: Path, dimension: int) -> list[StoreFile]:
     """Return the files of a store in the order in which later ones supersede earlier ones.
 
-    Only footers and headers are read, a few bytes of memory per recording.
+    Only footers and headers are read, a few bytes of memory per recording. Another program may
+    merge or replace files meanwhile: then they are listed again.
 
     Raises
     ------
     SedError
         If a file is damaged, is missing, or has vectors of another width.
     """
+    for _ in range(ATTEMPTS):
+        # Recordings first: a part that is made of them meanwhile is then in the other list.
+        recordings, parts = _parquet_files(store, RECORDINGS), _parquet_files(store, PARTS)
+        try:
+            files = _described(sorted(parts, key=part_number) + sorted(recordings), dimension)
+        except SedError:
+            if all(path.exists() for path in [*parts, *recordings]):
+                raise
+            continue
+        if parts == _parquet_files(store, PARTS):
+            return files
+    raise SedError(
+        f"{printable(str(store))}: another program is changing it. Try again when it has finished."
+    )
+
+
+def _described(parquets: Sequence[Path], dimension: int) -> list[StoreFile]:
+    """Return files in their order, with what of them is live."""
     found: list[tuple[Path, int, int]] = []
     names, firsts, counts = [], [], []
-    for parquet in _parquet_files(store):
-        in_parts = parquet.parent.name == PARTS
+    for parquet in parquets:
         recordings, n_rows = _read_recordings(parquet)
         vectors_at, n_vectors = _read_header(parquet.with_suffix(".npy"), dimension)
-        if n_vectors != n_rows and not in_parts:
+        if n_vectors != n_rows and parquet.parent.name != PARTS:
             # A recording was embedded again and the program was killed between the two files.
             _log.warning(
                 "%s: is not complete and is ignored. Embed the recording again.",
@@ -261,13 +279,8 @@ def part_number(path: Path) -> int:
     return int(path.stem)
 
 
-def _parquet_files(store: Path) -> list[Path]:
-    try:
-        parts = [path for path in (store / PARTS).glob("*.parquet")]
-        recordings = (store / RECORDINGS).glob("*.parquet")
-        return sorted(parts, key=part_number) + sorted(recordings)
-    except OSError as error:
-        raise SedError(f"{printable(str(store))}: cannot be read: {error.strerror}.") from error
+def _parquet_files(store: Path, folder: str) -> set[Path]:
+    return {*(store / folder).glob("*.parquet")}
 
 
 def _last_of_each(names: Sequence[NDArray[np.int64]]) -> list[NDArray[np.bool_]]:

@@ -3,6 +3,8 @@
 import json
 import os
 import random
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -408,3 +410,45 @@ def test_a_path_is_enough(tmp_path):
     assert EmbeddingStore(str(tmp_path / "s")).n_rows == 0
     assert list(EmbeddingStore(tmp_path / "s").blocks()) == []
     assert Path(tmp_path / "s" / "store.json").exists()
+
+
+def test_stores_are_read_and_merged_by_several_programs_while_recordings_are_added(tmp_path):
+    store = tmp_path / "store"
+    create_store(store, StoreConfig("m", "", "features", ("mean",), 2, "clips"))
+
+    def add(n):
+        with recording_written_whole(store, f"{n}", 2) as writer:
+            writer.write([Event(0, 1, "", 1.0, f"{n}")], np.full((1, 2), n))
+
+    def add_to_end():
+        for n in range(20, 40):
+            add(n)
+
+    def read():
+        for _ in range(10):
+            opened = EmbeddingStore(store)
+            rows = np.arange(opened.n_rows)
+            assert opened.n_rows == opened.n_recordings >= 20
+            with suppress(SedError):  # merged since it was opened
+                files = [float(event.file) for event in opened.events(rows)]
+                np.testing.assert_array_equal(opened.vectors(rows)[:, 0], files)
+
+    def merge():
+        for _ in range(10):
+            compact(store)
+
+    def replace():
+        for n in range(20):
+            add(n % 3)
+
+    for n in range(20):
+        add(n)
+    with ThreadPoolExecutor(5) as pool:
+        for done in [pool.submit(work) for work in (merge, merge, read, add_to_end)]:
+            done.result()
+    with ThreadPoolExecutor(5) as pool:
+        for done in [pool.submit(work) for work in (merge, replace)]:
+            done.result()
+    compact(store)
+    opened = EmbeddingStore(store)
+    assert sorted(opened.vectors(np.arange(opened.n_rows))[:, 0]) == list(range(40))
