@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -13,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +20,14 @@ from sed.config import config_from_dict
 from sed.errors import SedError, UsageError
 from sed.events.parquet import read_recordings
 from sed.files import written_whole
-from sed.text import printable, to_utf8
+from sed.text import printable
 
 CONFIG_NAME = "store.json"
 FORMAT, FORMAT_VERSION = "sed embedding store", 1
 PARTS, RECORDINGS = "parts", "recordings"
 ATTEMPTS = 20  # to list a store that another program changes
+# Fields that all rows of a store have in common.
+COMPARED = ("model_sha256", "sample_rate", "window_seconds", "layer", "pool", "dimension", "cut")
 
 _log = logging.getLogger("sed")
 
@@ -52,6 +52,8 @@ class StoreConfig:
         How recordings were cut into rows: ``every 5 s``, ``events`` or ``clips``.
     versions
         Versions of the libraries that made the store.
+    sample_rate, window_seconds
+        What `sed embed` set of an encoder whose files do not say; None where they do.
     """
 
     model: str
@@ -61,6 +63,8 @@ class StoreConfig:
     dimension: int
     cut: str
     versions: dict[str, str] = field(default_factory=dict)
+    sample_rate: int | None = None
+    window_seconds: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as values of JSON."""
@@ -81,6 +85,10 @@ class StoreConfig:
             raise ValueError("expected text for model, model_sha256, layer, pool and cut")
         if not isinstance(config.dimension, int) or config.dimension < 1:
             raise ValueError(f"expected a dimension of at least 1, got {config.dimension!r}")
+        for name in ("sample_rate", "window_seconds"):
+            value = getattr(config, name)
+            if not (value is None or (isinstance(value, int | float) and value > 0)):
+                raise ValueError(f"expected a {name} above 0, got {value!r}")
         return config
 
 
@@ -99,7 +107,7 @@ def create_store(path: str | os.PathLike[str], config: StoreConfig) -> None:
     path = Path(path)
     if (path / CONFIG_NAME).exists():
         old = read_store_config(path)
-        for name in ("model_sha256", "layer", "pool", "dimension", "cut"):
+        for name in COMPARED:
             before, now = getattr(old, name), getattr(config, name)
             if before != now:
                 raise UsageError(
@@ -154,19 +162,6 @@ def read_store_config(path: str | os.PathLike[str]) -> StoreConfig:
         return StoreConfig.from_dict(values)
     except ValueError as error:
         raise _damaged_config(place, error) from error
-
-
-def recording_paths(store: str | os.PathLike[str], name: str) -> tuple[Path, Path]:
-    """Return the .npy and the .parquet of a recording in ``STORE/recordings``.
-
-    The file name is the end of the recording's name, percent-encoded, and a checksum of all of it.
-    Rename the .parquet last: it commits the recording.
-    """
-    text = to_utf8(name)
-    digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-    stem = f"{quote(text, safe=' ')[-100:].lstrip('.')}-{digest}"
-    folder = Path(store) / RECORDINGS
-    return folder / f"{stem}.npy", folder / f"{stem}.parquet"
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sed.errors import SedError, UsageError
+from sed.events.embedding_files import RECORDINGS
 from sed.events.parquet import RowsWriter
 from sed.events.tracker import Event
-from sed.text import printable
+from sed.text import printable, to_utf8
 
 # Of the header of a .npy file: it holds any number of rows, and is written again at the end.
 HEADER_BYTES = 128
 LARGEST = float(np.finfo(np.float16).max)  # 65,504
+
+
+def recording_paths(store: str | os.PathLike[str], name: str) -> tuple[Path, Path]:
+    """Return the .npy and the .parquet of a recording in ``STORE/recordings``.
+
+    The file name is the end of the recording's name, percent-encoded, and a checksum of all of it.
+    Rename the .parquet last: it commits the recording.
+    """
+    text = to_utf8(name)
+    digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    stem = f"{quote(text, safe=' ')[-100:].lstrip('.')}-{digest}"
+    folder = Path(store) / RECORDINGS
+    return folder / f"{stem}.npy", folder / f"{stem}.parquet"
 
 
 class NpyWriter:

@@ -40,9 +40,8 @@ from sed.events.embedding_files import (
     find_files,
     part_number,
     read_store_config,
-    recording_paths,
 )
-from sed.events.embedding_writer import EmbeddingWriter
+from sed.events.embedding_writer import EmbeddingWriter, recording_paths
 from sed.events.parquet import read_rows
 from sed.events.tracker import Event
 from sed.files import written_whole

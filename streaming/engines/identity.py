@@ -8,7 +8,35 @@ from contextlib import suppress
 from pathlib import Path
 
 from sed.models.metadata import DEFAULT, checkpoint_files
-from streaming.encoders.hub import encoder_checksum, is_hub_name, parse_hub_name
+from streaming.encoders.hub import PREFIX, encoder_checksum, is_hub_name, parse_hub_name
+
+
+def absolute_name(model: str) -> str:
+    """Return the name of a model from any working directory: an absolute path, unless on the hub.
+
+    Raises
+    ------
+    CheckpointError
+        If it is ``hf:`` without a name.
+    """
+    if is_hub_name(model):
+        folder = parse_hub_name(model).folder
+        return model if folder is None else f"{PREFIX}{os.path.abspath(folder)}"
+    return os.path.abspath(model) if os.path.exists(model) else model
+
+
+def is_missing(model: str) -> bool:
+    """Return whether a model is named by a path where there is nothing.
+
+    Raises
+    ------
+    CheckpointError
+        If it is ``hf:`` without a name.
+    """
+    if is_hub_name(model):
+        folder = parse_hub_name(model).folder
+        return folder is not None and not folder.exists()
+    return "://" not in model and not os.path.exists(model)
 
 
 def model_identity(model: str | os.PathLike[str] | None) -> str:

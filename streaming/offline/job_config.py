@@ -6,14 +6,13 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sed.errors import UsageError
 from sed.events.embeddings import StoreConfig, create_store
 from sed.models.metadata import library_versions
 from streaming.engines.base import Engine
-from streaming.engines.identity import model_identity
+from streaming.engines.identity import absolute_name, model_identity
 from streaming.offline.outputs import OutputConfig
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
@@ -128,22 +127,15 @@ def open_store(job: JobConfig, detector: Detector) -> None:
     embeddings = job.outputs.embeddings
     if embeddings is None or embeddings.store is None:
         return
-    checksum = model_checksum(job.model)
-    if (grid := (job.sample_rate, job.window_seconds)) != (None, None):
-        # The same encoder gives other vectors for other windows.
-        checksum = hashlib.sha256(f"{checksum} {grid}".encode()).hexdigest()[:12]
-    path = str(job.model)
-    # A name of a model elsewhere, such as hf:name, is not a path.
-    name = (
-        "default" if job.model is None else os.path.abspath(path) if Path(path).exists() else path
-    )
     config = StoreConfig(
-        model=name,
-        model_sha256=checksum,
+        model="default" if job.model is None else absolute_name(str(job.model)),
+        model_sha256=model_checksum(job.model),
         layer=embeddings.layer,
         pool=embeddings.pool,
         dimension=len(embeddings.pool) * detector.engine.n_features,
         cut=embeddings.cut,
         versions=library_versions(),
+        sample_rate=job.sample_rate,
+        window_seconds=job.window_seconds,
     )
     create_store(embeddings.store, config)

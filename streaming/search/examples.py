@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from sed.events.embeddings import StoreConfig
 from sed.events.tracker import Event
 from sed.text import printable
 from sed.types import Floats
+from streaming.engines.identity import is_missing
 from streaming.offline.embed import embed
 from streaming.offline.job_config import model_checksum
 
@@ -134,11 +134,13 @@ def embed_examples(
     """
     if model is None and config.model != "default":
         model = config.model
-        if (":" not in config.model or os.path.isabs(config.model)) and not Path(model).exists():
+        if is_missing(model):
             raise UsageError(
                 f"{printable(config.model)}: the model of the store is not there. Give its path "
                 "with --model."
             )
+    elif model is not None and is_missing(os.fspath(model)):
+        raise UsageError(f"{printable(os.fspath(model))}: no such model. Check the name.")
     if model_checksum(model) != config.model_sha256:
         raise UsageError(
             f"{printable(str(model or 'the default model'))}: is not the model that the store was "
@@ -156,6 +158,8 @@ def embed_examples(
         channel=channel,
         engine=engine,
         device=device,
+        sample_rate=config.sample_rate,
+        window_seconds=config.window_seconds,
     )
     found = set()
     for event, vector in rows:

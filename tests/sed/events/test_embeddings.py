@@ -366,6 +366,7 @@ def test_a_store_json_that_is_damaged_or_of_a_newer_version(store):
     for changed, message in (
         (values | {"format_version": 2}, "has format version 2, and this program reads up to 1"),
         (values | {"dimension": 0}, "expected a dimension of at least 1, got 0"),
+        (values | {"window_seconds": "5"}, "expected a window_seconds above 0, got '5'"),
         (values | {"colour": 1}, "unknown key 'colour'"),
         (values | {"format": "other"}, "is damaged"),
         ([], "is damaged"),

@@ -124,19 +124,28 @@ def test_an_encoder_embeds_recordings_and_does_not_detect(tmp_path, one_thread):
         list(sed.detect(tmp_path / "a.wav", model=name))
 
 
-def test_the_command_embeds_with_an_encoder_and_detect_refuses_it(tmp_path, capsys, one_thread):
+def test_the_command_embeds_with_an_encoder_and_detect_refuses_it(
+    tmp_path, capsys, monkeypatch, one_thread
+):
     pytest.importorskip("transformers")
     waveform_model("wav2vec2", tmp_path / "model")
-    soundfile.write(tmp_path / "a.wav", noise(24_000), RATE)
-    wav, name = str(tmp_path / "a.wav"), f"hf:{tmp_path / 'model'}"
+    monkeypatch.chdir(tmp_path)
+    for file in ("a.wav", "copy.wav"):
+        soundfile.write(tmp_path / file, noise(24_000), RATE)
+    wav, name = str(tmp_path / "a.wav"), "hf:./model"
     store = tmp_path / "store"
     options = ["--window", "1", "--layer", "1", "-o", str(store)]
     assert run(["embed", wav, "--model", name, *options]) == 0
     written = EmbeddingStore(store)
     assert (written.config.layer, written.config.dimension, written.n_rows) == ("1", 16, 3)
+    assert written.config.model == f"hf:{tmp_path / 'model'}"
     options[1] = "2"
     assert run(["embed", wav, "--model", name, *options]) == 2
-    assert "this store has model_sha256" in capsys.readouterr().err
+    assert "this store has window_seconds 1.0, not 2.0" in capsys.readouterr().err
+
+    # The example is cut into windows as the store was: a row of it has similarity 1.
+    assert run(["search", str(store), "--like", f"{tmp_path / 'copy.wav'}:0-1", "--top", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith(f"{wav},0.000,1.000,copy,1.0000")
 
     assert run(["detect", wav, "--model", name]) == 2
     assert "an encoder has no classes" in capsys.readouterr().err

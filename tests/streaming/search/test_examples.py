@@ -75,9 +75,13 @@ def test_another_model_than_that_of_the_store_is_refused(tmp_path, embedded, mon
     config = read_store_config(make_store(tmp_path / "s", {}))
     clip = Event(0.0, 1.0, "", 1.0, "a")
     embedded["a"] = np.ones(DIMENSION)
+    other = tmp_path / "other.safetensors"
+    other.touch()
     monkeypatch.setattr(examples, "model_checksum", lambda model: "0" * 12)
     with pytest.raises(UsageError, match=r"other\.safetensors: is not the model that the store"):
-        embed_examples([clip], config, model="other.safetensors")
+        embed_examples([clip], config, model=other)
+    with pytest.raises(UsageError, match=r"none\.onnx: no such model\. Check the name"):
+        embed_examples([clip], config, model="none.onnx")
     Path(config.model).unlink()
     with pytest.raises(UsageError, match=r"the model of the store is not there\. Give its path"):
         embed_examples([clip], config)
