@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sed.audio.find import Recording, find_recordings
 from sed.audio.remote import is_remote
-from sed.errors import SedError, UsageError
+from sed.errors import RecordingError, SedError, UsageError
 from sed.events.tracker import Event
 from sed.models.devices import n_cores
 from sed.types import Floats
@@ -57,7 +57,8 @@ def embed(
         Length of consecutive parts, of which each gives a vector; a window of the model if not
         given. The last part of a recording is shorter.
     clips
-        Parts of recordings, each an `Event` with `file`, that give a vector each, instead.
+        Parts of recordings, each an `Event` with `file`, that give a vector each, instead. Those
+        of a recording are yielded in the order of their ends; their labels and scores are kept.
     pool
         Statistics over the frames of a part: of ``mean``, ``max``, ``std`` and ``attention``,
         which are concatenated. If empty, the frames themselves are returned.
@@ -97,7 +98,10 @@ def embed(
     for error in unreadable:
         _raise_or_report(error, on_error)
     if by_file is not None:
-        found = [recording for recording in found if recording.path in by_file]
+        found, by_file, absent = _matched(found, by_file)
+        for file in absent:
+            reason = "has clips, and is not among the recordings. Name it as they do, by its path."
+            _raise_or_report(RecordingError(file, reason), on_error)
     embeddings = EmbeddingConfig(
         None, layer, (pool,) if isinstance(pool, str) else tuple(pool), every_seconds, by_file
     )
@@ -137,12 +141,33 @@ def place_clips(
         Files and folders that hold the recordings. A name of the table is then a path, the end of
         a path, or the name of a file that only one of them has.
     """
-    by_file = _by_file(clips)
-    if not sources:
-        beside = {file: os.path.join(os.path.dirname(table), file) for file in by_file}
-        chosen = {f: f if is_remote(f) or os.path.exists(f) else beside[f] for f in by_file}
-        missing = [f for f, path in chosen.items() if not (is_remote(f) or os.path.exists(path))]
-        return {chosen[f]: by_file[f] for f in by_file if f not in missing}, missing
+    find = _finder(sources) if sources else _finder_beside(table)
+    placed: dict[str, tuple[Event, ...]] = defaultdict(tuple)
+    missing = []
+    for file, those in _by_file(clips).items():
+        path = find(file)
+        if path is None:
+            missing.append(file)
+        else:
+            placed[path] += those  # a table may spell a path in several ways
+    return dict(placed), missing
+
+
+def _finder_beside(table: str | os.PathLike[str]) -> Callable[[str], str | None]:
+    """Return a function from names to paths: that of the name, or relative to a table."""
+
+    def find(file: str) -> str | None:
+        if is_remote(file):
+            return file
+        # Without "./", so that one recording has one name.
+        paths = str(Path(file)), str(Path(os.path.dirname(table), file))
+        return next(filter(os.path.exists, paths), None)
+
+    return find
+
+
+def _finder(sources: Sequence[str]) -> Callable[[str], str | None]:
+    """Return a function from names to the path of the only recording with that end."""
     found, _ = find_recordings(sources)
     paths: dict[str, set[str]] = defaultdict(set)  # by path, absolute path, and each end of it
     for recording in found:
@@ -151,14 +176,26 @@ def place_clips(
             paths[key].add(recording.path)
         for n in range(len(parts)):
             paths[os.path.join(*parts[n:])].add(recording.path)
-    placed, missing = {}, []
-    for file, those in by_file.items():
-        matches = paths.get(file) or paths.get(os.path.abspath(file)) or set()
-        if len(matches) == 1:
-            placed[next(iter(matches))] = those
-        else:
-            missing.append(file)
-    return placed, missing
+
+    def find(file: str) -> str | None:
+        keys = file, os.path.abspath(file), str(Path(file))
+        matches = next((paths[key] for key in keys if key in paths), set())
+        return next(iter(matches)) if len(matches) == 1 else None
+
+    return find
+
+
+def _matched(
+    found: Sequence[Recording], by_file: Mapping[str, tuple[Event, ...]]
+) -> tuple[list[Recording], dict[str, tuple[Event, ...]], list[str]]:
+    """Return the recordings with clips, their clips by their paths, and files without recording."""
+    by_place: dict[str, tuple[Event, ...]] = defaultdict(tuple)
+    for file, clips in by_file.items():
+        by_place[Recording(file, file).place] += clips
+    chosen = {recording.place: recording for recording in found if recording.place in by_place}
+    absent = [file for file in by_file if Recording(file, file).place not in chosen]
+    placed = {recording.path: by_place[place] for place, recording in chosen.items()}
+    return list(chosen.values()), placed, absent
 
 
 def _rows(

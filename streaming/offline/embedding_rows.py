@@ -133,7 +133,7 @@ class EmbeddingRows:
     def push(self, detection: Detection) -> list[EmbeddingRow]:
         """Take the next detection; return the rows that are complete."""
         frames = detection.frame_embeddings
-        assert frames is not None
+        assert frames is not None  # `open_store` has checked the engine
         self._n_samples = detection.n_samples
         if self._config.of_events:
             self._hold(frames)
@@ -150,10 +150,15 @@ class EmbeddingRows:
         self._end = seconds_from_samples(self._n_samples, self._timeline.sample_rate)
         rows = []
         if self._last is not None:
-            is_inside = self._timeline.frame_time(self._n_frames) < self._end - self._half_frame
-            rows = self._take(self._last if is_inside or not self._n_frames else self._last[:0])
-        for part in self._open:
-            rows.append(self._row(part.event, part.pool))
+            n_before = self._n_frames
+            is_inside = self._timeline.frame_time(n_before) < self._end - self._half_frame
+            rows = self._take(self._last if is_inside or not n_before else self._last[:0])
+            # A clip at the very end may have no middle of a frame: it takes the last frame.
+            while self._config.clips and self._next and self._next.onset < self._end:
+                self._open.append(self._opened(self._next, n_before, n_before + 1))
+                self._open[-1].push(self._last, n_before)
+                self._next = next(self._parts, None)
+        rows += [self._row(part.event, part.pool) for part in sorted(self._open, key=_stop_of)]
         self._open = []
         return rows
 
@@ -173,13 +178,12 @@ class EmbeddingRows:
         """Take frames whose middle is in the recording; return the rows that they complete."""
         first, self._n_frames = self._n_frames, self._n_frames + len(frames.vectors)
         self._open_parts()
-        rows = []
-        for part in list(self._open):
+        for part in self._open:
             part.push(frames, first)
-            if part.stop <= self._n_frames:
-                self._open.remove(part)
-                rows.append(self._row(part.event, part.pool))
-        return rows
+        complete = [part for part in self._open if part.stop <= self._n_frames]
+        self._open = [part for part in self._open if part.stop > self._n_frames]
+        # By their ends, whatever the number of frames that come at once.
+        return [self._row(part.event, part.pool) for part in sorted(complete, key=_stop_of)]
 
     def _open_parts(self) -> None:
         """Start the parts that have a frame among those so far."""
@@ -187,9 +191,12 @@ class EmbeddingRows:
             first, stop = frames_between(self._timeline, self._next.onset, self._next.offset)
             if first >= self._n_frames:
                 return
-            pool = Pool(self._config.pool) if self._config.pool else _Frames()
-            self._open.append(_OpenPart(self._next, first, stop, pool))
+            self._open.append(self._opened(self._next, first, stop))
             self._next = next(self._parts, None)
+
+    def _opened(self, event: Event, first: int, stop: int) -> _OpenPart:
+        pool = Pool(self._config.pool) if self._config.pool else _Frames()
+        return _OpenPart(event, first, stop, pool)
 
     def _hold(self, frames: FrameEmbeddings) -> None:
         self._n_frames += len(frames.vectors)
@@ -200,16 +207,15 @@ class EmbeddingRows:
             self._n_held -= len(self._held.popleft().vectors)
 
     def _event_row(self, event: Event) -> EmbeddingRow:
-        held = FrameEmbeddings.concat(list(self._held))
-        first_held = self._n_frames - self._n_held
+        at = self._n_frames - self._n_held
         first, stop = frames_between(self._timeline, event.onset, event.offset)
         # The last event may end behind the middle of the last frame.
-        stop = min(stop, self._n_frames)
-        first = min(max(first, first_held), stop - 1)
-        chosen = slice(first - first_held, stop - first_held)
-        pool = Pool(self._config.pool) if self._config.pool else _Frames()
-        pool.push(held[chosen])
-        return self._row(event, pool)
+        stop = max(at + 1, min(stop, self._n_frames))
+        part = self._opened(event, min(max(first, at), stop - 1), stop)
+        for frames in self._held:
+            part.push(frames, at)
+            at += len(frames.vectors)
+        return self._row(event, part.pool)
 
     def _row(self, event: Event, pool: Pool | _Frames) -> EmbeddingRow:
         placed = dataclasses.replace(event, offset=min(event.offset, self._end), file=self._path)
@@ -250,6 +256,10 @@ class _OpenPart:
         """Take frames, of which the first has the number `at`."""
         chosen = slice(max(0, self._first - at), max(0, self.stop - at))
         self.pool.push(frames[chosen])
+
+
+def _stop_of(part: _OpenPart) -> int:
+    return part.stop
 
 
 class _Frames:

@@ -117,14 +117,19 @@ def open_store(job: JobConfig, detector: Detector) -> None:
     Raises
     ------
     UsageError
-        If the store there is of another model, layer or pooling, or events are requested from an
-        encoder, which has no classes.
+        If the store there is of another model, layer or pooling, the engine gives another layer, or
+        events are requested from an encoder, which has no classes.
     SedError
         If it cannot be written, or is no store.
     """
     if job.outputs.events and not detector.spec.labels:
         raise UsageError(f"{job.model}: has no classes, so it cannot detect: use `sed embed`")
     embeddings = job.outputs.embeddings
+    if embeddings is not None and detector.engine.layer != embeddings.layer:
+        raise UsageError(
+            f"the engine gives the layer {detector.engine.layer or 'none'}, not "
+            f"{embeddings.layer}: open it with open_engine(model, layer={embeddings.layer!r})"
+        )
     if embeddings is None or embeddings.store is None:
         return
     config = StoreConfig(

@@ -45,6 +45,8 @@ def frame_values(output: FrameOutput) -> Floats:
         attention = np.ones((len(output), 1), np.float32)
         return np.concatenate([output.embeddings, attention], axis=1)
     attention = (output.head_weights * output.head_probs).mean(axis=1).sum(axis=1, keepdims=True)
+    # Where probabilities are rounded to 0, all frames weigh the same.
+    attention = attention + np.finfo(np.float32).tiny
     return np.concatenate([output.frame_probs, output.embeddings, attention], axis=1)
 
 

@@ -106,6 +106,36 @@ def test_a_clip_behind_the_end_is_an_error_and_the_others_are_kept(recording, en
         list(embed(clips=clips, model=engine))
 
 
+def test_a_clip_behind_the_middle_of_the_last_frame_takes_that_frame(recording, engine, frames):
+    clips = [sed.Event(SECONDS - 0.02, end, "", 1.0, recording) for end in (SECONDS, math.inf)]
+    for event, vector in embed(clips=clips, model=engine):
+        assert (event.onset, event.offset) == (SECONDS - 0.02, SECONDS)
+        np.testing.assert_allclose(vector, frames[-1], atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 64])
+def test_rows_come_in_the_order_of_their_ends(recording, engine, batch_size):
+    times = [(0.0, 5.0), (0.5, 99.0), (0.7, 4.0), (1.0, 2.0)]
+    clips = [sed.Event(*t, "", 1.0, recording) for t in times]
+    rows = embed(clips=clips, model=engine, batch_size=batch_size)
+    assert [event.offset for event, _ in rows] == [2.0, 4.0, 5.0, SECONDS]
+
+
+def test_no_clip_is_left_out_without_an_error(recording, engine):
+    folder = os.path.dirname(recording)
+    clips = [
+        sed.Event(0, 1, "a", 1.0, recording),
+        sed.Event(0, 1, "b", 1.0, f"{folder}/./noise.wav"),
+        sed.Event(0, 1, "c", 1.0, "noise.wav"),
+    ]
+    errors = []
+    rows = list(embed(folder, engine, clips=clips, on_error=errors.append))
+    assert [event.label for event, _ in rows] == ["a", "b"]
+    assert [str(error) for error in errors] == [
+        "noise.wav: has clips, and is not among the recordings. Name it as they do, by its path."
+    ]
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.floats(0.05, 20.0), st.integers(0, 500))
 def test_consecutive_parts_share_no_frame_and_leave_none_out(seconds, n):
@@ -129,6 +159,8 @@ def test_options_that_cannot_be_are_refused(recording, engine):
         list(embed(recording, engine, every_seconds=0.0))
     with pytest.raises(UsageError, match="parts of equal length, clips, or events"):
         EmbeddingConfig(every_seconds=1.0, of_events=True)
+    with pytest.raises(UsageError, match="gives the layer features, not hidden: open it with"):
+        list(embed(recording, engine, layer="hidden"))
     with pytest.raises(UsageError, match="set file of each Event"):
         list(embed(clips=[sed.Event(0, 1, "", 1.0)], model=engine))
 
@@ -266,4 +298,10 @@ def test_names_of_a_table_are_found(folder, tmp_path):
     assert (sorted(placed), missing) == (
         [str(folder / "0.wav"), str(folder / "1.wav")],
         ["archive/2.wav", "9.wav"],
+    )
+    rows = [sed.Event(0, 1, "", 1.0, name) for name in ("0.wav", "archive/0.wav", "./0.wav")]
+    placed, missing = place_clips(rows, tmp_path / "table.csv", [str(folder)])
+    assert ({path: len(clips) for path, clips in placed.items()}, missing) == (
+        {str(folder / "0.wav"): 3},
+        [],
     )

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sed.errors import UsageError
+from streaming.engines.base import FrameOutput
 from streaming.pipeline.decoder import FrameEmbeddings
+from streaming.pipeline.modes import frame_values
 from streaming.pipeline.pooling import STATISTICS, Pool
 
 
@@ -44,3 +46,12 @@ def test_the_deviation_of_large_equal_values_is_zero():
 def test_statistics_that_cannot_be_are_refused(names, message):
     with pytest.raises(UsageError, match=message):
         Pool(names)
+
+
+def test_attention_that_is_rounded_to_zero_weighs_all_frames_the_same():
+    nothing = np.zeros((4, 2, 3), np.float32)
+    embeddings = np.arange(8, dtype=np.float32).reshape(4, 2)
+    values = frame_values(FrameOutput(nothing[:, 0], nothing, nothing, embeddings))
+    pool = Pool(("attention",))
+    pool.push(FrameEmbeddings(values[:, 3:5], values[:, 5]))
+    np.testing.assert_allclose(pool.result(), embeddings.mean(axis=0))
