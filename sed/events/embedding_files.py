@@ -119,10 +119,10 @@ def create_store(path: str | os.PathLike[str], config: StoreConfig) -> None:
     others = {p.name for p in path.iterdir() if p.name[0] != "."} if path.is_dir() else set()
     if CONFIG_NAME in others:  # written meanwhile, by another worker
         return create_store(path, config)
-    if others:
+    if others or path.is_file():
         raise SedError(
-            f"{printable(str(path))}: is a folder with other files. Give the path of a store, or "
-            "of a folder that does not exist yet."
+            f"{printable(str(path))}: is a file, or a folder with other files. Give the path of a "
+            "store, or of a folder that does not exist yet."
         )
     head = {"format": FORMAT, "format_version": FORMAT_VERSION}
     with written_whole(path / CONFIG_NAME) as part:

@@ -137,7 +137,11 @@ def embed(
     if not sources and not missing:
         raise UsageError("nothing to embed: give recordings, or a table with --events or --clips")
     for file in missing:
-        print(f"sed: {file}: not found, or not the only one of that name", file=sys.stderr)
+        print(
+            f"sed: {table}: {file} is not found, or not the only one of that name. Give the "
+            "folder that holds the recordings of the table.",
+            file=sys.stderr,
+        )
     zone = None if time_zone is None else parse_time_zone(time_zone)
     embeddings = EmbeddingConfig(str(output), layer, split_names(pool), every_seconds, placed)
     outputs = OutputConfig(

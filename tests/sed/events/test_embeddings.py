@@ -316,7 +316,7 @@ def test_a_store_has_one_way_of_embedding(store):
         create_store(store, replace(CONFIG, pool=("mean",)))
     with pytest.raises(UsageError, match="has dimension 3, not 4"):
         create_store(store, replace(CONFIG, dimension=4))
-    with pytest.raises(SedError, match="is a folder with other files"):
+    with pytest.raises(SedError, match="is a file, or a folder with other files"):
         create_store(store.parent, CONFIG)
 
 
