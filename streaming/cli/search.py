@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streaming.cli.options import INPUT, MODEL, OUTPUT, Channel, Device, Engine, Quiet, Verbose
+from streaming.cli.options import MODEL, OUTPUT, Channel, Device, Engine, Quiet, Verbose
 
 if TYPE_CHECKING:
     from sed.events.tracker import Event
@@ -25,7 +25,6 @@ def search(
             metavar="STORE",
             help="Folder of embeddings that `sed embed` wrote.",
             show_default=False,
-            rich_help_panel=INPUT,
         ),
     ],
     like: Annotated[
@@ -79,13 +78,14 @@ def search(
         ),
     ] = None,
     dedupe_similarity: Annotated[
-        float,
+        float | None,
         typer.Option(
             help="With --dedupe: cosine similarity above which two results are the same sound; 1 "
             "compares none.",
+            show_default="0.99",
             rich_help_panel=SEARCH,
         ),
-    ] = 0.99,
+    ] = None,
     index: Annotated[
         bool,
         typer.Option(
@@ -187,14 +187,16 @@ def search(
         metric=metric,
         negative_weight=negative_weight,
         dedupe_seconds=(dedupe_seconds or 0.0) if dedupe else None,
-        dedupe_similarity=dedupe_similarity,
+        dedupe_similarity=0.99 if dedupe_similarity is None else dedupe_similarity,
         diverse=diverse,
         uncertain=uncertain,
         candidates=candidates,
         label=label,
     )
-    if dedupe_seconds is not None and not dedupe:
-        raise UsageError("--dedupe-seconds needs --dedupe")
+    if not dedupe:
+        for option, value in (("seconds", dedupe_seconds), ("similarity", dedupe_similarity)):
+            if value is not None:
+                raise UsageError(f"--dedupe-{option} needs --dedupe")
     format = _checked_format(output, format)
     refuse_to_replace(
         output, [parse_example(text).file for text in [*(like or ()), *(unlike or ())]]
@@ -254,6 +256,12 @@ def _write(events: list[Event], output: Path | None, format: str) -> None:
     from sed.events.formats import open_writer
     from sed.files import written_whole
 
+    if format == "audacity" and len({event.file for event in events}) > 1:
+        print(
+            "sed: the results are in several recordings, and Audacity labels do not say in which: "
+            "choose another format, such as raven",
+            file=sys.stderr,
+        )
     with ExitStack() as stack:
         target = sys.stdout if output is None else stack.enter_context(written_whole(output))
         with open_writer(target, format, dated=any(event.time for event in events)) as writer:

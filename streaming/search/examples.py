@@ -42,11 +42,17 @@ def parse_example(text: str | os.PathLike[str]) -> Event:
     Raises
     ------
     UsageError
-        If the range is empty.
+        If the range is empty, or what follows the name of a file is no range.
     """
     name = os.fspath(text)
     match = None if os.path.exists(name) else RANGE.fullmatch(name)
     if match is None:
+        file, _, rest = name.rpartition(":")
+        if os.path.isfile(file) and not os.path.exists(name):
+            raise UsageError(
+                f"{printable(name)}: expected a range in seconds, as {printable(file)}:3.2-5.0, "
+                f"got {printable(rest)!r}"
+            )
         return Event(0.0, math.inf, "", 1.0, name)
     onset, offset = float(match["onset"]), float(match["offset"])
     if onset >= offset:

@@ -41,6 +41,13 @@ def test_a_file_with_the_name_of_a_range_is_that_file(tmp_path):
     assert parse_example(f"{path}:3-4") == Event(3.0, 4.0, "", 1.0, str(path))
 
 
+def test_what_follows_a_recording_is_a_range(tmp_path):
+    path = tmp_path / "clip.wav"
+    path.touch()
+    with pytest.raises(UsageError, match=r"a range in seconds, as .*clip\.wav:3\.2-5\.0, got '5'"):
+        parse_example(f"{path}:5")
+
+
 def test_an_empty_range_is_refused():
     with pytest.raises(UsageError, match="a range whose end is after its start, got 5-5 s"):
         parse_example("clip.wav:5-5")

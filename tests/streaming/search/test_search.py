@@ -222,6 +222,8 @@ def test_the_command_writes_results_as_events(store, dog, tmp_path):
         path = tmp_path / "results.any"
         assert run(store, "--like", dog, "--top", 3, "-o", path, "--format", name).exit_code == 0
         assert [event.onset for event in read_events(path, name)] == [e.onset for e in wanted]
+    done = run(store, "--like", dog, "--format", "audacity")
+    assert "Audacity labels do not say in which: choose another format" in done.stderr
 
 
 def test_the_command_refuses_what_makes_no_sense(store, dog, tmp_path):
@@ -229,6 +231,7 @@ def test_the_command_refuses_what_makes_no_sense(store, dog, tmp_path):
         ((store, "--like", dog, "-o", tmp_path / "x.doc"), "the ending is of no format"),
         ((store, "--like", dog, "--format", "cvs"), "unknown format 'cvs'. Did you mean csv"),
         ((store, "--like", dog, "--dedupe-seconds", 3), "--dedupe-seconds needs --dedupe"),
+        ((store, "--like", dog, "--dedupe-similarity", 1), "--dedupe-similarity needs --dedupe"),
         ((store, "--like", dog, "--index", "--exact"), "exclude each other"),
         ((store, "--like", dog, "--format", "parquet"), "parquet needs a file of its own"),
         ((store, "--like", f"{dog}:0-1", "-o", dog, "--format", "csv"), "dog.wav"),
