@@ -24,6 +24,7 @@ DEFAULTS: dict[str, dict[str, float | int | str]] = {
     "mlp": {"hidden": 64, "alpha": 1e-2},
 }
 MLP_ITERATIONS = 300
+SMALLEST_STD_SHARE = 0.3  # of the mean standard deviation of all features
 
 
 def fit_arrays(head: str, x: Matrix, y: Matrix, params: Params, *, seed: int = 0) -> Arrays:
@@ -48,8 +49,8 @@ def fit_arrays(head: str, x: Matrix, y: Matrix, params: Params, *, seed: int = 0
         If scikit-learn is not installed.
     """
     mean, std = x.mean(axis=0), x.std(axis=0)
-    # A feature that is constant says nothing.
-    inverse = np.where(std > 1e-9, 1.0 / np.maximum(std, 1e-9), 0.0)
+    # A feature that hardly varies here may vary a lot elsewhere, and would outweigh all others.
+    inverse = 1.0 / np.maximum(std, SMALLEST_STD_SHARE * max(std.mean(), 1e-9))
     arrays: Arrays = {"mean": mean, "inverse_std": inverse}
     z = (x - mean) * inverse
     return arrays | _FITS[head](z, y, params, seed)

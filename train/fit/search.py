@@ -16,7 +16,7 @@ SPACES: dict[str, dict[str, tuple[float, float, bool]]] = {
         "learning_rate": (0.01, 0.2, True),
         "num_leaves": (4, 63, True),
         "min_data_in_leaf": (3, 40, True),
-        "feature_fraction": (0.05, 1.0, False),
+        "feature_fraction": (0.02, 0.5, True),
         "bagging_fraction": (0.5, 1.0, False),
         "lambda_l2": (1e-3, 100.0, True),
     },

@@ -18,7 +18,7 @@ DEFAULTS: dict[str, float | int | str] = {
     "learning_rate": 0.05,
     "num_leaves": 15,
     "min_data_in_leaf": 10,
-    "feature_fraction": 0.3,
+    "feature_fraction": 0.1,
     "bagging_fraction": 0.8,
     "lambda_l2": 1.0,
 }
@@ -56,6 +56,7 @@ def fit_trees(x: Matrix, y: Matrix, params: Params, *, binary: bool, seed: int =
         # With several threads sums are added in another order.
         "num_threads": 1,
         "bagging_freq": 1,
+        "max_bin": 63,
         # Few rows may fill few bins.
         "min_data_in_bin": 1,
         **{name: value for name, value in params.items() if name != "n_trees"},
@@ -63,7 +64,7 @@ def fit_trees(x: Matrix, y: Matrix, params: Params, *, binary: bool, seed: int =
     if binary:
         settings["is_unbalance"] = True
     settings["min_data_in_leaf"] = max(1, min(int(params["min_data_in_leaf"]), len(x) // 4))
-    data = lightgbm.Dataset(x, label=y, free_raw_data=True, params={"verbosity": -1})
+    data = lightgbm.Dataset(x, label=y, params={"verbosity": -1, "max_bin": 63})
     booster = lightgbm.train(settings, data, num_boost_round=int(params["n_trees"]))
     text: str = booster.model_to_string()
     return text
