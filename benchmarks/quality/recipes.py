@@ -10,6 +10,7 @@ commands show. Needs the data folder and its weights.
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 import sys
@@ -123,6 +124,25 @@ def drone_car_speech() -> tuple[list[Command], list[dict[str, Any]]]:
     ]
 
 
+def audio_grammar() -> tuple[list[Command], list[dict[str, Any]]]:
+    """Fit trees to a number twice, and predict it."""
+    source = DATA / "audio-grammar"
+    models = [RUNS / f"audio-grammar{suffix}.json" for suffix in ("", "-again")]
+    fit = ("fit", source / "scenes.csv", "--target", "snr", "--task", "regress", "--head", "trees",
+           "--search", "20", "--layer", "backbone.blocks.2", "-o")  # fmt: skip
+    commands = [
+        *(sed(*fit, model) for model in models),
+        sed("predict", models[0], source, "--output", RUNS / "audio-grammar.csv"),
+    ]
+    run_all(commands)
+    metrics = [json.loads(model.read_text("utf-8"))["metrics"] for model in models]
+    names = "three tenths of the sources held out", "the same command again"
+    return commands, [
+        {"name": name, "n_clips": figures["n_held_out"], "metrics": figures}
+        for name, figures in zip(names, metrics, strict=True)
+    ]
+
+
 def sed(*arguments: str | Path) -> Command:
     return ["sed", *map(str, arguments)]
 
@@ -150,6 +170,7 @@ RECIPES = {
     "urban-sounds": urban_sounds,
     "freesound2018": freesound2018,
     "drone-car-speech": drone_car_speech,
+    "audio-grammar": audio_grammar,
 }
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@
 
 writes a folder for each recipe: ``birdclef2022`` and ``birdclef2023`` (kinds of animals of ESC-50
 as a competition's ``train_metadata.csv``, with secondary labels), ``urban-sounds`` (five
-classes of ESC-50 in folders), ``freesound2018`` (ESC-10's originals as a ``train.csv``) and
+classes of ESC-50 in folders), ``freesound2018`` (ESC-10's originals as a ``train.csv``),
 ``drone-car-speech`` (three classes, everything at 8 kHz, in a table that names the
-source of each clip).
+source of each clip) and ``audio-grammar`` (sounds in noise, whose signal-to-noise ratio is known).
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ ANIMALS = (
 )  # fmt: skip
 CITY = ("siren", "car_horn", "glass_breaking", "engine", "chainsaw")
 LOW_RATE = 8_000
+VOICES = ("cat", "crow", "dog", "frog", "hen", "laughing", "rooster", "sheep", "siren")
+N_SCENES, SNR_DB = 409, (-10.0, 20.0)
+SCENE_RATE, SCENE_SECONDS, SCENE_RMS = 16_000, 5, 0.05
 
 
 def birdclef(esc50: Path, labels: Sequence[str], out: Path) -> None:
@@ -96,6 +99,33 @@ def drone_car_speech(data: Path, out: Path) -> None:
     write_table(out / "index.csv", ["file", "label", "group"], table)
 
 
+def audio_grammar(data: Path, out: Path) -> None:
+    """Write sounds in noise at a random signal-to-noise ratio, which is the target.
+
+    All scenes have the same length and the same level as a whole, so that neither says anything.
+    The level of a sound is that of its loudest second.
+    """
+    generator = np.random.default_rng(0)
+    rows = [row for row in esc50_rows(data / "esc50") if row["category"] in VOICES]
+    chosen = generator.choice(len(rows), N_SCENES, replace=len(rows) < N_SCENES)
+    n, table = SCENE_RATE * SCENE_SECONDS, []
+    noise = np.fft.rfft(generator.standard_normal((N_SCENES, n)))
+    noise[:, 1:] /= np.sqrt(np.arange(1, noise.shape[1]))  # pink
+    noise[:, 0] = 0
+    for i, background in zip(chosen, np.fft.irfft(noise, n), strict=True):
+        row = rows[int(i)]
+        sound = sed.read_recording(data / "esc50" / "audio" / row["filename"], SCENE_RATE)
+        sound = np.resize(sound, n)
+        seconds = np.square(sound.reshape(SCENE_SECONDS, -1)).mean(axis=1)
+        snr = float(generator.uniform(*SNR_DB))
+        gain = 10 ** (snr / 20) * background.std() / np.sqrt(seconds.max() + 1e-12)
+        scene = gain * sound + background
+        name = f"{len(table):03}.wav"
+        write(out / name, SCENE_RMS * scene / scene.std(), SCENE_RATE)
+        table.append([name, row["src_file"], f"{snr:.3f}"])
+    write_table(out / "scenes.csv", ["filename", "group", "snr"], table)
+
+
 def copied(path: Path, out: Path, label: str) -> str:
     """Write a recording at the low rate; return its name in the table."""
     name = f"{label}/{path.stem}.wav"
@@ -114,12 +144,13 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[obje
 
 
 def make(out: Path, data: Path) -> None:
-    """Write all four."""
+    """Write all five."""
     birdclef(data / "esc50", EARLIER, out / "birdclef2022")
     birdclef(data / "esc50", ANIMALS, out / "birdclef2023")
     urban_sounds(data / "esc50", out / "urban-sounds")
     freesound(data / "esc10_44k", out / "freesound2018")
     drone_car_speech(data, out / "drone-car-speech")
+    audio_grammar(data, out / "audio-grammar")
 
 
 if __name__ == "__main__":
