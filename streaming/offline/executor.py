@@ -37,6 +37,8 @@ from streaming.pipeline.prefetch import Prefetcher
 
 REPORTS_AHEAD = 4_096  # per recording; each is small and covers a minute or so
 MAX_PENDING = 1_024  # recordings in progress, or done and waiting for their turn
+# The same where reports hold embeddings, which are large.
+EMBEDDINGS_AHEAD, MAX_PENDING_EMBEDDINGS = 8, 16
 STOP_SECONDS = 1.0  # from an interruption until threads are left behind
 
 
@@ -129,15 +131,19 @@ class ThreadExecutor(Executor):
         """Yield reports, one recording after the other; see `Executor.run`."""
         pending: deque[tuple[Recording, Prefetcher[JobProgress | JobFinished]]] = deque()
         n_readers = self._n_readers if n_recordings == 1 else 1
+        embeddings = self._job.outputs.embeddings
+        n_ahead, max_pending = REPORTS_AHEAD, MAX_PENDING
+        if embeddings is not None and embeddings.store is None:
+            n_ahead, max_pending = EMBEDDINGS_AHEAD, MAX_PENDING_EMBEDDINGS
 
         with EnginePool(self._engine, self._free[0].batch_shape) as pool:
 
             def fill() -> None:
                 """Start recordings while fewer than `n_at_once` are in progress."""
                 n_running = sum(not reports.is_done for _, reports in pending)
-                n_more = min(self._n_at_once - n_running, MAX_PENDING - len(pending))
+                n_more = min(self._n_at_once - n_running, max_pending - len(pending))
                 for recording in islice(recordings, max(0, n_more)):
-                    reports = Prefetcher(self._run(recording, pool, n_readers), REPORTS_AHEAD)
+                    reports = Prefetcher(self._run(recording, pool, n_readers), n_ahead)
                     pending.append((recording, reports))
 
             try:

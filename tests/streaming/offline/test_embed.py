@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 import pickle
+import time
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from sed.models.checkpoint import save_checkpoint
 from sed.timeline import Timeline
 from streaming.engines.select import open_engine
 from streaming.offline.embed import embed, place_clips
-from streaming.offline.embedding_rows import EmbeddingConfig, frames_between
+from streaming.offline.embedding_rows import EmbeddingConfig, EmbeddingRows, frames_between
+from streaming.offline.executor import EMBEDDINGS_AHEAD
 from streaming.offline.job_config import JobConfig
 from streaming.offline.outputs import OutputConfig
 from streaming.offline.scan import Scan
@@ -152,6 +154,19 @@ def test_several_statistics_are_one_vector(recording, engine, frames):
     ((_, vector),) = embed(clips=[clip], model=engine, pool=("max", "std"))
     expected = np.concatenate([frames.max(axis=0), frames.std(axis=0)])
     np.testing.assert_allclose(vector, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_few_rows_are_computed_before_they_are_asked_for(recording, engine, monkeypatch):
+    made = []
+    push = EmbeddingRows.push
+    monkeypatch.setattr(EmbeddingRows, "push", lambda *args: made.append(1) or push(*args))
+    rows = embed(recording, engine, every_seconds=0.1, hop_seconds=0.1, batch_size=1)
+    next(rows)
+    time.sleep(0.5)
+    n_made = len(made)
+    assert n_made <= EMBEDDINGS_AHEAD + 8
+    assert len(list(rows)) == 73
+    assert len(made) > 2 * n_made
 
 
 def test_options_that_cannot_be_are_refused(recording, engine):
