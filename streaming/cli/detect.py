@@ -149,7 +149,7 @@ def detect(
     from sed.cli import show_log
     from sed.errors import UsageError
     from sed.files import refuse_to_replace
-    from streaming.cli.scanning import ScanOptions, run_scan
+    from streaming.cli.scanning import ScanOptions, raw_stdin, run_scan
     from streaming.offline.detect import batch_size_for
     from streaming.offline.embedding_rows import EmbeddingConfig
     from streaming.offline.job_config import JobConfig
@@ -186,12 +186,6 @@ def detect(
     )
     if channel is not None and channel < 1:
         raise UsageError(f"channels are counted from 1, got {channel}")
-    stdin = None
-    if raw_rate is not None:
-        from sed.audio.decode import open_raw_stdin
-
-        if "-" not in recordings:
-            raise UsageError("--raw-rate is about standard input: give - as the recording")
-        stdin = open_raw_stdin(raw_rate, raw_encoding, raw_channels)
+    stdin = raw_stdin(recordings, raw_rate, raw_encoding, raw_channels)
     job = JobConfig(outputs, model, config, engine, device, precision, channel)
     run_scan(job, recordings, ScanOptions(backend, workers, resume, timeout, stdin, quiet))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sed.errors import FAILED, UsageError
+from sed.text import printable
 from streaming.cli.options import (
     INPUT,
     OUTPUT,
@@ -25,6 +26,9 @@ from streaming.cli.options import (
     Pool,
     Precision,
     Quiet,
+    RawChannels,
+    RawEncoding,
+    RawRate,
     Resume,
     SkipExisting,
     Timeout,
@@ -104,6 +108,9 @@ def embed(
     timeout: Timeout = 60.0,
     backend: Backend = "local",
     batch_size: BatchSize = None,
+    raw_rate: RawRate = None,
+    raw_encoding: RawEncoding = "s16",
+    raw_channels: RawChannels = 1,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -113,7 +120,7 @@ def embed(
     """
     from sed.audio.start_time import time_zone as parse_time_zone
     from sed.cli import show_log
-    from streaming.cli.scanning import ScanOptions, run_scan
+    from streaming.cli.scanning import ScanOptions, raw_stdin, run_scan
     from streaming.offline.detect import batch_size_for
     from streaming.offline.embed import place_clips
     from streaming.offline.embedding_rows import EmbeddingConfig
@@ -138,8 +145,8 @@ def embed(
         raise UsageError("nothing to embed: give recordings, or a table with --events or --clips")
     for file in missing:
         print(
-            f"sed: {table}: {file} is not found, or not the only one of that name. Give the "
-            "folder that holds the recordings of the table.",
+            f"sed: {printable(str(table))}: {printable(file)} is not found, or not the only one of "
+            "that name. Give the folder that holds the recordings of the table.",
             file=sys.stderr,
         )
     zone = None if time_zone is None else parse_time_zone(time_zone)
@@ -167,7 +174,8 @@ def embed(
         window_seconds=window_seconds,
     )
     if sources:
-        run_scan(job, sources, ScanOptions(backend, workers, resume, timeout, None, quiet))
+        stdin = raw_stdin(sources, raw_rate, raw_encoding, raw_channels)
+        run_scan(job, sources, ScanOptions(backend, workers, resume, timeout, stdin, quiet))
     if missing:
         raise typer.Exit(FAILED)
 
@@ -185,12 +193,11 @@ def _read(table: Path, *, need_times: bool) -> list[Event]:
     from sed.events.clip_table import read_clips
 
     clips = read_clips(table)
+    name = printable(str(table))
     if not clips:
-        raise UsageError(f"{table}: has no rows: nothing to embed")
+        raise UsageError(f"{name}: has no rows: nothing to embed")
     if need_times and any(isinf(clip.offset) for clip in clips):
-        raise UsageError(f"{table}: has rows without an end: give --clips, or events with times")
+        raise UsageError(f"{name}: has rows without an end: give --clips, or events with times")
     if any(not clip.file for clip in clips):
-        raise UsageError(
-            f"{table}: does not name recordings: give a format with file names, as CSV"
-        )
+        raise UsageError(f"{name}: does not name recordings: give a format with file names, as CSV")
     return clips

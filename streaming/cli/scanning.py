@@ -38,6 +38,25 @@ class ScanOptions:
         return self.backend == "local" and (self.workers is not None or self.resume)
 
 
+def raw_stdin(
+    recordings: list[str], rate: int | None, encoding: str, n_channels: int
+) -> Decoder | None:
+    """Return standard input as raw samples; None if no rate is given.
+
+    Raises
+    ------
+    UsageError
+        If standard input is none of the recordings.
+    """
+    if rate is None:
+        return None
+    from sed.audio.decode import open_raw_stdin
+
+    if "-" not in recordings:
+        raise UsageError("--raw-rate is about standard input: give - as the recording")
+    return open_raw_stdin(rate, encoding, n_channels)
+
+
 def run_scan(job: JobConfig, recordings: list[str], options: ScanOptions) -> None:
     """Process recordings, show progress and errors, and sum up.
 
