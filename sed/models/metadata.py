@@ -16,6 +16,7 @@ from sed.text import printable
 
 FORMAT = "sed-engine checkpoint"
 FORMAT_VERSION = 2
+FITTED_FORMAT = "sed-engine fitted head"  # see train.fit.fitted
 DEFAULT = Path(__file__).parent / "pretrained" / "default.safetensors"
 
 
@@ -77,6 +78,11 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise CheckpointError(f"{name}: cannot read: {error.strerror}.") from error
     except ValueError as error:
         raise CheckpointError(f"{foreign} ({json_path.name} is not JSON: {error}.)") from error
+    if isinstance(metadata, dict) and metadata.get("format") == FITTED_FORMAT:
+        raise CheckpointError(
+            f"{name}: a head that `sed fit` wrote for whole recordings, not a checkpoint. Use it "
+            f"with `sed predict {name} RECORDINGS`."
+        )
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise CheckpointError(foreign)
     format_version = metadata.get("format_version")

@@ -27,14 +27,13 @@ from sed.config import config_from_dict
 from sed.errors import CheckpointError, UsageError
 from sed.files import written_whole
 from sed.models.added_head import AddedHead, AddedHeadConfig, create_added_head
-from sed.models.metadata import checkpoint_files, library_versions, sha256_of
+from sed.models.metadata import FITTED_FORMAT, checkpoint_files, library_versions, sha256_of
 from sed.text import printable
 from sed.types import Floats
 from train.fit.embeddings import Encoder
 from train.fit.heads import predict_clips
 from train.fit.vectors import VECTOR_HEADS, VectorHead
 
-FITTED_FORMAT = "sed-engine fitted head"
 FITTED_VERSION = 1
 _SUFFIXES = (".json", ".safetensors", ".txt")
 

@@ -123,11 +123,13 @@ def test_a_number_is_fitted_and_predicted_the_same_twice(base, tmp_path):
     ]
     metrics = results[0].metrics
     assert metrics == results[1].metrics
-    assert metrics["rmse"] < 0.5 * metrics["rmse_of_mean"]
+    assert metrics["rmse"] < 0.7 * metrics["rmse_of_mean"]
     assert results[0].n_clips == 30
     assert "gone.wav" in results[0].failures[0]
     assert is_fitted(tmp_path / "a.json")
     assert not is_fitted(base)
+    with pytest.raises(CheckpointError, match=r"Use it with `sed predict .*a\.json RECORDINGS`"):
+        load_checkpoint(tmp_path / "a.json")
     texts = []
     for name in ("a", "b"):
         predict_fitted(tmp_path / f"{name}.json", [tmp_path / "0.wav", tmp_path / "29.wav"],
