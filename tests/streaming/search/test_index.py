@@ -29,15 +29,23 @@ def path(tmp_path):
 
 
 def check_neighbours(path, metric="cosine"):
-    """Compare with the exact search: of so few rows, all neighbours are found."""
+    """Compare with the exact search.
+
+    The graph depends on the order in which threads add rows, so a neighbour may be missed.
+    """
     store = EmbeddingStore(path)
     search = open_index(store)
-    for query, (rows, scores) in zip(
-        QUERIES, search_exact(store, QUERIES, 10, metric=metric), strict=True
-    ):
+    n_found = 0
+    exact = search_exact(store, QUERIES, 10, metric=metric)
+    for query, (rows, scores) in zip(QUERIES, exact, strict=True):
+        score_of = dict(zip(rows.tolist(), scores.tolist(), strict=True))
         found, similarity = search(query, 10)
-        assert found.tolist() == rows.tolist()
-        assert similarity == pytest.approx(scores, abs=1e-5)
+        assert np.all(np.diff(similarity) <= 1e-6)
+        for row, score in zip(found.tolist(), similarity.tolist(), strict=True):
+            if row in score_of:
+                n_found += 1
+                assert score == pytest.approx(score_of[row], abs=1e-5)
+    assert n_found >= 0.95 * sum(len(rows) for rows, _ in exact)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "dot"])
