@@ -18,16 +18,25 @@ from numpy.typing import NDArray
 
 from sed.config import config_from_dict
 from sed.errors import SedError, UsageError
+from sed.events.embedding_writer import RECORDINGS, damaged, read_header
 from sed.events.parquet import read_recordings
 from sed.files import written_whole
 from sed.text import printable
 
 CONFIG_NAME = "store.json"
 FORMAT, FORMAT_VERSION = "sed embedding store", 1
-PARTS, RECORDINGS = "parts", "recordings"
+PARTS = "parts"
 ATTEMPTS = 20  # to list a store that another program changes
 # Fields that all rows of a store have in common.
-COMPARED = ("model_sha256", "sample_rate", "window_seconds", "layer", "pool", "dimension", "cut")
+COMPARED = {  # fields that all recordings of a store share, as messages call them
+    "model_sha256": "vectors of the model (--model) with checksum",
+    "sample_rate": "the sample rate (--sample-rate)",
+    "window_seconds": "the window (--window)",
+    "layer": "the layer (--layer)",
+    "pool": "the pooling (--pool)",
+    "dimension": "the dimension",
+    "cut": "the parts (--every, --events, --clips)",
+}
 
 _log = logging.getLogger("sed")
 
@@ -95,7 +104,8 @@ class StoreConfig:
 def create_store(path: str | os.PathLike[str], config: StoreConfig) -> None:
     """Write the ``store.json`` of a new store, or check that the one there has the same fields.
 
-    The versions of libraries, and the path of the model, may differ.
+    The versions of libraries, and the path of the model, may differ; all may, as long as the store
+    has no recording.
 
     Raises
     ------
@@ -107,13 +117,16 @@ def create_store(path: str | os.PathLike[str], config: StoreConfig) -> None:
     path = Path(path)
     if (path / CONFIG_NAME).exists():
         old = read_store_config(path)
-        for name in COMPARED:
-            before, now = getattr(old, name), getattr(config, name)
-            if before != now:
-                raise UsageError(
-                    f"{printable(str(path))}: this store has {name} {_shown(before)}, not "
-                    f"{_shown(now)}. Give the same settings as before, or another store."
-                )
+        differing = [n for n in COMPARED if getattr(old, n) != getattr(config, n)]
+        if differing and (_parquet_files(path, RECORDINGS) or _parquet_files(path, PARTS)):
+            name = differing[0]
+            raise UsageError(
+                f"{printable(str(path))}: this store has {COMPARED[name]} "
+                f"{_shown(getattr(old, name))}, not {_shown(getattr(config, name))}. Give the same "
+                "settings as before, or another store."
+            )
+        if differing:
+            _write_config(path, config)
         return
     # The journal of a scan lies there before the model is loaded; its name starts with a dot.
     others = {p.name for p in path.iterdir() if p.name[0] != "."} if path.is_dir() else set()
@@ -124,6 +137,10 @@ def create_store(path: str | os.PathLike[str], config: StoreConfig) -> None:
             f"{printable(str(path))}: is a file, or a folder with other files. Give the path of a "
             "store, or of a folder that does not exist yet."
         )
+    _write_config(path, config)
+
+
+def _write_config(path: Path, config: StoreConfig) -> None:
     head = {"format": FORMAT, "format_version": FORMAT_VERSION}
     with written_whole(path / CONFIG_NAME) as part:
         part.write_text(json.dumps(head | config.as_dict(), indent=1) + "\n", "utf-8")
@@ -233,7 +250,7 @@ def _described(parquets: Sequence[Path], dimension: int) -> list[StoreFile]:
     names, firsts, counts = [], [], []
     for parquet in parquets:
         recordings, n_rows = _read_recordings(parquet)
-        vectors_at, n_vectors = _read_header(parquet.with_suffix(".npy"), dimension)
+        vectors_at, n_vectors = read_header(parquet.with_suffix(".npy"), dimension)
         if n_vectors != n_rows and parquet.parent.name != PARTS:
             # A recording was embedded again and the program was killed between the two files.
             _log.warning(
@@ -242,7 +259,7 @@ def _described(parquets: Sequence[Path], dimension: int) -> list[StoreFile]:
             )
             continue
         if n_vectors != n_rows or sum(n for _, _, n in recordings) != n_rows:
-            raise _damaged(parquet, f"{n_vectors} vectors for {n_rows} rows")
+            raise damaged(parquet, f"{n_vectors} vectors for {n_rows} rows")
         found.append((parquet, vectors_at, n_rows))
         # Of two million names, two have the same 64 bits with a probability of one in 10 million.
         names.append(np.array([hash(name) for name, _, _ in recordings], np.int64))
@@ -304,35 +321,7 @@ def _read_recordings(parquet: Path) -> tuple[list[tuple[str, int, int]], int]:
     except SedError as error:
         if not isinstance(error.__cause__, Exception):  # pyarrow is missing
             raise
-        raise _damaged(parquet, "it cannot be read") from error
-
-
-def _read_header(npy: Path, dimension: int) -> tuple[int, int]:
-    """Return where the vectors of a .npy begin, and how many they are."""
-    try:
-        with open(npy, "rb") as file:
-            np.lib.format.read_magic(file)
-            shape, is_fortran, kind = np.lib.format.read_array_header_1_0(file)
-            vectors_at = file.seek(0, os.SEEK_CUR)
-            n_bytes = os.fstat(file.fileno()).st_size - vectors_at
-    except FileNotFoundError:
-        raise _damaged(npy, "it is missing, and its .parquet is there") from None
-    except (OSError, ValueError) as error:
-        raise _damaged(npy, "it cannot be read") from error
-    if len(shape) != 2 or kind != np.float16 or is_fortran:
-        raise _damaged(npy, f"expected float16 (rows, {dimension}), got {kind} {shape}")
-    if shape[1] != dimension:
-        raise _damaged(npy, f"its vectors have {shape[1]} values, the store has {dimension}")
-    if n_bytes != shape[0] * dimension * 2:
-        raise _damaged(npy, "it is truncated")
-    return vectors_at, shape[0]
-
-
-def _damaged(path: Path, reason: str) -> SedError:
-    return SedError(
-        f"{printable(str(path))}: {reason}. Delete this .npy and its .parquet, and embed their "
-        "recordings again."
-    )
+        raise damaged(parquet, "it cannot be read") from error
 
 
 def _damaged_config(place: Path, error: Exception) -> SedError:

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed.errors import SedError, UsageError
-from sed.events.embedding_files import RECORDINGS
 from sed.events.parquet import RowsWriter
 from sed.events.tracker import Event
 from sed.text import printable, to_utf8
 
+RECORDINGS = "recordings"  # folder of the files of single recordings
 # Of the header of a .npy file: it holds any number of rows, and is written again at the end.
 HEADER_BYTES = 128
 LARGEST = float(np.finfo(np.float16).max)  # 65,504
@@ -170,3 +170,38 @@ class EmbeddingWriter:
         if error is not None:
             self._vectors.abort()
         self.close()
+
+
+def read_header(npy: Path, dimension: int) -> tuple[int, int]:
+    """Return where the vectors of a .npy begin, in bytes, and how many they are.
+
+    Raises
+    ------
+    SedError
+        If the file is missing or damaged, or has vectors of another width.
+    """
+    try:
+        with open(npy, "rb") as file:
+            np.lib.format.read_magic(file)
+            shape, is_fortran, kind = np.lib.format.read_array_header_1_0(file)
+            vectors_at = file.seek(0, os.SEEK_CUR)
+            n_bytes = os.fstat(file.fileno()).st_size - vectors_at
+    except FileNotFoundError:
+        raise damaged(npy, "it is missing, and its .parquet is there") from None
+    except (OSError, ValueError) as error:
+        raise damaged(npy, "it cannot be read") from error
+    if len(shape) != 2 or kind != np.float16 or is_fortran:
+        raise damaged(npy, f"expected float16 (rows, {dimension}), got {kind} {shape}")
+    if shape[1] != dimension:
+        raise damaged(npy, f"its vectors have {shape[1]} values, the store has {dimension}")
+    if n_bytes != shape[0] * dimension * 2:
+        raise damaged(npy, "it is truncated")
+    return vectors_at, shape[0]
+
+
+def damaged(path: Path, reason: str) -> SedError:
+    """Return the error about a file of a store."""
+    return SedError(
+        f"{printable(str(path))}: {reason}. Delete this .npy and its .parquet, and embed their "
+        "recordings again."
+    )

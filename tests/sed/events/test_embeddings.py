@@ -310,11 +310,19 @@ def test_names_that_are_no_text_or_very_long(store):
 
 
 def test_a_store_has_one_way_of_embedding(store):
+    another = replace(CONFIG, pool=("mean",))
+    create_store(store, another)  # there is nothing in it yet
+    assert read_store_config(store) == another
+    create_store(store, CONFIG)
+    with recording_written_whole(store, "a.wav", CONFIG.dimension) as writer:
+        writer.write([Event(0.0, 1.0, "", 1.0, "a.wav")], np.zeros((1, CONFIG.dimension)))
     create_store(store, replace(CONFIG, versions={"torch": "9"}, model="elsewhere"))
     assert read_store_config(store) == CONFIG
-    with pytest.raises(UsageError, match="this store has pool mean, max, not mean"):
+    with pytest.raises(
+        UsageError, match=r"this store has the pooling \(--pool\) mean, max, not mean"
+    ):
         create_store(store, replace(CONFIG, pool=("mean",)))
-    with pytest.raises(UsageError, match="has dimension 3, not 4"):
+    with pytest.raises(UsageError, match="has the dimension 3, not 4"):
         create_store(store, replace(CONFIG, dimension=4))
     with pytest.raises(SedError, match="is a file, or a folder with other files"):
         create_store(store.parent, CONFIG)

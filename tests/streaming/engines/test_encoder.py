@@ -141,7 +141,7 @@ def test_the_command_embeds_with_an_encoder_and_detect_refuses_it(
     assert written.config.model == f"hf:{tmp_path / 'model'}"
     options[1] = "2"
     assert run(["embed", wav, "--model", name, *options]) == 2
-    assert "this store has window_seconds 1.0, not 2.0" in capsys.readouterr().err
+    assert "this store has the window (--window) 1.0, not 2.0" in capsys.readouterr().err
 
     # The example is cut into windows as the store was: a row of it has similarity 1.
     assert run(["search", str(store), "--like", f"{tmp_path / 'copy.wav'}:0-1", "--top", "1"]) == 0
