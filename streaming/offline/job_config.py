@@ -84,6 +84,9 @@ def result_settings(job: JobConfig) -> dict[str, str]:
         clips = repr(sorted((embeddings.clips or {}).items())).encode("utf-8", "surrogateescape")
         checksum = hashlib.sha256(clips).hexdigest()[:12]
         settings |= {"parts to embed": f"{embeddings.cut} {checksum}"}
+        if outputs.events and embeddings.store is not None:
+            # The journal is elsewhere: another store would get the rest of the recordings alone.
+            settings |= {"embeddings": os.path.abspath(embeddings.store)}
     return {
         "model": model_checksum(job.model),
         **{

@@ -23,7 +23,7 @@ from streaming.engines.select import open_engine
 from streaming.offline.embed import embed, place_clips
 from streaming.offline.embedding_rows import EmbeddingConfig, EmbeddingRows, frames_between
 from streaming.offline.executor import EMBEDDINGS_AHEAD
-from streaming.offline.job_config import JobConfig
+from streaming.offline.job_config import JobConfig, result_settings
 from streaming.offline.outputs import OutputConfig
 from streaming.offline.scan import Scan
 from streaming.pipeline.config import DetectorConfig
@@ -320,3 +320,17 @@ def test_names_of_a_table_are_found(folder, tmp_path):
         {str(folder / "0.wav"): 3},
         [],
     )
+
+
+def test_a_scan_is_resumed_with_the_same_store(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = [
+        result_settings(JobConfig(OutputConfig(output="out/", embeddings=kept), model))
+        for kept in (
+            EmbeddingConfig("one", of_events=True),
+            EmbeddingConfig(str(tmp_path / "one"), of_events=True),
+            EmbeddingConfig("two", of_events=True),
+        )
+    ]
+    assert settings[0] == settings[1]
+    assert settings[0] != settings[2]
