@@ -39,7 +39,8 @@ def report() -> str:
 def _line(what: str, sign: str, goal: float, value: float, unit: str, decimals: int = 1) -> str:
     met = value < goal if sign == "<" else value >= goal
     verdict = "met" if met else "**not met**"
-    return f"| {what} | {sign} {goal:,g} {unit} | {value:,.{decimals}f} {unit} | {verdict} |"
+    aim, found = f"{sign} {goal:,g} {unit}".strip(), f"{value:,.{decimals}f} {unit}".strip()
+    return f"| {what} | {aim} | {found} | {verdict} |"
 
 
 def _details(
