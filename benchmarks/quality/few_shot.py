@@ -6,8 +6,8 @@ Twenty classes of ESC-50, drawn at random, are removed; the recipe of the shippe
 on the other thirty, without official fold 1 (a run that is there in runs/few-shot/ is used). Each
 of the twenty is then fitted from examples of folds 2 to 5, drawn twenty times, against the training
 clips of the thirty classes as background, and has to be found among all 400 clips of fold 1. The
-head and its constants were chosen with folds 3 to 5 for fitting and fold 2 for testing, never with
-fold 1. Saves docs/results/few-shot.json. Needs the data folder.
+head and its constants were chosen on the same classes, with folds 3 to 5 for fitting and fold 2 for
+testing, never with fold 1. Saves docs/results/few-shot.json. Needs the data folder.
 """
 
 from __future__ import annotations

@@ -127,11 +127,12 @@ def few_shot(results: Results | None) -> str:
     hardest = sorted(results["per_class"].items(), key=lambda item: item[1])[:5]
     lines += [
         "",
-        f"`--head auto` stays with linear unless another head is better by 0.02 in "
-        f"cross-validation. The hardest classes from ten examples: "
-        f"{', '.join(f'{name} {value:.2f}' for name, value in hardest)}. Whatever was chosen was "
-        f"chosen with fold 2 in the place of fold 1. The scores are those of the saved checkpoint: "
-        f"of {len(results['checked'])} classes it was run on the files, with the same result.",
+        "`--head auto` stays with linear unless another head is better by 0.02 in "
+        "cross-validation. The hardest classes from ten examples: "
+        f"{', '.join(f'{name} {value:.2f}' for name, value in hardest)}. The head and its "
+        "constants were chosen on the same classes, with fold 2 in the place of fold 1. For "
+        f"{len(results['checked'])} classes the saved checkpoint was run on the files: its average "
+        "precision is the same.",
     ]
     return "\n".join(lines)
 
