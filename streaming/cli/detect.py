@@ -110,7 +110,7 @@ def detect(
         Path | None,
         typer.Option(
             metavar="STORE",
-            help="Also keep an embedding of each event, in a store for `sed search` and `sed fit`.",
+            help="Also keep an embedding of each event, in a store for `sed search`.",
             show_default=False,
             rich_help_panel=OUTPUT,
         ),
