@@ -29,15 +29,16 @@ class CrossValidation:
     highest: Floats  # of the frames of a clip
 
     def average_precision(self) -> NDArray[np.float64]:
-        """Return the average precision of each class, (classes,), NaN where it is unknown."""
-        return np.array(
-            [
-                float(average_precision(self.targets[there, c : c + 1], probs[there, None])[0])
-                if (there := ~np.isnan(probs)).any()
-                else np.nan
-                for c, probs in enumerate(self.clip_probs.T)
-            ]
-        )
+        """Return the average precision of each class, (classes,).
+
+        It is NaN where no clip with the class, or none without it, was held out.
+        """
+        found = np.full(self.targets.shape[1], np.nan)
+        for c in np.flatnonzero(self._has_negatives()):
+            there = ~np.isnan(self.clip_probs[:, c])
+            targets, probs = self.targets[there, c : c + 1], self.clip_probs[there, c : c + 1]
+            found[c] = average_precision(targets, probs)[0]
+        return found
 
     def thresholds(self) -> NDArray[np.float64]:
         """Return the threshold of each class for frames, (classes,)."""
@@ -48,7 +49,12 @@ class CrossValidation:
             own = self.highest[there[:, c], c]
             likely = float(np.quantile(own, NEGATIVE_QUANTILE)) if len(own) else 0.5
             fitted[c] = np.clip(likely, 0.5, 0.95)
-        return fitted
+        # Clips of a class alone would lower its threshold without end.
+        return np.where(self._has_negatives(), fitted, np.maximum(fitted, 0.5))
+
+    def _has_negatives(self) -> NDArray[np.bool_]:
+        """Return whether a clip without a class was held out, (classes,)."""
+        return (~np.isnan(self.clip_probs) & (self.targets == 0)).any(0)
 
 
 def group_folds(

@@ -88,6 +88,16 @@ def test_cross_validation_leaves_out_whole_groups():
     assert cross_validate("linear", rows).average_precision()[0] > 0.9
 
 
+def test_a_background_of_one_group_says_nothing():
+    rows = clips((6,), noise=0.6)
+    one = Rows(rows.frames, rows.targets, rows.groups[:6] + ["one"] * 30)
+    result = cross_validate("linear", one)
+    assert not np.isnan(result.clip_probs[:6]).all()
+    # Without clips of the background among them, any order of the clips would be perfect.
+    assert np.isnan(result.average_precision()[0])
+    assert result.thresholds()[0] >= 0.5
+
+
 def test_the_threshold_separates_held_out_clips():
     targets = np.array([[1.0], [1.0], [0.0], [0.0]], np.float32)
     scores = np.array([[0.9], [0.8], [0.2], [0.1]], np.float32)
