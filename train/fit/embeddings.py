@@ -5,19 +5,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sed.audio.decode import open_recording
 from sed.audio.find import find_recordings
 from sed.errors import SedError, UsageError
 from sed.events.tracker import Event
+from sed.text import pluralize
 from sed.types import Floats
+from train.fit.crossval import N_FOLDS
 from train.fit.table import Part
 
 MOST_FRAMES = 512  # of a part; more are averaged to so many
@@ -28,7 +30,8 @@ BACKGROUND_SPREAD = 4
 
 OnProgress = Callable[[int, int], None]  # parts done, in all
 OnError = Callable[[SedError], None]
-Half = NDArray[np.float16]
+
+_log = logging.getLogger("sed.fit")
 
 
 @dataclass(frozen=True)
@@ -105,9 +108,16 @@ def averaged(frames: Floats, most: int = MOST_FRAMES) -> Floats:
 
 
 def background_parts(
-    folders: Sequence[str | os.PathLike[str]], window_seconds: float, on_error: OnError
+    folders: Sequence[str | os.PathLike[str]],
+    window_seconds: float,
+    on_error: OnError,
+    *,
+    without: Collection[str] = (),
 ) -> list[Part]:
     """Return windows of recordings without any of the classes, evenly over the recordings.
+
+    A recording is a group. Where there are few, so that too few groups could be held out, each is
+    several, one for each stretch of it.
 
     Parameters
     ----------
@@ -117,6 +127,8 @@ def background_parts(
         Length of a window.
     on_error
         Called with what cannot be read.
+    without
+        Recordings that are left out, as those of the classes themselves.
 
     Raises
     ------
@@ -125,15 +137,23 @@ def background_parts(
     """
     if not folders:
         return []
-    recordings, errors = find_recordings(folders)
+    found, errors = find_recordings(folders)
     for error in errors:
         on_error(error)
+    places = {os.path.abspath(file) for file in without}
+    recordings = [recording for recording in found if recording.place not in places]
+    if n_left_out := len(found) - len(recordings):
+        _log.warning("--background: %s of the table left out", pluralize(n_left_out, "recording"))
     if not recordings:
-        raise UsageError("--background: no recording there. Give folders that hold some")
+        raise UsageError(
+            "--background: no recording there that is not in the table. Give others, without the "
+            "classes"
+        )
     parts = []
     share = max(1, BACKGROUND_WINDOWS // len(recordings))
-    step = max(1, len(recordings) // BACKGROUND_WINDOWS)
-    for recording in recordings[::step]:
+    n_stretches = -(-N_FOLDS // len(recordings))
+    chosen = np.linspace(0, len(recordings) - 1, min(len(recordings), BACKGROUND_WINDOWS))
+    for recording in (recordings[i] for i in chosen.astype(int).tolist()):
         try:
             with closing(open_recording(recording.path)) as decoder:
                 n_samples, rate = decoder.n_samples, decoder.sample_rate
@@ -146,5 +166,6 @@ def background_parts(
         for k in range(n_windows):
             onset = k * max(window_seconds, (seconds - window_seconds) / max(1, n_windows - 1))
             event = Event(onset, onset + window_seconds, "", 1.0, recording.path)
-            parts.append(Part(event, (), recording.path))
+            stretch = f", stretch {k * n_stretches // n_windows}" * (n_stretches > 1)
+            parts.append(Part(event, (), recording.path + stretch))
     return parts

@@ -163,7 +163,8 @@ def fit(
     if base is not None and add_to is not None:
         check_new(data.labels, base.labels)
     window = ENCODER_WINDOW_SECONDS if base is None else base.window_seconds
-    parts = [*data.parts, *background_parts(background, window, report)]
+    files = {part.event.file for part in data.parts}
+    parts = [*data.parts, *background_parts(background, window, report, without=files)]
     found = encoder.embed([part.event for part in parts], report, on_progress)
     there = [i for i, features in enumerate(found) if features is not None]
     n_clips = sum(i < len(data.parts) for i in there)
