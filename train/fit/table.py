@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,8 +82,8 @@ def read_fit_table(
     target
         Column of the targets in a CSV: numbers, or labels separated by semicolons.
     task
-        ``auto`` is ``regress`` for numbers, ``tag`` if some clip has not exactly one label or there
-        is one class, else ``classify``.
+        ``auto`` is ``regress`` if at least half of the targets are numbers, ``tag`` if some clip
+        has not exactly one label or there is one class, else ``classify``.
     table_format
         As in `train.data.tables.read_table`.
 
@@ -100,7 +100,7 @@ def read_fit_table(
     values: list[float] | None = None
     missing: list[str] = []
     if target is not None:
-        clips, values, missing = _read_target(path, target, numbers=task in ("auto", "regress"))
+        clips, values, missing = _read_target(path, target, task)
     elif path.is_dir() and (sounds := _sounds(path)):
         label = path.resolve().name
         clips = [Clip(str(file), (label,), str(file)) for file in sounds]
@@ -108,15 +108,10 @@ def read_fit_table(
         clips = read_table(path, table_format=table_format)
     if not clips:
         raise TableError(f"{printable(str(path))}: no clip is there to fit to. Check the table.")
-    is_number = values is not None
     if task == "auto":
-        task = "regress" if is_number else _task_of(clips)
-    if (task == "regress") != is_number:
-        raise UsageError(
-            "a regression needs --target with a column of numbers"
-            if task == "regress"
-            else f"the column {target} holds numbers: fit them with --task regress"
-        )
+        task = _task_of(clips) if values is None else "regress"
+    if task == "regress" and values is None:
+        raise UsageError("a regression needs --target with a column of numbers")
     if values is not None:
         rows = zip(clips, values, strict=True)
         parts = [Part(_event(clip), (), clip.group, value) for clip, value in rows]
@@ -171,9 +166,9 @@ def _parts(clip: Clip) -> list[Part]:
 
 
 def _read_target(
-    path: Path, target: str, *, numbers: bool
+    path: Path, target: str, task: str
 ) -> tuple[list[Clip], list[float] | None, list[str]]:
-    """Return the clips of a CSV, their numbers if all are, and what is missing."""
+    """Return the clips of a CSV, their numbers if it holds numbers, and what is missing."""
     if not path.is_file():
         raise TableError(f"{printable(str(path))}: no such table. --target needs a CSV.")
     header, rows = read_rows(path)
@@ -184,16 +179,18 @@ def _read_target(
     group = next((column for column in GROUP_COLUMNS if column in header), name)
     errors = RowErrors(path, len(rows))
     cells = [(i, dict(zip(header, row, strict=True))) for i, row in rows]
-    numbers = numbers and all(_is_number(row[target]) for _, row in cells)
+    # Half of them, so that a gap among numbers is an error, and not a class.
+    n_numbers = sum(_is_number(row[target]) for _, row in cells)
+    numbers = task == "regress" or (task == "auto" and 2 * n_numbers >= max(1, len(cells)))
     folders = audio_folders(path)
     clips, values, missing = [], [], []
     for i, row in cells:
         with errors.row(i, row[name]):
-            start = number("start", row["start"]) if row.get("start", "").strip() else 0.0
-            seconds = (
-                number("duration", row["duration"]) if row.get("duration", "").strip() else None
+            start, seconds = _times(row)
+            labels = (
+                () if numbers else tuple(x.strip() for x in row[target].split(";") if x.strip())
             )
-            labels = () if numbers else tuple(x for x in row[target].split(";") if x)
+            value = _target_number(target, row[target], task) if numbers else np.nan
             try:
                 file = find_audio([row[name]], folders)
             except ValueError as error:
@@ -204,9 +201,26 @@ def _read_target(
                     file, labels, row[group] or file, start_seconds=start, duration_seconds=seconds
                 )
             )
-            values.append(float(row[target]) if numbers else np.nan)
+            values.append(value)
     errors.raise_if_any()
     return clips, values if numbers else None, missing
+
+
+def _times(row: Mapping[str, str]) -> tuple[float, float | None]:
+    """Return start and duration of a clip in seconds; None: to the end of the recording."""
+    start = number("start", row["start"]) if row.get("start", "").strip() else 0.0
+    seconds = number("duration", row["duration"]) if row.get("duration", "").strip() else None
+    if start < 0 or (seconds is not None and seconds <= 0):
+        raise ValueError(f"expected start >= 0 and duration > 0, got {start:g} and {seconds}")
+    return start, seconds
+
+
+def _target_number(target: str, cell: str, task: str) -> float:
+    try:
+        return number(target, cell)
+    except ValueError as error:
+        hint = " where most are numbers; for labels give --task classify or tag"
+        raise ValueError(f"{error}{hint if task == 'auto' else ''}") from None
 
 
 def _is_number(cell: str) -> bool:

@@ -76,7 +76,7 @@ def test_numbers_are_classes_where_that_is_the_task(tmp_path):
     [
         ({"target": "sn"}, UsageError, "no column 'sn'. Did you mean snr"),
         ({"task": "guess"}, UsageError, "unknown task 'guess'"),
-        ({"task": "regress", "target": "name"}, UsageError, "needs --target with a column of num"),
+        ({"task": "regress", "target": "name"}, TableError, "expected a number for name, got 'one"),
         ({"target": "start"}, TableError, "expected a number for start, got 'soon'"),
     ],
 )
@@ -92,3 +92,26 @@ def test_a_table_without_a_clip_is_refused(tmp_path):
     (tmp_path / "t.csv").write_text("file,snr\ngone.wav,2\n")
     with pytest.raises(TableError, match="no clip is there"):
         read_fit_table(tmp_path / "t.csv", target="snr")
+
+
+@pytest.mark.parametrize("cell", ["", "nan", "inf", "loud"])
+def test_a_gap_among_numbers_is_a_faulty_row_and_not_a_class(tmp_path, cell):
+    write_sounds(tmp_path, ["a.wav", "b.wav", "c.wav"])
+    (tmp_path / "t.csv").write_text(f"file,snr\na.wav,1\nb.wav,{cell}\nc.wav,2\n")
+    with pytest.raises(TableError, match=rf"row 3: b\.wav: expected .* got '{cell}'.*--task class"):
+        read_fit_table(tmp_path / "t.csv", target="snr")
+    assert read_fit_table(tmp_path / "t.csv", target="snr", task="tag").labels[:2] == ("1", "2")
+
+
+@pytest.mark.parametrize("times", ["-1,2", "0,0"])
+def test_times_out_of_range_are_refused(tmp_path, times):
+    write_sounds(tmp_path, ["a.wav"])
+    (tmp_path / "t.csv").write_text(f"file,snr,start,duration\na.wav,1,{times}\n")
+    with pytest.raises(TableError, match="expected start >= 0 and duration > 0"):
+        read_fit_table(tmp_path / "t.csv", target="snr")
+
+
+def test_spaces_around_labels_do_not_count(tmp_path):
+    write_sounds(tmp_path, ["a.wav"])
+    (tmp_path / "t.csv").write_text("file,kind\na.wav,x; y ;\n")
+    assert read_fit_table(tmp_path / "t.csv", target="kind").labels == ("x", "y")
