@@ -111,6 +111,8 @@ def _fit_neighbors(z: Matrix, y: Matrix, params: Params, seed: int) -> Arrays:
 def _nearest_mean(z: Matrix, arrays: Mapping[str, Matrix]) -> Matrix:
     """Return the mean value of the nearest examples, by cosine, of each row."""
     examples, values = arrays["examples"], arrays["values"]
+    if len(examples) != len(values):
+        raise ValueError(f"{len(examples)} examples and {len(values)} values")
     cosines = _unit(z) @ _unit(examples).T
     nearest = np.argsort(-cosines, axis=1, kind="stable")[:, : int(arrays["n_neighbors"][0])]
     means: Matrix = values[nearest].mean(axis=1)

@@ -11,6 +11,7 @@ Loading executes nothing that is in the files.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from sed.config import config_from_dict
-from sed.errors import CheckpointError, UsageError
+from sed.errors import CheckpointError
 from sed.files import written_whole
 from sed.models.added_head import AddedHead, AddedHeadConfig, create_added_head
 from sed.models.metadata import FITTED_FORMAT, checkpoint_files, library_versions, sha256_of
@@ -78,11 +79,28 @@ class FittedModel:
     metrics: dict[str, Any] = field(default_factory=dict)
 
     def predict(self, features: list[Floats]) -> NDArray[np.float64]:
-        """Return (recordings, outputs) for the features of recordings, of `Encoder.embed`."""
+        """Return (recordings, outputs) for the features of recordings, of `Encoder.embed`.
+
+        Raises
+        ------
+        CheckpointError
+            If the head is for other features.
+        """
         if self.frames is not None:
             return predict_clips(self.frames, features)[0].astype(np.float64)
         assert self.vectors is not None
-        return self.vectors.predict(np.stack(features).astype(np.float64))
+        x = np.stack(features).astype(np.float64)
+        if x.shape[1] != self.vectors.n_features:
+            raise CheckpointError(
+                f"the head is for {self.vectors.n_features} features, and the encoder gives "
+                f"{x.shape[1]}. Copy the files of the head again, or fit it again."
+            )
+        return self.vectors.predict(x)
+
+
+def fitted_json(path: str | os.PathLike[str]) -> Path:
+    """Return the path of the JSON of a fitted model."""
+    return Path(f"{fitted_stem(path)}.json")
 
 
 def fitted_stem(path: str | os.PathLike[str]) -> Path:
@@ -93,7 +111,7 @@ def fitted_stem(path: str | os.PathLike[str]) -> Path:
 
 def is_fitted(path: str | os.PathLike[str]) -> bool:
     """Return whether there is a fitted model of this name that is not a checkpoint."""
-    json_path = Path(f"{fitted_stem(path)}.json")
+    json_path = fitted_json(path)
     try:
         return f'"{FITTED_FORMAT}"' in json_path.read_text("utf-8", errors="replace")[:200]
     except OSError:
@@ -111,8 +129,11 @@ def encoder_sha256(model: str) -> str:
     if model.startswith("hf:"):
         return ""
     path = Path(model)
-    weights = path if path.suffix == ".onnx" else None
-    if weights is None:
+    if path.suffix == ".onnx":
+        weights = path
+    elif path.suffix == ".xml":
+        weights = path.with_suffix(".bin")
+    else:
         weights, _ = checkpoint_files(None if model == "default" else model)
     try:
         return sha256_of(weights)
@@ -132,7 +153,6 @@ def save_fitted(model: FittedModel, path: str | os.PathLike[str]) -> Path:
         If a file cannot be written.
     """
     stem = fitted_stem(path)
-    stem.parent.mkdir(parents=True, exist_ok=True)
     contents: dict[str, bytes] = {}
     if model.frames is not None:
         tensors = {k: v.numpy() for k, v in model.frames.state_dict().items()}
@@ -163,7 +183,7 @@ def save_fitted(model: FittedModel, path: str | os.PathLike[str]) -> Path:
         "versions": library_versions(),
         "files": files,
     }
-    json_path = Path(f"{stem}.json")
+    json_path = fitted_json(path)
     with written_whole(json_path) as part:
         part.write_text(json.dumps(metadata, indent=1, ensure_ascii=False) + "\n", "utf-8")
     return json_path
@@ -178,7 +198,7 @@ def load_fitted(path: str | os.PathLike[str]) -> FittedModel:
         If a file is missing, corrupt or of another program, or the encoder has changed.
     """
     stem = fitted_stem(path)
-    json_path = Path(f"{stem}.json")
+    json_path = fitted_json(path)
     name = printable(str(json_path))
     metadata = _read(json_path)
     try:
@@ -198,8 +218,10 @@ def load_fitted(path: str | os.PathLike[str]) -> FittedModel:
             metrics=dict(metadata["metrics"]),
         )
         model = _with_head(model, metadata["frames"], contents)
+        _try(model)
     except (
         AttributeError,
+        IndexError,
         KeyError,
         TypeError,
         ValueError,
@@ -241,6 +263,17 @@ def _with_head(
     return replace(model, frames=added.eval().requires_grad_(False), frames_config=config)
 
 
+def _try(model: FittedModel) -> None:
+    """Raise an error if the head does not give a number for each output."""
+    if model.vectors is not None:
+        found = model.vectors.predict(np.zeros((1, model.vectors.n_features)))
+    else:
+        assert model.frames is not None
+        found = model.predict([np.zeros((1, len(model.frames.mean)), np.float32)])
+    if found.shape != (1, max(1, len(model.labels))) or not np.isfinite(found).all():
+        raise ValueError(f"the head gives {found.shape[-1]} numbers for {len(model.labels)} labels")
+
+
 def _read(json_path: Path) -> dict[str, Any]:
     name = printable(str(json_path))
     try:
@@ -265,15 +298,18 @@ def _contents(stem: Path, files: Mapping[str, str]) -> dict[str, bytes]:
     for name in files:
         # Files lie beside the JSON, whatever it says.
         if Path(name).name != name:
-            raise UsageError(f"unexpected file name {name!r}")
+            raise ValueError(f"unexpected file name {name!r}")
         path = stem.with_name(name)
         shown = printable(str(path))
         if not path.is_file():
             raise CheckpointError(f"{shown}: not found. Keep it beside {stem.name}.json.")
-        if sha256_of(path) != files[name]:
+        try:
+            contents[name] = path.read_bytes()
+        except OSError as error:
+            raise CheckpointError(f"{shown}: cannot read: {error.strerror}.") from error
+        if hashlib.sha256(contents[name]).hexdigest() != files[name]:
             raise CheckpointError(
                 f"{shown}: is corrupt, truncated or of another model than {stem.name}.json. Copy "
                 "both again."
             )
-        contents[name] = path.read_bytes()
     return contents

@@ -102,6 +102,11 @@ class Trees:
                     f"{name}: LightGBM cannot read it ({error}). Copy it again."
                 ) from error
 
+    @property
+    def n_features(self) -> int:
+        """Length of the vectors that the trees are for."""
+        return int(self._boosters[0].num_feature())
+
     def predict(self, x: Matrix) -> Matrix:
         """Return (rows, outputs) for (rows, n_features)."""
         found = [booster.predict(x, num_threads=1) for booster in self._boosters]

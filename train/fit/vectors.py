@@ -38,6 +38,11 @@ class VectorHead:
     arrays: Arrays = field(default_factory=dict)
     texts: tuple[str, ...] = ()
 
+    @property
+    def n_features(self) -> int:
+        """Length of the vectors."""
+        return Trees(self.texts).n_features if self.kind == "trees" else len(self.arrays["mean"])
+
     def predict(self, x: Matrix) -> Matrix:
         """Return (rows, outputs) for (rows, n_features)."""
         if self.kind == "trees":
@@ -135,6 +140,8 @@ def fit_vectors(
     else:
         metrics |= regression_metrics(y[held_out, 0], predictions[:, 0], mean=float(y[rest].mean()))
     metrics |= {"n_held_out": int(held_out.sum()), "n_rows": len(x)}
+    # JSON has no NaN.
+    metrics = {name: value for name, value in metrics.items() if np.isfinite(value)}
     final = _fit(kind, x, y, params, binary=binary, seed=seed)
     return FittedVectors(final, params, metrics, held_out, predictions)
 
