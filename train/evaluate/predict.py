@@ -20,7 +20,7 @@ from sed.audio.blocks import read_blocks
 from sed.audio.decode import open_recording
 from sed.audio.find import find_recordings
 from sed.errors import DamagedRecordingError, OutputError, RecordingError, SedError, UsageError
-from sed.files import written_whole
+from sed.files import refuse_to_replace, written_whole
 from sed.models.checkpoint import load_checkpoint
 from sed.text import near, printable
 from sed.types import Floats
@@ -111,6 +111,7 @@ def predict(
     paths = [recording.path for recording in recordings]
     if not paths:
         raise errors[0] if errors else UsageError("expected at least one recording")
+    refuse_to_replace(output, paths)
     ensemble = Ensemble(
         [load_checkpoint(path) for path in checkpoints],
         tta=tta,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sed.audio.find import find_recordings
 from sed.errors import SedError, UsageError
 from sed.events.tracker import Event
-from sed.files import written_whole
+from sed.files import refuse_to_replace, written_whole
 from train.fit.embeddings import OnProgress
 from train.fit.fitted import FittedModel, load_fitted
 
@@ -62,7 +62,7 @@ def predict_fitted(
     CheckpointError
         If the model cannot be loaded.
     UsageError
-        If there is no recording.
+        If there is no recording, or the file is one of them.
     OutputError
         If the file cannot be written.
     """
@@ -79,6 +79,7 @@ def predict_fitted(
         report(error)
     if not recordings:
         raise errors[0] if errors else UsageError("expected at least one recording")
+    refuse_to_replace(output, [recording.path for recording in recordings])
     encoder = model.encoder
     parts = [Event(0.0, float("inf"), "", 1.0, recording.path) for recording in recordings]
     placed = type(encoder)(encoder.model, encoder.layer, encoder.pool, device)
