@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +61,7 @@ class FittedClasses:
     thresholds: NDArray[np.float64]
     tried: dict[str, float]
 
-    def metrics(self) -> dict[str, object]:
+    def metrics(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         known = ~np.isnan(self.average_precision)
         ap = zip(self.labels, self.average_precision, known, strict=True)
@@ -140,16 +141,26 @@ def with_classes(base: Checkpoint, fitted: FittedClasses, *, keep: bool) -> Chec
     place = f"added_heads.{len(added) - 1}."
     weights |= {place + name: tensor for name, tensor in fitted.head.state_dict().items()}
     model.load_state_dict(weights)
+    added_before = base.data.get("added_classes", ()) if keep else ()
     return dataclasses.replace(
         base,
         model=model.requires_grad_(False),
         labels=(base.labels if keep else ()) + fitted.labels,
         post_processing=_post_processing(base, fitted.thresholds, keep=keep),
-        metrics=(base.metrics if keep else {}) | {"fit": fitted.metrics()},
-        data=base.data | {"added_classes": list(fitted.labels)},
+        metrics=_with_metrics(base.metrics if keep else {}, fitted.metrics()),
+        data=base.data | {"added_classes": [*added_before, *fitted.labels]},
         versions={},
         path="",
     )
+
+
+def _with_metrics(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return metrics with those of a fit; what earlier fits said of their classes stays."""
+    before = old.get("fit", {})
+    by_class = {
+        name: before.get(name, {}) | new[name] for name in ("n_examples", "average_precision")
+    }
+    return old | {"fit": new | by_class}
 
 
 def synthetic_background(base: Checkpoint) -> list[Floats]:

@@ -54,7 +54,8 @@ class CrossValidation:
 
     def _has_negatives(self) -> NDArray[np.bool_]:
         """Return whether a clip without a class was held out, (classes,)."""
-        return (~np.isnan(self.clip_probs) & (self.targets == 0)).any(0)
+        there: NDArray[np.bool_] = (~np.isnan(self.clip_probs) & (self.targets == 0)).any(0)
+        return there
 
 
 def group_folds(
