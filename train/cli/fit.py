@@ -88,6 +88,7 @@ def fit(
     search: Annotated[
         int,
         typer.Option(
+            min=0,
             help="Trials of a search for parameters of the head, for numbers and trees. Ctrl-C "
             "ends it with the best so far.",
             metavar="N",
@@ -124,7 +125,7 @@ def fit(
         typer.Option(help="Layer of the model, see sed embed.", rich_help_panel=MODEL),
     ] = "features",
     seed: Annotated[
-        int, typer.Option(help="Of everything that is random.", rich_help_panel=MODEL)
+        int, typer.Option(min=0, help="Of everything that is random.", rich_help_panel=MODEL)
     ] = 0,
     quiet: Quiet = False,
     verbose: Verbose = False,

@@ -58,7 +58,7 @@ class Encoder:
     @property
     def is_checkpoint(self) -> bool:
         """Whether the model is one of this package."""
-        is_other = self.model.startswith("hf:") or self.model.endswith(".onnx")
+        is_other = self.model.startswith("hf:") or self.model.endswith((".onnx", ".xml"))
         return not is_other
 
     def embed(

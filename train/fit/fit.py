@@ -14,7 +14,7 @@ from sed.errors import SedError, TableError, UsageError
 from sed.models.added_head import KINDS
 from sed.models.checkpoint import Checkpoint, load_model, save_checkpoint
 from sed.models.metadata import checkpoint_files
-from sed.text import lines, near
+from sed.text import lines, near, printable, some
 from sed.types import Floats
 from train.fit.classes import (
     check_new,
@@ -24,7 +24,7 @@ from train.fit.classes import (
     with_classes,
 )
 from train.fit.embeddings import Encoder, OnProgress, background_parts
-from train.fit.fitted import FittedModel, encoder_sha256, save_fitted
+from train.fit.fitted import FittedModel, encoder_sha256, fitted_json, save_fitted
 from train.fit.heads import Rows
 from train.fit.table import FitTable, Part, read_fit_table
 from train.fit.vectors import OnTrial, fit_vectors
@@ -137,7 +137,7 @@ def fit(
     UsageError
         If arguments do not fit together, or there is nothing to fit a class against.
     TableError
-        If the table is faulty, or none of its clips can be read.
+        If the table is faulty, or no clip of a class can be read.
     MissingExtraError
         If a package is not installed.
     """
@@ -159,6 +159,12 @@ def fit(
     encoder = Encoder(name, layer, statistics, device)
     as_checkpoint = not by_vector and encoder.is_checkpoint
     _check(data, head, n_trials, add_to, layer, as_checkpoint=as_checkpoint)
+    if data.task == "regress" and background:
+        raise UsageError("a number has no background: leave out --background")
+    if add_to is not None and os.fspath(model) not in ("default", os.fspath(add_to)):
+        raise UsageError("--add-to names the model already: leave out --model")
+    if add_to is None:
+        _refuse_encoder(output, encoder, as_checkpoint=as_checkpoint)
     base = load_model(None if name == "default" else name) if as_checkpoint else None
     if base is not None and add_to is not None:
         check_new(data.labels, base.labels)
@@ -172,6 +178,8 @@ def fit(
         raise TableError(f"no clip can be read:{lines(failures)}")
     used = [parts[i] for i in there]
     features = [f for f in found if f is not None]
+    if unread := sorted({*data.labels} - {label for part in used for label in part.labels}):
+        raise TableError(f"no clip can be read of {some(unread)}:{lines(failures)}")
     counts = n_clips, len(used) - n_clips
     if by_vector:
         saved = _fit_vectors(data, encoder, head, used, features, n_trials, seed, on_trial, output)
@@ -194,6 +202,12 @@ def _fit_vectors(
     """Fit and write a head on vectors; return its path, its kind and its metrics."""
     binary = data.task != "regress"
     y = _targets(parts, data.labels) if binary else np.array([[part.value] for part in parts])
+    if (y == y[0]).all(axis=0).any():
+        raise UsageError(
+            "every clip is of the same class: give recordings without it with --background"
+            if binary
+            else f"all clips have the same {data.target}, so there is nothing to fit"
+        )
     x = np.stack(features).astype(np.float64)
     groups = [part.group for part in parts]
     fitted = fit_vectors(
@@ -233,7 +247,6 @@ def _fit_frames(
     fitted = fit_classes(head, Rows(frames, targets, groups), data.labels, seed=seed)
     if base is not None:
         path, _ = checkpoint_files(output)
-        path.parent.mkdir(parents=True, exist_ok=True)
         save_checkpoint(with_classes(base, fitted, keep=add_to is not None), path)
         return str(path), fitted.kind, fitted.metrics()
     model = FittedModel(
@@ -297,7 +310,22 @@ def _check(
         raise UsageError("classes of a checkpoint take the layer features: leave out --layer")
 
 
+def _refuse_encoder(
+    output: str | os.PathLike[str], encoder: Encoder, *, as_checkpoint: bool
+) -> None:
+    """Refuse to replace the model whose features are used."""
+    if not encoder.is_checkpoint:
+        return
+    _, own = checkpoint_files(None if encoder.model == "default" else encoder.model)
+    fitted = checkpoint_files(output)[1] if as_checkpoint else fitted_json(output)
+    if os.path.realpath(own) == os.path.realpath(fitted):
+        raise UsageError(
+            f"--output {printable(os.fspath(output))} is the model that it is fitted to: give "
+            "another name"
+        )
+
+
 def _model_name(model: str | os.PathLike[str]) -> str:
     """Return a model's name, absolute if it is a file, so that it is found from anywhere."""
     name = os.fspath(model)
-    return os.path.abspath(name) if name != "default" and os.path.exists(name) else name
+    return name if name == "default" or name.startswith("hf:") else os.path.abspath(name)

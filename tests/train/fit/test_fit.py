@@ -75,7 +75,12 @@ def test_a_class_is_added_and_found_and_the_old_ones_stay(sounds, base, tmp_path
     (sounds / "whistle").rename(sounds / "hum")
     second = fit(sounds / "hum", tmp_path / "both", add_to=result.path, head="prototype", **against)
     (sounds / "hum").rename(sounds / "whistle")
-    assert load_checkpoint(second.path).labels == (*new.labels, "hum")
+    both = load_checkpoint(second.path)
+    assert both.labels == (*new.labels, "hum")
+    assert both.data["added_classes"] == ["whistle", "hum"]
+    assert both.metrics["fit"]["n_examples"] == {"whistle": 6, "hum": 6}
+    assert set(both.metrics["fit"]["average_precision"]) == {"whistle", "hum"}
+    assert both.metrics["fit"]["head"] == "prototype"
     with pytest.raises(UsageError, match="has these classes already: whistle"):
         fit(sounds / "whistle", tmp_path / "twice", add_to=result.path)
 
@@ -139,6 +144,8 @@ def test_a_number_is_fitted_and_predicted_the_same_twice(base, tmp_path):
     header, first, last = texts[0].splitlines()
     assert header == "filename,label"
     assert float(first.split(",")[1]) < float(last.split(",")[1])
+    with pytest.raises(UsageError, match="is one of the recordings"):
+        predict_fitted(tmp_path / "a", [tmp_path / "0.wav"], output=tmp_path / "0.wav")
     # What was saved is text and numbers; all of it is checked on loading.
     (tmp_path / "a.trees-0.txt").write_text("tree\n")
     with pytest.raises(CheckpointError, match="is corrupt, truncated or of another model"):
@@ -181,6 +188,8 @@ def test_a_file_of_another_program_is_refused(tmp_path, content):
         ({"target": "kind", "n_trials": 3}, "leave out --search"),
         ({"target": "kind", "layer": "hidden"}, "leave out --layer"),
         ({"target": "kind", "model": "hf:x", "add_to": "hf:x"}, "adds classes to a checkpoint"),
+        ({"target": "kind", "model": "hf:x", "add_to": "default"}, "leave out --model"),
+        ({"target": "snr", "background": ["a.wav"]}, "leave out --background"),
     ],
 )
 def test_misuse_is_refused_before_anything_is_computed(tmp_path, options, message):
@@ -188,6 +197,34 @@ def test_misuse_is_refused_before_anything_is_computed(tmp_path, options, messag
     (tmp_path / "t.csv").write_text("file,kind,snr\na.wav,x,1\na.wav,y,2\n")
     with pytest.raises(UsageError, match=message):
         fit(tmp_path / "t.csv", tmp_path / "m", **options)
+
+
+@pytest.mark.parametrize("options", [{"target": "snr"}, {"target": "kind"}])
+def test_the_encoder_is_not_replaced(base, tmp_path, options):
+    soundfile.write(tmp_path / "a.wav", noise(1.0, 0), RATE)
+    (tmp_path / "t.csv").write_text("file,kind,snr\na.wav,x,1\na.wav,y,2\n")
+    with pytest.raises(UsageError, match="is the model that it is fitted to"):
+        fit(tmp_path / "t.csv", base.with_suffix(""), model=base, **options)
+    load_checkpoint(base)
+
+
+def test_a_class_without_a_readable_clip_is_named(base, tmp_path):
+    soundfile.write(tmp_path / "a.wav", noise(1.0, 0), RATE)
+    (tmp_path / "b.wav").write_bytes(b"RIFFnonsense")
+    (tmp_path / "t.csv").write_text("file,kind\na.wav,x\nb.wav,y\n")
+    with pytest.raises(TableError, match=r"no clip can be read of y:\n.*b\.wav: is not a sound"):
+        fit(tmp_path / "t.csv", tmp_path / "m", target="kind", model=base)
+
+
+def test_targets_that_are_all_the_same_are_refused(base, tmp_path):
+    soundfile.write(tmp_path / "a.wav", noise(1.0, 0), RATE)
+    (tmp_path / "t.csv").write_text("file,snr\na.wav,2\na.wav,2\n")
+    for options, message in (
+        ({"target": "snr"}, "all clips have the same snr"),
+        ({"target": "snr", "task": "tag", "head": "trees"}, "every clip is of the same class"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            fit(tmp_path / "t.csv", tmp_path / "m", model=base, **options)
 
 
 def test_a_table_whose_recordings_cannot_be_read_is_refused(base, tmp_path):
