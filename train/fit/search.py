@@ -94,5 +94,6 @@ def _import_optuna() -> Any:
         import optuna
     except ImportError as error:
         raise MissingExtraError("--search", "fit") from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # Its warnings are the tracebacks of trials that Ctrl-C ended.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
