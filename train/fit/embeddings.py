@@ -22,7 +22,11 @@ from sed.types import Floats
 from train.fit.crossval import N_FOLDS
 from train.fit.table import Part
 
-MOST_FRAMES = 512  # of a part; more are averaged to so many
+# More frames of a part are averaged to so many: fewer where there are many parts, so that all of
+# them take about a gigabyte with 1,024 features.
+MOST_FRAMES = 512
+FEWEST_FRAMES = 16
+MOST_FRAMES_OF_ALL = 250_000
 BACKGROUND_WINDOWS = 1_000
 # Windows of a recording are spread over so many times their total length, which bounds what is
 # computed of a recording of a day.
@@ -76,6 +80,7 @@ class Encoder:
         if not parts:
             return []
         found: list[Floats | None] = [None] * len(parts)
+        most = min(MOST_FRAMES, max(FEWEST_FRAMES, MOST_FRAMES_OF_ALL // len(parts)))
         # The label of a part is returned with its vector.
         numbered = [replace(part, label=str(i)) for i, part in enumerate(parts)]
         # The package loads its public names when they are used, which mypy does not follow here.
@@ -91,13 +96,13 @@ class Encoder:
             on_error=on_error,
         )
         for n_done, (event, vector) in enumerate(rows, start=1):
-            found[int(event.label)] = vector if self.pool else averaged(vector)
+            found[int(event.label)] = vector if self.pool else averaged(vector, most)
             if on_progress is not None:
                 on_progress(n_done, len(parts))
         return found
 
 
-def averaged(frames: Floats, most: int = MOST_FRAMES) -> Floats:
+def averaged(frames: Floats, most: int) -> Floats:
     """Return at most so many frames: means of consecutive ones."""
     if len(frames) <= most:
         return frames
