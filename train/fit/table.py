@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.errors import TableError, UsageError
@@ -59,10 +58,6 @@ class FitTable:
     target: str
     labels: tuple[str, ...]
     missing: tuple[str, ...] = ()
-
-    def values(self) -> NDArray[np.float64]:
-        """Return the targets of a regression, (parts,)."""
-        return np.array([part.value for part in self.parts])
 
 
 def read_fit_table(

@@ -77,8 +77,6 @@ class Trees:
     ----------
     texts
         One for each output.
-    name
-        Of the file, for messages.
 
     Raises
     ------
@@ -88,18 +86,18 @@ class Trees:
         If LightGBM is not installed.
     """
 
-    def __init__(self, texts: Sequence[str], name: str = "trees") -> None:
+    def __init__(self, texts: Sequence[str]) -> None:
         lightgbm = _import_lightgbm()
         self._boosters: list[Any] = []
         for text in texts:
             # LightGBM ends the process at some texts that are not its own.
             if not text.startswith("tree\n") or _END not in text:
-                raise CheckpointError(f"{name}: is not a model of LightGBM. Copy it again.")
+                raise CheckpointError("trees: not a model of LightGBM. Copy them again.")
             try:
                 self._boosters.append(lightgbm.Booster(model_str=text))
             except Exception as error:
                 raise CheckpointError(
-                    f"{name}: LightGBM cannot read it ({error}). Copy it again."
+                    f"trees: LightGBM cannot read them ({error}). Copy them again."
                 ) from error
 
     @property

@@ -58,7 +58,6 @@ class FittedVectors:
     params: Params
     metrics: dict[str, float | int]
     held_out: NDArray[np.bool_]  # (rows,)
-    predictions: Matrix  # of the held-out rows, by a head fitted to the rest
 
 
 def fit_vectors(
@@ -119,7 +118,7 @@ def fit_vectors(
             head = _fit(kind, x[inner], y[inner], params, binary=binary, seed=seed)
             predictions[outer] = head.predict(x[rest[outer]])
         if binary:
-            return 1.0 - float(np.nanmean(average_precision(y[rest], predictions)))
+            return 1.0 - _mean_precision(y[rest], predictions)
         return rmse(y[rest, 0], predictions[:, 0])
 
     if kind == "auto":
@@ -132,18 +131,19 @@ def fit_vectors(
         )
     metrics: dict[str, float | int] = {"trials": n_made}
     name = "average_precision" if binary else "rmse"
-    metrics[f"cv_{name}"] = 1.0 - loss(kind, params) if binary else loss(kind, params)
+    lowest = loss(kind, params)
+    metrics[f"cv_{name}"] = 1.0 - lowest if binary else lowest
     head = _fit(kind, x[rest], y[rest], params, binary=binary, seed=seed)
     predictions = head.predict(x[held_out])
     if binary:
-        metrics[name] = float(np.nanmean(average_precision(y[held_out], predictions)))
+        metrics[name] = _mean_precision(y[held_out], predictions)
     else:
         metrics |= regression_metrics(y[held_out, 0], predictions[:, 0], mean=float(y[rest].mean()))
     metrics |= {"n_held_out": int(held_out.sum()), "n_rows": len(x)}
     # JSON has no NaN.
     metrics = {name: value for name, value in metrics.items() if np.isfinite(value)}
     final = _fit(kind, x, y, params, binary=binary, seed=seed)
-    return FittedVectors(final, params, metrics, held_out, predictions)
+    return FittedVectors(final, params, metrics, held_out)
 
 
 def defaults_of(kind: str) -> Params:
@@ -183,6 +183,13 @@ def _fit(kind: str, x: Matrix, y: Matrix, params: Params, *, binary: bool, seed:
         columns = [fit_trees(x, column, params, binary=binary, seed=seed) for column in y.T]
         return VectorHead(kind, texts=tuple(columns))
     return VectorHead(kind, fit_arrays(kind, x, y[:, 0], params, seed=seed))
+
+
+def _mean_precision(targets: Matrix, predictions: Matrix) -> float:
+    """Return the mean average precision of the classes that are there; NaN if none is."""
+    found = average_precision(targets, predictions)
+    there = ~np.isnan(found)
+    return float(found[there].mean()) if there.any() else np.nan
 
 
 def _quantiles(values: Matrix, n: int = 5) -> list[int]:

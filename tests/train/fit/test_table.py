@@ -49,7 +49,7 @@ def test_numbers_are_for_regression_and_missing_files_are_listed(tmp_path):
     (tmp_path / "t.csv").write_text("\n".join(lines))
     table = read_fit_table(tmp_path / "t.csv", target="snr")
     assert table.task == "regress"
-    assert table.values().tolist() == [1.5, -3.0]
+    assert [part.value for part in table.parts] == [1.5, -3.0]
     assert [part.group for part in table.parts] == ["g1", "g1"]
     assert len(table.missing) == 1
     assert table.missing[0].startswith("row 3: gone.wav: no such file")

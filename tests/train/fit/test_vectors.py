@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 
@@ -59,12 +61,25 @@ def test_trees_give_probabilities_of_classes():
     assert ((fitted.head.predict(x) >= 0) & (fitted.head.predict(x) <= 1)).all()
 
 
+def test_a_class_that_no_clip_held_out_has_gives_no_warning():
+    pytest.importorskip("lightgbm")
+    x, _, groups = rows()
+    rare = (np.arange(120) < 2).astype(float)[:, None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted = fit_vectors("trees", x, rare, groups, binary=True)
+    # The only group with the class is on the other side.
+    assert not fitted.held_out[:2].any()
+    assert "average_precision" not in fitted.metrics
+    assert fitted.metrics["cv_average_precision"] > 0
+
+
 def test_text_that_is_not_of_lightgbm_is_refused():
     pytest.importorskip("lightgbm")
     from train.fit.trees import Trees
 
     for text in ("", "tree", "tree\nversion=v4\nend of parameters\n"):
-        with pytest.raises(CheckpointError, match="Copy it again"):
+        with pytest.raises(CheckpointError, match="Copy them again"):
             Trees([text])
 
 
@@ -89,8 +104,8 @@ def test_a_search_finds_better_parameters_and_the_same_ones_twice():
     assert search("linear", loss, defaults, 12)[0] == found
 
 
-def test_ctrl_c_keeps_the_best_so_far():
-    pytest.importorskip("optuna")
+def test_ctrl_c_keeps_the_best_so_far_without_a_traceback():
+    optuna = pytest.importorskip("optuna")
     n_calls = 0
 
     def loss(params):
@@ -102,6 +117,7 @@ def test_ctrl_c_keeps_the_best_so_far():
 
     found, n_made = search("linear", loss, {"alpha": 30.0}, 12)
     assert n_made == 3
+    assert optuna.logging.get_verbosity() == optuna.logging.ERROR
     assert found["alpha"] <= 30.0
     n_calls = 3
     with pytest.raises(KeyboardInterrupt):
