@@ -236,7 +236,10 @@ def _class_table(result: FitResult) -> Table:
     table.add_column("clips", justify="right")
     table.add_column("AP, cross-validated", justify="right")
     found = result.metrics["average_precision"]
-    for label, n in list(result.metrics["n_examples"].items())[:_MAX_CLASSES_SHOWN]:
+    examples = result.metrics["n_examples"]
+    for label in result.labels[:_MAX_CLASSES_SHOWN]:
         value = f"{found[label]:.3f}" if label in found else "one source: unknown"
-        table.add_row(Text(label), f"{n:,}", value)
+        table.add_row(Text(printable(label)), f"{examples[label]:,}", value)
+    if (n_more := len(result.labels) - _MAX_CLASSES_SHOWN) > 0:
+        table.add_row(Text(f"and {n_more} more, see sed info"))
     return table

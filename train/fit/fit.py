@@ -143,6 +143,8 @@ def fit(
     """
     if head not in HEADS:
         raise UsageError(f"unknown head {head!r}. {near(head, HEADS)}")
+    if os.path.isdir(output):
+        raise UsageError(f"--output {printable(os.fspath(output))} is a folder: name a file in it")
     failures: list[str] = []
 
     def report(error: SedError) -> None:
@@ -181,6 +183,8 @@ def fit(
     if unread := sorted({*data.labels} - {label for part in used for label in part.labels}):
         raise TableError(f"no clip can be read of {some(unread)}:{lines(failures)}")
     counts = n_clips, len(used) - n_clips
+    if background and not counts[1]:
+        raise TableError(f"no recording of --background can be read:{lines(failures)}")
     if by_vector:
         saved = _fit_vectors(data, encoder, head, used, features, n_trials, seed, on_trial, output)
     else:

@@ -111,6 +111,8 @@ def fitted_stem(path: str | os.PathLike[str]) -> Path:
 
 def is_fitted(path: str | os.PathLike[str]) -> bool:
     """Return whether there is a fitted model of this name that is not a checkpoint."""
+    if os.path.isdir(path):  # a run of the same name
+        return False
     json_path = fitted_json(path)
     try:
         return f'"{FITTED_FORMAT}"' in json_path.read_text("utf-8", errors="replace")[:200]

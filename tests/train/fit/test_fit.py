@@ -216,6 +216,17 @@ def test_a_class_without_a_readable_clip_is_named(base, tmp_path):
         fit(tmp_path / "t.csv", tmp_path / "m", target="kind", model=base)
 
 
+def test_a_background_that_cannot_be_read_is_not_replaced_by_noise(sounds, base, tmp_path):
+    (tmp_path / "b.wav").write_bytes(b"RIFFnonsense")
+    with pytest.raises(TableError, match=r"no recording of --background can be read:\n.*b\.wav"):
+        fit(sounds / "whistle", tmp_path / "m", add_to=base, background=[tmp_path / "b.wav"])
+
+
+def test_an_output_that_is_a_folder_is_refused(sounds, base):
+    with pytest.raises(UsageError, match="whistle is a folder: name a file in it"):
+        fit(sounds / "whistle", sounds / "whistle", model=base)
+
+
 def test_targets_that_are_all_the_same_are_refused(base, tmp_path):
     soundfile.write(tmp_path / "a.wav", noise(1.0, 0), RATE)
     (tmp_path / "t.csv").write_text("file,snr\na.wav,2\na.wav,2\n")
