@@ -6,7 +6,8 @@
     └── UsageError                  wrong options or arguments (exit status 2)
     SedError                        a cause outside the program: file, device, disk (exit status 1)
     ├── RecordingError              a recording cannot be read
-    │   └── DamagedRecordingError   a recording is damaged from some second on
+    │   ├── DamagedRecordingError   a recording is damaged from some second on
+    │   └── NoSoundError            all samples are zero, or some are not numbers
     ├── CheckpointError             a model file is missing, damaged or not of this package
     ├── TableError                  a table of labelled clips has faulty rows
     ├── OutputError                 a result cannot be written
@@ -57,6 +58,10 @@ class DamagedRecordingError(RecordingError):
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         return type(self), (self.path, self.seconds, self.damage)
+
+
+class NoSoundError(RecordingError):
+    """The samples of a recording are all zero, or some are not numbers and were made zero."""
 
 
 class CheckpointError(SedError):

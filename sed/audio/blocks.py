@@ -11,7 +11,7 @@ import numpy as np
 from sed.audio.decode import Decoder, open_recording
 from sed.audio.libsndfile import SoundFileDecoder
 from sed.audio.resample import Resampler, equal_durations, seek_period
-from sed.errors import RecordingError
+from sed.errors import NoSoundError, RecordingError
 from sed.types import Floats
 
 
@@ -74,12 +74,14 @@ class SampleValidator:
         Raises
         ------
         RecordingError
-            If there were no samples, non-finite ones, or nothing but zeros.
+            If there were no samples.
+        NoSoundError
+            If there were non-finite ones, or nothing but zeros.
         """
         if self.position == 0:
             raise RecordingError(path, "holds no samples, only a header. Record or copy it again.")
         if self.n_nonfinite:
-            raise RecordingError(
+            raise NoSoundError(
                 path,
                 f"{self.n_nonfinite} samples are non-finite (NaN/Inf), the first at "
                 f"{self.first_nonfinite / sample_rate:.3f} s; they were replaced by zeros. Check "
@@ -87,7 +89,7 @@ class SampleValidator:
             )
         if not self.has_sound:
             which = "" if channel is None else f" of channel {channel}"
-            raise RecordingError(
+            raise NoSoundError(
                 path,
                 f"every sample{which} is zero (digital silence). Check the microphone, or choose "
                 "another channel with --channel.",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sed.errors import SedError, TableError, UsageError
+from sed.errors import NoSoundError, SedError, TableError, UsageError
 from sed.models.added_head import KINDS
 from sed.models.checkpoint import Checkpoint, load_model, save_checkpoint
 from sed.models.metadata import checkpoint_files
@@ -147,8 +147,13 @@ def fit(
         raise UsageError(f"--output {printable(os.fspath(output))} is a folder: name a file in it")
     failures: list[str] = []
 
+    silent: set[str] = set()
+
     def report(error: SedError) -> None:
         failures.append(str(error))
+        # There is a vector of silence, but it is no example of anything.
+        if isinstance(error, NoSoundError):
+            silent.add(error.path)
         if on_error is not None:
             on_error(error)
 
@@ -174,12 +179,16 @@ def fit(
     files = {part.event.file for part in data.parts}
     parts = [*data.parts, *background_parts(background, window, report, without=files)]
     found = encoder.embed([part.event for part in parts], report, on_progress)
-    there = [i for i, features in enumerate(found) if features is not None]
-    n_clips = sum(i < len(data.parts) for i in there)
+    there = [
+        (i, vector)
+        for i, vector in enumerate(found)
+        if vector is not None and parts[i].event.file not in silent
+    ]
+    n_clips = sum(i < len(data.parts) for i, _ in there)
     if not n_clips:
         raise TableError(f"no clip can be read:{lines(failures)}")
-    used = [parts[i] for i in there]
-    features = [f for f in found if f is not None]
+    used = [parts[i] for i, _ in there]
+    features = [vector for _, vector in there]
     if unread := sorted({*data.labels} - {label for part in used for label in part.labels}):
         raise TableError(f"no clip can be read of {some(unread)}:{lines(failures)}")
     counts = n_clips, len(used) - n_clips

@@ -222,6 +222,27 @@ def test_a_background_that_cannot_be_read_is_not_replaced_by_noise(sounds, base,
         fit(sounds / "whistle", tmp_path / "m", add_to=base, background=[tmp_path / "b.wav"])
 
 
+def test_silent_clips_are_no_examples(sounds, base, tmp_path):
+    (tmp_path / "hum").mkdir()
+    for i in range(2):
+        soundfile.write(tmp_path / "hum" / f"{i}.wav", tone(1_000, 1.0, i), RATE)
+    soundfile.write(tmp_path / "hum" / "silent.wav", np.zeros(RATE), RATE)
+    soundfile.write(tmp_path / "hum" / "nan.wav", np.full(RATE, np.nan), RATE, subtype="FLOAT")
+    result = fit(tmp_path / "hum", tmp_path / "m", model=base, head="prototype",
+                 background=[sounds / "background" / "0.wav"])  # fmt: skip
+    assert result.n_clips == result.metrics["n_examples"]["hum"] == 2
+    assert len(result.failures) == 2
+
+
+def test_a_clip_behind_the_end_leaves_the_others(base, tmp_path):
+    soundfile.write(tmp_path / "a.wav", noise(1.0, 0), RATE)
+    rows = ["a.wav,x,0", "a.wav,x,7", "a.wav,y,0.5"]
+    (tmp_path / "t.csv").write_text("\n".join(["file,kind,start", *rows]))
+    result = fit(tmp_path / "t.csv", tmp_path / "m", target="kind", model=base, head="prototype")
+    assert result.n_clips == 2
+    assert "start behind its end" in result.failures[0]
+
+
 def test_an_output_that_is_a_folder_is_refused(sounds, base):
     with pytest.raises(UsageError, match="whistle is a folder: name a file in it"):
         fit(sounds / "whistle", sounds / "whistle", model=base)
