@@ -144,7 +144,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[obje
 
 
 def make(out: Path, data: Path) -> None:
-    """Write all five."""
+    """Write all of them."""
     birdclef(data / "esc50", EARLIER, out / "birdclef2022")
     birdclef(data / "esc50", ANIMALS, out / "birdclef2023")
     urban_sounds(data / "esc50", out / "urban-sounds")
