@@ -1,4 +1,4 @@
-"""Fit numbers to vectors: ridge regression, nearest neighbours, a network with a hidden layer.
+"""Fit vectors: logistic and ridge regression, nearest neighbours, a network with a hidden layer.
 
 What is fitted is plain arrays, from which NumPy predicts: nothing needs to be unpickled.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ DEFAULTS: dict[str, dict[str, float | int | str]] = {
     "mlp": {"hidden": 64, "alpha": 1e-2},
 }
 MLP_ITERATIONS = 300
+MAX_ITERATIONS = 1_000  # of a logistic regression
 SMALLEST_STD_SHARE = 0.3  # of the mean standard deviation of all features
 
 
@@ -66,6 +68,48 @@ def predict_arrays(head: str, arrays: Mapping[str, Matrix], x: Matrix) -> Matrix
     hidden = np.maximum(z @ arrays["hidden_weight"] + arrays["hidden_bias"], 0.0)
     values: Matrix = hidden @ arrays["weight"] * arrays["scale"] + arrays["bias"]
     return values
+
+
+def fit_logistic(
+    x: NDArray[np.floating[Any]], targets: NDArray[np.bool_], weight_decay: float
+) -> tuple[Matrix, Matrix]:
+    """Return the weights and biases of a logistic regression for each class.
+
+    The rows of a class, and those without it, weigh half each.
+
+    Parameters
+    ----------
+    x
+        (rows, n_features).
+    targets
+        Which rows are of a class, (rows, classes); each class needs rows of both kinds.
+    weight_decay
+        Factor of half the squared length of the weights, beside the mean loss of both halves.
+
+    Returns
+    -------
+    tuple
+        (classes, n_features) and (classes,).
+
+    Raises
+    ------
+    MissingExtraError
+        If scikit-learn is not installed.
+    """
+    try:
+        from sklearn.linear_model import LogisticRegression
+    except ImportError as error:
+        raise MissingExtraError("fitting classes", "fit") from error
+    # L-BFGS needs fewer steps if the features are not small.
+    scale = 1.0 / max(float(np.abs(x).max()), 1e-12)
+    weights, biases = [], []
+    for is_class in targets.T:
+        share = np.where(is_class, 0.5 / is_class.sum(), 0.5 / (~is_class).sum())
+        regression = LogisticRegression(C=1.0 / (weight_decay * scale**2), max_iter=MAX_ITERATIONS)
+        regression.fit(scale * x, is_class, sample_weight=share)
+        weights.append(scale * regression.coef_[0])
+        biases.append(float(regression.intercept_[0]))
+    return np.stack(weights), np.array(biases)
 
 
 def _fit_linear(z: Matrix, y: Matrix, params: Params, seed: int) -> Arrays:

@@ -27,6 +27,7 @@ from sed.models.added_head import (
 )
 from sed.text import near
 from sed.types import Floats
+from train.fit.estimators import fit_logistic
 
 # Chosen on clips of ESC-50's folds 2 to 5, see benchmarks/quality/few_shot.py.
 WEIGHT_DECAY = 1e-4  # of a linear head on features of unit length
@@ -35,8 +36,7 @@ MLP_HIDDEN = 64
 MLP_STEPS = 150
 N_NEIGHBORS = 3
 MOST_EXAMPLES = 1_000  # that knn stores
-MAX_ITERATIONS = 40
-INPUT_SCALE = 10.0  # makes L-BFGS converge in fewer steps
+INPUT_SCALE = 10.0  # of the features that a network with a hidden layer is trained on
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def fit_head(kind: str, rows: Rows, *, seed: int = 0) -> AddedHead:
         head.mean.copy_(mean)
         x, targets = _pooled(head, rows)
         if kind == "linear":
-            weight, bias = _logistic(x, targets, WEIGHT_DECAY)
+            weight, bias = _logistic(x, targets)
         elif kind == "prototype":
             weight, bias = _prototypes(x, targets)
         else:
@@ -154,25 +154,10 @@ def _loss(logits: Tensor, targets: Tensor) -> Tensor:
     return (weights * loss).sum()
 
 
-def _logistic(x: Tensor, targets: Tensor, weight_decay: float) -> tuple[Tensor, Tensor]:
+def _logistic(x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Return weights, (classes, n_features), and biases of a logistic regression."""
-    x = INPUT_SCALE * x
-    weight_decay = weight_decay * INPUT_SCALE**2
-    weight = torch.zeros(targets.shape[1], x.shape[1], requires_grad=True)
-    bias = torch.zeros(targets.shape[1], requires_grad=True)
-    optimizer = torch.optim.LBFGS(
-        [weight, bias], max_iter=MAX_ITERATIONS, line_search_fn="strong_wolfe"
-    )
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = _loss(x @ weight.T + bias, targets)
-        loss = loss + 0.5 * weight_decay * weight.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return INPUT_SCALE * weight.detach(), bias.detach()
+    weights, biases = fit_logistic(x.detach().double().numpy(), targets.numpy() > 0, WEIGHT_DECAY)
+    return torch.from_numpy(weights).float(), torch.from_numpy(biases).float()
 
 
 def _prototypes(x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -185,10 +170,7 @@ def _prototypes(x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 def _calibrated(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Return scale and bias of each class that make logits of scores, each (classes,)."""
-    fits = [
-        _logistic(scores[:, c : c + 1], targets[:, c : c + 1], WEIGHT_DECAY)
-        for c in range(scores.shape[1])
-    ]
+    fits = [_logistic(scores[:, c : c + 1], targets[:, c : c + 1]) for c in range(scores.shape[1])]
     return torch.cat([w[0] for w, _ in fits]).clamp(min=1.0), torch.cat([b for _, b in fits])
 
 
