@@ -131,18 +131,13 @@ def _mean_of_background(rows: Rows) -> Tensor:
 
 def _pooled(head: AddedHead, rows: Rows) -> tuple[Tensor, Tensor]:
     """Return the means and the maxima of clips, (2 · clips, n_features), and their targets."""
-    normalized = [head.normalize(torch.from_numpy(frames)) for frames in rows.frames]
-    means, highest = ([pool(x) for x in normalized] for pool in (_mean, _highest))
+    means, highest = [], []
+    for frames in rows.frames:
+        normalized = head.normalize(torch.from_numpy(frames))
+        means.append(normalized.mean(0))
+        highest.append(normalized.amax(0))
     targets = torch.from_numpy(rows.targets)
     return torch.stack(means + highest), torch.cat([targets, targets])
-
-
-def _mean(x: Tensor) -> Tensor:
-    return x.mean(0)
-
-
-def _highest(x: Tensor) -> Tensor:
-    return x.amax(0)
 
 
 def _loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -175,12 +170,12 @@ def _calibrated(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _fit_neighbors(rows: Rows, mean: Tensor) -> AddedHead:
-    """Return a head that stores examples: all of the classes, and of the rest as many as fit."""
-    with_class = (rows.targets > 0).any(1)
-    kept = np.flatnonzero(with_class)[: MOST_EXAMPLES // 2]
-    rest = np.flatnonzero(~with_class)
-    room = max(1, MOST_EXAMPLES // 2 - len(kept))
-    rest = rest[np.unique(np.linspace(0, len(rest) - 1, min(room, len(rest))).astype(int))]
+    """Return a head that stores examples: as many of each class as fit, and as many of the rest."""
+    half = MOST_EXAMPLES // 2
+    of_class = [np.flatnonzero(column > 0) for column in rows.targets.T]
+    share = max(1, half // len(of_class))
+    kept = np.unique(np.concatenate([_spread(clips, share) for clips in of_class]))
+    rest = _spread(np.flatnonzero(~(rows.targets > 0).any(1)), half)
     chosen = rows.take(np.concatenate([kept, rest]))
     n_examples = 2 * len(chosen.frames)
     n_neighbors = int(min(N_NEIGHBORS, chosen.targets.sum(0).min(), n_examples))
@@ -199,6 +194,14 @@ def _fit_neighbors(rows: Rows, mean: Tensor) -> AddedHead:
     head.scale.copy_(scale)
     head.bias.copy_(bias)
     return head.eval().requires_grad_(False)
+
+
+def _spread(numbers: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Return at most so many of the numbers, evenly spaced."""
+    if len(numbers) <= most:
+        return numbers
+    chosen: NDArray[np.int64] = numbers[np.linspace(0, len(numbers) - 1, most).astype(int)]
+    return chosen
 
 
 def _train_mlp(head: LinearHead, x: Tensor, targets: Tensor) -> None:
