@@ -269,7 +269,9 @@ def running(folder, tmp_path):
     return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-@pytest.mark.parametrize("n_kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+# test_embed_kills.py kills a scan with a journal in every run of the tests.
+@pytest.mark.slow
+@pytest.mark.parametrize("n_kills", [3, 20])
 def test_kills_at_any_moment_lose_nothing_double_nothing_and_leave_nothing_in_part(
     archive, tmp_path, n_kills
 ):
