@@ -70,6 +70,7 @@ def test_reading_ahead_keeps_order_and_errors_and_stops_on_request():
     assert closed == [True, True]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs the memory of a finished process")
 def test_the_memory_of_who_starts_a_command_does_not_count_as_its_own():
     ballast = np.ones(100_000_000)  # 800 MB

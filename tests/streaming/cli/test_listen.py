@@ -148,6 +148,7 @@ def test_when_the_reader_of_the_pipe_ends_the_summary_is_printed(command):
     assert "samples dropped" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_the_files_have_all_events_so_far(command, tmp_path):
     files = "--db", tmp_path / "e.sqlite", "--output", tmp_path / "e.csv"
     process = started(

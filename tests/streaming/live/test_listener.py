@@ -227,6 +227,7 @@ def test_events_have_a_time_of_day_that_does_not_change(listener):
     assert len({round((e.time - before).total_seconds() - e.onset, 1) for e in events}) > 1
 
 
+@pytest.mark.slow
 def test_the_real_time_factor_is_that_of_the_inputs_that_still_deliver(listener):
     sources = [FileSource(f"{i}", Sound(rising_noise(n)), speed=2.0) for i, n in
             enumerate((24_000, 800, 800))]  # fmt: skip

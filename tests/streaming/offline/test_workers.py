@@ -87,6 +87,7 @@ def test_what_crashes_a_worker_costs_itself_alone(tmp_path, recordings, capfd):
     assert "TypeError: what is this?" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_hangs_is_ended_after_a_while_and_costs_itself_alone(tmp_path, recordings):
     made = recordings("hang", "slow", "good")
     began = time.monotonic()
@@ -106,6 +107,7 @@ def test_workers_that_cannot_start_end_the_run(tmp_path, recordings):
         list(workers(tmp_path, kind=jobs.StillBorn).run(iter(made), len(made)))
 
 
+@pytest.mark.slow
 def test_where_one_worker_can_start_the_others_are_done_without(tmp_path, recordings):
     made = recordings("slow", "good", "good")
     reports = list(workers(tmp_path, 3, jobs.StartsOnce).run(iter(made), len(made)))
@@ -122,6 +124,7 @@ def test_no_worker_replaces_one_that_crashed_on_the_last_recording(tmp_path, rec
         results(workers(tmp_path, 1, jobs.StartsOnce).run(iter(recordings("good")), 1))
 
 
+@pytest.mark.slow
 def test_that_a_worker_cannot_start_is_no_matter_once_all_is_done(tmp_path, recordings):
     reports = list(workers(tmp_path, 2, jobs.LateStartsOnce).run(iter(recordings("good")), 2))
     assert [type(report) for report in reports][-2:] == [JobFinished, WorkerFailed]

@@ -89,6 +89,7 @@ def test_an_unknown_pipeline_is_an_error_with_the_near_ones():
         apply_albumentations("birdclef2032", spectrograms(1), generator())
 
 
+@pytest.mark.slow
 def test_albumentations_comes_when_called_and_does_not_call_home():
     program = (
         "import os, sys, train.augment.images as p, torch, numpy as np\n"
