@@ -35,8 +35,8 @@ ARROWS = {
     "streaming/engines": "sed sed/features sed/models streaming/export streaming/encoders",
     "streaming/pipeline": "sed sed/audio sed/events sed/models streaming/engines",
     "streaming/offline": "sed sed/audio sed/events sed/models streaming/engines streaming/pipeline",
-    "streaming/search": "sed sed/audio sed/events streaming/engines streaming/pipeline "
-    "streaming/offline",
+    "streaming/search": "sed sed/audio sed/events sed/models streaming/engines "
+    "streaming/pipeline streaming/offline",
     "streaming/sinks": "sed sed/audio sed/events streaming streaming/pipeline",
     "streaming/live": "sed sed/audio sed/events sed/models streaming streaming/engines "
     "streaming/pipeline",

@@ -6,7 +6,6 @@ both. Memory does not depend on the number of rows.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed.events.embeddings import EmbeddingStore
+from sed.models.devices import n_cores
 from sed.types import Floats
 from streaming.pipeline.prefetch import Prefetcher
 
@@ -63,7 +63,7 @@ def search_exact(
         If the store cannot be read.
     """
     dimension = store.config.dimension
-    n_threads = n_threads or _n_cores()
+    n_threads = n_threads or n_cores()
     block_rows = max(1, BLOCK_BYTES // (2 * dimension))
     buffers = [np.empty((block_rows, dimension), np.float16) for _ in range(N_BUFFERS)]
     scorers = [_Scorer(queries, metric) for _ in range(n_threads)]
@@ -191,9 +191,3 @@ class _TopK:
 def top_rows(best: Sequence[Best]) -> NDArray[np.int64]:
     """Return the rows of several queries, each once, in their order in the store."""
     return np.unique(np.concatenate([rows for rows, _ in best]))
-
-
-def _n_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
