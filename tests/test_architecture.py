@@ -28,15 +28,17 @@ ARROWS = {
     "sed/audio": "sed",
     "sed/features": "sed",
     "sed/events": "sed sed/features",
+    "sed/events/embedding_store": "sed sed/events",
     "sed/models": "sed sed/features sed/events",
     "streaming": "sed sed/events",
     "streaming/export": "sed sed/features sed/models",
     "streaming/encoders": "sed sed/models streaming/export",
     "streaming/engines": "sed sed/features sed/models streaming/export streaming/encoders",
     "streaming/pipeline": "sed sed/audio sed/events sed/models streaming/engines",
-    "streaming/offline": "sed sed/audio sed/events sed/models streaming/engines streaming/pipeline",
-    "streaming/search": "sed sed/audio sed/events sed/models streaming/engines "
-    "streaming/pipeline streaming/offline",
+    "streaming/offline": "sed sed/audio sed/events sed/events/embedding_store sed/models "
+    "streaming/engines streaming/pipeline",
+    "streaming/search": "sed sed/audio sed/events sed/events/embedding_store sed/models "
+    "streaming/engines streaming/pipeline streaming/offline",
     "streaming/sinks": "sed sed/audio sed/events streaming streaming/pipeline",
     "streaming/live": "sed sed/audio sed/events sed/models streaming streaming/engines "
     "streaming/pipeline",
@@ -44,9 +46,9 @@ ARROWS = {
     "streaming/web": "sed sed/features sed/events streaming streaming/sinks",
     "streaming/bench": "sed sed/audio sed/events sed/models streaming/engines streaming/pipeline "
     "streaming/offline",
-    "streaming/cli": "sed sed/audio sed/events sed/models streaming streaming/export "
-    "streaming/engines streaming/pipeline streaming/offline streaming/search streaming/sinks "
-    "streaming/live streaming/terminal streaming/web streaming/bench",
+    "streaming/cli": "sed sed/audio sed/events sed/events/embedding_store sed/models streaming "
+    "streaming/export streaming/engines streaming/pipeline streaming/offline streaming/search "
+    "streaming/sinks streaming/live streaming/terminal streaming/web streaming/bench",
     "train": "",
     "train/config": "sed sed/features sed/events sed/models",
     "train/data": "sed sed/audio sed/events train/config",

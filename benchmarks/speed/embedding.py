@@ -112,7 +112,7 @@ def n_finished(store: Path) -> int:
 
 def rows(store: Path) -> Counter[tuple[str, float, float, bytes]]:
     """Return how often a store has each row and vector."""
-    from sed.events.embeddings import EmbeddingStore
+    from sed.events.embedding_store.store import EmbeddingStore
 
     opened = EmbeddingStore(store)
     every = np.arange(opened.n_rows)

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.store import save
-from sed.events.embedding_writer import NpyWriter
-from sed.events.embeddings import EmbeddingStore, StoreConfig, create_store
+from sed.events.embedding_store.store import EmbeddingStore, StoreConfig, create_store
+from sed.events.embedding_store.writer import NpyWriter
 from sed.events.parquet import RowsWriter
 from sed.events.tracker import Event
 from sed.types import Floats

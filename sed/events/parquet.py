@@ -15,7 +15,7 @@ of the day is in pandas::
 
     (table.time + pandas.to_timedelta(table.utc_offset_minutes, "min")).dt.hour
 
-The rows of an embedding store (`sed.events.embeddings`) have these columns and ``recording``.
+The rows of an embedding store (`sed.events.embedding_store`) have these columns and ``recording``.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def _describe_recording(path: Path) -> str:
 
 def _describe_store(path: Path) -> str:
     """Return rows, size, what the vectors are, and whether the index is current."""
-    from sed.events.embeddings import EmbeddingStore
+    from sed.events.embedding_store.store import EmbeddingStore
     from streaming.search.index import read_state
 
     store = EmbeddingStore(path)

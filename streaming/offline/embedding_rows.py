@@ -30,7 +30,8 @@ class EmbeddingConfig:
     Attributes
     ----------
     store
-        Folder of a store, see `sed.events.embeddings`; if None, rows are in `JobProgress` instead.
+        Folder of a store, see `sed.events.embedding_store`; if None, rows are in `JobProgress`
+        instead.
     layer
         Layer of the network; see `sed.models.layers`.
     pool

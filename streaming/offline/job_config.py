@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from sed.errors import UsageError
-from sed.events.embeddings import StoreConfig, create_store
+from sed.events.embedding_store.store import StoreConfig, create_store
 from sed.models.metadata import library_versions
 from streaming.engines.base import Engine
 from streaming.engines.identity import absolute_name, model_identity

@@ -19,7 +19,7 @@ from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.audio.find import Recording
 from sed.audio.start_time import recording_start
 from sed.errors import MissingExtraError, OutputError, UsageError
-from sed.events.embeddings import (
+from sed.events.embedding_store.store import (
     EmbeddingStore,
     EmbeddingWriter,
     recording_paths,

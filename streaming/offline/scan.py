@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from sed.audio.find import Recording, common_root, find_recordings, iter_recordings
 from sed.errors import RecordingError, SedError, UsageError
-from sed.events.embeddings import Compactor
+from sed.events.embedding_store.store import Compactor
 from sed.events.tracker import Event
 from sed.events.writers import EventWriter
 from sed.signals import sigterm_as_interrupt

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from sed.events.embeddings import EmbeddingStore
+from sed.events.embedding_store.store import EmbeddingStore
 from sed.models.devices import n_cores
 from sed.types import Floats
 from streaming.pipeline.prefetch import Prefetcher

@@ -13,7 +13,7 @@ import numpy as np
 from sed.audio.blocks import mono_blocks
 from sed.audio.decode import open_recording
 from sed.errors import RecordingError, UsageError
-from sed.events.embeddings import StoreConfig
+from sed.events.embedding_store.store import StoreConfig
 from sed.events.tracker import Event
 from sed.text import printable
 from sed.types import Floats

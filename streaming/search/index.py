@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed.errors import MissingExtraError, SedError
-from sed.events.embeddings import EmbeddingStore, compact, part_number
+from sed.events.embedding_store.store import EmbeddingStore, compact, part_number
 from sed.files import written_whole
 from sed.text import printable
 from sed.types import Floats

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed.errors import SedError, UsageError
-from sed.events.embeddings import EmbeddingStore
+from sed.events.embedding_store.store import EmbeddingStore
 from sed.events.tracker import Event
 from sed.text import pluralize, printable
 from sed.types import Floats

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from sed.cli import app
 from sed.errors import UsageError
-from sed.events.embeddings import EmbeddingStore
+from sed.events.embedding_store.store import EmbeddingStore
 from sed.models.checkpoint import save_checkpoint
 from tests.conftest import rising_noise
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import sed
 from sed.cli import run
 from sed.errors import UsageError
-from sed.events.embeddings import EmbeddingStore
+from sed.events.embedding_store.store import EmbeddingStore
 from sed.models.spec import ModelSpec, sample_blocks
 from streaming.encoders.base import AudioEncoder, encoder_spec, sounding_lengths
 from streaming.engines.encoder import EncoderEngine

@@ -13,7 +13,7 @@ import numpy as np
 
 from sed.audio.find import Recording
 from sed.errors import CheckpointError, SedError, UsageError
-from sed.events.embeddings import recording_written_whole
+from sed.events.embedding_store.store import recording_written_whole
 from sed.events.tracker import Event
 from sed.files import written_whole
 from streaming.offline.job import JobFinished, JobProgress, JobResult, JobRunner

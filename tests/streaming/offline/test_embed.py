@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import sed
 from sed.audio.find import Recording
 from sed.errors import RecordingError, UsageError
-from sed.events.embeddings import EmbeddingStore, read_store_config
+from sed.events.embedding_store.store import EmbeddingStore, read_store_config
 from sed.models.checkpoint import save_checkpoint
 from sed.timeline import Timeline
 from streaming.engines.select import open_engine

@@ -10,7 +10,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from sed.events.embeddings import EmbeddingStore, StoreConfig, create_store
+from sed.events.embedding_store.store import EmbeddingStore, StoreConfig, create_store
 from tests.conftest import ROOT
 
 # Recordings are merged into parts after every few, so that kills fall into that too.
@@ -19,7 +19,7 @@ import sys
 from functools import partial
 sys.path.insert(0, {tests!r})
 if __name__ == "__main__":
-    from sed.events.embeddings import Compactor
+    from sed.events.embedding_store.store import Compactor
     from streaming.offline import scan
     from streaming.offline.embedding_rows import EmbeddingConfig
     from streaming.offline.job_config import JobConfig

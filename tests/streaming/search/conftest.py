@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from sed.events.embeddings import StoreConfig, create_store, recording_written_whole
+from sed.events.embedding_store.store import StoreConfig, create_store, recording_written_whole
 from sed.events.tracker import Event
 from streaming.search import examples
 

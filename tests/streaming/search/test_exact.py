@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sed.events.embeddings import EmbeddingStore, compact
+from sed.events.embedding_store.store import EmbeddingStore, compact
 from streaming.search import exact
 from streaming.search.exact import half_to_float, search_exact, similarities
 from tests.streaming.search.conftest import DIMENSION, make_store, random_recordings

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sed.errors import RecordingError, UsageError
-from sed.events.embeddings import StoreConfig, read_store_config
+from sed.events.embedding_store.store import StoreConfig, read_store_config
 from sed.events.tracker import Event
 from streaming.search import examples
 from streaming.search.examples import check_sound, embed_examples, parse_example, same_sound

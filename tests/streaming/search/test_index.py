@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from sed.cli import app
 from sed.errors import MissingExtraError, SedError
-from sed.events.embeddings import EmbeddingStore, compact
+from sed.events.embedding_store.store import EmbeddingStore, compact
 from streaming.search import index as index_module
 from streaming.search.exact import search_exact
 from streaming.search.index import INDEX, STATE, open_index, read_state, update_index

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 import sed
 from sed.cli import app
 from sed.errors import SedError, UsageError
-from sed.events.embeddings import EmbeddingStore
+from sed.events.embedding_store.store import EmbeddingStore
 from sed.events.parquet import read_parquet_events
 from sed.events.writers import read_events
 from streaming.search.search import SearchConfig, search
@@ -256,7 +256,7 @@ def test_info_describes_a_store(store):
 def test_a_model_embeds_the_examples_as_it_embedded_the_store(tmp_path, tiny_checkpoint, noise_wav):
     model = tmp_path / "tiny.safetensors"
     sed.save_checkpoint(tiny_checkpoint, model)
-    from sed.events.embeddings import StoreConfig, create_store, recording_written_whole
+    from sed.events.embedding_store.store import StoreConfig, create_store, recording_written_whole
     from streaming.offline.job_config import model_checksum
 
     rows = list(sed.embed(noise_wav, model, every_seconds=1.0, engine="torch"))

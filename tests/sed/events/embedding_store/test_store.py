@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sed.errors import SedError, UsageError
-from sed.events.embedding_compact import ORPHAN_SECONDS
-from sed.events.embeddings import (
+from sed.events.embedding_store.compact import ORPHAN_SECONDS
+from sed.events.embedding_store.store import (
     EmbeddingStore,
     EmbeddingWriter,
     StoreConfig,
@@ -232,9 +232,9 @@ def test_any_sequence_of_writes_merges_and_kills_leaves_what_was_written(
 def test_a_recording_embedded_again_during_a_merge_stays(store, monkeypatch):
     write(store, "a", 3)
     write(store, "b", 3)
-    from sed.events import embedding_compact
+    from sed.events.embedding_store import compact as compact_module
 
-    monkeypatch.setattr(embedding_compact, "_sync_folder", lambda _: write(store, "b", 2, 1))
+    monkeypatch.setattr(compact_module, "_sync_folder", lambda _: write(store, "b", 2, 1))
     compact(store)
     assert contents(store) == {"a": expected("a", 3), "b": expected("b", 2, 1)}
 

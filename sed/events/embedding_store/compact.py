@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from sed.errors import OutputError, SedError
-from sed.events.embedding_files import (
+from sed.events.embedding_store.files import (
     PARTS,
     StoreFile,
     find_files,
     part_number,
     read_store_config,
 )
-from sed.events.embedding_writer import RECORDINGS, NpyWriter
+from sed.events.embedding_store.writer import RECORDINGS, NpyWriter
 from sed.events.parquet import RowsWriter
 from sed.files import written_whole
 from sed.text import printable

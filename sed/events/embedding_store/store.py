@@ -32,8 +32,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sed.errors import SedError, UsageError
-from sed.events.embedding_compact import Compactor, compact
-from sed.events.embedding_files import (
+from sed.events.embedding_store.compact import Compactor, compact
+from sed.events.embedding_store.files import (
     StoreConfig,
     StoreFile,
     create_store,
@@ -41,7 +41,7 @@ from sed.events.embedding_files import (
     part_number,
     read_store_config,
 )
-from sed.events.embedding_writer import EmbeddingWriter, recording_paths
+from sed.events.embedding_store.writer import EmbeddingWriter, recording_paths
 from sed.events.parquet import read_rows
 from sed.events.tracker import Event
 from sed.files import written_whole

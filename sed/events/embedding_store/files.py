@@ -1,6 +1,6 @@
 """Find the files of an embedding store, and read where each of its recordings is.
 
-`sed.events.embeddings` describes the folder.
+`sed.events.embedding_store.store` describes the folder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sed.config import config_from_dict
 from sed.errors import SedError, UsageError
-from sed.events.embedding_writer import RECORDINGS, damaged, read_header
+from sed.events.embedding_store.writer import RECORDINGS, damaged, read_header
 from sed.events.parquet import read_recordings
 from sed.files import written_whole
 from sed.text import printable

@@ -1,0 +1,1 @@
+"""Keep embeddings of recordings in files that are opened without this package."""
