@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sed.models.backbone import ModelConfig
     from sed.models.checkpoint import Checkpoint, load_checkpoint, load_model, save_checkpoint
     from sed.models.devices import DeviceError
-    from sed.models.head import SedOutput
+    from sed.models.heads.attention import SedOutput
     from sed.models.metrics import padded_cmap
     from sed.models.network import SedModel
     from sed.timeline import Timeline
@@ -96,7 +96,7 @@ _MODULES = {
     "sed.models.checkpoint": "Checkpoint load_checkpoint load_model save_checkpoint",
     "sed.models.devices": "DeviceError",
     "sed.models.metrics": "padded_cmap",
-    "sed.models.head": "SedOutput",
+    "sed.models.heads.attention": "SedOutput",
     "sed.models.network": "SedModel",
     "sed.timeline": "Timeline",
     "streaming.bench.bench": "Bench bench",

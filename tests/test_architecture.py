@@ -29,11 +29,14 @@ ARROWS = {
     "sed/features": "sed",
     "sed/events": "sed sed/features",
     "sed/events/embedding_store": "sed sed/events",
-    "sed/models": "sed sed/features sed/events",
+    "sed/models": "sed sed/features sed/events sed/models/heads",
+    "sed/models/heads": "",
+    "sed/models/inference": "sed sed/models",
     "streaming": "sed sed/events",
-    "streaming/export": "sed sed/features sed/models",
+    "streaming/export": "sed sed/features sed/models sed/models/inference",
     "streaming/encoders": "sed sed/models streaming/export",
-    "streaming/engines": "sed sed/features sed/models streaming/export streaming/encoders",
+    "streaming/engines": "sed sed/features sed/models sed/models/inference streaming/export "
+    "streaming/encoders",
     "streaming/pipeline": "sed sed/audio sed/events sed/models streaming/engines",
     "streaming/offline": "sed sed/audio sed/events sed/events/embedding_store sed/models "
     "streaming/engines streaming/pipeline",
@@ -54,9 +57,10 @@ ARROWS = {
     "train/data": "sed sed/audio sed/events train/config",
     "train/prepare": "sed sed/audio sed/events train/data",
     "train/augment": "sed sed/audio train/config train/data",
-    "train/loop": "sed sed/events sed/models train/config train/data train/augment",
+    "train/loop": "sed sed/events sed/models sed/models/heads train/config train/data "
+    "train/augment",
     "train/evaluate": "sed sed/audio sed/events sed/models train/config train/data train/augment",
-    "train/fit": "sed sed/audio sed/events sed/models train/data",
+    "train/fit": "sed sed/audio sed/events sed/models sed/models/heads train/data",
     "train/run": "sed sed/models train/config train/data train/augment train/loop train/evaluate",
     "train/cli": "sed sed/models train/config train/data train/prepare train/evaluate "
     "train/run train/fit",

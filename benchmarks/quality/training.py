@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from benchmarks.quality import scenes
 from benchmarks.store import save
 from sed.models.devices import choose_precision
-from sed.models.head import SedOutput
+from sed.models.heads.attention import SedOutput
 from sed.models.losses import LOSSES
 from train.config.recipe import load_recipe
 from train.config.train import TrainConfig

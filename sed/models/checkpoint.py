@@ -20,8 +20,8 @@ from sed.errors import CheckpointError
 from sed.events.tracker import TrackerConfig
 from sed.features.log_mel import LogMelConfig
 from sed.files import written_whole
-from sed.models.added_head import AddedHeadConfig
 from sed.models.backbone import ModelConfig
+from sed.models.heads.added import AddedHeadConfig
 from sed.models.metadata import (
     DEFAULT,
     FORMAT,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sed.models.head import SedOutput
+from sed.models.heads.attention import SedOutput
 
 
 def focal_loss(

@@ -30,14 +30,14 @@ from torch.nn import functional as F
 
 from sed.features.log_mel import LogMelConfig
 from sed.features.log_mel_torch import LogMel
-from sed.models.added_head import AddedHeadConfig, create_added_head
 from sed.models.backbone import (
     ModelConfig,
     create_framewise_backbone,
     input_size,
     try_backbone,
 )
-from sed.models.head import AttentionHead, HeadOutput, SedOutput
+from sed.models.heads.added import AddedHeadConfig, create_added_head
+from sed.models.heads.attention import AttentionHead, HeadOutput, SedOutput
 from sed.timeline import frame_edges
 
 # Columns before and after that a delta feature is computed from.
@@ -56,7 +56,7 @@ class SedModel(nn.Module):
     n_classes
         Number of labels of the attention heads; 0 where all classes are those of added heads.
     added_heads
-        Heads on the features, whose classes follow; see `sed.models.added_head`.
+        Heads on the features, whose classes follow; see `sed.models.heads.added`.
     pretrained
         Download timm's pretrained weights of the backbone.
 

@@ -18,7 +18,7 @@ from sed.timeline import Timeline, frame_edges
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """Frames that depend on the edges of an input; see `sed.models.receptive_field`.
+    """Frames that depend on the edges of an input; see `sed.models.inference.receptive_field`.
 
     Attributes
     ----------

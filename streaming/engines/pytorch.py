@@ -13,10 +13,10 @@ from torch import Tensor
 from sed.features.log_mel import NumpyLogMel
 from sed.models.checkpoint import Checkpoint
 from sed.models.devices import DeviceError, choose_device, choose_precision
-from sed.models.fusion import fuse_conv_bn
-from sed.models.layers import LayerNetwork
+from sed.models.inference.fusion import fuse_conv_bn
+from sed.models.inference.layers import LayerNetwork
+from sed.models.inference.receptive_field import receptive_field
 from sed.models.network import SedModel
-from sed.models.receptive_field import receptive_field
 from sed.models.spec import ReceptiveField
 from sed.types import Floats
 from streaming.engines.base import SUB_BATCH, Engine, FrameOutput, concat, sub_batches
@@ -46,7 +46,7 @@ class TorchEngine(Engine):
         Compile the network with torch.compile, once for each shape that occurs. That takes a
         minute, and on a CPU a C++ compiler.
     layer
-        Layer whose output to give as embeddings; none if None. See `sed.models.layers`.
+        Layer whose output to give as embeddings; none if None. See `sed.models.inference.layers`.
 
     Raises
     ------

@@ -81,7 +81,7 @@ def open_engine(
         Cores for each of them, on a CPU.
     layer
         Layer whose output the engine gives as embeddings, such as ``features``; none if None. See
-        `sed.models.layers`. An encoder always needs one.
+        `sed.models.inference.layers`. An encoder always needs one.
     sample_rate, window_seconds
         Of an encoder, where its files do not say.
 

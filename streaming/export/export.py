@@ -30,9 +30,9 @@ from torch.nn import functional as F
 from sed.errors import UsageError
 from sed.files import written_whole
 from sed.models.checkpoint import Checkpoint
-from sed.models.layers import FEATURES, LayerNetwork
+from sed.models.inference.layers import FEATURES, LayerNetwork
+from sed.models.inference.receptive_field import receptive_field
 from sed.models.metadata import FORMAT_VERSION, library_versions
-from sed.models.receptive_field import receptive_field
 from sed.text import near
 from streaming.export.graph import Conv2dSame, ExportableModel
 
@@ -57,7 +57,7 @@ def export(
     to
         The format: onnx, openvino (two files, .xml and .bin) or torch-export (.pt2).
     layer
-        Layer whose output is given as embeddings; see `sed.models.layers`.
+        Layer whose output is given as embeddings; see `sed.models.inference.layers`.
 
     Returns
     -------

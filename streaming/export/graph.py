@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from sed.features.log_mel_torch import LogMel
 from sed.models.checkpoint import Checkpoint
-from sed.models.fusion import fuse_conv_bn
-from sed.models.layers import FEATURES, LayerNetwork
+from sed.models.inference.fusion import fuse_conv_bn
+from sed.models.inference.layers import FEATURES, LayerNetwork
 
 
 class ExportableModel(nn.Module):
@@ -23,7 +23,7 @@ class ExportableModel(nn.Module):
     checkpoint
         The model, which stays as it is.
     layer
-        Layer whose output is given as embeddings; see `sed.models.layers`.
+        Layer whose output is given as embeddings; see `sed.models.inference.layers`.
     """
 
     def __init__(self, checkpoint: Checkpoint, layer: str = FEATURES) -> None:

@@ -63,7 +63,7 @@ def embed(
         Statistics over the frames of a part: of ``mean``, ``max``, ``std`` and ``attention``,
         which are concatenated. If empty, the frames themselves are returned.
     layer
-        Layer of the network; see `sed.models.layers`.
+        Layer of the network; see `sed.models.inference.layers`.
     channel
         Counted from 1; the mean of all if not given.
     hop_seconds

@@ -33,7 +33,7 @@ class EmbeddingConfig:
         Folder of a store, see `sed.events.embedding_store`; if None, rows are in `JobProgress`
         instead.
     layer
-        Layer of the network; see `sed.models.layers`.
+        Layer of the network; see `sed.models.inference.layers`.
     pool
         Statistics over the frames of a part, see `streaming.pipeline.pooling`; if empty, the frames
         themselves, which no store takes.

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from sed.errors import UsageError
 from sed.events.tracker import TrackerConfig
-from sed.models.added_head import AddedHead, AddedHeadConfig
 from sed.models.checkpoint import Checkpoint
+from sed.models.heads.added import AddedHead, AddedHeadConfig
 from sed.models.network import SedModel
 from sed.text import some
 from sed.types import Floats

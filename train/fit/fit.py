@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from sed.errors import NoSoundError, SedError, TableError, UsageError
-from sed.models.added_head import KINDS
 from sed.models.checkpoint import Checkpoint, load_model, save_checkpoint
+from sed.models.heads.added import KINDS
 from sed.models.metadata import checkpoint_files
 from sed.text import lines, near, printable, some
 from sed.types import Floats

@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from sed.config import config_from_dict
 from sed.errors import CheckpointError
 from sed.files import written_whole
-from sed.models.added_head import AddedHead, AddedHeadConfig, create_added_head
+from sed.models.heads.added import AddedHead, AddedHeadConfig, create_added_head
 from sed.models.metadata import FITTED_FORMAT, checkpoint_files, library_versions, sha256_of
 from sed.text import printable
 from sed.types import Floats

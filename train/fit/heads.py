@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sed.errors import UsageError
-from sed.models.added_head import (
+from sed.models.heads.added import (
     KINDS,
     AddedHead,
     AddedHeadConfig,
@@ -72,7 +72,7 @@ def fit_head(kind: str, rows: Rows, *, seed: int = 0) -> AddedHead:
     Parameters
     ----------
     kind
-        Of `sed.models.added_head.KINDS`.
+        Of `sed.models.heads.added.KINDS`.
     rows
         The clips; each class needs one with it and one without.
     seed

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sed.errors import TableError
-from sed.models.head import SedOutput
+from sed.models.heads.attention import SedOutput
 from sed.models.losses import LOSSES, frame_bce
 from sed.models.network import SedModel
 from sed.text import near, printable

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sed.models.head import SedOutput
+from sed.models.heads.attention import SedOutput
 from sed.models.losses import (
     LOSSES,
     bce,

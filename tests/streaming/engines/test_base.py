@@ -4,7 +4,7 @@ import torch
 from sed.features.log_mel import LogMelConfig
 from sed.models.backbone import ModelConfig
 from sed.models.checkpoint import Checkpoint
-from sed.models.fusion import fuse_conv_bn
+from sed.models.inference.fusion import fuse_conv_bn
 from sed.models.network import SedModel
 from streaming.engines.pytorch import TorchEngine
 

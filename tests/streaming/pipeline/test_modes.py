@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sed.errors import UsageError
 from sed.features.log_mel import LogMelConfig
 from sed.models.backbone import ModelConfig
+from sed.models.inference.receptive_field import receptive_field
 from sed.models.network import SedModel
-from sed.models.receptive_field import receptive_field
 from sed.models.spec import ReceptiveField
 from streaming.engines.base import FrameOutput
 from streaming.engines.pytorch import TorchEngine

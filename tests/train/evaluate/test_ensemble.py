@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sed.errors import RecordingError
 from sed.models.checkpoint import Checkpoint
-from sed.models.head import SedOutput
+from sed.models.heads.attention import SedOutput
 from tests.conftest import rising_noise
 from train.evaluate.ensemble import MIN_WINDOW_RATIO, Ensemble, blend_probs
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from sed.errors import UsageError
-from sed.models.added_head import KINDS
+from sed.models.heads.added import KINDS
 from sed.models.metrics import average_precision
 from train.fit.classes import fit_classes
 from train.fit.crossval import CrossValidation, cross_validate, group_folds

@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional as F
 
 from sed.errors import CheckpointError
-from sed.models.added_head import AddedHeadConfig, create_added_head
 from sed.models.backbone import ModelConfig
 from sed.models.checkpoint import load_checkpoint, save_checkpoint
+from sed.models.heads.added import AddedHeadConfig, create_added_head
 from sed.models.network import SedModel
 from streaming.engines.select import open_engine
 from streaming.export.export import export

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sed.models.head import SedOutput
+from sed.models.heads.attention import SedOutput
 
 Kind = Literal["linear", "prototype", "knn", "mlp"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from sed.errors import UsageError
-from sed.models.layers import LayerNetwork
+from sed.models.inference.layers import LayerNetwork
 from streaming.engines.pytorch import TorchEngine
 
 

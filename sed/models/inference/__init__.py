@@ -1,0 +1,1 @@
+"""A trained network in use: fused layers, outputs of layers as embeddings, receptive fields."""
