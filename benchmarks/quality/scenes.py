@@ -62,18 +62,25 @@ def mix(
     story: Sequence[tuple[float, dict[str, str]]],
     duration: float,
     esc50: Path,
-    background: Path,
+    background: Path | Samples,
     generator: np.random.Generator,
     *,
     file: str = "",
+    event_rms_db: tuple[float, float] = EVENT_RMS_DB,
 ) -> Scene:
-    """Place clips over a background, each trimmed of silence."""
-    samples = looped(background, duration, generator)
+    """Place clips over a background, each trimmed of silence.
+
+    The background is a recording, which is looped, or the samples for the whole scene.
+    """
+    if isinstance(background, Path):
+        samples = looped(background, duration, generator)
+    else:
+        samples = background[: round(duration * SAMPLE_RATE)].copy()
     truth: list[Event] = []
     for begin, row in story:
         clip = sed.read_recording(esc50 / "audio" / row["filename"], SAMPLE_RATE)
         runs = active_runs(clip)
-        gain_db = generator.uniform(*EVENT_RMS_DB) - levels_db(clip, 0.1).max()
+        gain_db = generator.uniform(*event_rms_db) - levels_db(clip, 0.1).max()
         clip = clip[runs[0][0] : runs[-1][1]] * decibels(gain_db)
         fade = np.minimum(1.0, np.arange(len(clip), 0, -1) / (0.02 * SAMPLE_RATE))
         first = round(begin * SAMPLE_RATE)
@@ -89,13 +96,27 @@ def mix(
 
 def looped(path: Path, duration: float, generator: np.random.Generator) -> Samples:
     """Return a background of random segments of a recording, with cross-fades."""
-    sound = sed.read_recording(path, SAMPLE_RATE)
-    sound = sound * decibels(BACKGROUND_RMS_DB - 10 * np.log10(np.mean(sound**2)))
+    return crossfaded([sed.read_recording(path, SAMPLE_RATE)], duration, generator)
+
+
+def crossfaded(
+    sounds: Sequence[Samples],
+    duration: float,
+    generator: np.random.Generator,
+    rms_db: float = BACKGROUND_RMS_DB,
+) -> Samples:
+    """Return random segments of random recordings, each at the same level, with cross-fades.
+
+    The recordings are longer than 4 s.
+    """
+    sounds = [s * decibels(rms_db - 10 * np.log10(np.mean(s**2))) for s in sounds]
     segment, fade, n = 4 * SAMPLE_RATE, SAMPLE_RATE, round(duration * SAMPLE_RATE)
     ramp = np.sqrt(np.arange(fade) / fade)  # equal power: the segments are uncorrelated
     envelope = np.concatenate([ramp, np.ones(segment - 2 * fade), ramp[::-1]])
     scene = np.zeros(n + segment, np.float32)
     for first in range(0, n, segment - fade):
+        # With one recording no number is drawn, which keeps the scenes of earlier figures.
+        sound = sounds[int(generator.integers(len(sounds))) if len(sounds) > 1 else 0]
         start = int(generator.integers(len(sound) - segment))
         scene[first : first + segment] += sound[start : start + segment] * envelope
     return scene[:n]
