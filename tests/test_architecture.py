@@ -61,7 +61,7 @@ ARROWS = {
     "train/augment",
     "train/evaluate": "sed sed/audio sed/events sed/models train/config train/data train/augment",
     "train/fit": "sed sed/audio sed/events sed/models sed/models/heads train/data",
-    "train/distill": "sed",
+    "train/distill": "sed sed/events",
     "train/run": "sed sed/models train/config train/data train/augment train/loop train/evaluate",
     "train/cli": "sed sed/models train/config train/data train/prepare train/evaluate "
     "train/run train/fit",
