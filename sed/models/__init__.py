@@ -1,1 +1,1 @@
-"""Build, load and measure networks; the default model."""
+"""Build, load and measure networks; models by name."""

@@ -23,7 +23,6 @@ from sed.files import written_whole
 from sed.models.backbone import ModelConfig
 from sed.models.heads.added import AddedHeadConfig
 from sed.models.metadata import (
-    DEFAULT,
     FORMAT,
     FORMAT_VERSION,
     check_weights,
@@ -33,6 +32,7 @@ from sed.models.metadata import (
     sha256_of,
 )
 from sed.models.network import SedModel
+from sed.models.registry import find_model
 from sed.models.spec import ModelSpec
 from sed.text import printable, some
 from sed.timeline import Timeline
@@ -163,14 +163,16 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     Parameters
     ----------
     path
-        Either of its two files, or a run directory.
+        Either of its two files, a run directory, or the name of a model, such as ``general``; see
+        `sed.models.registry.find_model`.
 
     Raises
     ------
     CheckpointError
         If a file is missing, corrupt, truncated, not of this package, or of another format
-        version.
+        version, or there is no model of this name.
     """
+    path = find_model(path)
     weights_path, _ = checkpoint_files(path)
     metadata = read_metadata(path)
     name = printable(str(weights_path))
@@ -217,7 +219,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def load_model(path: str | os.PathLike[str] | None = None) -> Checkpoint:
-    """Load a checkpoint, by default the one that ships with the package.
+    """Load a checkpoint by its name or path, by default the default model of the package.
 
     Parameters
     ----------
@@ -234,4 +236,4 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Checkpoint:
     CheckpointError
         As `load_checkpoint`.
     """
-    return load_checkpoint(DEFAULT if path is None else path)
+    return load_checkpoint(find_model(path))

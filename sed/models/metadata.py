@@ -17,18 +17,17 @@ from sed.text import printable
 FORMAT = "sed-engine checkpoint"
 FORMAT_VERSION = 2
 FITTED_FORMAT = "sed-engine fitted head"  # see train.fit.fitted
-DEFAULT = Path(__file__).parent / "pretrained" / "default.safetensors"
 
 
-def checkpoint_files(path: str | os.PathLike[str] | None) -> tuple[Path, Path]:
+def checkpoint_files(path: str | os.PathLike[str]) -> tuple[Path, Path]:
     """Return the two files of a checkpoint, weights and metadata.
 
     Parameters
     ----------
     path
-        Either file, or a run directory for its best checkpoint; None for the default model.
+        Either file, or a run directory for its best checkpoint.
     """
-    path = DEFAULT if path is None else Path(path)
+    path = Path(path)
     if path.is_dir():
         path = path / "best"
     stem = path.with_suffix("") if path.suffix in (".safetensors", ".json") else path

@@ -53,6 +53,7 @@ def bench(
     from rich.console import Console
 
     from sed.cli import show_log
+    from sed.models.registry import model_name
     from streaming.bench.bench import bench as measure
 
     show_log(verbose=verbose)
@@ -67,8 +68,8 @@ def bench(
         precision=precision,
     )
     recording_name = "noise" if recording is None else printable(str(recording))
-    model_name = "the default model" if model is None else f"model {printable(str(model))}"
-    print_bench(measured, Console(highlight=False), f"{recording_name}; {model_name}")
+    shown = f"model {printable(model_name(model))}"
+    print_bench(measured, Console(highlight=False), f"{recording_name}; {shown}")
 
 
 def print_bench(bench: Bench, console: Console, title: str) -> None:

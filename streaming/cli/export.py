@@ -12,10 +12,10 @@ from streaming.cli.options import MODEL, OUTPUT, Verbose
 
 def export(
     model: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(
-            metavar="CHECKPOINT",
-            help="Checkpoint (.safetensors) or run directory of `sed train`.",
+            metavar="NAME|FILE",
+            help="Name of a model, checkpoint (.safetensors) or run directory of `sed train`.",
             show_default="the default model",
             rich_help_panel=MODEL,
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,29 +16,35 @@ from streaming.cli.options import INPUT, Verbose
 
 def _describe_program() -> str:
     """Return the versions, and the default model if it is installed."""
-    from sed.models.metadata import DEFAULT, library_versions
+    from sed.models.metadata import library_versions
+    from sed.models.registry import list_models
 
     versions = library_versions()
     lines = [f"sed-engine {versions.pop('sed-engine')}"]
     lines.append("  " + ", ".join(f"{name} {version}" for name, version in versions.items()))
-    if DEFAULT.exists():
-        lines += ["", _describe_checkpoint(DEFAULT)]
+    for entry in list_models():
+        if entry.is_default:
+            lines += ["", _describe_checkpoint(entry.path)]
     return "\n".join(lines)
 
 
-def describe(path: Path) -> str:
-    """Return a few lines about a recording, a checkpoint, the best one of a run, or a store.
+def describe(name: str | os.PathLike[str]) -> str:
+    """Return a few lines about a recording, a model, the best checkpoint of a run, or a store.
 
     Parameters
     ----------
-    path
-        A recording, one of the files of a checkpoint, a run directory, or a store of embeddings.
+    name
+        Name of a model, a recording, one of the files of a checkpoint, a run directory, or a store
+        of embeddings.
 
     Raises
     ------
     SedError
         If it is none of them.
     """
+    from sed.models.registry import find_model, is_registered
+
+    path = find_model(name) if is_registered(os.fspath(name)) else Path(name)
     if (path / "store.json").exists():
         return _describe_store(path)
     is_run = path.is_dir() and (path / "best.json").exists()
@@ -167,20 +174,20 @@ def _value(value: Any) -> str:
 
 
 def info(
-    path: Annotated[
-        Path | None,
+    name: Annotated[
+        str | None,
         typer.Argument(
-            metavar="FILE",
-            help="Recording, checkpoint (.safetensors), run directory of `sed train`, or store of "
-            "`sed embed`.",
+            metavar="NAME|FILE",
+            help="Name of a model, recording, checkpoint (.safetensors), run directory of "
+            "`sed train`, or store of `sed embed`.",
             show_default="this program and its default model",
             rich_help_panel=INPUT,
         ),
     ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Describe a recording, a checkpoint or a store; else the versions and the default model."""
+    """Describe a recording, a model or a store; else the versions and the default model."""
     from sed.cli import show_log
 
     show_log(verbose=verbose)
-    print(_describe_program() if path is None else describe(path))
+    print(_describe_program() if name is None else describe(name))

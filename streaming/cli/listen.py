@@ -243,6 +243,7 @@ def listen(
     processed and how much was lost.
     """
     from sed.cli import show_log
+    from sed.models.registry import model_name
     from sed.signals import GracefulExit
     from streaming.cli.outputs import LiveOutputs
     from streaming.engines.select import open_engine
@@ -297,7 +298,7 @@ def listen(
             n_threads=n_threads,
         )
         listener = Listener(sources, opened, config, channel=channel, buffer_seconds=buffer_seconds)
-        name = "the default model" if model is None else str(model)
+        name = model_name(model)
         log.info("%s; %s, %d classes", opened, name, len(opened.spec.labels))
         if not quiet:
             for source in sources:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,12 +9,14 @@ import typer
 INPUT, MODEL, DETECTION = "Input", "Model", "Detection"
 OUTPUT, PERFORMANCE = "Output", "Performance"
 
+# Not a Path, which would make the name `mine` of `./mine`.
 Model = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        help="Checkpoint (.safetensors), run directory of `sed train`, or a graph that "
-        "`sed export` wrote (.onnx, .xml). `sed embed` also takes encoders of Hugging Face, "
-        "hf:NAME or hf:FOLDER, and other graphs of samples (.onnx).",
+        metavar="NAME|FILE",
+        help="Name of a model (`sed models` lists them), checkpoint (.safetensors), run directory "
+        "of `sed train`, or a graph that `sed export` wrote (.onnx, .xml). `sed embed` also takes "
+        "encoders of Hugging Face, hf:NAME or hf:FOLDER, and other graphs of samples (.onnx).",
         show_default="the default model",
         rich_help_panel=MODEL,
     ),

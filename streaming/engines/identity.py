@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import suppress
-from pathlib import Path
 
-from sed.models.metadata import DEFAULT, checkpoint_files
+from sed.errors import CheckpointError
+from sed.models.metadata import checkpoint_files
+from sed.models.registry import find_model, is_registered, model_name
 from streaming.encoders.hub import PREFIX, encoder_checksum, is_hub_name, parse_hub_name
 
 
 def absolute_name(model: str) -> str:
-    """Return the name of a model from any working directory: an absolute path, unless on the hub.
+    """Return the name of a model that is valid in any working directory.
+
+    It is an absolute path, unless the model is on the hub or has a name of its own.
 
     Raises
     ------
@@ -22,11 +25,13 @@ def absolute_name(model: str) -> str:
     if is_hub_name(model):
         folder = parse_hub_name(model).folder
         return model if folder is None else f"{PREFIX}{os.path.abspath(folder)}"
+    if is_registered(model):
+        return model_name(model)
     return os.path.abspath(model) if os.path.exists(model) else model
 
 
 def is_missing(model: str) -> bool:
-    """Return whether a model is named by a path where there is nothing.
+    """Return whether a model is named by a path where there is nothing, or by no known name.
 
     Raises
     ------
@@ -36,7 +41,12 @@ def is_missing(model: str) -> bool:
     if is_hub_name(model):
         folder = parse_hub_name(model).folder
         return folder is not None and not folder.exists()
-    return "://" not in model and not os.path.exists(model)
+    if "://" in model:
+        return False
+    try:
+        return not os.path.exists(find_model(model))
+    except CheckpointError:
+        return True
 
 
 def model_identity(model: str | os.PathLike[str] | None) -> str:
@@ -55,15 +65,15 @@ def model_identity(model: str | os.PathLike[str] | None) -> str:
     MissingExtraError
         If the model is an encoder and `transformers` is not installed.
     CheckpointError
-        If the model is an encoder that cannot be found.
+        If the model is an encoder that cannot be found, or there is no model of this name.
     """
     if is_hub_name(model):
         assert model is not None
         return encoder_checksum(parse_hub_name(model))
     digest = hashlib.sha256()
-    path = Path(model or DEFAULT)
+    path = find_model(model)
     weights = [path.with_suffix(".bin")] if path.suffix == ".xml" else []
-    for file in sorted({*checkpoint_files(None if model is None else str(model)), path, *weights}):
+    for file in sorted({*checkpoint_files(path), path, *weights}):
         # What is wrong with a missing file is reported when the model is loaded.
         with suppress(OSError), open(file, "rb") as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())

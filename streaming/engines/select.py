@@ -25,6 +25,7 @@ import numpy as np
 from sed.errors import CheckpointError, SedError, UsageError
 from sed.models.devices import check_precision, has_gpu, n_cores
 from sed.models.metadata import check_weights, checkpoint_files, read_metadata
+from sed.models.registry import find_model
 from sed.text import near
 from streaming.engines.base import Engine, EnginePool
 from streaming.engines.cache import cached_json
@@ -64,8 +65,9 @@ def open_engine(
     Parameters
     ----------
     model
-        A checkpoint's path or a run directory, a graph that `sed export` wrote (.onnx, .xml), a
-        loaded checkpoint, or an engine, which is returned as it is; the default model if not given.
+        Name of a model (``general``, ``everyday``, one of one's own), path of a checkpoint or run
+        directory, a graph that `sed export` wrote (.onnx, .xml), a loaded checkpoint, or an engine,
+        which is returned as it is; the default model if not given.
     engine
         torch, compile (torch.compile: slow to start), openvino or onnx. auto is torch on a GPU and
         for a loaded checkpoint, else the fastest of those installed, as measured on this machine,
@@ -90,7 +92,7 @@ def open_engine(
     UsageError
         If an option is unknown, or does not fit the others.
     CheckpointError
-        If the model cannot be loaded.
+        If the model cannot be loaded, or there is none of this name.
     MissingExtraError
         If the requested engine is not installed.
     DeviceError
@@ -174,27 +176,29 @@ class _Source:
     ) -> None:
         self._model = model
         self._layer = layer
-        path = model if isinstance(model, str | os.PathLike) else None
-        self.path = Path(path) if path is not None else None
+        self.has_files = model is None or isinstance(model, str | os.PathLike)
+        name = cast("str | os.PathLike[str] | None", model)
+        self.path = find_model(name) if self.has_files else None
         self.is_graph = _is_graph(self.path)
-        self.has_files = path is not None or model is None
         self._exported: tuple[Path, dict[str, Any]] | None = None
 
     def checkpoint(self) -> Checkpoint:
         """Return the loaded checkpoint."""
-        from sed.models.checkpoint import load_model
+        if self.path is None:
+            return cast("Checkpoint", self._model)
+        from sed.models.checkpoint import load_checkpoint
 
-        return load_model(self.path) if self.has_files else cast("Checkpoint", self._model)
+        return load_checkpoint(self.path)
 
     def exported(self) -> tuple[Path, dict[str, Any]]:
         """Return the path and the metadata of the checkpoint as a graph."""
         if self._exported is None:
-            if not self.has_files:
+            if self.path is None:
                 raise UsageError(
                     "a loaded checkpoint runs in torch: give its path for another engine"
                 )
             weights_path, json_path = checkpoint_files(self.path)
-            check_weights(weights_path, read_metadata(self.path or weights_path))
+            check_weights(weights_path, read_metadata(self.path))
             self._exported = export_cached(weights_path, json_path, self._layer)
         return self._exported
 

@@ -12,13 +12,13 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from sed.audio.decode import Decoder, open_recording
 from sed.audio.find import Recording
 from sed.errors import SedError, UsageError
 from sed.events.tracker import Event
 from sed.models.devices import has_gpu
+from sed.models.registry import find_model, model_name
 from streaming.engines.base import EnginePool
 from streaming.engines.select import open_engine, runs_on_cpu
 from streaming.offline.detect import share_of, stream_detections
@@ -207,8 +207,11 @@ def collect(
 
 def log_engine(detector: Detector, job: JobConfig) -> None:
     """Log which engine runs which model, and how."""
-    model = job.model if isinstance(job.model, str | os.PathLike) else None
-    name = model or ("the default model" if job.model is None else "a model in memory")
+    model = job.model
+    if model is None or isinstance(model, str | os.PathLike):
+        name = model_name(model)
+    else:
+        name = "a model in memory"
     n_classes = len(detector.spec.labels)
     logger.info("%s, %s; %s, %d classes", detector.engine, detector.mode, name, n_classes)
 
@@ -227,7 +230,7 @@ def check_portable(job: JobConfig) -> None:
 
 def _worker_device(job: JobConfig, worker: int) -> str:
     """Return the GPU of a worker, if there are several and the job names none."""
-    path = Path(job.model) if isinstance(job.model, str | os.PathLike) else None
+    path = find_model(job.model) if isinstance(job.model, str | os.PathLike) else None
     is_free = job.device in ("auto", "cuda") and not runs_on_cpu(path, job.engine)
     if not is_free or not has_gpu():
         return job.device

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sed.errors import UsageError
 from sed.events.embedding_store.store import StoreConfig, create_store
 from sed.models.metadata import library_versions
+from sed.models.registry import DEFAULT_ALIAS
 from streaming.engines.base import Engine
 from streaming.engines.identity import absolute_name, model_identity
 from streaming.offline.outputs import OutputConfig
@@ -30,8 +31,9 @@ class JobConfig:
     outputs
         What is written, and where.
     model
-        Path of a checkpoint, a run directory or an exported graph, or an encoder (``hf:NAME``); the
-        default model if None. In this process also a loaded checkpoint or an open engine.
+        Name of a model, path of a checkpoint, a run directory or an exported graph, or an encoder
+        (``hf:NAME``); the default model if None. In this process also a loaded checkpoint or an
+        open engine.
     config
         Options of detection.
     engine, device, precision
@@ -136,7 +138,7 @@ def open_store(job: JobConfig, detector: Detector) -> None:
     if embeddings is None or embeddings.store is None:
         return
     config = StoreConfig(
-        model="default" if job.model is None else absolute_name(str(job.model)),
+        model=absolute_name(DEFAULT_ALIAS if job.model is None else str(job.model)),
         model_sha256=model_checksum(job.model),
         layer=embeddings.layer,
         pool=embeddings.pool,

@@ -6,15 +6,17 @@ import math
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 
 from sed.audio.blocks import mono_blocks
 from sed.audio.decode import open_recording
-from sed.errors import RecordingError, UsageError
+from sed.errors import CheckpointError, RecordingError, UsageError
 from sed.events.embedding_store.store import StoreConfig
 from sed.events.tracker import Event
+from sed.models.registry import DEFAULT_ALIAS, SHIPPED
 from sed.text import printable
 from sed.types import Floats
 from streaming.engines.identity import is_missing
@@ -138,18 +140,18 @@ def embed_examples(
     RecordingError
         If a recording cannot be read.
     """
-    if model is None and config.model != "default":
-        model = config.model
+    if model is None:
+        model = _model_of(config)
         if is_missing(model):
             raise UsageError(
                 f"{printable(config.model)}: the model of the store is not there. Give its path "
                 "with --model."
             )
-    elif model is not None and is_missing(os.fspath(model)):
+    elif is_missing(os.fspath(model)):
         raise UsageError(f"{printable(os.fspath(model))}: no such model. Check the name.")
     if model_checksum(model) != config.model_sha256:
         raise UsageError(
-            f"{printable(str(model or 'the default model'))}: is not the model that the store was "
+            f"{printable(str(model))}: is not the model that the store was "
             f"made with, {printable(config.model)}. Give that model with --model, or embed the "
             "recordings again."
         )
@@ -177,6 +179,16 @@ def embed_examples(
             "embedding. Give a longer one."
         )
     return vectors
+
+
+def _model_of(config: StoreConfig) -> str:
+    """Return the model of a store; of ``default`` in older stores, the shipped one that it was."""
+    if config.model == DEFAULT_ALIAS:
+        for name in SHIPPED:
+            with suppress(CheckpointError):
+                if model_checksum(name) == config.model_sha256:
+                    return name
+    return config.model
 
 
 def same_sound(event: Event, examples: Sequence[Event]) -> bool:

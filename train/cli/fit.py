@@ -98,7 +98,7 @@ def fit(
     add_to: Annotated[
         str | None,
         typer.Option(
-            help="Add the classes to this checkpoint, or to default; its own stay as they are.",
+            help="Add the classes to this model, a name or a checkpoint; its own stay as they are.",
             metavar="MODEL",
             show_default=False,
             rich_help_panel=MODEL,
@@ -107,7 +107,8 @@ def fit(
     model: Annotated[
         str,
         typer.Option(
-            help="Frozen model whose features are used: default, a checkpoint, hf:NAME or a graph.",
+            help="Frozen model whose features are used: the name of a model (sed models), a "
+            "checkpoint, hf:NAME or a graph.",
             metavar="MODEL",
             rich_help_panel=MODEL,
         ),
@@ -133,7 +134,7 @@ def fit(
 ) -> None:
     """Fit new classes, or a number, on the embeddings of a frozen model.
 
-    Ten clips of a class are enough to start: sed fit my_class/ --add-to default --background
+    Ten clips of a class are enough to start: sed fit my_class/ --add-to everyday --background
     my_recordings/ -o mine. The result is a checkpoint for sed detect, sed listen and all others.
     Numbers and trees are for sed predict.
     """

@@ -150,10 +150,12 @@ def _predict_fitted(
 def _split_paths(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     """Return the checkpoints and the recordings among the arguments."""
     from sed.errors import UsageError
+    from sed.models.registry import is_registered
     from sed.text import printable
 
     def is_checkpoint(path: Path) -> bool:
-        return path.suffix in (".safetensors", ".json") or (path / "best.safetensors").is_file()
+        is_run = (path / "best.safetensors").is_file()
+        return is_run or path.suffix in (".safetensors", ".json") or is_registered(str(path))
 
     checkpoints = [path for path in paths if is_checkpoint(path)]
     recordings = [path for path in paths if not is_checkpoint(path)]
@@ -161,7 +163,8 @@ def _split_paths(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     if not checkpoints:
         note = f" ({', '.join(missing)}: no such file or folder)" * bool(missing)
         raise UsageError(
-            f"no checkpoint among the arguments{note}: give a .safetensors or a run directory"
+            f"no checkpoint among the arguments{note}: give a .safetensors, a run directory or "
+            "the name of a model"
         )
     if not recordings:
         raise UsageError("no recording among the arguments: give files or folders of sound")

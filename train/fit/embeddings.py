@@ -17,6 +17,7 @@ from sed.audio.decode import open_recording
 from sed.audio.find import find_recordings
 from sed.errors import SedError, UsageError
 from sed.events.tracker import Event
+from sed.models.registry import DEFAULT_ALIAS, find_model, is_registered, model_name
 from sed.text import pluralize
 from sed.types import Floats
 from train.fit.crossval import N_FOLDS
@@ -45,7 +46,7 @@ class Encoder:
     Attributes
     ----------
     model
-        ``default``, a checkpoint, or whatever else `sed.embed` takes.
+        Name of a model, a checkpoint, or whatever else `sed.embed` takes.
     layer
         See `sed.embed`.
     pool
@@ -54,7 +55,7 @@ class Encoder:
         Where it runs.
     """
 
-    model: str = "default"
+    model: str = DEFAULT_ALIAS
     layer: str = "features"
     pool: tuple[str, ...] = ()
     device: str = "auto"
@@ -62,8 +63,11 @@ class Encoder:
     @property
     def is_checkpoint(self) -> bool:
         """Whether the model is one of this package."""
-        is_other = self.model.startswith("hf:") or self.model.endswith((".onnx", ".xml"))
-        return not is_other
+        if self.model.startswith("hf:"):
+            return False
+        path = find_model(self.model)
+        is_named_graph = is_registered(self.model) and path.suffix == ".json"
+        return not is_named_graph and path.suffix not in (".onnx", ".xml")
 
     def embed(
         self,
@@ -85,7 +89,7 @@ class Encoder:
         numbered = [replace(part, label=str(i)) for i, part in enumerate(parts)]
         # The package loads its public names when they are used, which mypy does not follow here.
         rows = sed.embed(  # type: ignore[attr-defined]
-            model=None if self.model == "default" else self.model,
+            model=self.model,
             clips=numbered,
             pool=self.pool,
             layer=self.layer,
@@ -100,6 +104,17 @@ class Encoder:
             if on_progress is not None:
                 on_progress(n_done, len(parts))
         return found
+
+
+def encoder_name(model: str | os.PathLike[str]) -> str:
+    """Return the name of a model for a file: an absolute path, unless it has a name of its own.
+
+    It is never ``default``, which may become another model.
+    """
+    name = os.fspath(model)
+    if is_registered(name):
+        return model_name(name)
+    return name if name.startswith("hf:") else os.path.abspath(find_model(name))
 
 
 def averaged(frames: Floats, most: int) -> Floats:

@@ -14,6 +14,7 @@ from sed.errors import NoSoundError, SedError, TableError, UsageError
 from sed.models.checkpoint import Checkpoint, load_model, save_checkpoint
 from sed.models.heads.added import KINDS
 from sed.models.metadata import checkpoint_files
+from sed.models.registry import DEFAULT_ALIAS, find_model
 from sed.text import lines, near, printable, some
 from sed.types import Floats
 from train.fit.classes import (
@@ -23,7 +24,7 @@ from train.fit.classes import (
     synthetic_background,
     with_classes,
 )
-from train.fit.embeddings import Encoder, OnProgress, background_parts
+from train.fit.embeddings import Encoder, OnProgress, background_parts, encoder_name
 from train.fit.fitted import FittedModel, encoder_sha256, fitted_json, save_fitted
 from train.fit.heads import Rows
 from train.fit.table import FitTable, Part, read_fit_table
@@ -76,7 +77,7 @@ def fit(
     n_trials: int = 0,
     add_to: str | os.PathLike[str] | None = None,
     background: Sequence[str | os.PathLike[str]] = (),
-    model: str | os.PathLike[str] = "default",
+    model: str | os.PathLike[str] = DEFAULT_ALIAS,
     pool: Sequence[str] | None = None,
     layer: str = "features",
     table_format: str = "auto",
@@ -109,12 +110,13 @@ def fit(
     n_trials
         Trials of the search for parameters, for numbers and trees.
     add_to
-        A checkpoint, or ``default``, whose classes are kept, and stay as they are to the last bit.
+        A checkpoint or its name, such as ``general``, whose classes are kept, and stay as they are
+        to the last bit.
     background
         Recordings without the classes, and folders of them, to fit against.
     model
-        Whose features are used, if not those of `add_to`: ``default``, a checkpoint, or another
-        encoder that `embed` takes.
+        Whose features are used, if not those of `add_to`: the name of a model, a checkpoint, or
+        another encoder that `embed` takes.
     pool
         Statistics over the frames of a clip, for numbers and trees.
     layer
@@ -160,7 +162,7 @@ def fit(
     data = read_fit_table(table, target=target, task=task, table_format=table_format)
     for missing in data.missing:
         report(TableError(f"{os.fspath(table)}: {missing}"))
-    name = _model_name(add_to if add_to is not None else model)
+    name = encoder_name(add_to if add_to is not None else model)
     by_vector = data.task == "regress" or head == "trees"
     statistics = tuple(pool or REGRESSION_POOL) if by_vector else ()
     encoder = Encoder(name, layer, statistics, device)
@@ -168,11 +170,11 @@ def fit(
     _check(data, head, n_trials, add_to, layer, as_checkpoint=as_checkpoint)
     if data.task == "regress" and background:
         raise UsageError("a number has no background: leave out --background")
-    if add_to is not None and os.fspath(model) not in ("default", os.fspath(add_to)):
+    if add_to is not None and os.fspath(model) not in (DEFAULT_ALIAS, os.fspath(add_to)):
         raise UsageError("--add-to names the model already: leave out --model")
     if add_to is None:
         _refuse_encoder(output, encoder, as_checkpoint=as_checkpoint)
-    base = load_model(None if name == "default" else name) if as_checkpoint else None
+    base = load_model(name) if as_checkpoint else None
     if base is not None and add_to is not None:
         check_new(data.labels, base.labels)
     window = ENCODER_WINDOW_SECONDS if base is None else base.window_seconds
@@ -329,16 +331,10 @@ def _refuse_encoder(
     """Refuse to replace the model whose features are used."""
     if not encoder.is_checkpoint:
         return
-    _, own = checkpoint_files(None if encoder.model == "default" else encoder.model)
+    _, own = checkpoint_files(find_model(encoder.model))
     fitted = checkpoint_files(output)[1] if as_checkpoint else fitted_json(output)
     if os.path.realpath(own) == os.path.realpath(fitted):
         raise UsageError(
             f"--output {printable(os.fspath(output))} is the model that it is fitted to: give "
             "another name"
         )
-
-
-def _model_name(model: str | os.PathLike[str]) -> str:
-    """Return a model's name, absolute if it is a file, so that it is found from anywhere."""
-    name = os.fspath(model)
-    return name if name == "default" or name.startswith("hf:") else os.path.abspath(name)

@@ -29,6 +29,7 @@ from sed.errors import CheckpointError
 from sed.files import written_whole
 from sed.models.heads.added import AddedHead, AddedHeadConfig, create_added_head
 from sed.models.metadata import FITTED_FORMAT, checkpoint_files, library_versions, sha256_of
+from sed.models.registry import DEFAULT_ALIAS, find_model, shipped_with_weights
 from sed.text import printable
 from sed.types import Floats
 from train.fit.embeddings import Encoder
@@ -126,17 +127,17 @@ def encoder_sha256(model: str) -> str:
     Raises
     ------
     CheckpointError
-        If a file is missing.
+        If a file is missing, or there is no model of this name.
     """
     if model.startswith("hf:"):
         return ""
-    path = Path(model)
+    path = find_model(model)
     if path.suffix == ".onnx":
         weights = path
     elif path.suffix == ".xml":
         weights = path.with_suffix(".bin")
     else:
-        weights, _ = checkpoint_files(None if model == "default" else model)
+        weights, _ = checkpoint_files(path)
     try:
         return sha256_of(weights)
     except OSError as error:
@@ -205,10 +206,11 @@ def load_fitted(path: str | os.PathLike[str]) -> FittedModel:
     metadata = _read(json_path)
     try:
         contents = _contents(stem, metadata["files"])
-        encoder = Encoder(
-            str(metadata["encoder"]["model"]), str(metadata["layer"]), tuple(metadata["pool"])
-        )
         checksum = str(metadata["encoder"]["sha256"])
+        encoder_name = str(metadata["encoder"]["model"])
+        if encoder_name == DEFAULT_ALIAS:  # of older versions, whose default may be another now
+            encoder_name = shipped_with_weights(checksum) or encoder_name
+        encoder = Encoder(encoder_name, str(metadata["layer"]), tuple(metadata["pool"]))
         head = str(metadata["head"])
         model = FittedModel(
             encoder,

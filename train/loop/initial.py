@@ -13,8 +13,8 @@ from torch import nn
 
 from sed.errors import CheckpointError, UsageError
 from sed.models.checkpoint import load_checkpoint
-from sed.models.metadata import DEFAULT
 from sed.models.network import SedModel
+from sed.models.registry import DEFAULT_ALIAS, SHIPPED, find_model
 from sed.text import printable, some
 from train.config.train import TrainConfig
 
@@ -162,9 +162,9 @@ def build_model(config: TrainConfig, labels: Sequence[str]) -> tuple[SedModel, s
         ) from error
     _logger.info("backbone %s, initial weights: %s", config.model.backbone, printable(source))
     missing: list[str] = []
-    if source == "default":  # without its head, whose classes have other sounds
-        missing = load_backbone(model.backbone, DEFAULT)
+    if source in (DEFAULT_ALIAS, *SHIPPED):  # without heads, whose classes have other sounds
+        missing = load_backbone(model.backbone, find_model(source))
     elif source not in ("none", "timm"):
-        missing = load_pretrained(model, labels, source)
+        missing = load_pretrained(model, labels, find_model(source))
     note = f"; {len(missing)} tensors start at random: {some(missing)}" if missing else ""
     return model, note

@@ -7,8 +7,8 @@ import torch
 from sed.errors import CheckpointError
 from sed.models.backbone import ModelConfig, create_backbone
 from sed.models.checkpoint import Checkpoint, save_checkpoint
-from sed.models.metadata import DEFAULT
 from sed.models.network import SedModel
+from sed.models.registry import find_model
 from tests.conftest import TINY_LOG_MEL
 from train.config.recipe import load_recipe
 from train.loop.initial import freeze_batch_norms, load_backbone, load_pretrained
@@ -18,7 +18,7 @@ def test_the_default_recipe_trains_from_the_model_that_ships():
     config = load_recipe("default")
     assert config.checkpoint.init_weights == "default"
     backbone = create_backbone(config.model)
-    assert load_backbone(backbone, DEFAULT) == []
+    assert load_backbone(backbone, find_model("everyday")) == []
 
 
 def test_initial_weights_are_filled_in_and_others_refused(tmp_path):
