@@ -127,7 +127,7 @@ def search(
         ),
     ] = None,
     model: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             help="The model of the store, if it has been moved.",
             show_default="where the store says",

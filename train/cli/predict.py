@@ -30,8 +30,8 @@ def predict(
         list[Path],
         typer.Argument(
             metavar="CHECKPOINTS... RECORDINGS...",
-            help="Checkpoints (.safetensors, .json, or run directories), several of which are "
-            "blended; recordings, and folders to search for them.",
+            help="Checkpoints (.safetensors, .json, run directories, or names of models), several "
+            "of which are blended; recordings, and folders to search for them.",
             show_default=False,
         ),
     ],
@@ -155,7 +155,8 @@ def _split_paths(paths: list[Path]) -> tuple[list[Path], list[Path]]:
 
     def is_checkpoint(path: Path) -> bool:
         is_run = (path / "best.safetensors").is_file()
-        return is_run or path.suffix in (".safetensors", ".json") or is_registered(str(path))
+        is_name = is_registered(str(path)) and not path.exists()
+        return is_run or is_name or path.suffix in (".safetensors", ".json")
 
     checkpoints = [path for path in paths if is_checkpoint(path)]
     recordings = [path for path in paths if not is_checkpoint(path)]

@@ -91,9 +91,10 @@ def train(
     init_weights: Annotated[
         str | None,
         typer.Option(
-            help="Weights to start from: a file (a checkpoint of sed train brings its head too), "
-            "default (the backbone of the shipped model), timm (its hub) or none.",
-            metavar="none|default|timm|FILE",
+            help="Weights to start from: a file or the name of a model of your own (a checkpoint "
+            "brings its head too), default, general or everyday (the backbone of that shipped "
+            "model), timm (its hub) or none.",
+            metavar="none|default|timm|NAME|FILE",
             show_default="the recipe's",
             rich_help_panel=MODEL,
         ),

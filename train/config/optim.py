@@ -155,7 +155,8 @@ class CheckpointConfig:
     Attributes
     ----------
     init_weights
-        Initial weights: none, default (of the shipped model), timm (of its hub), or a file.
+        Initial weights: none, default, general or everyday (the backbone of that model), timm (of
+        its hub), the name of a model of one's own, or a file.
     monitor
         Metric by which the best epoch is chosen.
     patience

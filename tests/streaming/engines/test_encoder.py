@@ -12,10 +12,11 @@ import sed
 from sed.cli import run
 from sed.errors import UsageError
 from sed.events.embedding_store.store import EmbeddingStore
+from sed.models.registry import DEFAULT_MODEL, find_model
 from sed.models.spec import ModelSpec, sample_blocks
 from streaming.encoders.base import AudioEncoder, encoder_spec, sounding_lengths
 from streaming.engines.encoder import EncoderEngine
-from streaming.engines.identity import model_identity
+from streaming.engines.identity import absolute_name, is_missing, model_identity
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
 from tests.streaming.encoders.tiny import noise, waveform_model
@@ -169,3 +170,17 @@ def test_the_identity_of_an_encoder_is_that_of_its_files(tmp_path):
     of_graph = model_identity(tmp_path / "graph.onnx")
     (tmp_path / "graph.onnx").write_bytes(b"2")
     assert of_graph != model_identity(tmp_path / "graph.onnx") != model_identity(None)
+
+
+def test_the_stored_name_of_a_model_is_valid_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "everyday").mkdir()
+    (tmp_path / "mine").mkdir()
+    assert absolute_name("everyday") == "everyday"
+    assert absolute_name("default") == DEFAULT_MODEL
+    assert absolute_name("mine") == str(tmp_path / "mine")
+    assert absolute_name("./everyday") == str(tmp_path / "everyday")
+    assert model_identity("everyday") == model_identity(find_model("everyday"))
+    assert is_missing("./gone")
+    assert is_missing("gone")
+    assert not is_missing("everyday")

@@ -109,3 +109,15 @@ def test_a_name_of_a_model_elsewhere_is_passed_on(embedded):
     config = StoreConfig("hf:a/b", "5" * 12, "features", ("mean",), DIMENSION, "clips")
     embedded["a"] = np.ones(DIMENSION)
     assert embed_examples([Event(0.0, 1.0, "", 1.0, "a")], config).shape == (1, DIMENSION)
+
+
+def test_the_default_model_of_an_older_store_is_found_by_its_checksum(embedded, monkeypatch):
+    config = StoreConfig("default", "5" * 12, "features", ("mean",), DIMENSION, "clips")
+    embedded["a"] = np.ones(DIMENSION)
+    clip = Event(0.0, 1.0, "", 1.0, "a")
+    checksums = {"everyday": "5" * 12, "general": "7" * 12, "default": "7" * 12}
+    monkeypatch.setattr(examples, "model_checksum", checksums.__getitem__)
+    assert embed_examples([clip], config).shape == (1, DIMENSION)
+    checksums["everyday"] = "8" * 12
+    with pytest.raises(UsageError, match="default: is not the model that the store was made with"):
+        embed_examples([clip], config)

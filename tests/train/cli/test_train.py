@@ -132,7 +132,7 @@ def test_every_key_of_a_recipe_is_shown_and_can_be_read_back(sed, here):
     expected = load_recipe("urban-sounds", overrides=["seed=7"])
     assert load_recipe(here / "mine.toml") == expected
     assert "\nbatch_size = 32                          # Clips per step and process.\n" in out
-    assert "# Initial weights: none, default (of the shipped model), timm" in out
+    assert "# Initial weights: none, default, general or everyday (the backbone" in out
     assert re.search(r"\nbatch_norm = .* # .*\. One of train\|frozen\.\n", out)
     assert re.search(r"\nmonitor = .* One of padded_cmap_5\|padded_cmap_3\|map\|accuracy", out)
     assert "``" not in out

@@ -83,3 +83,13 @@ def test_arrays_that_do_not_fit_together_are_refused(saved, changes):
 def test_a_folder_that_cannot_be_made_is_an_error_of_the_output(saved):
     with pytest.raises(OutputError, match="cannot write"):
         save_fitted(load_fitted(saved), saved / "below" / "m")
+
+
+def test_the_default_encoder_of_an_older_head_is_found_by_its_checksum(saved):
+    metadata = json.loads(saved.read_text("utf-8"))
+    encoder = {"model": "default", "sha256": encoder_sha256("everyday")}
+    saved.write_text(json.dumps(metadata | {"encoder": encoder}))
+    assert load_fitted(saved).encoder.model == "everyday"
+    saved.write_text(json.dumps(metadata | {"encoder": encoder | {"sha256": "0" * 64}}))
+    with pytest.raises(CheckpointError, match="fitted to another encoder than default is now"):
+        load_fitted(saved)
