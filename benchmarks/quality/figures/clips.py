@@ -1,8 +1,8 @@
 """Decode collections of labelled clips once, and keep them in a cache.
 
-ESC-50's fold 1, Kitchen20 and the training part of SESA are at 16 kHz already. Of each collection
-only the clips count whose category a row of `same_sound.csv` maps; of SESA all, since its category
-casual is none of the three others.
+ESC-50's fold 1, Kitchen20 and the training part of SESA are at 16 kHz already. Of ESC-50 and
+Kitchen20 only the clips count whose category is a class of AudioSet; of SESA all, since its
+category casual is none of the three others.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 import sed
 from benchmarks.quality.scenes import shared_folder
 from sed.files import written_whole
+from train.distill.classes import read_label_map
 
 RATE = 16_000
 CACHE = Path("runs") / "figures"
-SAME_SOUND = Path(__file__).parent / "same_sound.csv"
 
 Samples16 = NDArray[np.int16]
 Sounds = list[Samples16]
@@ -37,13 +37,6 @@ class Clip:
     category: str
 
 
-def same_sound(collection: str) -> dict[str, str]:
-    """Return AudioSet's name of each category of a collection that AudioSet has."""
-    with open(SAME_SOUND, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return {row["category"]: row["audioset"] for row in rows if row["collection"] == collection}
-
-
 def collection_rows(name: str) -> list[tuple[Path, str]]:
     """Return path and category of the clips of a collection: esc50 (fold 1), kitchen20 or sesa."""
     folder = shared_folder() / "data" / name
@@ -54,10 +47,11 @@ def collection_rows(name: str) -> list[tuple[Path, str]]:
     }[name]
     with open(folder / table, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
+    label_map = read_label_map(name)
     if name == "esc50":
         rows = [row for row in rows if row["fold"] == "1"]
     if name != "sesa":
-        rows = [row for row in rows if row["category"] in same_sound(name)]
+        rows = [row for row in rows if label_map[row["category"]].name]
     return [(folder / "audio" / row[file_key], row[category_key]) for row in rows]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from benchmarks.quality.figures.subjects import Run, Subject
 
 THRESHOLDS = (
     *(0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3),
-    *(0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9),
+    *(0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98),
 )
 FALSE_PER_MINUTE = 0.7  # at most, for the share of found events at the best threshold
 
@@ -28,7 +28,7 @@ def compare(
     onset_tolerance: float = 1.0,
 ) -> Tally:
     """Return the counts over scenes of one background; with the model's own settings if None."""
-    ambient = backgrounds.ambient(scenes[0].background, subject.vocabulary)
+    ambient = subject.vocabulary.ambient(backgrounds.CLASSES[scenes[0].background])
     matcher = Matcher(subject.vocabulary, ambient)
     return total(
         [
@@ -38,20 +38,20 @@ def compare(
     )
 
 
-def best_threshold(
-    subject: Subject, scenes: Sequence[Scene], runs: Sequence[Run]
-) -> tuple[float, Tally]:
-    """Return the threshold that finds most at no more than `FALSE_PER_MINUTE`, and its counts.
+def sweep(subject: Subject, scenes: Sequence[Scene], runs: Sequence[Run]) -> dict[float, Tally]:
+    """Return the counts at each threshold."""
+    return {t: compare(subject, scenes, runs, t) for t in THRESHOLDS}
+
+
+def best_threshold(tallies: Mapping[float, Tally]) -> float:
+    """Return the threshold that finds most at no more than `FALSE_PER_MINUTE`.
 
     If every threshold gives more, it is the one that gives the fewest false events.
     """
-    tallies = {t: compare(subject, scenes, runs, t) for t in THRESHOLDS}
     allowed = {t: x for t, x in tallies.items() if x.false_per_minute <= FALSE_PER_MINUTE}
     if not allowed:
-        best = min(tallies, key=lambda t: tallies[t].false_per_minute)
-    else:
-        best = max(allowed, key=lambda t: (allowed[t].found, t))
-    return best, tallies[best]
+        return min(tallies, key=lambda t: tallies[t].false_per_minute)
+    return max(allowed, key=lambda t: (allowed[t].found, t))
 
 
 def summary(tally: Tally) -> dict[str, Any]:
@@ -61,8 +61,10 @@ def summary(tally: Tally) -> dict[str, Any]:
         "events": tally.n_true,
         "minutes": tally.seconds / 60,
         "found": tally.found,
+        "found_exactly": tally.n_found_exactly / max(1, tally.n_true),
         "found_by_kind": tally.found_by_kind,
         "false_per_minute": tally.false_per_minute,
+        "excused_per_minute": tally.n_excused / tally.seconds * 60,
         "f1": tally.f1,
         "median_onset_error": tally.median_onset_error,
         "onset_error_quantiles": [float(q) for q in np.quantile(errors, (0.25, 0.5, 0.75, 0.9))]

@@ -1,17 +1,18 @@
 """Compare detected with true events, with the relations of a model's classes.
 
-A true event is *found* if a detection has its class, or a class under it (a bark is a dog), and its
-onset within the tolerance. It is *found by kind* if a detection of the same kind, such as animal,
-is there. Each event and each detection counts once. A detection that finds nothing is *false*,
-except where it is as right as can be: a class above the true one (animal), a class beside it that
-is under it too, while the event lasts; and a class that fits the background or describes the place.
-A second detection of the class that found an event is false.
+A true event is *found* if a detection has its class, or a class below it (a bark is a dog), and its
+onset within the tolerance; *found by kind* if the detection is of the same kind, such as animal.
+Each event and each detection counts once. A detection that finds nothing is *false*, unless its
+class is one that the true label says nothing about (above it, or alike: see
+`train.distill.classes`) while that event lasts, or fits the background, or describes the place. A
+second detection of the class that found an event is false.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -26,11 +27,12 @@ class Tally:
     """Counts over several recordings."""
 
     n_true: int = 0
-    n_detected: int = 0  # without the detections that are neither right nor false
     n_found: int = 0
+    n_found_exactly: int = 0  # with the very class of the category
     n_found_by_kind: int = 0
     onset_errors: list[float] = field(default_factory=list)  # of the events found, with sign
     false: list[str] = field(default_factory=list)  # labels
+    n_excused: int = 0  # detections that are neither right nor false
     missed: list[str] = field(default_factory=list)  # categories
     seconds: float = 0.0
 
@@ -73,22 +75,16 @@ class Matcher:
 
     def __init__(self, vocabulary: Vocabulary, ambient: set[str]) -> None:
         self.vocabulary = vocabulary
-        self.ambient = ambient | vocabulary.environment()
-        self._under: dict[str, set[str]] = {}
-        self._branch: dict[str, set[str]] = {}
-        self._kind: dict[str, set[str]] = {}
-
-    def _relate(self, label: str) -> None:
-        """Fill the tables of classes related to one."""
-        if label in self._under:
-            return
-        words = self.vocabulary
-        self._under[label] = {name for name in words.labels if words.is_under(name, label)}
-        self._branch[label] = {name for name in words.labels if words.in_branch(name, label)}
-        kinds = words.kinds(label)
-        self._kind[label] = self._branch[label] | {
-            name for name in words.labels if kinds & words.kinds(name)
-        }
+        self.ambient = ambient
+        self._own, self._right, self._kind, self._related = (
+            cache(rule)
+            for rule in (
+                lambda category: {vocabulary.label("esc50", category)},
+                vocabulary.right,
+                vocabulary.of_kind,
+                vocabulary.related,
+            )
+        )
 
     def compare(
         self,
@@ -98,56 +94,43 @@ class Matcher:
         onset_tolerance: float = 1.0,
     ) -> Tally:
         """Return the counts for one recording; the truth has ESC-50's categories."""
-        events = []
-        for event in truth:
-            label = self.vocabulary.label("esc50", event.label)
-            if label is not None:
-                self._relate(label)
-                events.append((event, label))
-        tally = Tally(n_true=len(events), seconds=seconds)
-        found = matched(events, detected, self._under, onset_tolerance)
-        by_kind = matched(events, detected, self._kind, onset_tolerance)
-        tally.n_found, tally.n_found_by_kind = len(found), len(by_kind)
-        tally.onset_errors = [detected[j].onset - events[i][0].onset for i, j in found.items()]
-        tally.missed = [event.label for i, (event, _) in enumerate(events) if i not in found]
+        truth = [event for event in truth if self._right(event.label)]
+        found = matched(truth, detected, self._right, onset_tolerance)
+        tally = Tally(n_true=len(truth), seconds=seconds, n_found=len(found))
+        tally.n_found_exactly = len(matched(truth, detected, self._own, onset_tolerance))
+        tally.n_found_by_kind = len(matched(truth, detected, self._kind, onset_tolerance))
+        tally.onset_errors = [detected[j].onset - truth[i].onset for i, j in found.items()]
+        tally.missed = [event.label for i, event in enumerate(truth) if i not in found]
         used = set(found.values())
         finders = {i: detected[j].label for i, j in found.items()}
-        for j, event in enumerate(detected):
-            if j not in used and not self._is_excused(event, events, finders):
-                tally.false.append(event.label)
-        tally.n_detected = len(used) + len(tally.false)
+        rest = [event for j, event in enumerate(detected) if j not in used]
+        tally.false = [e.label for e in rest if not self._is_excused(e, truth, finders)]
+        tally.n_excused = len(rest) - len(tally.false)
         return tally
 
-    def _is_excused(
-        self,
-        event: Event,
-        events: Sequence[tuple[Event, str]],
-        finders: dict[int, str],
-    ) -> bool:
+    def _is_excused(self, event: Event, truth: Sequence[Event], finders: Mapping[int, str]) -> bool:
         """Return whether a detection that finds nothing is not false either."""
-        if event.label in self.ambient:
-            return True
-        return any(
-            event.label in self._branch[label]
-            and event.label not in (label, finders.get(i))
+        return event.label in self.ambient or any(
+            event.label in self._related(true.label)
+            and event.label != finders.get(i)
             and event.onset < true.offset + MARGIN_SECONDS
             and event.offset > true.onset - MARGIN_SECONDS
-            for i, (true, label) in enumerate(events)
+            for i, true in enumerate(truth)
         )
 
 
 def matched(
-    events: Sequence[tuple[Event, str]],
+    truth: Sequence[Event],
     detected: Sequence[Event],
-    accepted: dict[str, set[str]],
+    accepted: Callable[[str], set[str]],
     onset_tolerance: float,
 ) -> dict[int, int]:
     """Return the detection of each event that has one; the nearest pairs are matched first."""
     pairs = sorted(
         (abs(true.onset - found.onset), i, j)
-        for i, (true, label) in enumerate(events)
+        for i, true in enumerate(truth)
         for j, found in enumerate(detected)
-        if abs(true.onset - found.onset) <= onset_tolerance and found.label in accepted[label]
+        if abs(true.onset - found.onset) <= onset_tolerance and found.label in accepted(true.label)
     )
     result: dict[int, int] = {}
     used: set[int] = set()
@@ -163,11 +146,12 @@ def total(tallies: Sequence[Tally]) -> Tally:
     result = Tally()
     for tally in tallies:
         result.n_true += tally.n_true
-        result.n_detected += tally.n_detected
         result.n_found += tally.n_found
+        result.n_found_exactly += tally.n_found_exactly
         result.n_found_by_kind += tally.n_found_by_kind
         result.onset_errors += tally.onset_errors
         result.false += tally.false
+        result.n_excused += tally.n_excused
         result.missed += tally.missed
         result.seconds += tally.seconds
     return result

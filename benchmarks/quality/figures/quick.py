@@ -20,11 +20,14 @@ def report(subject: Subject) -> str:
     scenes = scene_set("quiet", None, N_SCENES)
     runs = [subject.run(scene.samples) for scene in scenes]
     own = events.compare(subject, scenes, runs)
-    threshold, best = events.best_threshold(subject, scenes, runs)
+    swept = events.sweep(subject, scenes, runs)
+    threshold = events.best_threshold(swept)
+    curve = (f"{t:g} {x.found:.2f} {x.false_per_minute:.1f}" for t, x in swept.items())
     lines += [
         f"quiet scenes: {own.n_true} events in {own.seconds / 60:.0f} minutes",
         f"  own settings    {figures(own)}",
-        f"  threshold {threshold:4.2f}  {figures(best)}",
+        f"  threshold {threshold:4.2f}  {figures(swept[threshold])}",
+        f"  threshold, found, false a minute: {', '.join(curve)}",
         f"  false, own settings: {words(own, 'false')}",
         f"  missed, own settings: {words(own, 'missed')}",
     ]
@@ -47,7 +50,8 @@ def figures(tally: Tally) -> str:
     """Return what a line shows of some counts."""
     return (
         f"found {tally.found:.3f} (by kind {tally.found_by_kind:.3f}), "
-        f"{tally.false_per_minute:.2f} false a minute, F1 {tally.f1:.3f}, "
+        f"{tally.false_per_minute:.2f} false a minute "
+        f"({tally.n_excused / tally.seconds * 60:.2f} more of related classes), F1 {tally.f1:.3f}, "
         f"median onset error {tally.median_onset_error:.3f} s"
     )
 

@@ -65,8 +65,7 @@ class SedSubject:
     def __init__(self, name: str, model: str | None) -> None:
         self.name = name
         metadata = read_metadata(model or sed_default())
-        self.metadata = metadata
-        self.vocabulary = Vocabulary.of_checkpoint(metadata)
+        self.vocabulary = Vocabulary(tuple(metadata["labels"]))
         self.engine = sed.open_engine(model, engine="openvino", n_streams=1)
         self.frame_seconds = self.engine.spec.timeline.frame_seconds
         self._detectors: dict[DetectorConfig, sed.Detector] = {}

@@ -1,26 +1,23 @@
-"""Relate the classes of a model to the categories of a collection of clips."""
+"""Relate the classes of a model to the categories of a collection of clips.
+
+The labels of a model are AudioSet's, by the short names of `train.distill.classes`, or ESC-50's
+categories. The maps of labels there say which class a category is, and about which classes, those
+above it or alike, it says nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
-from benchmarks.quality.figures.clips import same_sound
+from train.distill import classes
 
-# AudioSet's classes for where something was recorded, and for sounds in general. They describe a
-# whole recording and not an event in it, so that they are neither right nor false.
-ENVIRONMENT = (
-    "Inside, small room",
-    "Inside, large room or hall",
-    "Inside, public space",
-    "Outside, urban or manmade",
-    "Outside, rural or natural",
-    "Reverberation",
-    "Echo",
-    "Environmental noise",
-    "Field recording",
-    "Sound effect",
+# Classes for where something was recorded. They describe a whole recording and not an event in it,
+# so that they are neither right nor false.
+PLACES = (
+    *("small_room", "large_room", "public_space", "outside_urban", "outside_rural"),
+    *("reverberation", "echo", "field_recording", "silence"),
 )
 
 
@@ -32,52 +29,68 @@ class Vocabulary:
     ----------
     labels
         Names of the classes, in the order of the outputs.
-    displayed
-        Label of each AudioSet name; empty for a model of ESC-50's categories.
-    parents
-        Names of the direct parents of a class or kind, if the model has a hierarchy.
     """
 
     labels: tuple[str, ...]
-    displayed: Mapping[str, str] = field(default_factory=dict)
-    parents: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    @classmethod
-    def of_checkpoint(cls, metadata: Mapping[str, Any]) -> Vocabulary:
-        """Return the vocabulary of a checkpoint from its metadata."""
-        audioset = metadata.get("audioset") or {}
-        displayed = {entry["name"]: label for label, entry in audioset.items()}
-        return cls(tuple(metadata["labels"]), displayed, metadata.get("hierarchy") or {})
+    @cached_property
+    def is_audioset(self) -> bool:
+        """Whether the labels are those of AudioSet."""
+        return {one.name for one in classes.read_classes()}.issuperset(self.labels)
 
     def label(self, collection: str, category: str) -> str | None:
         """Return the class with the meaning of a category; None if the model has none."""
-        if self.displayed:
-            return self.displayed.get(same_sound(collection).get(category, ""))
-        return category if category in self.labels else None
+        mapped = classes.read_label_map(collection)[category].name
+        if not self.is_audioset:
+            # ESC-50's category with the same meaning.
+            same = [m.label for m in classes.read_label_map("esc50").values() if m.name == mapped]
+            names = [category] if collection == "esc50" else same if mapped else []
+            return next((name for name in names if name in self.labels), None)
+        return mapped if mapped in self.labels else None
 
-    def ancestors(self, label: str) -> set[str]:
-        """Return the parents of a class, and theirs."""
-        found: set[str] = set()
-        rest = list(self.parents.get(label, ()))
-        while rest:
-            name = rest.pop()
-            if name not in found:
-                found.add(name)
-                rest += self.parents.get(name, ())
-        return found
+    def right(self, category: str) -> set[str]:
+        """Return the classes that name an event of ESC-50: its own, and those below it.
 
-    def is_under(self, label: str, other: str) -> bool:
-        """Return whether a class is another one or a kind of it."""
-        return label == other or other in self.ancestors(label)
+        A bark is a dog. A class below is not right if another category of ESC-50 means it.
+        """
+        label = self.label("esc50", category)
+        if label is None or not self.is_audioset:
+            return set() if label is None else {label}
+        return {label} | (classes.descendants(label) & self.related(category))
 
-    def in_branch(self, label: str, other: str) -> bool:
-        """Return whether one of two classes is the other or an ancestor of it."""
-        return self.is_under(label, other) or self.is_under(other, label)
+    def related(self, category: str) -> set[str]:
+        """Return the classes that are neither right nor false while an event of ESC-50 lasts."""
+        label_map = classes.read_label_map("esc50")
+        related = label_map[category].related
+        if not self.is_audioset:
+            related = frozenset(m.label for m in label_map.values() if m.name in related)
+        return set(related) & set(self.labels)
 
-    def environment(self) -> set[str]:
-        """Return the classes that describe a recording as a whole."""
-        return {self.displayed[name] for name in ENVIRONMENT if name in self.displayed}
+    def of_kind(self, category: str) -> set[str]:
+        """Return the classes of the same kind, such as animal, as a category of ESC-50."""
+        kinds = self._kinds(classes.read_label_map("esc50")[category].name)
+        if self.is_audioset:
+            return {label for label in self.labels if kinds & self._kinds(label)}
+        mapped = classes.read_label_map("esc50").values()
+        return {m.label for m in mapped if m.name and kinds & self._kinds(m.name)}
 
-    def kinds(self, label: str) -> set[str]:
-        """Return the kinds that a class belongs to: its ancestors without parents."""
-        return {name for name in self.ancestors(label) if not self.parents.get(name)}
+    def ambient(self, background: Sequence[str]) -> set[str]:
+        """Return the classes that fit a background, given by names of AudioSet's classes.
+
+        They are those below and above them; and, where a category of ESC-50 has the meaning, those
+        that it says nothing about.
+        """
+        by_name = {m.name: m for m in classes.read_label_map("esc50").values() if m.name}
+        if not self.is_audioset:
+            return {by_name[name].label for name in background if name in by_name}
+        fitting = set(PLACES)
+        for name in background:
+            fitting |= {name} | classes.descendants(name) | classes.ancestors(name)
+            fitting |= by_name[name].related if name in by_name else set()
+        return fitting & set(self.labels)
+
+    @staticmethod
+    def _kinds(label: str | None) -> set[str]:
+        """Return the kinds of a class: it and the names above it that have none above them."""
+        names = {label, *classes.ancestors(label)} if label else set()
+        return {name for name in names if not classes.ancestors(name)}

@@ -1,7 +1,8 @@
 """Measure how well a model ranks clips of categories that it has, without training on them.
 
 The score of a clip is the highest frame, or the mean over its frames, of the class with the meaning
-of the category. A category counts only if the model has it; clips of other categories are negative.
+of the category. Two categories may be one class (plates and clean-dishes are dishes). Clips of all
+other categories are negative.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.quality.figures.clips import collection, same_sound
+from benchmarks.quality.figures.clips import collection
 from benchmarks.quality.figures.subjects import Subject
 from sed.models.metrics import average_precision
+from train.distill.classes import read_label_map
 
 COLLECTIONS = ("kitchen20", "sesa", "esc50")
 HOP_SECONDS = 5.0  # no overlap: most clips are one window
@@ -21,12 +23,14 @@ HOP_SECONDS = 5.0  # no overlap: most clips are one window
 def zero_shot(subject: Subject, name: str) -> dict[str, Any] | None:
     """Return mean average precisions on a collection; None if the model has none of its classes."""
     clips = collection(name)
-    categories = sorted(same_sound(name))
-    known = {c: subject.vocabulary.label(name, c) for c in categories}
-    known = {category: label for category, label in known.items() if label is not None}
+    label_of = {
+        category: subject.vocabulary.label(name, category) if mapped.name else None
+        for category, mapped in read_label_map(name).items()
+    }
+    known = sorted({label for label in label_of.values() if label is not None})
     if not known:
         return None
-    columns = [subject.vocabulary.labels.index(str(label)) for label in known.values()]
+    columns = [subject.vocabulary.labels.index(label) for label in known]
     highest, mean, whole = [], [], []
     for clip in clips:
         run = subject.run(clip.samples, HOP_SECONDS)
@@ -34,7 +38,7 @@ def zero_shot(subject: Subject, name: str) -> dict[str, Any] | None:
         highest.append(probs.max(axis=0))
         mean.append(probs.mean(axis=0))
         whole.append(run.clip_probs[:, columns].max(axis=0))
-    targets = np.array([[clip.category == category for category in known] for clip in clips])
+    targets = np.array([[label_of[clip.category] == label for label in known] for clip in clips])
     precision = {
         way: average_precision(targets, np.array(scores))
         for way, scores in (("highest", highest), ("mean", mean), ("clip", whole))
