@@ -25,6 +25,8 @@ from sed.events.median_filter import MedianFilter
 from sed.timeline import Timeline, seconds_from_samples
 from sed.types import Floats
 
+MAX_BLOCK = 256  # frames that are processed at once, so that they stay in the processor's cache
+
 
 @dataclass(frozen=True)
 class Event:
@@ -94,6 +96,9 @@ class TrackerConfig:
 class EventTracker:
     """Tracks events of all classes in a stream of frame probabilities.
 
+    Frames are filtered, compared and searched for runs in whole arrays, and only for the classes
+    that are active in them; what is done one by one are the runs and the events.
+
     Parameters
     ----------
     config
@@ -112,7 +117,9 @@ class EventTracker:
     def __init__(self, config: TrackerConfig, labels: Sequence[str], timeline: Timeline) -> None:
         self.labels = tuple(labels)
         self.timeline = timeline
-        self._on = self._per_class(config.onset_threshold, "onset_threshold").astype(np.float32)
+        self._frame_samples, self._sample_rate = timeline.frame_samples, timeline.sample_rate
+        onsets = self._per_class(config.onset_threshold, "onset_threshold").astype(np.float32)
+        self._on: list[float] = onsets.tolist()
         self._off = self._per_class(config.offset_threshold, "offset_threshold").astype(np.float32)
         medians = self._per_class(config.median_filter_frames, "median_filter_frames")
         self._median = MedianFilter(medians.astype(np.int64))
@@ -124,13 +131,12 @@ class EventTracker:
         """Start a new recording."""
         self._median.reset()
         self._n_frames = 0
-        n_classes = len(self.labels)
-        # Of each class: the run that is now at or above the offset threshold, and the event that a
-        # later run may extend.
-        self._runs: list[_Run | None] = [None] * n_classes
-        self._held: list[_Run | None] = [None] * n_classes
-        self._last_started = [-1] * len(self.labels)  # first frame of the last event in _started
-        self._started: list[tuple[int, _Run]] = []
+        # The classes that are at or above the offset threshold in the last frame, the runs that
+        # they are in, and the events that a later run may extend.
+        self._active = np.zeros(len(self.labels), bool)
+        self._runs: dict[int, tuple[int, float]] = {}  # first frame and highest probability so far
+        self._live: dict[int, _Live] = {}
+        self._started: list[tuple[int, int, int, float]] = []  # start, class, stop, peak
 
     @property
     def half_median_frames(self) -> int:
@@ -139,7 +145,7 @@ class EventTracker:
 
     def push(self, frame_probs: Floats) -> list[Event]:
         """Add the next frames, shape (frames, classes); return the events that are now complete."""
-        done = self._track(self._median.push(frame_probs))
+        done = self._track(self._median.extend(frame_probs))
         self._update_started(done)
         return self._events(done)
 
@@ -149,17 +155,16 @@ class EventTracker:
         Each lasts at least until the offset given here. `push` or `flush` returns it later with
         the same onset.
         """
-        runs, self._started = self._started, []
-        return [self._event(c, run) for c, run in sorted(runs, key=lambda r: (r[1].start, r[0]))]
+        started, self._started = sorted(self._started), []
+        return [self._event(c, start, stop, peak) for start, c, stop, peak in started]
 
     def flush(self, end_sample: int | None = None) -> list[Event]:
         """End the recording; return the remaining events, cut off at `end_sample` if given."""
-        done = self._track(self._median.flush())
-        for c, run in enumerate(self._runs):
-            if run is not None:
-                self._close(c, run, self._n_frames)
-            if (held := self._held[c]) is not None:
-                done.append((self._n_frames, c, held))
+        done = self._track(self._median.extend_end())
+        for live in self._live.values():
+            live.decided_at = self._n_frames
+        done += self._live.values()
+        self._live = {}
         self._update_started(done)
         events, started = self._events(done), self._started
         self.reset()
@@ -169,78 +174,96 @@ class EventTracker:
         end = seconds_from_samples(end_sample, self.timeline.sample_rate)
         return [Event(e.onset, min(e.offset, end), e.label, e.score) for e in events]
 
-    def _track(self, probs: Floats) -> list[tuple[int, int, _Run]]:
-        """Advance by filtered frames; return (frame of decision, class, run) of complete events."""
-        if len(probs) == 0:
-            return []
-        first, self._n_frames = self._n_frames, self._n_frames + len(probs)
-        active = probs >= self._off
-        done: list[tuple[int, int, _Run]] = []
-        awake = [(a or b) is not None for a, b in zip(self._runs, self._held, strict=True)]
-        for c in np.flatnonzero(active.any(axis=0) | np.array(awake, bool)).tolist():
-            if (run := self._runs[c]) is not None and not active[0, c]:
-                self._close(c, run, first)  # it ended where the last push did
-            for start, stop in _runs_of(active[:, c]):
-                peak = float(probs[start:stop, c].max())
-                if start == 0 and (run := self._runs[c]) is not None:
-                    run = _Run(run.start, first + stop, max(run.peak, peak))
-                else:
-                    run = _Run(first + start, first + stop, peak)
-                    done += self._release(c, before=run.start)
-                self._runs[c] = run
-                if stop < len(probs):
-                    self._close(c, run, run.stop)
-            if self._runs[c] is None:
-                done += self._release(c, before=self._n_frames)
+    def _track(self, frames: Floats) -> list[_Live]:
+        """Advance by frames that are not yet filtered; return the events that end."""
+        margin, done = 2 * self._median.half, []
+        for first in range(0, len(frames) - margin, MAX_BLOCK):
+            done += self._track_block(frames[first : first + MAX_BLOCK + margin])
         return done
 
-    def _close(self, c: int, run: _Run, at: int) -> None:
-        """End a run: it becomes the held event, extends it, or is dropped.
+    def _track_block(self, frames: Floats) -> list[_Live]:
+        """Advance by a block of frames with half a filter of neighbours on both sides."""
+        first = self._n_frames
+        n = self._n_frames = first + len(frames) - 2 * self._median.half
+        # A median reaches a threshold only where one of its values does, and often not there.
+        classes = self._reached(frames, None)
+        if self._median.half and len(classes):
+            frames = self._median.medians(frames.take(classes, axis=1), classes)
+            reached = self._reached(frames, classes)
+            frames, classes = frames.take(reached, axis=1), classes[reached]
+        elif len(classes):
+            frames = frames.take(classes, axis=1)
+        done: list[_Live] = []
+        if len(classes):
+            active = frames >= self._off[classes]
+            runs = _runs_of(frames, active, self._active[classes], classes)
+            self._active[classes] = active[-1]
+            done = self._add_runs(first, runs)
+        for live in list(self._live.values()):
+            if n - live.stop > self.gap_frames and live.c not in self._runs:
+                done.append(self._release(live))
+        return done
 
-        A run within the minimum gap of the held event extends it; `_release` has returned others.
-        """
-        self._runs[c] = None
-        held = self._held[c]
-        if run.peak < self._on[c]:
-            self._held[c] = None if held is None else held.decided(at)
-        elif held is None:
-            self._held[c] = run
-        else:
-            self._held[c] = _Run(held.start, run.stop, max(held.peak, run.peak))
+    def _reached(self, frames: Floats, classes: NDArray[np.int64] | None) -> NDArray[np.int64]:
+        """Return the columns of the classes that are active in any frame, or in the one before."""
+        off, was_active = self._off, self._active
+        if classes is not None:
+            off, was_active = off[classes], was_active[classes]
+        reached = np.maximum.reduce(frames, axis=0) >= off
+        reached |= was_active
+        return reached.nonzero()[0]
 
-    def _release(self, c: int, before: int) -> list[tuple[int, int, _Run]]:
-        """Return the held event if no run that starts at `before` or later can extend it."""
-        held = self._held[c]
-        if held is None or before - held.stop <= self.gap_frames:
-            return []
-        self._held[c] = None
-        return [(max(held.decided_at, held.stop + self.gap_frames), c, held)]
+    def _add_runs(
+        self, first: int, runs: Iterable[tuple[int, int, int, float, bool]]
+    ) -> list[_Live]:
+        """Add the runs of a block, those of each class in the order of time; return what ends."""
+        done = []
+        for c, start, stop, peak, is_open in runs:
+            live = self._live.get(c)
+            if start < 0:
+                start, peak_before = self._runs.pop(c)
+                peak = max(peak, peak_before)
+            else:
+                start += first
+                if live is not None and start - live.stop > self.gap_frames:
+                    done.append(self._release(live))
+                    live = None
+            stop += first
+            if is_open:
+                self._runs[c] = start, peak
+            if peak >= self._on[c]:
+                if live is None:
+                    self._live[c] = _Live(c, start, stop, peak)
+                else:
+                    live.stop, live.peak = stop, max(live.peak, peak)
+            elif live is not None and not is_open:
+                live.decided_at = stop
+        return done
 
-    def _update_started(self, done: list[tuple[int, int, _Run]]) -> None:
+    def _release(self, live: _Live) -> _Live:
+        """End an event that no run can extend any more."""
+        del self._live[live.c]
+        live.decided_at = max(live.decided_at, live.stop + self.gap_frames)
+        return live
+
+    def _update_started(self, done: Iterable[_Live]) -> None:
         """Note the events, done or not, that nothing can take back, each once."""
-        certain = [(c, run) for _, c, run in done]
-        for c, (run, held) in enumerate(zip(self._runs, self._held, strict=True)):
-            if run is not None and run.peak >= self._on[c]:
-                start, peak = (held.start, held.peak) if held else (run.start, run.peak)
-                certain.append((c, _Run(start, run.stop, max(run.peak, peak))))
-            elif held is not None:
-                certain.append((c, held))
-        for c, run in certain:
-            if run.start > self._last_started[c] and self._is_long_enough(run):
-                self._last_started[c] = run.start
-                self._started.append((c, run))
+        for live in (*done, *self._live.values()):
+            if not live.is_started and live.stop - live.start >= self._min_frames:
+                live.is_started = True
+                self._started.append((live.start, live.c, live.stop, live.peak))
 
-    def _events(self, done: list[tuple[int, int, _Run]]) -> list[Event]:
+    def _events(self, done: Iterable[_Live]) -> list[Event]:
         """Return events sorted by the frame of decision, which does not depend on block sizes."""
-        done = [d for d in done if self._is_long_enough(d[2])]
-        return [self._event(c, run) for _, c, run in sorted(done, key=lambda d: d[:2])]
+        long_enough = [live for live in done if live.stop - live.start >= self._min_frames]
+        long_enough.sort(key=lambda live: (live.decided_at, live.c))
+        return [self._event(live.c, live.start, live.stop, live.peak) for live in long_enough]
 
-    def _is_long_enough(self, run: _Run) -> bool:
-        return run.stop - run.start >= self._min_frames
-
-    def _event(self, c: int, run: _Run) -> Event:
-        times = self.timeline.frame_time(run.start), self.timeline.frame_time(run.stop)
-        return Event(*times, self.labels[c], run.peak)
+    def _event(self, c: int, start: int, stop: int, peak: float) -> Event:
+        # What `Timeline.frame_time` computes.
+        onset = start * self._frame_samples / self._sample_rate
+        offset = stop * self._frame_samples / self._sample_rate
+        return Event(onset, offset, self.labels[c], peak)
 
     def _per_class(self, value: float | tuple[float, ...], name: str) -> NDArray[np.float64]:
         values = np.asarray(value, np.float64)
@@ -251,23 +274,61 @@ class EventTracker:
         return np.broadcast_to(values, (len(self.labels),))
 
 
-@dataclass(frozen=True)
-class _Run:
-    """Frames [start, stop) of one class, and the highest probability among them."""
+@dataclass(slots=True)
+class _Live:
+    """An event that may still grow: frames [start, stop), the highest probability among them."""
 
+    c: int
     start: int
     stop: int
     peak: float
     decided_at: int = 0  # first frame at which no run could extend it, as far as known
-
-    def decided(self, at: int) -> _Run:
-        return _Run(self.start, self.stop, self.peak, max(self.decided_at, at))
+    is_started: bool = False  # was reported by `started`
 
 
-def _runs_of(active: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """Yield [start, stop) of each run of true values."""
-    edges = np.flatnonzero(np.diff(active, prepend=False, append=False))
-    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+def _runs_of(
+    probs: Floats,
+    active: NDArray[np.bool_],
+    was_active: NDArray[np.bool_],
+    classes: NDArray[np.int64],
+) -> Iterator[tuple[int, int, int, float, bool]]:
+    """Find the runs of active frames.
+
+    Parameters
+    ----------
+    probs, active
+        Shape (frames, classes).
+    was_active
+        If a class was active in the frame before, shape (classes,). A run then starts at -1, and
+        if the class is not active in the first frame it stops at 0.
+    classes
+        Numbers of the classes.
+
+    Yields
+    ------
+    For each run the number of the class, start, stop, highest probability, and if it lasts until
+    the end of the frames; class by class, in the order of time.
+    """
+    n, width = len(probs), len(probs) + 2
+    # Of each class a row: nothing, the frame before, the frames, nothing.
+    rows = np.zeros((len(classes), width + 1), bool)
+    rows[:, 1] = was_active
+    rows[:, 2:-1] = active.T
+    values = np.zeros((len(classes), width), np.float32)
+    values[:, 1:-1] = probs.T
+    edges = (rows[:, 1:] != rows[:, :-1]).ravel().nonzero()[0]
+    peaks = np.maximum.reduceat(values.ravel(), edges)[::2]
+    row, frame = np.divmod(edges, width)
+    frame -= 1
+    stops = frame[1::2]
+    return zip(
+        classes[row[::2]].tolist(),
+        frame[::2].tolist(),
+        stops.tolist(),
+        peaks.tolist(),
+        (stops == n).tolist(),
+        strict=True,
+    )
 
 
 def track_events(

@@ -1,3 +1,5 @@
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from scipy.ndimage import median_filter
 from sed.events.median_filter import MedianFilter
 from sed.events.tracker import Event, EventTracker, TrackerConfig, track_events
 from sed.timeline import Timeline
+from tests.sed.events.reference_tracker import ReferenceTracker
 
 GRID = Timeline(100, 1, 10)  # a frame is 0.1 s
 
@@ -67,6 +70,43 @@ def test_after_a_flush_the_next_recording_starts_afresh():
 
 
 cuts = st.lists(st.integers(0, 60), max_size=8).map(sorted)
+
+
+@st.composite
+def streams(draw):
+    """Draw labels, frame probabilities with many equal and edge values, a config, and cuts."""
+    n_classes, n_frames = draw(st.integers(1, 6)), draw(st.integers(0, 60))
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    probs = rng.choice(np.float32([0, 0.1, 0.3, 0.4, 0.5, 0.8, 0.9, 1]), (n_frames, n_classes))
+    if draw(st.booleans()):  # long runs
+        probs = np.repeat(probs, draw(st.integers(1, 9)), axis=0)[:n_frames]
+    per_class = st.sampled_from([0.3, 0.5, 0.8])
+    onsets = tuple(draw(st.lists(per_class, min_size=n_classes, max_size=n_classes)))
+    medians = st.lists(st.sampled_from([1, 3, 7, 17]), min_size=n_classes, max_size=n_classes)
+    config = TrackerConfig(
+        onset_threshold=onsets,
+        offset_threshold=tuple(draw(st.sampled_from([0.5, 1.0])) * on for on in onsets),
+        median_filter_frames=draw(st.sampled_from([1, 3]) | medians.map(tuple)),
+        min_duration_seconds=draw(st.sampled_from([0.0, 0.1, 0.3, 1.0])),
+        min_gap_seconds=draw(st.sampled_from([0.0, 0.1, 0.4, 1.5])),
+    )
+    return "abcdef"[:n_classes], probs, config, draw(cuts)
+
+
+@settings(deadline=None, max_examples=100)
+@given(streams(), st.sampled_from([3, 512]))
+def test_every_push_gives_what_the_reference_gives(stream, max_block):
+    """Compare all that is returned, event by event and bit by bit, with the reference."""
+    labels, probs, config, cuts = stream
+    ours, reference = (kind(config, labels, GRID) for kind in (EventTracker, ReferenceTracker))
+    assert ours.half_median_frames == reference.half_median_frames
+    with patch("sed.events.tracker.MAX_BLOCK", max_block):
+        for number, part in enumerate(np.split(probs, cuts)):
+            assert ours.push(part) == reference.push(part)
+            if number % 2:
+                assert ours.started() == reference.started()
+        assert ours.flush(len(probs) * 10 - 3) == reference.flush(len(probs) * 10 - 3)
+        assert ours.started() == reference.started()
 
 
 @settings(deadline=None)
