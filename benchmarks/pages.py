@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from benchmarks.live import live_page
 from benchmarks.quality import accuracy_page, training_page
-from benchmarks.speed import embedding, entry_page, search_page, throughput_page
+from benchmarks.speed import embedding, entry_page, search_page, throughput_page, tracker
 from benchmarks.store import DOCS, read, replace_between
 
 README = DOCS.parent / "README.md"
@@ -31,6 +31,9 @@ def performance() -> str:
         accuracy_page.report(),
         "### Sliding windows or fully convolutional",
         accuracy_page.modes_report(),
+        "## The event tracker",
+        "`python -m benchmarks.speed.tracker`",
+        tracker.report(),
         "## Embeddings",
         "`python -m benchmarks.speed.embedding`",
         embedding.report(),

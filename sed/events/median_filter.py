@@ -86,7 +86,8 @@ class MedianFilter:
                 for layer, (least, most) in zip(layers, bounds, strict=True)
             ]
         if length > MAX_NETWORK:
-            return np.partition(np.stack(layers), self.half, axis=0)[self.half]
+            middle: Floats = np.partition(np.stack(layers), self.half, axis=0)[self.half]
+            return middle
         for i, j, wanted in _median_network(length):
             low, high = layers[i], layers[j]
             if wanted & 1:

@@ -14,7 +14,7 @@ can change it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed.events.median_filter import MedianFilter
+from sed.events.runs import LiveEvent, find_runs
 from sed.timeline import Timeline, seconds_from_samples
 from sed.types import Floats
 
@@ -135,7 +136,7 @@ class EventTracker:
         # they are in, and the events that a later run may extend.
         self._active = np.zeros(len(self.labels), bool)
         self._runs: dict[int, tuple[int, float]] = {}  # first frame and highest probability so far
-        self._live: dict[int, _Live] = {}
+        self._live: dict[int, LiveEvent] = {}
         self._started: list[tuple[int, int, int, float]] = []  # start, class, stop, peak
 
     @property
@@ -174,14 +175,14 @@ class EventTracker:
         end = seconds_from_samples(end_sample, self.timeline.sample_rate)
         return [Event(e.onset, min(e.offset, end), e.label, e.score) for e in events]
 
-    def _track(self, frames: Floats) -> list[_Live]:
+    def _track(self, frames: Floats) -> list[LiveEvent]:
         """Advance by frames that are not yet filtered; return the events that end."""
         margin, done = 2 * self._median.half, []
         for first in range(0, len(frames) - margin, MAX_BLOCK):
             done += self._track_block(frames[first : first + MAX_BLOCK + margin])
         return done
 
-    def _track_block(self, frames: Floats) -> list[_Live]:
+    def _track_block(self, frames: Floats) -> list[LiveEvent]:
         """Advance by a block of frames with half a filter of neighbours on both sides."""
         first = self._n_frames
         n = self._n_frames = first + len(frames) - 2 * self._median.half
@@ -193,10 +194,10 @@ class EventTracker:
             frames, classes = frames.take(reached, axis=1), classes[reached]
         elif len(classes):
             frames = frames.take(classes, axis=1)
-        done: list[_Live] = []
+        done: list[LiveEvent] = []
         if len(classes):
             active = frames >= self._off[classes]
-            runs = _runs_of(frames, active, self._active[classes], classes)
+            runs = find_runs(frames, active, self._active[classes], classes)
             self._active[classes] = active[-1]
             done = self._add_runs(first, runs)
         for live in list(self._live.values()):
@@ -211,11 +212,12 @@ class EventTracker:
             off, was_active = off[classes], was_active[classes]
         reached = np.maximum.reduce(frames, axis=0) >= off
         reached |= was_active
-        return reached.nonzero()[0]
+        columns: NDArray[np.int64] = reached.nonzero()[0]
+        return columns
 
     def _add_runs(
         self, first: int, runs: Iterable[tuple[int, int, int, float, bool]]
-    ) -> list[_Live]:
+    ) -> list[LiveEvent]:
         """Add the runs of a block, those of each class in the order of time; return what ends."""
         done = []
         for c, start, stop, peak, is_open in runs:
@@ -233,27 +235,27 @@ class EventTracker:
                 self._runs[c] = start, peak
             if peak >= self._on[c]:
                 if live is None:
-                    self._live[c] = _Live(c, start, stop, peak)
+                    self._live[c] = LiveEvent(c, start, stop, peak)
                 else:
                     live.stop, live.peak = stop, max(live.peak, peak)
             elif live is not None and not is_open:
                 live.decided_at = stop
         return done
 
-    def _release(self, live: _Live) -> _Live:
+    def _release(self, live: LiveEvent) -> LiveEvent:
         """End an event that no run can extend any more."""
         del self._live[live.c]
         live.decided_at = max(live.decided_at, live.stop + self.gap_frames)
         return live
 
-    def _update_started(self, done: Iterable[_Live]) -> None:
+    def _update_started(self, done: Iterable[LiveEvent]) -> None:
         """Note the events, done or not, that nothing can take back, each once."""
         for live in (*done, *self._live.values()):
             if not live.is_started and live.stop - live.start >= self._min_frames:
                 live.is_started = True
                 self._started.append((live.start, live.c, live.stop, live.peak))
 
-    def _events(self, done: Iterable[_Live]) -> list[Event]:
+    def _events(self, done: Iterable[LiveEvent]) -> list[Event]:
         """Return events sorted by the frame of decision, which does not depend on block sizes."""
         long_enough = [live for live in done if live.stop - live.start >= self._min_frames]
         long_enough.sort(key=lambda live: (live.decided_at, live.c))
@@ -272,63 +274,6 @@ class EventTracker:
                 f"expected one {name} for each of {len(self.labels)} classes, got {len(values)}"
             )
         return np.broadcast_to(values, (len(self.labels),))
-
-
-@dataclass(slots=True)
-class _Live:
-    """An event that may still grow: frames [start, stop), the highest probability among them."""
-
-    c: int
-    start: int
-    stop: int
-    peak: float
-    decided_at: int = 0  # first frame at which no run could extend it, as far as known
-    is_started: bool = False  # was reported by `started`
-
-
-def _runs_of(
-    probs: Floats,
-    active: NDArray[np.bool_],
-    was_active: NDArray[np.bool_],
-    classes: NDArray[np.int64],
-) -> Iterator[tuple[int, int, int, float, bool]]:
-    """Find the runs of active frames.
-
-    Parameters
-    ----------
-    probs, active
-        Shape (frames, classes).
-    was_active
-        If a class was active in the frame before, shape (classes,). A run then starts at -1, and
-        if the class is not active in the first frame it stops at 0.
-    classes
-        Numbers of the classes.
-
-    Yields
-    ------
-    For each run the number of the class, start, stop, highest probability, and if it lasts until
-    the end of the frames; class by class, in the order of time.
-    """
-    n, width = len(probs), len(probs) + 2
-    # Of each class a row: nothing, the frame before, the frames, nothing.
-    rows = np.zeros((len(classes), width + 1), bool)
-    rows[:, 1] = was_active
-    rows[:, 2:-1] = active.T
-    values = np.zeros((len(classes), width), np.float32)
-    values[:, 1:-1] = probs.T
-    edges = (rows[:, 1:] != rows[:, :-1]).ravel().nonzero()[0]
-    peaks = np.maximum.reduceat(values.ravel(), edges)[::2]
-    row, frame = np.divmod(edges, width)
-    frame -= 1
-    stops = frame[1::2]
-    return zip(
-        classes[row[::2]].tolist(),
-        frame[::2].tolist(),
-        stops.tolist(),
-        peaks.tolist(),
-        (stops == n).tolist(),
-        strict=True,
-    )
 
 
 def track_events(
