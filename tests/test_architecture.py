@@ -36,8 +36,10 @@ ARROWS = {
     "streaming/export": "sed sed/features sed/models sed/models/inference",
     "streaming/encoders": "sed sed/models streaming/export",
     "streaming/engines": "sed sed/features sed/models sed/models/inference streaming/export "
+    "streaming/encoders streaming/engines/graphs",
+    "streaming/engines/graphs": "sed sed/features sed/events sed/models streaming/export "
     "streaming/encoders",
-    "streaming/pipeline": "sed sed/audio sed/events sed/models streaming/engines",
+    "streaming/pipeline": "sed sed/audio sed/features sed/events sed/models streaming/engines",
     "streaming/offline": "sed sed/audio sed/events sed/events/embedding_store sed/models "
     "streaming/engines streaming/pipeline",
     "streaming/search": "sed sed/audio sed/events sed/events/embedding_store sed/models "
@@ -49,9 +51,10 @@ ARROWS = {
     "streaming/web": "sed sed/features sed/events streaming streaming/sinks",
     "streaming/bench": "sed sed/audio sed/events sed/models streaming/engines streaming/pipeline "
     "streaming/offline",
-    "streaming/cli": "sed sed/audio sed/events sed/events/embedding_store sed/models streaming "
-    "streaming/export streaming/engines streaming/pipeline streaming/offline streaming/search "
-    "streaming/sinks streaming/live streaming/terminal streaming/web streaming/bench",
+    "streaming/cli": "sed sed/audio sed/events sed/events/embedding_store sed/models "
+    "streaming streaming/export streaming/engines streaming/engines/graphs streaming/pipeline "
+    "streaming/offline streaming/search streaming/sinks streaming/live streaming/terminal "
+    "streaming/web streaming/bench",
     "train": "",
     "train/config": "sed sed/features sed/events sed/models",
     "train/data": "sed sed/audio sed/events train/config",
@@ -73,6 +76,7 @@ DOORS = {
     "soundfile": {"sed/audio/libsndfile.py", "sed/audio/flac.py"},
     "sounddevice": {"streaming/live/microphone.py"},
     "onnx": {"streaming/export/onnx.py"},
+    "ai_edge_litert": {"streaming/engines/graphs/tflite.py"},
     "onnxruntime": {"streaming/engines/onnx.py", "streaming/encoders/onnx.py"},
     "transformers": {"streaming/encoders/hub.py"},
     "openvino": {"streaming/export/openvino.py"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TextIO
 
 from sed.errors import UsageError
@@ -42,6 +42,7 @@ def open_writer(
     band_hz: tuple[float, float] = (0.0, 8_000.0),
     labels: Sequence[str] = (),
     continued: bool = False,
+    species: Mapping[str, tuple[str, str]] | None = None,
 ) -> EventWriter:
     """Open a writer of events.
 
@@ -61,6 +62,9 @@ def open_writer(
         All labels of the model, for the metadata of Parquet.
     continued
         The file already holds lines of this format: write no header.
+    species
+        Scientific and common name of each label, for columns ``scientific_name`` and
+        ``common_name`` in CSV, JSONL, Raven and Parquet; no such columns if there are none.
 
     Raises
     ------
@@ -73,12 +77,12 @@ def open_writer(
     """
     if format in TEXT_WRITERS:
         kind = TEXT_WRITERS[format]
-        return kind(target, dated=dated, band_hz=band_hz, continued=continued)
+        return kind(target, dated=dated, band_hz=band_hz, continued=continued, species=species)
     if format not in WRITERS:
         raise UsageError(f"unknown format {format!r}. {near(format, WRITERS)}")
     if not isinstance(target, str | os.PathLike):
         raise UsageError(f"{format} needs a file of its own: give a path")
-    return ParquetWriter(target, labels=labels)
+    return ParquetWriter(target, labels=labels, species=species)
 
 
 def format_of(path: str | os.PathLike[str], formats: Iterable[str] = FORMATS) -> str:

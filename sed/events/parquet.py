@@ -8,6 +8,7 @@
     score               float
     time                timestamp[us, UTC]      of the onset; null where it is not known
     utc_offset_minutes  int16                   local time minus UTC at the place; or null
+    scientific_name, common_name  string, dictionary    of models that know species only
 
 `pandas.read_parquet("events.parquet")`, `polars.scan_parquet("events.parquet")` and
 `duckdb.sql("SELECT label, count(*) FROM 'events.parquet' GROUP BY label")` open it. The local hour
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from types import TracebackType
@@ -33,7 +34,7 @@ from numpy.typing import NDArray
 
 from sed.errors import MissingExtraError, SedError
 from sed.events.tracker import Event
-from sed.events.writers import EventWriter
+from sed.events.writers import NAME_COLUMNS, EventWriter
 from sed.text import printable, to_utf8
 
 ROWS_PER_GROUP = 65_536  # events in memory, and the unit that a reader can skip
@@ -58,6 +59,8 @@ class ParquetWriter(EventWriter):
         All labels of the model, stored in the metadata as a JSON list, ``sed.labels``.
     rows_per_group
         Events in a row group.
+    species
+        Scientific and common name of each label, for columns of these; no such columns if None.
 
     Raises
     ------
@@ -77,7 +80,11 @@ class ParquetWriter(EventWriter):
         *,
         labels: Sequence[str] = (),
         rows_per_group: int = ROWS_PER_GROUP,
+        species: Mapping[str, tuple[str, str]] | None = None,
     ) -> None:
+        self._species = species or {}
+        if self._species:
+            self._columns = (*self._columns, *NAME_COLUMNS)
         self._arrow = _pyarrow(path)
         metadata = {"sed.labels": json.dumps(list(labels))} if labels else {}
         self._schema = _schema(self._arrow, metadata, self._columns)
@@ -117,7 +124,10 @@ class ParquetWriter(EventWriter):
     def _write_group(self) -> None:
         events, self._events = self._events, []
         if events:
-            self._writer.write_table(self._table(events))
+            names = [self._species.get(event.label, ("", "")) for event in events]
+            columns = zip(NAME_COLUMNS, zip(*names, strict=True), strict=True)
+            more = {name: [*map(to_utf8, column)] for name, column in columns}
+            self._writer.write_table(self._table(events, **more if self._species else {}))
 
     def _table(self, events: Sequence[Event], **more: list[str]) -> Any:
         columns = {

@@ -13,7 +13,7 @@ import io
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Self, TextIO
@@ -23,6 +23,7 @@ from sed.events.tracker import Event
 from sed.text import iso_time, near
 
 GAP = "[gap]"  # label of lost sound, in formats that hold events only
+NAME_COLUMNS = ("scientific_name", "common_name")  # of events of models that know species
 
 
 class EventWriter(ABC):
@@ -73,6 +74,9 @@ class LineWriter(EventWriter):
         Lowest and highest frequency of the model's input in Hz, for formats that store it (Raven).
     continued
         The file already holds lines of this format: write no header.
+    species
+        Scientific and common name of each label, of models that know both: CSV, JSON Lines and
+        Raven then have columns for them.
 
     Raises
     ------
@@ -87,6 +91,7 @@ class LineWriter(EventWriter):
         dated: bool = False,
         band_hz: tuple[float, float] = (0.0, 8_000.0),
         continued: bool = False,
+        species: Mapping[str, tuple[str, str]] | None = None,
     ) -> None:
         self._opened: TextIO | None = None
         if isinstance(target, str | os.PathLike):
@@ -96,6 +101,7 @@ class LineWriter(EventWriter):
         self.out = target
         self._dated = dated
         self._band_hz = band_hz
+        self._species = species or {}
         try:
             self._write_line("" if continued else self._header())
         except OSError:
@@ -123,24 +129,39 @@ class LineWriter(EventWriter):
     def _line(self, event: Event) -> str:
         """Return the line of an event."""
 
+    @property
+    def _name_columns(self) -> list[str]:
+        """Names of the columns for scientific and common names; none without species."""
+        return list(NAME_COLUMNS) if self._species else []
+
+    def _names(self, event: Event) -> list[str]:
+        """Return the cells of these columns."""
+        return list(self._species.get(event.label, ("", ""))) if self._species else []
+
 
 class CsvWriter(LineWriter):
-    """CSV with a header: ``file,onset,offset,label,score``, and ``time`` if `dated`."""
+    """CSV with a header: ``file,onset,offset,label,score``, and ``time`` if `dated`.
+
+    With species ``scientific_name,common_name`` follow the score.
+    """
 
     extension = ".csv"
 
     def _header(self) -> str:
-        columns = ["file", "onset", "offset", "label", "score"]
+        columns = ["file", "onset", "offset", "label", "score", *self._name_columns]
         return _quoted(columns + ["time"] * self._dated, ",")
 
     def _line(self, event: Event) -> str:
         times = f"{event.onset:.3f}", f"{event.offset:.3f}"
-        cells = [event.file, *times, event.label, f"{event.score:.4f}"]
+        cells = [event.file, *times, event.label, f"{event.score:.4f}", *self._names(event)]
         return _quoted(cells + [iso_time(event.time)] * self._dated, ",")
 
 
 class JsonlWriter(LineWriter):
-    """One JSON object per line: file, onset, offset, label, score, and time where it is known."""
+    """One JSON object per line: file, onset, offset, label, score, and time where it is known.
+
+    With species ``scientific_name`` and ``common_name`` follow the score.
+    """
 
     extension = ".jsonl"
 
@@ -149,7 +170,9 @@ class JsonlWriter(LineWriter):
         self._write_line(self._object(gap, {"gap": reason, "samples": n_samples}))
 
     def _line(self, event: Event) -> str:
-        return self._object(event, {"label": event.label, "score": round(event.score, 4)})
+        fields: dict[str, object] = {"label": event.label, "score": round(event.score, 4)}
+        names = dict(zip(self._name_columns, self._names(event), strict=True))
+        return self._object(event, fields | names)
 
     def _object(self, event: Event, fields: dict[str, object]) -> str:
         times = {"onset": round(event.onset, 3), "offset": round(event.offset, 3)}
@@ -201,7 +224,8 @@ class RavenWriter(LineWriter):
     _n_written = 0  # selections, which are numbered from 1
 
     def _header(self) -> str:
-        return "\t".join(self.columns) + "\n"
+        names = [name.replace("_", " ").title() for name in self._name_columns]
+        return "\t".join([*self.columns, *names]) + "\n"
 
     def _line(self, event: Event) -> str:
         self._n_written += 1
@@ -216,6 +240,7 @@ class RavenWriter(LineWriter):
             _escaped(os.path.basename(event.file)),
             _escaped(event.label),
             f"{event.score:.4f}",
+            *map(_escaped, self._names(event)),
         )
         return "\t".join(values) + "\n"
 
@@ -260,6 +285,7 @@ def _read_jsonl(file: TextIO) -> Iterator[Event]:
     for line in file:
         values = json.loads(line)
         if "gap" not in values:
+            values = {key: value for key, value in values.items() if key not in NAME_COLUMNS}
             yield Event(**values | {"time": _read_time(values.get("time"))})
 
 

@@ -17,6 +17,7 @@ from sed.text import printable
 FORMAT = "sed-engine checkpoint"
 FORMAT_VERSION = 2
 FITTED_FORMAT = "sed-engine fitted head"  # see train.fit.fitted
+GRAPH_FORMAT = "sed-engine graph"  # see streaming.engines.graphs.description
 
 
 def checkpoint_files(path: str | os.PathLike[str]) -> tuple[Path, Path]:
@@ -81,6 +82,11 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise CheckpointError(
             f"{name}: a head that `sed fit` wrote for whole recordings, not a checkpoint. Use it "
             f"with `sed predict {name} RECORDINGS`."
+        )
+    if isinstance(metadata, dict) and metadata.get("format") == GRAPH_FORMAT:
+        raise CheckpointError(
+            f"{name}: a graph that `sed models add` registered, not a checkpoint of this engine: "
+            "`sed detect` and `sed listen` take it, and in Python sed.open_engine."
         )
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise CheckpointError(foreign)

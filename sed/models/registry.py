@@ -20,14 +20,13 @@ from typing import Any
 
 from sed.errors import CheckpointError, SedError, UsageError
 from sed.files import written_whole
-from sed.models.metadata import FORMAT, checkpoint_files
+from sed.models.metadata import FORMAT, GRAPH_FORMAT, checkpoint_files
 from sed.text import near, printable
 
 SHIPPED = ("general", "everyday")
 # The model that is used where none is given.
 DEFAULT_MODEL = "everyday"
 DEFAULT_ALIAS = "default"
-GRAPH_FORMAT = "sed-engine graph"
 # Words that options for models give a meaning of their own.
 RESERVED = (*SHIPPED, DEFAULT_ALIAS, "none", "timm", "auto")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sed.config import config_from_dict
 from sed.events.tracker import TrackerConfig
 from sed.features.log_mel import LogMelConfig
+from sed.features.shown import shown_log_mel
 from sed.timeline import Timeline, frame_edges
 
 
@@ -50,6 +51,8 @@ class ModelSpec:
         Length of the input windows.
     post_processing
         Thresholds and durations that turn frame probabilities into events.
+    species
+        Scientific and common name of each class, of models that know both; else empty.
     """
 
     labels: tuple[str, ...]
@@ -58,6 +61,7 @@ class ModelSpec:
     n_frames: int
     window_seconds: float = 5.0
     post_processing: TrackerConfig = field(default_factory=TrackerConfig)
+    species: tuple[tuple[str, str], ...] = ()
 
     @property
     def timeline(self) -> Timeline:
@@ -75,9 +79,52 @@ class ModelSpec:
         """Edges of the frames of a window in columns, (n_frames + 1,); see `sed.timeline`."""
         return frame_edges(self.n_frames, self.frame_columns, self.window_columns)
 
+    @property
+    def is_of_windows(self) -> bool:
+        """Whether the model gives one set of probabilities for a window, as classifiers do."""
+        return bool(self.labels) and self.n_frames == 1
+
+    @property
+    def takes_samples(self) -> bool:
+        """Whether the columns are blocks of samples, as `sample_blocks` makes them."""
+        return self.log_mel == sample_blocks(self.log_mel.sample_rate, self.log_mel.hop_length)
+
+    @property
+    def spectrogram(self) -> LogMelConfig:
+        """The spectrogram to show: that of the model, or one of the blocks of samples."""
+        return shown_log_mel(self.log_mel) if self.takes_samples else self.log_mel
+
+    def with_hop(self, hop_columns: int) -> ModelSpec:
+        """Return the spec for windows at a distance of so many columns.
+
+        A model with one output per window has frames as long as the hop: where windows overlap,
+        each frame is the mean of the windows over it. Other models stay as they are.
+        """
+        if not self.is_of_windows:
+            return self
+        return dataclasses.replace(self, frame_columns=hop_columns)
+
+    def resolve(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the labels that names stand for.
+
+        A class of a model with `species` may be named by its label, its scientific name, its common
+        name, or both as ``Erithacus rubecula_European Robin``. Other names stay as they are.
+        """
+        known: dict[str, str] = {}
+        for label, (scientific, common) in zip(self.labels, self.species, strict=False):
+            for name in (scientific, common, f"{scientific}_{common}"):
+                known.setdefault(name, label)
+        known |= zip(self.labels, self.labels, strict=True)
+        return tuple(known.get(name, name) for name in names)
+
+    def names_by_label(self) -> dict[str, tuple[str, str]]:
+        """Return scientific and common name of each label; nothing if the model has none."""
+        return dict(zip(self.labels, self.species, strict=True)) if self.species else {}
+
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values for JSON."""
-        return dataclasses.asdict(self) | {"labels": list(self.labels)}
+        """Return the fields as plain values for JSON; `species` only where there are some."""
+        values = dataclasses.asdict(self) | {"labels": list(self.labels)}
+        return values if self.species else {k: v for k, v in values.items() if k != "species"}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelSpec:
@@ -95,6 +142,7 @@ class ModelSpec:
             int(values["n_frames"]),
             float(values["window_seconds"]),
             config_from_dict(TrackerConfig, values["post_processing"], "post_processing"),
+            tuple((str(a), str(b)) for a, b in values.get("species", ())),
         )
 
 

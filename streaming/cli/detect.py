@@ -32,12 +32,14 @@ from streaming.cli.options import (
     RawRate,
     Resume,
     SkipExisting,
+    SpeciesList,
     Threshold,
     Timeout,
     TimeZone,
     TopK,
     Verbose,
     Workers,
+    class_names,
     split_names,
 )
 
@@ -71,6 +73,7 @@ def detect(
         ),
     ] = None,
     classes: Classes = "",
+    species_list: SpeciesList = None,
     top_k: TopK = None,
     channel: Channel = None,
     format: Annotated[
@@ -166,7 +169,7 @@ def detect(
         min_duration_seconds=min_duration_seconds,
         min_gap_seconds=min_gap_seconds,
         lookahead_seconds=lookahead_seconds,
-        classes=split_names(classes),
+        classes=class_names(classes, species_list),
         top_k=top_k,
         batch_size=batch_size_for(recordings) if batch_size is None else batch_size,
     )

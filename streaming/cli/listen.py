@@ -31,10 +31,11 @@ from streaming.cli.options import (
     RawChannels,
     RawEncoding,
     RawRate,
+    SpeciesList,
     Threshold,
     TopK,
     Verbose,
-    split_names,
+    class_names,
 )
 
 if TYPE_CHECKING:
@@ -64,14 +65,15 @@ def listen(
     device: Device = "auto",
     precision: Precision = "auto",
     hop_seconds: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--hop",
             help="Hop: seconds from the start of one window, which is one input of the model, to "
             "the start of the next. It divides the window.",
+            show_default="0.5, and of a graph of others its own",
             rich_help_panel=DETECTION,
         ),
-    ] = 0.5,
+    ] = None,
     threshold: Threshold = None,
     onset_threshold: OnsetThreshold = None,
     offset_threshold: OffsetThreshold = None,
@@ -87,6 +89,7 @@ def listen(
         ),
     ] = 1.0,
     classes: Classes = "",
+    species_list: SpeciesList = None,
     top_k: TopK = None,
     format: Annotated[
         str | None,
@@ -247,7 +250,7 @@ def listen(
     from sed.signals import GracefulExit
     from streaming.cli.outputs import LiveOutputs
     from streaming.engines.select import open_engine
-    from streaming.live.listener import Listener
+    from streaming.live.listener import Listener, live_config
     from streaming.pipeline.config import DetectorConfig
     from streaming.sinks.text import format_status
 
@@ -261,7 +264,7 @@ def listen(
         min_duration_seconds=min_duration_seconds,
         min_gap_seconds=min_gap_seconds,
         lookahead_seconds=lookahead_seconds,
-        classes=split_names(classes),
+        classes=class_names(classes, species_list),
         top_k=top_k,
     )
     outputs = LiveOutputs(
@@ -297,6 +300,7 @@ def listen(
             n_streams=1,
             n_threads=n_threads,
         )
+        config = live_config(config, opened.spec)
         listener = Listener(sources, opened, config, channel=channel, buffer_seconds=buffer_seconds)
         name = model_name(model)
         log.info("%s; %s, %d classes", opened, name, len(opened.spec.labels))

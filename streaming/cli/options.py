@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from sed.errors import UsageError
 
 INPUT, MODEL, DETECTION = "Input", "Model", "Detection"
 OUTPUT, PERFORMANCE = "Output", "Performance"
@@ -24,7 +27,7 @@ Model = Annotated[
 Engine = Annotated[
     str,
     typer.Option(
-        metavar="auto|torch|compile|openvino|onnx",
+        metavar="auto|torch|compile|openvino|onnx|tflite",
         help="Library that runs the model. auto measures once which one is fastest on this "
         "machine.",
         rich_help_panel=MODEL,
@@ -54,7 +57,7 @@ Hop = Annotated[
         "--hop",
         help="Hop: seconds from the start of one window, which is one input of the model, to the "
         "start of the next. It divides the window.",
-        show_default="half the window, 2.5",
+        show_default="half the window, 2.5; of a graph of others its own",
         rich_help_panel=DETECTION,
     ),
 ]
@@ -114,7 +117,18 @@ MinGap = Annotated[
 Classes = Annotated[
     str,
     typer.Option(
-        help="Detect only these classes: names joined by commas.",
+        help="Detect only these classes: names joined by commas. Of species the common or the "
+        "scientific names.",
+        show_default="all",
+        rich_help_panel=DETECTION,
+    ),
+]
+SpeciesList = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Detect only the classes in this file, one a line: scientific names, common names, or "
+        "both, as Erithacus rubecula_European Robin.",
         show_default="all",
         rich_help_panel=DETECTION,
     ),
@@ -271,6 +285,25 @@ Pool = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+
+
+def class_names(classes: str, species_list: Path | None) -> tuple[str, ...]:
+    """Return the classes that are requested by name or in a file.
+
+    Raises
+    ------
+    UsageError
+        If both are given, or the file is empty.
+    SedError
+        If the file cannot be read.
+    """
+    from streaming.engines.graphs.labels import read_species_list
+
+    if species_list is None:
+        return split_names(classes)
+    if classes:
+        raise UsageError("--classes and --species-list both choose classes: give one of them")
+    return read_species_list(species_list)
 
 
 def split_names(text: str) -> tuple[str, ...]:

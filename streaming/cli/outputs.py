@@ -92,6 +92,7 @@ class LiveOutputs:
         ones. Files and the database come next, so that alerts and views never show an event that
         could still be lost.
         """
+        species = listener.detector.spec.names_by_label()
         if self.clips is not None:
             yield self._clips(self.clips, listener)
         if self.save_audio is not None:
@@ -99,9 +100,9 @@ class LiveOutputs:
         if database is not None:
             from streaming.sinks.database import EventDatabase
 
-            yield EventDatabase(database, model=model_name)
+            yield EventDatabase(database, model=model_name, species=species)
         if self.output is not None:
-            yield EventFileSink(self.output, self.format)
+            yield EventFileSink(self.output, self.format, species)
         yield from self._alerts()
         if self.web is not None and database is not None:
             from streaming.web.server import WebView, parse_address
@@ -114,7 +115,7 @@ class LiveOutputs:
                 token=self.token,
                 database_path=database,
                 labels=detector.labels,
-                log_mel=detector.spec.log_mel,
+                log_mel=detector.spec.spectrogram,
                 model=model_name,
             )
             if not self.quiet:
@@ -129,12 +130,18 @@ class LiveOutputs:
             from streaming.terminal.view import TerminalView
 
             detector = listener.detector
-            return [TerminalView(detector.labels, detector.spec.log_mel, model_name)]
+            return [TerminalView(detector.labels, detector.spec.spectrogram, model_name)]
         errors = ErrorSink(sys.stderr)
         if self.output is not None:
             return [errors]
         if self.format is not None:
-            return [EventStreamSink(sys.stdout, self.format, on_broken_pipe=listener.stop), errors]
+            lines = EventStreamSink(
+                sys.stdout,
+                self.format,
+                on_broken_pipe=listener.stop,
+                species=listener.detector.spec.names_by_label(),
+            )
+            return [lines, errors]
         return [TextSink(sys.stdout, listener.stop), errors]
 
     def _clips(self, folder: Path, listener: Listener) -> Sink:

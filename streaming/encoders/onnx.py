@@ -79,7 +79,7 @@ class OnnxEncoder(AudioEncoder):
         self._rank = len(axes)
         self._takes_batches = self._rank > 1 and axes[0] != 1
         n_samples = _window_samples(self._name, axes[-1], rate, window_seconds)
-        self._session, self._version = _open_session(path, self._name, n_threads)
+        self._session, self._version = open_session(path, self._name, n_threads)
         names = _output_names(self._name, graph, layer)
         # The shapes that a graph declares are often incomplete; those of an output are certain.
         outputs = self._run(np.zeros((1, n_samples), np.float32), names)
@@ -142,7 +142,7 @@ def _find_input(name: str, graph: GraphDescription) -> GraphTensor:
     axes = only.shape if only is not None else None
     fits = axes is None or (1 <= len(axes) <= 3 and (len(axes) < 3 or axes[1] in (1, None)))
     if only is None or not only.is_float or not fits:
-        found = ", ".join(f"{i.name} {_shape(i)}" for i in inputs) or "none"
+        found = ", ".join(f"{i.name} {describe_shape(i)}" for i in inputs) or "none"
         raise CheckpointError(
             f"{name}: expected one input of samples in fp32, (samples), (batch, samples) or "
             f"(batch, 1, samples), found {found}. Export a graph that takes samples."
@@ -150,7 +150,8 @@ def _find_input(name: str, graph: GraphDescription) -> GraphTensor:
     return only
 
 
-def _shape(tensor: GraphTensor) -> str:
+def describe_shape(tensor: GraphTensor) -> str:
+    """Return the shape of a tensor for messages, such as (any, 48000)."""
     if tensor.shape is None:
         return "of any shape"
     return "(" + ", ".join("any" if n is None else str(n) for n in tensor.shape) + ")"
@@ -255,7 +256,7 @@ def _spec(sample_rate: int, n_samples: int, n_frames: int) -> ModelSpec:
     return encoder_spec(sample_rate, block, frame // block, n_frames, n_samples // block)
 
 
-def _open_session(path: str | os.PathLike[str], name: str, n_threads: int) -> tuple[Any, str]:
+def open_session(path: str | os.PathLike[str], name: str, n_threads: int) -> tuple[Any, str]:
     """Return a session of ONNX Runtime, and its version.
 
     Raises

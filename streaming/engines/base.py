@@ -121,6 +121,16 @@ class Engine(ABC):
         """Undo what `init_thread` changed in the process."""
 
 
+def blocks_of_samples(samples: Floats, block: int) -> Floats:
+    """Return samples, shape (samples,), as columns, shape (columns, samples of a block).
+
+    The features of models that take samples. A copy, since the samples may lie in a buffer that the
+    next ones overwrite.
+    """
+    n_columns = len(samples) // block
+    return samples[: n_columns * block].reshape(n_columns, block).copy()
+
+
 class EnginePool:
     """Threads that call an engine, `Engine.n_streams` of them.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import platform
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -54,3 +56,12 @@ def cached_json(
         with suppress(OutputError), written_whole(path) as part:
             part.write_text(json.dumps(values, indent=1) + "\n", "utf-8")
     return values
+
+
+def machine_key(*facts: object) -> str:
+    """Return a hash of the processor of this machine and of other facts, hexadecimal."""
+    cpu = platform.processor()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            cpu = next((line for line in file if line.startswith("model name")), cpu)
+    return hashlib.sha256(repr((cpu, *facts)).encode()).hexdigest()[:12]

@@ -13,7 +13,7 @@ from sed.text import printable
 from sed.types import Floats
 from streaming.encoders.base import AudioEncoder
 from streaming.encoders.hub import is_hub_name, load_pretrained, parse_hub_name
-from streaming.engines.base import Engine, FrameOutput
+from streaming.engines.base import Engine, FrameOutput, blocks_of_samples
 from streaming.export.onnx import is_exported_onnx
 
 
@@ -54,10 +54,7 @@ class EncoderEngine(Engine):
 
     def extract_features(self, samples: Floats) -> Floats:
         """Return samples, shape (samples,), as blocks of shape (columns, samples of a block)."""
-        block = self.spec.log_mel.hop_length
-        n_columns = len(samples) // block
-        # A copy, since the samples may lie in a buffer that the next ones overwrite.
-        return samples[: n_columns * block].reshape(n_columns, block).copy()
+        return blocks_of_samples(samples, self.spec.log_mel.hop_length)
 
     def infer(self, log_mel: Floats) -> FrameOutput:
         """Return the embeddings of windows of blocks, shape (batch, columns, samples of a block).

@@ -10,6 +10,7 @@ from sed.errors import CheckpointError
 from sed.models.metadata import checkpoint_files
 from sed.models.registry import find_model, is_registered, model_name
 from streaming.encoders.hub import PREFIX, encoder_checksum, is_hub_name, parse_hub_name
+from streaming.engines.graphs.description import find_graph, graph_files
 
 
 def absolute_name(model: str) -> str:
@@ -73,6 +74,8 @@ def model_identity(model: str | os.PathLike[str] | None) -> str:
     digest = hashlib.sha256()
     path = find_model(model)
     weights = [path.with_suffix(".bin")] if path.suffix == ".xml" else []
+    if (graph := find_graph(path)) is not None:
+        weights = graph_files(graph)
     for file in sorted({*checkpoint_files(path), path, *weights}):
         # What is wrong with a missing file is reported when the model is loaded.
         with suppress(OSError), open(file, "rb") as opened:

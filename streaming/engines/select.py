@@ -6,11 +6,9 @@ result is kept beside the exported graph (see `streaming.engines.exported`).
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import logging
 import os
-import platform
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
@@ -28,15 +26,17 @@ from sed.models.metadata import check_weights, checkpoint_files, read_metadata
 from sed.models.registry import find_model
 from sed.text import near
 from streaming.engines.base import Engine, EnginePool
-from streaming.engines.cache import cached_json
+from streaming.engines.cache import cached_json, machine_key
 from streaming.engines.encoder import is_encoder, open_encoder
 from streaming.engines.exported import export_cached
+from streaming.engines.graph_model import open_graph_model
+from streaming.engines.graphs.description import find_graph
 from streaming.export.onnx import read_onnx_metadata
 
 if TYPE_CHECKING:
     from sed.models.checkpoint import Checkpoint
 
-ENGINES = ("auto", "torch", "compile", "openvino", "onnx")
+ENGINES = ("auto", "torch", "compile", "openvino", "onnx", "tflite")
 PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}  # that the engines for graphs need
 GRAPH_SUFFIXES = (".onnx", ".xml")
 MEASURED_SECONDS = 0.5  # per engine
@@ -102,18 +102,25 @@ def open_engine(
         return cast(Engine, model)
     if engine not in ENGINES:
         raise UsageError(f"unknown engine {engine!r}. {near(engine, ENGINES)}")
+    options_for_all: dict[str, Any] = {
+        "engine": engine,
+        "device": device,
+        "precision": precision,
+        "n_streams": n_streams,
+        "n_threads": n_threads,
+    }
     if is_encoder(model, layer):
         return open_encoder(
             cast(str, model),
             layer,
-            engine=engine,
-            device=device,
-            precision=precision,
-            n_streams=n_streams,
-            n_threads=n_threads,
             sample_rate=sample_rate,
             window_seconds=window_seconds,
+            **options_for_all,
         )
+    if (graph := find_graph(model)) is not None:
+        return open_graph_model(graph, layer=layer, **options_for_all)
+    if engine == "tflite":
+        raise UsageError("the engine tflite runs graphs of others: leave out --engine tflite")
     if sample_rate is not None or window_seconds is not None:
         raise UsageError("sample rate and window are part of a checkpoint: leave them out")
     source = _Source(model, layer)
@@ -134,7 +141,7 @@ def open_engine(
 
 def runs_on_cpu(path: Path | None, engine: str) -> bool:
     """Return whether only the CPU can run a model, because of its format or of the engine."""
-    return engine in PACKAGES or _is_graph(path)
+    return engine in PACKAGES or _is_graph(path) or find_graph(path) is not None
 
 
 def benchmark_engine(engine: Engine, seconds: float = MEASURED_SECONDS) -> float:
@@ -336,10 +343,5 @@ def _ranking(speeds: dict[str, Any]) -> str:
 
 def _machine_key(precision: str, names: list[str]) -> str:
     """Return a hash of what the speed of engines depends on, except the model."""
-    cpu = platform.processor()
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            cpu = next((line for line in file if line.startswith("model name")), cpu)
     versions = [packages.version(PACKAGES[name]) for name in names]
-    facts = repr((MEASUREMENT, cpu, n_cores(), precision, names, versions))
-    return hashlib.sha256(facts.encode()).hexdigest()[:12]
+    return machine_key(MEASUREMENT, n_cores(), precision, names, versions)

@@ -150,7 +150,7 @@ class InputStream:
             chunk.start,
             chunk.block if c is None else chunk.block[:, c - 1 : c],
             self._rate,
-            detection.log_mel,
+            self.detector.shown(detection.log_mel),
             detection.frame_probs,
         )
 

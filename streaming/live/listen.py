@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sed.events.tracker import Event
 from streaming.engines.base import Engine
 from streaming.engines.select import open_engine
-from streaming.live.listener import BUFFER_SECONDS, LIVE, Listener
+from streaming.live.listener import BUFFER_SECONDS, LIVE, Listener, live_config
 from streaming.live.sources import open_source
 from streaming.messages import EventEnded
 from streaming.pipeline.config import DetectorConfig
@@ -28,7 +28,7 @@ def listen(
     engine: str = "auto",
     device: str = "auto",
     precision: str = "auto",
-    hop_seconds: float | None = LIVE.hop_seconds,
+    hop_seconds: float | None = None,
     threshold: float | None = None,
     onset_threshold: float | None = None,
     offset_threshold: float | None = None,
@@ -58,7 +58,10 @@ def listen(
         Channel to analyse, counted from 1; the mean of all if not given.
     engine, device, precision
         What runs the model, on which processor and in which number format; see `open_engine`.
-    hop_seconds, threshold, onset_threshold, offset_threshold, min_duration_seconds, \
+    hop_seconds
+        Seconds from one window to the next; if None 0.5, and for a graph of others the hop that it
+        was registered with.
+    threshold, onset_threshold, offset_threshold, min_duration_seconds, \
 min_gap_seconds, lookahead_seconds, classes, top_k
         See `DetectorConfig`. A single class may be given as a string.
     buffer_seconds
@@ -97,7 +100,7 @@ min_gap_seconds, lookahead_seconds, classes, top_k
     listener = Listener(
         [open_source(name, channel=channel) for name in inputs],
         opened,
-        config,
+        live_config(config, opened.spec),
         channel=channel,
         buffer_seconds=buffer_seconds,
     )
@@ -138,7 +141,7 @@ async def listen_async(
     engine: str = "auto",
     device: str = "auto",
     precision: str = "auto",
-    hop_seconds: float | None = LIVE.hop_seconds,
+    hop_seconds: float | None = None,
     threshold: float | None = None,
     onset_threshold: float | None = None,
     offset_threshold: float | None = None,

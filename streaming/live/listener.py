@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sed.errors import SedError, UsageError
+from sed.models.spec import ModelSpec
 from sed.text import deduplicate
 from streaming.engines.base import Engine, FrameOutput
 from streaming.engines.select import open_engine
@@ -40,6 +41,16 @@ LIVE = DetectorConfig(hop_seconds=0.5, mode="sliding_window", lookahead_seconds=
 BUFFER_SECONDS = 10.0
 STATUS_SECONDS = 0.5  # from one `Status` to the next
 N_RECENT = 20  # statuses and windows over which real-time factor and latency are taken
+
+
+def live_config(config: DetectorConfig, spec: ModelSpec) -> DetectorConfig:
+    """Return a configuration with a hop for live sound, if it has none.
+
+    It is that of `LIVE`; a graph of others keeps the hop that it was registered with.
+    """
+    if config.hop_seconds is not None or spec.is_of_windows:
+        return config
+    return dataclasses.replace(config, hop_seconds=LIVE.hop_seconds)
 
 
 class Listener:

@@ -24,7 +24,9 @@ from typing import Any
 from sed.audio.find import Recording
 from sed.errors import MissingExtraError, RecordingError, SedError, UsageError
 from sed.models.devices import DeviceError
+from sed.models.spec import ModelSpec
 from sed.text import pluralize, printable
+from streaming.engines.graph_model import spec_of_graph
 from streaming.offline.executor import Executor
 from streaming.offline.job import (
     JobFinished,
@@ -79,7 +81,7 @@ class RayExecutor(Executor):
         self._requested: list[Recording] = []
         self._processed: list[Recording] = []
 
-    def start(self, job: JobConfig) -> None:
+    def start(self, job: JobConfig) -> ModelSpec | None:
         """Check the job; see `Executor.start`. Each actor loads the model.
 
         Raises
@@ -95,6 +97,7 @@ class RayExecutor(Executor):
                 f"not {job.device}"
             )
         self._job = job
+        return spec_of_graph(job.model)
 
     def run(
         self, recordings: Iterator[Recording], n_recordings: int

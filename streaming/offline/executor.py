@@ -50,7 +50,10 @@ class Executor(ABC):
 
     @abstractmethod
     def start(self, job: JobConfig) -> ModelSpec | None:
-        """Check the job; load its model and return the model's spec, unless workers load it.
+        """Check the job; load its model and return the model's spec.
+
+        Workers load the model themselves; the spec is then None, but for a registered graph, whose
+        description says all.
 
         Raises
         ------

@@ -335,13 +335,14 @@ def check_parquet(what: str) -> None:
         raise MissingExtraError(what, "parquet")
 
 
-def _open(
-    target: Path | TextIO, format: str, spec: ModelSpec | None, *, dated: bool
-) -> EventWriter:
+def _open(to: Path | TextIO, format: str, spec: ModelSpec | None, *, dated: bool) -> EventWriter:
     if spec is None:
-        return open_writer(target, format, dated=dated)
+        return open_writer(to, format, dated=dated)
     band_hz = spec.log_mel.f_min, spec.log_mel.f_max
-    return open_writer(target, format, dated=dated, band_hz=band_hz, labels=spec.labels)
+    species = spec.names_by_label()
+    return open_writer(
+        to, format, dated=dated, band_hz=band_hz, labels=spec.labels, species=species
+    )
 
 
 def _open_frames(part: Path, recording: Recording, detector: Detector) -> FramesWriter:

@@ -94,7 +94,7 @@ class DetectionPlot:
 
     def add(self, detection: Detection) -> None:
         """Add the next detection of the recording."""
-        self._log_mel.push(detection.log_mel)
+        self._log_mel.push(self._detector.shown(detection.log_mel))
         self._probs.push(detection.frame_probs)
         self._n_events += len(detection.events)
         self._events += detection.events[: MAX_EVENTS_DRAWN - len(self._events)]
@@ -118,7 +118,7 @@ class DetectionPlot:
             title=os.path.basename(self._recording.path),
             log_mel=self._log_mel.rows(),
             column_seconds=self._log_mel.rows_each * timeline.hop_length / timeline.sample_rate,
-            config=self._detector.spec.log_mel,
+            config=self._detector.spec.spectrogram,
             frame_probs=self._probs.rows(),
             frame_seconds=self._probs.rows_each * timeline.frame_seconds,
             labels=self._detector.labels,

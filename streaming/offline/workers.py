@@ -28,7 +28,9 @@ from typing import cast
 
 from sed.audio.find import Recording
 from sed.errors import RecordingError, SedError, UsageError
+from sed.models.spec import ModelSpec
 from sed.signals import signals_blocked
+from streaming.engines.graph_model import spec_of_graph
 from streaming.offline.executor import Executor
 from streaming.offline.job import (
     JobFinished,
@@ -91,10 +93,11 @@ class ProcessExecutor(Executor):
         self._timeout_seconds = timeout_seconds
         self._make_runner = make_runner
 
-    def start(self, job: JobConfig) -> None:
+    def start(self, job: JobConfig) -> ModelSpec | None:
         """Check the job; see `Executor.start`. Each worker loads the model."""
         check_portable(job)
         self._job = job
+        return spec_of_graph(job.model)
 
     def run(
         self, recordings: Iterator[Recording], n_recordings: int

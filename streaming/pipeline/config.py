@@ -28,8 +28,8 @@ class DetectorConfig:
     Attributes
     ----------
     hop_seconds
-        Seconds from one window to the next. If None half a window, and a window for an encoder,
-        which has no classes.
+        Seconds from one window to the next. If None half a window, a window for an encoder, which
+        has no classes, and the hop that it was registered with for a graph of others.
     mode
         ``sliding_window``, ``fully_convolutional`` or ``auto``; see `streaming.pipeline.modes`.
         ``auto`` is fully convolutional where windows overlap by more than half, the network allows
@@ -99,8 +99,9 @@ class DetectorConfig:
 def hop_columns(spec: ModelSpec, hop_seconds: float | None) -> int:
     """Return the hop in columns for one in seconds.
 
-    Without one it is half a window, and a window for an encoder without classes: overlap makes the
-    frames of a detector more accurate, and would double the cost of embeddings.
+    Without one it is half a window; a window for an encoder without classes; and a frame for a
+    model with one frame per window. Overlap makes the frames of a detector more accurate, and would
+    double the cost of embeddings.
 
     Raises
     ------
@@ -108,6 +109,8 @@ def hop_columns(spec: ModelSpec, hop_seconds: float | None) -> int:
         If the hop is not a whole number of columns, or does not divide the window.
     """
     window = spec.window_columns
+    if hop_seconds is None and spec.is_of_windows:
+        return spec.frame_columns
     if hop_seconds is None:
         return window // 2 if spec.labels and window % 2 == 0 else window
     try:

@@ -93,7 +93,7 @@ class EventDecoder:
         self._n_features = n_features
         self._top_k = config.top_k
         self._aggregator = aggregator
-        self._selected = choose_classes(spec.labels, config.classes)
+        self._selected = choose_classes(spec.labels, spec.resolve(config.classes))
         self.labels = tuple(spec.labels[c] for c in self._selected)
         tracker = tracker_config(spec, config, self._selected)
         self._tracker = EventTracker(tracker, self.labels, spec.timeline)

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from sed.features.shown import ShownSpectrogram
 from sed.timeline import seconds_from_samples
+from sed.types import Floats
 from streaming.engines.base import Engine, FrameOutput, Shape
 from streaming.engines.select import open_engine
 from streaming.pipeline.config import DetectorConfig, hop_columns
@@ -57,7 +59,9 @@ class Detector:
     ) -> None:
         self.config = config or DetectorConfig()
         self.engine = open_engine(model, n_streams=1)
-        self.spec = self.engine.spec
+        self.spec = self.engine.spec.with_hop(
+            hop_columns(self.engine.spec, self.config.hop_seconds)
+        )
         self.timeline = self.spec.timeline
         mode = self._mode = choose_mode(self.engine, self.config)
         self.batch_size = self.config.batch_size or self.engine.batch_size
@@ -66,6 +70,7 @@ class Detector:
         )
         self.decoder = EventDecoder(self.spec, self.config, mode.aggregator, self.engine.n_features)
         self.labels = self.decoder.labels
+        self._shown = ShownSpectrogram(self.spec.log_mel, self.spec.spectrogram)
 
     def reset(self) -> None:
         """Start a new recording."""
@@ -90,7 +95,7 @@ class Detector:
     @property
     def clip_hop_seconds(self) -> float:
         """Seconds from one window of the clip probabilities to the next."""
-        return self._seconds(hop_columns(self.spec, self.config.hop_seconds))
+        return self._seconds(hop_columns(self.engine.spec, self.config.hop_seconds))
 
     @property
     def lookahead_seconds(self) -> float:
@@ -102,6 +107,13 @@ class Detector:
         """Seconds of sound after the end of an event, at most, until the event is returned."""
         gap_seconds = self.timeline.frame_time(self.decoder.gap_frames)
         return self.lookahead_seconds + self.hop_seconds + gap_seconds
+
+    def shown(self, log_mel: Floats) -> Floats:
+        """Return the columns to show for those of a `Detection`, shape (columns, mels).
+
+        They are the same, unless the model takes samples; see `ModelSpec.spectrogram`.
+        """
+        return self._shown(log_mel)
 
     def push(self, samples: NDArray[Any]) -> Detection:
         """Take mono samples, shape (samples,); return what they complete.

@@ -265,8 +265,9 @@ def choose_mode(engine: Engine, config: DetectorConfig) -> InferenceMode:
     UsageError
         If fully convolutional inference is requested, and the network or a lookahead forbids it.
     """
-    spec, mode, lookahead = engine.spec, config.mode, config.lookahead_seconds
-    hop = hop_columns(spec, config.hop_seconds)
+    mode, lookahead = config.mode, config.lookahead_seconds
+    hop = hop_columns(engine.spec, config.hop_seconds)
+    spec = engine.spec.with_hop(hop)
     batch_size = config.batch_size or engine.batch_size
     if mode == "auto":
         is_worth_it = 2 * hop < spec.window_columns and lookahead is None

@@ -5,6 +5,7 @@
     sessions  id, started, ended, model      ended is NULL during a session, or if it was killed
     events    id, session_id, source, label, onset, offset, score, time, unix_time, clip_path
     gaps      id, session_id, source, onset, offset, n_samples, reason, time, unix_time
+    species   label, scientific_name, common_name     only of models that know species
 
 `onset` and `offset` are seconds on the sample clock of the session. `time` is the onset in local
 time, ISO 8601 with milliseconds and UTC offset: ``substr(time, 1, 10)`` is the day and
@@ -28,7 +29,7 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,14 @@ CREATE TABLE IF NOT EXISTS gaps (
 CREATE INDEX IF NOT EXISTS events_by_time ON events (unix_time);
 CREATE INDEX IF NOT EXISTS gaps_by_time ON gaps (unix_time);
 """
+SPECIES_SCHEMA = """
+CREATE TABLE IF NOT EXISTS species (
+    label TEXT PRIMARY KEY,
+    scientific_name TEXT NOT NULL,
+    common_name TEXT NOT NULL
+)
+"""
+ADD_SPECIES = "INSERT OR REPLACE INTO species VALUES (?, ?, ?)"
 BEGIN_SESSION = "INSERT INTO sessions (started, model) VALUES (?, ?)"
 END_SESSION = "UPDATE sessions SET ended = ? WHERE id = ?"
 ADD_EVENT = """
@@ -107,6 +116,8 @@ class EventDatabase:
         The file; created if it is missing, continued if it exists.
     model
         Name of the model, stored with the session.
+    species
+        Scientific and common name of each label, for the table of species.
 
     Raises
     ------
@@ -116,12 +127,20 @@ class EventDatabase:
         If the file cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, model: str = "") -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        model: str = "",
+        species: Mapping[str, tuple[str, str]] | None = None,
+    ) -> None:
         self._path = Path(path)
         self._name = printable(os.fspath(path))
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection, self._session_id = _begin_session(self._path, to_utf8(model))
+            self._connection, self._session_id = _begin_session(
+                self._path, to_utf8(model), species or {}
+            )
         except OSError as error:
             raise OutputError(path, error) from error
         except sqlite3.Error as error:
@@ -215,7 +234,9 @@ def _unix_time(time: datetime | None) -> float:
     return time.timestamp()
 
 
-def _begin_session(path: Path, model: str) -> tuple[sqlite3.Connection, int | None]:
+def _begin_session(
+    path: Path, model: str, species: Mapping[str, tuple[str, str]]
+) -> tuple[sqlite3.Connection, int | None]:
     """Open a database and start a session; return the connection and the id of the session."""
     connection = open_sqlite(
         path,
@@ -226,6 +247,12 @@ def _begin_session(path: Path, model: str) -> tuple[sqlite3.Connection, int | No
     )
     try:
         now = iso_time(datetime.now().astimezone())
+        if species:
+            connection.execute(SPECIES_SCHEMA)
+            rows = ([to_utf8(label), *map(to_utf8, names)] for label, names in species.items())
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany(ADD_SPECIES, rows)
         session = connection.execute(BEGIN_SESSION, (now, model))
     except sqlite3.Error:
         connection.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from io import StringIO
 from pathlib import Path
@@ -34,6 +34,8 @@ class EventStreamSink:
         One of `LIVE_FORMATS`.
     on_broken_pipe
         Called when the reader of a pipe has closed it.
+    species
+        Scientific and common name of each label; see `sed.events.formats.open_writer`.
 
     Raises
     ------
@@ -42,11 +44,16 @@ class EventStreamSink:
     """
 
     def __init__(
-        self, out: TextIO, format: str, *, on_broken_pipe: Callable[[], None] = lambda: None
+        self,
+        out: TextIO,
+        format: str,
+        *,
+        on_broken_pipe: Callable[[], None] = lambda: None,
+        species: Mapping[str, tuple[str, str]] | None = None,
     ) -> None:
         self._out, self._on_broken_pipe = out, on_broken_pipe
         try:
-            self._writer = open_writer(out, format, dated=True)
+            self._writer = open_writer(out, format, dated=True, species=species)
         except OSError as error:
             raise OutputError("lines", error) from error
         self._faults = FaultReporter("lines are written again")
@@ -79,6 +86,8 @@ class EventFileSink:
         The file; created if it is missing, continued if it exists.
     format
         One of `LIVE_FORMATS`; that of the ending of the file if not given.
+    species
+        Scientific and common name of each label; see `sed.events.formats.open_writer`.
 
     Raises
     ------
@@ -89,8 +98,13 @@ class EventFileSink:
         If the file cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], format: str | None = None) -> None:
-        self._path = Path(path)
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        format: str | None = None,
+        species: Mapping[str, tuple[str, str]] | None = None,
+    ) -> None:
+        self._path, self._species = Path(path), species
         format = live_format(path, format)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +115,9 @@ class EventFileSink:
         except OSError as error:
             raise OutputError(self._path, error) from error
         self._text = StringIO()
-        self._writer = open_writer(self._text, format, dated=True, continued=continued)
+        self._writer = open_writer(
+            self._text, format, dated=True, continued=continued, species=species
+        )
         self._pending = b""  # encoded lines that are not written yet
         self._faults = FaultReporter(f"{self._path}: written again, with all that waited")
         self._write()
@@ -122,7 +138,9 @@ class EventFileSink:
         if self._file.seek(0, os.SEEK_END) == 0:
             return False
         self._file.seek(0)
-        if not _starts_as(self._file.read(MAX_HEADER_BYTES).partition(b"\n")[0], format):
+        if not _starts_as(
+            self._file.read(MAX_HEADER_BYTES).partition(b"\n")[0], format, self._species
+        ):
             raise UsageError(
                 f"{self._path}: is there already and holds something else than live events as "
                 f"{format}. Choose another name."
@@ -172,10 +190,10 @@ def _write_line(writer: EventWriter, message: Message) -> None:
             writer.write_gap(gap, message.n_samples, message.reason)
 
 
-def _starts_as(line: bytes, format: str) -> bool:
+def _starts_as(line: bytes, format: str, species: Mapping[str, tuple[str, str]] | None) -> bool:
     """Return whether the first line of a file is that of a format."""
     header = StringIO()
-    open_writer(header, format, dated=True)
+    open_writer(header, format, dated=True, species=species)
     if header.getvalue():
         return line + b"\n" == header.getvalue().encode()
     with suppress(ValueError):

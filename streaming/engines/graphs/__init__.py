@@ -1,0 +1,1 @@
+"""Graphs of others, from samples or log-mel to class scores: labels, description, runtimes."""

@@ -1,0 +1,276 @@
+"""Check a graph of others and describe it: ask it for what it says, refuse what does not fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from sed.errors import CheckpointError, UsageError
+from sed.events.tracker import TrackerConfig
+from sed.features.log_mel import LogMelConfig
+from sed.models.metadata import sha256_of
+from sed.text import near, printable
+from sed.timeline import samples_from_seconds
+from sed.types import Floats
+from streaming.encoders.onnx import describe_shape
+from streaming.engines.graphs.description import (
+    ACTIVATIONS,
+    SUFFIXES,
+    Activation,
+    GraphModel,
+    input_shape,
+)
+from streaming.engines.graphs.labels import Labels
+from streaming.engines.graphs.runtime import GraphRuntime
+from streaming.engines.graphs.select import open_runtime
+from streaming.export.onnx import GraphTensor
+
+THRESHOLD = 0.5  # of registered graphs, if none is given
+
+
+def describe_graph(
+    path: str | os.PathLike[str],
+    labels: Labels,
+    *,
+    sample_rate: int | None = None,
+    window_seconds: float | None = None,
+    hop_seconds: float | None = None,
+    input: str | None = None,
+    output: str | None = None,
+    activation: str | None = None,
+    log_mel: LogMelConfig | None = None,
+    threshold: float = THRESHOLD,
+) -> GraphModel:
+    """Load a graph, run it on a window of noise, and return its description.
+
+    Parameters
+    ----------
+    path
+        The graph: .onnx, .xml with its .bin, or .tflite.
+    labels
+        The classes, in the order of the output.
+    sample_rate
+        Samples per second; that of `log_mel` if it is given.
+    window_seconds
+        Length of a window; what the graph takes, if it takes one length only.
+    hop_seconds
+        From one window to the next; a window if not given.
+    input
+        Name of the input, where the graph should be checked for it.
+    output
+        Name of the output with the scores; the only one of as many values as there are labels, if
+        not given.
+    activation
+        sigmoid, softmax or none: what makes probabilities of the output. none if not given, and the
+        output is within 0 and 1.
+    log_mel
+        The spectrogram that the graph takes, instead of samples.
+    threshold
+        Probability that an event must reach, and in which it lasts.
+
+    Raises
+    ------
+    UsageError
+        If something is missing, or does not fit the graph.
+    CheckpointError
+        If the graph cannot be loaded or run, or has no fitting input.
+    MissingExtraError
+        If a package is not installed.
+    """
+    path = Path(path)
+    name = printable(str(path))
+    if path.suffix not in SUFFIXES:
+        raise UsageError(f"{name}: expected a graph that ends in {', '.join(SUFFIXES)}")
+    if activation not in (None, *ACTIVATIONS):
+        raise UsageError(f"unknown activation {activation!r}. {near(str(activation), ACTIVATIONS)}")
+    if not path.is_file():
+        raise CheckpointError(f"{name}: no such file. Check the name.")
+    sample_rate = _checked_rate(name, sample_rate, log_mel)
+    # Of the libraries for ONNX its own is the strictest.
+    engine = "onnx" if path.suffix == ".onnx" and find_spec("onnxruntime") else "auto"
+    runtime = open_runtime(path, engine)
+    tensor = _checked_input(name, runtime.inputs, input, log_mel)
+    window_seconds = _window_seconds(name, tensor, sample_rate, window_seconds, log_mel)
+    hop_seconds = window_seconds if hop_seconds is None else hop_seconds
+    if not 0 < hop_seconds <= window_seconds:
+        raise UsageError(
+            f"expected a hop above 0 and up to the window of {window_seconds:g} s, got "
+            f"{hop_seconds:g} s"
+        )
+    if not 0 < threshold <= 1:
+        raise UsageError(f"expected a threshold above 0 and up to 1, got {threshold:g}")
+    model = GraphModel(
+        path.name,
+        sha256_of(path),
+        tensor.name,
+        "",
+        "none",
+        labels.names,
+        sample_rate,
+        window_seconds,
+        hop_seconds,
+        labels.species,
+        log_mel,
+        # A frame is a whole window: an event lasts as long as windows reach the same threshold.
+        TrackerConfig(onset_threshold=threshold, offset_threshold=threshold),
+    )
+    _check_grid(name, model, tensor)
+    return _with_output(name, model, runtime, tensor, output, activation)
+
+
+def _checked_rate(name: str, sample_rate: int | None, log_mel: LogMelConfig | None) -> int:
+    if log_mel is not None and sample_rate not in (None, log_mel.sample_rate):
+        raise UsageError(
+            f"the sample rate is {log_mel.sample_rate} in the log-mel, and not {sample_rate}: "
+            "leave out one"
+        )
+    rate = log_mel.sample_rate if log_mel is not None else sample_rate
+    if rate is None:
+        raise UsageError(f"{name}: its sample rate is not known: give --sample-rate")
+    if rate < 1:
+        raise UsageError(f"expected a sample rate above 0 Hz, got {rate}")
+    return rate
+
+
+def _checked_input(
+    name: str, inputs: Sequence[GraphTensor], wanted: str | None, log_mel: LogMelConfig | None
+) -> GraphTensor:
+    """Return the only input, if it can be samples or a log-mel.
+
+    Raises
+    ------
+    UsageError
+        If it has another name.
+    CheckpointError
+        If it cannot be.
+    """
+    found = ", ".join(f"{i.name} {describe_shape(i)}" for i in inputs) or "none"
+    if wanted is not None and wanted not in [tensor.name for tensor in inputs]:
+        raise UsageError(f"{name}: there is no input {wanted!r}. It has: {found}")
+    shapes = "(samples), (batch, samples), (batch, 1, samples) or (batch, samples, 1)"
+    n_values = 1
+    if log_mel is not None:
+        n_values = 2
+        shapes = "(batch, columns, mels), (batch, 1, columns, mels) or (batch, columns, mels, 1)"
+    axes = inputs[0].shape if inputs else None
+    n_axes = n_values if axes is None else len(axes)
+    if len(inputs) != 1 or not inputs[0].is_float or not n_values <= n_axes <= n_values + 2:
+        what = "samples" if log_mel is None else "a log-mel"
+        raise CheckpointError(
+            f"{name}: expected one input of {what} in fp32, {shapes}, found {found}. Export such a "
+            "graph."
+        )
+    return inputs[0]
+
+
+def _window_seconds(
+    name: str,
+    tensor: GraphTensor,
+    sample_rate: int,
+    given: float | None,
+    log_mel: LogMelConfig | None,
+) -> float:
+    """Return the length of a window: what the graph takes, or what is given.
+
+    Raises
+    ------
+    UsageError
+        If it is not known, or both contradict each other.
+    """
+    axes = list(tensor.shape or ())
+    n_values = 1 if log_mel is None else 2
+    if len(axes) > n_values + 1 and axes[-1] == 1:
+        axes.pop()
+    fixed = axes[-n_values] if axes else None
+    step = 1 if log_mel is None else log_mel.hop_length
+    unit = "samples" if log_mel is None else "columns"
+    if fixed is None and given is None:
+        raise UsageError(f"{name}: it takes any number of {unit}: give --window SECONDS")
+    if fixed is None:
+        assert given is not None
+        if samples_from_seconds(given, sample_rate) < step:
+            raise UsageError(f"expected a window above 0 s, got {given:g} s")
+        return given
+    seconds = fixed * step / sample_rate
+    if given is not None and samples_from_seconds(given, sample_rate) != fixed * step:
+        raise UsageError(
+            f"{name}: it takes {fixed} {unit}, which are {seconds:g} s at {sample_rate} Hz, and "
+            f"not {given:g} s: check --sample-rate and --window"
+        )
+    return seconds
+
+
+def _check_grid(name: str, model: GraphModel, tensor: GraphTensor) -> None:
+    """Refuse a window or a hop that are not whole columns, or a hop that does not divide it."""
+    try:
+        spec = model.spec
+        window_columns = spec.window_columns
+    except ValueError as error:
+        raise UsageError(f"{name}: window or hop: {error}") from error
+    if window_columns % spec.frame_columns:
+        raise UsageError(
+            f"a hop of {model.hop_seconds:g} s does not divide the window of "
+            f"{model.window_seconds:g} s"
+        )
+    axes = tensor.shape or ()
+    mels = axes[-2] if len(axes) == 4 and axes[-1] == 1 else axes[-1] if axes else None
+    if model.log_mel is not None and mels not in (None, model.log_mel.n_mels):
+        raise UsageError(
+            f"{name}: it takes {mels} mel bands, and the log-mel has {model.log_mel.n_mels}"
+        )
+
+
+def _with_output(
+    name: str,
+    model: GraphModel,
+    runtime: GraphRuntime,
+    tensor: GraphTensor,
+    wanted: str | None,
+    activation: str | None,
+) -> GraphModel:
+    """Return the description with the output and its activation, after running the graph.
+
+    Raises
+    ------
+    UsageError
+        If the output or the activation cannot be found out, or the labels are not as many.
+    """
+    names = [output.name for output in runtime.outputs]
+    if wanted is not None and wanted not in names:
+        raise UsageError(f"{name}: there is no output {wanted!r}. {near(wanted, names)}")
+    shape = input_shape(tensor.shape, model)
+    noise = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    names = names if wanted is None else [wanted]
+    outputs = dict(zip(names, runtime.run(np.float32(0.1) * noise, names), strict=True))
+    n_labels = len(model.labels)
+    fitting = [each for each, values in outputs.items() if _n_classes(values) == n_labels]
+    if len(fitting) != 1:
+        found = ", ".join(f"{each} {values.shape}" for each, values in outputs.items())
+        if fitting:
+            raise UsageError(f"{name}: several outputs may be the scores, {found}: give --output")
+        raise UsageError(
+            f"{name}: there are {n_labels} labels, and no output has as many scores for a window: "
+            f"{found}. Check --labels"
+        )
+    (chosen,) = fitting
+    scores = outputs[chosen]
+    if activation is None and not (scores.min() >= 0 and scores.max() <= 1):
+        raise UsageError(
+            f"{name}: the output {chosen} is no probability (from {scores.min():.3g} to "
+            f"{scores.max():.3g} for noise): give --activation sigmoid (classes that may sound "
+            "together) or softmax (one of all), as its authors say"
+        )
+    activation = activation or "none"
+    return dataclasses.replace(model, output=chosen, activation=cast(Activation, activation))
+
+
+def _n_classes(values: Floats) -> int | None:
+    """Return the classes of an output for one window: all axes but one have the length 1."""
+    is_scores = values.dtype == np.float32 and max(values.shape, default=0) == values.size
+    return int(values.size) if is_scores else None
