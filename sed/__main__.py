@@ -30,6 +30,7 @@ OURS = frozenset(
         "bench",
         "export",
         "info",
+        "models",
         "--help",
         "--install-completion",
         "--show-completion",

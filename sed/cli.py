@@ -29,6 +29,7 @@ COMMANDS = {
     "plot": ("train.cli.plot", "Training"),
     "bench": ("streaming.cli.bench", "Models"),
     "export": ("streaming.cli.export", "Models"),
+    "models": ("streaming.cli.models", "Models"),
     "info": ("streaming.cli.info", "Models"),
 }
 
@@ -53,7 +54,10 @@ def app() -> typer.Typer:
     sed.callback(help=HELP)(_root)
     for name, (module, panel) in COMMANDS.items():
         function = getattr(importlib.import_module(module), name)
-        sed.command(name, help=_unwrapped(function.__doc__), rich_help_panel=panel)(function)
+        if isinstance(function, typer.Typer):  # a command with commands of its own
+            sed.add_typer(function, name=name, rich_help_panel=panel)
+        else:
+            sed.command(name, help=_unwrapped(function.__doc__), rich_help_panel=panel)(function)
     return sed
 
 

@@ -94,7 +94,16 @@ def parse(arguments: list[str]) -> None:
         return
     name, *rest = with_values(arguments)
     command = typer.main.get_command(app()).commands[name]  # type: ignore[attr-defined]
+    while rest and rest[0] in (subcommands := getattr(command, "commands", {})):
+        name, *rest = rest
+        command = subcommands[name]
     command.make_context(name, rest).close()
+
+
+def all_commands():
+    """Yield each command, and those below it."""
+    for command in typer.main.get_command(app()).commands.values():  # type: ignore[attr-defined]
+        yield from (command, *getattr(command, "commands", {}).values())
 
 
 def check_other(command: str) -> None:
@@ -154,6 +163,7 @@ def workspace(sounds, tmp_path, monkeypatch):
     for path in sounds.iterdir():
         (tmp_path / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SED_MODELS", str(tmp_path / "models"))
     find_spec = importlib.util.find_spec
     engines = ("openvino", "onnxruntime")
     monkeypatch.setattr(
@@ -274,8 +284,7 @@ def test_every_benchmark_can_be_imported(module):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_option_in_the_text_exists(page):
-    commands_of_sed = typer.main.get_command(app()).commands.values()  # type: ignore[attr-defined]
-    known = {name for c in commands_of_sed for p in c.params for name in p.opts} | {
+    known = {name for c in all_commands() for p in c.params for name in p.opts} | {
         "--help",
         "--version",
         "--nproc-per-node",  # of torchrun

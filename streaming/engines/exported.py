@@ -18,6 +18,7 @@ from sed.files import written_whole
 from streaming.engines.cache import cache_folder
 
 GRAPH, METADATA = "graph.onnx", "metadata.json"
+FEATURES = "features"  # see sed.models.inference.layers, whose import would load torch
 GRAPH_VERSION = 4  # raised when graphs or their metadata change
 
 _log = logging.getLogger("sed.engines")
@@ -46,14 +47,25 @@ def export_cached(
     OutputError
         If the folder cannot be written.
     """
-    layer = layer or "features"
-    folder = cache_folder() / _key(weights_path, json_path, layer)
+    layer = layer or FEATURES
+    folder = export_folder(weights_path, json_path, layer)
     graph, metadata = folder / GRAPH, folder / METADATA
     # The metadata is written last. exists() is also False without permission to look.
     if not os.path.exists(metadata):
         _log.info("exporting the model for this engine, once")
         _export(weights_path, graph, metadata, layer)
     return graph, json.loads(metadata.read_text("utf-8"))
+
+
+def export_folder(weights_path: Path, json_path: Path, layer: str = FEATURES) -> Path:
+    """Return the cache folder of a checkpoint, which need not exist.
+
+    Raises
+    ------
+    OSError
+        If a file of the checkpoint cannot be read.
+    """
+    return cache_folder() / _key(weights_path, json_path, layer)
 
 
 def _export(weights_path: Path, graph: Path, metadata: Path, layer: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import suppress
+from pathlib import Path
 
 from sed.errors import CheckpointError
 from sed.models.metadata import checkpoint_files
@@ -66,18 +67,21 @@ def model_identity(model: str | os.PathLike[str] | None) -> str:
     MissingExtraError
         If the model is an encoder and `transformers` is not installed.
     CheckpointError
-        If the model is an encoder that cannot be found, or there is no model of this name.
+        If the model is an encoder that cannot be found.
     """
     if is_hub_name(model):
         assert model is not None
         return encoder_checksum(parse_hub_name(model))
     digest = hashlib.sha256()
-    path = find_model(model)
+    try:
+        path = find_model(model)
+    except CheckpointError:
+        path = Path(model_name(model))
     weights = [path.with_suffix(".bin")] if path.suffix == ".xml" else []
     if (graph := find_graph(path)) is not None:
         weights = graph_files(graph)
     for file in sorted({*checkpoint_files(path), path, *weights}):
-        # What is wrong with a missing file is reported when the model is loaded.
+        # What is wrong with a missing model is reported when it is loaded.
         with suppress(OSError), open(file, "rb") as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())
     return digest.hexdigest()

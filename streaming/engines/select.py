@@ -171,6 +171,25 @@ def benchmark_engine(engine: Engine, seconds: float = MEASURED_SECONDS) -> float
     return best
 
 
+def engine_speeds_file(folder: Path, precision: str = "auto") -> Path:
+    """Return the file with the speeds of all engines that work for an exported model here.
+
+    Parameters
+    ----------
+    folder
+        Where the model is exported to; see `streaming.engines.exported`.
+    precision
+        As for `open_engine`.
+    """
+    return folder / f"engines-{_machine_key(precision, _installed(precision))}.json"
+
+
+def _installed(precision: str) -> list[str]:
+    """Return the engines for graphs that are installed and run in a precision."""
+    installed = [name for name, package in PACKAGES.items() if importlib.util.find_spec(package)]
+    return [name for name in installed if precision != "bf16" or name != "onnx"]
+
+
 def _is_graph(path: Path | None) -> bool:
     return path is not None and path.suffix in GRAPH_SUFFIXES
 
@@ -289,9 +308,7 @@ def _open_graph(source: _Source, engine: str, options: _Options) -> Engine:
 
 def _open_fastest(source: _Source, options: _Options) -> Engine:
     """Return the fastest engine, measured now unless it was measured before."""
-    installed = [name for name, package in PACKAGES.items() if importlib.util.find_spec(package)]
-    if options.precision == "bf16":
-        installed = [name for name in installed if name != "onnx"]
+    installed = _installed(options.precision)
     if not installed:
         _log.warning(
             "engine: torch, the only one installed; openvino may be faster: "
@@ -306,7 +323,7 @@ def _open_fastest(source: _Source, options: _Options) -> Engine:
         _log.warning("engine: torch, since the model cannot be exported for others: %s", error)
         return _open_torch(source, options)
     speeds = cached_json(
-        folder / f"engines-{_machine_key(options.precision, installed)}.json",
+        engine_speeds_file(folder, options.precision),
         lambda: _measure_engines(source, options, [*installed, "torch"]),
         is_valid=lambda speeds: any(speeds.values()),
     )

@@ -1,0 +1,130 @@
+import json
+import shutil
+
+import pytest
+
+from sed.cli import run
+from sed.models.checkpoint import load_checkpoint, save_checkpoint
+from sed.models.registry import DEFAULT_MODEL, find_model
+from streaming.cli.models import figures
+from streaming.engines import speed as speeds
+from streaming.engines.speed import Speed, known_speed, measure_speed
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Return an empty folder of own models; nothing is measured yet."""
+    monkeypatch.setenv("SED_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("SED_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def sed(capsys):
+    """Return a function that runs a command; it returns status, output and errors."""
+
+    def call(*arguments):
+        status = run([str(argument) for argument in arguments])
+        return status, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def saved(tiny_checkpoint, tmp_path):
+    """Return the path of a checkpoint of three classes."""
+    save_checkpoint(tiny_checkpoint, tmp_path / "tiny.safetensors")
+    return tmp_path / "tiny.safetensors"
+
+
+def test_a_model_is_added_listed_used_and_removed(sed, own, saved):
+    status, out, err = sed("models", "add", str(saved), "mine")
+    assert (status, out) == (0, "")
+    assert err == (
+        f"{own / 'mine.safetensors'}: 3 classes. Use it: sed detect RECORDINGS --model mine\n"
+    )
+    assert sed("models", "path", "mine")[1] == f"{own / 'mine.safetensors'}\n"
+    status, out, _ = sed("models")
+    row = next(line for line in out.splitlines() if line.startswith("mine"))
+    assert row.split()[:2] == ["mine", "3"]
+    assert row.rstrip().endswith("not measured  not stated")
+    assert f"{DEFAULT_MODEL} *" in out
+    assert f"your own are in {own}" in out
+    assert sed("info", "mine")[1].startswith(f"{own / 'mine.safetensors'}: a checkpoint")
+    assert load_checkpoint("mine").labels == load_checkpoint(saved).labels
+    assert sed("models", "remove", "mine")[0] == 0
+    assert "mine" not in sed("models")[1]
+    status, _, err = sed("info", "mine")
+    assert (status, "mine: no such file" in err) == (1, True)
+
+
+def test_json_has_all_that_is_known(sed, own, saved):
+    sed("models", "add", str(saved), "mine", "-q")
+    status, out, _ = sed("models", "--json")
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert status == 0
+    everyday, mine = rows["everyday"], rows["mine"]
+    assert (everyday["is_shipped"], mine["is_shipped"]) == (True, False)
+    assert len(everyday["labels"]) == 50
+    assert everyday["licence"].startswith("MIT")
+    assert everyday["metrics"]["fold 1"]["clips"] == 400
+    assert mine["n_bytes"] == sum(file.stat().st_size for file in own.iterdir())
+    assert (mine["licence"], mine["speed"], mine["problem"]) == (None, None, None)
+    assert mine["path"] == str(own / "mine.safetensors")
+
+
+def test_what_cannot_be_added_is_refused_and_nothing_is_written(sed, own, saved, tmp_path):
+    for name, message in (
+        ("everyday", "everyday: this name is taken"),
+        ("Mine", "Take for example mine"),
+    ):
+        status, _, err = sed("models", "add", str(saved), name)
+        assert (status, message in err) == (2, True)
+    shutil.copy(saved.with_suffix(".json"), tmp_path / "broken.json")
+    (tmp_path / "broken.safetensors").write_bytes(saved.read_bytes()[:-1])
+    status, _, err = sed("models", "add", str(tmp_path / "broken.json"), "mine")
+    assert (status, "the weights are not those that broken.json describes" in err) == (1, True)
+    assert not own.exists()
+    sed("models", "add", str(saved), "mine")
+    before = find_model("mine").read_bytes()
+    assert sed("models", "add", "everyday", "mine")[0] == 2
+    assert find_model("mine").read_bytes() == before
+    assert sed("models", "add", "everyday", "mine", "--replace")[0] == 0
+    assert len(load_checkpoint("mine").labels) == 50
+
+
+def test_a_broken_model_is_listed_with_its_problem(sed, own):
+    own.mkdir()
+    (own / "broken.json").write_text("[]")
+    status, out, _ = sed("models")
+    assert (status, "broken.json does not describe a model" in out) == (0, True)
+
+
+def test_a_speed_is_measured_once(sed, own, saved, monkeypatch):
+    sed("models", "add", str(saved), "mine", "-q")
+    assert known_speed("mine") is None
+    monkeypatch.setattr(speeds, "open_engine", lambda model: "an engine")
+    monkeypatch.setattr(speeds, "benchmark_engine", lambda engine: 1234.56)
+    assert measure_speed("mine") == known_speed("mine") == Speed("an engine", 1234.6)
+    monkeypatch.setattr(speeds, "open_engine", None)
+    assert measure_speed("mine").times_real_time == 1234.6
+    row = next(line for line in sed("models")[1].splitlines() if line.startswith("mine"))
+    assert row.split()[3] == "1,235"
+
+
+def test_a_speed_that_the_choice_of_an_engine_measured_is_known(own, saved):
+    folder = speeds.export_folder(saved, saved.with_suffix(".json"))
+    folder.mkdir(parents=True)
+    speeds.engine_speeds_file(folder).write_text('{"onnx": 10.0, "openvino": 20.0, "torch": 0}')
+    assert known_speed(str(saved)) == Speed("openvino", 20.0)
+    speeds.engine_speeds_file(folder).write_text('{"onnx": 0.0}')
+    assert known_speed(str(saved)) is None
+
+
+def test_figures_are_those_of_merit_and_of_other_data_than_validation_first():
+    validation = {"loss": 0.5, "accuracy": 0.9, "n_clips": 10}
+    assert figures({"validation": validation}) == "validation: accuracy 0.900"
+    test = {"clips": 3, "padded_cmap_5": 0.8125}
+    assert figures({"validation": validation, "fold 1": test}) == "fold 1: padded cmap 5 0.812"
+    assert figures({}) == figures(None) == figures({"x": 1.0}) == ""
