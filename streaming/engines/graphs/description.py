@@ -10,7 +10,8 @@
      "species": [["Abroscopus albogularis", "Rufous-faced Warbler"], …],     only for species
      "sample_rate": 48000, "window_seconds": 3.0, "hop_seconds": 3.0,
      "log_mel": {…},                               only for graphs of log-mel spectrograms
-     "post_processing": {"onset_threshold": 0.5, …}
+     "post_processing": {"onset_threshold": 0.5, …},
+     "data": {"licence": "CC BY-NC-SA 4.0"}
     }
 
 `sed models add` writes it after it has checked the graph; see `streaming.engines.graphs.register`.
@@ -72,6 +73,8 @@ class GraphModel:
         The spectrogram that the graph takes; samples if None.
     post_processing
         Thresholds and durations that turn probabilities into events.
+    licence
+        Licence of the graph; empty if it is not known.
     """
 
     file: str
@@ -86,6 +89,7 @@ class GraphModel:
     species: tuple[tuple[str, str], ...] = ()
     log_mel: LogMelConfig | None = None
     post_processing: TrackerConfig = field(default_factory=TrackerConfig)
+    licence: str = ""
 
     @property
     def window_samples(self) -> int:
@@ -224,11 +228,12 @@ def read_graph_model(path: str | os.PathLike[str]) -> GraphModel:
             tuple((str(a), str(b)) for a, b in metadata.get("species", ())),
             None if log_mel is None else config_from_dict(LogMelConfig, log_mel, "log_mel"),
             config_from_dict(TrackerConfig, metadata["post_processing"], "post_processing"),
+            str(metadata.get("data", {}).get("licence", "")),
         )
         if model.activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation {model.activation!r}")
         _ = model.spec
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{name}: the description of this graph is wrong ({error}). Register the graph again "
             "with `sed models add`."
@@ -240,11 +245,13 @@ def graph_metadata(model: GraphModel) -> bytes:
     """Return the content of the JSON file of a graph, which `read_graph_model` reads."""
     values: dict[str, Any] = dataclasses.asdict(model)
     in_graph = ("file", "sha256", "input", "output", "activation")
+    licence = values.pop("licence")
     metadata = {
         "format": GRAPH_FORMAT,
         "format_version": FORMAT_VERSION,
         "graph": {name: values.pop(name) for name in in_graph},
         **{name: value for name, value in values.items() if value not in (None, ())},
+        "data": {"licence": licence} if licence else {},
     }
     return (json.dumps(metadata, indent=1, ensure_ascii=False) + "\n").encode()
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
@@ -15,6 +18,7 @@ from sed.errors import CheckpointError, UsageError
 from sed.events.tracker import TrackerConfig
 from sed.features.log_mel import LogMelConfig
 from sed.models.metadata import sha256_of
+from sed.models.registry import add_model
 from sed.text import near, printable
 from sed.timeline import samples_from_seconds
 from sed.types import Floats
@@ -24,6 +28,7 @@ from streaming.engines.graphs.description import (
     SUFFIXES,
     Activation,
     GraphModel,
+    graph_metadata,
     input_shape,
 )
 from streaming.engines.graphs.labels import Labels
@@ -46,6 +51,7 @@ def describe_graph(
     activation: str | None = None,
     log_mel: LogMelConfig | None = None,
     threshold: float = THRESHOLD,
+    licence: str = "",
 ) -> GraphModel:
     """Load a graph, run it on a window of noise, and return its description.
 
@@ -72,7 +78,9 @@ def describe_graph(
     log_mel
         The spectrogram that the graph takes, instead of samples.
     threshold
-        Probability that an event must reach, and in which it lasts.
+        Probability that an event must reach, and down to which it lasts.
+    licence
+        Licence of the graph, for `sed models`.
 
     Raises
     ------
@@ -119,9 +127,69 @@ def describe_graph(
         log_mel,
         # A frame is a whole window: an event lasts as long as windows reach the same threshold.
         TrackerConfig(onset_threshold=threshold, offset_threshold=threshold),
+        licence,
     )
     _check_grid(name, model, tensor)
     return _with_output(name, model, runtime, tensor, output, activation)
+
+
+def add_graph(
+    path: str | os.PathLike[str], name: str, model: GraphModel, *, replace: bool = False
+) -> Path:
+    """Copy a graph into the user's model folder, and write its description there.
+
+    Parameters
+    ----------
+    path
+        The graph.
+    name
+        The name that it gets.
+    model
+        As `describe_graph` returns it.
+    replace
+        Whether to replace a model of this name.
+
+    Returns
+    -------
+    The description.
+
+    Raises
+    ------
+    UsageError
+        If the name cannot be one or is taken, or the graph needs other files beside it.
+    CheckpointError
+        If the graph cannot be read.
+    OutputError
+        If a file cannot be written.
+    """
+    path = Path(path)
+    files = {path.suffix: path}
+    if path.suffix == ".xml":
+        files[".bin"] = path.with_suffix(".bin")
+    _check_alone(path, files)
+    renamed = dataclasses.replace(model, file=name + path.suffix)
+    return add_model(name, graph_metadata(renamed), files, replace=replace)
+
+
+def _check_alone(path: Path, files: Mapping[str, Path]) -> None:
+    """Refuse a graph that cannot be loaded without other files, such as weights in ONNX.
+
+    Raises
+    ------
+    UsageError
+        If so.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix, file in files.items():
+            with suppress(OSError):  # a missing .bin is reported with the graph
+                shutil.copyfile(file, Path(folder, f"graph{suffix}"))
+        try:
+            open_runtime(Path(folder, f"graph{path.suffix}"))
+        except CheckpointError as error:
+            raise UsageError(
+                f"{printable(str(path))}: it cannot be loaded from another folder, so it needs "
+                "files beside it. Save it as one file, with its weights"
+            ) from error
 
 
 def _checked_rate(name: str, sample_rate: int | None, log_mel: LogMelConfig | None) -> int:

@@ -14,7 +14,7 @@ from streaming.engines.graphs.description import GraphModel, graph_metadata
 from streaming.engines.graphs.labels import Labels
 from streaming.engines.graphs.register import describe_graph
 
-RATE = 1_000
+RATE = 8_000
 SPECIES = (("Strix aluco", "Tawny Owl"), ("Bubo bubo", "Eagle Owl"), ("Noise", "Noise"))
 LABELS = Labels(tuple(common for _, common in SPECIES), SPECIES)
 GAINS = np.array([20.0, -20.0, 0.0], np.float32)
@@ -35,7 +35,7 @@ def levels(*values: float, seconds: float = 1.0) -> np.ndarray:
     return np.repeat(np.float32(values), int(seconds * RATE))
 
 
-def write_onnx(path: Path, shape=("batch", 1_000), *, n_values=1_000, outputs=("scores",)) -> Path:
+def write_onnx(path: Path, shape=("batch", RATE), *, n_values=RATE, outputs=("scores",)) -> Path:
     """Write a graph in ONNX; a second output has the number of classes, too."""
     onnx = pytest.importorskip("onnx")
     helper, types = onnx.helper, onnx.TensorProto
@@ -70,7 +70,7 @@ def write_openvino(path: Path) -> Path:
     return path
 
 
-def write_tflite(path: Path, n_values: int = 1_000) -> Path:
+def write_tflite(path: Path, n_values: int = RATE) -> Path:
     """Write the graph in TensorFlow Lite: one fully connected layer, made with its schema."""
     schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
     flatbuffers = pytest.importorskip("flatbuffers")
