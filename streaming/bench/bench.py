@@ -18,7 +18,8 @@ from sed.audio.decode import open_recording
 from sed.errors import SedError, UsageError
 from sed.models.devices import n_cores
 from streaming.bench.stages import Stages, measure_stages
-from streaming.engines.select import ENGINES, benchmark_engine, open_engine
+from streaming.engines.base import benchmark_engine
+from streaming.engines.select import ENGINES, open_engine
 from streaming.offline.detect import batch_size_for, stream_detections
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector

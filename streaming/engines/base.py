@@ -9,9 +9,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
@@ -27,6 +28,7 @@ T = TypeVar("T")
 # Windows that the network computes together. Batches are cut to this size because runtimes compile
 # the network for each shape that occurs.
 SUB_BATCH = 8
+MEASURED_SECONDS = 0.5  # per engine, by `benchmark_engine`
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,33 @@ class EnginePool:
         """Drop the queued calls, and wait for the running ones."""
         self._threads.shutdown(cancel_futures=True)
         self._engine.restore_threads()
+
+
+def benchmark_engine(engine: Engine, seconds: float = MEASURED_SECONDS) -> float:
+    """Return the speed of an engine: seconds of sound per second, windows without overlap.
+
+    Parameters
+    ----------
+    engine
+        Measured with noise, in batches of its own `batch_size`, on all its streams.
+    seconds
+        How long to measure; the best round of a few batches counts.
+    """
+    spec = engine.spec
+    n_windows = engine.batch_size
+    shape = (n_windows, spec.window_columns, spec.log_mel.n_mels)
+    batch = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    n_batches = 2 * engine.n_streams
+    with EnginePool(engine, shape) as pool:
+        best, end = 0.0, time.perf_counter() + seconds
+        wait([pool.submit(engine.infer, batch) for _ in range(engine.n_streams)])
+        while time.perf_counter() < end or not best:
+            start = time.perf_counter()
+            for output in [pool.submit(engine.infer, batch) for _ in range(n_batches)]:
+                output.result()
+            processed_seconds = n_batches * n_windows * spec.window_seconds
+            best = max(best, processed_seconds / (time.perf_counter() - start))
+    return best
 
 
 def sub_batches(log_mel: Floats) -> Iterator[Floats]:

@@ -9,23 +9,19 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import wait
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata as packages
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from sed.errors import CheckpointError, SedError, UsageError
 from sed.models.devices import check_precision, has_gpu, n_cores
 from sed.models.metadata import check_weights, checkpoint_files, read_metadata
 from sed.models.registry import find_model
 from sed.text import near
-from streaming.engines.base import Engine, EnginePool
+from streaming.engines.base import Engine, benchmark_engine
 from streaming.engines.cache import cached_json, machine_key
 from streaming.engines.encoder import is_encoder, open_encoder
 from streaming.engines.exported import export_cached
@@ -39,7 +35,6 @@ if TYPE_CHECKING:
 ENGINES = ("auto", "torch", "compile", "openvino", "onnx", "tflite")
 PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}  # that the engines for graphs need
 GRAPH_SUFFIXES = (".onnx", ".xml")
-MEASURED_SECONDS = 0.5  # per engine
 MEASUREMENT = 3  # raised when engines are measured in another way
 
 _log = logging.getLogger("sed.engines")
@@ -142,33 +137,6 @@ def open_engine(
 def runs_on_cpu(path: Path | None, engine: str) -> bool:
     """Return whether only the CPU can run a model, because of its format or of the engine."""
     return engine in PACKAGES or _is_graph(path) or find_graph(path) is not None
-
-
-def benchmark_engine(engine: Engine, seconds: float = MEASURED_SECONDS) -> float:
-    """Return the speed of an engine: seconds of sound per second, windows without overlap.
-
-    Parameters
-    ----------
-    engine
-        Measured with noise, in batches of its own `batch_size`, on all its streams.
-    seconds
-        How long to measure; the best round of a few batches counts.
-    """
-    spec = engine.spec
-    n_windows = engine.batch_size
-    shape = (n_windows, spec.window_columns, spec.log_mel.n_mels)
-    batch = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    n_batches = 2 * engine.n_streams
-    with EnginePool(engine, shape) as pool:
-        best, end = 0.0, time.perf_counter() + seconds
-        wait([pool.submit(engine.infer, batch) for _ in range(engine.n_streams)])
-        while time.perf_counter() < end or not best:
-            start = time.perf_counter()
-            for output in [pool.submit(engine.infer, batch) for _ in range(n_batches)]:
-                output.result()
-            processed_seconds = n_batches * n_windows * spec.window_seconds
-            best = max(best, processed_seconds / (time.perf_counter() - start))
-    return best
 
 
 def engine_speeds_file(folder: Path, precision: str = "auto") -> Path:

@@ -10,10 +10,11 @@ from typing import Any
 
 from sed.models.metadata import checkpoint_files
 from sed.models.registry import find_model
+from streaming.engines.base import benchmark_engine
 from streaming.engines.cache import cache_folder, cached_json
 from streaming.engines.exported import export_folder
 from streaming.engines.identity import model_identity
-from streaming.engines.select import benchmark_engine, engine_speeds_file, open_engine
+from streaming.engines.select import engine_speeds_file, open_engine
 
 
 @dataclass(frozen=True)

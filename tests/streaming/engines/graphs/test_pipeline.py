@@ -116,7 +116,7 @@ def test_without_overlap_a_frame_is_the_score_of_its_window(graph):
     np.testing.assert_allclose(detection.frame_probs, detection.clip_probs, rtol=1e-6)
 
 
-@settings(max_examples=10)
+@settings(max_examples=10, deadline=None)
 @given(
     n_samples=st.integers(1, 30_000),
     cuts=st.lists(st.integers(0, 30_000), max_size=6),
