@@ -61,25 +61,32 @@ ARROWS = {
     "train/prepare": "sed sed/audio sed/events train/data",
     "train/augment": "sed sed/audio train/config train/data",
     "train/loop": "sed sed/events sed/models sed/models/heads train/config train/data "
-    "train/augment",
+    "train/augment train/distill",
     "train/evaluate": "sed sed/audio sed/events sed/models train/config train/data train/augment",
     "train/fit": "sed sed/audio sed/events sed/models sed/models/heads train/data",
-    "train/distill": "sed sed/events",
-    "train/run": "sed sed/models train/config train/data train/augment train/loop train/evaluate",
+    "train/distill": "sed sed/features sed/events sed/models sed/models/heads train/config "
+    "train/data",
+    "train/run": "sed sed/models train/config train/data train/augment train/distill train/loop "
+    "train/evaluate",
     "train/cli": "sed sed/models train/config train/data train/prepare train/evaluate "
     "train/run train/fit",
 }
 
 # One library, one door: the only modules that import it.
 DOORS = {
-    "timm": {"sed/models/backbone.py", "train/loop/optimizer.py", "train/loop/schedule.py"},
+    "timm": {
+        "sed/models/backbone.py",
+        "train/distill/teachers.py",
+        "train/loop/optimizer.py",
+        "train/loop/schedule.py",
+    },
     "soundfile": {"sed/audio/libsndfile.py", "sed/audio/flac.py"},
     "sounddevice": {"streaming/live/microphone.py"},
     "onnx": {"streaming/export/onnx.py"},
     "ai_edge_litert": {"streaming/engines/graphs/tflite.py"},
     "onnxruntime": {"streaming/engines/onnx.py", "streaming/encoders/onnx.py"},
     "transformers": {"streaming/encoders/hub.py"},
-    "openvino": {"streaming/export/openvino.py"},
+    "openvino": {"streaming/export/openvino.py", "train/distill/inference.py"},
     "scipy": {"sed/features/log_mel.py"},
     "sqlite3": {
         "sed/events/sqlite.py",

@@ -43,10 +43,16 @@ class ModelConfig:
         Factor by which the spectrogram is resized along time before the backbone.
     resize_freq
         Factor by which the spectrogram is resized along frequency before the backbone.
+    time_stride
+        Columns per frame. Strides along time that would make them more become dilations; strides
+        along frequency stay. 0 keeps the backbone's own.
     freq_pooling
         Frequency bands of the last layer: ``mean`` over them, or ``concat`` as features.
+    smoothing_frames
+        Features of a frame are the sum of maximum and mean over this many frames around it, odd;
+        with 1 they are its own.
     hidden
-        Width of the layer between backbone and heads.
+        Width of the layer between backbone and heads; 0 is none.
     n_heads
         Number of attention heads, whose outputs are averaged.
     dropout
@@ -61,7 +67,9 @@ class ModelConfig:
     input_channels_mode: Literal["repeat", "delta"] = "repeat"
     resize_time: float = 1.0
     resize_freq: float = 1.0
+    time_stride: int = 0
     freq_pooling: Literal["mean", "concat"] = "mean"
+    smoothing_frames: int = 3
     hidden: int = 512
     n_heads: int = 1
     dropout: float = 0.5
@@ -85,8 +93,12 @@ class ModelConfig:
             raise ValueError(f"expected freq_pooling mean or concat, got {self.freq_pooling!r}")
         if self.resize_time <= 0 or self.resize_freq <= 0:
             raise ValueError("expected resize_time and resize_freq above 0")
-        if self.hidden < 1 or self.n_heads < 1:
-            raise ValueError(f"expected hidden and n_heads >= 1, got {self.hidden}, {self.n_heads}")
+        if self.hidden < 0 or self.n_heads < 1:
+            raise ValueError(
+                f"expected hidden >= 0 and n_heads >= 1, got {self.hidden}, {self.n_heads}"
+            )
+        if self.smoothing_frames < 1 or self.smoothing_frames % 2 == 0:
+            raise ValueError(f"expected odd smoothing_frames, got {self.smoothing_frames}")
         if self.class_prior is not None and not 0 < self.class_prior < 1:
             raise ValueError(f"expected a class_prior between 0 and 1, got {self.class_prior}")
 
@@ -111,7 +123,7 @@ def create_backbone(config: ModelConfig, *, pretrained: bool = False) -> nn.Modu
             f"unknown backbone {config.backbone!r}. {near(config.backbone, timm.list_models())}"
         )
     arguments: dict[str, Any] = dict(config.backbone_args)
-    return timm.create_model(
+    backbone = timm.create_model(
         config.backbone,
         pretrained=pretrained,
         in_chans=config.in_channels,
@@ -119,6 +131,39 @@ def create_backbone(config: ModelConfig, *, pretrained: bool = False) -> nn.Modu
         global_pool="",
         **arguments,
     )
+    if config.time_stride:
+        dilate_time(backbone, config.time_stride)
+    return backbone
+
+
+def dilate_time(backbone: nn.Module, time_stride: int) -> None:
+    """Replace the strides along time beyond `time_stride` by dilations (à trous, in place).
+
+    Every second frame of a network so changed is a frame of the original one. Unlike timm's
+    ``output_stride`` it leaves frequency alone, where the padding of a few bands is part of what
+    the weights were trained with.
+
+    Parameters
+    ----------
+    backbone
+        A chain of convolutions; time is the height axis.
+    time_stride
+        Columns per frame of the result.
+    """
+    stride = dilation = 1
+    for module in backbone.modules():
+        if not isinstance(module, nn.Conv2d):
+            continue
+        own, beyond = module.stride[0], dilation
+        if stride * own > time_stride:
+            module.stride = (1, module.stride[1])
+            beyond, own = dilation * own, 1
+        stride *= own
+        if dilation > 1 and module.kernel_size[0] > 1:
+            module.dilation = (dilation, module.dilation[1])
+            if not isinstance(module.padding, str):
+                module.padding = (dilation * module.padding[0], module.padding[1])
+        dilation = beyond
 
 
 def create_framewise_backbone(
@@ -145,10 +190,15 @@ def create_framewise_backbone(
         "(batch, features, frames, bands) for an input of any length, got {}. Choose a "
         "convolutional one, for example efficientnet_b0, resnet34, eca_nfnet_l0 or convnext_tiny."
     )
+    if config.time_stride:
+        refusal = (
+            f"time_stride {config.time_stride} needs a chain of convolutions with larger strides: "
+            f"{config.backbone!r} gives {{}}. Choose for example mobilenetv1_100, or time_stride 0."
+        )
     n_frames = 8
     try:
         backbone = _create_with_arguments(config, pretrained=pretrained)
-        stride = int(backbone.feature_info[-1]["reduction"])  # type: ignore[index]
+        stride = config.time_stride or int(backbone.feature_info[-1]["reduction"])  # type: ignore[index]
         x = torch.zeros(1, config.in_channels, n_frames * stride, input_size(config, 1, n_mels)[1])
         shape = tuple(try_backbone(backbone, x).shape)
     except (AssertionError, AttributeError, KeyError, IndexError, TypeError) as error:

@@ -2,7 +2,7 @@
 
 Logits and targets have the same shape, targets are in [0, 1], and each function returns one loss
 per clip, shape (batch,). The caller weights the clips and takes the mean. `weights` are of the
-classes, shape (classes,), by default ones.
+classes, shape (classes,), by default ones. A target that is unknown is NaN and has no loss.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ def focal_loss(
     gamma
         Focusing exponent.
     """
+    known, targets = _known(targets)
     cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     balance = alpha * targets + (1 - alpha) * (1 - targets)
     loss = balance * (targets - logits.sigmoid()).abs().pow(gamma) * cross_entropy
-    return _weighted(loss, weights).mean(-1)
+    return _weighted(loss * known, weights).mean(-1)
 
 
 def bce(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -56,8 +57,9 @@ def bce(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tenso
     weights
         Of the classes, shape (classes,).
     """
+    known, targets = _known(targets)
     loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    return _weighted(loss, weights).mean(-1)
+    return _weighted(loss * known, weights).mean(-1)
 
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -73,6 +75,7 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None =
     weights
         Of the classes, shape (classes,).
     """
+    _, targets = _known(targets)
     shares = targets / targets.sum(-1, keepdim=True).clamp_min(1.0)
     return -_weighted(shares * F.log_softmax(logits, dim=-1), weights).sum(-1)
 
@@ -213,8 +216,15 @@ def frame_bce(output: SedOutput, frame_targets: Tensor, weights: Tensor | None =
     weights
         Of the classes, shape (classes,).
     """
-    loss = F.binary_cross_entropy_with_logits(output.frame_logits, frame_targets, reduction="none")
-    return _weighted(loss, weights).sum(-1).mean(-1)
+    known, targets = _known(frame_targets)
+    loss = F.binary_cross_entropy_with_logits(output.frame_logits, targets, reduction="none")
+    return _weighted(loss * known, weights).sum(-1).mean(-1)
+
+
+def _known(targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return 1 where a target is known and 0 elsewhere, and the targets with 0 elsewhere."""
+    unknown = targets.isnan()
+    return (~unknown).to(targets.dtype), targets.masked_fill(unknown, 0.0)
 
 
 def _weighted(loss: Tensor, weights: Tensor | None) -> Tensor:

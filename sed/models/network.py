@@ -3,8 +3,8 @@
 ::
 
     samples ─ LogMel ─▶ (columns, mels) ─ backbone ─▶ (features, frames, bands)
-            ─ pooling over bands ─ max + mean over three frames
-            ─ hidden layer ─▶ (frames, hidden)
+            ─ pooling over bands ─ max + mean over some frames
+            ─ hidden layer, if any ─▶ (frames, hidden)
             ─ attention heads, averaged ─▶ frame_logits, clip_logits, clip_probs, attention
     (features, frames) ─ added heads ─▶ the same for the classes that follow
 
@@ -88,11 +88,12 @@ class SedModel(nn.Module):
         )
         _, channels, _, n_bands = shape
         self.n_features = channels * (n_bands if config.freq_pooling == "concat" else 1)
-        self.hidden = nn.Linear(self.n_features, config.hidden)
+        width = config.hidden or self.n_features
+        self.hidden = nn.Linear(self.n_features, width) if config.hidden else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
         prior = config.class_prior or 1 / max(2, n_classes)
         self.heads = nn.ModuleList(
-            AttentionHead(config.hidden, n_classes, prior)
+            AttentionHead(width, n_classes, prior)
             for _ in range(config.n_heads if n_classes else 0)
         )
         self.added_heads = nn.ModuleList(
@@ -136,10 +137,12 @@ class SedModel(nn.Module):
         x = self.backbone.forward_features(x)  # type: ignore[operator]
         # (batch, channels, frames, bands) to (batch, features, frames)
         x = x.mean(dim=3) if self.config.freq_pooling == "mean" else x.transpose(2, 3).flatten(1, 2)
-        # max_pool2d, because torch.export makes the length of max_pool1d a constant.
-        highest = F.max_pool2d(x[:, :, None], (1, 3), stride=1, padding=(0, 1))[:, :, 0]
-        mean = F.avg_pool1d(x, 3, stride=1, padding=1, count_include_pad=False)
-        return (highest + mean).transpose(1, 2)
+        if (n := self.config.smoothing_frames) > 1:
+            # max_pool2d, because torch.export makes the length of max_pool1d a constant.
+            highest = F.max_pool2d(x[:, :, None], (1, n), stride=1, padding=(0, n // 2))[:, :, 0]
+            mean = F.avg_pool1d(x, n, stride=1, padding=n // 2, count_include_pad=False)
+            x = highest + mean
+        return x.transpose(1, 2)
 
     def forward_head(self, features: Tensor) -> SedOutput:
         """Return the mean output of the heads for features, (batch, frames, features).
@@ -175,8 +178,10 @@ class SedModel(nn.Module):
         return HeadOutput(*(torch.cat(parts, dim=-1) for parts in zip(*outputs, strict=True)))
 
     def _hidden(self, features: Tensor) -> Tensor:
-        x = F.relu(self.hidden(self.dropout(features)))  # (batch, frames, hidden)
-        return self.dropout(x)  # type: ignore[no-any-return]
+        x: Tensor = self.dropout(features)
+        if self.config.hidden:
+            x = self.dropout(F.relu(self.hidden(x)))
+        return x  # (batch, frames, width)
 
     @property
     def n_classes(self) -> int:

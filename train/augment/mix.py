@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sed.types import Floats
-from train.augment.waveform import Spans
+from train.augment.waveform import Spans, crop
+
+HALF = 0.5  # targets above are labels
 
 Frames = TypeVar("Frames", Tensor, None)  # frame targets, where there are any
 
@@ -63,7 +65,7 @@ def mixup(
     other = to_device(inputs, generator.permutation(n))
     mixed = torch.lerp(inputs[other], inputs, _expand(weights, inputs))
     if rule == "or":
-        return mixed, [torch.maximum(t, t[other]) for t in targets]
+        return mixed, [either(t, t[other]) for t in targets]
     return mixed, [torch.lerp(t[other], t, _expand(weights, t)) for t in targets]
 
 
@@ -213,7 +215,7 @@ def sum_mixtures(
         summed = summed + gains * energy[other]
         added = to_device(energy, continues)
         summed_targets = [
-            torch.where(_expand(added, t), torch.maximum(s, t[other]), s)
+            torch.where(_expand(added, t), either(s, t[other]), s)
             for s, t in zip(summed_targets, targets, strict=True)
         ]
     return summed, summed_targets
@@ -221,7 +223,7 @@ def sum_mixtures(
 
 def place_events(
     length: int,
-    events: Sequence[tuple[Floats, Sequence[int]]],
+    events: Sequence[tuple[Floats, Spans]],
     generator: np.random.Generator,
     *,
     background: Floats | None = None,
@@ -233,8 +235,8 @@ def place_events(
     length
         Samples of the soundscape.
     events
-        Samples and class indices of each event. Of an event longer than the soundscape a random
-        section is used.
+        Samples of each event, and where in them each class is active. Of an event longer than the
+        soundscape a random section is used.
     generator
         Draws the times.
     background
@@ -247,13 +249,21 @@ def place_events(
     """
     samples = np.zeros(length, np.float32) if background is None else background.copy()
     spans: Spans = []
-    for sound, classes in events:
+    for sound, active in events:
         spare = length - len(sound)
         start = int(generator.integers(abs(spare) + 1))
-        first, event = (start, sound) if spare >= 0 else (0, sound[start : start + length])
-        samples[first : first + len(event)] += event
-        spans += [(first, first + len(event), index) for index in classes]
+        if spare < 0:
+            sound, active = crop(sound, active, start, length)
+            start = 0
+        samples[start : start + len(sound)] += sound
+        spans += [(start + first, start + last, index) for first, last, index in active]
     return samples, spans
+
+
+def either(targets: Tensor, other: Tensor) -> Tensor:
+    """Return the targets of a sum of two clips: the maximum; NaN, unknown, unless one has it."""
+    certain = torch.fmax(targets, other) > HALF
+    return torch.where(certain, torch.fmax(targets, other), torch.maximum(targets, other))
 
 
 def to_device(like: Tensor, values: NDArray[np.generic]) -> Tensor:

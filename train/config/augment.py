@@ -29,6 +29,10 @@ class WaveformConfig:
         Share of clips that are moved in pitch at the same duration.
     pitch_shift_semitones
         Lowest and highest pitch shift in semitones.
+    room_probability
+        Share of clips, or of the events of a soundscape, that sound as in a room.
+    room_rt60_seconds
+        Shortest and longest reverberation time of a room in seconds.
     noise_probability
         Share of clips that noise is added to.
     noise
@@ -49,6 +53,8 @@ class WaveformConfig:
     time_stretch_rate: tuple[float, ...] = (0.9, 1.1)
     pitch_shift_probability: float = 0.0
     pitch_shift_semitones: tuple[float, ...] = (-2.0, 2.0)
+    room_probability: float = 0.0
+    room_rt60_seconds: tuple[float, ...] = (0.1, 1.0)
     noise_probability: float = 0.0
     noise: tuple[str, ...] = ("white", "pink", "band")
     noise_snr_db: tuple[float, ...] = (3.0, 30.0)
@@ -62,6 +68,7 @@ class WaveformConfig:
             self,
             "time_stretch_probability",
             "pitch_shift_probability",
+            "room_probability",
             "noise_probability",
             "background_probability",
         )
@@ -69,14 +76,17 @@ class WaveformConfig:
             self,
             "time_stretch_rate",
             "pitch_shift_semitones",
+            "room_rt60_seconds",
             "noise_snr_db",
             "background_snr_db",
         )
         check_choice("shift", self.shift, ("roll", "shift", "none"))
         for kind in self.noise:
             check_choice("noise", kind, ("white", "pink", "band"))
-        if self.gain_db < 0 or self.time_stretch_rate[0] <= 0:
-            raise ValueError("expected gain_db >= 0 and time_stretch_rate > 0")
+        if self.gain_db < 0 or min(self.time_stretch_rate[0], self.room_rt60_seconds[0]) <= 0:
+            raise ValueError(
+                "expected gain_db >= 0, and time_stretch_rate and room_rt60_seconds > 0"
+            )
         if self.background_probability and not self.background:
             raise ValueError("background_probability needs a folder: set background")
         if self.noise_probability and not self.noise:

@@ -23,6 +23,10 @@ class DataConfig:
         Number of folds to make where the table has none, or with remake_folds.
     remake_folds
         Make new folds even where the table has some.
+    classes
+        Class list of the model: audioset for all of AudioSet's, or empty for the labels of clips.
+    label_map
+        Collection whose labels are named by AudioSet's classes; see `train.distill.classes`.
     hold_out
         Official folds kept out of training and validation.
     licences
@@ -45,6 +49,8 @@ class DataConfig:
     pad_mode: Literal["pad", "repeat", "masked-copy"] = "pad"
     n_folds: int = 5
     remake_folds: bool = False
+    classes: Literal["", "audioset"] = ""
+    label_map: str = ""
     hold_out: tuple[str, ...] = ()
     licences: tuple[str, ...] = ()
     train_on: Literal["other_folds", "held_out"] = "other_folds"
@@ -60,6 +66,7 @@ class DataConfig:
             self, "target_positive", "target_secondary", "target_negative", "pseudo_label_min_prob"
         )
         check_choice("pad_mode", self.pad_mode, ("pad", "repeat", "masked-copy"))
+        check_choice("classes", self.classes, ("", "audioset"))
         check_choice("train_on", self.train_on, ("other_folds", "held_out"))
         if not self.target_positive > 0.5 >= max(self.target_secondary, self.target_negative):
             raise ValueError(

@@ -129,6 +129,11 @@ class LossConfig:
         NPZ file of a teacher's embeddings, with filename and embedding; none if empty.
     distill_weight
         Weight of the distance to the teacher's embeddings.
+    distill_yamnet
+        Weights of YAMNet, which is distilled into a model with its features and classes; see
+        `train.distill`. None if empty.
+    distill_mn04
+        Weights of EfficientAT's mn04, a second teacher beside YAMNet; none if empty.
     """
 
     name: str = "focal"
@@ -139,6 +144,8 @@ class LossConfig:
     frame_loss_weight: float = 0.0
     distill_embeddings: str = ""
     distill_weight: float = 0.5
+    distill_yamnet: str = ""
+    distill_mn04: str = ""
 
     def __post_init__(self) -> None:
         """Refuse an unknown loss and impossible weights."""

@@ -69,9 +69,23 @@ class TrainConfig:
                 "mixture is unknown: with distill_embeddings set mixup_targets to convex, "
                 "max_recordings to 1 and soundscape_probability to 0"
             )
+        if self.loss.distill_yamnet and not self.keeps_samples:
+            raise ValueError(
+                "distillation needs the samples of every mixture: with distill_yamnet set domain "
+                "to waveform, and cutmix_probability and shuffle_probability to 0"
+            )
         if self.spectrogram.albumentations and self.model.in_channels != 3:
             raise ValueError("albumentations need three-channel spectrograms: set in_channels to 3")
         log_mel = self.log_mel
         Timeline(log_mel.sample_rate, log_mel.hop_length, 1).columns_from_seconds(
             self.data.window_seconds
         )
+
+    @property
+    def keeps_samples(self) -> bool:
+        """Whether the network's input is the spectrogram of known samples, masks aside."""
+        mixing, spectrogram = self.mixing, self.spectrogram
+        is_mel = mixing.domain == "mel-power" and mixing.max_recordings > 1
+        gammas = spectrogram.gamma_probability, spectrogram.gamma_mixed_probability
+        moved = mixing.cutmix_probability, spectrogram.shuffle_probability
+        return not (is_mel or any(gammas) or any(moved))

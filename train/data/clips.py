@@ -41,6 +41,7 @@ class Clip:
     start_seconds: float = 0.0  # where in the file the clip starts
     duration_seconds: float | None = None  # how long it is; None: to the end of the file
     pseudo: PseudoLabels | None = field(default=None, compare=False)
+    unknown: tuple[str, ...] = ()  # classes about which its labels say nothing
 
 
 class ClipPredictions(NamedTuple):

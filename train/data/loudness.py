@@ -40,20 +40,41 @@ def active_frames(samples: Floats, sample_rate: int, frame_edges: NDArray[np.int
     return result
 
 
-def trim_silence(samples: Floats, sample_rate: int) -> Floats:
-    """Return a clip, shape (samples,), without leading and trailing silence.
+def active_ranges(
+    samples: Floats, sample_rate: int, active_db: float, longest_pause_seconds: float
+) -> list[Range]:
+    """Return where a clip is active, as [first, last) samples, with short pauses bridged.
 
-    Digital silence is returned unchanged.
+    Digital silence has no active range.
+
+    Parameters
+    ----------
+    samples
+        Shape (samples,).
+    sample_rate
+        Samples per second.
+    active_db
+        Level relative to the loudest 20 ms down to which the clip is active.
+    longest_pause_seconds
+        Pauses up to this are part of a range.
     """
-    first, last = non_silent_range(samples, (0, len(samples)), sample_rate, -ACTIVE_DB)
-    return samples[first:last]
+    step = round(LEVEL_SECONDS * sample_rate)
+    active = np.flatnonzero(_active_levels(samples, sample_rate, active_db))
+    if len(active) == 0:
+        return []
+    pauses = np.flatnonzero((np.diff(active) - 1) * LEVEL_SECONDS > longest_pause_seconds)
+    firsts = active[np.concatenate([[0], pauses + 1])] * step
+    lasts = (active[np.concatenate([pauses, [len(active) - 1]])] + 1) * step
+    return list(zip(firsts.tolist(), lasts.tolist(), strict=True))
 
 
-def _active_levels(samples: Floats, sample_rate: int) -> NDArray[np.bool_]:
+def _active_levels(
+    samples: Floats, sample_rate: int, active_db: float = ACTIVE_DB
+) -> NDArray[np.bool_]:
     step = round(LEVEL_SECONDS * sample_rate)
     whole = len(samples) // step * step
     power: Floats = np.square(samples[:whole].reshape(-1, step)).mean(axis=1)
-    return np.asarray(power > power.max(initial=0.0) * 10 ** (ACTIVE_DB / 10))
+    return np.asarray(power > power.max(initial=0.0) * 10 ** (active_db / 10))
 
 
 def non_silent_range(samples: Floats, whole: Range, sample_rate: int, trim_db: float) -> Range:

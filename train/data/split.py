@@ -24,6 +24,12 @@ class TrainingData:
     fold: int  # held out for validation
 
     @property
+    def labelled(self) -> list[int]:
+        """Indices of the classes that some clip has as a label."""
+        found = {label for clip in self.train + self.val for label in clip.labels}
+        return [i for i, label in enumerate(self.labels) if label in found]
+
+    @property
     def fingerprint(self) -> str:
         """Hash of training and validation clips, see `fingerprint_of`."""
         return fingerprint_of([*self.train, *self.val])
@@ -37,7 +43,9 @@ class TrainingData:
             f"{len(self.train)} training clips, {len(self.val)} validation clips of fold "
             f"{self.fold}{official}, {len(self.labels)} classes"
         )
-        absent = set(self.labels) - {label for c in self.val for label in c.labels}
+        absent = {self.labels[i] for i in self.labelled} - {
+            label for c in self.val for label in c.labels
+        }
         if absent:
             text += f"; fold {self.fold} has none of {some(sorted(absent))}"
         if n_pseudo := sum(clip.pseudo is not None for clip in self.train):
@@ -51,7 +59,12 @@ class TrainingData:
 
 
 def split_by_fold(
-    clips: Sequence[Clip], folds: Sequence[int], fold: int, config: TrainConfig
+    clips: Sequence[Clip],
+    folds: Sequence[int],
+    fold: int,
+    config: TrainConfig,
+    *,
+    classes: Sequence[str] = (),
 ) -> TrainingData:
     """Return the training and validation clips of a run that holds out one fold.
 
@@ -65,6 +78,8 @@ def split_by_fold(
         The one to validate on, counted from 0.
     config
         Its `data.train_on` says whether the other folds or the one held out are trained on.
+    classes
+        The class list; the labels of the clips if empty.
 
     Raises
     ------
@@ -101,7 +116,7 @@ def split_by_fold(
             f"all clips are {labels[0]!r}: a classifier needs two classes or more. Add clips of "
             "something else, for example a folder of background sounds."
         )
-    return TrainingData(train, val, tuple(labels), fold)
+    return TrainingData(train, val, tuple(classes or labels), fold)
 
 
 def add_pseudo_labels(

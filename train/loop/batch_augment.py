@@ -31,6 +31,7 @@ from train.loop.dataset import Example
 class AugmentedBatch(NamedTuple):
     """Input of the network with its targets."""
 
+    samples: Tensor  # (batch, samples): mixed, before their spectrogram was augmented
     log_mel: Tensor  # (batch, columns, mels)
     targets: Tensor  # (batch, classes)
     frame_targets: Tensor  # (batch, frames, classes)
@@ -88,10 +89,14 @@ class BatchAugment(nn.Module):
         if mixing.domain == "mel-power" and mixing.max_recordings > 1:
             energy, targets = self._summed_as_power(energy, targets, generator)
         energy = gamma(energy, spectrogram.gamma_mixed_probability, spectrogram.gamma, generator)
-        return self._augmented(self.log_mel.logarithm(energy), targets, generator)
+        return self._augmented(samples, self.log_mel.logarithm(energy), targets, generator)
 
     def _augmented(
-        self, log_mel: Tensor, all_targets: Sequence[Tensor], generator: np.random.Generator
+        self,
+        samples: Tensor,
+        log_mel: Tensor,
+        all_targets: Sequence[Tensor],
+        generator: np.random.Generator,
     ) -> AugmentedBatch:
         """Augment log-mel spectrograms, (batch, columns, mels)."""
         mixing, spectrogram = self.config.mixing, self.config.spectrogram
@@ -129,7 +134,7 @@ class BatchAugment(nn.Module):
         )
         if generator.random() < spectrogram.spec_augment_probability:
             log_mel = self.spec_augment(log_mel, generator)
-        return AugmentedBatch(log_mel, targets, frames, weight, teacher)
+        return AugmentedBatch(samples, log_mel, targets, frames, weight, teacher)
 
     def _summed(
         self,

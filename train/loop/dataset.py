@@ -16,6 +16,7 @@ from sed.timeline import samples_from_seconds
 from sed.types import Floats
 from train.augment.mix import place_events
 from train.augment.noise import add_at_snr, background_files, noise, random_background
+from train.augment.room import reverberate
 from train.augment.waveform import (
     SHIFTS,
     Spans,
@@ -28,19 +29,24 @@ from train.augment.waveform import (
 from train.config.train import TrainConfig
 from train.data.audio import n_samples, read_clip
 from train.data.clips import Clip, PseudoLabels
-from train.data.loudness import active_frames, trim_silence
+from train.data.loudness import active_frames, active_ranges
 
 SampleKey = tuple[int, int, int]  # epoch, position in it, index of the clip
 
 # Each use of random numbers has a stream of its own, seeded by (seed, stream, epoch, position).
 SAMPLES, ORDER, STEP = 1, 2, 3
 
+# In a soundscape of clips without times, an event lasts while its clip is above this level relative
+# to its loudest 20 ms, with pauses no longer than this.
+EVENT_DB = -25.0
+LONGEST_PAUSE_SECONDS = 0.5
+
 
 class Example(NamedTuple):
     """A window of a clip and its targets; a batch has one more axis in front."""
 
     samples: Tensor  # (window_samples,)
-    targets: Tensor  # (classes,)
+    targets: Tensor  # (classes,); NaN is unknown
     frame_targets: Tensor  # (frames, classes): from strong labels, or from loudness
     weight: Tensor  # (): of its loss
     clip_index: Tensor  # ()
@@ -59,6 +65,8 @@ class ClipDataset(Dataset[Example | SedError]):
         Window length, sample rate, augmentation, seed.
     frame_edges
         Where the frames of a window start and end, in samples, shape (frames + 1,).
+    labelled
+        Indices of the classes that clips have as labels; targets of others are unknown.
     training
         Random position and augmentation; otherwise the middle of each clip, unchanged.
     """
@@ -69,6 +77,7 @@ class ClipDataset(Dataset[Example | SedError]):
         labels: Sequence[str],
         config: TrainConfig,
         frame_edges: NDArray[np.int64],
+        labelled: Sequence[int],
         *,
         training: bool,
     ) -> None:
@@ -80,6 +89,8 @@ class ClipDataset(Dataset[Example | SedError]):
         self.sample_rate = config.log_mel.sample_rate
         self.window_samples = samples_from_seconds(config.data.window_seconds, self.sample_rate)
         self._class_of = {label: i for i, label in enumerate(labels)}
+        # A class that no clip has as a label may be in any of them.
+        self._never_labelled = ~np.isin(np.arange(len(labels)), np.array(labelled, np.int64))
         waveform = config.waveform
         has_background = training and waveform.background_probability > 0
         self._backgrounds = background_files(waveform.background) if has_background else []
@@ -142,6 +153,8 @@ class ClipDataset(Dataset[Example | SedError]):
         if generator is not None and generator.random() < waveform.pitch_shift_probability:
             semitones = _uniform(generator, waveform.pitch_shift_semitones)
             samples = pitch_shift(samples, self.sample_rate, semitones)
+        if generator is not None:
+            samples = self._in_room(samples, generator)
         pad_mode = self.config.data.pad_mode
         samples, spans = fit_length(samples, spans, self.window_samples, pad_mode, generator)
         if generator is not None:
@@ -172,27 +185,42 @@ class ClipDataset(Dataset[Example | SedError]):
         clips = [self.clips[j] for j in chosen if self.clips[j].pseudo is None]
         events = [event for clip in clips for event in self._event_of(clip, generator)]
         samples, spans = place_events(self.window_samples, events, generator)
-        frames = self._frame_targets(spans)
-        targets = self._clip_targets(clips, frames.max(axis=0) > 0)
-        return samples, frames, targets
+        present = self._frame_targets(spans)
+        return (
+            samples,
+            self._with_unknown(present, clips),
+            self._clip_targets(clips, present.max(axis=0) > 0),
+        )
 
-    def _event_of(
-        self, clip: Clip, generator: np.random.Generator
-    ) -> list[tuple[Floats, list[int]]]:
-        """Return one event of a clip and its classes, or nothing if it has none.
+    def _event_of(self, clip: Clip, generator: np.random.Generator) -> list[tuple[Floats, Spans]]:
+        """Return one event of a clip and where its classes are active, or nothing if it has none.
 
         Of a clip with strong labels it is a random one of them, else the clip without silence.
         """
         samples, spans = self._read(clip, self.window_samples, generator)
         samples = random_gain(samples, self.config.waveform.gain_db, generator)
+        samples = self._in_room(samples, generator)
         if clip.events is None:
-            return [(trim_silence(samples, self.sample_rate), self._classes(clip.labels))]
+            ranges = active_ranges(samples, self.sample_rate, EVENT_DB, LONGEST_PAUSE_SECONDS)
+            if not ranges:
+                return []
+            first, end = ranges[0][0], ranges[-1][1]
+            spans = [
+                (a - first, b - first, c) for a, b in ranges for c in self._classes(clip.labels)
+            ]
+            return [(samples[first:end], spans)]
         if not spans:
             return []
         first, last, _ = spans[int(generator.integers(len(spans)))]
         # The section also holds the events that overlap with it.
-        overlapping = {c for start, end, c in spans if start < last and end > first}
-        return [(samples[first:last], sorted(overlapping))]
+        return [crop(samples, spans, first, last - first)]
+
+    def _in_room(self, samples: Floats, generator: np.random.Generator) -> Floats:
+        waveform = self.config.waveform
+        if generator.random() >= waveform.room_probability:
+            return samples
+        rt60 = _uniform(generator, waveform.room_rt60_seconds)
+        return reverberate(samples, self.sample_rate, rt60, generator)
 
     def _with_noise(self, samples: Floats, generator: np.random.Generator) -> Floats:
         waveform, length = self.config.waveform, len(samples)
@@ -232,12 +260,14 @@ class ClipDataset(Dataset[Example | SedError]):
         """
         if clip.events is not None:
             frames = self._frame_targets(spans)
-            return frames, self._clip_targets([clip], frames.max(axis=0) > 0)
+            targets = self._clip_targets([clip], frames.max(axis=0) > 0)
+            return self._with_unknown(frames, [clip]), targets
         present = np.zeros(len(self.labels), np.bool_)
         present[self._classes(clip.labels)] = True
         targets = self._clip_targets([clip], present)
         active = active_frames(samples, self.sample_rate, self.frame_edges)
-        return np.outer(active, targets).astype(np.float32), targets
+        frames = np.outer(active, np.nan_to_num(targets)).astype(np.float32)
+        return self._with_unknown(frames, [clip]), targets
 
     def _clip_targets(
         self, clips: Sequence[Clip], present: NDArray[np.bool_]
@@ -247,6 +277,17 @@ class ClipDataset(Dataset[Example | SedError]):
         for clip in clips:
             targets[self._classes(clip.secondary)] = data.target_secondary
         targets[present] = data.target_positive
+        self._with_unknown(targets[None], clips)
+        return targets
+
+    def _with_unknown(
+        self, targets: NDArray[np.float32], clips: Sequence[Clip]
+    ) -> NDArray[np.float32]:
+        """Set targets, (…, classes), of absent classes that may be there to NaN; return them."""
+        unknown = self._never_labelled.copy()
+        for clip in clips:
+            unknown[self._classes(clip.unknown)] = True
+        targets[:, unknown & (targets.max(axis=0) < self.config.data.target_positive)] = np.nan
         return targets
 
     def _frame_targets(self, spans: Spans) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ from torch import nn
 
 from sed.errors import CheckpointError, UsageError
 from sed.models.checkpoint import load_checkpoint
+from sed.models.heads.attention import AttentionHead
 from sed.models.network import SedModel
 from sed.models.registry import DEFAULT_ALIAS, SHIPPED, find_model
 from sed.text import printable, some
@@ -80,9 +81,11 @@ def load_pretrained(
     """
     missing = load_backbone(model.backbone, path)
     if not _is_checkpoint(path):
+        _load_classifier(model, path)
         return missing
     known = load_checkpoint(path)
-    if known.model.hidden.weight.shape != model.hidden.weight.shape:
+    shapes = [[tuple(p.shape) for p in m.hidden.parameters()] for m in (model, known.model)]
+    if shapes[0] != shapes[1] or model.n_features != known.model.n_features:
         return missing  # the head is of another architecture
     model.hidden.load_state_dict(known.model.hidden.state_dict())
     # The rest are classes of added heads, whose weights have another form.
@@ -97,6 +100,21 @@ def load_pretrained(
                 target.weight[here] = source.weight[there]
                 target.bias[here] = source.bias[there]
     return missing
+
+
+def _load_classifier(model: SedModel, path: str | os.PathLike[str]) -> None:
+    """Load timm's classifier into a head without hidden layer, if it has as many classes.
+
+    It was trained on the mean over time, so the attention starts equal for all frames.
+    """
+    tensors = safetensors.torch.load_file(path)
+    weight, bias = tensors.get("classifier.weight"), tensors.get("classifier.bias")
+    for head in model.heads:
+        assert isinstance(head, AttentionHead)
+        if weight is None or bias is None or head.classes.weight.shape != weight.shape:
+            continue
+        head.classes.load_state_dict({"weight": weight, "bias": bias})
+        nn.init.zeros_(head.attention.weight)
 
 
 def _is_checkpoint(path: str | os.PathLike[str]) -> bool:

@@ -19,6 +19,7 @@ from train.augment.images import PIPELINES, apply_albumentations
 from train.config.train import TrainConfig
 from train.data.clips import Clip, stem
 from train.data.split import TrainingData
+from train.distill.loss import Distillation
 from train.loop.batch_augment import AugmentedBatch, BatchAugment
 from train.loop.dataset import Example
 
@@ -57,6 +58,7 @@ class TrainingStep(nn.Module):
         if config.loss.distill_embeddings:
             self.teacher = teacher_embeddings(config.loss.distill_embeddings, data.train)
             self.distill_head = nn.Linear(model.n_features, self.teacher.shape[1])
+        self.distillation = Distillation(model, config.loss) if config.loss.distill_yamnet else None
         self.forward_features: Callable[[Tensor], Tensor] = model.forward_features
         if config.optim.compile:
             self.forward_features = torch.compile(model.forward_features)
@@ -74,7 +76,12 @@ class TrainingStep(nn.Module):
             features = self.forward_features(inputs)
             output = self.model.forward_head(features)
         output = SedOutput(*(part.float() for part in output))
-        losses = self._clip_losses(output, features.float(), augmented)
+        features = features.float()
+        losses = self._clip_losses(output, features, augmented)
+        if self.distillation:
+            losses = losses + self.distillation(
+                augmented.samples, features, output, augmented.targets, self.model, generator
+            )
         return torch.mean(losses * augmented.weight[:, 0])
 
     def _clip_losses(self, output: SedOutput, features: Tensor, batch: AugmentedBatch) -> Tensor:

@@ -105,17 +105,16 @@ class Trainer:
 
     def _create_loaders(self) -> None:
         config, data, world = self.config, self.data, self.world
-        size, seed = config.optim.batch_size, config.seed
+        size, seed, sampling = config.optim.batch_size, config.seed, config.optim.sampling
         ranks = {"rank": world.rank, "world_size": world.size}
-        self.batches = EpochBatchSampler(
-            data.train, size, seed, sampling=config.optim.sampling, **ranks
-        )
+        self.batches = EpochBatchSampler(data.train, size, seed, sampling=sampling, **ranks)
         val_batches = EpochBatchSampler(data.val, size, seed, sampling="in order", **ranks)
         columns = Checkpoint(self.model, data.labels, config.data.window_seconds).window_columns
         edges = self.model.frame_edges(columns) * config.log_mel.hop_length
-        train_set = ClipDataset(data.train, data.labels, config, edges, training=True)
-        val_set = ClipDataset(data.val, data.labels, config, edges, training=False)
+        facts = data.labels, config, edges, data.labelled
+        train_set = ClipDataset(data.train, *facts, training=True)
         self.train_loader = create_loader(train_set, self.batches, device=self.device)
+        val_set = ClipDataset(data.val, *facts, training=False)
         self.val_loader = create_loader(val_set, val_batches, device=self.device)
 
     @property
@@ -156,8 +155,8 @@ class Trainer:
         SedError
             If the loss is not finite, or a clip cannot be read.
         """
-        optim, progress = self.config.optim, self.progress
-        train_mode(self.model, self.frozen, batch_norm=optim.batch_norm)
+        progress = self.progress
+        train_mode(self.model, self.frozen, batch_norm=self.config.optim.batch_norm)
         self.batches.epoch, self.batches.first_batch = progress.epoch, progress.batch
         loader = TimedLoader(self.train_loader)
         with sigterm_as_interrupt(), GracefulExit() as stop:
@@ -193,7 +192,6 @@ class Trainer:
         )
         torch.manual_seed(int(generator.integers(1 << 62)))  # of dropout and SpecAugment
         updates = self._updates_after(position)
-        # ------------------------------------------------------------------------ one training step
         batch = Example(*(part.to(self.device, non_blocking=True) for part in batch))
         first_summed = position - position % optim.grad_accum_steps
         n_summed = min(optim.grad_accum_steps, len(self.batches) - first_summed)
@@ -211,7 +209,6 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             if self.ema:
                 self.ema.update(self.model, step)
-        # ------------------------------------------------------------------------------------------
         return value
 
     def _updates_after(self, position: int) -> bool:
@@ -259,7 +256,11 @@ class Trainer:
             output = model(batch.samples.to(self.device))
             frame_max = frame_maximum(output).sigmoid()
             parts.append(
-                (batch.targets.numpy(), output.clip_probs.cpu().numpy(), frame_max.cpu().numpy())
+                (
+                    batch.targets.nan_to_num().numpy(),
+                    output.clip_probs.cpu().numpy(),
+                    frame_max.cpu().numpy(),
+                )
             )
         per_process = self.world.all_gather(parts)
         # Batch by batch, process by process: the order of the clips.

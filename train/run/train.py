@@ -24,6 +24,8 @@ from train.config.train import TrainConfig
 from train.data.pseudo_labels import read_pseudo_labels
 from train.data.split import TrainingData, add_pseudo_labels, split_by_fold
 from train.data.tables import read_table
+from train.distill.classes import read_classes
+from train.distill.mapping import map_labels
 from train.loop.distributed import Distributed, init_distributed, local_device
 from train.loop.initial import build_model, check_backbone
 from train.loop.state import EpochMetrics
@@ -147,7 +149,10 @@ def train(
     with init_distributed(torch_device) as world:
         folds = load_or_make_folds(run, data, clips, config) if world.is_first else []
         folds = world.all_gather(folds)[0]
-        training_data = split_by_fold(clips, folds, fold, config)
+        if config.data.label_map:
+            clips = map_labels(clips, config.data.label_map)
+        classes = [c.name for c in read_classes()] if config.data.classes else []
+        training_data = split_by_fold(clips, folds, fold, config, classes=classes)
         if pseudo_labels is not None:
             min_prob = config.data.pseudo_label_min_prob
             pseudo = read_pseudo_labels(pseudo_labels, min_prob=min_prob)
@@ -234,7 +239,7 @@ def _run_epoch(trainer: Trainer, run: Path, curves: CurvePlot, callbacks: TrainC
     metrics = {
         "epoch": progress.epoch + 1,
         "loss": loss,
-        **clip_metrics(predictions.targets, predictions.clip_probs),
+        **clip_metrics(*(part[:, trainer.data.labelled] for part in predictions)),
         "learning_rate": trainer.schedule.learning_rate,
         "seconds": seconds,
         "clips_per_second": trainer.n_clips_from(first_batch) / seconds,

@@ -53,12 +53,12 @@ class LayerNetwork(nn.Module):
         self._caught = threading.local()
         if layer == FEATURES:
             self.n_features = model.n_features
-        elif layer == HIDDEN:
+        elif layer == HIDDEN and model.config.hidden:
             self.n_features = model.config.hidden
         else:
             modules = dict(model.named_modules())
             if not layer or layer not in modules:
-                names = [FEATURES, HIDDEN, *filter(None, modules)]
+                names = [FEATURES, *[HIDDEN] * bool(model.config.hidden), *filter(None, modules)]
                 raise UsageError(f"the network has no layer {layer!r}. {near(layer, names)}")
             modules[layer].register_forward_hook(self._catch)
             self.n_features = self._probe()

@@ -103,3 +103,24 @@ def test_every_loss_falls_when_the_output_improves(name):
         frame_logits=good.frame_logits + push[:, None], clip_logits=good.clip_logits + push
     )
     assert (LOSSES[name](better, targets) < LOSSES[name](good, targets)).all()
+
+
+@pytest.mark.parametrize("loss", [focal_loss, bce])
+def test_a_target_that_is_unknown_has_no_loss(loss):
+    logits = torch.tensor([[0.3, -1.0, 2.0]], requires_grad=True)
+    value = loss(logits, torch.tensor([[1.0, float("nan"), 0.0]]))
+    known = loss(logits[:, [0, 2]], torch.tensor([[1.0, 0.0]]))
+    torch.testing.assert_close(value, known * 2 / 3)
+    value.sum().backward()
+    assert logits.grad is not None
+    assert logits.grad[0, 1] == 0
+    assert (logits.grad[0, [0, 2]] != 0).all()
+
+
+def test_frames_of_unknown_targets_have_no_loss():
+    logits = torch.randn(2, 4, 3)
+    targets = torch.zeros(2, 4, 3)
+    targets[:, :, 1] = float("nan")
+    output = SedOutput(logits, *[torch.zeros(2, 3)] * 2, torch.zeros(2, 4, 3))
+    rest = SedOutput(logits[..., [0, 2]], *[torch.zeros(2, 2)] * 2, torch.zeros(2, 4, 2))
+    torch.testing.assert_close(frame_bce(output, targets), frame_bce(rest, targets[..., [0, 2]]))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sed.features.log_mel import LogMelConfig
-from sed.models.backbone import ModelConfig
+from sed.models.backbone import ModelConfig, create_backbone
 from sed.models.network import SedModel
 
 # Five families. Frames are those of 5 s, 500 columns.
@@ -99,3 +99,36 @@ def test_time_stays_in_order():
 def test_impossible_configs_are_refused(values):
     with pytest.raises(ValueError, match=r"expected"):
         ModelConfig(**values)
+
+
+SAME = {"pad_type": "same"}
+
+
+@pytest.mark.parametrize("name", ["mobilenetv1_100", "tf_efficientnet_lite0"])
+def test_a_time_stride_adds_frames_between_those_of_the_backbone(name):
+    torch.manual_seed(0)
+    coarse = create_backbone(ModelConfig(name, backbone_args=SAME)).eval()
+    fine = create_backbone(ModelConfig(name, backbone_args=SAME, time_stride=16)).eval()
+    fine.load_state_dict(coarse.state_dict())
+    x = torch.randn(1, 1, 320, 64)
+    with torch.inference_mode():
+        expected, found = coarse.forward_features(x), fine.forward_features(x)
+    assert found.shape == (1, expected.shape[1], 20, 2)
+    torch.testing.assert_close(found[:, :, 1::2], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_time_stride_that_branches_do_not_allow_is_refused():
+    with pytest.raises(ValueError, match=r"time_stride 16 needs a chain of convolutions"):
+        SedModel(ModelConfig("resnet18", time_stride=16), LogMelConfig(), 5)
+
+
+def test_without_hidden_layer_and_smoothing_frames_are_sums_of_their_own_features():
+    config = ModelConfig("mobilenetv1_100", hidden=0, smoothing_frames=1, time_stride=16)
+    model = SedModel(config, LogMelConfig(), 7).eval()
+    log_mel = torch.randn(2, 500, 64)
+    with torch.inference_mode():
+        output = model.forward_log_mel(log_mel)
+        features = model.backbone.forward_features(log_mel[:, None]).mean(3).transpose(1, 2)
+    assert output.frame_logits.shape == (2, 32, 7)
+    classes = model.heads[0].classes
+    torch.testing.assert_close(output.frame_logits, features @ classes.weight.T + classes.bias)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.augment.mix import cutmix, frame_of_column, mixup, place_events, sum_mixtures
+from train.augment.mix import cutmix, either, frame_of_column, mixup, place_events, sum_mixtures
 
 
 def generator(seed=0):
@@ -191,7 +191,7 @@ def test_of_soft_targets_the_surest_stay():
 
 @given(st.lists(st.integers(1, 150), max_size=5), st.integers(0, 2**32))
 def test_events_sound_where_their_spans_say(lengths, seed):
-    pieces = [(np.full(n, 10.0**-i, np.float32), [i]) for i, n in enumerate(lengths)]
+    pieces = [(np.full(n, 10.0**-i, np.float32), [(0, n, i)]) for i, n in enumerate(lengths)]
     samples, spans = place_events(100, pieces, generator(seed))
     assert [label for *_, label in spans] == list(range(len(lengths)))
     expected = np.zeros(100, np.float32)
@@ -208,10 +208,11 @@ def test_events_come_at_any_time_over_a_bed_and_bring_all_their_classes():
     starts = set()
     for _ in range(500):
         samples, spans = place_events(
-            100, [(np.ones(90, np.float32), [4, 2])], random, background=bed
+            100, [(np.ones(90, np.float32), [(0, 90, 4), (20, 30, 2)])], random, background=bed
         )
-        assert [label for *_, label in spans] == [4, 2]
-        first, last, _ = spans[0]
+        first, last, label = spans[0]
+        assert label == 4
+        assert spans[1:] == [(first + 20, first + 30, 2)]
         assert (samples[first:last] == 1.25).all()
         assert samples.sum() == pytest.approx(90 + 25)
         starts.add(first)
@@ -222,8 +223,19 @@ def test_events_come_at_any_time_over_a_bed_and_bring_all_their_classes():
 def test_of_an_event_too_long_a_random_stretch_is_placed():
     random = generator()
     ramp = np.arange(150, dtype=np.float32)
-    firsts = {float(place_events(100, [(ramp, [0])], random)[0][0]) for _ in range(1_000)}
+    firsts = {float(place_events(100, [(ramp, [])], random)[0][0]) for _ in range(1_000)}
     assert firsts == set(map(float, range(51)))
+    _, spans = place_events(100, [(ramp, [(0, 150, 0)])], random)
+    assert spans == [(0, 100, 0)]
+
+
+def test_in_a_sum_a_label_is_certain_and_an_unknown_one_stays_unknown():
+    nan = float("nan")
+    targets = torch.tensor([0.0, 0.0, 1.0, nan, nan, nan])
+    other = torch.tensor([0.0, 1.0, 0.3, 1.0, 0.3, nan])
+    expected = torch.tensor([0.0, 1.0, 1.0, 1.0, nan, nan])
+    torch.testing.assert_close(either(targets, other), expected, equal_nan=True)
+    torch.testing.assert_close(either(other, targets), expected, equal_nan=True)
 
 
 @pytest.mark.gpu

@@ -17,9 +17,10 @@ from train.loop.sampler import EpochBatchSampler, TimedLoader, create_loader
 EDGES = np.arange(11) * 800  # ten frames in a second at 8 kHz
 
 
-def dataset_of(clips, tiny, *settings, training=True, labels=("a", "b")):
+def dataset_of(clips, tiny, *settings, training=True, labels=("a", "b"), never_labelled=()):
     config = load_recipe(tiny, overrides=settings)
-    return ClipDataset(clips, labels, config, EDGES, training=training)
+    labelled = [i for i, label in enumerate(labels) if label not in never_labelled]
+    return ClipDataset(clips, labels, config, EDGES, labelled, training=training)
 
 
 def test_an_example_depends_on_seed_and_position_alone(sounds, tiny):
@@ -66,6 +67,42 @@ def test_placed_events_become_frame_targets(sounds, tiny):
         audible = (sample.samples.reshape(10, 800).abs().amax(1) > 0.05).float()
         assert torch.equal(sample.frame_targets.amax(1) * audible, audible)
         assert torch.equal(sample.frame_targets.amax(0), sample.targets)
+
+
+def test_what_labels_say_nothing_about_is_unknown(sounds, tiny):
+    clip = Clip(str(sounds / "low" / "0.wav"), ("b",), "x", unknown=("b", "c"))
+    dataset = dataset_of([clip], tiny, labels=tuple("abcd"), never_labelled="d")
+    for settings in ([], ["mixing.soundscape_probability=1.0"]):
+        dataset.config = load_recipe(tiny, overrides=settings)
+        sample = dataset[0, 0, 0]
+        torch.testing.assert_close(
+            sample.targets, torch.tensor([0.0, 1.0, np.nan, np.nan]), equal_nan=True
+        )
+        frames = sample.frame_targets
+        assert (frames[:, 0] == 0).all()
+        assert frames[:, 1].max() == 1
+        assert frames[:, 2:].isnan().all()
+
+
+def test_an_event_is_on_while_its_clip_is_loud(tiny, tmp_path):
+    barks = np.zeros(8_000, np.float32)
+    barks[:800] = barks[7_200:] = 0.5
+    soundfile.write(tmp_path / "x.wav", barks, 8_000)
+    clip = Clip(str(tmp_path / "x.wav"), ("a",), "x")
+    sample = dataset_of([clip], tiny, "mixing.soundscape_probability=1.0")[0, 0, 0]
+    loud = sample.samples.reshape(10, 800).abs().amax(1) > 0.01
+    assert sample.frame_targets[:, 0].tolist() == loud.float().tolist()
+    assert loud.sum() == 2
+
+
+def test_a_clip_in_a_room_keeps_its_energy_but_not_its_silence(sounds, tiny):
+    clips = read_table(sounds)
+    settings = ("waveform.shift=none", "waveform.gain_db=0.0")
+    dry = dataset_of(clips, tiny, *settings, labels=tuple(PITCHES))[0, 0, 0].samples
+    room = (*settings, "waveform.room_probability=1.0", "waveform.room_rt60_seconds=[0.5, 0.5]")
+    wet = dataset_of(clips, tiny, *room, labels=tuple(PITCHES))[0, 0, 0].samples
+    assert wet.square().sum() == pytest.approx(float(dry.square().sum()), rel=1e-3)
+    assert not torch.allclose(wet, dry, atol=1e-3)
 
 
 def test_added_noise_has_the_level_requested(sounds, tiny):
