@@ -10,7 +10,11 @@ from typer.testing import CliRunner
 import sed
 from sed.cli import app
 from sed.errors import CheckpointError, RecordingError, TableError, UsageError
-from sed.models.checkpoint import load_checkpoint, save_checkpoint
+from sed.models import registry
+from sed.models.backbone import ModelConfig
+from sed.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from sed.models.network import SedModel
+from tests.conftest import TINY_LOG_MEL
 from train.evaluate.evaluate import evaluate
 from train.fit.fit import fit
 from train.fit.fitted import is_fitted, load_fitted
@@ -83,6 +87,32 @@ def test_a_class_is_added_and_found_and_the_old_ones_stay(sounds, base, tmp_path
     assert both.metrics["fit"]["head"] == "prototype"
     with pytest.raises(UsageError, match="has these classes already: whistle"):
         fit(sounds / "whistle", tmp_path / "twice", add_to=result.path)
+
+
+def test_a_class_is_added_to_a_named_model_without_hidden_layer(sounds, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "SHIPPED_FOLDER", tmp_path)
+    config = ModelConfig("mobilenetv3_small_050", hidden=0, smoothing_frames=1)
+    torch.manual_seed(3)
+    saved = Checkpoint(SedModel(config, TINY_LOG_MEL, 2), ("siren", "wren"), 1.0)
+    save_checkpoint(saved, tmp_path / "general.safetensors")
+    background = [sounds / "background"]
+    result = fit(
+        sounds / "whistle",
+        tmp_path / "mine",
+        add_to="general",
+        head="linear",
+        background=background,
+    )
+    old, new = load_checkpoint("general"), load_checkpoint(result.path)
+    assert new.labels == ("siren", "wren", "whistle")
+    assert (new.model.config.hidden, new.model.n_own_classes) == (0, 2)
+    samples = torch.from_numpy(noise(2.0, 3).astype(np.float32))[None]
+    with torch.inference_mode():
+        assert torch.equal(
+            old.model(samples).frame_logits, new.model(samples).frame_logits[..., :2]
+        )
+    with pytest.raises(UsageError, match="--add-to names the model already"):
+        fit(sounds / "whistle", tmp_path / "mine", add_to="general", model="everyday")
 
 
 def test_a_model_of_the_new_classes_alone_is_evaluated_as_any_other(sounds, base, tmp_path):

@@ -1,17 +1,21 @@
 """Where the weights of a model come from before training."""
 
+from dataclasses import replace
+
 import pytest
 import safetensors.torch
 import torch
 
 from sed.errors import CheckpointError
+from sed.models import registry
 from sed.models.backbone import ModelConfig, create_backbone
 from sed.models.checkpoint import Checkpoint, save_checkpoint
 from sed.models.network import SedModel
 from sed.models.registry import find_model
 from tests.conftest import TINY_LOG_MEL
+from train.config.optim import CheckpointConfig
 from train.config.recipe import load_recipe
-from train.loop.initial import freeze_batch_norms, load_backbone, load_pretrained
+from train.loop.initial import build_model, freeze_batch_norms, load_backbone, load_pretrained
 
 
 def test_the_default_recipe_trains_from_the_model_that_ships():
@@ -66,6 +70,27 @@ def test_what_is_known_of_a_label_goes_to_the_same_label(tmp_path):
     assert torch.equal(new.hidden.weight, known.hidden.weight)
     for name, value in known.backbone.state_dict().items():
         assert torch.equal(new.backbone.state_dict()[name], value)
+
+
+def test_a_named_model_gives_its_backbone_and_one_of_ones_own_its_head_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "SHIPPED_FOLDER", tmp_path)
+    monkeypatch.setenv("SED_MODELS", str(tmp_path / "own"))
+    config = ModelConfig("mobilenetv3_small_050", hidden=0, smoothing_frames=1)
+    known = SedModel(config, TINY_LOG_MEL, 2)
+    weights = tmp_path / "general.safetensors"
+    save_checkpoint(Checkpoint(known, ("wren", "crow"), 1.0), weights)
+    registry.add_model("mine", weights.with_suffix(".json").read_bytes(), {".safetensors": weights})
+    for name, brings_head in (("general", False), ("mine", True)):
+        recipe = load_recipe("default", init_weights=name)
+        recipe = replace(recipe, model=config, log_mel=TINY_LOG_MEL)
+        model, note = build_model(recipe, ("crow", "dog"))
+        assert note == ""
+        for key, value in known.backbone.state_dict().items():
+            assert torch.equal(model.backbone.state_dict()[key], value)
+        row = model.heads[0].classes.weight[0]
+        assert torch.equal(row, known.heads[0].classes.weight[1]) == brings_head
+    with pytest.raises(CheckpointError, match=r"minee: no such file.* Did you mean mine\?"):
+        build_model(replace(recipe, checkpoint=CheckpointConfig("minee")), ("crow", "dog"))
 
 
 def test_a_head_of_another_width_starts_anew(tmp_path):
