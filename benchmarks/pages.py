@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from benchmarks.live import live_page
 from benchmarks.quality import accuracy_page, training_page
+from benchmarks.quality.figures import page as quality_page
 from benchmarks.speed import embedding, entry_page, search_page, throughput_page, tracker
 from benchmarks.store import DOCS, read, replace_between
 
@@ -72,10 +73,13 @@ def main() -> None:
     (DOCS / "performance.md").write_text(performance(), "utf-8")
     (DOCS / "live.md").write_text(live_page.report(), "utf-8")
     (DOCS / "results.md").write_text(training_page.report(), "utf-8")
+    (DOCS / "quality.md").write_text(quality_page.report(), "utf-8")
     for name, text in training_page.recipes().items():
         replace_between(DOCS / "recipes" / f"{name}.md", *RESULT, text)
     replace_between(README, *FIGURES, readme_table())
-    print("written: docs/performance.md, docs/live.md, docs/results.md, the recipes and the README")
+    print(
+        "written: performance.md, live.md, results.md and quality.md in docs, the recipes, README"
+    )
 
 
 if __name__ == "__main__":

@@ -265,6 +265,7 @@ def test_pages_of_figures_are_those_of_the_saved_results():
     assert (ROOT / "docs" / "performance.md").read_text("utf-8") == pages.performance()
     assert (ROOT / "docs" / "live.md").read_text("utf-8") == pages.live_page.report()
     assert (ROOT / "docs" / "results.md").read_text("utf-8") == pages.training_page.report()
+    assert (ROOT / "docs" / "quality.md").read_text("utf-8") == pages.quality_page.report()
     assert pages.readme_table() in (ROOT / "README.md").read_text("utf-8")
     assert len(re.findall(r"^\| ", pages.readme_table(), re.MULTILINE)) <= 1 + 8
 

@@ -5,21 +5,55 @@ onset within the tolerance; *found by kind* if the detection is of the same kind
 Each event and each detection counts once. A detection that finds nothing is *false*, unless its
 class is one that the true label says nothing about (above it, or alike: see
 `train.distill.classes`) while that event lasts, or fits the background, or describes the place. A
-second detection of the class that found an event is false.
+second detection of an event is false.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
 
 from benchmarks.quality.figures.vocabulary import Vocabulary
 from sed.events.tracker import Event
+from train.distill import classes
 
 MARGIN_SECONDS = 1.0  # around an event, where a related class is not false
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How near a detection must be to a true event.
+
+    Attributes
+    ----------
+    onset
+        Largest difference of the onsets in seconds.
+    offset, offset_share
+        Largest difference of the offsets in seconds, or as a share of the true length, whichever
+        is larger; the offsets do not matter if None.
+    """
+
+    onset: float
+    offset: float | None = None
+    offset_share: float = 0.2
+
+    def fits(self, true: Event, found: Event) -> bool:
+        """Return whether the times of a detection fit."""
+        if abs(true.onset - found.onset) > self.onset:
+            return False
+        if self.offset is None:
+            return True
+        longest = max(self.offset, self.offset_share * (true.offset - true.onset))
+        return abs(true.offset - found.offset) <= longest
+
+
+NEAR = Tolerance(1.0)
+ONSET = Tolerance(0.5)
+COLLAR = Tolerance(0.2, 0.2)  # of DCASE's task 4
 
 
 @dataclass
@@ -71,6 +105,11 @@ class Matcher:
         The classes of the model.
     ambient
         Classes that fit the background, and are neither right nor false.
+
+    Attributes
+    ----------
+    known
+        The categories that the model has a class for.
     """
 
     def __init__(self, vocabulary: Vocabulary, ambient: set[str]) -> None:
@@ -85,37 +124,53 @@ class Matcher:
                 vocabulary.related,
             )
         )
+        mapped = classes.read_label_map("esc50")
+        self.known = {name for name in mapped if vocabulary.right(name)}
+        self._categories = cache(vocabulary.categories)
 
     def compare(
         self,
         truth: Sequence[Event],
         detected: Sequence[Event],
         seconds: float,
-        onset_tolerance: float = 1.0,
+        tolerance: Tolerance = NEAR,
     ) -> Tally:
         """Return the counts for one recording; the truth has ESC-50's categories."""
-        truth = [event for event in truth if self._right(event.label)]
-        found = matched(truth, detected, self._right, onset_tolerance)
+        truth = [event for event in truth if event.label in self.known]
+        found = matched(truth, detected, self._right, tolerance)
         tally = Tally(n_true=len(truth), seconds=seconds, n_found=len(found))
-        tally.n_found_exactly = len(matched(truth, detected, self._own, onset_tolerance))
-        tally.n_found_by_kind = len(matched(truth, detected, self._kind, onset_tolerance))
+        tally.n_found_exactly = len(matched(truth, detected, self._own, tolerance))
+        tally.n_found_by_kind = len(matched(truth, detected, self._kind, tolerance))
         tally.onset_errors = [detected[j].onset - truth[i].onset for i, j in found.items()]
         tally.missed = [event.label for i, event in enumerate(truth) if i not in found]
         used = set(found.values())
-        finders = {i: detected[j].label for i, j in found.items()}
         rest = [event for j, event in enumerate(detected) if j not in used]
-        tally.false = [e.label for e in rest if not self._is_excused(e, truth, finders)]
+        tally.false = [e.label for e in rest if not self._is_excused(e, truth)]
         tally.n_excused = len(rest) - len(tally.false)
         return tally
 
-    def _is_excused(self, event: Event, truth: Sequence[Event], finders: Mapping[int, str]) -> bool:
+    def as_categories(self, detected: Sequence[Event], truth: Sequence[Event]) -> list[Event]:
+        """Return the detections with the names of ESC-50's categories that they are right for.
+
+        A class that is right for several is named after the one that is there, or the first.
+        Detections that are right for none are left out.
+        """
+        there = {event.label for event in truth}
+        named = []
+        for event in detected:
+            names = self._categories(event.label)
+            if names:
+                best = min(names, key=lambda name: (name not in there, name))
+                named.append(replace(event, label=best))
+        return named
+
+    def _is_excused(self, event: Event, truth: Sequence[Event]) -> bool:
         """Return whether a detection that finds nothing is not false either."""
         return event.label in self.ambient or any(
             event.label in self._related(true.label)
-            and event.label != finders.get(i)
             and event.onset < true.offset + MARGIN_SECONDS
             and event.offset > true.onset - MARGIN_SECONDS
-            for i, true in enumerate(truth)
+            for true in truth
         )
 
 
@@ -123,14 +178,20 @@ def matched(
     truth: Sequence[Event],
     detected: Sequence[Event],
     accepted: Callable[[str], set[str]],
-    onset_tolerance: float,
+    tolerance: Tolerance,
 ) -> dict[int, int]:
     """Return the detection of each event that has one; the nearest pairs are matched first."""
+    order = sorted(range(len(detected)), key=lambda j: detected[j].onset)
+    onsets = [detected[j].onset for j in order]
     pairs = sorted(
-        (abs(true.onset - found.onset), i, j)
+        (abs(true.onset - detected[j].onset), i, j)
         for i, true in enumerate(truth)
-        for j, found in enumerate(detected)
-        if abs(true.onset - found.onset) <= onset_tolerance and found.label in accepted(true.label)
+        for j in order[
+            bisect_left(onsets, true.onset - tolerance.onset) : bisect_right(
+                onsets, true.onset + tolerance.onset
+            )
+        ]
+        if detected[j].label in accepted(true.label) and tolerance.fits(true, detected[j])
     )
     result: dict[int, int] = {}
     used: set[int] = set()

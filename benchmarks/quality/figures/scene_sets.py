@@ -71,10 +71,14 @@ def build(
         level = (backgrounds.RMS_DB + snr_db, backgrounds.RMS_DB + snr_db)
     sound = backgrounds.make(background, duration, generator)
     scene = scenes.mix(story, duration, data / "esc50", sound, generator, event_rms_db=level)
-    resampler = Resampler(scenes.SAMPLE_RATE, RATE)
-    samples = np.concatenate([resampler.push(scene.samples), resampler.flush()])
     events = [
         {key: value for key, value in asdict(event).items() if key != "time"}
         for event in scene.events
     ]
-    return [as_int16(samples)], events
+    return [as_int16(to_rate(scene.samples))], events
+
+
+def to_rate(samples: scenes.Samples) -> scenes.Samples:
+    """Return samples that were mixed at `scenes.SAMPLE_RATE` at `RATE`."""
+    resampler = Resampler(scenes.SAMPLE_RATE, RATE)
+    return np.concatenate([resampler.push(samples), resampler.flush()])

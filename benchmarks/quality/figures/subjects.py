@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ import sed
 from benchmarks.quality.figures.clips import RATE, Samples16
 from benchmarks.quality.figures.vocabulary import Vocabulary
 from sed.models.metadata import read_metadata
+from sed.models.registry import find_model, model_name
 from sed.types import Floats
 from streaming.engines.base import FrameOutput
 from streaming.pipeline.config import DetectorConfig
@@ -44,6 +45,8 @@ class Subject(Protocol):
     vocabulary: Vocabulary
     frame_seconds: float
     has_events: bool  # whether its frames are fine enough for events
+    is_teacher: bool  # measured in less, to compare with
+    identity: str  # of all that its figures depend on
 
     def run(self, samples: Samples16, hop_seconds: float | None = None) -> Run:
         """Return the output for a recording at `RATE`."""
@@ -54,19 +57,20 @@ class SedSubject:
 
     Parameters
     ----------
-    name
-        Shown in the tables.
     model
-        The path of a checkpoint; None for the default model.
+        The name of a model or the path of a checkpoint.
     """
 
     has_events = True
+    is_teacher = False
 
-    def __init__(self, name: str, model: str | None) -> None:
-        self.name = name
-        metadata = read_metadata(model or sed_default())
-        self.vocabulary = Vocabulary(tuple(metadata["labels"]))
-        self.engine = sed.open_engine(model, engine="openvino", n_streams=1)
+    def __init__(self, model: str) -> None:
+        self.name = model_name(model)
+        path = find_model(model)
+        self.metadata = read_metadata(path)
+        self.identity = json.dumps(self.metadata, sort_keys=True)  # with the weights' checksum
+        self.vocabulary = Vocabulary(tuple(self.metadata["labels"]))
+        self.engine = sed.open_engine(path, engine="openvino", n_streams=1)
         self.frame_seconds = self.engine.spec.timeline.frame_seconds
         self._detectors: dict[DetectorConfig, sed.Detector] = {}
 
@@ -129,10 +133,3 @@ class SedRun:
             threshold=threshold,
         )
         return self.subject.detector(config).decode(self.batches, self.outputs).events
-
-
-def sed_default() -> Path:
-    """Return the path of the default model."""
-    from sed.models.metadata import DEFAULT
-
-    return DEFAULT

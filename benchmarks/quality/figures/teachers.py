@@ -63,8 +63,8 @@ class YamnetSubject:
     For events, a patch stands for the 0.48 s in its middle.
     """
 
-    name = "YAMNet, its own patches"
-    has_events = True
+    name = identity = "YAMNet, its own patches"
+    has_events = is_teacher = True
 
     def __init__(self) -> None:
         from train.distill.teachers import YamnetTeacher
@@ -97,8 +97,8 @@ class YamnetSubject:
 class Mn04Subject:
     """EfficientAT's mn04 on windows of 5 s."""
 
-    name = "mn04, windows of 5 s"
-    has_events = False
+    name = identity = "mn04, windows of 5 s"
+    has_events, is_teacher = False, True
 
     def __init__(self) -> None:
         from train.distill.teachers import Mn04Teacher

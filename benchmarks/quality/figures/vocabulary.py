@@ -56,15 +56,19 @@ class Vocabulary:
         label = self.label("esc50", category)
         if label is None or not self.is_audioset:
             return set() if label is None else {label}
-        return {label} | (classes.descendants(label) & self.related(category))
+        related = classes.read_label_map("esc50")[category].related
+        return {label} | (classes.descendants(label) & related & set(self.labels))
 
     def related(self, category: str) -> set[str]:
-        """Return the classes that are neither right nor false while an event of ESC-50 lasts."""
+        """Return the classes that are neither right nor false while an event of ESC-50 lasts.
+
+        They are above its class or alike: the label says nothing about them.
+        """
         label_map = classes.read_label_map("esc50")
         related = label_map[category].related
         if not self.is_audioset:
             related = frozenset(m.label for m in label_map.values() if m.name in related)
-        return set(related) & set(self.labels)
+        return (set(related) & set(self.labels)) - self.right(category)
 
     def of_kind(self, category: str) -> set[str]:
         """Return the classes of the same kind, such as animal, as a category of ESC-50."""
@@ -74,19 +78,25 @@ class Vocabulary:
         mapped = classes.read_label_map("esc50").values()
         return {m.label for m in mapped if m.name and kinds & self._kinds(m.name)}
 
+    def categories(self, label: str) -> list[str]:
+        """Return the categories of ESC-50 that a class is right for."""
+        mapped = classes.read_label_map("esc50").values()
+        return [m.label for m in mapped if m.name and label in self.right(m.label)]
+
     def ambient(self, background: Sequence[str]) -> set[str]:
         """Return the classes that fit a background, given by names of AudioSet's classes.
 
         They are those below and above them; and, where a category of ESC-50 has the meaning, those
         that it says nothing about.
         """
-        by_name = {m.name: m for m in classes.read_label_map("esc50").values() if m.name}
-        if not self.is_audioset:
-            return {by_name[name].label for name in background if name in by_name}
+        label_map = classes.read_label_map("esc50").values()
+        by_name = {m.name: m for m in label_map if m.name}
         fitting = set(PLACES)
         for name in background:
             fitting |= {name} | classes.descendants(name) | classes.ancestors(name)
             fitting |= by_name[name].related if name in by_name else set()
+        if not self.is_audioset:
+            fitting = {m.label for m in label_map if m.name in fitting}
         return fitting & set(self.labels)
 
     @staticmethod
