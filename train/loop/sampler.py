@@ -127,6 +127,15 @@ def create_loader(
     )
 
 
+def stop_workers(loader: DataLoader[Example | SedError]) -> None:
+    """End the worker processes of a loader.
+
+    They end with the loader, but the traceback of an error may keep it until Python exits, which
+    then waits for workers that ignore its first signal.
+    """
+    loader._iterator = None
+
+
 class TimedLoader:
     """The batches of a loader, and how long the loop waited for them.
 

@@ -28,6 +28,7 @@ from train.distill.classes import read_classes
 from train.distill.mapping import map_labels
 from train.loop.distributed import Distributed, init_distributed, local_device
 from train.loop.initial import build_model, check_backbone
+from train.loop.sampler import stop_workers
 from train.loop.state import EpochMetrics
 from train.loop.trainer import Trainer
 from train.run.directory import (
@@ -214,6 +215,8 @@ def _run(
         while progress.epoch < config.optim.epochs and not trainer.has_stalled:
             _run_epoch(trainer, run, curves, callbacks)
     finally:  # also of a run that is stopped
+        for loader in (trainer.train_loader, trainer.val_loader):
+            stop_workers(loader)
         if world.is_first:
             curves.finish(progress.history)
     write_run_report(run, trainer)

@@ -232,3 +232,25 @@ def test_a_run_distills_a_teacher(sounds, tiny, tmp_path):
     train(sounds, 0, recipe=tiny, output=tmp_path / "run", device="cpu", overrides=settings)
     state = safetensors.torch.load_file(tmp_path / "run" / "state.safetensors")
     assert state["distill_head/weight"].shape[0] == 4
+
+
+FAILS = """
+import sys
+from train.run.train import TrainCallbacks, train
+
+def fail(step, n_steps, loss):
+    raise RuntimeError("a callback failed")
+
+train(sys.argv[1], recipe=sys.argv[2], output=sys.argv[3], overrides=["optim.n_workers=1"],
+      callbacks=TrainCallbacks(on_step=fail))
+"""
+
+
+@pytest.mark.slow
+def test_a_program_that_fails_while_it_trains_ends(sounds, tiny, tmp_path):
+    command = [sys.executable, "-c", FAILS, str(sounds), str(tiny), str(tmp_path / "run")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, cwd=ROOT, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.endswith("RuntimeError: a callback failed\n")
