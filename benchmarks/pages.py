@@ -10,7 +10,14 @@ from __future__ import annotations
 from benchmarks.live import live_page
 from benchmarks.quality import accuracy_page, training_page
 from benchmarks.quality.figures import page as quality_page
-from benchmarks.speed import embedding, entry_page, search_page, throughput_page, tracker
+from benchmarks.speed import (
+    birdnet_model,
+    embedding,
+    entry_page,
+    search_page,
+    throughput_page,
+    tracker,
+)
 from benchmarks.store import DOCS, read, replace_between
 
 README = DOCS.parent / "README.md"
@@ -41,6 +48,9 @@ def performance() -> str:
         "## Search",
         "`python -m benchmarks.speed.search`",
         search_page.report(),
+        "## A graph of others: BirdNET",
+        "`python -m benchmarks.speed.birdnet_model`",
+        birdnet_model.report(),
         "## The command itself",
         "`python -m benchmarks.speed.entry`",
         entry_page.report(),

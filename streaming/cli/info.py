@@ -43,10 +43,14 @@ def describe(name: str | os.PathLike[str]) -> str:
         If it is none of them.
     """
     from sed.models.registry import find_model, is_registered
+    from streaming.cli.graphs import describe_graph_model
+    from streaming.engines.graphs.description import find_graph
 
     path = find_model(name) if is_registered(os.fspath(name)) else Path(name)
     if (path / "store.json").exists():
         return _describe_store(path)
+    if (graph := find_graph(path)) is not None:
+        return describe_graph_model(graph)
     is_run = path.is_dir() and (path / "best.json").exists()
     if is_run or path.suffix in (".safetensors", ".json"):
         return _describe_checkpoint(path)

@@ -12,6 +12,22 @@ import typer
 
 from sed.errors import FAILED, CheckpointError, SedError
 from sed.text import printable
+from streaming.cli.graphs import (
+    ActivationName,
+    GraphHop,
+    GraphOptions,
+    GraphThreshold,
+    Input,
+    LabelsFile,
+    Licence,
+    LogMelFile,
+    Output,
+    SampleRate,
+    Window,
+    is_graph_file,
+    refuse_graph_options,
+    register_graph,
+)
 from streaming.cli.options import MODEL, OUTPUT, Quiet, Verbose
 
 if TYPE_CHECKING:
@@ -87,7 +103,8 @@ def add(
         str,
         typer.Argument(
             metavar="FILE",
-            help="Checkpoint (.safetensors) or run directory of `sed train` or `sed fit`.",
+            help="Checkpoint (.safetensors) or run directory of `sed train` or `sed fit`, or a "
+            "graph of others (.onnx, .xml, .tflite) from samples to class scores.",
             show_default=False,
         ),
     ],
@@ -104,16 +121,46 @@ def add(
         bool,
         typer.Option("--replace", help="Replace your model of this name.", rich_help_panel=OUTPUT),
     ] = False,
+    labels: LabelsFile = None,
+    sample_rate: SampleRate = None,
+    window_seconds: Window = None,
+    hop_seconds: GraphHop = None,
+    input: Input = None,
+    output: Output = None,
+    activation: ActivationName = None,
+    log_mel: LogMelFile = None,
+    threshold: GraphThreshold = None,
+    licence: Licence = "",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Copy a checkpoint into the folder of your own models, under a name."""
+    """Copy a checkpoint, or a graph of others, into the folder of your own models, under a name.
+
+    A graph is run on a window of noise first: what it says about itself need not be given, and
+    what is missing or does not fit is refused.
+    """
     from sed.cli import show_log
     from sed.models.registry import check_name
 
     show_log(quiet=quiet, verbose=verbose)
     check_name(name)
-    path, n_classes = add_checkpoint(file, name, replace=replace)
+    options = GraphOptions(
+        labels,
+        sample_rate,
+        window_seconds,
+        hop_seconds,
+        input,
+        output,
+        activation,
+        log_mel,
+        threshold,
+        licence,
+    )
+    if is_graph_file(file):
+        path, n_classes = register_graph(file, name, options, replace=replace)
+    else:
+        refuse_graph_options(file, options)
+        path, n_classes = add_checkpoint(file, name, replace=replace)
     if not quiet:
         print(
             f"{printable(str(path))}: {n_classes} class{'es' * (n_classes != 1)}. "

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sed.config import config_from_dict
-from sed.errors import CheckpointError
+from sed.errors import CheckpointError, UsageError
 from sed.events.tracker import TrackerConfig
 from sed.features.log_mel import LogMelConfig
 from sed.models.metadata import GRAPH_FORMAT, sha256_of
@@ -36,6 +36,7 @@ from sed.models.registry import find_model
 from sed.models.spec import ModelSpec, sample_blocks
 from sed.text import printable
 from sed.timeline import samples_from_seconds
+from streaming.engines.graphs.labels import read_text
 
 FORMAT_VERSION = 1
 SUFFIXES = (".onnx", ".xml", ".tflite")  # of graphs that can be registered
@@ -119,6 +120,31 @@ class GraphModel:
             species=self.species,
         )
         return whole.with_hop(whole.timeline.columns_from_seconds(self.hop_seconds))
+
+
+def read_log_mel(path: str | os.PathLike[str]) -> LogMelConfig:
+    """Return the parameters of a spectrogram in a JSON file.
+
+    Parameters
+    ----------
+    path
+        Holds the table, or a checkpoint's metadata with the table ``log_mel``.
+
+    Raises
+    ------
+    SedError
+        If the file cannot be read.
+    UsageError
+        If it holds something else.
+    """
+    try:
+        values = json.loads(read_text(Path(path)))
+        return config_from_dict(LogMelConfig, values.get("log_mel", values), "log_mel")
+    except (AttributeError, ValueError) as error:
+        raise UsageError(
+            f"{printable(os.fspath(path))}: no parameters of a log-mel ({error}). Give JSON with "
+            "names and values as in the table log_mel of a checkpoint"
+        ) from error
 
 
 def column_samples(window_samples: int, hop_samples: int, sample_rate: int) -> int:

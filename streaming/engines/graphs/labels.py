@@ -51,7 +51,7 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
     """
     path = Path(path)
     name = printable(str(path))
-    text = _read_text(path)
+    text = read_text(path)
     if path.suffix.lower() == ".csv":
         labels = _csv_labels(name, text)
     else:
@@ -80,14 +80,21 @@ def read_species_list(path: str | os.PathLike[str]) -> tuple[str, ...]:
     UsageError
         If it names nothing.
     """
-    lines = [line.strip() for line in _read_text(Path(path)).splitlines()]
+    lines = [line.strip() for line in read_text(Path(path)).splitlines()]
     names = tuple(line for line in lines if line and not line.startswith("#"))
     if not names:
         raise UsageError(f"{printable(os.fspath(path))}: this list of species is empty")
     return names
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return the text of a file.
+
+    Raises
+    ------
+    SedError
+        If it cannot be read.
+    """
     try:
         return path.read_text("utf-8-sig")
     except OSError as error:
