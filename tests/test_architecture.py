@@ -27,7 +27,8 @@ ARROWS = {
     "sed": "",
     "sed/audio": "sed",
     "sed/features": "sed",
-    "sed/events": "sed sed/features",
+    "sed/events": "sed sed/features sed/events/tracking",
+    "sed/events/tracking": "sed",
     "sed/events/embedding_store": "sed sed/events",
     "sed/models": "sed sed/features sed/events sed/models/heads",
     "sed/models/heads": "",
@@ -39,7 +40,8 @@ ARROWS = {
     "streaming/encoders streaming/engines/graphs",
     "streaming/engines/graphs": "sed sed/features sed/events sed/models streaming/export "
     "streaming/encoders",
-    "streaming/pipeline": "sed sed/audio sed/features sed/events sed/models streaming/engines",
+    "streaming/pipeline": "sed sed/audio sed/features sed/events sed/events/tracking sed/models "
+    "streaming/engines",
     "streaming/offline": "sed sed/audio sed/events sed/events/embedding_store sed/models "
     "streaming/engines streaming/pipeline",
     "streaming/search": "sed sed/audio sed/events sed/events/embedding_store sed/models "
@@ -64,8 +66,8 @@ ARROWS = {
     "train/augment train/distill",
     "train/evaluate": "sed sed/audio sed/events sed/models train/config train/data train/augment",
     "train/fit": "sed sed/audio sed/events sed/models sed/models/heads train/data",
-    "train/distill": "sed sed/features sed/events sed/models sed/models/heads train/config "
-    "train/data",
+    "train/distill": "sed sed/features sed/events sed/events/tracking sed/models "
+    "sed/models/heads train/config train/data",
     "train/run": "sed sed/models train/config train/data train/augment train/distill train/loop "
     "train/evaluate",
     "train/cli": "sed sed/models train/config train/data train/prepare train/evaluate "

@@ -17,7 +17,7 @@ import sed
 from benchmarks.live.listening import HOP, write_example
 from benchmarks.quality import accuracy
 from benchmarks.store import Results
-from sed.events.median_filter import MedianFilter
+from sed.events.tracking.median_filter import MedianFilter
 from streaming.live.listener import LIVE, Listener
 from streaming.live.sources import FileSource
 from streaming.messages import AudioBlock, EventEnded, EventStarted

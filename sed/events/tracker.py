@@ -15,17 +15,21 @@ can change it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sed.events.median_filter import MedianFilter
-from sed.events.runs import LiveEvent, find_runs
+from sed.events.hierarchy import Hierarchy
+from sed.events.tracking.median_filter import MedianFilter
+from sed.events.tracking.runs import LiveEvent, TracedEvent, find_runs
+from sed.events.tracking.specific import END, HOLD_SECONDS, REST_SECONDS, SpecificEvents
 from sed.timeline import Timeline, seconds_from_samples
 from sed.types import Floats
 
+FEW_CLASSES = 32  # up to so many are searched for runs without a further look
 MAX_BLOCK = 256  # frames that are processed at once, so that they stay in the processor's cache
 
 
@@ -108,6 +112,9 @@ class EventTracker:
         Names of the classes, in the order of the probabilities.
     timeline
         The grid of the frames.
+    hierarchy
+        If given, only the most specific class of a sound is reported; see
+        `sed.events.tracking.specific`.
 
     Raises
     ------
@@ -115,28 +122,45 @@ class EventTracker:
         If a tuple in the config is not as long as `labels`.
     """
 
-    def __init__(self, config: TrackerConfig, labels: Sequence[str], timeline: Timeline) -> None:
+    def __init__(
+        self,
+        config: TrackerConfig,
+        labels: Sequence[str],
+        timeline: Timeline,
+        hierarchy: Hierarchy | None = None,
+    ) -> None:
         self.labels = tuple(labels)
         self.timeline = timeline
         self._frame_samples, self._sample_rate = timeline.frame_samples, timeline.sample_rate
-        onsets = self._per_class(config.onset_threshold, "onset_threshold").astype(np.float32)
-        self._on: list[float] = onsets.tolist()
+        self._onsets = self._per_class(config.onset_threshold, "onset_threshold").astype(np.float32)
+        self._on: list[float] = self._onsets.tolist()
         self._off = self._per_class(config.offset_threshold, "offset_threshold").astype(np.float32)
         medians = self._per_class(config.median_filter_frames, "median_filter_frames")
         self._median = MedianFilter(medians.astype(np.int64))
         self._min_frames = timeline.frames_from_seconds(config.min_duration_seconds)
         self.gap_frames = timeline.frames_from_seconds(config.min_gap_seconds)
+        ancestors = [] if hierarchy is None else hierarchy.ancestor_numbers(self.labels)
+        self._specific: SpecificEvents | None = None
+        if any(ancestors):
+            self._specific = SpecificEvents(
+                ancestors,
+                timeline.frames_from_seconds(HOLD_SECONDS),
+                max(timeline.frames_from_seconds(REST_SECONDS), self._min_frames),
+            )
+        self._new_event = LiveEvent if self._specific is None else TracedEvent
         self.reset()
 
     def reset(self) -> None:
         """Start a new recording."""
         self._median.reset()
+        if self._specific is not None:
+            self._specific.reset()
         self._n_frames = 0
         # The classes that are at or above the offset threshold in the last frame, the runs that
         # they are in, and the events that a later run may extend.
         self._active = np.zeros(len(self.labels), bool)
         self._runs: dict[int, tuple[int, float]] = {}  # first frame and highest probability so far
-        self._live: dict[int, LiveEvent] = {}
+        self._live: dict[int, Any] = {}  # made by _new_event
         self._started: list[tuple[int, int, int, float]] = []  # start, class, stop, peak
 
     @property
@@ -144,11 +168,15 @@ class EventTracker:
         """Frames by which decisions lag behind the frames pushed."""
         return self._median.half
 
+    @property
+    def hold_frames(self) -> int:
+        """Frames by which events wait for those of more specific classes; 0 without a hierarchy."""
+        return 0 if self._specific is None else self._specific.hold_frames
+
     def push(self, frame_probs: Floats) -> list[Event]:
         """Add the next frames, shape (frames, classes); return the events that are now complete."""
         done = self._track(self._median.extend(frame_probs))
-        self._update_started(done)
-        return self._events(done)
+        return self._report(done, self._n_frames)
 
     def started(self) -> list[Event]:
         """Return the events that have started since the last call and are certain to be returned.
@@ -166,8 +194,7 @@ class EventTracker:
             live.decided_at = self._n_frames
         done += self._live.values()
         self._live = {}
-        self._update_started(done)
-        events, started = self._events(done), self._started
+        events, started = self._report(done, END), self._started
         self.reset()
         self._started = started
         if end_sample is None:
@@ -187,58 +214,68 @@ class EventTracker:
         first = self._n_frames
         n = self._n_frames = first + len(frames) - 2 * self._median.half
         # A median reaches a threshold only where one of its values does, and often not there.
-        classes = self._reached(frames, None)
-        if self._median.half and len(classes):
-            frames = self._median.medians(frames.take(classes, axis=1), classes)
-            reached = self._reached(frames, classes)
-            frames, classes = frames.take(reached, axis=1), classes[reached]
-        elif len(classes):
-            frames = frames.take(classes, axis=1)
+        classes = self._reached(frames, self._off, self._active).nonzero()[0]
         done: list[LiveEvent] = []
         if len(classes):
-            active = frames >= self._off[classes]
-            runs = find_runs(frames, active, self._active[classes], classes)
-            self._active[classes] = active[-1]
-            done = self._add_runs(first, runs)
+            frames = self._median.medians(frames.take(classes, axis=1), classes)
+            off, was_active = self._off[classes], self._active[classes]
+            if len(classes) > FEW_CLASSES:
+                reached = self._reached(frames, off, was_active)
+                frames, classes = frames.compress(reached, axis=1), classes[reached]
+                off, was_active = off[reached], was_active[reached]
+            onsets = None if self._specific is None else self._onsets[classes]
+            is_active, runs = find_runs(frames, off, was_active, onsets)
+            self._active[classes] = is_active
+            done = self._add_runs(first, n, runs, classes.tolist())
         for live in list(self._live.values()):
             if n - live.stop > self.gap_frames and live.c not in self._runs:
                 done.append(self._release(live))
         return done
 
-    def _reached(self, frames: Floats, classes: NDArray[np.int64] | None) -> NDArray[np.int64]:
-        """Return the columns of the classes that are active in any frame, or in the one before."""
-        off, was_active = self._off, self._active
-        if classes is not None:
-            off, was_active = off[classes], was_active[classes]
-        reached = np.maximum.reduce(frames, axis=0) >= off
+    @staticmethod
+    def _reached(frames: Floats, off: Floats, was_active: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which classes are active in any frame, or were in the one before."""
+        reached: NDArray[np.bool_] = np.maximum.reduce(frames, axis=0) >= off
         reached |= was_active
-        columns: NDArray[np.int64] = reached.nonzero()[0]
-        return columns
+        return reached
 
     def _add_runs(
-        self, first: int, runs: Iterable[tuple[int, int, int, float, bool]]
+        self,
+        first: int,
+        n: int,
+        runs: Iterable[tuple[int, int, int, float, int]],
+        classes: list[int],
     ) -> list[LiveEvent]:
-        """Add the runs of a block, those of each class in the order of time; return what ends."""
+        """Add the runs in the frames [first, n), of each class in the order of time.
+
+        Returns
+        -------
+        The events that end.
+        """
         done = []
-        for c, start, stop, peak, is_open in runs:
+        for column, start, stop, peak, reached in runs:
+            c = classes[column]
             live = self._live.get(c)
             if start < 0:
                 start, peak_before = self._runs.pop(c)
                 peak = max(peak, peak_before)
+                reached = -1 if peak_before >= self._on[c] else reached
             else:
                 start += first
                 if live is not None and start - live.stop > self.gap_frames:
                     done.append(self._release(live))
                     live = None
             stop += first
-            if is_open:
+            if stop == n:
                 self._runs[c] = start, peak
             if peak >= self._on[c]:
                 if live is None:
-                    self._live[c] = LiveEvent(c, start, stop, peak)
+                    live = self._live[c] = self._new_event(c, start, stop, peak)
                 else:
                     live.stop, live.peak = stop, max(live.peak, peak)
-            elif live is not None and not is_open:
+                if isinstance(live, TracedEvent):
+                    live.grow(first + reached, stop, self._min_frames)
+            elif live is not None and stop < n:
                 live.decided_at = stop
         return done
 
@@ -248,18 +285,23 @@ class EventTracker:
         live.decided_at = max(live.decided_at, live.stop + self.gap_frames)
         return live
 
-    def _update_started(self, done: Iterable[LiveEvent]) -> None:
-        """Note the events, done or not, that nothing can take back, each once."""
-        for live in (*done, *self._live.values()):
-            if not live.is_started and live.stop - live.start >= self._min_frames:
-                live.is_started = True
-                self._started.append((live.start, live.c, live.stop, live.peak))
+    def _report(self, done: list[Any], n_frames: int) -> list[Event]:
+        """Note the events that have started; return those that are complete.
 
-    def _events(self, done: Iterable[LiveEvent]) -> list[Event]:
-        """Return events sorted by the frame of decision, which does not depend on block sizes."""
-        long_enough = [live for live in done if live.stop - live.start >= self._min_frames]
-        long_enough.sort(key=lambda live: (live.decided_at, live.c))
-        return [self._event(live.c, live.start, live.stop, live.peak) for live in long_enough]
+        Both are in an order that does not depend on block sizes.
+        """
+        live = self._live.values()
+        if self._specific is not None:
+            started, reported = self._specific.push(live, done, n_frames)
+            self._started += [(e.reported_from, e.c, e.stop, e.peak) for e in started]
+            return [self._event(e.c, e.reported_from, e.stop, e.peak) for e in reported]
+        for event in (*done, *live):
+            if not event.is_started and event.stop - event.start >= self._min_frames:
+                event.is_started = True
+                self._started.append((event.start, event.c, event.stop, event.peak))
+        ended = [event for event in done if event.is_started]
+        ended.sort(key=lambda event: (event.decided_at, event.c))
+        return [self._event(e.c, e.start, e.stop, e.peak) for e in ended]
 
     def _event(self, c: int, start: int, stop: int, peak: float) -> Event:
         # What `Timeline.frame_time` computes.
@@ -302,27 +344,3 @@ def track_events(
     """
     tracker = EventTracker(config or TrackerConfig(), labels, timeline)
     return tracker.push(np.asarray(frame_probs, np.float32)) + tracker.flush()
-
-
-def with_timestamps(events: Iterable[Event], start: datetime | None) -> list[Event]:
-    """Return events with the time of day of their onsets, given the start of the recording.
-
-    Seconds are added in UTC, so that a change of the clocks does not shift events. Times have a
-    fixed UTC offset, as when read from a file, and not a named zone: in Python, a time of a named
-    zone in an hour that occurs twice equals no time of another zone.
-
-    Parameters
-    ----------
-    events
-        Events of one recording.
-    start
-        Start time with its zone; None if it is unknown, then events are returned unchanged.
-    """
-    if start is None:
-        return list(events)
-    return [replace(event, time=_later(start, event.onset)) for event in events]
-
-
-def _later(start: datetime, seconds: float) -> datetime:
-    time = (start.astimezone(UTC) + timedelta(seconds=seconds)).astimezone(start.tzinfo)
-    return datetime.fromisoformat(time.isoformat())

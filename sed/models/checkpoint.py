@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 
 from sed.config import config_from_dict
 from sed.errors import CheckpointError
+from sed.events.hierarchy import Hierarchy
 from sed.events.tracker import TrackerConfig
 from sed.features.log_mel import LogMelConfig
 from sed.files import written_whole
@@ -33,7 +34,7 @@ from sed.models.metadata import (
 )
 from sed.models.network import SedModel
 from sed.models.registry import find_model
-from sed.models.spec import ModelSpec
+from sed.models.spec import ModelSpec, hierarchy_of
 from sed.text import printable, some
 from sed.timeline import Timeline
 
@@ -60,6 +61,10 @@ class Checkpoint:
         Versions of the libraries that trained it.
     path
         File of the weights, where it was loaded from one.
+    hierarchy
+        Which classes belong to which; None if the model does not say.
+    audioset
+        Display name and id in AudioSet (``name``, ``id``) of the classes that are in it.
     """
 
     model: SedModel
@@ -70,6 +75,8 @@ class Checkpoint:
     data: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     path: str = ""
+    hierarchy: Hierarchy | None = None
+    audioset: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Return three lines: network, classes, grid."""
@@ -95,6 +102,7 @@ class Checkpoint:
             self.model.n_frames(timeline.columns_from_seconds(self.window_seconds)),
             self.window_seconds,
             self.post_processing,
+            hierarchy=self.hierarchy,
         )
 
     @property
@@ -153,6 +161,10 @@ def save_checkpoint(
         "versions": checkpoint.versions or library_versions(),
         "weights": {"sha256": checksum, "dtype": str(dtype).removeprefix("torch.")},
     }
+    if checkpoint.hierarchy is not None:
+        metadata["hierarchy"] = checkpoint.hierarchy.as_dict()
+    if checkpoint.audioset:
+        metadata["audioset"] = checkpoint.audioset
     with written_whole(json_path) as part:
         part.write_text(json.dumps(metadata, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
@@ -201,6 +213,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             metadata["data"],
             metadata["versions"],
             str(weights_path),
+            hierarchy_of(metadata, labels),
+            metadata.get("audioset", {}),
         )
     except (
         AttributeError,

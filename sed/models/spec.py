@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed.config import config_from_dict
+from sed.events.hierarchy import Hierarchy
 from sed.events.tracker import TrackerConfig
 from sed.features.log_mel import LogMelConfig
 from sed.features.shown import shown_log_mel
@@ -53,6 +54,8 @@ class ModelSpec:
         Thresholds and durations that turn frame probabilities into events.
     species
         Scientific and common name of each class, of models that know both; else empty.
+    hierarchy
+        Which classes belong to which; None if the model does not say.
     """
 
     labels: tuple[str, ...]
@@ -62,6 +65,7 @@ class ModelSpec:
     window_seconds: float = 5.0
     post_processing: TrackerConfig = field(default_factory=TrackerConfig)
     species: tuple[tuple[str, str], ...] = ()
+    hierarchy: Hierarchy | None = None
 
     @property
     def timeline(self) -> Timeline:
@@ -122,9 +126,15 @@ class ModelSpec:
         return dict(zip(self.labels, self.species, strict=True)) if self.species else {}
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values for JSON; `species` only where there are some."""
-        values = dataclasses.asdict(self) | {"labels": list(self.labels)}
-        return values if self.species else {k: v for k, v in values.items() if k != "species"}
+        """Return the fields as plain values for JSON; the last two only where there are any."""
+        values = dataclasses.asdict(dataclasses.replace(self, hierarchy=None))
+        values |= {"labels": list(self.labels)}
+        del values["hierarchy"]
+        if not self.species:
+            del values["species"]
+        if self.hierarchy is not None:
+            values["hierarchy"] = self.hierarchy.as_dict()
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelSpec:
@@ -135,15 +145,29 @@ class ModelSpec:
         KeyError, TypeError, ValueError
             If a field is missing or has a wrong value.
         """
+        labels = tuple(values["labels"])
         return cls(
-            tuple(values["labels"]),
+            labels,
             config_from_dict(LogMelConfig, values["log_mel"], "log_mel"),
             int(values["frame_columns"]),
             int(values["n_frames"]),
             float(values["window_seconds"]),
             config_from_dict(TrackerConfig, values["post_processing"], "post_processing"),
             tuple((str(a), str(b)) for a, b in values.get("species", ())),
+            hierarchy_of(values, labels),
         )
+
+
+def hierarchy_of(metadata: Mapping[str, Any], labels: tuple[str, ...]) -> Hierarchy | None:
+    """Return the hierarchy in the metadata of a model; None if there is none.
+
+    Raises
+    ------
+    ValueError
+        If it is not one of these classes.
+    """
+    parents = metadata.get("hierarchy")
+    return Hierarchy.from_dict(labels, parents) if parents else None
 
 
 def sample_blocks(sample_rate: int, block: int) -> LogMelConfig:

@@ -10,6 +10,8 @@ import typer
 from streaming.cli.options import (
     DETECTION,
     OUTPUT,
+    AllClasses,
+    AtLevel,
     Backend,
     BatchSize,
     Channel,
@@ -74,6 +76,8 @@ def detect(
     ] = None,
     classes: Classes = "",
     species_list: SpeciesList = None,
+    all_classes: AllClasses = False,
+    at_level: AtLevel = "class",
     top_k: TopK = None,
     channel: Channel = None,
     format: Annotated[
@@ -170,6 +174,8 @@ def detect(
         min_gap_seconds=min_gap_seconds,
         lookahead_seconds=lookahead_seconds,
         classes=class_names(classes, species_list),
+        all_classes=all_classes,
+        at_level=at_level,  # type: ignore[arg-type]  # which checks it
         top_k=top_k,
         batch_size=batch_size_for(recordings) if batch_size is None else batch_size,
     )

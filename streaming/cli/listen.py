@@ -17,10 +17,13 @@ from streaming.cli.options import (
     INPUT,
     OUTPUT,
     PERFORMANCE,
+    AllClasses,
+    AtLevel,
     Channel,
     Classes,
     Device,
     Engine,
+    LiveLookahead,
     MinDuration,
     MinGap,
     Model,
@@ -79,17 +82,11 @@ def listen(
     offset_threshold: OffsetThreshold = None,
     min_duration_seconds: MinDuration = None,
     min_gap_seconds: MinGap = None,
-    lookahead_seconds: Annotated[
-        float,
-        typer.Option(
-            "--lookahead",
-            help="Decide on a frame, which is one step of the model's output, when a window has "
-            "covered this many seconds after it. Less is faster, more is more accurate.",
-            rich_help_panel=DETECTION,
-        ),
-    ] = 1.0,
+    lookahead_seconds: LiveLookahead = 1.0,
     classes: Classes = "",
     species_list: SpeciesList = None,
+    all_classes: AllClasses = False,
+    at_level: AtLevel = "class",
     top_k: TopK = None,
     format: Annotated[
         str | None,
@@ -265,6 +262,8 @@ def listen(
         min_gap_seconds=min_gap_seconds,
         lookahead_seconds=lookahead_seconds,
         classes=class_names(classes, species_list),
+        all_classes=all_classes,
+        at_level=at_level,  # type: ignore[arg-type]  # which checks it
         top_k=top_k,
     )
     outputs = LiveOutputs(

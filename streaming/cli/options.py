@@ -114,12 +114,39 @@ MinGap = Annotated[
         rich_help_panel=DETECTION,
     ),
 ]
+LiveLookahead = Annotated[
+    float,
+    typer.Option(
+        "--lookahead",
+        help="Decide on a frame, which is one step of the model's output, when a window has "
+        "covered this many seconds after it. Less is faster, more is more accurate.",
+        rich_help_panel=DETECTION,
+    ),
+]
 Classes = Annotated[
     str,
     typer.Option(
-        help="Detect only these classes: names joined by commas. Of species the common or the "
-        "scientific names.",
+        help="Detect only these classes: names joined by commas, each with all that belongs to it; "
+        "kinds (animal) too, where the model has them. Of species the common or the scientific "
+        "names.",
         show_default="all",
+        rich_help_panel=DETECTION,
+    ),
+]
+AllClasses = Annotated[
+    bool,
+    typer.Option(
+        "--all-classes",
+        help="Report every class that is found. By default a dog is not reported as an animal "
+        "too, where the model knows which classes belong to which.",
+        rich_help_panel=DETECTION,
+    ),
+]
+AtLevel = Annotated[
+    str,
+    typer.Option(
+        metavar="class|kind",
+        help="Report classes, or the kinds that they belong to, such as animal and vehicle.",
         rich_help_panel=DETECTION,
     ),
 ]

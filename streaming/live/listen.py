@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sed.events.tracker import Event
 from streaming.engines.base import Engine
@@ -36,6 +36,8 @@ def listen(
     min_gap_seconds: float | None = None,
     lookahead_seconds: float | None = LIVE.lookahead_seconds,
     classes: str | Sequence[str] = (),
+    all_classes: bool = False,
+    at_level: Literal["class", "kind"] = "class",
     top_k: int | None = None,
     buffer_seconds: float = BUFFER_SECONDS,
     n_threads: int = 1,
@@ -62,7 +64,7 @@ def listen(
         Seconds from one window to the next; if None 0.5, and for a graph of others the hop that it
         was registered with.
     threshold, onset_threshold, offset_threshold, min_duration_seconds, \
-min_gap_seconds, lookahead_seconds, classes, top_k
+min_gap_seconds, lookahead_seconds, classes, all_classes, at_level, top_k
         See `DetectorConfig`. A single class may be given as a string.
     buffer_seconds
         Seconds of sound that may wait for the model.
@@ -86,6 +88,8 @@ min_gap_seconds, lookahead_seconds, classes, top_k
         min_gap_seconds=min_gap_seconds,
         lookahead_seconds=lookahead_seconds,
         classes=(classes,) if isinstance(classes, str) else tuple(classes),
+        all_classes=all_classes,
+        at_level=at_level,
         top_k=top_k,
     )
     opened = open_engine(
@@ -149,6 +153,8 @@ async def listen_async(
     min_gap_seconds: float | None = None,
     lookahead_seconds: float | None = LIVE.lookahead_seconds,
     classes: str | Sequence[str] = (),
+    all_classes: bool = False,
+    at_level: Literal["class", "kind"] = "class",
     top_k: int | None = None,
     buffer_seconds: float = BUFFER_SECONDS,
     n_threads: int = 1,
@@ -173,6 +179,8 @@ async def listen_async(
         min_gap_seconds=min_gap_seconds,
         lookahead_seconds=lookahead_seconds,
         classes=classes,
+        all_classes=all_classes,
+        at_level=at_level,
         top_k=top_k,
         buffer_seconds=buffer_seconds,
         n_threads=n_threads,

@@ -16,7 +16,8 @@ from sed.audio.decode import Decoder, open_recording
 from sed.audio.start_time import recording_start
 from sed.audio.start_time import time_zone as parse_time_zone
 from sed.errors import RecordingError, UsageError
-from sed.events.tracker import Event, with_timestamps
+from sed.events.timestamps import with_timestamps
+from sed.events.tracker import Event
 from streaming.engines.base import Engine, EnginePool, FrameOutput
 from streaming.engines.select import open_engine
 from streaming.offline.ranges import read_parallel
@@ -46,6 +47,8 @@ def detect(
     min_gap_seconds: float | None = None,
     lookahead_seconds: float | None = None,
     classes: str | Sequence[str] = (),
+    all_classes: bool = False,
+    at_level: Literal["class", "kind"] = "class",
     top_k: int | None = None,
     channel: int | None = None,
     time_zone: str | tzinfo | None = None,
@@ -83,7 +86,12 @@ def detect(
         Decide on each moment as soon as a window reaches so far beyond it; if not given, all
         windows over a moment count.
     classes
-        A label or several: only these are detected; all if not given.
+        A label or several: only these are detected; all if not given. In a model with a hierarchy a
+        class stands for itself and its descendants, and a kind for its classes.
+    all_classes
+        Report every class that is found, not only the most specific one of a sound.
+    at_level
+        ``kind`` reports kinds (animal, vehicle) in the place of classes.
     top_k
         In each frame, only the `top_k` most probable classes count; all if not given.
     channel
@@ -119,6 +127,8 @@ def detect(
         min_gap_seconds=min_gap_seconds,
         lookahead_seconds=lookahead_seconds,
         classes=(classes,) if isinstance(classes, str) else tuple(classes),
+        all_classes=all_classes,
+        at_level=at_level,
         top_k=top_k,
         batch_size=batch_size or batch_size_for([path]),
     )

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sed.errors import RecordingError, UsageError
-from sed.events.tracker import Event, with_timestamps
+from sed.events.timestamps import with_timestamps
+from sed.events.tracker import Event
 from sed.text import pluralize
 from sed.timeline import Timeline, seconds_from_samples
 from sed.types import Floats

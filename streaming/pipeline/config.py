@@ -17,6 +17,9 @@ from sed.text import near
 
 ModeName = Literal["auto", "sliding_window", "fully_convolutional"]
 
+Level = Literal["class", "kind"]
+
+LEVELS = ("class", "kind")
 MODES = ("auto", "sliding_window", "fully_convolutional")
 OFFSET_RATIO = 0.5  # offset threshold / onset threshold, where only one threshold is given
 
@@ -47,7 +50,13 @@ class DetectorConfig:
         Seconds that one window must reach beyond a frame to make it final. If None, all windows
         over a frame count, which is the most accurate and takes the longest.
     classes
-        Only this class or these classes; all if empty.
+        Only this class or these classes; all if empty. In a model with a hierarchy a class stands
+        for itself and its descendants, and a kind for its classes.
+    all_classes
+        Report every class that is found. By default, only the most specific class of a sound is
+        reported, where the model has a hierarchy; see `sed.events.tracking.specific`.
+    at_level
+        ``class``, or ``kind``: report kinds (animal, vehicle) in the place of their classes.
     top_k
         In each frame only the `top_k` most likely classes count; all if None.
     batch_size
@@ -65,6 +74,8 @@ class DetectorConfig:
     min_gap_seconds: float | None = None
     lookahead_seconds: float | None = None
     classes: str | tuple[str, ...] = ()
+    all_classes: bool = False
+    at_level: Level = "class"
     top_k: int | None = None
     batch_size: int | None = 1
 
@@ -74,6 +85,10 @@ class DetectorConfig:
             object.__setattr__(self, "classes", (self.classes,))
         if self.mode not in MODES:
             raise UsageError(f"unknown mode {self.mode!r}. {near(self.mode, MODES)}")
+        if self.at_level not in LEVELS:
+            raise UsageError(f"unknown level {self.at_level!r}. {near(self.at_level, LEVELS)}")
+        if self.all_classes and self.at_level == "kind":
+            raise UsageError("all classes, or kinds in their place: ask for one of them")
         self._check(
             ("threshold", "onset_threshold", "offset_threshold"),
             lambda value: 0 < value <= 1,
@@ -125,20 +140,6 @@ def hop_columns(spec: ModelSpec, hop_seconds: float | None) -> int:
             f"Choose for example {choices}"
         )
     return columns
-
-
-def choose_classes(labels: Sequence[str], names: Sequence[str]) -> list[int]:
-    """Return the indices of the requested labels; of all labels if none is requested.
-
-    Raises
-    ------
-    UsageError
-        If the model has no such class.
-    """
-    unknown = [name for name in names if name not in labels]
-    if unknown:
-        raise UsageError(f"the model has no class {unknown[0]!r}. {near(unknown[0], labels)}")
-    return [labels.index(name) for name in dict.fromkeys(names)] or list(range(len(labels)))
 
 
 def tracker_config(

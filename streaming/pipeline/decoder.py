@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sed.events.hierarchy import choose_classes
 from sed.events.tracker import Event, EventTracker
 from sed.models.spec import ModelSpec
 from sed.types import Floats
 from streaming.engines.base import FrameOutput
-from streaming.pipeline.config import DetectorConfig, choose_classes, tracker_config
+from streaming.pipeline.config import DetectorConfig, tracker_config
+from streaming.pipeline.levels import KindLevel
 from streaming.pipeline.modes import Aggregator
 from streaming.pipeline.windows import Batch
 
@@ -40,7 +42,7 @@ class Detection(NamedTuple):
     """What a push completed. Arrays hold the next rows of the recording."""
 
     events: list[Event]  # complete now
-    frame_probs: Floats  # (frames, classes)
+    frame_probs: Floats  # (frames, classes), or kinds if these are reported
     log_mel: Floats  # (columns, mels)
     started: list[Event]  # certain to come, reported once; they last at least as long as given
     clip_probs: Floats  # (windows, classes), of whole windows
@@ -79,7 +81,8 @@ class EventDecoder:
     Raises
     ------
     UsageError
-        If a class is unknown to the model, or a threshold cannot be.
+        If a class is unknown to the model, a threshold cannot be, or kinds are requested and the
+        model has no hierarchy.
     """
 
     def __init__(
@@ -93,13 +96,20 @@ class EventDecoder:
         self._n_features = n_features
         self._top_k = config.top_k
         self._aggregator = aggregator
-        self._selected = choose_classes(spec.labels, spec.resolve(config.classes))
+        names = spec.resolve(config.classes)
+        self._selected = choose_classes(spec.labels, names, spec.hierarchy)
         self.labels = tuple(spec.labels[c] for c in self._selected)
         tracker = tracker_config(spec, config, self._selected)
-        self._tracker = EventTracker(tracker, self.labels, spec.timeline)
+        self._kinds: KindLevel | None = None
+        if config.at_level == "kind":
+            self._kinds = KindLevel(spec.hierarchy, names, self.labels, tracker)
+            self.labels, tracker = self._kinds.labels, self._kinds.tracker
+        hierarchy = None if self._kinds or config.all_classes else spec.hierarchy
+        self._tracker = EventTracker(tracker, self.labels, spec.timeline, hierarchy)
         # Sound that must follow a moment before it is decided: what the aggregator waits for, the
-        # rest of the frame, and half of the median filter.
-        n_frames = 1 + self._tracker.half_median_frames
+        # rest of the frame, half of the median filter, and the wait for more specific classes.
+        n_frames = 1 + self._tracker.half_median_frames + self._tracker.hold_frames
+        n_frames += self._kinds.frames.half_median_frames if self._kinds else 0
         self.lookahead_columns = aggregator.lookahead_columns + n_frames * spec.frame_columns
         self.gap_frames = 1 + self._tracker.gap_frames  # after an event, until it cannot grow
 
@@ -107,6 +117,8 @@ class EventDecoder:
         """Start a new recording."""
         self._aggregator.reset()
         self._tracker.reset()
+        if self._kinds is not None:
+            self._kinds.frames.reset()
 
     def push(self, batch: Batch, output: FrameOutput | None) -> Detection:
         """Take the model's output for the next batch; None if the batch has no windows.
@@ -128,9 +140,15 @@ class EventDecoder:
         values = _stack_rows([frames for frames, _ in final if frames.size], n_values)
         frame_probs = self._select(values[:, :n_classes])
         clip_probs = _stack_rows([clips for _, clips in final], n_classes)[:, self._selected]
-        events = self._tracker.push(frame_probs)
+        events = self._tracker.push(
+            self._kinds.frames.push(frame_probs) if self._kinds else frame_probs
+        )
         if batch.is_last:
+            if self._kinds is not None:
+                events += self._tracker.push(self._kinds.frames.flush())
             events += self._tracker.flush(batch.n_samples)
+        if self._kinds is not None:
+            frame_probs, clip_probs = self._kinds.probs(frame_probs), self._kinds.probs(clip_probs)
         log_mel = _stack_rows(batch.log_mel, self._spec.log_mel.n_mels)
         started = self._tracker.started()
         embeddings = None

@@ -80,8 +80,11 @@ def sounds(tmp_path_factory):
 def run(sounds, tiny, tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
     recipe = out / "longer.toml"
+    hierarchy = tmp_path_factory.mktemp("hierarchy") / "hierarchy.toml"
+    hierarchy.write_text("low = 'beep'\nhigh = ['beep']\n")
     recipe.write_text(
-        f"extends = '{tiny}'\n[optim]\nepochs = {N_EPOCHS}\nbatch_size = 6\n"
+        f"extends = '{tiny}'\n[data]\nhierarchy = '{hierarchy}'\n"
+        f"[optim]\nepochs = {N_EPOCHS}\nbatch_size = 6\n"
         "[loss]\nname = 'clip_ce_frame_bce'\nframe_loss_weight = 0.2\n"
         "[mixing]\nmixup_probability = 0.0\n[spectrogram]\nspec_augment_probability = 0.0\n"
     )

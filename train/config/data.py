@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,6 +40,9 @@ class DataConfig:
         Target of a clip's secondary labels, the sounds in its background.
     target_negative
         Target of every other class.
+    hierarchy
+        A file with the parents of the classes, which the model then keeps; none if empty. See
+        `sed.events.hierarchy.read_hierarchy`.
     pseudo_label_min_prob
         Pseudo-labelled clips whose highest probability is below this are left out.
     pseudo_label_weight
@@ -57,6 +61,7 @@ class DataConfig:
     target_positive: float = 1.0
     target_secondary: float = 0.3
     target_negative: float = 0.0
+    hierarchy: str = ""
     pseudo_label_min_prob: float = 0.1
     pseudo_label_weight: float = 1.0
 
@@ -115,3 +120,14 @@ class PostProcessingConfig:
         )
         if self.f_beta <= 0:
             raise ValueError(f"expected f_beta above 0, got {self.f_beta}")
+
+    def tracker(self, onset: Iterable[float]) -> TrackerConfig:
+        """Return the post-processing of a model with these onset thresholds, one per class."""
+        thresholds = [float(threshold) for threshold in onset]
+        return TrackerConfig(
+            tuple(round(threshold, 4) for threshold in thresholds),
+            tuple(round(threshold * self.offset_ratio, 4) for threshold in thresholds),
+            self.median_filter_frames,
+            self.min_duration_seconds,
+            self.min_gap_seconds,
+        )

@@ -22,8 +22,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sed.events.median_filter import MedianFilter
 from sed.events.tracker import EventTracker, TrackerConfig
+from sed.events.tracking.median_filter import MedianFilter
 from sed.timeline import Timeline
 from sed.types import Floats
 from train.distill.event_peaks import EventPeaks, event_peaks

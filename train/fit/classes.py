@@ -141,16 +141,20 @@ def with_classes(base: Checkpoint, fitted: FittedClasses, *, keep: bool) -> Chec
     place = f"added_heads.{len(added) - 1}."
     weights |= {place + name: tensor for name, tensor in fitted.head.state_dict().items()}
     model.load_state_dict(weights)
+    labels = (base.labels if keep else ()) + fitted.labels
+    hierarchy = base.hierarchy.with_labels(labels) if keep and base.hierarchy else None
     added_before = base.data.get("added_classes", ()) if keep else ()
     return dataclasses.replace(
         base,
         model=model.requires_grad_(False),
-        labels=(base.labels if keep else ()) + fitted.labels,
+        labels=labels,
         post_processing=_post_processing(base, fitted.thresholds, keep=keep),
         metrics=_with_metrics(base.metrics if keep else {}, fitted.metrics()),
         data=base.data | {"added_classes": [*added_before, *fitted.labels]},
         versions={},
         path="",
+        hierarchy=hierarchy,
+        audioset=base.audioset if keep else {},
     )
 
 

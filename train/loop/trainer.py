@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sed.errors import SedError
-from sed.events.tracker import TrackerConfig
+from sed.events.hierarchy import read_hierarchy
 from sed.files import written_whole
 from sed.models.checkpoint import Checkpoint
 from sed.models.devices import choose_precision
@@ -81,6 +81,7 @@ class Trainer:
     ) -> None:
         optim = config.optim
         self.config, self.data, self.device, self.world = config, data, device, world
+        self.hierarchy = read_hierarchy(config.data.hierarchy, data.labels)
         self.progress = TrainState()
         self.precision = choose_precision(optim.precision, device)
         self.model = model.to(device)
@@ -305,19 +306,14 @@ class Trainer:
             self.eval_model,
             self.data.labels,
             self.config.data.window_seconds,
-            TrackerConfig(
-                onset_threshold=tuple(round(float(t), 4) for t in onset),
-                offset_threshold=tuple(round(float(t) * config.offset_ratio, 4) for t in onset),
-                median_filter_frames=config.median_filter_frames,
-                min_duration_seconds=config.min_duration_seconds,
-                min_gap_seconds=config.min_gap_seconds,
-            ),
+            config.tracker(onset),
             metrics={"validation": validation},
             data={
                 "n_clips": len(self.data.train),
                 "licences": sorted({c.licence for c in self.data.train if c.licence}),
                 "pad_mode": self.config.data.pad_mode,
             },
+            hierarchy=self.hierarchy,
         )
 
     # --------------------------------------------------------------------------------------- state

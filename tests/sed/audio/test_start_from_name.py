@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sed.audio.start_time import PATTERNS, start_from_name
-from sed.events.tracker import Event, with_timestamps
+from sed.events.timestamps import with_timestamps
+from sed.events.tracker import Event
 from tests.sed.audio.times import BERLIN, PLUS_10, utc
 
 # Names with a zone, or of recorders that always use UTC.

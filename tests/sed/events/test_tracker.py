@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import median_filter
 
-from sed.events.median_filter import MedianFilter
 from sed.events.tracker import Event, EventTracker, TrackerConfig, track_events
+from sed.events.tracking.median_filter import MedianFilter
 from sed.timeline import Timeline
 from tests.sed.events.reference_tracker import ReferenceTracker
 

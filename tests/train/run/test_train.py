@@ -69,6 +69,16 @@ def test_the_trained_model_finds_a_beep_in_a_recording(run, tmp_path):
     assert 4.0 <= loudest <= 5.3
 
 
+def test_the_model_keeps_the_hierarchy(run, sounds, tiny, tmp_path):
+    hierarchy = load_checkpoint(run / "best.safetensors").hierarchy
+    assert hierarchy.as_dict() == {"high": ["beep"], "low": ["beep"]}
+    (tmp_path / "h.toml").write_text("hihg = 'beep'\n")
+    setting = f"data.hierarchy={tmp_path / 'h.toml'}"
+    with pytest.raises(UsageError, match=r"h\.toml: .*'hihg', which is no class.*mean high"):
+        train(sounds, 0, recipe=tiny, overrides=[setting], output=tmp_path / "x", device="cpu")
+    assert not (tmp_path / "x" / "history.csv").exists()
+
+
 def test_the_same_seed_gives_the_same_first_epoch(sounds, tiny, tmp_path):
     def first_loss(name, seed):
         losses = []
