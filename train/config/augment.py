@@ -121,6 +121,9 @@ class MixingConfig:
         Share of clips that are made of several events at random times.
     soundscape_max_events
         Largest number of events in such a clip.
+    disguise_probability
+        Share of clips that are made of several clips at other speeds and backwards, whose labels
+        are unknown: only teachers say what they are, see `train.distill`.
     """
 
     max_recordings: int = 1
@@ -134,6 +137,7 @@ class MixingConfig:
     cutmix_alpha: float = 1.0
     soundscape_probability: float = 0.0
     soundscape_max_events: int = 3
+    disguise_probability: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse impossible probabilities."""
@@ -143,6 +147,7 @@ class MixingConfig:
             "mixup_probability",
             "cutmix_probability",
             "soundscape_probability",
+            "disguise_probability",
         )
         check_ranges(self, "gain_db")
         check_choice("domain", self.domain, ("waveform", "mel-power"))

@@ -74,6 +74,11 @@ class TrainConfig:
                 "distillation needs the samples of every mixture: with distill_yamnet set domain "
                 "to waveform, and cutmix_probability and shuffle_probability to 0"
             )
+        if self.mixing.disguise_probability and not self.loss.distill_yamnet:
+            raise ValueError(
+                "disguised clips have no labels, only what a teacher says of them: with "
+                "disguise_probability set distill_yamnet"
+            )
         if self.spectrogram.albumentations and self.model.in_channels != 3:
             raise ValueError("albumentations need three-channel spectrograms: set in_channels to 3")
         log_mel = self.log_mel

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from sed.errors import SedError
 from sed.timeline import samples_from_seconds
 from sed.types import Floats
+from train.augment.disguise import disguise
 from train.augment.mix import place_events
 from train.augment.noise import add_at_snr, background_files, noise, random_background
 from train.augment.room import reverberate
@@ -111,7 +112,7 @@ class ClipDataset(Dataset[Example | SedError]):
             return error
 
     def _example(self, i: int, generator: np.random.Generator | None) -> Example:
-        clip = self.clips[i]
+        clip, mixing = self.clips[i], self.config.mixing
         weight = 1.0
         if clip.pseudo is not None:
             samples = read_clip(clip, self.sample_rate, length=self.window_samples)
@@ -121,9 +122,9 @@ class ClipDataset(Dataset[Example | SedError]):
             weight = self.config.data.pseudo_label_weight
             if generator is not None:
                 samples = random_gain(samples, self.config.waveform.gain_db, generator)
-        elif (
-            generator is not None and generator.random() < self.config.mixing.soundscape_probability
-        ):
+        elif generator is not None and generator.random() < mixing.disguise_probability:
+            samples, frames, targets = self._disguised(i, generator)
+        elif generator is not None and generator.random() < mixing.soundscape_probability:
             samples, frames, targets = self._soundscape(i, generator)
         else:
             samples, spans = self._window(clip, generator)
@@ -191,6 +192,20 @@ class ClipDataset(Dataset[Example | SedError]):
             self._with_unknown(present, clips),
             self._clip_targets(clips, present.max(axis=0) > 0),
         )
+
+    def _disguised(
+        self, i: int, generator: np.random.Generator
+    ) -> tuple[Floats, NDArray[np.float32], NDArray[np.float32]]:
+        """Mix this clip and some others, disguised; nothing is known about the result."""
+        n_others = int(generator.integers(self.config.mixing.soundscape_max_events))
+        samples = np.zeros(self.window_samples, np.float32)
+        for j in (i, *map(int, generator.integers(len(self.clips), size=n_others))):
+            sound, _ = self._read(self.clips[j], self.window_samples, generator)
+            sound = disguise(sound, self.sample_rate, generator)
+            sound, _ = fit_length(sound, [], self.window_samples, "repeat", generator)
+            samples += random_gain(sound, self.config.waveform.gain_db, generator)
+        unknown = np.full((len(self.frame_edges) - 1, len(self.labels)), np.nan, np.float32)
+        return samples, unknown, unknown[0].copy()
 
     def _event_of(self, clip: Clip, generator: np.random.Generator) -> list[tuple[Floats, Spans]]:
         """Return one event of a clip and where its classes are active, or nothing if it has none.

@@ -84,6 +84,18 @@ def test_what_labels_say_nothing_about_is_unknown(sounds, tiny):
         assert frames[:, 2:].isnan().all()
 
 
+def test_nothing_is_known_about_a_disguised_clip(sounds, tiny):
+    clips = read_table(sounds)
+    settings = "mixing.disguise_probability=1.0", "loss.distill_yamnet=yamnet.safetensors"
+    dataset = dataset_of(clips, tiny, *settings, labels=tuple(PITCHES))
+    first, again = dataset[0, 0, 5], dataset[0, 0, 5]
+    assert torch.equal(first.samples, again.samples)
+    assert first.samples.shape == (8_000,)
+    assert first.samples.abs().max() > 0
+    assert first.targets.isnan().all()
+    assert first.frame_targets.isnan().all()
+
+
 def test_an_event_is_on_while_its_clip_is_loud(tiny, tmp_path):
     barks = np.zeros(8_000, np.float32)
     barks[:800] = barks[7_200:] = 0.5
