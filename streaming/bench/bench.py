@@ -19,6 +19,7 @@ from sed.errors import SedError, UsageError
 from sed.models.devices import n_cores
 from streaming.bench.stages import Stages, measure_stages
 from streaming.engines.base import benchmark_engine
+from streaming.engines.graph_model import engines_of_graph
 from streaming.engines.select import ENGINES, open_engine
 from streaming.offline.detect import batch_size_for, stream_detections
 from streaming.pipeline.config import DetectorConfig
@@ -221,8 +222,9 @@ def _engine_speeds(
     model: _Model, requested: str, device: str, precision: str
 ) -> Iterator[EngineSpeed]:
     """Yield the throughput of each engine on all cores, in windows without overlap."""
-    for name in ENGINES:
-        if name == "auto" or (name in SLOW_TO_START and name != requested):
+    own = tuple(name for name in ENGINES if name not in ("auto", "tflite"))
+    for name in engines_of_graph(model) or own:
+        if name in SLOW_TO_START and name != requested:
             continue
         try:
             engine = open_engine(model, engine=name, device=device, precision=precision)

@@ -20,7 +20,7 @@ from streaming.engines.graphs.description import (
     read_graph_model,
 )
 from streaming.engines.graphs.runtime import GraphRuntime
-from streaming.engines.graphs.select import open_runtime
+from streaming.engines.graphs.select import RUNTIMES, open_runtime
 
 
 class GraphModelEngine(Engine):
@@ -144,3 +144,15 @@ def spec_of_graph(model: object) -> ModelSpec | None:
     """
     graph = find_graph(model)
     return None if graph is None else read_graph_model(graph).spec
+
+
+def engines_of_graph(model: object) -> tuple[str, ...]:
+    """Return the names of the engines that run a registered graph; none for other models.
+
+    Raises
+    ------
+    CheckpointError
+        If its description is wrong.
+    """
+    graph = find_graph(model)
+    return () if graph is None else RUNTIMES[Path(read_graph_model(graph).file).suffix]

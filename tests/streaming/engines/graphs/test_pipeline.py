@@ -18,7 +18,12 @@ from sed.errors import CheckpointError, UsageError
 from sed.events.parquet import read_parquet_events
 from sed.events.writers import read_events
 from sed.models.spec import ModelSpec
-from streaming.engines.graph_model import GraphModelEngine, probabilities, spec_of_graph
+from streaming.engines.graph_model import (
+    GraphModelEngine,
+    engines_of_graph,
+    probabilities,
+    spec_of_graph,
+)
 from streaming.engines.graphs.register import add_graph
 from streaming.engines.graphs.runtime import GraphRuntime
 from streaming.engines.identity import model_identity
@@ -269,6 +274,8 @@ def test_a_name_in_the_folder_of_models(graph, recording, tmp_path, monkeypatch)
     identity = model_identity("owls")
     assert identity == model_identity(path)
     assert spec_of_graph("owls") == described.spec
+    assert engines_of_graph("owls") == ("openvino", "onnx")
+    assert engines_of_graph("default") == ()
     with pytest.raises(UsageError, match="there is a model of this name"):
         add_graph(graph, "owls", described)
     add_graph(graph, "owls", describe(graph, threshold=0.9), replace=True)
