@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +12,10 @@ import typer
 
 from sed.errors import CheckpointError
 from sed.text import pluralize, printable
-from streaming.cli.options import INPUT, Verbose
+from streaming.cli.options import INPUT, OUTPUT, Verbose
 
 
-def _describe_program() -> str:
+def _describe_program(*, with_classes: bool = False) -> str:
     """Return the versions, and the default model if it is installed."""
     from sed.models.metadata import library_versions
     from sed.models.registry import list_models
@@ -24,11 +25,11 @@ def _describe_program() -> str:
     lines.append("  " + ", ".join(f"{name} {version}" for name, version in versions.items()))
     for entry in list_models():
         if entry.is_default:
-            lines += ["", _describe_checkpoint(entry.path)]
+            lines += ["", _describe_checkpoint(entry.path, with_classes=with_classes)]
     return "\n".join(lines)
 
 
-def describe(name: str | os.PathLike[str]) -> str:
+def describe(name: str | os.PathLike[str], *, with_classes: bool = False) -> str:
     """Return a few lines about a recording, a model, the best checkpoint of a run, or a store.
 
     Parameters
@@ -36,6 +37,8 @@ def describe(name: str | os.PathLike[str]) -> str:
     name
         Name of a model, a recording, one of the files of a checkpoint, a run directory, or a store
         of embeddings.
+    with_classes
+        Of a checkpoint, give a line to each class, with its thresholds.
 
     Raises
     ------
@@ -53,7 +56,7 @@ def describe(name: str | os.PathLike[str]) -> str:
         return describe_graph_model(graph)
     is_run = path.is_dir() and (path / "best.json").exists()
     if is_run or path.suffix in (".safetensors", ".json"):
-        return _describe_checkpoint(path)
+        return _describe_checkpoint(path, with_classes=with_classes)
     if path.is_dir():
         raise CheckpointError(
             f"{printable(str(path))}: is a folder without best.json and store.json. Give a run "
@@ -67,7 +70,7 @@ def describe(name: str | os.PathLike[str]) -> str:
     return _describe_recording(path)
 
 
-def _describe_checkpoint(path: Path) -> str:
+def _describe_checkpoint(path: Path, *, with_classes: bool = False) -> str:
     """Return the input, the network, the post-processing, the metrics and the classes."""
     from sed.models.metadata import check_weights, read_metadata
 
@@ -82,7 +85,7 @@ def _describe_checkpoint(path: Path) -> str:
             f"{log_mel['f_min']:g}–{log_mel['f_max']:g} Hz, windows of "
             f"{metadata['window_seconds']:g} s",
             f"  network   {model['backbone']}, {pluralize(model['in_channels'], 'channel')}, "
-            f"hidden {model['hidden']}, {pluralize(model['n_heads'], 'attention head')}; "
+            f"{_hidden(model['hidden'])}, {pluralize(model['n_heads'], 'attention head')}; "
             f"{metadata['weights']['dtype']}",
             f"  events    onset threshold {_range(tracker['onset_threshold'])}, offset threshold "
             f"{_range(tracker['offset_threshold'])}, median filter "
@@ -92,13 +95,51 @@ def _describe_checkpoint(path: Path) -> str:
             *(f"  {_words(k):9} {_metrics(v)}" for k, v in metadata["metrics"].items() if v),
             *(f"  {_words(k):9} {_value(v)}" for k, v in metadata["data"].items() if v),
             "  made with " + ", ".join(f"{k} {v}" for k, v in metadata["versions"].items()),
-            f"  {len(metadata['labels'])} classes: " + ", ".join(metadata["labels"]),
+            *_class_lines(metadata, with_thresholds=with_classes),
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{printable(str(path))}: the metadata is incomplete: {error}. Copy both files again."
         ) from error
     return "\n".join(lines)
+
+
+def _class_lines(metadata: Mapping[str, Any], *, with_thresholds: bool) -> list[str]:
+    """Return the names of the classes by kind, or a line for each with its kinds and thresholds."""
+    from sed.models.spec import hierarchy_of
+
+    labels = tuple(map(str, metadata["labels"]))
+    hierarchy = hierarchy_of(metadata, labels)
+    kinds = {} if hierarchy is None else {label: hierarchy.kinds_of(label) for label in labels}
+    if with_thresholds:
+        onsets, offsets = _thresholds(metadata["post_processing"], len(labels))
+        rules = metadata.get("thresholds_from", {})
+        rows = [("class", "kinds", "onset", "offset", "from" if rules else "")]
+        for label, onset, offset in zip(labels, onsets, offsets, strict=True):
+            names = ", ".join(kind for kind in kinds.get(label, ()) if kind != label)
+            row = (printable(label), names, f"{onset:.3f}", f"{offset:.3f}", rules.get(label, ""))
+            rows.append(row)
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ("  ".join(map(str.ljust, row, widths)) for row in rows)
+        return [f"  {line}".rstrip() for line in lines]
+    if hierarchy is None:
+        return [f"  {len(labels)} classes: " + ", ".join(labels)]
+    members: dict[str, list[str]] = {}
+    for label in labels:
+        kind = kinds[label][0]
+        has_kind = kind != label or hierarchy.descendants(label)
+        members.setdefault(kind if has_kind else "others", []).append(label)
+    return [
+        f"  {len(labels)} classes",
+        *(f"  {kind:9} {len(names)}: {', '.join(names)}" for kind, names in members.items()),
+    ]
+
+
+def _thresholds(tracker: Mapping[str, Any], n_classes: int) -> tuple[list[float], list[float]]:
+    """Return the onset and the offset threshold of each class."""
+    found = (tracker["onset_threshold"], tracker["offset_threshold"])
+    onsets, offsets = (v if isinstance(v, list) else [v] * n_classes for v in found)
+    return onsets, offsets
 
 
 def _words(key: str) -> str:
@@ -156,6 +197,10 @@ def _describe_store(path: Path) -> str:
     )
 
 
+def _hidden(width: int) -> str:
+    return f"hidden {width}" if width else "no hidden layer"
+
+
 def _range(value: Any) -> str:
     if isinstance(value, list):
         low, high = min(value), max(value)
@@ -188,10 +233,21 @@ def info(
             rich_help_panel=INPUT,
         ),
     ] = None,
+    classes: Annotated[
+        bool,
+        typer.Option(
+            "--classes",
+            help="Of a model, print a line for each class: its kinds and its thresholds.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     verbose: Verbose = False,
 ) -> None:
     """Describe a recording, a model or a store; else the versions and the default model."""
     from sed.cli import show_log
 
     show_log(verbose=verbose)
-    print(_describe_program() if name is None else describe(name))
+    if name is None:
+        print(_describe_program(with_classes=classes))
+    else:
+        print(describe(name, with_classes=classes))

@@ -128,3 +128,26 @@ def test_figures_are_those_of_merit_and_of_other_data_than_validation_first():
     test = {"clips": 3, "padded_cmap_5": 0.8125}
     assert figures({"validation": validation, "fold 1": test}) == "fold 1: padded cmap 5 0.812"
     assert figures({}) == figures(None) == figures({"x": 1.0}) == ""
+
+
+def test_info_groups_classes_by_kind_and_gives_their_thresholds(sed, own, saved):
+    json_path = saved.with_suffix(".json")
+    metadata = json.loads(json_path.read_text("utf-8"))
+    metadata["labels"] = ["bird", "wren", "hum"]
+    metadata["hierarchy"] = {"wren": ["bird"], "bird": ["animal"]}
+    metadata["thresholds_from"] = {"wren": "f1"}
+    metadata["post_processing"]["onset_threshold"] = [0.5, 0.25, 0.75]
+    metadata["post_processing"]["offset_threshold"] = 0.125
+    json_path.write_text(json.dumps(metadata))
+    sed("models", "add", str(saved), "mine", "-q")
+    assert sed("info", "mine")[1].splitlines()[-3:] == [
+        "  3 classes",
+        "  animal    2: bird, wren",
+        "  others    1: hum",
+    ]
+    assert sed("info", "mine", "--classes")[1].splitlines()[-4:] == [
+        "  class  kinds   onset  offset  from",
+        "  bird   animal  0.500  0.125",
+        "  wren   animal  0.250  0.125   f1",
+        "  hum            0.750  0.125",
+    ]
