@@ -8,6 +8,7 @@ that swells like passing cars, the music is synthetic, see `benchmarks.quality.f
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
@@ -115,6 +116,7 @@ def silence(duration: float, generator: np.random.Generator) -> Samples:
     return np.concatenate(parts)
 
 
+@cache
 def lasting(category: str) -> list[Samples]:
     """Return the clips of fold 1 of a category that sound from begin to end."""
     esc50 = scenes.shared_folder() / "data" / "esc50"

@@ -17,9 +17,8 @@ from functools import cache
 
 import numpy as np
 
-from benchmarks.quality.figures.vocabulary import Vocabulary
+from benchmarks.quality.figures.vocabulary import Vocabulary, read_label_map
 from sed.events.tracker import Event
-from train.distill import classes
 
 MARGIN_SECONDS = 1.0  # around an event, where a related class is not false
 
@@ -124,7 +123,7 @@ class Matcher:
                 vocabulary.related,
             )
         )
-        mapped = classes.read_label_map("esc50")
+        mapped = read_label_map("esc50")
         self.known = {name for name in mapped if vocabulary.right(name)}
         self._categories = cache(vocabulary.categories)
 

@@ -17,8 +17,8 @@ import sed
 from benchmarks.quality import scenes
 from benchmarks.quality.figures import backgrounds
 from benchmarks.quality.figures.clips import RATE, Samples16, as_int16, cached
+from benchmarks.quality.figures.vocabulary import read_label_map
 from sed.audio.resample import Resampler
-from train.distill.classes import read_label_map
 
 EVENTS_PER_SCENE, SPACING_SECONDS, TAIL_SECONDS = 26, 6.0, 9.0
 SNRS_DB = (20, 10, 5, 0)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from train.distill import classes
+
+read_label_map = cache(classes.read_label_map)
 
 # Classes for where something was recorded. They describe a whole recording and not an event in it,
 # so that they are neither right nor false.
@@ -40,10 +42,10 @@ class Vocabulary:
 
     def label(self, collection: str, category: str) -> str | None:
         """Return the class with the meaning of a category; None if the model has none."""
-        mapped = classes.read_label_map(collection)[category].name
+        mapped = read_label_map(collection)[category].name
         if not self.is_audioset:
             # ESC-50's category with the same meaning.
-            same = [m.label for m in classes.read_label_map("esc50").values() if m.name == mapped]
+            same = [m.label for m in read_label_map("esc50").values() if m.name == mapped]
             names = [category] if collection == "esc50" else same if mapped else []
             return next((name for name in names if name in self.labels), None)
         return mapped if mapped in self.labels else None
@@ -56,7 +58,7 @@ class Vocabulary:
         label = self.label("esc50", category)
         if label is None or not self.is_audioset:
             return set() if label is None else {label}
-        related = classes.read_label_map("esc50")[category].related
+        related = read_label_map("esc50")[category].related
         return {label} | (classes.descendants(label) & related & set(self.labels))
 
     def related(self, category: str) -> set[str]:
@@ -64,7 +66,7 @@ class Vocabulary:
 
         They are above its class or alike: the label says nothing about them.
         """
-        label_map = classes.read_label_map("esc50")
+        label_map = read_label_map("esc50")
         related = label_map[category].related
         if not self.is_audioset:
             related = frozenset(m.label for m in label_map.values() if m.name in related)
@@ -72,15 +74,15 @@ class Vocabulary:
 
     def of_kind(self, category: str) -> set[str]:
         """Return the classes of the same kind, such as animal, as a category of ESC-50."""
-        kinds = self._kinds(classes.read_label_map("esc50")[category].name)
+        kinds = self._kinds(read_label_map("esc50")[category].name)
         if self.is_audioset:
             return {label for label in self.labels if kinds & self._kinds(label)}
-        mapped = classes.read_label_map("esc50").values()
+        mapped = read_label_map("esc50").values()
         return {m.label for m in mapped if m.name and kinds & self._kinds(m.name)}
 
     def categories(self, label: str) -> list[str]:
         """Return the categories of ESC-50 that a class is right for."""
-        mapped = classes.read_label_map("esc50").values()
+        mapped = read_label_map("esc50").values()
         return [m.label for m in mapped if m.name and label in self.right(m.label)]
 
     def ambient(self, background: Sequence[str]) -> set[str]:
@@ -89,7 +91,7 @@ class Vocabulary:
         They are those below and above them; and, where a category of ESC-50 has the meaning, those
         that it says nothing about.
         """
-        label_map = classes.read_label_map("esc50").values()
+        label_map = read_label_map("esc50").values()
         by_name = {m.name: m for m in label_map if m.name}
         fitting = set(PLACES)
         for name in background:

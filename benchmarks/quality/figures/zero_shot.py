@@ -13,8 +13,8 @@ import numpy as np
 
 from benchmarks.quality.figures.clips import collection
 from benchmarks.quality.figures.subjects import Subject
+from benchmarks.quality.figures.vocabulary import read_label_map
 from sed.models.metrics import average_precision
-from train.distill.classes import read_label_map
 
 COLLECTIONS = ("kitchen20", "sesa", "esc50")
 HOP_SECONDS = 5.0  # no overlap: most clips are one window
