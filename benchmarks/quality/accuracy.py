@@ -2,14 +2,16 @@
 
     python -m benchmarks.quality.accuracy [CHECKPOINT ...]
 
-Without a checkpoint, the default model is measured and saved as docs/results/accuracy.json; results
-of other checkpoints are printed as Markdown. Clips and scenes need the data folder beside the
-repository (or $SED_SHARED).
+Without a checkpoint, the shipped models are measured and saved as docs/results/accuracy.json;
+results of other checkpoints are printed as Markdown. Clips and scenes need the data folder beside
+the repository (or $SED_SHARED). Of a model of AudioSet's classes only the clips and events count
+whose category it has a class for; see `benchmarks.quality.figures.vocabulary`.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,14 @@ import torch
 
 import sed
 from benchmarks.quality import accuracy_page, scenes
+from benchmarks.quality.figures.backgrounds import CLASSES
+from benchmarks.quality.figures.matching import Matcher
+from benchmarks.quality.figures.vocabulary import Vocabulary
 from benchmarks.store import machine, save
-from sed.events.match import EventScore, match_events
+from sed.events.match import EventScore
 from sed.models.checkpoint import Checkpoint
 from sed.models.metrics import accuracy, padded_cmap
+from sed.models.registry import list_models
 from sed.types import Floats
 from streaming.engines.base import Engine
 
@@ -47,14 +53,24 @@ def has_data() -> bool:
 def clip_metrics(checkpoint: Checkpoint, fold: str = "1") -> dict[str, float]:
     """Return accuracy and padded cmAP on the clips of an official fold."""
     esc50 = scenes.shared_folder() / "data" / "esc50"
-    rows = [row for row in scenes.esc50_rows(esc50) if row["fold"] == fold]
+    words = Vocabulary(checkpoint.labels)
+    rows = [
+        row
+        for row in scenes.esc50_rows(esc50)
+        if row["fold"] == fold and words.label("esc50", row["category"])
+    ]
+    labels = sorted({str(words.label("esc50", row["category"])) for row in rows})
+    columns = [checkpoint.labels.index(label) for label in labels]
     rate = checkpoint.timeline.sample_rate
     probs = []
     with torch.inference_mode():
         for row in rows:
             samples = sed.read_recording(esc50 / "audio" / row["filename"], rate)
-            probs.append(checkpoint.model(torch.from_numpy(samples)[None]).clip_probs[0].numpy())
-    targets = np.array([[row["category"] == label for label in checkpoint.labels] for row in rows])
+            output = checkpoint.model(torch.from_numpy(samples)[None])
+            probs.append(output.clip_probs[0].numpy()[columns])
+    targets = np.array(
+        [[words.label("esc50", row["category"]) == label for label in labels] for row in rows]
+    )
     return {
         "clips": len(rows),
         "accuracy": accuracy(targets, np.array(probs)),
@@ -68,7 +84,17 @@ def example_score(checkpoint: Checkpoint) -> tuple[EventScore, float]:
     samples, rate = sed.read_recording(f"{EXAMPLE}.ogg", 32_000), 32_000
     found = list(sed.detect(f"{EXAMPLE}.ogg", checkpoint))
     truth = sed.read_events(f"{EXAMPLE}.tsv", "tsv")
-    return match_events(truth, found), len(samples) / rate / 60
+    return count_events(checkpoint.labels, truth, found), len(samples) / rate / 60
+
+
+def count_events(
+    labels: Sequence[str], truth: Sequence[sed.Event], found: Sequence[sed.Event]
+) -> EventScore:
+    """Count the events found; see `benchmarks.quality.figures.matching`."""
+    words = Vocabulary(tuple(labels))
+    matcher = Matcher(words, words.ambient(CLASSES["quiet"]))
+    tally = matcher.compare(truth, found, seconds=1.0)
+    return EventScore(tally.n_true, tally.n_found + len(tally.false), tally.n_found)
 
 
 def scenes_score(
@@ -87,7 +113,7 @@ def scenes_score(
             story, duration, data / "esc50", data / "drone" / scenes.BACKGROUND, generator
         )
         found = detector.push(scene.samples).events + detector.flush().events
-        score = match_events(scene.events, found)
+        score = count_events(detector.labels, scene.events, found)
         totals += score.n_true, score.n_found, score.n_matched
         seconds += duration
     return EventScore(*map(int, totals)), seconds / 60
@@ -141,8 +167,9 @@ def main() -> None:
         models = [measure(path, sed.load_model(path)) for path in paths]
         print(accuracy_page.tables({"models": models, "machine": machine()}))
         return
-    default = measure("default", sed.load_model())
-    save("accuracy", {"models": [default], "modes": measure_modes()})
+    names = [entry.name for entry in list_models() if entry.is_shipped]
+    models = [measure(name, sed.load_model(name)) for name in names]
+    save("accuracy", {"models": models, "modes": measure_modes()})
     print("now: python -m benchmarks.pages")
 
 

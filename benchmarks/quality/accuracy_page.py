@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.store import NOT_MEASURED, Results, read
+from sed.models.registry import DEFAULT_MODEL
 
 NO_DATA = "not measured: no data folder"
 
@@ -28,7 +29,8 @@ def tables(results: Results) -> str:
     lines += [
         "",
         "An event is found if its label is right and its onset within one second; each event "
-        "counts once.",
+        "counts once. Detections of related classes do not count; see [quality](quality.md). Of a "
+        "model of AudioSet's classes, clips and events count that it has a class for.",
         "",
         "| model | recording | events | found | false per minute | F1 |",
         "|---|---|---|---|---|---|",
@@ -77,7 +79,9 @@ def readme_rows() -> list[tuple[str, str]]:
     results = read("accuracy")
     if results is None:
         return []
-    (model,) = results["models"]
+    # Results of before the models had names call the default model default.
+    named = {model["name"]: model for model in results["models"]}
+    model = named.get(DEFAULT_MODEL) or results["models"][0]
     rows = []
     if clips := model["clips"]:
         what = f"default model, {clips['clips']} clips of ESC-50 that it was not trained on"

@@ -184,7 +184,7 @@ def test_the_page_shows_all_parts():
     text = page.tables(
         json.loads(json.dumps({"models": [model | {"parts": parts}], "machine": "M"}))
     )
-    assert "| rain | 5 dB | 2 | 0.500 | 0.500 | 0 | 0.500 | 0.600 | 0.250 | – |" in text
+    assert "| everyday | rain | 5 dB | 2 | 0.500 | 0.500 | 0 | 0.500 | 0.600 | 0.250 | – |" in text
     assert "| everyday | wind | 7 | rain 7 |" in text
     assert "| everyday | 320 ms | 0.25 s | 0.25 s | 0.25 s | 0.25 s | +0.25 s |" in text
     assert "| everyday | its own | 0.500 | 0.500 | 0.500 | 0.00 | 0.00 |" in text

@@ -15,6 +15,8 @@ import argparse
 import sys
 import time
 
+import numpy as np
+
 from benchmarks.quality.figures import events, page
 from benchmarks.quality.figures.matching import Tally
 from benchmarks.quality.figures.parts import measured
@@ -95,7 +97,8 @@ def figures(tally: Tally) -> str:
         f"found {tally.found:.3f} (by kind {tally.found_by_kind:.3f}), "
         f"{tally.false_per_minute:.2f} false a minute "
         f"({tally.n_excused / tally.seconds * 60:.2f} more of related classes), F1 {tally.f1:.3f}, "
-        f"median onset error {tally.median_onset_error:.3f} s"
+        f"median onset error {tally.median_onset_error:.3f} s "
+        f"({np.median(tally.onset_errors or [np.nan]):+.3f} with its sign)"
     )
 
 

@@ -36,7 +36,7 @@ def tables(results: Results) -> str:
     parts = [
         clips(models),
         quiet(models),
-        *(by_background(model) for model in own),
+        by_background(own),
         onsets(own),
         alone(own),
         results["machine"],
@@ -132,13 +132,13 @@ def has_scenes(model: Results) -> bool:
     return "scenes quiet" in model["parts"]
 
 
-def by_background(model: Results) -> str:
-    """Return the table of all backgrounds for one model."""
+def by_background(models: list[Results]) -> str:
+    """Return the table of all backgrounds."""
     lines = [
-        f"## Events before backgrounds: {model['name']}",
+        "## Events before backgrounds",
         "",
-        "With its own settings. Level: of the loudest tenth of a second of each clip above the "
-        "mean of the background. Rain is clips of fold 1; the street is engines of fold 1 with "
+        "With the model's own settings. Level: of the loudest tenth of a second of each clip above "
+        "the mean of the background. Rain is clips of fold 1; the street is engines of fold 1 with "
         "pink noise that swells like passing cars; the music is synthetic, chords and a melody "
         "over drums, since there are no recordings of either. Classes that fit the background are "
         "not false. F1 (200 ms): the onset within 200 ms, the offset within 200 ms or a fifth of "
@@ -147,27 +147,25 @@ def by_background(model: Results) -> str:
         "ESC-50 cost nothing in them.",
         "",
         *header(
-            *("background", "level", "events", "found", "by kind", "false an hour"),
+            *("model", "background", "level", "events", "found", "by kind", "false an hour"),
             *("F1 (200 ms)", "F1 (onset)", "PSDS 1", "PSDS 2", "median onset error"),
         ),
     ]
-    for name, scenes in model["parts"].items():
-        kind, background, *level = name.split()
-        if kind != "scenes":
-            continue
-        own = scenes["own"]
-        lines.append(
-            row(
-                background,
-                f"{level[0]} dB" if level else "26 to 36 dB",
-                own["events"],
+    for model in models:
+        for name, scenes in model["parts"].items():
+            kind, background, *level = name.split()
+            if kind != "scenes":
+                continue
+            own = scenes["own"]
+            cells = [
                 *(f"{own[key]:.3f}" for key in ("found", "found_by_kind")),
                 f"{own['false_per_minute'] * 60:.0f}",
                 *(number(own[key], 3) for key in ("f1_collar", "f1_onset")),
                 *(number(scenes.get(key), 3) for key in ("psds_1", "psds_2")),
                 f"{number(own['median_onset_error'])} s",
-            )
-        )
+            ]
+            level_cell = f"{level[0]} dB" if level else "26 to 36 dB"
+            lines.append(row(model["name"], background, level_cell, own["events"], *cells))
     return "\n".join(lines)
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from benchmarks.quality.figures.clips import RATE, Samples16
 from benchmarks.quality.figures.vocabulary import Vocabulary
 from benchmarks.quality.scenes import shared_folder
-from sed.events.tracker import Event, TrackerConfig, track_events
+from sed.events.hierarchy import Hierarchy
+from sed.events.tracker import Event, EventTracker, TrackerConfig
 from sed.timeline import Timeline
 from sed.types import Floats
 from streaming.pipeline.config import OFFSET_RATIO
@@ -37,6 +39,13 @@ def vocabulary() -> Vocabulary:
     return Vocabulary(tuple(one.name for one in read_classes()))
 
 
+@cache
+def hierarchy() -> Hierarchy:
+    """Return the hierarchy of their classes: as with our models, one sound is one event."""
+    labels = tuple(one.name for one in read_classes())
+    return Hierarchy(labels, tuple(one.parents for one in read_classes()))
+
+
 @dataclass(frozen=True)
 class TeacherRun:
     """The output of a teacher: its frames are its patches or windows."""
@@ -54,13 +63,14 @@ class TeacherRun:
         """Return the events at one threshold for all classes; 0.5 if None is given."""
         on = 0.5 if threshold is None else threshold
         config = TrackerConfig(on, OFFSET_RATIO * on)
-        return track_events(self.frame_probs, self.labels, self.timeline, config)
+        tracker = EventTracker(config, self.labels, self.timeline, hierarchy())
+        return tracker.push(self.frame_probs) + tracker.flush()
 
 
 class YamnetSubject:
     """YAMNet on patches of 0.96 s, one every 0.48 s.
 
-    For events, a patch stands for the 0.48 s in its middle.
+    For events, a patch stands for the 0.48 s in its middle; the hierarchy is our own.
     """
 
     name = identity = "YAMNet, its own patches"
