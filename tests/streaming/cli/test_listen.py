@@ -255,9 +255,7 @@ def test_the_command_has_the_names_and_defaults_of_the_functions():
     command = defaults(streaming.cli.listen.listen)
     for function in (listen, LiveOutputs, DetectorConfig):
         for name, default in defaults(function).items():
-            live = (
-                {"hop_seconds": 0.5, "lookahead_seconds": 1.0} if function is DetectorConfig else {}
-            )
+            live = {"lookahead_seconds": 1.0} if function is DetectorConfig else {}
             if name not in (
                 "classes",
                 "model",
