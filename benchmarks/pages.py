@@ -8,7 +8,7 @@ Nothing is measured here: each benchmark saves its own results.
 from __future__ import annotations
 
 from benchmarks.live import live_page
-from benchmarks.quality import accuracy_page, training_page
+from benchmarks.quality import accuracy_page, training_page, unknown
 from benchmarks.quality.figures import page as quality_page
 from benchmarks.speed import (
     birdnet_model,
@@ -39,6 +39,9 @@ def performance() -> str:
         accuracy_page.report(),
         "### Sliding windows or fully convolutional",
         accuracy_page.modes_report(),
+        "### Sounds that the model does not know",
+        "`python -m benchmarks.quality.unknown`",
+        unknown.report(),
         "## The event tracker",
         "`python -m benchmarks.speed.tracker`",
         tracker.report(),

@@ -39,6 +39,7 @@ from streaming.cli.options import (
     Timeout,
     TimeZone,
     TopK,
+    Unknown,
     Verbose,
     Workers,
     class_names,
@@ -78,6 +79,7 @@ def detect(
     species_list: SpeciesList = None,
     all_classes: AllClasses = False,
     at_level: AtLevel = "class",
+    unknown: Unknown = False,
     top_k: TopK = None,
     channel: Channel = None,
     format: Annotated[
@@ -175,6 +177,7 @@ def detect(
         lookahead_seconds=lookahead_seconds,
         classes=class_names(classes, species_list),
         all_classes=all_classes,
+        unknown=unknown,
         at_level=at_level,  # type: ignore[arg-type]  # which checks it
         top_k=top_k,
         batch_size=batch_size_for(recordings) if batch_size is None else batch_size,

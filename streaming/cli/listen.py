@@ -37,6 +37,7 @@ from streaming.cli.options import (
     SpeciesList,
     Threshold,
     TopK,
+    Unknown,
     Verbose,
     class_names,
 )
@@ -87,6 +88,7 @@ def listen(
     species_list: SpeciesList = None,
     all_classes: AllClasses = False,
     at_level: AtLevel = "class",
+    unknown: Unknown = False,
     top_k: TopK = None,
     format: Annotated[
         str | None,
@@ -263,6 +265,7 @@ def listen(
         lookahead_seconds=lookahead_seconds,
         classes=class_names(classes, species_list),
         all_classes=all_classes,
+        unknown=unknown,
         at_level=at_level,  # type: ignore[arg-type]  # which checks it
         top_k=top_k,
     )

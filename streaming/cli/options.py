@@ -150,6 +150,14 @@ AtLevel = Annotated[
         rich_help_panel=DETECTION,
     ),
 ]
+Unknown = Annotated[
+    bool,
+    typer.Option(
+        "--unknown",
+        help="Also report the class unknown: sound above the background that fits no class.",
+        rich_help_panel=DETECTION,
+    ),
+]
 SpeciesList = Annotated[
     Path | None,
     typer.Option(

@@ -38,6 +38,7 @@ def listen(
     classes: str | Sequence[str] = (),
     all_classes: bool = False,
     at_level: Literal["class", "kind"] = "class",
+    unknown: bool = False,
     top_k: int | None = None,
     buffer_seconds: float = BUFFER_SECONDS,
     n_threads: int = 1,
@@ -64,7 +65,7 @@ def listen(
         Seconds from one window to the next; if None 0.5, and for a graph of others the hop that it
         was registered with.
     threshold, onset_threshold, offset_threshold, min_duration_seconds, \
-min_gap_seconds, lookahead_seconds, classes, all_classes, at_level, top_k
+min_gap_seconds, lookahead_seconds, classes, all_classes, at_level, unknown, top_k
         See `DetectorConfig`. A single class may be given as a string.
     buffer_seconds
         Seconds of sound that may wait for the model.
@@ -90,6 +91,7 @@ min_gap_seconds, lookahead_seconds, classes, all_classes, at_level, top_k
         classes=(classes,) if isinstance(classes, str) else tuple(classes),
         all_classes=all_classes,
         at_level=at_level,
+        unknown=unknown,
         top_k=top_k,
     )
     opened = open_engine(
@@ -155,6 +157,7 @@ async def listen_async(
     classes: str | Sequence[str] = (),
     all_classes: bool = False,
     at_level: Literal["class", "kind"] = "class",
+    unknown: bool = False,
     top_k: int | None = None,
     buffer_seconds: float = BUFFER_SECONDS,
     n_threads: int = 1,
@@ -181,6 +184,7 @@ async def listen_async(
         classes=classes,
         all_classes=all_classes,
         at_level=at_level,
+        unknown=unknown,
         top_k=top_k,
         buffer_seconds=buffer_seconds,
         n_threads=n_threads,

@@ -49,6 +49,7 @@ def detect(
     classes: str | Sequence[str] = (),
     all_classes: bool = False,
     at_level: Literal["class", "kind"] = "class",
+    unknown: bool = False,
     top_k: int | None = None,
     channel: int | None = None,
     time_zone: str | tzinfo | None = None,
@@ -92,6 +93,8 @@ def detect(
         Report every class that is found, not only the most specific one of a sound.
     at_level
         ``kind`` reports kinds (animal, vehicle) in the place of classes.
+    unknown
+        Also report ``unknown``: sound above the background that no class explains.
     top_k
         In each frame, only the `top_k` most probable classes count; all if not given.
     channel
@@ -129,6 +132,7 @@ def detect(
         classes=(classes,) if isinstance(classes, str) else tuple(classes),
         all_classes=all_classes,
         at_level=at_level,
+        unknown=unknown,
         top_k=top_k,
         batch_size=batch_size or batch_size_for([path]),
     )

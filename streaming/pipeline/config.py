@@ -57,6 +57,9 @@ class DetectorConfig:
         reported, where the model has a hierarchy; see `sed.events.tracking.specific`.
     at_level
         ``class``, or ``kind``: report kinds (animal, vehicle) in the place of their classes.
+    unknown
+        Also report the class ``unknown``: sound above the background that no class explains; see
+        `streaming.pipeline.unknown`.
     top_k
         In each frame only the `top_k` most likely classes count; all if None.
     batch_size
@@ -76,6 +79,7 @@ class DetectorConfig:
     classes: str | tuple[str, ...] = ()
     all_classes: bool = False
     at_level: Level = "class"
+    unknown: bool = False
     top_k: int | None = None
     batch_size: int | None = 1
 

@@ -16,6 +16,7 @@ from streaming.engines.base import FrameOutput
 from streaming.pipeline.config import DetectorConfig, tracker_config
 from streaming.pipeline.levels import KindLevel
 from streaming.pipeline.modes import Aggregator
+from streaming.pipeline.unknown import LAG_FRAMES, UnknownScore, add_unknown
 from streaming.pipeline.windows import Batch
 
 
@@ -100,6 +101,10 @@ class EventDecoder:
         self._selected = choose_classes(spec.labels, names, spec.hierarchy)
         self.labels = tuple(spec.labels[c] for c in self._selected)
         tracker = tracker_config(spec, config, self._selected)
+        self._unknown: UnknownScore | None = None
+        if config.unknown:
+            self._unknown = UnknownScore(spec, self._selected, tracker.onset_threshold)
+            self.labels, tracker = add_unknown(self.labels, tracker, config)
         self._kinds: KindLevel | None = None
         if config.at_level == "kind":
             self._kinds = KindLevel(spec.hierarchy, names, self.labels, tracker)
@@ -110,6 +115,7 @@ class EventDecoder:
         # rest of the frame, half of the median filter, and the wait for more specific classes.
         n_frames = 1 + self._tracker.half_median_frames + self._tracker.hold_frames
         n_frames += self._kinds.frames.half_median_frames if self._kinds else 0
+        n_frames += LAG_FRAMES if self._unknown else 0
         self.lookahead_columns = aggregator.lookahead_columns + n_frames * spec.frame_columns
         self.gap_frames = 1 + self._tracker.gap_frames  # after an event, until it cannot grow
 
@@ -119,6 +125,8 @@ class EventDecoder:
         self._tracker.reset()
         if self._kinds is not None:
             self._kinds.frames.reset()
+        if self._unknown is not None:
+            self._unknown.reset()
 
     def push(self, batch: Batch, output: FrameOutput | None) -> Detection:
         """Take the model's output for the next batch; None if the batch has no windows.
@@ -138,8 +146,14 @@ class EventDecoder:
         n_classes = len(self._spec.labels)
         n_values = n_classes + (self._n_features + 1 if self._n_features else 0)
         values = _stack_rows([frames for frames, _ in final if frames.size], n_values)
+        scores = None
+        if self._unknown is not None:
+            values, scores = self._unknown.push(batch.log_mel, values, is_last=batch.is_last)
         frame_probs = self._select(values[:, :n_classes])
         clip_probs = _stack_rows([clips for _, clips in final], n_classes)[:, self._selected]
+        if scores is not None:  # there is none of whole windows
+            frame_probs = np.concatenate([frame_probs, scores], axis=1)
+            clip_probs = np.pad(clip_probs, ((0, 0), (0, 1)))
         events = self._tracker.push(
             self._kinds.frames.push(frame_probs) if self._kinds else frame_probs
         )

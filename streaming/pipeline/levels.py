@@ -11,6 +11,7 @@ from sed.errors import UsageError
 from sed.events.hierarchy import Hierarchy
 from sed.events.tracker import TrackerConfig
 from sed.events.tracking.kinds import KindFrames, KindProbs
+from streaming.pipeline.unknown import UNKNOWN
 
 
 class KindLevel:
@@ -49,6 +50,7 @@ class KindLevel:
                 "--at-level"
             )
         wanted = {kind for name in names for kind in hierarchy.kinds_of(name)}
+        wanted |= {UNKNOWN} if names else set()
         members: dict[str, list[int]] = {}
         for number, label in enumerate(labels):
             for kind in hierarchy.kinds_of(label):

@@ -108,7 +108,7 @@ def find_runs(
     column of the class, start, stop, highest probability, and the first frame at or above the onset
     threshold, if there is one. Runs come class by class, in the order of time.
     """
-    n, width = len(probs), len(probs) + 3
+    width = len(probs) + 3
     # Of each class a row: nothing, the frame before, the frames, nothing. So no run goes on from
     # one row to the next, and all rows can be searched as one.
     rows = np.empty((len(offsets), width), np.float32)
@@ -120,12 +120,14 @@ def find_runs(
     edges = (flat[1:] != flat[:-1]).nonzero()[0]
     edges += 1
     peaks: list[float] = np.maximum.reduceat(rows.ravel(), edges)[::2].tolist()
-    reached = [n] * len(peaks)
-    if onsets is not None and peaks:
-        frames = np.where(rows >= onsets[:, None], np.arange(-2, n + 1), n)
-        frames[:, 1] = n  # the value of the frame before is not its probability
-        reached = np.minimum.reduceat(frames.ravel(), edges)[::2].tolist()
-    return active[:, -2], _runs(edges.tolist(), width, peaks, reached)
+    reached = edges[::2]
+    if onsets is not None:
+        at_onset = rows >= onsets[:, None]
+        at_onset[:, 1] = False  # the value of the frame before is not its probability
+        places = at_onset.ravel().nonzero()[0]
+        # A run that has none gets one of another run.
+        reached = places.take(places.searchsorted(reached), mode="clip") if len(places) else reached
+    return active[:, -2], _runs(edges.tolist(), width, peaks, reached.tolist())
 
 
 def _runs(
@@ -135,4 +137,4 @@ def _runs(
     for start, stop, peak, first in zip(edges[::2], edges[1::2], peaks, reached, strict=True):
         row = start // width
         before = row * width + 2
-        yield row, start - before, stop - before, peak, first
+        yield row, start - before, stop - before, peak, first - before

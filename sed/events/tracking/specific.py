@@ -25,9 +25,9 @@ how the frames arrived.
 
 from __future__ import annotations
 
-import heapq
 import sys
 from collections.abc import Collection, Sequence
+from heapq import heappop, heappush
 
 from sed.events.tracking.runs import TracedEvent
 
@@ -91,17 +91,22 @@ class SpecificEvents:
         """
         for event in self._silent.values():
             self._schedule(event, 0)
+        queue = self._queue
         for event in (*live, *done):
             if event.certain_at is not None and not event.is_started:
                 event.is_started = True
-                self._put(event.certain_at, _CERTAIN, event)
+                heappush(queue, (event.certain_at, _CERTAIN, event.c, event.start, event))
         for event in done:
-            if event.certain_at is not None:
-                self._put(event.decided_at, _OVER, event)
-        actions = {_CERTAIN: self._begin, _CHECK: self._check, _OVER: self._end}
-        while self._queue and self._queue[0][0] < n_frames:
-            frame, what, _, _, event = heapq.heappop(self._queue)
-            actions[what](event, frame)
+            if event.is_started:
+                heappush(queue, (event.decided_at, _OVER, event.c, event.start, event))
+        while queue and queue[0][0] < n_frames:
+            frame, what, _, _, event = heappop(queue)
+            if what == _CERTAIN:
+                self._begin(event, frame)
+            elif what == _OVER:
+                self._end(event, frame)
+            else:
+                self._check(event, frame)
         for event in live:
             event.known_stop = event.stop
             event.growth.clear()
@@ -109,15 +114,15 @@ class SpecificEvents:
         self._started, self._ended = [], []
         return started, ended
 
-    def _put(self, frame: int, what: int, event: TracedEvent) -> None:
-        heapq.heappush(self._queue, (frame, what, event.c, event.start, event))
+    def _put_check(self, frame: int, event: TracedEvent) -> None:
+        heappush(self._queue, (frame, _CHECK, event.c, event.start, event))
 
     def _begin(self, event: TracedEvent, frame: int) -> None:
         """Let an event that is certain silence its ancestors; report it if it is specific."""
         for a in self._ancestors[event.c]:
             self._n_on[a] += 1
         if event.c in self._parents:
-            self._put(frame + self.hold_frames, _CHECK, event)
+            self._put_check(frame + self.hold_frames, event)
         else:
             self._report(event, event.start)
 
@@ -144,15 +149,17 @@ class SpecificEvents:
         first = max(event.start, self._last_stop[event.c])
         reached = event.reaches(first + self._rest_frames)
         if reached is not None and not self._n_on[event.c]:
-            self._put(max(frame, reached), _CHECK, event)
+            self._put_check(max(frame, reached), event)
 
     def _end(self, event: TracedEvent, frame: int) -> None:
         """End an event, and with it the silence of its ancestors."""
         until = max(event.decided_at, event.stop + self.hold_frames)
         for a in self._ancestors[event.c]:
             self._n_on[a] -= 1
-            self._silent_until[a] = max(self._silent_until[a], until)
-            self._last_stop[a] = max(self._last_stop[a], event.stop)
+            if until > self._silent_until[a]:
+                self._silent_until[a] = until
+            if event.stop > self._last_stop[a]:
+                self._last_stop[a] = event.stop
             if a in self._silent:
                 self._schedule(self._silent[a], frame)
         event.is_over = True

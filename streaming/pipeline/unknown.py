@@ -1,0 +1,183 @@
+"""Score sound that none of the classes explains: the class ``unknown``.
+
+The score of a frame is high where its level rises above the background and the probabilities of all
+classes stay below their thresholds::
+
+    rise     mean of the quarter of the mel bands that rise most above the background, in dB
+    fit      highest of probability / onset threshold, in the frame and the ones beside it
+    score    1 / (1 + exp(-(rise - 12 dB) / 2 dB)) / (1 + fit³)
+
+The background of a band follows its level half of the way in 0.3 s, and upwards at most 1 dB/s.
+Everything is computed frame by frame from what came before and one frame more, so that a stream
+gives the scores of a file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sed.errors import UsageError
+from sed.events.tracker import TrackerConfig
+from sed.features.log_mel import LogMelConfig
+from sed.features.shown import ShownSpectrogram
+from sed.models.spec import ModelSpec
+from sed.types import Floats
+from streaming.pipeline.config import OFFSET_RATIO, DetectorConfig
+
+UNKNOWN = "unknown"
+ONSET_THRESHOLD = 0.5
+RISE_DB, RISE_SCALE_DB = 12.0, 2.0
+FIT_EXPONENT = 3
+BANDS_SHARE = 4  # one in so many bands counts
+HALF_SECONDS, CLIMB_DB_PER_SECOND = 0.3, 1.0  # of the background
+LAG_FRAMES = 1
+
+
+class UnknownScore:
+    """Computes the score of consecutive frames.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    classes
+        Numbers of the classes that may explain a sound.
+    onsets
+        Their onset thresholds, (classes,), or one for all.
+    """
+
+    def __init__(self, spec: ModelSpec, classes: Sequence[int], onsets: ArrayLike) -> None:
+        self._classes = np.asarray(classes, np.int64)
+        self._onsets = np.asarray(onsets, np.float32)
+        self._shown = ShownSpectrogram(spec.log_mel, spec.spectrogram)
+        self._config = spec.spectrogram
+        self._frame_columns = spec.frame_columns
+        frame_seconds = spec.timeline.frame_seconds
+        self._climb = np.float32(CLIMB_DB_PER_SECOND * frame_seconds)
+        self._share = np.float32(1 - 0.5 ** (frame_seconds / HALF_SECONDS))
+        self._n_bands = max(1, spec.spectrogram.n_mels // BANDS_SHARE)
+        self.reset()
+
+    def reset(self) -> None:
+        """Start a new recording."""
+        self._columns: Floats | None = None  # levels of those of the next frames
+        self._level: Floats = np.empty(0, np.float32)  # of the last frame
+        self._waiting: Floats | None = None  # the rows whose next neighbour is not known
+        self._fits: Floats = np.empty(0, np.float32)  # of the row before them, and theirs
+        self._background: Floats | None = None
+
+    def push(
+        self, log_mel: Sequence[Floats], values: Floats, *, is_last: bool
+    ) -> tuple[Floats, Floats]:
+        """Take the next columns and frames; return the frames whose score is known.
+
+        Parameters
+        ----------
+        log_mel
+            Columns of the model, each (columns, mels).
+        values
+            Frames, shape (frames, values); the first values are probabilities of all classes.
+        is_last
+            Whether the recording ends here.
+
+        Returns
+        -------
+        Such frames, (frames, values), and their scores, (frames, 1).
+        """
+        for columns in log_mel:
+            levels = band_levels(self._shown(columns), self._config)
+            kept = [levels] if self._columns is None else [self._columns, levels]
+            self._columns = np.concatenate(kept)
+        new_fits = np.max(values[:, self._classes] / self._onsets, axis=1, initial=0)
+        if self._waiting is not None:
+            values = np.concatenate([self._waiting, values])
+        if not len(self._fits):
+            self._fits = new_fits[:1]  # the first frame is its own neighbour
+        fits = np.concatenate([self._fits, new_fits.astype(np.float32)])
+        n = len(values) if is_last else max(0, len(values) - LAG_FRAMES)
+        if is_last:
+            fits = np.concatenate([fits, fits[-1:]])
+        self._waiting, self._fits = values[n:].copy(), fits[n:]
+        scores = np.empty((n, 1), np.float32)
+        for i in range(n):
+            fit = float(fits[i : i + 3].max())
+            scores[i] = self._rise_score() / (1 + fit**FIT_EXPONENT)
+        if is_last:
+            self.reset()
+        return values[:n], scores
+
+    def _rise_score(self) -> float:
+        """Return the part of the score that the level of the next frame gives."""
+        if self._columns is None:
+            return 0.0
+        # The last frame may have fewer columns, or none: then it is like the one before.
+        columns = self._columns[: self._frame_columns]
+        self._columns = self._columns[self._frame_columns :]
+        if len(columns):
+            self._level = columns.mean(axis=0)
+        if self._background is None:
+            self._background = self._level
+        above = self._level - self._background
+        rise = float(np.sort(np.maximum(above, 0))[-self._n_bands :].mean())
+        self._background = self._background + np.minimum(self._share * above, self._climb)
+        return 1 / (1 + math.exp(-(rise - RISE_DB) / RISE_SCALE_DB))
+
+
+def band_levels(log_mel: Floats, config: LogMelConfig) -> Floats:
+    """Return the levels of mel bands in dB, up to a constant.
+
+    Parameters
+    ----------
+    log_mel
+        Shape (columns, mels).
+    config
+        Of the spectrogram.
+    """
+    unit = 1.0 if config.log == "db" else 10 / math.log(10)
+    return log_mel * np.float32(config.std * unit * 2 / config.power)
+
+
+def add_unknown(
+    labels: Sequence[str], tracker: TrackerConfig, config: DetectorConfig
+) -> tuple[tuple[str, ...], TrackerConfig]:
+    """Return labels and post-processing with those of `UNKNOWN` behind them.
+
+    Parameters
+    ----------
+    labels
+        The selected classes.
+    tracker
+        Their post-processing, with one value per class.
+    config
+        Thresholds for all classes are for this one too.
+
+    Raises
+    ------
+    UsageError
+        If a class has this name.
+    """
+    if UNKNOWN in labels:
+        raise UsageError(f"the model has a class {UNKNOWN!r} of its own. Leave out --unknown")
+    given = config.threshold if config.onset_threshold is None else config.onset_threshold
+    onset = ONSET_THRESHOLD if given is None else given
+    offset = config.offset_threshold or OFFSET_RATIO * onset
+    onsets, offsets, medians = (
+        np.broadcast_to(value, len(labels)).tolist()
+        for value in (
+            tracker.onset_threshold,
+            tracker.offset_threshold,
+            tracker.median_filter_frames,
+        )
+    )
+    tracker = dataclasses.replace(
+        tracker,
+        onset_threshold=(*onsets, onset),
+        offset_threshold=(*offsets, min(offset, onset)),
+        median_filter_frames=(*medians, 1),
+    )
+    return (*labels, UNKNOWN), tracker
