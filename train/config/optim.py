@@ -132,6 +132,9 @@ class LossConfig:
     distill_yamnet
         Weights of YAMNet, which is distilled into a model with its features and classes; see
         `train.distill`. None if empty.
+    distill_first_epochs
+        Number of epochs in which only YAMNet's features are matched: labels change a network whose
+        frames are not yet those of its teacher too much, and it loses the classes without labels.
     distill_mn04
         Weights of EfficientAT's mn04, a second teacher beside YAMNet; none if empty.
     """
@@ -145,6 +148,7 @@ class LossConfig:
     distill_embeddings: str = ""
     distill_weight: float = 0.5
     distill_yamnet: str = ""
+    distill_first_epochs: int = 0
     distill_mn04: str = ""
 
     def __post_init__(self) -> None:

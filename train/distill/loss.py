@@ -20,9 +20,9 @@ from train.config.optim import LossConfig
 from train.distill.teachers import PATCH_COLUMNS, Mn04Teacher, YamnetTeacher, teacher_logits
 
 PATCH_STEP_COLUMNS = 64
-FEATURE_WEIGHT = 2.0  # of the relative squared error of the features of patches
+FEATURE_WEIGHT = 5.0  # of the relative squared error of the features of patches
 PATCH_WEIGHT = 0.3  # of the divergence of the probabilities of patches
-CLIP_WEIGHT = 0.5  # of that of clips
+CLIP_WEIGHT = 1.0  # of that of clips
 LABELLED_WEIGHT = 0.3  # of the classes that the labels of a clip say something about
 
 
@@ -70,6 +70,8 @@ class Distillation(nn.Module):
         targets: Tensor,
         model: SedModel,
         generator: np.random.Generator,
+        *,
+        features_only: bool = False,
     ) -> Tensor:
         """Return the loss of each clip, shape (batch,).
 
@@ -85,6 +87,8 @@ class Distillation(nn.Module):
             The model, for its classifier.
         generator
             Draws the position of the patches.
+        features_only
+            Without the divergence of probabilities.
         """
         n_frames = PATCH_COLUMNS // self.frame_columns
         step = PATCH_STEP_COLUMNS // self.frame_columns
@@ -99,6 +103,8 @@ class Distillation(nn.Module):
         error = (means - patch_features).square().sum(dim=(1, 2))
         loss = FEATURE_WEIGHT * error / patch_features.square().sum(dim=(1, 2)).clamp_min(1e-6)
 
+        if features_only:
+            return torch.as_tensor(loss)
         weights = torch.where(targets.isnan(), 1.0, LABELLED_WEIGHT)
         logits = model.heads[0].classes(means)  # type: ignore[operator]
         patches = divergence(logits, patch_logits) * weights[:, None]

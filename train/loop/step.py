@@ -58,6 +58,7 @@ class TrainingStep(nn.Module):
         if config.loss.distill_embeddings:
             self.teacher = teacher_embeddings(config.loss.distill_embeddings, data.train)
             self.distill_head = nn.Linear(model.n_features, self.teacher.shape[1])
+        self.features_only = False  # the first epochs of distillation
         self.distillation = Distillation(model, config.loss) if config.loss.distill_yamnet else None
         self.forward_features: Callable[[Tensor], Tensor] = model.forward_features
         if config.optim.compile:
@@ -77,11 +78,20 @@ class TrainingStep(nn.Module):
             output = self.model.forward_head(features)
         output = SedOutput(*(part.float() for part in output))
         features = features.float()
-        losses = self._clip_losses(output, features, augmented)
-        if self.distillation:
-            losses = losses + self.distillation(
-                augmented.samples, features, output, augmented.targets, self.model, generator
+        if self.distillation is None:
+            losses = self._clip_losses(output, features, augmented)
+        else:
+            losses = self.distillation(
+                augmented.samples,
+                features,
+                output,
+                augmented.targets,
+                self.model,
+                generator,
+                features_only=self.features_only,
             )
+            if not self.features_only:
+                losses = losses + self._clip_losses(output, features, augmented)
         return torch.mean(losses * augmented.weight[:, 0])
 
     def _clip_losses(self, output: SedOutput, features: Tensor, batch: AugmentedBatch) -> Tensor:

@@ -159,6 +159,7 @@ class Trainer:
         progress = self.progress
         train_mode(self.model, self.frozen, batch_norm=self.config.optim.batch_norm)
         self.batches.epoch, self.batches.first_batch = progress.epoch, progress.batch
+        self.step.features_only = progress.epoch < self.config.loss.distill_first_epochs
         loader = TimedLoader(self.train_loader)
         with sigterm_as_interrupt(), GracefulExit() as stop:
             self._train_batches(run, on_step, loader, stop)
