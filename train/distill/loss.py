@@ -46,8 +46,6 @@ class Distillation(nn.Module):
 
     def __init__(self, model: SedModel, config: LossConfig) -> None:
         super().__init__()
-        self.yamnet = YamnetTeacher(config.distill_yamnet)
-        self.mn04 = Mn04Teacher(config.distill_mn04) if config.distill_mn04 else None
         expected = (1024, 521, 0, 1)
         found = (
             model.n_features,
@@ -60,6 +58,8 @@ class Distillation(nn.Module):
                 "distill_yamnet needs a model with YAMNet's features and classes: expected "
                 f"features, classes, hidden and smoothing_frames {expected}, got {found}"
             )
+        self.yamnet = YamnetTeacher(config.distill_yamnet)
+        self.mn04 = Mn04Teacher(config.distill_mn04) if config.distill_mn04 else None
         self.frame_columns = model.frame_columns
 
     def forward(
