@@ -26,7 +26,7 @@ from sed.files import written_whole
 from sed.models.checkpoint import Checkpoint
 from sed.models.registry import SHIPPED_FOLDER
 from streaming.engines.base import Engine
-from train.distill.classes import read_classes
+from train.distill.classes import class_hierarchy, read_classes
 from train.distill.thresholds import (
     ClassThreshold,
     ThresholdConfig,
@@ -76,8 +76,13 @@ def publish(
     thresholds, checkpoint.post_processing = fit(
         sed.open_engine(weights, engine=engine), clips, config
     )
+    checkpoint.hierarchy = class_hierarchy()
+    checkpoint.audioset = {
+        one.name: {"name": one.audioset_name, "id": one.audioset_id} for one in read_classes()
+    }
     sed.save_checkpoint(checkpoint, weights, dtype=torch.float16)
-    add_metadata(weights.with_suffix(".json"), class_metadata(thresholds))
+    rules = {one.label: one.rule for one in thresholds}
+    add_metadata(weights.with_suffix(".json"), {"thresholds_from": rules})
     _write(folder / "GENERAL_CARD.md", card(checkpoint, thresholds, config))
     _write(folder / "GENERAL_ATTRIBUTION.md", attribution(data, clips))
     print(f"{weights}: {weights.stat().st_size / 1e6:.1f} MB, {rule_counts(thresholds)}")
@@ -95,18 +100,6 @@ def fit(
     return fit_class_thresholds(
         probs, places, spec.labels, spec.timeline, spec.post_processing, config
     )
-
-
-def class_metadata(thresholds: Sequence[ClassThreshold]) -> dict[str, Any]:
-    """Return what the metadata says of the classes: hierarchy, AudioSet, rule of the threshold."""
-    classes = read_classes()
-    return {
-        "hierarchy": {one.name: list(one.parents) for one in classes if one.parents},
-        "audioset": {
-            one.name: {"name": one.audioset_name, "id": one.audioset_id} for one in classes
-        },
-        "thresholds_from": {one.label: one.rule for one in thresholds},
-    }
 
 
 def add_metadata(path: Path, more: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from sed.errors import UsageError
+from sed.events.hierarchy import Hierarchy
 
 CLASSES = Path(__file__).with_name("audioset_classes.csv")
 LABEL_MAPS = Path(__file__).with_name("label_maps.csv")
@@ -79,21 +80,22 @@ def read_classes() -> tuple[AudioSetClass, ...]:
 
 
 @cache
+def class_hierarchy() -> Hierarchy:
+    """Return which class belongs to which."""
+    classes = read_classes()
+    return Hierarchy(tuple(c.name for c in classes), tuple(c.parents for c in classes))
+
+
+@cache
 def ancestors(name: str) -> frozenset[str]:
     """Return the classes and kinds above a class: parents, their parents, and so on."""
-    found: set[str] = set()
-    new = [name]
-    while new:
-        parents = set(_parents().get(new.pop(), ()))
-        new += parents - found
-        found |= parents
-    return frozenset(found)
+    return frozenset(class_hierarchy().ancestors(name))
 
 
 @cache
 def descendants(name: str) -> frozenset[str]:
     """Return the classes below a class or kind."""
-    return frozenset(other for other in _parents() if name in ancestors(other))
+    return frozenset(class_hierarchy().descendants(name))
 
 
 def read_label_map(collection: str) -> Mapping[str, MappedLabel]:
@@ -140,15 +142,10 @@ def _related(name: str, words: str, mapped: frozenset[str]) -> frozenset[str]:
     above = ancestors(name)
     implied = {*descendants(name), *descendants(BACKGROUND)}
     for word in (word.removesuffix("*") for word in words.split() if word.endswith("*")):
-        implied |= {word, *descendants(word)} if word else set(_parents())
+        implied |= {word, *descendants(word)} if word else {*class_hierarchy().labels}
     for other in mapped - above - {name}:
         implied -= {other, *descendants(other)}
-    return frozenset((listed | implied | (above & _parents().keys())) - {name})
-
-
-@cache
-def _parents() -> Mapping[str, tuple[str, ...]]:
-    return {one.name: one.parents for one in read_classes()}
+    return frozenset((listed | implied | (above & {*class_hierarchy().labels})) - {name})
 
 
 def _rows(path: Path) -> Iterator[Mapping[str, str]]:
