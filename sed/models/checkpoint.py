@@ -33,7 +33,7 @@ from sed.models.metadata import (
     sha256_of,
 )
 from sed.models.network import SedModel
-from sed.models.registry import find_model
+from sed.models.registry import DEFAULT_MODEL, find_model
 from sed.models.spec import ModelSpec, hierarchy_of
 from sed.text import printable, some
 from sed.timeline import Timeline
@@ -250,4 +250,4 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Checkpoint:
     CheckpointError
         As `load_checkpoint`.
     """
-    return load_checkpoint(find_model(path))
+    return load_checkpoint(DEFAULT_MODEL if path is None else path)
