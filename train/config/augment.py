@@ -124,6 +124,8 @@ class MixingConfig:
     disguise_probability
         Share of clips that are made of several clips at other speeds and backwards, whose labels
         are unknown: only teachers say what they are, see `train.distill`.
+    synthetic_probability
+        Share of the parts of such a clip that are random sounds instead of clips.
     """
 
     max_recordings: int = 1
@@ -138,6 +140,7 @@ class MixingConfig:
     soundscape_probability: float = 0.0
     soundscape_max_events: int = 3
     disguise_probability: float = 0.0
+    synthetic_probability: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse impossible probabilities."""
@@ -148,6 +151,7 @@ class MixingConfig:
             "cutmix_probability",
             "soundscape_probability",
             "disguise_probability",
+            "synthetic_probability",
         )
         check_ranges(self, "gain_db")
         check_choice("domain", self.domain, ("waveform", "mel-power"))

@@ -18,6 +18,7 @@ from train.augment.disguise import disguise
 from train.augment.mix import place_events
 from train.augment.noise import add_at_snr, background_files, noise, random_background
 from train.augment.room import reverberate
+from train.augment.synthesis import synthetic
 from train.augment.waveform import (
     SHIFTS,
     Spans,
@@ -31,6 +32,7 @@ from train.config.train import TrainConfig
 from train.data.audio import n_samples, read_clip
 from train.data.clips import Clip, PseudoLabels
 from train.data.loudness import active_frames, active_ranges
+from train.loop.frame_targets import covered_frames
 
 SampleKey = tuple[int, int, int]  # epoch, position in it, index of the clip
 
@@ -41,6 +43,8 @@ SAMPLES, ORDER, STEP = 1, 2, 3
 # to its loudest 20 ms, with pauses no longer than this.
 EVENT_DB = -25.0
 LONGEST_PAUSE_SECONDS = 0.5
+
+SYNTHETIC_RMS = 0.05  # as loud as most clips
 
 
 class Example(NamedTuple):
@@ -186,7 +190,7 @@ class ClipDataset(Dataset[Example | SedError]):
         clips = [self.clips[j] for j in chosen if self.clips[j].pseudo is None]
         events = [event for clip in clips for event in self._event_of(clip, generator)]
         samples, spans = place_events(self.window_samples, events, generator)
-        present = self._frame_targets(spans)
+        present = covered_frames(spans, self.frame_edges, len(self.labels))
         return (
             samples,
             self._with_unknown(present, clips),
@@ -196,13 +200,16 @@ class ClipDataset(Dataset[Example | SedError]):
     def _disguised(
         self, i: int, generator: np.random.Generator
     ) -> tuple[Floats, NDArray[np.float32], NDArray[np.float32]]:
-        """Mix this clip and some others, disguised; nothing is known about the result."""
+        """Mix this clip and others, disguised or synthetic; nothing is known about the result."""
         n_others = int(generator.integers(self.config.mixing.soundscape_max_events))
         samples = np.zeros(self.window_samples, np.float32)
         for j in (i, *map(int, generator.integers(len(self.clips), size=n_others))):
-            sound, _ = self._read(self.clips[j], self.window_samples, generator)
-            sound = disguise(sound, self.sample_rate, generator)
-            sound, _ = fit_length(sound, [], self.window_samples, "repeat", generator)
+            if generator.random() < self.config.mixing.synthetic_probability:
+                sound = SYNTHETIC_RMS * synthetic(self.window_samples, self.sample_rate, generator)
+            else:
+                sound, _ = self._read(self.clips[j], self.window_samples, generator)
+                sound = disguise(sound, self.sample_rate, generator)
+                sound, _ = fit_length(sound, [], self.window_samples, "repeat", generator)
             samples += random_gain(sound, self.config.waveform.gain_db, generator)
         unknown = np.full((len(self.frame_edges) - 1, len(self.labels)), np.nan, np.float32)
         return samples, unknown, unknown[0].copy()
@@ -274,7 +281,7 @@ class ClipDataset(Dataset[Example | SedError]):
         frame, its loudness.
         """
         if clip.events is not None:
-            frames = self._frame_targets(spans)
+            frames = covered_frames(spans, self.frame_edges, len(self.labels))
             targets = self._clip_targets([clip], frames.max(axis=0) > 0)
             return self._with_unknown(frames, [clip]), targets
         present = np.zeros(len(self.labels), np.bool_)
@@ -304,14 +311,6 @@ class ClipDataset(Dataset[Example | SedError]):
             unknown[self._classes(clip.unknown)] = True
         targets[:, unknown & (targets.max(axis=0) < self.config.data.target_positive)] = np.nan
         return targets
-
-    def _frame_targets(self, spans: Spans) -> NDArray[np.float32]:
-        """Return 1 for the frames that spans overlap, shape (frames, classes)."""
-        frames = np.zeros((len(self.frame_edges) - 1, len(self.labels)), np.float32)
-        for first, last, c in spans:
-            start, end = np.searchsorted(self.frame_edges, (first, last - 1), side="right") - 1
-            frames[max(0, start) : end + 1, c] = 1.0
-        return frames
 
     def _pseudo_frame_targets(self, clip: Clip, pseudo: PseudoLabels) -> NDArray[np.float32]:
         """Return frame probabilities interpolated at the frames; zero after the clip's end."""
