@@ -15,6 +15,9 @@ from torch.nn import functional as F
 
 from sed.models.heads.attention import SedOutput
 
+# Of classes that take no part in a softmax: finite, so that no gradient is undefined.
+EXCLUDED_LOGIT = -1e4
+
 
 def focal_loss(
     logits: Tensor,
@@ -66,7 +69,7 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None =
     """Cross-entropy over classes for soft targets, (batch, classes).
 
     Targets that sum to more than one are scaled to sum to one. A smaller sum gives a smaller
-    loss: zero for a clip without labels.
+    loss: zero for a clip without labels. Classes whose target is unknown do not compete.
 
     Parameters
     ----------
@@ -75,6 +78,7 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None =
     weights
         Of the classes, shape (classes,).
     """
+    logits = logits.masked_fill(targets.isnan(), EXCLUDED_LOGIT)
     _, targets = _known(targets)
     shares = targets / targets.sum(-1, keepdim=True).clamp_min(1.0)
     return -_weighted(shares * F.log_softmax(logits, dim=-1), weights).sum(-1)

@@ -117,6 +117,16 @@ def test_a_target_that_is_unknown_has_no_loss(loss):
     assert (logits.grad[0, [0, 2]] != 0).all()
 
 
+def test_an_unknown_class_does_not_compete():
+    logits = torch.tensor([[1.0, 5.0, 0.0]], requires_grad=True)
+    loss = soft_cross_entropy(logits, torch.tensor([[1.0, float("nan"), 0.0]]))
+    expected = soft_cross_entropy(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0]]))
+    torch.testing.assert_close(loss, expected)
+    loss.sum().backward()
+    assert logits.grad[0, 1] == 0
+    assert soft_cross_entropy(logits, torch.full((1, 3), float("nan"))).item() == 0
+
+
 def test_frames_of_unknown_targets_have_no_loss():
     logits = torch.randn(2, 4, 3)
     targets = torch.zeros(2, 4, 3)
