@@ -26,7 +26,7 @@ from sed.files import written_whole
 from sed.models.checkpoint import Checkpoint
 from sed.models.registry import SHIPPED_FOLDER
 from streaming.engines.base import Engine
-from train.distill.classes import class_hierarchy, read_classes
+from train.distill.classes import class_hierarchy, names_and_ids, read_classes
 from train.distill.thresholds import (
     ClassThreshold,
     ThresholdConfig,
@@ -77,9 +77,7 @@ def publish(
         sed.open_engine(weights, engine=engine), clips, config
     )
     checkpoint.hierarchy = class_hierarchy()
-    checkpoint.audioset = {
-        one.name: {"name": one.audioset_name, "id": one.audioset_id} for one in read_classes()
-    }
+    checkpoint.audioset = names_and_ids()
     sed.save_checkpoint(checkpoint, weights, dtype=torch.float16)
     rules = {one.label: one.rule for one in thresholds}
     add_metadata(weights.with_suffix(".json"), {"thresholds_from": rules})

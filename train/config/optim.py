@@ -46,6 +46,9 @@ class OptimConfig:
         Learning rate of each layer divided by that of the next one.
     frozen_stages
         Number of stages of the backbone, from its input, that are not trained.
+    pointwise
+        Train the backbone's pointwise convolutions, which hold most of its weights, or keep their
+        initial weights (frozen): filters over time and frequency adapt, and what they find stays.
     weight_decay
         Weight decay; biases and norms have none.
     schedule
@@ -78,6 +81,7 @@ class OptimConfig:
     backbone_lr_scale: float = 1.0
     layer_decay: float = 1.0
     frozen_stages: int = 0
+    pointwise: Literal["train", "frozen"] = "train"
     weight_decay: float = 1e-2
     schedule: str = "one-cycle"
     schedule_args: Arguments = field(default_factory=dict)
@@ -93,6 +97,7 @@ class OptimConfig:
         """Refuse impossible values."""
         check_choice("sampling", self.sampling, ("all", "balanced", "weighted"))
         check_choice("batch_norm", self.batch_norm, ("train", "frozen"))
+        check_choice("pointwise", self.pointwise, ("train", "frozen"))
         check_choice("precision", self.precision, ("auto", "bf16", "fp16", "fp32"))
         check_shares(self, "warmup_ratio", "layer_decay")
         if self.epochs < 1 or self.batch_size < 1 or self.grad_accum_steps < 1:
@@ -132,9 +137,9 @@ class LossConfig:
     distill_yamnet
         Weights of YAMNet, which is distilled into a model with its features and classes; see
         `train.distill`. None if empty.
-    distill_first_epochs
-        Number of epochs in which only YAMNet's features are matched: labels change a network whose
-        frames are not yet those of its teacher too much, and it loses the classes without labels.
+    distill_features_only
+        Match YAMNet's features and nothing else: what a model starts with. Labels change a network
+        whose frames are not yet those of its teacher too much.
     distill_mn04
         Weights of EfficientAT's mn04, a second teacher beside YAMNet; none if empty.
     """
@@ -148,7 +153,7 @@ class LossConfig:
     distill_embeddings: str = ""
     distill_weight: float = 0.5
     distill_yamnet: str = ""
-    distill_first_epochs: int = 0
+    distill_features_only: bool = False
     distill_mn04: str = ""
 
     def __post_init__(self) -> None:
@@ -168,6 +173,10 @@ class CheckpointConfig:
     init_weights
         Initial weights: none, default, general or everyday (the backbone of that model), timm (of
         its hub), the name of a model of one's own, or a file.
+    init_share
+        Share of the initial weights in the model that is validated and kept; the rest are the
+        trained ones. It keeps more of what the initial weights know (Wortsman et al., 2022,
+        arXiv:2109.01903).
     monitor
         Metric by which the best epoch is chosen.
     patience
@@ -177,12 +186,14 @@ class CheckpointConfig:
     """
 
     init_weights: str = "none"
+    init_share: float = 0.0
     monitor: str = "padded_cmap_5"
     patience: int = 0
     save_every_steps: int = 0
 
     def __post_init__(self) -> None:
         """Refuse an unknown metric and impossible counts."""
+        check_shares(self, "init_share")
         check_choice("monitor", self.monitor, tuple(METRIC_NAMES))
         if min(self.patience, self.save_every_steps) < 0:
             raise ValueError("expected patience and save_every_steps of 0 or more")

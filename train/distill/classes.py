@@ -86,6 +86,11 @@ def class_hierarchy() -> Hierarchy:
     return Hierarchy(tuple(c.name for c in classes), tuple(c.parents for c in classes))
 
 
+def names_and_ids() -> dict[str, dict[str, str]]:
+    """Return AudioSet's name and id of each class, as a checkpoint's metadata has them."""
+    return {c.name: {"name": c.audioset_name, "id": c.audioset_id} for c in read_classes()}
+
+
 @cache
 def ancestors(name: str) -> frozenset[str]:
     """Return the classes and kinds above a class: parents, their parents, and so on."""

@@ -20,7 +20,7 @@ from train.config.optim import LossConfig
 from train.distill.teachers import PATCH_COLUMNS, Mn04Teacher, YamnetTeacher, teacher_logits
 
 PATCH_STEP_COLUMNS = 64
-FEATURE_WEIGHT = 5.0  # of the relative squared error of the features of patches
+FEATURE_WEIGHT = 3.0  # of the relative squared error of the features of patches
 PATCH_WEIGHT = 0.3  # of the divergence of the probabilities of patches
 CLIP_WEIGHT = 1.0  # of that of clips
 LABELLED_WEIGHT = 0.3  # of the classes that the labels of a clip say something about

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import timm.layers
 import timm.optim
 import torch
@@ -100,6 +102,28 @@ class EMA:
         self._average.update(model, step=step)
 
 
+def averaged(model: SedModel, other: SedModel, share: float) -> SedModel:
+    """Return a model whose weights are a weighted mean of those of two models.
+
+    Parameters
+    ----------
+    model
+        The first model, unchanged.
+    other
+        The second one, of the same architecture.
+    share
+        Weight of `other`, from 0 to 1.
+    """
+    result = copy.deepcopy(model)
+    with torch.no_grad():
+        for own, weights in zip(
+            result.state_dict().values(), other.state_dict().values(), strict=True
+        ):
+            if own.is_floating_point():
+                own.lerp_(weights, share)
+    return result
+
+
 def freeze_stages(model: SedModel, n_stages: int) -> list[nn.Module]:
     """Exclude the first stages of the backbone from training; return the modules in them.
 
@@ -126,6 +150,24 @@ def freeze_stages(model: SedModel, n_stages: int) -> list[nn.Module]:
                 parameter.requires_grad_(False)
             frozen.append(module)
     return frozen
+
+
+def freeze_pointwise(model: SedModel) -> None:
+    """Exclude the pointwise convolutions of the backbone from training.
+
+    Raises
+    ------
+    ValueError
+        If the backbone has none.
+    """
+    layers = [m for m in model.backbone.modules() if isinstance(m, nn.Conv2d)]
+    pointwise = [layer for layer in layers if layer.kernel_size == (1, 1)]
+    if not pointwise:
+        raise ValueError(
+            f"{model.config.backbone} has no pointwise convolutions: leave pointwise at train"
+        )
+    for layer in pointwise:
+        layer.requires_grad_(False)
 
 
 def sync_batch_norms(model: SedModel) -> SedModel:

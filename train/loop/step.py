@@ -58,7 +58,6 @@ class TrainingStep(nn.Module):
         if config.loss.distill_embeddings:
             self.teacher = teacher_embeddings(config.loss.distill_embeddings, data.train)
             self.distill_head = nn.Linear(model.n_features, self.teacher.shape[1])
-        self.features_only = False  # the first epochs of distillation
         self.distillation = Distillation(model, config.loss) if config.loss.distill_yamnet else None
         self.forward_features: Callable[[Tensor], Tensor] = model.forward_features
         if config.optim.compile:
@@ -88,9 +87,9 @@ class TrainingStep(nn.Module):
                 augmented.targets,
                 self.model,
                 generator,
-                features_only=self.features_only,
+                features_only=self.config.loss.distill_features_only,
             )
-            if not self.features_only:
+            if not self.config.loss.distill_features_only:
                 losses = losses + self._clip_losses(output, features, augmented)
         return torch.mean(losses * augmented.weight[:, 0])
 

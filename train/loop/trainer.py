@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
-import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,25 +16,26 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sed.errors import SedError
 from sed.events.hierarchy import read_hierarchy
-from sed.files import written_whole
 from sed.models.checkpoint import Checkpoint
 from sed.models.devices import choose_precision
 from sed.models.losses import frame_maximum
 from sed.models.metrics import fit_thresholds
 from sed.models.network import SedModel
 from sed.signals import GracefulExit, sigterm_as_interrupt
-from sed.text import printable
 from sed.types import Floats
 from train.config.train import TrainConfig
 from train.data.clips import ClipPredictions
 from train.data.split import TrainingData
+from train.distill.classes import class_hierarchy, names_and_ids
+from train.loop.bad_batch import not_finite
 from train.loop.dataset import STEP, ClipDataset, Example
 from train.loop.distributed import Distributed
 from train.loop.optimizer import (
     EMA,
+    averaged,
     create_optimizer,
+    freeze_pointwise,
     freeze_stages,
     sync_batch_norms,
     train_mode,
@@ -81,14 +82,20 @@ class Trainer:
     ) -> None:
         optim = config.optim
         self.config, self.data, self.device, self.world = config, data, device, world
-        self.hierarchy = read_hierarchy(config.data.hierarchy, data.labels)
+        of_audioset = config.data.classes == "audioset"
+        own = read_hierarchy(config.data.hierarchy, data.labels)
+        self.hierarchy = own or (class_hierarchy() if of_audioset else None)
+        self.audioset = names_and_ids() if of_audioset else {}
         self.progress = TrainState()
         self.precision = choose_precision(optim.precision, device)
         self.model = model.to(device)
+        self.initial = copy.deepcopy(model) if config.checkpoint.init_share else None
         self.model.to(memory_format=torch.channels_last)
         if world.size > 1 and device.type == "cuda" and optim.batch_norm == "train":
             self.model = sync_batch_norms(self.model)
         self.frozen = freeze_stages(self.model, optim.frozen_stages)
+        if optim.pointwise == "frozen":
+            freeze_pointwise(self.model)
         self.step = TrainingStep(self.model, data, config, self.precision).to(device)
         self.optimizer = create_optimizer(self.model, self.step.distill_head, optim)
         self.ema = EMA(self.model, optim.ema_decay) if optim.ema_decay else None
@@ -126,8 +133,11 @@ class Trainer:
 
     @property
     def eval_model(self) -> SedModel:
-        """The model that is validated and kept: the average, if there is one."""
-        return self.ema.model if self.ema else self.model
+        """The model that is validated and kept: averaged over time, and with the initial one."""
+        trained = self.ema.model if self.ema else self.model
+        if self.initial is None:
+            return trained
+        return averaged(trained, self.initial, self.config.checkpoint.init_share)
 
     @property
     def has_stalled(self) -> bool:
@@ -159,7 +169,6 @@ class Trainer:
         progress = self.progress
         train_mode(self.model, self.frozen, batch_norm=self.config.optim.batch_norm)
         self.batches.epoch, self.batches.first_batch = progress.epoch, progress.batch
-        self.step.features_only = progress.epoch < self.config.loss.distill_first_epochs
         loader = TimedLoader(self.train_loader)
         with sigterm_as_interrupt(), GracefulExit() as stop:
             self._train_batches(run, on_step, loader, stop)
@@ -201,7 +210,8 @@ class Trainer:
             loss = self.network(batch, generator)
             value = float(loss.item())
             if not math.isfinite(value):
-                raise self._not_finite(batch, value, step, run)
+                files = [self.data.train[int(i)].path for i in batch.clip_index]
+                raise not_finite(batch, files, value, step, run)
             self.scaler.scale(loss / n_summed).backward()
         if updates:
             self.scaler.unscale_(self.optimizer)
@@ -221,24 +231,6 @@ class Trainer:
     def _without_sync(self) -> Any:
         network = self.network
         return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()
-
-    def _not_finite(self, batch: Example, value: float, step: int, run: Path) -> SedError:
-        """Save a batch whose loss is not finite; return the error that names it."""
-        files = [self.data.train[int(i)].path for i in batch.clip_index]
-        path = run / "bad-batch.npz"
-        with written_whole(path) as part, open(part, "wb") as file:
-            np.savez(
-                file,
-                samples=batch.samples.cpu(),
-                targets=batch.targets.cpu(),
-                files=np.array(files),
-            )
-        names = ", ".join(printable(os.path.basename(f)) for f in files[:8])
-        return SedError(
-            f"the loss of step {step + 1} is {value}; its batch ({names}"
-            f"{', …' if len(files) > 8 else ''}) is saved as {printable(str(path))}. Lower "
-            "learning_rate, or set precision to fp32; the epochs so far are kept."
-        )
 
     # ---------------------------------------------------------------------------------- validation
 
@@ -315,6 +307,7 @@ class Trainer:
                 "pad_mode": self.config.data.pad_mode,
             },
             hierarchy=self.hierarchy,
+            audioset=self.audioset,
         )
 
     # --------------------------------------------------------------------------------------- state

@@ -79,6 +79,25 @@ def test_the_model_keeps_the_hierarchy(run, sounds, tiny, tmp_path):
     assert not (tmp_path / "x" / "history.csv").exists()
 
 
+def test_a_model_of_audioset_has_its_hierarchy_and_ids(sounds, tiny, tmp_path):
+    names = {"high": "dog", "low": "engine", "middle": "crickets"}
+    for label, name in names.items():
+        shutil.copytree(sounds / label, tmp_path / "sounds" / name)
+    overrides = ["data.classes=audioset", "data.label_map=esc50", "optim.epochs=1"]
+    train(
+        tmp_path / "sounds",
+        0,
+        recipe=tiny,
+        overrides=overrides,
+        output=tmp_path / "run",
+        device="cpu",
+    )
+    checkpoint = load_checkpoint(tmp_path / "run" / "last.safetensors")
+    assert len(checkpoint.labels) == len(checkpoint.audioset) == 521
+    assert checkpoint.audioset["dog"] == {"name": "Dog", "id": "/m/0bt9lr"}
+    assert "animal" in checkpoint.hierarchy.ancestors("dog")
+
+
 def test_the_same_seed_gives_the_same_first_epoch(sounds, tiny, tmp_path):
     def first_loss(name, seed):
         losses = []
@@ -188,6 +207,25 @@ def test_frozen_stages_are_not_trained(sounds, tiny, tmp_path):
     same = {key for key in one if torch.equal(one[key], two[key])}
     assert {k for k in one if k.startswith(("backbone.conv_stem", "backbone.bn1"))} <= same
     assert "heads.0.classes.weight" not in same
+
+
+def test_a_share_of_the_initial_weights_is_kept(run, sounds, tiny, tmp_path):
+    initial = f"checkpoint.init_weights={run / 'best.safetensors'}"
+    for name, share in (("trained", 0.0), ("averaged", 0.25)):
+        settings = [initial, f"checkpoint.init_share={share}", "optim.batch_norm=frozen"]
+        out = tmp_path / name
+        train(sounds, 0, recipe=tiny, epochs=1, output=out, device="cpu", overrides=settings)
+    first, trained, averaged = (
+        safetensors.torch.load_file(path)
+        for path in (
+            run / "best.safetensors",
+            tmp_path / "trained" / "last.safetensors",
+            tmp_path / "averaged" / "last.safetensors",
+        )
+    )
+    key = "backbone.conv_stem.weight"
+    assert not torch.equal(first[key], trained[key])
+    torch.testing.assert_close(averaged[key], 0.75 * trained[key] + 0.25 * first[key])
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_batch(sounds, tiny, tmp_path):
