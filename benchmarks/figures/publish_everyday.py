@@ -87,9 +87,9 @@ parameters in half precision; 16 kHz, 64 mel bands 125–7500 Hz, windows of 5 s
 fold 1; {aside} more of the same kind were set aside for the thresholds. Names and licences are in
 `EVERYDAY_ATTRIBUTION.md`. The backbone started from YAMNet (Google, Apache-2.0), which was trained on AudioSet.
 
-    sed train --recipe shipped --fold 0 --data ESC50_FOLDER --init-weights YAMNET_WEIGHTS \\
-        --output runs/shipped
-    python -m benchmarks.figures.publish_everyday runs/shipped
+    sed train --recipe everyday --fold 0 --data ESC50_FOLDER --init-weights YAMNET_WEIGHTS \\
+        --output runs/everyday
+    python -m benchmarks.figures.publish_everyday runs/everyday
 
 **Accuracy.** On the {clips["clips"]} clips of fold 1, which it was not trained on: accuracy
 {clips["accuracy"]:.4f}, padded cmAP {clips["padded_cmap_5"]:.4f} (padding 5) and {clips["padded_cmap_3"]:.4f}

@@ -64,7 +64,7 @@ def train_base(rows: list[Row], removed: list[str], audio: Path) -> None:
     if (RUN / "best.safetensors").is_file():
         return
     weights = scenes.shared_folder() / "weights" / "mobilenetv1_100.audioset_yamnet.safetensors"
-    command = [sys.executable, "-m", "sed", "train", "--recipe", "shipped", "--fold", "0",
+    command = [sys.executable, "-m", "sed", "train", "--recipe", "everyday", "--fold", "0",
                "--data", table, "--init-weights", weights, "--output", RUN, "--resume"]  # fmt: skip
     subprocess.run([*map(str, command)], check=True)
 

@@ -24,7 +24,7 @@ def test_recipes():
     )
     assert default.model == esc50.model
     assert (esc50.checkpoint.init_weights, esc50.optim.epochs, esc50.seed) == ("x", 3, 5)
-    assert load_recipe("shipped").data.licences == ("CC0", "CC-BY")
+    assert load_recipe("everyday").data.licences == ("CC0", "CC-BY")
     assert default.data.hold_out == default.data.licences == ()
 
 
