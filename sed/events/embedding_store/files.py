@@ -228,14 +228,17 @@ def find_files(store: Path, dimension: int) -> list[StoreFile]:
     SedError
         If a file is damaged, is missing, or has vectors of another width.
     """
+    before = ""
     for _ in range(ATTEMPTS):
         # Recordings first: a part that is made of them meanwhile is then in the other list.
         recordings, parts = _parquet_files(store, RECORDINGS), _parquet_files(store, PARTS)
         try:
             files = _described(sorted(parts, key=part_number) + sorted(recordings), dimension)
-        except SedError:
-            if all(path.exists() for path in [*parts, *recordings]):
+        except SedError as error:
+            # A file that was missing may be there again: replaced. What is damaged stays so.
+            if str(error) == before and all(path.exists() for path in [*parts, *recordings]):
                 raise
+            before = str(error)
             continue
         if parts == _parquet_files(store, PARTS):
             return files
