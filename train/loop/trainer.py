@@ -131,9 +131,8 @@ class Trainer:
         processes = f", {self.world.size} processes" if self.world.size > 1 else ""
         return f"{self.device}, {str(self.precision).removeprefix('torch.')} autocast{processes}"
 
-    @property
-    def eval_model(self) -> SedModel:
-        """The model that is validated and kept: averaged over time, and with the initial one."""
+    def kept_model(self) -> SedModel:
+        """Return the model that is validated and kept: averaged over time and with the initial."""
         trained = self.ema.model if self.ema else self.model
         if self.initial is None:
             return trained
@@ -235,8 +234,13 @@ class Trainer:
     # ---------------------------------------------------------------------------------- validation
 
     @torch.inference_mode()
-    def predict(self) -> tuple[ClipPredictions, Floats]:
+    def predict(self, model: SedModel) -> tuple[ClipPredictions, Floats]:
         """Predict the validation clips in fp32.
+
+        Parameters
+        ----------
+        model
+            The model to predict with.
 
         Returns
         -------
@@ -244,7 +248,7 @@ class Trainer:
             Targets and clip probabilities, and the maximum of each clip's frame probabilities, all
             of shape (clips, classes).
         """
-        model = self.eval_model.eval()
+        model.eval()
         parts: list[tuple[NDArray[np.float32], ...]] = []
         for batch in TimedLoader(self.val_loader):
             output = model(batch.samples.to(self.device))
@@ -281,14 +285,20 @@ class Trainer:
         return min(len(self.data.train), (len(self.batches) - first_batch) * joint_size)
 
     def checkpoint(
-        self, predictions: ClipPredictions, frame_max: Floats, metrics: EpochMetrics
+        self,
+        model: SedModel,
+        predictions: ClipPredictions,
+        frame_max: Floats,
+        metrics: EpochMetrics,
     ) -> Checkpoint:
-        """Return the model with its metrics, and thresholds fitted on the validation clips.
+        """Return a model with its metrics, and thresholds fitted on the validation clips.
 
         Parameters
         ----------
+        model
+            The model, as `kept_model` returned it.
         predictions, frame_max
-            What `predict` returned.
+            What `predict` returned for it.
         metrics
             Of the epoch.
         """
@@ -296,7 +306,7 @@ class Trainer:
         onset = fit_thresholds(predictions.targets, frame_max, beta=config.f_beta)
         validation = {"fold": self.data.fold, "n_clips": len(predictions.targets), **metrics}
         return Checkpoint(
-            self.eval_model,
+            model,
             self.data.labels,
             self.config.data.window_seconds,
             config.tracker(onset),

@@ -205,8 +205,7 @@ def write_run_report(run: Path, trainer: Trainer) -> None:
     """Write a report on the best epoch's predictions for the validation clips."""
     trainer.world.wait()
     best = load_checkpoint(run / "best.safetensors")
-    trainer.eval_model.load_state_dict(best.model.state_dict())
-    predictions, _ = trainer.predict()
+    predictions, _ = trainer.predict(best.model.to(trainer.device))
     if trainer.world.is_first:
         clips = trainer.data.val
         write_report(

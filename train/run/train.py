@@ -238,7 +238,8 @@ def _run_epoch(trainer: Trainer, run: Path, curves: CurvePlot, callbacks: TrainC
     first_batch, start = progress.batch, time.perf_counter()
     loss, wait_seconds = trainer.train_epoch(run, callbacks.on_step)
     seconds = time.perf_counter() - start
-    predictions, frame_max = trainer.predict()
+    model = trainer.kept_model()
+    predictions, frame_max = trainer.predict(model)
     metrics = {
         "epoch": progress.epoch + 1,
         "loss": loss,
@@ -250,7 +251,7 @@ def _run_epoch(trainer: Trainer, run: Path, curves: CurvePlot, callbacks: TrainC
     }
     is_better = trainer.log_epoch(metrics)
     if trainer.world.is_first:
-        checkpoint = trainer.checkpoint(predictions, frame_max, metrics)
+        checkpoint = trainer.checkpoint(model, predictions, frame_max, metrics)
         if is_better:
             save_checkpoint(checkpoint, run / "best.safetensors")
         save_checkpoint(checkpoint, run / "last.safetensors")

@@ -17,6 +17,7 @@ from sed.errors import SedError, UsageError
 from sed.models.checkpoint import load_checkpoint
 from tests.conftest import ROOT
 from tests.train.conftest import N_EPOCHS
+from train.evaluate.evaluate import evaluate
 from train.run.train import TrainCallbacks, train
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -228,6 +229,27 @@ def test_a_share_of_the_initial_weights_is_kept(run, sounds, tiny, tmp_path):
     torch.testing.assert_close(averaged[key], 0.75 * trained[key] + 0.25 * first[key])
 
 
+def test_the_report_is_of_the_best_epoch_also_with_a_share_of_the_initial_weights(
+    run, sounds, tiny, tmp_path
+):
+    best = run / "best.safetensors"
+    settings = [f"checkpoint.init_weights={best}", "checkpoint.init_share=0.25"]
+    settings.append("optim.learning_rate=0.05")
+    facts = {"recipe": tiny, "epochs": 1, "output": tmp_path, "device": "cpu"}
+    train(sounds, 0, overrides=settings, **facts)
+    expected, last = (
+        evaluate([path], sounds, fold="0", device="cpu").predictions.clip_probs
+        for path in (best, tmp_path / "last.safetensors")
+    )
+    # The run is finished, so that resuming it writes the report alone.
+    for suffix in (".safetensors", ".json"):
+        shutil.copy(best.with_suffix(suffix), tmp_path)
+    train(sounds, 0, overrides=settings, resume=True, **facts)
+    reported = pd.read_csv(tmp_path / "predictions.csv")[["high", "low", "middle"]].to_numpy()
+    assert np.abs(reported - expected).max() < 1e-3
+    assert np.abs(reported - last).max() > 0.01
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_batch(sounds, tiny, tmp_path):
     data = tmp_path / "sounds"
     shutil.copytree(sounds, data)
@@ -284,6 +306,7 @@ def test_a_run_distills_a_teacher(sounds, tiny, tmp_path):
 
 FAILS = """
 import sys
+from train.evaluate.evaluate import evaluate
 from train.run.train import TrainCallbacks, train
 
 def fail(step, n_steps, loss):
