@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sed.types import Floats
+from train.augment.noise import log_uniform, octaves, random_response_db
 
 SPEEDS = (0.4, 2.5)
 BAND_GAIN_DB = 12.0  # the gains of the frequency response lie between minus and plus this
@@ -26,14 +27,12 @@ def disguise(samples: Floats, sample_rate: int, generator: np.random.Generator) 
     generator
         Draws speed, frequency response and direction.
     """
-    speed = float(np.exp(generator.uniform(*np.log(SPEEDS))))
+    speed = log_uniform(SPEEDS, generator)
     # A round number, since transforms of prime lengths are slow.
     n = max(1, round(len(samples) / speed / ROUND)) * ROUND
     spectrum = np.fft.rfft(samples)
-    octaves = np.log2(1 + np.fft.rfftfreq(len(samples), 1 / sample_rate) / 100)
-    bands = np.linspace(0, octaves[-1], N_BANDS)
-    gains_db = generator.uniform(-BAND_GAIN_DB, BAND_GAIN_DB, N_BANDS)
-    spectrum *= 10 ** (np.interp(octaves, bands, gains_db) / 20)
+    at = octaves(len(samples), sample_rate)
+    spectrum *= 10 ** (random_response_db(at, BAND_GAIN_DB, N_BANDS, generator) / 20)
     # At a lower speed there is nothing in the highest frequencies; at a higher one they are lost.
     changed = np.fft.irfft(spectrum[: n // 2 + 1], n) * (n / len(samples))
     if generator.random() < 0.5:

@@ -54,7 +54,7 @@ def noise(kind: str, n: int, sample_rate: int, generator: np.random.Generator) -
 
         return _unit_rms(powerlaw_psd_gaussian(1, n, random_state=generator))
     if kind == "band":
-        low_hz = np.exp(generator.uniform(np.log(BAND_LOWEST_HZ), np.log(sample_rate / 4)))
+        low_hz = log_uniform((BAND_LOWEST_HZ, sample_rate / 4), generator)
         high_hz = min(low_hz * 2 ** generator.uniform(*BAND_OCTAVES), sample_rate / 2)
         return band_noise(n, sample_rate, low_hz, high_hz, generator)
     raise ValueError(f"expected white, pink or band noise, got {kind!r}")
@@ -81,6 +81,36 @@ def band_noise(
     inside = (bins_hz >= low_hz) & (bins_hz <= high_hz)
     inside[np.abs(bins_hz - low_hz).argmin()] = True  # a band may lie between two bins
     return _unit_rms(np.fft.irfft(np.where(inside, spectrum, 0), n))
+
+
+def octaves(n: int, sample_rate: int) -> NDArray[np.float64]:
+    """Return where the bins of the spectrum of n samples lie, in octaves; narrow below 100 Hz."""
+    return np.asarray(np.log2(1 + np.fft.rfftfreq(n, 1 / sample_rate) / 100))
+
+
+def random_response_db(
+    at_octaves: NDArray[np.float64], gain_db: float, n_bands: int, generator: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return a frequency response in dB that is random and smooth over octaves.
+
+    Parameters
+    ----------
+    at_octaves
+        Where, as `octaves` returns it.
+    gain_db
+        The response lies between minus and plus this.
+    n_bands
+        Number of gains that are drawn; it is linear between them.
+    generator
+        Draws the gains.
+    """
+    bands = np.linspace(0, at_octaves[-1], n_bands)
+    return np.interp(at_octaves, bands, generator.uniform(-gain_db, gain_db, n_bands))
+
+
+def log_uniform(bounds: tuple[float, float], generator: np.random.Generator) -> float:
+    """Return a number between two bounds, drawn evenly on a logarithmic scale."""
+    return float(np.exp(generator.uniform(*np.log(bounds))))
 
 
 def add_at_snr(samples: Floats, other: Floats, snr_db: float) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sed.types import Floats
 
@@ -37,9 +38,15 @@ def reverberate(
     ratio_db = generator.uniform(*DIRECT_TO_REVERBERANT_DB)
     response = tail * 10 ** (-ratio_db / 20) / np.sqrt(np.sum(tail**2))
     response[0] += 1.0
-    n_fft = len(samples) + n - 1
-    spectrum = np.fft.rfft(samples, n_fft) * np.fft.rfft(response, n_fft)
-    reverberant = np.fft.irfft(spectrum, n_fft)[: len(samples)]
+    reverberant = convolved(samples, response)
     energy = np.sum(np.square(samples, dtype=np.float64)) / max(np.sum(reverberant**2), 1e-30)
     result: Floats = (reverberant * np.sqrt(energy)).astype(np.float32)
     return result
+
+
+def convolved(signal: NDArray[np.floating], response: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a signal convolved with an impulse response, cut off at the signal's length."""
+    # A power of two, since transforms of prime lengths are slow.
+    n_fft = 1 << int(np.ceil(np.log2(len(signal) + len(response))))
+    spectrum = np.fft.rfft(signal, n_fft) * np.fft.rfft(response, n_fft)
+    return np.fft.irfft(spectrum, n_fft)[: len(signal)]

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed.types import Floats
+from train.augment.noise import log_uniform, octaves, random_response_db
+from train.augment.room import convolved
 
 Wave = NDArray[np.float64]
 
@@ -54,18 +56,15 @@ def synthetic(n: int, sample_rate: int, generator: np.random.Generator) -> Float
 def _noise(n: int, sample_rate: int, generator: np.random.Generator) -> Wave:
     """Return noise whose spectrum is random, smooth over octaves, and falls by 0 to 6 dB each."""
     spectrum = np.fft.rfft(generator.standard_normal(n))
-    octaves = np.log2(1 + np.fft.rfftfreq(n, 1 / sample_rate) / 100)
-    bands = np.linspace(0, octaves[-1], COLOUR_BANDS)
-    gains_db = generator.uniform(-COLOUR_DB, COLOUR_DB, COLOUR_BANDS)
-    slope_db = generator.uniform(0, 6)
-    return np.fft.irfft(
-        spectrum * 10 ** ((np.interp(octaves, bands, gains_db) - slope_db * octaves) / 20), n
-    )
+    at = octaves(n, sample_rate)
+    response_db = random_response_db(at, COLOUR_DB, COLOUR_BANDS, generator)
+    response_db -= generator.uniform(0, 6) * at
+    return np.fft.irfft(spectrum * 10 ** (response_db / 20), n)
 
 
 def _impacts(n: int, sample_rate: int, generator: np.random.Generator) -> Wave:
     """Return impacts at random or regular times on something with a few resonances."""
-    rate = _log_uniform(generator, IMPACTS_PER_SECOND)
+    rate = log_uniform(IMPACTS_PER_SECOND, generator)
     n_impacts = max(1, int(generator.poisson(rate * n / sample_rate)))
     if generator.random() < 0.3:  # a machine, or steps
         period = sample_rate / rate
@@ -79,9 +78,9 @@ def _impacts(n: int, sample_rate: int, generator: np.random.Generator) -> Wave:
     length = min(n, round(2 * MODE_SECONDS[1] * sample_rate))
     time = np.arange(length) / sample_rate
     response = np.zeros(length)
-    longest = _log_uniform(generator, MODE_SECONDS)
+    longest = log_uniform(MODE_SECONDS, generator)
     for _ in range(int(generator.integers(MODES[0], MODES[1] + 1))):
-        hz = _log_uniform(generator, (MODE_HZ[0], min(MODE_HZ[1], 0.45 * sample_rate)))
+        hz = log_uniform((MODE_HZ[0], min(MODE_HZ[1], 0.45 * sample_rate)), generator)
         decay = 6.9 / (longest * generator.uniform(0.2, 1))
         phase = generator.uniform(0, 2 * np.pi)
         response += (
@@ -89,42 +88,43 @@ def _impacts(n: int, sample_rate: int, generator: np.random.Generator) -> Wave:
             * np.exp(-decay * time)
             * np.sin(2 * np.pi * hz * time + phase)
         )
-    click = generator.standard_normal(length) * np.exp(
-        -time / _log_uniform(generator, (5e-4, 0.03))
-    )
+    click = generator.standard_normal(length) * np.exp(-time / log_uniform((5e-4, 0.03), generator))
     response += generator.uniform(0, 1) * click
-    return _convolved(hits, response)
+    return convolved(hits, response)
 
 
 def _tone(n: int, sample_rate: int, generator: np.random.Generator) -> Wave:
-    """Return a harmonic tone whose pitch is steady, steps, glides or wobbles."""
-    time = np.arange(n) / sample_rate
-    octaves = np.zeros(n)
-    course = generator.random()
-    if course < 0.3:  # notes
-        n_notes = int(generator.integers(2, 25))
-        edges = np.sort(generator.integers(n, size=n_notes))
-        octaves = (
-            generator.integers(-12, 13, n_notes + 1)[np.searchsorted(edges, np.arange(n))] / 12
-        )
-    elif course < 0.6:  # a glide
-        points = int(generator.integers(2, 10))
-        octaves = np.interp(
-            time, np.linspace(0, time[-1], points), generator.normal(0, 0.5, points)
-        )
-    if generator.random() < 0.4:
-        depth, hz = generator.uniform(0, 0.4), _log_uniform(generator, MODULATION_HZ)
-        octaves = octaves + depth * np.sin(2 * np.pi * hz * time)
-    pitch = np.clip(_log_uniform(generator, PITCH_HZ) * 2**octaves, 20, 0.45 * sample_rate)
+    """Return a harmonic tone."""
+    course = _pitch_course(n, sample_rate, generator)
+    pitch = np.clip(log_uniform(PITCH_HZ, generator) * 2**course, 20, 0.45 * sample_rate)
     phase = 2 * np.pi * np.cumsum(pitch) / sample_rate
-    n_harmonics = int(
-        min(generator.integers(1, N_HARMONICS + 1), 0.45 * sample_rate // pitch.max())
-    )
+    audible = int(0.45 * sample_rate // pitch.max())
+    n_harmonics = max(1, min(int(generator.integers(1, N_HARMONICS + 1)), audible))
     slope = generator.uniform(0, 2)
     wave = np.zeros(n)
-    for k in range(1, max(1, n_harmonics) + 1):
+    for k in range(1, n_harmonics + 1):
         wave += generator.uniform(0.2, 1) / k**slope * np.sin(k * phase)
     return wave
+
+
+def _pitch_course(n: int, sample_rate: int, generator: np.random.Generator) -> Wave:
+    """Return the course of a pitch in octaves, shape (n,): steady, in steps, or a glide."""
+    time = np.arange(n) / sample_rate
+    course = np.zeros(n)
+    kind = generator.random()
+    if kind < 0.3:  # notes
+        n_notes = int(generator.integers(2, 25))
+        edges = np.sort(generator.integers(n, size=n_notes))
+        notes = generator.integers(-12, 13, n_notes + 1) / 12
+        course = notes[np.searchsorted(edges, np.arange(n))]
+    elif kind < 0.6:  # a glide
+        points = int(generator.integers(2, 10))
+        at = np.linspace(0, time[-1], points)
+        course = np.interp(time, at, generator.normal(0, 0.5, points))
+    if generator.random() < 0.4:
+        depth, hz = generator.uniform(0, 0.4), log_uniform(MODULATION_HZ, generator)
+        course = course + depth * np.sin(2 * np.pi * hz * time)
+    return course
 
 
 def _envelope(n: int, sample_rate: int, generator: np.random.Generator) -> Wave:
@@ -136,20 +136,10 @@ def _envelope(n: int, sample_rate: int, generator: np.random.Generator) -> Wave:
         levels_db = generator.uniform(-40, 0, points)
         return np.asarray(10 ** (np.interp(time, np.linspace(0, time[-1], points), levels_db) / 20))
     if kind < 0.7:
-        hz, depth = _log_uniform(generator, MODULATION_HZ), generator.uniform(0.2, 1)
+        hz, depth = log_uniform(MODULATION_HZ, generator), generator.uniform(0.2, 1)
         wave = 0.5 + 0.5 * np.sin(2 * np.pi * hz * time + generator.uniform(0, 2 * np.pi))
         return np.asarray(1 - depth + depth * wave ** generator.uniform(0.5, 6))
     edges = np.sort(generator.integers(n, size=2 * int(generator.integers(1, 6))))
     gate = (np.searchsorted(edges, np.arange(n), side="right") % 2).astype(float)
     fade = np.hanning(max(3, round(0.01 * sample_rate)))
-    return _convolved(gate, fade / fade.sum())
-
-
-def _convolved(wave: Wave, response: Wave) -> Wave:
-    n_fft = 1 << int(np.ceil(np.log2(len(wave) + len(response))))
-    spectrum = np.fft.rfft(wave, n_fft) * np.fft.rfft(response, n_fft)
-    return np.fft.irfft(spectrum, n_fft)[: len(wave)]
-
-
-def _log_uniform(generator: np.random.Generator, bounds: tuple[float, float]) -> float:
-    return float(np.exp(generator.uniform(*np.log(bounds))))
+    return convolved(gate, fade / fade.sum())
