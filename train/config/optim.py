@@ -162,6 +162,8 @@ class LossConfig:
             raise ValueError(f"unknown loss {self.name!r}. {near(self.name, LOSSES)}")
         check_choice("class_weights", self.class_weights, ("none", "balanced"))
         check_shares(self, "label_smoothing", "focal_alpha")
+        if self.distill_features_only and not self.distill_yamnet:
+            raise ValueError("distill_features_only needs a teacher: set distill_yamnet")
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class Distillation(nn.Module):
     model
         The model to train: without smoothing and hidden layer, with YAMNet's features and classes.
     config
-        The teachers' files.
+        The teachers' files, and whether features alone are matched.
 
     Raises
     ------
@@ -60,6 +60,7 @@ class Distillation(nn.Module):
             )
         self.yamnet = YamnetTeacher(config.distill_yamnet)
         self.mn04 = Mn04Teacher(config.distill_mn04) if config.distill_mn04 else None
+        self.features_only = config.distill_features_only
         self.frame_columns = model.frame_columns
 
     def forward(
@@ -70,8 +71,6 @@ class Distillation(nn.Module):
         targets: Tensor,
         model: SedModel,
         generator: np.random.Generator,
-        *,
-        features_only: bool = False,
     ) -> Tensor:
         """Return the loss of each clip, shape (batch,).
 
@@ -87,8 +86,6 @@ class Distillation(nn.Module):
             The model, for its classifier.
         generator
             Draws the position of the patches.
-        features_only
-            Without the divergence of probabilities.
         """
         n_frames = PATCH_COLUMNS // self.frame_columns
         step = PATCH_STEP_COLUMNS // self.frame_columns
@@ -103,7 +100,7 @@ class Distillation(nn.Module):
         error = (means - patch_features).square().sum(dim=(1, 2))
         loss = FEATURE_WEIGHT * error / patch_features.square().sum(dim=(1, 2)).clamp_min(1e-6)
 
-        if features_only:
+        if self.features_only:
             return torch.as_tensor(loss)
         weights = torch.where(targets.isnan(), 1.0, LABELLED_WEIGHT)
         logits = model.heads[0].classes(means)  # type: ignore[operator]

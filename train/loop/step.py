@@ -87,7 +87,6 @@ class TrainingStep(nn.Module):
                 augmented.targets,
                 self.model,
                 generator,
-                features_only=self.config.loss.distill_features_only,
             )
             if not self.config.loss.distill_features_only:
                 losses = losses + self._clip_losses(output, features, augmented)
