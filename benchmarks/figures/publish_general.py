@@ -1,7 +1,7 @@
 """Publish a trained checkpoint as the model `general`: thresholds, hierarchy, card, attribution.
 
     python -m benchmarks.figures.publish_general RUN_DIR_OR_CHECKPOINT [--output FOLDER]
-        [--false-per-hour 1.0]
+        [--false-per-hour 1.0] [--lowest 0.5]
 
 Weights are stored in half precision. Thresholds are set on the stored model, on the clips of
 `benchmarks.figures.labelled_sound`, by the rules of `train.distill.thresholds`.
@@ -51,8 +51,10 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--output", type=Path, default=SHIPPED_FOLDER)
     parser.add_argument("--false-per-hour", type=float, default=1.0)
+    # Of a class that no clip has, a sound has to be more likely than not.
+    parser.add_argument("--lowest", type=float, default=0.5)
     options = parser.parse_args()
-    config = ThresholdConfig(false_per_hour=options.false_per_hour)
+    config = ThresholdConfig(false_per_hour=options.false_per_hour, lowest=options.lowest)
     publish(sed.load_model(options.checkpoint), options.output, config)
 
 
@@ -159,8 +161,9 @@ singly and mixed in pairs: ESC-50's clips above, most of them trained on, and a 
 drones, helicopters and backgrounds. False events were counted by the event tracker in the clips
 whose labels exclude the class. The limit is {config.false_per_hour:g} false event per hour, with a
 margin: the events counted plus one must be within the limit, and so must the rate that an
-exponential tail fitted to the {config.tail_peaks} highest peaks predicts. There is little varied
-sound here: a street, a stadium or a concert will give more false events than these clips.
+exponential tail fitted to the {config.tail_peaks} highest peaks predicts. A class without
+clips of its own has a threshold of at least {config.lowest:g}. There is little varied sound
+here: a street, a stadium or a concert will give more false events than these clips.
 
 {parts}"""
 
