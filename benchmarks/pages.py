@@ -77,7 +77,7 @@ def readme_table() -> str:
             "",
             f"{machine} {throughput_page.readme_gpu()} Missed goals are marked. All: "
             "[speed and accuracy](docs/performance.md), [live](docs/live.md), "
-            "[training](docs/results.md).",
+            "[sounds named and found](docs/quality.md), [training](docs/results.md).",
         ]
     )
 

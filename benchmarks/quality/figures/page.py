@@ -226,7 +226,7 @@ def esc50_folds() -> str:
         return NOT_MEASURED
     mean = results["mean"]
     return (
-        f"`everyday`'s recipe, mean of the five official folds: {mean['accuracy']:.4f} at the best "
+        f"The recipe `esc50`, mean of the five official folds: {mean['accuracy']:.4f} at the best "
         f"epoch, {mean['last']:.4f} at the last, {mean['tta']:.4f} and {mean['last_tta']:.4f} with "
         "four passes. Each fold is in [training](results.md)."
     )
