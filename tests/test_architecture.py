@@ -25,7 +25,8 @@ MAX_LINES = 350  # of a file
 # The folders that each folder may import from; CONTRIBUTING.md has the same table.
 ARROWS = {
     "sed": "",
-    "sed/audio": "sed",
+    "sed/audio": "sed sed/audio/decoders",
+    "sed/audio/decoders": "sed",
     "sed/features": "sed",
     "sed/events": "sed sed/features sed/events/tracking",
     "sed/events/tracking": "sed",
@@ -42,24 +43,24 @@ ARROWS = {
     "streaming/encoders",
     "streaming/pipeline": "sed sed/audio sed/features sed/events sed/events/tracking sed/models "
     "streaming/engines",
-    "streaming/offline": "sed sed/audio sed/events sed/events/embedding_store sed/models "
-    "streaming/engines streaming/pipeline",
+    "streaming/offline": "sed sed/audio sed/audio/decoders sed/events sed/events/embedding_store "
+    "sed/models streaming/engines streaming/pipeline",
     "streaming/search": "sed sed/audio sed/events sed/events/embedding_store sed/models "
     "streaming/engines streaming/pipeline streaming/offline",
     "streaming/sinks": "sed sed/audio sed/events streaming streaming/pipeline",
-    "streaming/live": "sed sed/audio sed/events sed/models streaming streaming/engines "
-    "streaming/pipeline",
+    "streaming/live": "sed sed/audio sed/audio/decoders sed/events sed/models streaming "
+    "streaming/engines streaming/pipeline",
     "streaming/terminal": "sed sed/features sed/events streaming",
     "streaming/web": "sed sed/features sed/events streaming streaming/sinks",
-    "streaming/bench": "sed sed/audio sed/events sed/models streaming/engines streaming/pipeline "
-    "streaming/offline",
+    "streaming/bench": "sed sed/audio sed/audio/decoders sed/events sed/models streaming/engines "
+    "streaming/pipeline streaming/offline",
     "streaming/cli": "sed sed/audio sed/events sed/events/embedding_store sed/models "
     "streaming streaming/export streaming/engines streaming/engines/graphs streaming/pipeline "
     "streaming/offline streaming/search streaming/sinks streaming/live streaming/terminal "
     "streaming/web streaming/bench",
     "train": "",
     "train/config": "sed sed/features sed/events sed/models",
-    "train/data": "sed sed/audio sed/events train/config",
+    "train/data": "sed sed/audio sed/audio/decoders sed/events train/config",
     "train/prepare": "sed sed/audio sed/events train/data",
     "train/augment": "sed sed/audio train/config train/data",
     "train/loop": "sed sed/events sed/models sed/models/heads train/config train/data "
@@ -82,7 +83,7 @@ DOORS = {
         "train/loop/optimizer.py",
         "train/loop/schedule.py",
     },
-    "soundfile": {"sed/audio/libsndfile.py", "sed/audio/flac.py"},
+    "soundfile": {"sed/audio/decoders/libsndfile.py", "sed/audio/flac.py"},
     "sounddevice": {"streaming/live/microphone.py"},
     "onnx": {"streaming/export/onnx.py"},
     "ai_edge_litert": {"streaming/engines/graphs/tflite.py"},
@@ -101,7 +102,7 @@ DOORS = {
     "websockets": {"streaming/web/server.py"},
     "paho": {"streaming/sinks/mqtt.py"},
     "soxr": {"sed/audio/resample.py"},
-    "av": {"sed/audio/ffmpeg.py", "sed/audio/vorbis.py"},
+    "av": {"sed/audio/decoders/ffmpeg.py", "sed/audio/decoders/vorbis.py"},
     "pyarrow": {"sed/events/parquet.py"},
     "fsspec": {"sed/audio/remote.py"},
     "aiohttp": {"sed/audio/remote_stream.py"},

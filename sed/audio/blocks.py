@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sed.audio.decode import Decoder, open_recording
-from sed.audio.libsndfile import SoundFileDecoder
+from sed.audio.decoders.libsndfile import SoundFileDecoder
 from sed.audio.resample import Resampler, equal_durations, seek_period
 from sed.errors import NoSoundError, RecordingError
 from sed.types import Floats

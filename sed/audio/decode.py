@@ -15,8 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from sed.audio.ffmpeg import ContainerDecoder
-from sed.audio.libsndfile import LibsndfileError, SoundFileDecoder
+from sed.audio.decoders.ffmpeg import ContainerDecoder
+from sed.audio.decoders.libsndfile import LibsndfileError, SoundFileDecoder
 from sed.audio.remote import is_remote, local_copy
 from sed.errors import RecordingError, UsageError
 from sed.types import Floats
@@ -153,7 +153,7 @@ def _sound_file(path: str, source: bytes | int, head: bytes) -> SoundFileDecoder
 def _vorbis_decoder() -> type[SoundFileDecoder]:
     """Return the decoder for Ogg Vorbis: FFmpeg is faster, where it is installed."""
     try:
-        from sed.audio.vorbis import VorbisDecoder
+        from sed.audio.decoders.vorbis import VorbisDecoder
     except ImportError:  # the `av` extra is not installed
         return SoundFileDecoder
     return VorbisDecoder
@@ -198,7 +198,7 @@ def _is_container(head: bytes) -> bool:
 
 
 def _open_stdin() -> Decoder:
-    from sed.audio.pcm import PcmStreamDecoder, raw_stdin
+    from sed.audio.decoders.pcm import PcmStreamDecoder, raw_stdin
 
     if sys.stdin is None:
         raise RecordingError("-", "standard input is closed. Pipe a WAV file into it.")
@@ -220,7 +220,7 @@ def open_raw_stdin(sample_rate: int, encoding: str = "s16", n_channels: int = 1)
     sample_rate
         Samples per second.
     encoding
-        A key of `sed.audio.pcm.ENCODINGS`.
+        A key of `sed.audio.decoders.pcm.ENCODINGS`.
     n_channels
         Interleaved channels.
 
@@ -229,7 +229,7 @@ def open_raw_stdin(sample_rate: int, encoding: str = "s16", n_channels: int = 1)
     UsageError
         If the rate, the encoding or the number of channels is not supported.
     """
-    from sed.audio.pcm import PcmStreamDecoder, raw_stdin
+    from sed.audio.decoders.pcm import PcmStreamDecoder, raw_stdin
 
     if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
         raise UsageError(

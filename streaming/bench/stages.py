@@ -22,7 +22,7 @@ import numpy as np
 
 from sed.audio.blocks import to_mono
 from sed.audio.decode import open_recording
-from sed.audio.libsndfile import BLOCK_SAMPLES
+from sed.audio.decoders.libsndfile import BLOCK_SAMPLES
 from sed.audio.resample import Resampler
 from sed.errors import RecordingError
 from sed.events.tracker import Event

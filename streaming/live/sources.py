@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 from typing import Protocol
 
 from sed.audio.decode import Decoder, open_recording
-from sed.audio.ffmpeg import ContainerDecoder
+from sed.audio.decoders.ffmpeg import ContainerDecoder
 from sed.errors import RecordingError, SedError
 from sed.types import Floats
 from streaming.live.capture import CaptureBuffer

@@ -7,10 +7,10 @@
                                               the rest, as one stream ─▶ FrontEnd.push
 
 Each range starts with a seek, so this works for formats that seek to the exact sample (see
-`sed.audio.libsndfile.SoundFileDecoder.seeks_exactly`). The columns equal those of the stream to the
-last bit; where the blocks of the resampler repeat only after more than a few seconds (11.025 to
-16 kHz), they differ by its rounding. Only ranges without any damage are yielded: from the first
-damaged one on, the caller reads the recording as one stream, which reports the damage.
+`SoundFileDecoder.seeks_exactly`). The columns equal those of the stream to the last bit; where the
+blocks of the resampler repeat only after more than a few seconds (11.025 to 16 kHz), they differ by
+its rounding. Only ranges without any damage are yielded: from the first damaged one on, the caller
+reads the recording as one stream, which reports the damage.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from sed.audio.blocks import SampleValidator, read_blocks
 from sed.audio.decode import Decoder
-from sed.audio.libsndfile import SoundFileDecoder
+from sed.audio.decoders.libsndfile import SoundFileDecoder
 from sed.errors import RecordingError
 from sed.types import Floats
 from streaming.pipeline.front_end import FrontEnd

@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike
 
 from sed.audio.blocks import read_blocks
 from sed.audio.decode import open_recording
-from sed.audio.libsndfile import SoundFileDecoder
+from sed.audio.decoders.libsndfile import SoundFileDecoder
 from sed.errors import RecordingError
 from sed.timeline import samples_from_seconds
 from sed.types import Floats

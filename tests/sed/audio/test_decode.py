@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sed.audio.blocks import read_blocks, read_recording
 from sed.audio.decode import open_recording
-from sed.audio.pcm import PcmStreamDecoder
+from sed.audio.decoders.pcm import PcmStreamDecoder
 from sed.audio.resample import Resampler
 from sed.errors import MissingExtraError, RecordingError
 

@@ -29,7 +29,7 @@ def embed(*arguments):
 
 def test_raw_samples_from_standard_input(model, tmp_path, monkeypatch):
     samples = (rising_noise(3 * RATE) * 20_000).astype("<i2").tobytes()
-    monkeypatch.setattr("sed.audio.pcm.raw_stdin", lambda: io.BytesIO(samples))
+    monkeypatch.setattr("sed.audio.decoders.pcm.raw_stdin", lambda: io.BytesIO(samples))
     options = "--engine", "torch", "--model", model, "--every", "1", "--raw-rate", RATE
     done = embed("-", "-o", tmp_path / "store", *options)
     assert done.exit_code == 0, done.stderr

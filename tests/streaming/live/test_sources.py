@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from sed.audio.decode import open_recording
-from sed.audio.ffmpeg import ContainerDecoder
+from sed.audio.decoders.ffmpeg import ContainerDecoder
 from sed.errors import RecordingError
 from sed.models.checkpoint import save_checkpoint
 from streaming.live import sources as module

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sed.audio.blocks import read_blocks
 from sed.audio.decode import open_recording
-from sed.audio.libsndfile import SoundFileDecoder
+from sed.audio.decoders.libsndfile import SoundFileDecoder
 from sed.errors import SedError
 from streaming.engines.pytorch import TorchEngine
 from streaming.offline import ranges

@@ -12,7 +12,7 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from sed.audio.libsndfile import SoundFileDecoder
+from sed.audio.decoders.libsndfile import SoundFileDecoder
 from sed.types import Floats
 
 # Samples per block; large, because each block costs its consumers some time.

@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 from soundfile import LibsndfileError as LibsndfileError
 
-from sed.audio.pcm import is_unknown_size
+from sed.audio.decoders.pcm import is_unknown_size
 from sed.errors import DamagedRecordingError
 from sed.types import Floats
 

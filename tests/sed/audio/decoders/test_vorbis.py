@@ -10,7 +10,7 @@ import soundfile
 
 from sed.audio import decode as audio
 from sed.audio.decode import open_recording
-from sed.audio.libsndfile import BLOCK_SAMPLES, SoundFileDecoder
+from sed.audio.decoders.libsndfile import BLOCK_SAMPLES, SoundFileDecoder
 from sed.errors import RecordingError
 from tests.conftest import rising_noise
 
@@ -45,7 +45,7 @@ def by_libsndfile(path):
 
 def both(path, monkeypatch):
     """Return samples and error by default and by libsndfile alone, and samples that FFmpeg read."""
-    from sed.audio.vorbis import VorbisDecoder
+    from sed.audio.decoders.vorbis import VorbisDecoder
 
     by_ffmpeg = []
     agreed = VorbisDecoder._agreed
@@ -162,7 +162,7 @@ def test_reading_begins_anywhere_after_a_seek(tmp_path):
 
 
 def test_without_ffmpeg_libsndfile_reads_it(tmp_path, monkeypatch):
-    monkeypatch.delitem(sys.modules, "sed.audio.vorbis", raising=False)
+    monkeypatch.delitem(sys.modules, "sed.audio.decoders.vorbis", raising=False)
     monkeypatch.setitem(sys.modules, "av", None)
     audio._vorbis_decoder.cache_clear()
     try:
