@@ -141,6 +141,7 @@ def read_blocks(
     sample_rate: int,
     *,
     channel: int | None = None,
+    track: int | None = None,
     decoder: Decoder | None = None,
     start: int = 0,
     validator: SampleValidator | None = None,
@@ -155,6 +156,8 @@ def read_blocks(
         Samples per second to resample to.
     channel
         Channel to read, counted from 1; the mean of all if not given.
+    track
+        Track of sound in a container, counted from 1; the container's default if not given.
     decoder
         The recording, already opened; it is closed here.
     start
@@ -169,7 +172,7 @@ def read_blocks(
         in it is wrong.
     """
     path = os.fspath(path)
-    decoder = decoder or open_recording(path)
+    decoder = decoder or open_recording(path, track=track)
     resampler = Resampler(decoder.sample_rate, sample_rate)
     validator = validator or SampleValidator()
     failure: RecordingError | None = None
@@ -200,7 +203,11 @@ def _seek(decoder: Decoder, sample_rate: int, start: int, validator: SampleValid
 
 
 def read_recording(
-    path: str | os.PathLike[str], sample_rate: int, *, channel: int | None = None
+    path: str | os.PathLike[str],
+    sample_rate: int,
+    *,
+    channel: int | None = None,
+    track: int | None = None,
 ) -> Floats:
     """Return a whole recording, shape (samples,); for clips that fit into memory.
 
@@ -212,10 +219,12 @@ def read_recording(
         Samples per second to resample to.
     channel
         Channel to read, counted from 1; the mean of all if not given.
+    track
+        Track of sound in a container, counted from 1; the container's default if not given.
 
     Raises
     ------
     RecordingError
         If the recording cannot be read, or something in it is wrong.
     """
-    return np.concatenate(list(read_blocks(path, sample_rate, channel=channel)))
+    return np.concatenate(list(read_blocks(path, sample_rate, channel=channel, track=track)))

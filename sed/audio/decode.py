@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
+from sed.audio.decoders.container_header import no_such_track
 from sed.audio.decoders.ffmpeg import ContainerDecoder
 from sed.audio.decoders.libsndfile import LibsndfileError, SoundFileDecoder
 from sed.audio.remote import is_remote, local_copy
@@ -90,30 +91,37 @@ class Decoder(Protocol):
         ...
 
 
-def open_recording(path: str | os.PathLike[str]) -> Decoder:
+def open_recording(path: str | os.PathLike[str], *, track: int | None = None) -> Decoder:
     """Open a recording for reading; ``-`` reads a WAV file from standard input.
 
     A remote recording (``s3://…``) is copied to the local disk until it is closed.
 
+    Parameters
+    ----------
+    path
+        The recording.
+    track
+        Track of sound in a container, counted from 1; the container's default if not given.
+
     Raises
     ------
     RecordingError
-        If it is missing, unreadable, empty, or not in a known format.
+        If it is missing, unreadable, empty, not in a known format, or has no such track.
     MissingExtraError
         If its format needs the `av` extra.
     """
     path = os.fspath(path)
     if path == "-":
-        return _open_stdin()
+        return _with_track(path, _open_stdin(), track)
     if is_remote(path):
         # The copy is unlinked when this block ends; the open descriptor still reads it.
         with local_copy(path) as copy:
-            return _open_file(path, copy, os.open(copy, os.O_RDONLY))
-    return _open_file(path, path, os.fsencode(path))
+            return _open_file(path, copy, os.open(copy, os.O_RDONLY), track)
+    return _open_file(path, path, os.fsencode(path), track)
 
 
-def _open_file(path: str, place: str, source: bytes | int) -> Decoder:
-    """Open the local file `place`, called `path` in messages."""
+def _open_file(path: str, place: str, source: bytes | int, track: int | None) -> Decoder:
+    """Open a track of the local file `place`, called `path` in messages."""
     if os.path.isdir(place):
         raise RecordingError(path, "is a folder. Give a recording.")
     try:
@@ -132,14 +140,22 @@ def _open_file(path: str, place: str, source: bytes | int) -> Decoder:
             decoder = SoundFileDecoder(path, _through_pipe(place))
     except LibsndfileError as error:
         if Path(path).suffix.lower() in CONTAINER_SUFFIXES or _is_container(head):
-            decoder = ContainerDecoder(place, name=path)
+            decoder = ContainerDecoder(place, name=path, track=track)
         else:
             raise RecordingError(
                 path,
                 "is not a sound file that can be read, whatever its name says (expected WAV, "
                 "FLAC, OGG, Opus, MP3 or AIFF). Check its content, or convert it.",
             ) from error
-    return _checked(path, decoder)
+    return _with_track(path, _checked(path, decoder), track)
+
+
+def _with_track(path: str, decoder: Decoder, track: int | None) -> Decoder:
+    """Return a decoder if it reads the track that was chosen; else close it and raise."""
+    if track not in (None, 1) and not isinstance(decoder, ContainerDecoder):
+        decoder.close()
+        raise no_such_track(path, track, 1)
+    return decoder
 
 
 def _sound_file(path: str, source: bytes | int, head: bytes) -> SoundFileDecoder:

@@ -39,6 +39,7 @@ from streaming.cli.options import (
     Timeout,
     TimeZone,
     TopK,
+    Track,
     Unknown,
     Verbose,
     Workers,
@@ -82,6 +83,7 @@ def detect(
     unknown: Unknown = False,
     top_k: TopK = None,
     channel: Channel = None,
+    track: Track = None,
     format: Annotated[
         str | None,
         typer.Option(
@@ -198,6 +200,8 @@ def detect(
     )
     if channel is not None and channel < 1:
         raise UsageError(f"channels are counted from 1, got {channel}")
+    if track is not None and track < 1:
+        raise UsageError(f"tracks are counted from 1, got {track}")
     stdin = raw_stdin(recordings, raw_rate, raw_encoding, raw_channels)
-    job = JobConfig(outputs, model, config, engine, device, precision, channel)
+    job = JobConfig(outputs, model, config, engine, device, precision, channel, track=track)
     run_scan(job, recordings, ScanOptions(backend, workers, resume, timeout, stdin, quiet))

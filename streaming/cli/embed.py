@@ -12,13 +12,12 @@ from sed.errors import FAILED, UsageError
 from sed.text import printable
 from streaming.cli.options import (
     INPUT,
+    MODEL,
     OUTPUT,
     Backend,
     BatchSize,
     Channel,
     Device,
-    EncoderRate,
-    EncoderWindow,
     Engine,
     Hop,
     Layer,
@@ -33,6 +32,7 @@ from streaming.cli.options import (
     SkipExisting,
     Timeout,
     TimeZone,
+    Track,
     Verbose,
     Workers,
     split_names,
@@ -40,6 +40,26 @@ from streaming.cli.options import (
 
 if TYPE_CHECKING:
     from sed.events.tracker import Event
+
+EncoderRate = Annotated[
+    int | None,
+    typer.Option(
+        "--sample-rate",
+        help="Samples per second that a graph (.onnx) takes, if it does not say. Recordings of any "
+        "rate are resampled to it.",
+        show_default="that of the model",
+        rich_help_panel=MODEL,
+    ),
+]
+EncoderWindow = Annotated[
+    float | None,
+    typer.Option(
+        "--window",
+        help="Seconds that an encoder (hf:, .onnx) takes at once, if it takes any length.",
+        show_default="that of the model, else 5",
+        rich_help_panel=MODEL,
+    ),
+]
 
 
 def embed(
@@ -92,6 +112,7 @@ def embed(
         ),
     ] = None,
     channel: Channel = None,
+    track: Track = None,
     model: Model = None,
     layer: Layer = "features",
     sample_rate: EncoderRate = None,
@@ -133,6 +154,8 @@ def embed(
         raise UsageError("embeddings need a place: give --output STORE, a folder")
     if channel is not None and channel < 1:
         raise UsageError(f"channels are counted from 1, got {channel}")
+    if track is not None and track < 1:
+        raise UsageError(f"tracks are counted from 1, got {track}")
     sources = recordings or []
     placed: dict[str, tuple[Event, ...]] | None = None
     missing: list[str] = []
@@ -172,6 +195,7 @@ def embed(
         channel,
         sample_rate=sample_rate,
         window_seconds=window_seconds,
+        track=track,
     )
     if sources:
         stdin = raw_stdin(sources, raw_rate, raw_encoding, raw_channels)

@@ -162,10 +162,12 @@ def _describe_recording(path: Path) -> str:
             length = f"{seconds:.3f} s ({n_samples:,} samples)"
         start = recording_start(path)
         started = "" if start is None else f"\n  started {start.isoformat(' ')}"
+        tracks = getattr(decoder, "tracks", ())
+        listed = [f"\n  track {track.number}: {track}" for track in tracks if len(tracks) > 1]
         return (
             f"{printable(str(path))}: a recording\n  {decoder.format}, {length}, "
             f"{decoder.sample_rate:,} Hz, "
-            f"{pluralize(decoder.n_channels, 'channel')}{started}"
+            f"{pluralize(decoder.n_channels, 'channel')}{started}{''.join(listed)}"
         )
     finally:
         decoder.close()

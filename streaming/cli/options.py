@@ -187,6 +187,16 @@ Channel = Annotated[
         rich_help_panel=INPUT,
     ),
 ]
+Track = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Track of sound to analyse, of containers with several (mp4, mkv), counted from 1. "
+        "`sed info` lists them.",
+        show_default="the container's default",
+        rich_help_panel=INPUT,
+    ),
+]
 TimeZone = Annotated[
     str | None,
     typer.Option(
@@ -289,25 +299,6 @@ Layer = Annotated[
         help="Layer of the network whose output is kept: features (what the heads start from), "
         "hidden, or a module of the network by its path, such as backbone.blocks.3. Of an encoder "
         "(hf:): last, a number, or mean; of a graph of samples: the name of an output.",
-        rich_help_panel=MODEL,
-    ),
-]
-EncoderRate = Annotated[
-    int | None,
-    typer.Option(
-        "--sample-rate",
-        help="Samples per second that a graph (.onnx) takes, if it does not say. Recordings of any "
-        "rate are resampled to it.",
-        show_default="that of the model",
-        rich_help_panel=MODEL,
-    ),
-]
-EncoderWindow = Annotated[
-    float | None,
-    typer.Option(
-        "--window",
-        help="Seconds that an encoder (hf:, .onnx) takes at once, if it takes any length.",
-        show_default="that of the model, else 5",
         rich_help_panel=MODEL,
     ),
 ]

@@ -66,8 +66,8 @@ CaptureItem = AudioChunk | SampleGap | Disconnect | Problem
 class CaptureBuffer:
     """Takes what an input delivers, keeps a few seconds of it, and returns it in order.
 
-    An input calls `push`, `overflow`, `disconnected`, `reconnected`, `notify` and `end`; a listener
-    calls `pop`. Each method may be called from any thread.
+    An input calls `push`, `missed`, `overflow`, `disconnected`, `reconnected`, `notify` and `end`;
+    a listener calls `pop`. Each method may be called from any thread.
 
     Parameters
     ----------
@@ -140,6 +140,13 @@ class CaptureBuffer:
             self.n_missing += n_missing
             self._add_gap(n_missing, reason)
             self._items += [Problem(text)] * bool(text)
+            self._wake.notify_all()
+
+    def missed(self, n_samples: int, reason: str) -> None:
+        """Record that samples are missing before the next block, of an input that is connected."""
+        with self._wake:
+            self.n_missing += n_samples
+            self._add_gap(n_samples, reason)
             self._wake.notify_all()
 
     def notify(self, text: str) -> None:

@@ -24,6 +24,7 @@ FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 30.0  # between attempts to connec
 TIMEOUT_SECONDS = 10.0  # without a byte, after which a URL counts as disconnected
 BLOCKS_PER_SECOND = 20
 DISCONNECTED = "the stream was disconnected"
+DAMAGED_PACKETS = "packets of the stream cannot be decoded"
 
 
 class AudioSource(Protocol):
@@ -148,7 +149,7 @@ class _UrlSource(_ThreadedSource):
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._decoder = _connect(url)
+        self._decoder = self._connect()
         super().__init__(_without_secrets(url), self._decoder)
         self._disconnected_at: float | None = None  # monotonic seconds
         self._pause_seconds = FIRST_PAUSE_SECONDS
@@ -157,7 +158,7 @@ class _UrlSource(_ThreadedSource):
         decoder: ContainerDecoder | None = self._decoder
         try:
             while decoder is not None:
-                has_end = decoder.n_samples is not None
+                has_end = decoder.has_end
                 error = self._deliver_all(decoder)
                 if error is not None and has_end:
                     self._buffer.notify(str(error))
@@ -185,6 +186,20 @@ class _UrlSource(_ThreadedSource):
             self._disconnected_at = None
             self._pause_seconds = FIRST_PAUSE_SECONDS
 
+    def _lose(self, n_samples: int) -> None:
+        """Report damaged packets as a gap: they are no reason to connect again."""
+        self._close_gap()
+        self._buffer.missed(n_samples, DAMAGED_PACKETS)
+
+    def _connect(self, like: ContainerDecoder | None = None) -> ContainerDecoder:
+        return ContainerDecoder(
+            self._url,
+            name=_without_secrets(self._url),
+            timeout_seconds=TIMEOUT_SECONDS,
+            like=like,
+            on_lost=self._lose,
+        )
+
     def _reconnect(self) -> ContainerDecoder | None:
         """Try to connect until it works or the source is stopped."""
         if self._disconnected_at is None:  # else it broke off again before the first block
@@ -193,7 +208,7 @@ class _UrlSource(_ThreadedSource):
         while not self._stop.wait(self._pause_seconds):
             self._pause_seconds = min(2 * self._pause_seconds, MAX_PAUSE_SECONDS)
             with suppress(RecordingError):
-                return _connect(self._url, self._decoder)
+                return self._connect(self._decoder)
         return None
 
     def _n_missing(self) -> int:
@@ -291,9 +306,3 @@ def _without_secrets(url: str) -> str:
     place = rest.partition("?")[0].partition("#")[0]
     host, slash, path = place.partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
-
-
-def _connect(url: str, like: ContainerDecoder | None = None) -> ContainerDecoder:
-    return ContainerDecoder(
-        url, name=_without_secrets(url), timeout_seconds=TIMEOUT_SECONDS, like=like
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ from sed.audio.start_time import time_zone as parse_time_zone
 from sed.errors import RecordingError, UsageError
 from sed.events.timestamps import with_timestamps
 from sed.events.tracker import Event
+from sed.text import printable
 from streaming.engines.base import Engine, EnginePool, FrameOutput
 from streaming.engines.select import open_engine
 from streaming.offline.ranges import read_parallel
@@ -29,6 +31,8 @@ from streaming.pipeline.windows import Batch
 
 if TYPE_CHECKING:
     from sed.models.checkpoint import Checkpoint
+
+logger = logging.getLogger("sed.offline")
 
 # Windows that may wait for the engine; they keep the reader busy while the engine warms up.
 WINDOWS_AHEAD = 128
@@ -52,6 +56,7 @@ def detect(
     unknown: bool = False,
     top_k: int | None = None,
     channel: int | None = None,
+    track: int | None = None,
     time_zone: str | tzinfo | None = None,
     engine: str = "auto",
     device: str = "auto",
@@ -99,6 +104,9 @@ def detect(
         In each frame, only the `top_k` most probable classes count; all if not given.
     channel
         Counted from 1; the mean of all if not given.
+    track
+        Track of sound in a container that has several, counted from 1; its default if not given,
+        and then a warning is logged (``sed.offline``) that says which that is.
     time_zone
         Time zone of the site (Europe/Berlin, +02:00, UTC, local), for recorders that do not store
         theirs.
@@ -119,6 +127,8 @@ def detect(
     """
     if channel is not None and channel < 1:
         raise UsageError(f"channels are counted from 1, got {channel}")
+    if track is not None and track < 1:
+        raise UsageError(f"tracks are counted from 1, got {track}")
     path = os.fspath(recording)
     config = DetectorConfig(
         hop_seconds=hop_seconds,
@@ -140,13 +150,22 @@ def detect(
     detector = Detector(opened, config)
     zone = parse_time_zone(time_zone) if isinstance(time_zone, str) else time_zone
     start = None if path == "-" else recording_start(path, zone)
-    for detection in stream_detections(detector, path, channel=channel, start=start):
+    decoder = open_recording(path, track=track)
+    log_track(path, decoder)
+    detections = stream_detections(detector, path, channel=channel, decoder=decoder, start=start)
+    for detection in detections:
         yield from detection.events
 
 
 def batch_size_for(sources: Iterable[str]) -> int | None:
     """Return the batch size: 1 if a source is standard input, which may be live, else None."""
     return 1 if "-" in sources else None
+
+
+def log_track(path: str, decoder: Decoder) -> None:
+    """Log which track of a recording is analysed, if it has several and none was chosen."""
+    if notice := getattr(decoder, "notice", ""):
+        logger.warning("%s: %s", printable(path), notice)
 
 
 def share_of(decoder: Decoder, seconds: float) -> float:

@@ -36,6 +36,7 @@ def embed(
     pool: str | Sequence[str] = ("mean",),
     layer: str = "features",
     channel: int | None = None,
+    track: int | None = None,
     hop_seconds: float | None = None,
     engine: str = "auto",
     device: str = "auto",
@@ -66,6 +67,8 @@ def embed(
         Layer of the network; see `sed.models.inference.layers`.
     channel
         Counted from 1; the mean of all if not given.
+    track
+        Track of sound in containers that have several, counted from 1; see `detect`.
     hop_seconds
         Seconds from one window to the next; frames are averaged over windows that overlap.
     engine, device, precision
@@ -120,6 +123,7 @@ def embed(
         channel,
         sample_rate=sample_rate,
         window_seconds=window_seconds,
+        track=track,
     )
     yield from _rows(job, found, on_error)
 

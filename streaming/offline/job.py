@@ -21,7 +21,7 @@ from sed.models.devices import has_gpu
 from sed.models.registry import find_model, model_name
 from streaming.engines.base import EnginePool
 from streaming.engines.select import open_engine, runs_on_cpu
-from streaming.offline.detect import share_of, stream_detections
+from streaming.offline.detect import log_track, share_of, stream_detections
 from streaming.offline.embedding_rows import EmbeddingRow
 from streaming.offline.job_config import JobConfig, open_store
 from streaming.pipeline.detector import Detector
@@ -88,7 +88,7 @@ def run_job(
     Parameters
     ----------
     job
-        The channel and the outputs; the detector has the rest.
+        The channel, the track and the outputs; the detector has the rest.
     recording
         The recording.
     detector
@@ -108,7 +108,8 @@ def run_job(
         return
     seconds, failure, was_opened, n_rows = 0.0, None, False, 0
     try:
-        decoder = decoder or open_recording(recording.path)
+        decoder = decoder or open_recording(recording.path, track=job.track)
+        log_track(recording.path, decoder)
         with job.outputs.open_outputs(recording, detector) as files:
             was_opened = True
             try:

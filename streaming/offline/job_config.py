@@ -42,6 +42,8 @@ class JobConfig:
         Channel to analyse, counted from 1; the mean of all if None.
     sample_rate, window_seconds
         Of an encoder whose files do not say; see `open_engine`.
+    track
+        Track of sound to analyse in containers, counted from 1; the container's default if None.
     """
 
     outputs: OutputConfig = field(default_factory=OutputConfig)
@@ -53,6 +55,7 @@ class JobConfig:
     channel: int | None = None
     sample_rate: int | None = None
     window_seconds: float | None = None
+    track: int | None = None
 
     @property
     def layer(self) -> str | None:
@@ -77,6 +80,7 @@ def result_settings(job: JobConfig) -> dict[str, str]:
         "engine": job.engine,
         "precision": job.precision,
         "channel": job.channel,
+        "track": job.track,
         "sample_rate": job.sample_rate,
         "window_seconds": job.window_seconds,
     }

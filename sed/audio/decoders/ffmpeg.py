@@ -1,74 +1,125 @@
-"""Decode containers that libsndfile cannot read (m4a, mp4, wma, …), and URLs, with PyAV."""
+"""Decode containers (m4a, mp4, Matroska, MPEG-TS, wma, …), and URLs, with PyAV."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from sed.errors import DamagedRecordingError, MissingExtraError, RecordingError
+from sed.audio.decoders.container_header import (
+    choose_track,
+    container_end_seconds,
+    end_seconds,
+    list_tracks,
+    start_seconds,
+)
+from sed.audio.decoders.times import FrameTimes, damage_of
+from sed.errors import MissingExtraError, RecordingError, SedError
 from sed.text import printable
 from sed.types import Floats
 
+# Sound that ends earlier than its header says by more than this is cut off: encoders pad.
+MIN_CUT_SECONDS = 0.5
+# Where only the whole container has a length, its last packets may have none.
+MIN_CUT_OF_CONTAINER_SECONDS = 1.0
+
+# Live sound that cannot be decoded for so long is a broken connection.
+MAX_LIVE_LOSS_SECONDS = 10.0
+
+MAX_PACKET_SECONDS = 10.0  # a packet that is said to be longer has a wrong duration
+MAX_READ_ERRORS = 5  # of a container, one after the other, until it is given up
+SILENCE_SAMPLES = 65_536  # per block
+
+# How much FFmpeg reads of a file that does not say soon what its sound is: as it begins late.
+LONG_ANALYSIS = {"analyzeduration": "3600000000", "probesize": "1000000000"}
+
+CAN_JUMP = 0x200  # a flag of formats whose clock may jump, AVFMT_TS_DISCONT
+
 
 class ContainerDecoder:
-    """Decodes the first audio stream of a file or URL that FFmpeg reads.
+    """Decodes a track of sound of a file or URL that FFmpeg reads, at the times of the file.
+
+    Each sample has the time that the container gives it: where the times of packets leave a gap,
+    and where a packet cannot be decoded, silence is in its place, and both are reported after the
+    last block. Silence until sound begins is no damage. See `sed.audio.decoders.times`.
+
+    `n_samples` is what the header promises of this track, the silence before it included: `blocks`
+    yields as many, but for the padding of encoders, or reports that the file is cut off. It is None
+    where the header does not give the length of the track and FFmpeg would estimate it: ADTS, MP3,
+    Ogg, MPEG-TS, streams, some files with a picture.
 
     Parameters
     ----------
-    path
-        A file, or a URL.
+    source
+        A file, a URL, or an open binary file; one that can seek is read from its first byte.
     name
-        Its name in messages; by default the path.
+        Its name in messages; by default that of the source.
+    track
+        Track of sound, counted from 1; the default of the container if not given.
     timeout_seconds
         Longest wait for data from a network; unlimited if not given.
     like
         Another decoder; samples are converted to its sample rate and channels.
+    on_lost
+        For a stream without an end, which has another account of time: called with the number of
+        samples of packets that could not be decoded, before the block that follows them. No silence
+        is put in, and nothing is reported in the end. Files are not concerned.
 
     Raises
     ------
     RecordingError
-        If it cannot be opened, or holds no audio stream.
+        If it cannot be opened, or holds no such track.
     MissingExtraError
         If PyAV is not installed.
     """
 
     def __init__(
         self,
-        path: str,
+        source: str | BinaryIO,
         *,
         name: str | None = None,
+        track: int | None = None,
         timeout_seconds: float | None = None,
         like: ContainerDecoder | None = None,
+        on_lost: Callable[[int], None] | None = None,
     ) -> None:
-        self._path = name or path
+        self._path = name or (source if isinstance(source, str) else str(source.name))
+        self._on_lost = on_lost
+        self._timeout_seconds = timeout_seconds
+        self._container: Any = None
         try:
             import av
         except ImportError:
             raise MissingExtraError(f"{printable(self._path)}: reading this", "av") from None
-        self._error = av.error.FFmpegError
-        # TCP loses no packets, UDP does.
-        options = {"rtsp_transport": "tcp"} if path.startswith("rtsp") else {}
+        self._av = av
         try:
-            self._container = av.open(path, options=options, timeout=timeout_seconds)
-        except av.error.FFmpegError as error:
+            self._open(source, track, like)
+        except SedError:
+            self.close()
+            raise
+        except Exception as error:  # PyAV raises all kinds: ValueError, UnicodeDecodeError, …
+            self.close()
             raise RecordingError(
                 self._path,
-                f"cannot be read, not by FFmpeg either ({error.strerror}). Check its content, or "
+                f"cannot be read, not by FFmpeg either ({_reason(error)}). Check its content, or "
                 "convert it.",
             ) from error
-        if not self._container.streams.audio:
-            self._container.close()
-            raise RecordingError(self._path, "holds no sound. Give a recording.")
-        self._stream = self._container.streams.audio[0]
-        own = self._stream.codec_context
-        self._layout: str = like._layout if like else own.layout.name
-        self.sample_rate: int = like.sample_rate if like else int(own.sample_rate)
-        self.n_channels: int = like.n_channels if like else int(own.channels)
-        duration = self._container.duration  # in microseconds
-        self.n_samples: int | None = int(duration * self.sample_rate / 1e6) if duration else None
-        self.format = f"{self._container.format.name} {self._stream.codec_context.name}"
-        self._resampler = av.AudioResampler
+
+    @property
+    def has_end(self) -> bool:
+        """Whether this is a file, and not a stream that goes on."""
+        return bool(self._container.duration)
+
+    @property
+    def notice(self) -> str:
+        """Which track is read, where there are several and none was chosen; else empty."""
+        if self._is_chosen or len(self.tracks) < 2:
+            return ""
+        return (
+            f"has {len(self.tracks)} tracks of sound; number {self.track.number} is read "
+            f"({self.track}). Choose another with --track; `sed info` lists them."
+        )
 
     def blocks(self) -> Iterator[Floats]:
         """Yield blocks of shape (samples, channels).
@@ -76,36 +127,204 @@ class ContainerDecoder:
         Raises
         ------
         DamagedRecordingError
-            After the last good block, if the container is damaged or cut off.
+            After the last block, if sound is missing, cannot be decoded, or is cut off.
+        RecordingError
+            If no packet can be decoded, or a live stream breaks off.
         """
-        position, form = 0, None
+        cut = ""
         try:
-            for frame in self._container.decode(self._stream):
-                if form != (form := (frame.format.name, frame.layout.name, frame.sample_rate)):
-                    # Internet radio changes its format between programmes, and a resampler accepts
-                    # only one. Interleaved, because PyAV crashes on planar sound of 8 channels.
-                    to_float = self._resampler("flt", self._layout, self.sample_rate)
-                for part in to_float.resample(frame):
-                    block = part.to_ndarray().astype(np.float32, copy=False)
-                    block = block.reshape(-1, self.n_channels)
-                    position += len(block)
-                    yield block
-        except self._error as error:
-            raise DamagedRecordingError(
-                self._path,
-                position / self.sample_rate,
-                "it cannot be decoded any further. What came before is kept; copy or export the "
-                "file again for the rest.",
-            ) from error
-        expected = self.n_samples or 0
-        if expected - position > self.sample_rate:
-            raise DamagedRecordingError(
-                self._path,
-                position / self.sample_rate,
-                f"it is cut off there; its header promises {expected / self.sample_rate:.3f} s. "
-                "What came before is kept; copy or export the file again for the rest.",
-            )
+            yield from self._blocks()
+        except SedError:
+            raise
+        except Exception as error:
+            if self._is_live:
+                raise RecordingError(self._path, f"breaks off: {_reason(error)}.") from error
+            cut = "it cannot be decoded any further"
+        if not self._is_live and (
+            damage := damage_of(self._path, self._times, self.sample_rate, cut or self._cut())
+        ):
+            raise damage
 
     def close(self) -> None:
         """Close the container; PyAV leaks open ones."""
-        self._container.close()
+        if self._container is not None:
+            self._container.close()
+
+    def _open(
+        self, source: str | BinaryIO, track: int | None, like: ContainerDecoder | None
+    ) -> None:
+        # TCP loses no packets, UDP does.
+        is_rtsp = isinstance(source, str) and source.startswith("rtsp")
+        self._open_container(source, {"rtsp_transport": "tcp"} if is_rtsp else {})
+        if self._on_lost is None and not all(track.sample_rate for track in self.tracks):
+            self.close()
+            if not isinstance(source, str):
+                source.seek(0)
+            self._open_container(source, LONG_ANALYSIS)
+        self.track = choose_track(self._path, self.tracks, track)
+        self._is_chosen = track is not None
+        self._stream = self._container.streams.audio[self.track.number - 1]
+        own = self._stream.codec_context
+        if own is None or not self.track.sample_rate:
+            raise RecordingError(
+                self._path, f"its sound cannot be decoded ({self.track.codec}). Convert it."
+            )
+        self._layout: str = like._layout if like else own.layout.name
+        self.sample_rate: int = like.sample_rate if like else int(own.sample_rate)
+        self.n_channels: int = like.n_channels if like else int(own.channels)
+        self.format = f"{self._container.format.name} {own.name}"
+        self._is_live = self._on_lost is not None and not self.has_end
+        self._zero = start_seconds(self._container)
+        self._end = end_seconds(self._container, self._stream)
+        self.n_samples: int | None = None
+        if self._end is not None:
+            self.n_samples = max(0, round(self._position_of(self._end)))
+        self._container_end = container_end_seconds(self._container)
+        self._last_seen = 0.0  # end of the last packet of any stream, in seconds
+        self._resampler: Any = None
+        self._form: tuple[object, ...] | None = None  # of the last frame
+        self._n_frame = 0  # samples of the last frame
+        self._n_lost = 0  # samples since then that could not be decoded
+        self._times = FrameTimes(
+            self.sample_rate,
+            can_jump=bool(self._container.format.flags & CAN_JUMP),
+            max_seconds=self._container_end,
+        )
+
+    def _open_container(self, source: str | BinaryIO, options: dict[str, str]) -> None:
+        """Open the container, and list its tracks."""
+        self._container = self._av.open(
+            source,
+            "r",
+            options=options,
+            timeout=self._timeout_seconds,
+            metadata_errors="replace",
+        )
+        self.tracks = list_tracks(self._container.streams.audio)
+        if not self.tracks:
+            has_picture = any(stream.type == "video" for stream in self._container.streams)
+            which = ", only a picture" if has_picture else ""
+            raise RecordingError(self._path, f"holds no sound{which}. Give a recording.")
+
+    def _blocks(self) -> Iterator[Floats]:
+        n_good = 0
+        for packet in self._packets():
+            try:
+                frames = [(frame.time, self._converted(frame)) for frame in packet.decode()]
+            except Exception:  # a bad packet costs itself
+                self._n_lost += self._n_samples_of(packet)
+                if self._is_live and self._n_lost > MAX_LIVE_LOSS_SECONDS * self.sample_rate:
+                    raise
+                continue
+            n_good += len(frames)
+            for time, block in frames:
+                yield from self._placed(time, block)
+        if self._n_lost and not n_good:
+            raise RecordingError(
+                self._path,
+                f"none of its sound can be decoded ({self.track.codec}). Check its content.",
+            )
+        yield from self._placed(None, self._rest())
+
+    def _packets(self) -> Iterator[Any]:
+        """Yield the packets of the track; past damage of the container where FFmpeg goes on."""
+        # Where only the whole has a length, the last packet of any stream shows if it is cut off.
+        every = self._end is None and self._container_end is not None
+        n_errors = 0
+        while True:
+            try:
+                for packet in self._container.demux(*([] if every else [self._stream])):
+                    n_errors = 0
+                    if every and packet.pts is not None:
+                        end = (packet.pts + (packet.duration or 0)) * float(packet.time_base)
+                        self._last_seen = max(self._last_seen, end)
+                    if packet.stream_index == self._stream.index:
+                        yield packet
+                return
+            except Exception:
+                n_errors += 1
+                if self._is_live or n_errors > MAX_READ_ERRORS:
+                    raise
+                self._n_lost += self._n_frame  # at least; the next time says how many
+
+    def _converted(self, frame: Any) -> Floats:
+        """Return a frame as samples (samples, channels), of the rate and channels of this."""
+        form = (frame.format.name, frame.layout.name, frame.sample_rate)
+        parts = []
+        if form != self._form:
+            # Internet radio changes its format between programmes, and a resampler accepts only
+            # one. Interleaved, because PyAV crashes on planar sound of 8 channels.
+            parts, self._form = [self._rest()], form
+            self._resampler = self._av.AudioResampler("flt", self._layout, self.sample_rate)
+        parts += [self._samples(part) for part in self._resampler.resample(frame)]
+        block = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        self._n_frame = len(block)
+        return block
+
+    def _rest(self) -> Floats:
+        """Return the samples that a change of the sample rate holds back."""
+        parts = [np.empty((0, self.n_channels), np.float32)]
+        if self._form is not None and self._form[2] != self.sample_rate:
+            parts += [self._samples(part) for part in self._resampler.resample(None)]
+        return np.concatenate(parts)
+
+    def _samples(self, frame: Any) -> Floats:
+        block: Floats = frame.to_ndarray().astype(np.float32, copy=False)
+        return block.reshape(-1, self.n_channels)
+
+    def _placed(self, time: float | None, block: Floats) -> Iterator[Floats]:
+        """Yield a block after the silence that its time asks for.
+
+        Parameters
+        ----------
+        time
+            Of its first sample, in seconds of the container; None if it is not known.
+        block
+            Samples, shape (samples, channels).
+        """
+        n_lost, self._n_lost = self._n_lost, 0
+        if self._is_live:
+            if n_lost and self._on_lost is not None:
+                self._on_lost(n_lost)
+        else:
+            position = None if time is None else self._position_of(time)
+            n_silent = self._times.place(position, len(block), n_lost)
+            for start in range(0, n_silent, SILENCE_SAMPLES):
+                n = min(SILENCE_SAMPLES, n_silent - start)
+                yield np.zeros((n, self.n_channels), np.float32)
+            block = block[max(0, -n_silent) :]
+        if len(block):
+            yield block
+
+    def _n_samples_of(self, packet: Any) -> int:
+        """Return the length of a packet that cannot be decoded."""
+        if not packet.size:  # the one that ends the stream
+            return 0
+        seconds = float((packet.duration or 0) * packet.time_base)
+        if 0 < seconds <= MAX_PACKET_SECONDS:
+            return round(seconds * self.sample_rate)
+        return self._n_frame
+
+    def _position_of(self, seconds: float) -> float:
+        """Return the position of a time of the container, in samples of this."""
+        return (seconds - self._zero) * self.sample_rate
+
+    def _cut(self) -> str:
+        """Return how the container ends before its header says; empty if it does not."""
+        if self._end is not None:
+            seconds = self._times.missing(self._position_of(self._end)) / self.sample_rate
+            promised, least = self._end - self._zero, MIN_CUT_SECONDS
+        elif self._container_end is not None:
+            promised, least = self._container_end, MIN_CUT_OF_CONTAINER_SECONDS
+            seconds = promised - self._last_seen
+        else:
+            return ""
+        if seconds <= least:
+            return ""
+        return f"it is cut off there; its header promises {promised:.3f} s"
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error says, on one line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return printable(" ".join(str(text).split()))

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import av
 import numpy as np
-from av.error import FFmpegError
 
 from sed.audio.decoders.libsndfile import SoundFileDecoder
 from sed.types import Floats
@@ -86,7 +85,8 @@ class VorbisDecoder(SoundFileDecoder):
         position = 0  # end of the newest frame
         newest: av.AudioFrame | None = None
         try:
-            with av.open(os.fsdecode(self._source)) as container:
+            # Tags may be in any encoding.
+            with av.open(os.fsdecode(self._source), metadata_errors="replace") as container:
                 for frame in container.decode(container.streams.audio[0]):
                     pts = frame.pts or 0
                     # Frames before zero are encoder padding, which libsndfile leaves out.
@@ -97,7 +97,7 @@ class VorbisDecoder(SoundFileDecoder):
                         yield newest
                     newest = frame
                     position += frame.samples
-        except FFmpegError:
+        except Exception:  # PyAV raises all kinds; libsndfile says what is wrong, if anything is
             return
         if newest is not None:
             yield newest
