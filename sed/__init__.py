@@ -29,9 +29,9 @@ if TYPE_CHECKING:
         UsageError,
     )
     from sed.events.match import match_events
+    from sed.events.reading.events import read_events
     from sed.events.sqlite import DatabaseError
     from sed.events.tracker import Event, EventTracker, TrackerConfig, track_events
-    from sed.events.writers import read_events
     from sed.features.log_mel import LogMelConfig
     from sed.features.log_mel_torch import LogMel
     from sed.models.backbone import ModelConfig
@@ -89,7 +89,7 @@ _MODULES = {
     "sed.events.sqlite": "DatabaseError",
     "sed.events.match": "match_events",
     "sed.events.tracker": "Event EventTracker TrackerConfig track_events",
-    "sed.events.writers": "read_events",
+    "sed.events.reading.events": "read_events",
     "sed.features.log_mel": "LogMelConfig",
     "sed.features.log_mel_torch": "LogMel",
     "sed.models.backbone": "ModelConfig",

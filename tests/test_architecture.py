@@ -31,6 +31,7 @@ ARROWS = {
     "sed/events": "sed sed/features sed/events/tracking",
     "sed/events/tracking": "sed",
     "sed/events/embedding_store": "sed sed/events",
+    "sed/events/reading": "sed sed/events",
     "sed/models": "sed sed/features sed/events sed/models/heads",
     "sed/models/heads": "",
     "sed/models/inference": "sed sed/models",
@@ -39,7 +40,8 @@ ARROWS = {
     "streaming/encoders": "sed sed/models streaming/export",
     "streaming/engines": "sed sed/features sed/models sed/models/inference streaming/export "
     "streaming/encoders streaming/engines/graphs",
-    "streaming/engines/graphs": "sed sed/features sed/events sed/models streaming/export "
+    "streaming/engines/graphs": "sed sed/features sed/events sed/events/reading sed/models "
+    "streaming/export "
     "streaming/encoders",
     "streaming/pipeline": "sed sed/audio sed/features sed/events sed/events/tracking sed/models "
     "streaming/engines",
@@ -54,19 +56,21 @@ ARROWS = {
     "streaming/web": "sed sed/features sed/events streaming streaming/sinks",
     "streaming/bench": "sed sed/audio sed/audio/decoders sed/events sed/models streaming/engines "
     "streaming/pipeline streaming/offline",
-    "streaming/cli": "sed sed/audio sed/events sed/events/embedding_store sed/models "
-    "streaming streaming/export streaming/engines streaming/engines/graphs streaming/pipeline "
-    "streaming/offline streaming/search streaming/sinks streaming/live streaming/terminal "
-    "streaming/web streaming/bench",
+    "streaming/cli": "sed sed/audio sed/events sed/events/embedding_store sed/events/reading "
+    "sed/models streaming streaming/export streaming/engines streaming/engines/graphs "
+    "streaming/pipeline streaming/offline streaming/search streaming/sinks streaming/live "
+    "streaming/terminal streaming/web streaming/bench",
     "train": "",
     "train/config": "sed sed/features sed/events sed/models",
-    "train/data": "sed sed/audio sed/audio/decoders sed/events train/config",
-    "train/prepare": "sed sed/audio sed/events train/data",
+    "train/data": "sed sed/audio sed/audio/decoders sed/events sed/events/reading "
+    "train/config",
+    "train/prepare": "sed sed/audio sed/events sed/events/reading train/data",
     "train/augment": "sed sed/audio train/config train/data",
     "train/loop": "sed sed/events sed/models sed/models/heads train/config train/data "
     "train/augment train/distill",
     "train/evaluate": "sed sed/audio sed/events sed/models train/config train/data train/augment",
-    "train/fit": "sed sed/audio sed/events sed/models sed/models/heads train/data",
+    "train/fit": "sed sed/audio sed/events sed/events/reading sed/models sed/models/heads "
+    "train/data",
     "train/distill": "sed sed/features sed/events sed/events/tracking sed/models "
     "sed/models/heads train/config train/data",
     "train/run": "sed sed/models train/config train/data train/augment train/distill train/loop "

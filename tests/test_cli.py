@@ -19,7 +19,7 @@ import train.cli.train
 from sed.audio.find import find_recordings
 from sed.cli import COMMANDS, app
 from sed.events.formats import TEXT_WRITERS
-from sed.events.writers import read_events
+from sed.events.reading.events import read_events
 from sed.models.checkpoint import save_checkpoint
 from streaming.offline.detect import detect
 from streaming.pipeline.config import DetectorConfig

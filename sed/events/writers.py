@@ -1,4 +1,4 @@
-r"""Write events as lines of text, and read them back.
+r"""Write events as lines of text.
 
 Times are in seconds with milliseconds, scores have four decimals. Every label and file name can be
 read back: CSV and TSV quote (as pandas and spreadsheets do), JSON escapes, and the two formats
@@ -13,14 +13,12 @@ import io
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self, TextIO
 
-from sed.errors import UsageError
 from sed.events.tracker import Event
-from sed.text import iso_time, near
+from sed.text import iso_time
 
 GAP = "[gap]"  # label of lost sound, in formats that hold events only
 NAME_COLUMNS = ("scientific_name", "common_name")  # of events of models that know species
@@ -243,75 +241,6 @@ class RavenWriter(LineWriter):
             *map(_escaped, self._names(event)),
         )
         return "\t".join(values) + "\n"
-
-
-def read_events(path: str | os.PathLike[str], format: str) -> list[Event]:
-    """Return the events in a file of one of the text formats, without gaps.
-
-    Parameters
-    ----------
-    path
-        A file that a `LineWriter` wrote.
-    format
-        csv, jsonl, audacity, raven or tsv. Audacity and TSV store no scores (1.0 here), Audacity
-        no file names.
-
-    Raises
-    ------
-    UsageError
-        If the format is unknown.
-    """
-    readers: dict[str, Callable[[TextIO], Iterator[Event]]] = {
-        "csv": _read_csv,
-        "jsonl": _read_jsonl,
-        "audacity": _read_audacity,
-        "raven": _read_raven,
-        "tsv": _read_tsv,
-    }
-    if format not in readers:
-        raise UsageError(f"unknown format {format!r}. {near(format, readers)}")
-    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return [event for event in readers[format](file) if event.label != GAP]
-
-
-def _read_csv(file: TextIO) -> Iterator[Event]:
-    for row in csv.DictReader(file):
-        times = float(row["onset"]), float(row["offset"])
-        score, time = float(row["score"]), _read_time(row.get("time"))
-        yield Event(*times, row["label"], score, row["file"], time)
-
-
-def _read_jsonl(file: TextIO) -> Iterator[Event]:
-    for line in file:
-        values = json.loads(line)
-        if "gap" not in values:
-            values = {key: value for key, value in values.items() if key not in NAME_COLUMNS}
-            yield Event(**values | {"time": _read_time(values.get("time"))})
-
-
-def _read_time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
-
-
-def _read_tsv(file: TextIO) -> Iterator[Event]:
-    for row in csv.DictReader(file, delimiter="\t"):
-        times = float(row["onset"]), float(row["offset"])
-        yield Event(*times, row["event_label"], 1.0, row["filename"])
-
-
-def _read_audacity(file: TextIO) -> Iterator[Event]:
-    for line in file:
-        onset, offset, label = line.rstrip("\n").split("\t")
-        yield Event(float(onset), float(offset), unescaped(label), 1.0)
-
-
-def _read_raven(file: TextIO) -> Iterator[Event]:
-    names = next(file).rstrip("\n").split("\t")
-    for line in file:
-        row = dict(zip(names, line.rstrip("\n").split("\t"), strict=True))
-        times = float(row["Begin Time (s)"]), float(row["End Time (s)"])
-        name = unescaped(row["Begin File"])
-        yield Event(*times, unescaped(row["Label"]), float(row["Score"]), name)
 
 
 def _quoted(values: Sequence[str], delimiter: str) -> str:

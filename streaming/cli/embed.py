@@ -214,7 +214,7 @@ def _read(table: Path, *, need_times: bool) -> list[Event]:
     """
     from math import isinf
 
-    from sed.events.clip_table import read_clips
+    from sed.events.reading.clips import read_clips
 
     clips = read_clips(table)
     name = printable(str(table))

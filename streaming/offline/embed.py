@@ -138,7 +138,7 @@ def place_clips(
     Parameters
     ----------
     clips
-        As `sed.events.clip_table.read_clips` returns them.
+        As `sed.events.reading.clips.read_clips` returns them.
     table
         Their table. Without `sources` its names are paths, else relative to its folder.
     sources

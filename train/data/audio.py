@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from sed.audio.blocks import read_blocks
-from sed.audio.decode import open_recording
+from sed.audio.decode import Decoder, open_recording
 from sed.audio.decoders.libsndfile import SoundFileDecoder
-from sed.errors import RecordingError
+from sed.errors import RecordingError, SedError
 from sed.timeline import samples_from_seconds
 from sed.types import Floats
 from train.data.clips import Clip
@@ -69,6 +69,16 @@ def n_samples(clip: Clip, sample_rate: int) -> int | None:
         return None
     begin, end = clip_range(clip, sample_rate)
     return max(0, (length if end is None else min(end, length)) - begin)
+
+
+def recording_seconds(path: str) -> float | None:
+    """Return how long a recording is, or None where its header is unsure or cannot be read."""
+    try:
+        with closing(open_recording(path)) as decoder:
+            length = _exact_length(decoder)
+            return length / decoder.sample_rate if length else None
+    except (SedError, OSError):  # reading its clips reports the reason
+        return None
 
 
 def read_clip(
@@ -190,12 +200,18 @@ def _encoding(body: bytes, sample_rate: int) -> np.dtype[np.generic] | None:
 def _length_in_header(path: str, sample_rate: int) -> int | None:
     """Return how many samples decoding will give, or None where the header is unreliable."""
     with closing(open_recording(path)) as decoder:
-        exact = isinstance(decoder, SoundFileDecoder) and not decoder.format.startswith("MP3")
-        if not exact or decoder.n_samples is None:
+        length = _exact_length(decoder)
+        if length is None:
             return None
         # The resampler returns round(n · sample_rate / rate); halves are rounded up.
         rate = decoder.sample_rate
-        return (2 * decoder.n_samples * sample_rate + rate) // (2 * rate)
+        return (2 * length * sample_rate + rate) // (2 * rate)
+
+
+def _exact_length(decoder: Decoder) -> int | None:
+    """Return the number of samples in a header that gives it exactly, at the rate of the file."""
+    exact = isinstance(decoder, SoundFileDecoder) and not decoder.format.startswith("MP3")
+    return decoder.n_samples if exact else None
 
 
 def _decoded(path: str, sample_rate: int, first: int, end: int | None) -> Floats:

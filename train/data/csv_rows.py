@@ -1,10 +1,9 @@
-"""Read and write rows of tables, find their files, and collect all errors in them."""
+"""Write rows of tables, check them, and collect all errors in them."""
 
 from __future__ import annotations
 
 import ast
 import csv
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,8 +12,10 @@ from pathlib import Path
 import pandas as pd
 
 from sed.errors import TableError
+from sed.events.reading.header import column_key
+from sed.events.reading.table import log_assumed, log_once
 from sed.files import written_whole
-from sed.text import lines, printable
+from sed.text import lines, pluralize, printable
 
 # Where pyarrow is installed, pandas stores text in it, and it refuses names that are not UTF-8.
 pd.set_option("mode.string_storage", "python")
@@ -22,53 +23,8 @@ pd.set_option("mode.string_storage", "python")
 MAX_SHOWN = 60  # characters of a faulty cell in a message
 
 
-def read_header(path: Path) -> tuple[str, ...]:
-    """Return the names of a table's columns; none if it is not readable."""
-    try:
-        return _cells(path, n_rows=1)[0]
-    except (OSError, ValueError, IndexError):
-        return ()
-
-
-def read_rows(path: Path) -> tuple[tuple[str, ...], list[tuple[int, tuple[str, ...]]]]:
-    """Return the column names of a table, and the number and the cells of each row.
-
-    Cells are text, empty where a row is short. The header is row 1, as in a spreadsheet; empty rows
-    are left out.
-
-    Raises
-    ------
-    TableError
-        If the file is not readable as a table.
-    """
-    try:
-        header, *rows = _cells(path)
-    except (OSError, ValueError) as error:  # those of pandas are ValueErrors
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise TableError(
-            f"{printable(str(path))}: cannot be read as a table: {reason}. Check the file."
-        ) from error
-    numbered = enumerate(rows, start=2)
-    return header, [(i, cells) for i, cells in numbered if any(cell.strip() for cell in cells)]
-
-
-def _cells(path: Path, n_rows: int | None = None) -> list[tuple[str, ...]]:
-    """Return all cells, the names of the columns first."""
-    table = pd.read_csv(
-        path,
-        sep="," if path.suffix.lower() == ".csv" else "\t",
-        header=None,  # or pandas takes the first column of a long row for an index
-        dtype=str,
-        keep_default_na=False,
-        skip_blank_lines=False,  # so that row numbers stay true
-        nrows=n_rows,
-        encoding_errors="surrogateescape",  # as Python does in file names
-    ).fillna("")
-    return list(table.itertuples(index=False, name=None))
-
-
 def write_rows(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
-    """Write a table, whole or not at all; `read_rows` returns any text in it unchanged.
+    """Write a table, whole or not at all; `read_text_table` returns any text in it unchanged.
 
     Raises
     ------
@@ -84,7 +40,7 @@ def write_rows(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
 
 
 class RowErrors:
-    """Errors in the rows of a table, collected and raised together.
+    """What is wrong with the rows of a table: reported together.
 
     Parameters
     ----------
@@ -94,10 +50,11 @@ class RowErrors:
         Number of rows.
     """
 
-    def __init__(self, path: Path, n_rows: int) -> None:
+    def __init__(self, path: str | os.PathLike[str], n_rows: int) -> None:
         self._path = path
         self._n_rows = n_rows
         self._reasons: list[str] = []
+        self._left_out: list[str] = []
 
     @contextmanager
     def row(self, number: int, file: str) -> Iterator[None]:
@@ -105,44 +62,36 @@ class RowErrors:
         try:
             yield
         except ValueError as error:
-            name = printable(file) if file.strip() else "?"
-            self._reasons.append(f"row {number}: {name}: {error}")
+            self._reasons.append(_reason(number, file, str(error)))
 
-    def raise_if_any(self) -> None:
-        """Raise the collected errors.
+    def leave_out(self, number: int, file: str, reason: str) -> None:
+        """Note that a row is left out, and the others are used."""
+        self._left_out.append(_reason(number, file, reason))
+
+    def finish(self, assumed: Sequence[str] = ()) -> None:
+        """Raise the collected errors, or log what was assumed and which rows are left out.
 
         Raises
         ------
         TableError
-            If there are any; it lists them.
+            If there are errors; it lists them.
         """
         if self._reasons:
             raise TableError(
-                f"{printable(str(self._path))}: {len(self._reasons)} faulty rows of "
+                f"{printable(os.fspath(self._path))}: {len(self._reasons)} faulty rows of "
                 f"{self._n_rows}; correct or remove them:{lines(self._reasons)}"
+            )
+        log_assumed(self._path, assumed)
+        if self._left_out:
+            log_once(
+                self._path,
+                f"{pluralize(len(self._left_out), 'faulty row')} of {self._n_rows} left out:"
+                f"{lines(self._left_out, 5)}",
             )
 
 
-def audio_folders(table: Path, names: Sequence[str] = ("audio",)) -> list[Path]:
-    """Return folders that may hold the audio of a table: beside it, above it, or its own."""
-    bases = table.parent, table.absolute().parent.parent
-    beside = [base / name for base in bases for name in names]
-    return [*(path for path in beside if path.is_dir()), table.parent]
-
-
-def find_audio(names: Sequence[str], folders: Sequence[Path]) -> str:
-    """Return the path of the first file with one of these names in the first folder that has one.
-
-    Raises
-    ------
-    ValueError
-        If no folder has one.
-    """
-    for folder in folders:
-        for name in names:
-            if (folder / name).is_file():
-                return str(folder / name)
-    raise ValueError(f"no such file in {printable(str(folders[0]))}")
+def _reason(number: int, file: str, reason: str) -> str:
+    return f"row {number}: {printable(file) if file.strip() else '?'}: {reason}"
 
 
 def require(row: Mapping[str, str], columns: Sequence[str]) -> None:
@@ -153,7 +102,7 @@ def require(row: Mapping[str, str], columns: Sequence[str]) -> None:
     ValueError
         If it is; the message names the columns.
     """
-    if empty := [column for column in columns if not row[column].strip()]:
+    if empty := [column for column in columns if not row[column_key(column)].strip()]:
         raise ValueError(f"no {' and no '.join(empty)}")
 
 
@@ -162,23 +111,6 @@ def relative_path(path: str, folder: Path) -> str:
     whole, base = os.path.abspath(path), os.path.abspath(folder)
     inside = os.path.commonpath([whole, base]) == base
     return Path(os.path.relpath(whole, base) if inside else whole).as_posix()
-
-
-def number(name: str, cell: str) -> float:
-    """Return the finite number in a cell of the column `name`.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"expected a number for {name}, got {cell!r}")
-    return value
 
 
 def literal_list(cell: str) -> list[str]:
@@ -197,4 +129,4 @@ def literal_list(cell: str) -> list[str]:
         labels = None
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise ValueError(f"secondary_labels is not a list of labels: {cell[:MAX_SHOWN]!r}")
-    return [label for label in dict.fromkeys(labels) if label]
+    return [label for label in dict.fromkeys(map(str.strip, labels)) if label]

@@ -1,40 +1,67 @@
 """Known table formats, recognised by their columns, and how each becomes clips.
 
-=============  ====================================================================================
-esc50          ``filename, fold, category``; also ``src_file`` and ``licence``
-urbansound8k   ``slice_file_name, fsID, fold, class``; audio in ``audio/fold1`` and so on
-birdclef       ``primary_label, filename``; also ``secondary_labels``, ``author``, ``license``
-fsdkaggle2018  ``fname, label``, and ``manually_verified`` or ``usage``, which only tests have
-index          ``file, label``, and all that `train.data.tables.write_index` writes
-strong         ``filename, onset, offset, event_label``, or annotations beside recordings
-folders        no table: a folder per class
-=============  ====================================================================================
+===============  ==================================================================================
+esc50            ``filename, fold, category``; also ``src_file`` and ``licence``
+urbansound8k     ``slice_file_name, fsID, fold, class``; audio in ``audio/fold1`` and so on
+birdclef         ``primary_label, filename``; also ``secondary_labels``, ``author``, ``license``
+fsdkaggle2018    ``fname, label``, and ``manually_verified`` or ``usage``, which only tests have
+index            ``file, label``, and all that `train.data.tables.write_index` writes
+weak             ``filename, event_labels``: weak labels of DCASE, separated by commas
+audioset         ``YTID, start_seconds, end_seconds, positive_labels``
+audioset_strong  ``segment_id, start_time_seconds, end_time_seconds, label``
+strong           ``filename, onset, offset, event_label``, or annotations beside recordings
+events           ``file, onset, offset, label``, and no scores
+raven            selection table, also that of BirdNET
+birdnet          CSV of BirdNET; ``birdnet_r`` is its table for R
+kaleidoscope     ``IN FILE, OFFSET, DURATION`` and ``MANUAL ID`` or ``AUTO ID``
+folders          no table: a folder per class
+===============  ==================================================================================
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.errors import TableError
-from sed.text import printable
-from train.data.clips import Clip
-from train.data.csv_rows import (
-    RowErrors,
-    audio_folders,
-    find_audio,
-    literal_list,
-    read_header,
-    read_rows,
-    require,
+from sed.events.reading.annotations import (
+    KALEIDOSCOPE_LABELS,
+    RAVEN_LABELS,
+    SPECIES_LABELS,
+    is_annotation,
 )
-from train.data.index_rows import Find, Row, index_clip
-from train.data.strong import STRONG_COLUMNS, is_annotated, read_annotated, read_strong
+from sed.events.reading.header import column_key, read_columns
+from sed.events.reading.table import number, read_text_table
+from sed.events.reading.text_file import from_windows_1252, read_text_file
+from sed.text import printable
+from train.data.audio import recording_seconds
+from train.data.audio_files import AudioFinder, audio_folders, is_sound
+from train.data.clips import Clip
+from train.data.csv_rows import RowErrors, require
+from train.data.row_formats import (
+    Find,
+    Row,
+    audioset_files,
+    audioset_names,
+    birdclef_clip,
+    esc50_clip,
+    fsdkaggle2018_clip,
+    index_clip,
+    several,
+    urbansound8k_clip,
+    weak_clip,
+)
+from train.data.strong import (
+    STRONG_COLUMNS,
+    is_annotated,
+    is_beside_recording,
+    read_annotated,
+    read_strong,
+)
 
-_N_URBAN_FOLDS = 10
+_NO_HEADER = (".textgrid", ".svl")
 _N_NEAR = 3  # formats named in the error for an unknown table
 _DETECTION_COLUMNS = ("onset", "offset", "score")  # of events as sed detect writes them
 
@@ -50,7 +77,7 @@ class TableFormat:
 
     def lacks(self, header: tuple[str, ...]) -> list[str]:
         """Return the names of the columns that a header lacks."""
-        missing = [column for column in self.columns if column not in header]
+        missing = [column for column in self.columns if column_key(column) not in header]
         if self.either and not {*self.either} & {*header}:
             missing.append(" or ".join(self.either))
         return missing
@@ -69,8 +96,12 @@ def read_file(path: Path, kinds: tuple[str, ...]) -> list[Clip]:
     TableError
         If it is in none of them, or any row is faulty.
     """
-    header = read_header(path)
-    if (kind := _kind(header, kinds)) is None:
+    header = read_columns(path)
+    if not header and path.suffix.lower() not in _NO_HEADER:
+        read_text_file(path)  # which says why it cannot be read
+    if (kind := _kind(header, kinds)) is None and "strong" in kinds and is_annotation(path):
+        kind = "strong"
+    if kind is None:
         if {*_DETECTION_COLUMNS} <= {*header}:
             raise TableError(
                 f"{printable(str(path))}: holds detected events with scores, not labels of clips. "
@@ -128,7 +159,11 @@ def tables_in(folder: Path, kinds: tuple[str, ...] | None = None) -> dict[Path, 
         Formats to look for; all if not given.
     """
     kinds = tuple(FORMATS) if kinds is None else kinds
-    return {file: kind for file in _files(folder) if (kind := _kind(read_header(file), kinds))}
+    return {
+        file: kind
+        for file in _files(folder)
+        if (kind := _kind(read_columns(file), kinds)) and not is_beside_recording(file)
+    }
 
 
 def read_folders(path: Path) -> list[Clip]:
@@ -139,16 +174,15 @@ def read_folders(path: Path) -> list[Clip]:
     TableError
         If there are none.
     """
-    suffixes = SOUND_SUFFIXES | CONTAINER_SUFFIXES
     clips = [
-        Clip(str(file), (folder.name,), str(file.relative_to(path)))
+        Clip(str(file), (from_windows_1252(folder.name).strip(),), str(file.relative_to(path)))
         for folder in sorted(p for p in path.iterdir() if p.is_dir() and p.name[0] != ".")
         for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in suffixes and file.name[0] != "." and file.is_file()
+        if is_sound(file) and file.is_file()
     ]
     if not clips:
         files = _files(path)
-        seen = f" ({files[0].name}: {_nearest(read_header(files[0]))})" if files else ""
+        seen = f" ({files[0].name}: {_nearest(read_columns(files[0]))})" if files else ""
         raise TableError(
             f"{printable(str(path))}: neither a known table{seen}, nor recordings with "
             "annotations beside them, nor folders with sounds in them, one per class. Check --data."
@@ -187,50 +221,6 @@ def _nearest(header: tuple[str, ...], kinds: tuple[str, ...] = ()) -> str:
     )
 
 
-def _esc50(row: Row, find: Find) -> Clip:
-    return Clip(
-        find(row["filename"]),
-        (row["category"].strip(),),
-        row.get("src_file") or row["filename"],
-        row["fold"].strip(),
-        row.get("licence", ""),
-    )
-
-
-def _urbansound8k(row: Row, find: Find) -> Clip:
-    """Return a slice. Its ``start`` and ``end`` are times in the source, not in its own file."""
-    fold, name = row["fold"].strip(), row["slice_file_name"]
-    if fold not in map(str, range(1, _N_URBAN_FOLDS + 1)):
-        raise ValueError(f"unknown fold {fold!r}: expected 1 to {_N_URBAN_FOLDS}")
-    return Clip(find(f"fold{fold}/{name}", name), (row["class"].strip(),), row["fsID"], fold)
-
-
-def _birdclef(row: Row, find: Find) -> Clip:
-    """Return a recording of birds; recordings of one author are one group."""
-    label, name = row["primary_label"].strip(), row["filename"]
-    return Clip(
-        find(name, f"{label}/{name}"),  # the 2021 table names files without their folder
-        (label,),
-        row.get("author", "").strip() or name,
-        licence=row.get("license", ""),
-        secondary=tuple(x for x in literal_list(row.get("secondary_labels", "")) if x != label),
-    )
-
-
-def _fsdkaggle2018(row: Row, find: Find) -> Clip | None:
-    """Return a clip, of the test set if it has a usage; None for the padding of the test set."""
-    usage = row.get("usage", "").strip()
-    if usage == "Ignored":
-        return None
-    return Clip(
-        find(row["fname"]),
-        (row["label"].strip(),),
-        row.get("freesound_id") or row["fname"],
-        "test" if usage else "",
-        row.get("license", ""),
-    )
-
-
 def _row_by_row(
     path: Path,
     *,
@@ -239,26 +229,63 @@ def _row_by_row(
     audio: tuple[str, ...],
 ) -> list[Clip]:
     """Return the clips of the rows; the error lists all faulty rows."""
-    header, rows = read_rows(path)
-    if clip is index_clip and {"begin", "seconds"} & {*header}:
+    table = read_text_table(path)
+    if clip is index_clip and {"begin", "seconds"} & {*table.columns}:
         raise TableError(
             f"{printable(str(path))}: an index of version 1. Rename its columns begin and seconds "
             "to start and duration, or run sed prepare again into a new folder."
         )
-    find = partial(_found, folders=audio_folders(path, audio))
-    errors = RowErrors(path, len(rows))
+    finder = AudioFinder(audio_folders(path, audio))
+    errors = RowErrors(path, len(table.rows))
     clips = []
-    for i, cells in rows:
-        row = dict(zip(header, cells, strict=True))
-        with errors.row(i, row[needs[0]]):
+    for i, row in table.records():
+        with errors.row(i, row[column_key(needs[0])]):
             require(row, needs)
-            clips.append(clip(row, find))
-    errors.raise_if_any()
+            clips.append(clip(row, finder.find))
+    errors.finish((*table.assumed, *finder.assumed))
     return [clip for clip in clips if clip is not None]
 
 
-def _found(*names: str, folders: list[Path]) -> str:
-    return find_audio(names, folders)
+def read_audioset(path: Path) -> list[Clip]:
+    """Return the clips of a table of AudioSet's segments with the names of our classes as labels.
+
+    Rows whose recording is not there are left out and reported: many are gone. A recording that is
+    longer than its segment is that of the whole video.
+
+    Raises
+    ------
+    TableError
+        If any row is faulty, or none of the recordings is there.
+    """
+    table = read_text_table(path)
+    finder = AudioFinder(audio_folders(path))
+    errors = RowErrors(path, len(table.rows))
+    names = audioset_names()
+    clips = []
+    for i, row in table.records():
+        video = row["ytid"].strip()
+        with errors.row(i, video):
+            start = number("start_seconds", row["start_seconds"])
+            end = number("end_seconds", row["end_seconds"])
+            labels = several(row["positive_labels"], ",;")
+            if not video or not labels or not 0 <= start < end:
+                raise ValueError("expected YTID, start_seconds, end_seconds and positive_labels")
+            try:
+                file = finder.find_anywhere(*audioset_files(f"{video}_{round(1_000 * start)}"))
+            except ValueError as error:
+                errors.leave_out(i, video, str(error))
+                continue
+            labels = tuple(names.get(label, label) for label in labels)
+            seconds = recording_seconds(file)
+            is_whole = seconds is None or seconds < end - start + 1.0
+            clip = Clip(file, labels, video)
+            if not is_whole:
+                clip = replace(clip, start_seconds=start, duration_seconds=end - start)
+            clips.append(clip)
+    errors.finish((*table.assumed, *finder.assumed))
+    if not clips and table.rows:
+        raise TableError(f"{printable(str(path))}: none of its recordings is there. Check --data.")
+    return clips
 
 
 def _table(
@@ -275,13 +302,13 @@ def _table(
 
 
 FORMATS = {
-    "esc50": _table(_esc50, "filename", "fold", "category"),
-    "urbansound8k": _table(_urbansound8k, "slice_file_name", "fsID", "fold", "class"),
+    "esc50": _table(esc50_clip, "filename", "fold", "category"),
+    "urbansound8k": _table(urbansound8k_clip, "slice_file_name", "fsID", "fold", "class"),
     "birdclef": _table(
-        _birdclef, "filename", "primary_label", audio=("train_audio", "train_short_audio")
+        birdclef_clip, "filename", "primary_label", audio=("train_audio", "train_short_audio")
     ),
     "fsdkaggle2018": _table(
-        _fsdkaggle2018,
+        fsdkaggle2018_clip,
         "fname",
         "label",
         either=("manually_verified", "usage"),
@@ -293,6 +320,20 @@ FORMATS = {
         ),
     ),
     "index": _table(index_clip, "file", more=("label",), excluded=_DETECTION_COLUMNS, audio=()),
+    "weak": _table(weak_clip, "filename", "event_labels"),
+    "audioset": TableFormat(
+        read_audioset, ("YTID", "start_seconds", "end_seconds", "positive_labels")
+    ),
+    "audioset_strong": TableFormat(
+        read_strong, ("segment_id", "start_time_seconds", "end_time_seconds", "label")
+    ),
     "strong": TableFormat(read_strong, STRONG_COLUMNS),
+    "events": TableFormat(read_strong, ("file", "onset", "offset", "label"), excluded=("score",)),
+    "raven": TableFormat(read_strong, ("Begin Time (s)", "End Time (s)"), RAVEN_LABELS),
+    "birdnet": TableFormat(read_strong, ("Start (s)", "End (s)"), SPECIES_LABELS),
+    "birdnet_r": TableFormat(read_strong, ("filepath", "start", "end"), SPECIES_LABELS),
+    "kaleidoscope": TableFormat(
+        read_strong, ("IN FILE", "OFFSET", "DURATION"), KALEIDOSCOPE_LABELS
+    ),
     "folders": TableFormat(read_folders),
 }

@@ -18,14 +18,14 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from sed.errors import TableError, UsageError
+from sed.events.reading.header import column_key
+from sed.events.reading.table import number, read_text_table
 from sed.files import written_whole
 from sed.text import printable
+from train.data.audio_files import AudioFinder
 from train.data.clips import Clip, PseudoLabels
 from train.data.csv_rows import (
     RowErrors,
-    find_audio,
-    number,
-    read_rows,
     relative_path,
     write_rows,
 )
@@ -103,10 +103,12 @@ def read_pseudo_labels(path: str | os.PathLike[str], *, min_prob: float) -> list
         is left.
     """
     path = _checked_name(path)
-    header, rows = read_rows(path)
+    table = read_text_table(path)
+    rows = table.rows
     labels, frame_probs = _read_frames(path.with_suffix(".npz"))
     name = printable(str(path))
-    if header[:3] != _POSITION or header[3:] != labels:
+    written = tuple(map(column_key, labels))
+    if table.columns[:3] != _POSITION or table.columns[3:] != written:
         raise TableError(
             f"{name}: expected the columns file, start, duration and the {len(labels)} classes of "
             f"{path.stem}.npz in their order. Write both again with sed predict --pseudo-labels."
@@ -117,11 +119,12 @@ def read_pseudo_labels(path: str | os.PathLike[str], *, min_prob: float) -> list
             "both again with sed predict --pseudo-labels."
         )
     errors = RowErrors(path, len(rows))
+    finder = AudioFinder([path.parent])
     clips = []
     for (row, cells), frames in zip(rows, frame_probs, strict=True):
         with errors.row(row, cells[0]):
-            clips.append(_clip(cells, labels, frames, path.parent))
-    errors.raise_if_any()
+            clips.append(_clip(cells, labels, frames, finder))
+    errors.finish((*table.assumed, *finder.assumed))
     kept = [clip for clip in clips if clip.pseudo and clip.pseudo.clip_probs.max() >= min_prob]
     if not kept:
         raise TableError(
@@ -132,7 +135,7 @@ def read_pseudo_labels(path: str | os.PathLike[str], *, min_prob: float) -> list
 
 
 def _clip(
-    cells: Sequence[str], labels: tuple[str, ...], frames: NDArray[np.float16], folder: Path
+    cells: Sequence[str], labels: tuple[str, ...], frames: NDArray[np.float16], finder: AudioFinder
 ) -> Clip:
     start, duration = number("start", cells[1]), number("duration", cells[2])
     if start < 0 or duration <= 0:
@@ -141,7 +144,7 @@ def _clip(
     if not all(((p >= 0) & (p <= 1)).all() for p in (probs, frames)):
         raise ValueError("expected probabilities from 0 to 1")
     return Clip(
-        find_audio([cells[0]], [folder]),
+        finder.find(cells[0]),
         (),
         group=cells[0],
         fold="train",

@@ -1,131 +1,199 @@
 """Read strong labels: the events of recordings, with their times.
 
-They are one table for many recordings, with the columns ``filename, onset, offset,
-event_label`` (a row with nothing but a filename: a recording without events), or as one file per
-recording beside it: an Audacity label track (``NAME.txt``, ``NAME.labels.txt``) or a Raven
-selection table (``NAME.Table.1.selections.txt``, ``NAME.selections.txt``, ``NAME.raven.txt``),
-where NAME is that of the recording, with or without its ending. An empty file says that there are
-no events; a recording without any file is unknown, and left out. Times are seconds.
+They are one table for many recordings, see `sed.events.reading.annotations`, or a file per
+recording beside it: NAME is that of the recording, with or without its ending, and the file is
+``NAME.txt`` (Audacity), ``NAME.Table.1.selections.txt`` (Raven), ``NAME.BirdNET.results.csv``,
+``NAME.TextGrid``, ``NAME.svl`` or alike. A selection table of Raven may also name its recordings
+itself. An empty file says that there are no events; a recording without any file is unknown, and
+left out. Times are seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.errors import TableError
+from sed.events.reading.annotations import (
+    Annotation,
+    Annotations,
+    is_annotation,
+    read_annotations,
+)
+from sed.events.reading.table import log_assumed, log_once
 from sed.events.tracker import Event
-from sed.events.writers import unescaped
-from sed.text import printable
+from sed.text import pluralize, printable, some
+from train.data.audio import recording_seconds
+from train.data.audio_files import AudioFinder, audio_folders, is_sound
 from train.data.clips import Clip
-from train.data.csv_rows import RowErrors, audio_folders, find_audio, number, read_rows, require
+from train.data.csv_rows import RowErrors
+from train.data.row_formats import audioset_files, audioset_names
 
 STRONG_COLUMNS = ("filename", "onset", "offset", "event_label")
 
-_RAVEN_ENDINGS = (".Table.1.selections", ".selections", ".raven")
-_AUDACITY_ENDING = ".labels"
-_RAVEN_TIMES = ("Begin Time (s)", "End Time (s)")
-_RAVEN_LABELS = ("Label", "Annotation", "Species", "Common Name", "Species Code")  # any of them
+_SUFFIXES = (".txt", ".csv", ".tsv", ".textgrid", ".svl")
+# Words that programs put between the name of a recording and the ending of its annotation.
+_WORDS = {
+    *("table", "selection", "selections", "raven", "label", "labels", "audacity", "annotation"),
+    *("annotations", "birdnet", "result", "results", "kaleidoscope", "r"),
+}
+_MULTI = {"selections", "raven", "birdnet"}  # of annotations that are never of something else
+_ANYWHERE = ("raven", "birdnet", "birdnet_r", "kaleidoscope", "audioset")  # have bare file names
+_PADDED = ("birdnet", "birdnet_r", "kaleidoscope")  # detections in windows of fixed length
 
-Annotation = tuple[int, str, str, str]  # number of its row; onset, offset, label as written
+# Annotations may end so much after the recording: programs round, and stop at whole frames.
+ROUNDING_SECONDS = 0.1
+PADDING_SECONDS = 3.0  # of detections: programs pad the last of their windows
 
 
 def read_strong(path: Path) -> list[Clip]:
-    """Return a clip for each recording in a table with a row per event.
+    """Return a clip for each recording that a table of annotations names, in its order.
+
+    Rows without a label, events beyond the end of their recording and, of AudioSet, rows whose
+    recording is not there are left out and reported.
 
     Raises
     ------
     TableError
         If any row is faulty; all are listed.
     """
-    header, rows = read_rows(path)
-    folders = audio_folders(path)
-    errors = RowErrors(path, len(rows))
-    found: dict[str, str] = {}  # name of a recording -> its path
-    events: dict[str, list[Event]] = {}
-    for i, cells in rows:
-        row = dict(zip(header, cells, strict=True))
-        name = row["filename"]
-        with errors.row(i, name):
-            require(row, ["filename"])
-            if name not in events:  # a missing file is reported once
-                events[name] = []
-                found[name] = find_audio([name], folders)
-            if any(row[column].strip() for column in STRONG_COLUMNS[1:]):
-                require(row, STRONG_COLUMNS)
-                times = number("onset", row["onset"]), number("offset", row["offset"])
-                events[name].append(checked_event(*times, row["event_label"].strip()))
-    errors.raise_if_any()
-    return [_clip(found[name], name, events[name]) for name in events]
+    found = read_annotations(path)
+    finder = AudioFinder(audio_folders(path))
+    errors = RowErrors(path, len(found.rows))
+    lone = [] if any(row.file for row in found.rows) else _beside(path)
+    files: dict[str, str | None] = {}  # path of the recording of each name; None: not there
+    events = _Events(errors)
+    for row in found.rows:
+        name = row.file or (lone[0].name if lone else "")
+        with errors.row(row.row, name):
+            if not name:
+                raise ValueError("no filename")
+            if name not in files:  # a missing file is reported once
+                files[name] = None
+                try:
+                    files[name] = _found(finder, name, found.format)
+                except ValueError as error:
+                    if found.format != "audioset":
+                        raise
+                    errors.leave_out(row.row, name, str(error))
+            if (file := files[name]) is not None:
+                events.add(file, row, name, format=found.format)
+    if not found.rows and lone:
+        events.register(str(lone[0]))
+    errors.finish((*found.assumed, *finder.assumed))
+    names = {file: name for name, file in reversed(files.items()) if file is not None}
+    clips = [_clip(file, names.get(file, file), own) for file, own in events.of_files.items()]
+    return [_named(clip) for clip in clips] if found.format == "audioset" else clips
 
 
 def is_annotated(folder: Path) -> bool:
-    """Return whether recordings of this folder have annotations beside them."""
-    recordings = _by_name(folder.iterdir())
-    return any(_subject(file) in recordings for file in folder.glob("*.txt"))
+    """Return whether recordings in a folder, or in folders below it, have annotations."""
+    files = sorted(folder.rglob("*"))
+    recordings = _by_name(files)
+    return any(
+        (_subject(file, recordings) is not None or _words(file) & _MULTI) and is_annotation(file)
+        for file in files
+        if file.suffix.lower() in _SUFFIXES and file.name[0] != "." and file.is_file()
+    )
+
+
+def is_beside_recording(file: Path) -> bool:
+    """Return whether a file has the name of an annotation of a recording beside it."""
+    return _subject(file, _by_name(file.parent.iterdir())) is not None
 
 
 def read_annotated(folder: Path) -> list[Clip]:
-    """Return a clip for each recording, in a folder or below, that has an annotation beside it.
+    """Return a clip for each recording, in a folder or below, that has annotations.
+
+    Rows without a label and events beyond the end of their recording are left out and reported, as
+    is the number of recordings without annotations.
 
     Raises
     ------
     TableError
         If there are none, or any row is faulty; all are listed.
     """
-    recordings = _by_name(folder.rglob("*"))
-    lines = {
-        file: _lines(file)
-        for file in sorted(folder.rglob("*.txt"))
-        if _subject(file) in recordings or file.stem.endswith(_RAVEN_ENDINGS)
-    }
-    errors = RowErrors(folder, sum(max(1, len(rows)) for rows in lines.values()))
-    clips: dict[Path, Clip] = {}
-    for file in lines:
+    files = sorted(folder.rglob("*"))
+    recordings = _by_name(files)
+    found = _annotation_files(files, recordings)
+    n_rows = sum(1 if isinstance(one, str) else max(1, len(one.rows)) for one in found.values())
+    errors = RowErrors(folder, n_rows)
+    finder = AudioFinder([folder])
+    events = _Events(errors)
+    source: dict[str, Path] = {}  # the annotation of each recording
+    for file, own in found.items():
         name = str(file.relative_to(folder))
         with errors.row(1, name):
-            recording = _only_one(recordings.get(_subject(file), []))
-            if recording in clips:
-                raise ValueError(f"a second annotation of {recording.name}; keep one")
-            events = []
-            for i, onset, offset, label in _annotations(lines[file]):
-                with errors.row(i, name):
-                    times = number("onset", onset), number("offset", offset)
-                    events.append(checked_event(*times, label))
-            clips[recording] = _clip(str(recording), str(recording.relative_to(folder)), events)
-    errors.raise_if_any()
-    if not clips:
+            if isinstance(own, str):
+                raise ValueError(own)
+            log_assumed(file, own.assumed)
+            for recording, rows in _by_recording(file, own, recordings, finder, errors):
+                if source.setdefault(recording, file) != file:
+                    raise ValueError(f"a second annotation of {Path(recording).name}; keep one")
+                events.register(recording)
+                for row in rows:
+                    with errors.row(row.row, name):
+                        events.add(recording, row, name, format=own.format)
+    errors.finish(finder.assumed)
+    if not source:
         raise TableError(
             f"{printable(str(folder))}: no annotations beside recordings. Expected a table with "
             f"the columns {', '.join(STRONG_COLUMNS)}, or NAME.txt (Audacity) or "
             "NAME.Table.1.selections.txt (Raven) for each recording."
         )
-    return list(clips.values())
-
-
-def checked_event(onset: float, offset: float, label: str) -> Event:
-    """Return an annotated event; its score is 1.
-
-    Parameters
-    ----------
-    onset, offset
-        In seconds.
-    label
-        Not empty.
-
-    Raises
-    ------
-    ValueError
-        If the label is empty, or the times are not in order.
-    """
-    if not isinstance(label, str) or not label.strip():
-        raise ValueError("no label")
-    if not 0 <= onset < offset:
-        raise ValueError(
-            f"expected an onset of 0 or more and an offset after it, got {onset:g} and {offset:g}"
+    lacking = sorted({str(file) for one in recordings.values() for file in one} - {*source})
+    if lacking:
+        names = [str(Path(file).relative_to(folder)) for file in lacking]
+        log_once(
+            folder,
+            f"{pluralize(len(names), 'recording')} without annotations left out, "
+            f"{len(source)} used: {some(names, 3)}",
         )
-    return Event(onset, offset, label, 1.0)
+    return [
+        _clip(file, str(Path(file).relative_to(folder)), own)
+        for file, own in events.of_files.items()
+    ]
+
+
+class _Events:
+    """The events of each recording, and what is wrong with them."""
+
+    def __init__(self, errors: RowErrors) -> None:
+        self.of_files: dict[str, list[Event]] = {}
+        self._errors = errors
+        self._seconds: dict[str, float | None] = {}
+
+    def register(self, file: str) -> None:
+        """Note that a recording is annotated, also if it has no events."""
+        self.of_files.setdefault(file, [])
+
+    def add(self, file: str, row: Annotation, name: str, *, format: str) -> None:
+        """Add the event of a row, or note why it is left out; a row without times has none.
+
+        Raises
+        ------
+        ValueError
+            If its times are no numbers, or not in order.
+        """
+        self.register(file)
+        if not row.label.strip():
+            if (row.onset + row.offset + row.duration).strip():
+                row.times()
+                self._errors.leave_out(row.row, name, "no label")
+            return
+        event = row.event()
+        if file not in self._seconds:
+            self._seconds[file] = recording_seconds(file)
+        seconds = self._seconds[file]
+        if seconds is not None and event.offset > seconds:
+            is_padded = format in _PADDED or bool(row.score.strip())
+            spare = PADDING_SECONDS if is_padded else ROUNDING_SECONDS
+            if event.offset > seconds + spare or event.onset >= seconds:
+                reason = f"ends at {event.offset:g} s, and the recording at {seconds:g} s"
+                self._errors.leave_out(row.row, name, reason)
+                return
+            event = Event(event.onset, seconds, event.label, event.score)
+        self.of_files[file].append(event)
 
 
 def _clip(path: str, group: str, events: Iterable[Event]) -> Clip:
@@ -134,64 +202,137 @@ def _clip(path: str, group: str, events: Iterable[Event]) -> Clip:
     return Clip(path, tuple(sorted({event.label for event in ordered})), group, events=ordered)
 
 
+def _named(clip: Clip) -> Clip:
+    """Return a clip of AudioSet with the names of classes in place of their ids."""
+    names = audioset_names()
+    events = [
+        Event(event.onset, event.offset, names.get(event.label, event.label), event.score)
+        for event in clip.events or ()
+    ]
+    return _clip(clip.path, clip.group, events)
+
+
+def _found(finder: AudioFinder, name: str, format: str) -> str:
+    names = audioset_files(name) if format == "audioset" else (name,)
+    return finder.find_anywhere(*names) if format in _ANYWHERE else finder.find(*names)
+
+
+def _annotation_files(
+    files: Sequence[Path], recordings: Mapping[Path, list[Path]]
+) -> dict[Path, Annotations | str]:
+    """Return the annotations among files: beside a recording, or of a kind that names its own.
+
+    Where one cannot be read, the reason takes its place.
+    """
+    found: dict[Path, Annotations | str] = {}
+    for file in files:
+        if file.suffix.lower() not in _SUFFIXES or file.name[0] == "." or not file.is_file():
+            continue
+        words = _words(file)
+        subject = _subject(file, recordings)
+        # A text beside a recording is an annotation, and a faulty one if it does not look so.
+        is_text = subject is not None and file.suffix.lower() == ".txt"
+        if is_text or ((subject is not None or words & _MULTI) and is_annotation(file)):
+            try:
+                found[file] = read_annotations(file)
+            except TableError as error:
+                found[file] = str(error).removeprefix(f"{printable(str(file))}: ")
+    return found
+
+
+def _by_recording(
+    file: Path,
+    own_rows: Annotations,
+    recordings: Mapping[Path, list[Path]],
+    finder: AudioFinder,
+    errors: RowErrors,
+) -> list[tuple[str, list[Annotation]]]:
+    """Return the recordings of an annotation, each with its rows.
+
+    A table that names one recording is of the one beside it, which may have been renamed.
+
+    Raises
+    ------
+    ValueError
+        If there is no recording, or it is not clear which.
+    """
+    names = list(dict.fromkeys(row.file for row in own_rows.rows if row.file))
+    subject = _subject(file, recordings)
+    own = _only_one(recordings[subject]) if subject is not None else None
+    if own is not None and len(names) < 2:
+        is_own = not names or _is_name_of(names[0], own)
+        rows = list(own_rows.rows)
+        if is_own or not _has(file.parent, names[0]):
+            return [(str(own), rows)]
+    if not names:
+        raise ValueError("no such recording beside it")
+    is_raven = own_rows.format == "raven" and len(names) > 1
+    if is_raven and not all(row.file_offset.strip() for row in own_rows.rows if row.file):
+        raise ValueError("names several recordings, and lacks a File Offset (s). Add it")
+    found: dict[str, list[Annotation]] = {}
+    beside = AudioFinder([file.parent])
+    for row in own_rows.rows:
+        with errors.row(row.row, file.name):
+            if not row.file:
+                raise ValueError("no Begin File")
+            try:
+                path = beside.find(row.file)
+            except ValueError:
+                path = finder.find_anywhere(row.file)
+            found.setdefault(path, []).append(row)
+    return list(found.items())
+
+
+def _is_name_of(name: str, recording: Path) -> bool:
+    base = name.replace("\\", "/").rsplit("/", 1)[-1].casefold()
+    return base in (recording.name.casefold(), recording.stem.casefold())
+
+
+def _has(folder: Path, name: str) -> bool:
+    try:
+        AudioFinder([folder]).find(name)
+    except ValueError:
+        return False
+    return True
+
+
 def _by_name(files: Iterable[Path]) -> dict[Path, list[Path]]:
     """Return recordings by the names that annotations use: paths with and without suffix."""
     recordings: dict[Path, list[Path]] = {}
     for file in sorted(files):
-        if file.suffix.lower() in SOUND_SUFFIXES | CONTAINER_SUFFIXES and file.name[0] != ".":
+        if is_sound(file):
             for name in (file, file.with_suffix("")):
                 recordings.setdefault(name, []).append(file)
     return recordings
 
 
-def _subject(annotation: Path) -> Path:
+def _beside(annotation: Path) -> list[Path]:
+    """Return the recording beside an annotation that names none."""
+    recordings = _by_name(annotation.parent.iterdir())
+    subject = _subject(annotation, recordings)
+    return recordings[subject] if subject is not None else []
+
+
+def _subject(annotation: Path, recordings: Mapping[Path, list[Path]]) -> Path | None:
     """Return the path, with or without suffix, of the recording that an annotation is about."""
-    name = annotation.name.removesuffix(".txt")
-    for ending in (*_RAVEN_ENDINGS, _AUDACITY_ENDING):
-        name = name.removesuffix(ending)
-    return annotation.with_name(name)
+    if annotation.suffix.lower() not in _SUFFIXES:
+        return None
+    name = annotation.stem
+    while True:
+        if (path := annotation.with_name(name)) in recordings:
+            return path
+        name, dot, word = name.rpartition(".")
+        if not dot or not name or not (word.casefold() in _WORDS or word.isdigit()):
+            return None
+
+
+def _words(annotation: Path) -> set[str]:
+    """Return the words of programs in the name of an annotation."""
+    return {*annotation.stem.casefold().replace("_", ".").split(".")[1:]} & _WORDS
 
 
 def _only_one(recordings: Sequence[Path]) -> Path:
     if len(recordings) != 1:
         names = " or ".join(file.name for file in recordings)
-        raise ValueError(f"is it about {names}?" if names else "no such recording beside it")
+        raise ValueError(f"is it about {names}?")
     return recordings[0]
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        text = file.read_text("utf-8-sig", errors="surrogateescape")
-    except OSError as error:
-        raise TableError(
-            f"{printable(str(file))}: cannot be read: {error.strerror}. Correct or remove it."
-        ) from error
-    return text.removesuffix("\n").split("\n") if text else []  # labels may hold other line ends
-
-
-def _annotations(lines: Sequence[str]) -> Iterator[Annotation]:
-    if lines and _RAVEN_TIMES[0] in lines[0].split("\t"):
-        yield from _of_raven(lines)
-    else:
-        yield from _of_audacity(lines)
-
-
-def _of_raven(lines: Sequence[str]) -> Iterator[Annotation]:
-    """Yield selections; Raven lists each once per view, so that some appear twice."""
-    header = lines[0].split("\t")
-    label = next((name for name in _RAVEN_LABELS if name in header), None)
-    if label is None or _RAVEN_TIMES[1] not in header:
-        raise ValueError(f"no column {_RAVEN_TIMES[1]}, or none of {', '.join(_RAVEN_LABELS)}")
-    columns = [header.index(name) for name in (*_RAVEN_TIMES, label)]
-    for i, line in enumerate(lines[1:], start=2):
-        if line.strip():
-            cells = line.split("\t")
-            onset, offset, text = (cells[c] if c < len(cells) else "" for c in columns)
-            yield i, onset, offset, unescaped(text).strip()
-
-
-def _of_audacity(lines: Sequence[str]) -> Iterator[Annotation]:
-    for i, line in enumerate(lines, start=1):
-        if line.strip() and not line.startswith("\\\t"):  # a frequency range
-            onset, offset, text = (*line.split("\t", 2), "", "")[:3]
-            yield i, onset, offset, unescaped(text).strip()

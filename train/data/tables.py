@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from sed.errors import TableError, UsageError
-from sed.text import near, printable
+from sed.events.reading.table import log_once
+from sed.text import near, printable, some
 from train.data.clips import SPLITS, Clip
 from train.data.csv_rows import relative_path, write_rows
 from train.data.formats import FORMATS, read_file, read_folder
+
+_MISSING = ("na", "nan", "n/a", "#n/a", "null", "none")  # as programs write them
 
 INDEX_COLUMNS = (
     "file",
@@ -57,10 +61,13 @@ def read_table(source: str | os.PathLike[str], *, table_format: str | None = "au
     else:
         raise UsageError(f"unknown table format {table_format!r}. {near(table_format, FORMATS)}")
     if path.is_dir():
-        return read_folder(path, kinds)
-    if not path.is_file():
+        clips = read_folder(path, kinds)
+    elif not path.is_file():
         raise TableError(f"{printable(str(path))}: no such table or folder. Check the name.")
-    return read_file(path, kinds)
+    else:
+        clips = read_file(path, kinds)
+    _note_labels(path, clips)
+    return clips
 
 
 def write_index(
@@ -101,6 +108,18 @@ def write_index(
         columns=INDEX_COLUMNS,
     )
     write_rows(path, table)
+
+
+def _note_labels(path: Path, clips: Sequence[Clip]) -> None:
+    """Log a warning about labels that are probably no classes, or twice the same."""
+    labels = sorted({label for clip in clips for label in clip.labels})
+    if missing := [label for label in labels if label.casefold() in _MISSING]:
+        log_once(path, f"has clips of the class {some(missing)}: is that a missing label?")
+    spellings: dict[str, list[str]] = {}
+    for label in labels:
+        spellings.setdefault(unicodedata.normalize("NFC", label).casefold(), []).append(label)
+    if same := [" and ".join(one) for one in spellings.values() if len(one) > 1]:
+        log_once(path, f"has classes that differ only in case or in Unicode's form: {some(same)}")
 
 
 def _unwritable(clips: Sequence[Clip], splits: Sequence[str]) -> list[str]:

@@ -11,15 +11,19 @@ import numpy as np
 
 from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.errors import TableError, UsageError
+from sed.events.reading.header import column_key
+from sed.events.reading.table import number, read_text_table
 from sed.events.tracker import Event
 from sed.text import near, printable
+from train.data.audio_files import AudioFinder, audio_folders
 from train.data.clips import Clip
-from train.data.csv_rows import RowErrors, audio_folders, find_audio, number, read_rows
+from train.data.csv_rows import RowErrors
+from train.data.row_formats import several
 from train.data.tables import read_table
 
 TASKS = ("classify", "tag", "regress")
 FILE_COLUMNS = ("file", "filename", "fname", "path", "recording")
-GROUP_COLUMNS = ("group", "author", "src", "src_file", "fsID", "freesound_id", "recording")
+GROUP_COLUMNS = ("group", "author", "src", "src_file", "fsid", "freesound_id", "recording")
 
 # Annotated recordings are negatives of a class where they are not annotated, if that is this long.
 SMALLEST_GAP_SECONDS = 1.0
@@ -166,28 +170,27 @@ def _read_target(
     """Return the clips of a CSV, their numbers if it holds numbers, and what is missing."""
     if not path.is_file():
         raise TableError(f"{printable(str(path))}: no such table. --target needs a CSV.")
-    header, rows = read_rows(path)
+    table = read_text_table(path)
+    header, key = table.columns, column_key(target)
     name = next((column for column in FILE_COLUMNS if column in header), None)
-    if name is None or target not in header:
+    if name is None or key not in header:
         what = f"column {target!r}" if name else f"column of files ({', '.join(FILE_COLUMNS)})"
-        raise UsageError(f"{printable(str(path))}: no {what}. {near(target, header)}")
+        raise UsageError(f"{printable(str(path))}: no {what}. {near(target, table.header)}")
     group = next((column for column in GROUP_COLUMNS if column in header), name)
-    errors = RowErrors(path, len(rows))
-    cells = [(i, dict(zip(header, row, strict=True))) for i, row in rows]
+    errors = RowErrors(path, len(table.rows))
+    cells = list(table.records())
     # Half of them, so that a gap among numbers is an error, and not a class.
-    n_numbers = sum(_is_number(row[target]) for _, row in cells)
+    n_numbers = sum(_is_number(row[key]) for _, row in cells)
     numbers = task == "regress" or (task == "auto" and 2 * n_numbers >= max(1, len(cells)))
-    folders = audio_folders(path)
+    finder = AudioFinder(audio_folders(path))
     clips, values, missing = [], [], []
     for i, row in cells:
         with errors.row(i, row[name]):
             start, seconds = _times(row)
-            labels = (
-                () if numbers else tuple(x.strip() for x in row[target].split(";") if x.strip())
-            )
-            value = _target_number(target, row[target], task) if numbers else np.nan
+            labels = () if numbers else several(row[key])
+            value = _target_number(target, row[key], task) if numbers else np.nan
             try:
-                file = find_audio([row[name]], folders)
+                file = finder.find(row[name])
             except ValueError as error:
                 missing.append(f"row {i}: {printable(row[name])}: {error}")
                 continue
@@ -197,7 +200,7 @@ def _read_target(
                 )
             )
             values.append(value)
-    errors.raise_if_any()
+    errors.finish((*table.assumed, *finder.assumed))
     return clips, values if numbers else None, missing
 
 

@@ -16,11 +16,13 @@ from urllib.parse import urlsplit
 import pandas as pd
 
 from sed.errors import OutputError, SedError, TableError
+from sed.events.reading.header import read_columns
+from sed.events.reading.table import read_text_table
 from sed.text import printable
 from train.data.clips import Clip
-from train.data.csv_rows import RowErrors, read_header, read_rows, require, write_rows
+from train.data.csv_rows import RowErrors, require, write_rows
 from train.data.formats import FORMATS
-from train.data.index_rows import index_clip
+from train.data.row_formats import index_clip
 from train.prepare.download import DownloadConfig, Downloader
 from train.prepare.download_files import DOWNLOADS, Download, finished_path, load_download
 from train.prepare.manifest import FAILURES, Manifest
@@ -34,7 +36,7 @@ def is_links(source: Path) -> bool:
     """Return whether a file is a table of links, and not one of files that are there."""
     if not source.is_file():
         return False
-    header = read_header(source)
+    header = read_columns(source)
     return "url" in header and not any(table.fits(header) for table in FORMATS.values())
 
 
@@ -46,18 +48,17 @@ def read_links(path: Path) -> list[Clip]:
     TableError
         If it has no labels, or any row is faulty; all faulty rows are listed.
     """
-    header, rows = read_rows(path)
+    table = read_text_table(path)
     name = printable(str(path))
-    if "label" not in header:
+    if "label" not in table.columns:
         raise TableError(f"{name}: has a column url, and none named label. Add it.")
-    errors = RowErrors(path, len(rows))
+    errors = RowErrors(path, len(table.rows))
     clips = []
-    for i, cells in rows:
-        row = dict(zip(header, cells, strict=True))
+    for i, row in table.records():
         with errors.row(i, row["url"]):
             require(row, ("url",))
             clips.append(_clip(row))
-    errors.raise_if_any()
+    errors.finish(table.assumed)
     if not clips:
         raise TableError(f"{name}: holds no rows. Check it.")
     return clips
@@ -94,7 +95,7 @@ def seconds_of(cell: str) -> Fraction | None:
     """
     if not cell.strip():
         return None
-    parts = cell.strip().split(":")
+    parts = cell.strip().replace(",", ".").split(":")
     wrong = ValueError(f"expected seconds or h:mm:ss, got {cell.strip()!r}")
     if len(parts) > 3 or not all(part.replace(".", "", 1).isdecimal() for part in parts):
         raise wrong

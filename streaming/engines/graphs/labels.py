@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sed.errors import SedError, UsageError
+from sed.errors import UsageError
+from sed.events.reading.header import column_key
+from sed.events.reading.table import log_assumed, read_text_table
+from sed.events.reading.text_file import from_windows_1252, lines_of, read_text_file
 from sed.text import printable, some
 
 # Columns of a CSV file, by their names in lower case with underscores.
@@ -51,11 +53,10 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
     """
     path = Path(path)
     name = printable(str(path))
-    text = read_text(path)
     if path.suffix.lower() == ".csv":
-        labels = _csv_labels(name, text)
+        labels = _csv_labels(path)
     else:
-        lines = [line.strip() for line in text.splitlines()]
+        lines = [line.strip() for line in lines_of(read_text(path))]
         while lines and not lines[-1]:
             lines.pop()
         labels = _split(lines)
@@ -80,7 +81,7 @@ def read_species_list(path: str | os.PathLike[str]) -> tuple[str, ...]:
     UsageError
         If it names nothing.
     """
-    lines = [line.strip() for line in read_text(Path(path)).splitlines()]
+    lines = [line.strip() for line in lines_of(read_text(Path(path)))]
     names = tuple(line for line in lines if line and not line.startswith("#"))
     if not names:
         raise UsageError(f"{printable(os.fspath(path))}: this list of species is empty")
@@ -88,21 +89,19 @@ def read_species_list(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file.
+    """Return the text of a file, see `sed.events.reading.text_file`.
 
     Raises
     ------
     SedError
-        If it cannot be read.
+        If it cannot be read, or is no text.
     """
-    try:
-        return path.read_text("utf-8-sig")
-    except OSError as error:
-        raise SedError(
-            f"{printable(str(path))}: cannot read: {error.strerror}. Check the name."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise SedError(f"{printable(str(path))}: not text in UTF-8. Convert it.") from error
+    text, assumed = read_text_file(path)
+    plain = from_windows_1252(text)
+    if plain != text:
+        assumed = (*assumed, "text that is not UTF-8 as Windows-1252")
+    log_assumed(path, assumed)
+    return plain
 
 
 def _split(lines: Sequence[str]) -> Labels:
@@ -130,7 +129,7 @@ def _of_species(species: Sequence[tuple[str, str]]) -> Labels:
     return Labels(tuple(names), tuple(species))
 
 
-def _csv_labels(name: str, text: str) -> Labels:
+def _csv_labels(path: Path) -> Labels:
     """Return the labels of a CSV file with a header.
 
     Raises
@@ -138,11 +137,12 @@ def _csv_labels(name: str, text: str) -> Labels:
     UsageError
         If no column can be the labels, or a column of numbers is not in the order of the rows.
     """
-    rows = [row for row in csv.reader(text.splitlines()) if row]
-    header = [cell.strip().lower().replace(" ", "_") for cell in rows[0]] if rows else []
+    name = printable(str(path))
+    table = read_text_table(path)
+    log_assumed(path, table.assumed)
     columns = {
-        heading: [row[i].strip() if i < len(row) else "" for row in rows[1:]]
-        for i, heading in enumerate(header)
+        column_key(heading): [cells[i].strip() for _, cells in table.rows]
+        for i, heading in enumerate(table.header)
     }
     for heading in INDEX:
         numbers = columns.get(heading, [])
@@ -151,7 +151,7 @@ def _csv_labels(name: str, text: str) -> Labels:
                 f"{name}: the rows are not in the order of the outputs: sort them by {heading}, "
                 "from 0 on, without gaps"
             )
-    if len(rows) < 2:
+    if not table.rows:
         return Labels(())
     if len(columns) == 1:
         (column,) = columns.values()
@@ -160,9 +160,10 @@ def _csv_labels(name: str, text: str) -> Labels:
     if scientific and common:
         return _of_species([*zip(scientific, common, strict=True)])
     if not (scientific or common):
+        known = ", ".join(table.header) or "(none)"
         raise UsageError(
-            f"{name}: none of the columns {', '.join(header) or '(none)'} is known as labels: call "
-            "one label, or two scientific_name and common_name"
+            f"{name}: none of the columns {known} is known as labels: call one label, or "
+            "two scientific_name and common_name"
         )
     return _split(scientific or common)
 

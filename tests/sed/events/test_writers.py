@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from sed.errors import UsageError
 from sed.events.formats import FORMATS, TEXT_WRITERS, format_of, open_writer
 from sed.events.npz import FramesWriter
+from sed.events.reading.events import read_events
 from sed.events.tracker import Event
-from sed.events.writers import RavenWriter, read_events
+from sed.events.writers import RavenWriter
 
 NASTY = 'a, "b"\t\\t\nc\r; ünï 🦉'
 EVENTS = [

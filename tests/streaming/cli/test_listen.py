@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import streaming.cli.listen
 from sed.cli import app, with_values
 from sed.errors import RecordingError, UsageError
-from sed.events.writers import read_events
+from sed.events.reading.events import read_events
 from sed.models.checkpoint import save_checkpoint
 from streaming.cli.outputs import LiveOutputs
 from streaming.live import sources

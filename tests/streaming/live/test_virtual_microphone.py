@@ -7,7 +7,7 @@ import time
 import pytest
 import soundfile
 
-from sed.events.writers import read_events
+from sed.events.reading.events import read_events
 from tests.conftest import ROOT, rising_noise
 
 pytestmark = pytest.mark.slow

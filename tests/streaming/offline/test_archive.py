@@ -16,7 +16,7 @@ import soundfile
 from sed.audio.start_time import time_zone
 from sed.errors import SedError, UsageError
 from sed.events.parquet import read_parquet_events
-from sed.events.writers import read_events
+from sed.events.reading.events import read_events
 from sed.models.checkpoint import save_checkpoint
 from streaming.engines.select import open_engine
 from streaming.offline.job_config import JobConfig, result_settings

@@ -13,8 +13,8 @@ import soundfile
 from sed.audio.blocks import read_recording
 from sed.audio.flac import quantize_24bit, write_flac
 from sed.errors import OutputError, UsageError
+from sed.events.reading.events import read_events
 from sed.events.tracker import Event
-from sed.events.writers import read_events
 from streaming.messages import AudioBlock, EventEnded, EventStarted, Gap, Problem
 from streaming.sinks.audio_file import AudioRecorder
 from streaming.sinks.event_file import EventFileSink, EventStreamSink

@@ -77,10 +77,9 @@ def test_faulty_rows_of_a_table_are_reported_together(folder):
     ]
     (folder / "t.csv").write_text("\n".join(lines))
     assert faults_of(folder / "t.csv").splitlines() == [
-        f"{folder}/t.csv: 6 faulty rows of 7; correct or remove them:",
+        f"{folder}/t.csv: 5 faulty rows of 7; correct or remove them:",
         "  row 2: dawn.wav: expected an onset of 0 or more and an offset after it, got 2 and 1",
         "  row 3: dawn.wav: expected an onset of 0 or more and an offset after it, got -1 and 1",
-        "  row 4: dawn.wav: no event_label",
         "  row 5: dawn.wav: expected a number for onset, got 'x'",
         f"  row 6: gone.wav: no such file in {folder}",
         "  row 8: ?: no filename",
@@ -151,14 +150,12 @@ def test_faulty_annotations_are_reported_together(folder):
     for ending in ("wav", "mp3"):
         (folder / f"twin.{ending}").touch()
     assert faults_of(folder).splitlines() == [
-        f"{folder}: 8 faulty rows of 11; correct or remove them:",
+        f"{folder}: 6 faulty rows of 9; correct or remove them:",
         "  row 2: dawn.txt: expected an onset of 0 or more and an offset after it, got 3 and 2",
-        "  row 3: dawn.txt: no label",
         "  row 5: dawn.txt: expected a number for onset, got '1;2;owl'",
-        "  row 6: dawn.txt: no label",
         "  row 1: dawn.wav.labels.txt: a second annotation of dawn.wav; keep one",
-        "  row 1: dusk.raven.txt: no column End Time (s), or none of Label, Annotation, Species, "
-        "Common Name, Species Code",
+        "  row 1: dusk.raven.txt: no column label: a table of raven has begin_time_(s), "
+        "end_time_(s), and one of label, annotation, species, common_name, species_code. Add it.",
         "  row 1: gone.Table.1.selections.txt: no such recording beside it",
         "  row 1: twin.txt: is it about twin.mp3 or twin.wav?",
     ]

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from sed.audio.blocks import read_recording
 from sed.errors import TableError
+from sed.events.reading.header import read_columns
+from sed.events.reading.table import read_text_table
 from tests.conftest import ROOT, rising_noise, until
 from tests.train.prepare.prepared import RATE, sed, wavs
 from tests.train.prepare.web import QUICK
 from train.data.audio import memmap_wav, read_clip
-from train.data.csv_rows import read_header, read_rows
 from train.data.tables import read_table
 from train.prepare.download_files import name_of
 from train.prepare.links import is_links, read_links, seconds_of
@@ -47,8 +48,7 @@ def run(path, out, **options):
 
 
 def column(index, name):
-    header, rows = read_rows(index)
-    return [cells[header.index(name)] for _, cells in rows]
+    return [row[name] for _, row in read_text_table(index).records()]
 
 
 def test_links_become_a_prepared_folder(server, tmp_path):
@@ -208,7 +208,7 @@ def test_tables_that_are_not_of_links(tmp_path):
         read_links(table(tmp_path, "url,label"))
     with pytest.raises(TableError, match=r"a table of links\. Download what they name with sed"):
         read_table(table(tmp_path, "url,label", "https://example.org/a.wav,x"))
-    assert read_header(tmp_path / "links.csv") == ("url", "label")
+    assert read_columns(tmp_path / "links.csv") == ("url", "label")
 
 
 @settings(max_examples=50)

@@ -68,11 +68,27 @@ def test_a_file_that_cannot_be_labels(tmp_path, name, text, message):
 
 
 def test_a_file_that_cannot_be_read(tmp_path):
-    with pytest.raises(SedError, match=r"none.txt: cannot read: No such file or directory. Check"):
+    with pytest.raises(SedError, match=r"none.txt: cannot be read: No such file"):
         read_labels(tmp_path / "none.txt")
     (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(SedError, match="not text in UTF-8"):
+    with pytest.raises(SedError, match="begins like text in UTF-16, and is none at byte 0"):
         read_labels(tmp_path / "bytes.txt")
+    (tmp_path / "list.csv").write_bytes(b"PK\x03\x04")
+    with pytest.raises(SedError, match=r"is an Excel or OpenDocument workbook, not text. Save it"):
+        read_labels(tmp_path / "list.csv")
+
+
+def test_labels_that_a_spreadsheet_saved(tmp_path, caplog):
+    """Scientific and common names, with the delimiter and the encoding of Windows in Europe."""
+    path = tmp_path / "birds.csv"
+    path.write_bytes("Scientific Name;Common Name\r\nParus major;Mésange\r\n".encode("cp1252"))
+    assert read_labels(path).species == (("Parus major", "Mésange"),)
+    assert caplog.messages == [
+        f"{path}: read columns separated by semicolons; text that is not UTF-8 as Windows-1252 "
+        "(Mésange)"
+    ]
+    path.with_suffix(".txt").write_bytes("Mésange\rDog\r".encode("utf-16"))
+    assert read_labels(path.with_suffix(".txt")).names == ("Mésange", "Dog")
 
 
 def test_a_list_of_species(tmp_path):

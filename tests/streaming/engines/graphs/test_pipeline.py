@@ -16,7 +16,7 @@ import sed
 from sed.cli import app
 from sed.errors import CheckpointError, UsageError
 from sed.events.parquet import read_parquet_events
-from sed.events.writers import read_events
+from sed.events.reading.events import read_events
 from sed.models.spec import ModelSpec
 from streaming.engines.graph_model import (
     GraphModelEngine,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from sed.errors import SedError, TableError, UsageError
+from sed.errors import TableError, UsageError
 from sed.events.formats import TEXT_WRITERS, format_of
 from sed.events.parquet import read_parquet_events
+from sed.events.reading.events import read_events
+from sed.events.reading.table import cell_of, log_assumed, number, read_text_table
+from sed.events.reading.text_file import from_windows_1252
 from sed.events.tracker import Event
-from sed.events.writers import read_events
 from sed.text import printable
 
 # Names of columns in tables of clips, the first that is there counts.
@@ -45,23 +46,22 @@ def read_clips(path: str | os.PathLike[str]) -> list[Event]:
     UsageError
         If the ending is of no format.
     """
+    kind = _format(path)
+    if kind in ("csv", "tsv"):
+        return _read_table(path)
+    if kind != "parquet":
+        return read_events(path, kind)
     name = printable(os.fspath(path))
     try:
-        kind = _format(path)
-        if kind == "parquet":
-            return read_parquet_events(path)
-        if kind in ("csv", "tsv"):
-            return _read_table(path, "," if kind == "csv" else "\t")
-        return read_events(path, kind)
+        return read_parquet_events(path)
     except OSError as error:
-        raise TableError(
-            f"{name}: cannot read: {error.strerror or error}. Check the name."
-        ) from error
-    except (KeyError, StopIteration, TypeError, ValueError, csv.Error) as error:
-        if isinstance(error, SedError | UsageError):
+        reason = error.strerror or error
+        raise TableError(f"{name}: cannot be read: {reason}. Check the name.") from error
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, UsageError):
             raise
         raise TableError(
-            f"{name}: cannot be read as {kind} ({error}). Give events that sed wrote, or a CSV "
+            f"{name}: cannot be read as parquet ({error}). Give events that sed wrote, or a CSV "
             "table with a column file."
         ) from error
 
@@ -75,23 +75,22 @@ def _format(path: str | os.PathLike[str]) -> str:
         raise
 
 
-def _read_table(path: str | os.PathLike[str], delimiter: str) -> list[Event]:
-    with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        rows = csv.DictReader(file, delimiter=delimiter)
-        columns = rows.fieldnames or []
-        name = next((c for c in FILE if c in columns), None)
-        if name is None:
-            raise TableError(
-                f"{printable(os.fspath(path))}: expected a column {', '.join(FILE[:3])} or path, "
-                f"got {', '.join(map(printable, columns)) or 'no columns'}. Name the column of "
-                "files so."
-            )
-        clips, errors = [], []
-        for number, row in enumerate(rows, start=2):
-            try:
-                clips.append(_clip(row, row[name] or ""))
-            except (TypeError, ValueError) as error:
-                errors.append(f"line {number}: {error}")
+def _read_table(path: str | os.PathLike[str]) -> list[Event]:
+    table = read_text_table(path)
+    log_assumed(path, table.assumed)
+    if not {*FILE} & {*table.columns}:
+        raise TableError(
+            f"{printable(os.fspath(path))}: expected a column {', '.join(FILE[:3])} or path, "
+            f"got {', '.join(map(printable, table.header)) or 'no columns'}. Name the column of "
+            "files so."
+        )
+    name = next(c for c in FILE if c in table.columns)
+    clips, errors = [], []
+    for line, row in table.records():
+        try:
+            clips.append(_clip(row, row[name]))
+        except ValueError as error:
+            errors.append(f"line {line}: {error}")
     if errors:
         more = f"; and {len(errors) - 5} more" * (len(errors) > 5)
         raise TableError(
@@ -108,28 +107,24 @@ def _clip(row: Mapping[str, str], file: str) -> Event:
     ValueError
         If the file is missing, or a time is no number or out of order.
     """
-    if not file:
+    if not file.strip():
         raise ValueError("no file")
-    cells = dict(_first_cells(row))
-    onset = float(cells.get("onset", 0.0))
-    offset = float(cells.get("offset", math.inf))
-    if "offset" not in cells and "duration" in cells:
-        offset = onset + float(cells["duration"])
+    onset, offset = 0.0, math.inf
+    if cell := cell_of(row, ONSET):
+        onset = number("onset", cell)
+    if cell := cell_of(row, OFFSET):
+        offset = number("offset", cell)
+    elif cell := cell_of(row, DURATION):
+        offset = onset + number("duration", cell)
     if not 0 <= onset < offset:
         raise ValueError(f"expected 0 <= onset < offset, got {onset:g} and {offset:g}")
-    score = float(row.get("score") or 1.0)
-    return Event(onset, offset, cells.get("label", ""), score, file)
+    cell = cell_of(row, ("score",))
+    score = number("score", cell) if cell else 1.0
+    return Event(onset, offset, cell_of(row, LABEL), score, _existing(file))
 
 
-def _first_cells(row: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield each quantity of a row and its cell: of the first column that it has and is filled."""
-    for what, names in (
-        ("onset", ONSET),
-        ("offset", OFFSET),
-        ("duration", DURATION),
-        ("label", LABEL),
-    ):
-        for name in names:
-            if row.get(name):
-                yield what, row[name]
-                break
+def _existing(file: str) -> str:
+    """Return the name of a file as it is on this machine, or as it is written."""
+    plain = from_windows_1252(file)
+    names = (file, file.strip(), plain, plain.replace("\\", "/"))
+    return next((name for name in names if os.path.exists(name)), file.strip() or file)

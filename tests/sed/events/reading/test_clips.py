@@ -3,8 +3,8 @@ import math
 import pytest
 
 from sed.errors import TableError
-from sed.events.clip_table import read_clips
 from sed.events.formats import TEXT_WRITERS, open_writer
+from sed.events.reading.clips import read_clips
 from sed.events.tracker import Event
 
 
@@ -43,7 +43,8 @@ def test_events_of_every_format_come_back(tmp_path, format):
     [
         ("name,start\na.wav,1\n", "expected a column file, filename, fname or path, got name"),
         ("file,start,end\na.wav,2,1\nb.wav,x,2\n,0,1\n",
-         r"line 2: expected 0 <= onset < offset, got 2 and 1; line 3: could not convert .*; "
+         r"line 2: expected 0 <= onset < offset, got 2 and 1; line 3: expected a number for "
+         r"onset, got 'x'; "
          r"line 4: no file. Correct these rows."),
     ],
 )  # fmt: skip
@@ -55,5 +56,5 @@ def test_faulty_tables_are_named(tmp_path, text, message):
 
 
 def test_a_missing_table_is_named(tmp_path):
-    with pytest.raises(TableError, match=r"none\.csv: cannot read: No such file"):
+    with pytest.raises(TableError, match=r"none\.csv: cannot be read: No such file"):
         read_clips(tmp_path / "none.csv")

@@ -1,0 +1,1 @@
+"""Tables and annotations that people and other programs wrote."""

@@ -1,0 +1,332 @@
+"""Read annotations of others: which sounds are where in a recording, or in several.
+
+==================  ================================================================================
+``raven``           selection table of Raven, also those of BirdNET
+``audacity``        label track: lines of onset, offset and label
+``birdnet``         CSV of BirdNET, also its table for R
+``kaleidoscope``    ``cluster.csv`` and ``id.csv`` of Kaleidoscope, also that of BirdNET
+``audioset``        strong labels of AudioSet
+``strong``          ``filename, onset, offset, event_label``, as DCASE has them
+``events``          ``file, onset, offset, label``, as `sed detect` writes them
+``textgrid``        Praat, see `sed.events.reading.textgrid`
+``sonic_visualiser``  a layer of Sonic Visualiser, see `sed.events.reading.sonic_visualiser`
+==================  ================================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PureWindowsPath
+from typing import NamedTuple
+
+from sed.errors import TableError
+from sed.events.reading.header import column_key, read_columns
+from sed.events.reading.sonic_visualiser import read_csv_layer, read_layer
+from sed.events.reading.table import TextTable, cell_of, number, read_text_table
+from sed.events.reading.text_file import (
+    from_windows_1252,
+    has_surrogates,
+    lines_of,
+    read_text_file,
+)
+from sed.events.reading.textgrid import read_textgrid
+from sed.events.tracker import Event
+from sed.events.writers import unescaped
+from sed.text import printable
+
+_NUMBERS = re.compile(r"\s*[-+]?\d+(?:[.,]\d*)?\t\s*[-+]?\d+(?:[.,]\d*)?(?:\t|\s*$)")
+
+
+class Annotation(NamedTuple):
+    """A row of an annotation, with its cells as they are written."""
+
+    row: int
+    onset: str
+    offset: str  # empty if there is a duration
+    label: str
+    file: str = ""  # of tables of several recordings
+    duration: str = ""
+    file_offset: str = ""  # the onset in its file, where the other times are of several in a row
+    score: str = ""
+
+    def times(self) -> tuple[float, float]:
+        """Return onset and offset in the recording.
+
+        Raises
+        ------
+        ValueError
+            If they are no numbers.
+        """
+        onset = number("onset", self.onset)
+        if self.offset.strip():
+            offset = number("offset", self.offset)
+        else:
+            offset = onset + number("duration", self.duration)
+        if self.file_offset.strip():
+            start = number("file offset", self.file_offset)
+            return start, start + (offset - onset)
+        return onset, offset
+
+    def event(self) -> Event:
+        """Return the annotated event; its score is 1, and its label has no spaces around it.
+
+        Raises
+        ------
+        ValueError
+            If its times are no numbers, or not in order, or the label is empty or no text.
+        """
+        return checked_event(*self.times(), self.label.strip())
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """What an annotation file holds.
+
+    Attributes
+    ----------
+    format
+        See `sed.events.reading.annotations`.
+    rows
+        Its rows, also those without a label.
+    assumed
+        What is not plain about the file, in words.
+    """
+
+    format: str
+    rows: tuple[Annotation, ...]
+    assumed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AnnotationColumns:
+    """The columns of a table of annotations, by their keys; of several the first that is filled.
+
+    Attributes
+    ----------
+    needs
+        Columns that identify the table.
+    labels
+        Columns of labels; one has to be there.
+    onset
+        The column of onsets, in seconds.
+    offset, duration
+        The column of offsets or that of durations.
+    files
+        Columns of file names.
+    file_offset
+        The column of the onset in the file.
+    scores
+        Columns of scores.
+    """
+
+    needs: tuple[str, ...]
+    labels: tuple[str, ...]
+    onset: str
+    offset: str = ""
+    duration: str = ""
+    files: tuple[str, ...] = ()
+    file_offset: str = ""
+    scores: tuple[str, ...] = ("score", "confidence")
+
+
+SPECIES_LABELS = ("common_name", "scientific_name")
+KALEIDOSCOPE_LABELS = ("manual_id", *SPECIES_LABELS, "auto_id", "top1match")
+RAVEN_LABELS = ("label", "annotation", "species", "common_name", "species_code")
+LAYOUTS = {
+    "raven": AnnotationColumns(
+        ("begin_time_(s)", "end_time_(s)"), RAVEN_LABELS, "begin_time_(s)", "end_time_(s)",
+        files=("begin_file", "begin_path"), file_offset="file_offset_(s)",
+    ),
+    "birdnet": AnnotationColumns(
+        ("start_(s)", "end_(s)"), SPECIES_LABELS, "start_(s)", "end_(s)",
+        files=("file", "filepath", "begin_path"),
+    ),
+    "birdnet_r": AnnotationColumns(
+        ("filepath", "start", "end"), SPECIES_LABELS, "start", "end", files=("filepath",)
+    ),
+    "kaleidoscope": AnnotationColumns(
+        ("in_file", "offset", "duration"), KALEIDOSCOPE_LABELS,
+        "offset", duration="duration", files=("in_file",),
+    ),
+    "audioset": AnnotationColumns(
+        ("segment_id", "start_time_seconds", "end_time_seconds"), ("label",),
+        "start_time_seconds", "end_time_seconds", files=("segment_id",),
+    ),
+    "strong": AnnotationColumns(
+        ("filename", "onset", "offset"), ("event_label",), "onset", "offset", files=("filename",)
+    ),
+    "events": AnnotationColumns(
+        ("file", "onset", "offset"), ("label",), "onset", "offset", files=("file",)
+    ),
+}  # fmt: skip
+
+
+def layout_of(columns: Sequence[str]) -> str | None:
+    """Return which of `LAYOUTS` a table with these columns has, or none."""
+    for name, layout in LAYOUTS.items():
+        if {*layout.needs} <= {*columns} and {*layout.labels} & {*columns}:
+            return name
+    return None
+
+
+def is_annotation(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file looks like annotations, or is empty, which says that there are none."""
+    ending = os.path.splitext(path)[1].lower()
+    if ending in (".textgrid", ".svl"):
+        return True
+    columns = read_columns(path)
+    if layout_of(columns) == "events" and "score" in columns:
+        return False  # detected, and not checked
+    if layout_of(columns) or {"begin_time_(s)", "start_(s)"} & {*columns}:
+        return True
+    try:
+        text = read_text_file(path, 4_096).text
+    except TableError:
+        return False
+    first = next((line for line in lines_of(text) if line.strip()), "")
+    if ending == ".csv":
+        return bool(first) and read_csv_layer(path, probe=True) is not None
+    return not first or _NUMBERS.match(first) is not None
+
+
+def read_annotations(path: str | os.PathLike[str], format: str | None = None) -> Annotations:
+    """Return the annotations in a file of any format.
+
+    Parameters
+    ----------
+    path
+        The file.
+    format
+        Which it is; by its ending and its content if not given.
+
+    Raises
+    ------
+    TableError
+        If it cannot be read, or is of no such format.
+    """
+    ending = os.path.splitext(path)[1].lower()
+    if format == "textgrid" or (format is None and ending == ".textgrid"):
+        return Annotations("textgrid", *_rows(read_textgrid(path)))
+    if (format == "sonic_visualiser" and ending != ".csv") or (format is None and ending == ".svl"):
+        return Annotations("sonic_visualiser", *_rows(read_layer(path)))
+    columns = read_columns(path)
+    kind = layout_of(columns) if format in (None, "birdnet") else format
+    is_layer = kind == "sonic_visualiser" or (kind is None and ending == ".csv")
+    if is_layer and (layer := read_csv_layer(path)) is not None:
+        return Annotations("sonic_visualiser", *_rows(layer))
+    if kind in LAYOUTS:
+        return _of_table(path, str(kind))
+    if "begin_time_(s)" in columns:
+        return _of_table(path, "raven")  # which names the column that is missing
+    return _of_audacity(path)
+
+
+def checked_event(onset: float, offset: float, label: str) -> Event:
+    """Return an annotated event; its score is 1.
+
+    Parameters
+    ----------
+    onset, offset
+        In seconds.
+    label
+        Not empty.
+
+    Raises
+    ------
+    ValueError
+        If the label is empty or no text, or the times are not in order.
+    """
+    if not isinstance(label, str) or not label.strip():
+        raise ValueError("no label")
+    if not label.isprintable() and has_surrogates(label):
+        raise ValueError(f"the label {label!r} is not valid Unicode")
+    if not 0 <= onset < offset:
+        raise ValueError(
+            f"expected an onset of 0 or more and an offset after it, got {onset:g} and {offset:g}"
+        )
+    return Event(onset, offset, label, 1.0)
+
+
+def _rows(
+    layer: tuple[list[tuple[int, str, str, str]], list[str]],
+) -> tuple[tuple[Annotation, ...], tuple[str, ...]]:
+    rows, assumed = layer
+    return tuple(Annotation(i, *cells) for i, *cells in rows), tuple(assumed)
+
+
+def _of_table(path: str | os.PathLike[str], format: str) -> Annotations:
+    table = read_text_table(path, quoted=format != "raven")
+    layout = LAYOUTS[format]
+    columns = {*table.columns}
+    names = [name for name in layout.labels if name in columns]
+    if missing := [name for name in layout.needs if name not in columns] or ["label"] * (not names):
+        raise TableError(
+            f"{printable(os.fspath(path))}: no column {', '.join(missing)}: a table of {format} "
+            f"has {', '.join(layout.needs)}, and one of {', '.join(layout.labels)}. Add it."
+        )
+    records = list(table.records())
+    # A table without the first of its columns of labels, or with nothing in it, has the next.
+    label = next((n for n in names if any(row[n].strip() for _, row in records)), names[0])
+    assumed = list(table.assumed)
+    if format == "kaleidoscope" and label != "manual_id":
+        assumed.append(f"labels of the column {_spelled(table, label)}, which a program wrote")
+    rows = [_annotation(i, row, layout, label, is_escaped=format == "raven") for i, row in records]
+    return Annotations(format, tuple(_once(rows, records)), tuple(assumed))
+
+
+def _spelled(table: TextTable, column: str) -> str:
+    return next(name for name in table.header if column_key(name) == column)
+
+
+def _annotation(
+    i: int, row: dict[str, str], layout: AnnotationColumns, label: str, *, is_escaped: bool
+) -> Annotation:
+    text = row[label]
+    file = cell_of(row, layout.files)
+    if layout.needs[0] == "in_file":  # Kaleidoscope has the folder in a cell of its own
+        file = str(PureWindowsPath(row.get("folder", "").strip(), file)) if file else ""
+    return Annotation(
+        i,
+        row[layout.onset],
+        row[layout.offset] if layout.offset else "",
+        unescaped(text) if is_escaped else text,
+        unescaped(file) if is_escaped else file,
+        row[layout.duration] if layout.duration else "",
+        row.get(layout.file_offset, ""),
+        cell_of(row, layout.scores),
+    )
+
+
+def _once(
+    rows: Sequence[Annotation], records: Sequence[tuple[int, dict[str, str]]]
+) -> Iterator[Annotation]:
+    """Yield selections once that Raven lists once for each view, preferably one with a label."""
+    kept: dict[tuple[str, ...], Annotation] = {}
+    for annotation, (_, row) in zip(rows, records, strict=True):
+        number_ = row.get("selection", "").strip()
+        own = number_ if number_ and row.get("view", "").strip() else f"row {annotation.row}"
+        key = (own, annotation.file, annotation.onset, annotation.offset)
+        if key not in kept or not kept[key].label.strip():
+            kept[key] = annotation
+    yield from kept.values()
+
+
+def _of_audacity(path: str | os.PathLike[str]) -> Annotations:
+    text, assumed = read_text_file(path)
+    rows, notes = [], list(assumed)
+    for i, line in enumerate(lines_of(text), start=1):
+        if not line.strip() or line.startswith("\\\t"):  # a frequency range
+            continue
+        cells = from_windows_1252(line)
+        if cells != line and not any("Windows-1252" in note for note in notes):
+            notes.append("text that is not UTF-8 as Windows-1252")
+        onset, offset, label = (*cells.split("\t", 2), "", "")[:3]
+        if "," in onset + offset:
+            if not any("decimal" in note for note in notes):
+                notes.append(f"decimal commas ({onset} as {onset.replace(',', '.')})")
+            onset, offset = onset.replace(",", "."), offset.replace(",", ".")
+        rows.append(Annotation(i, onset, offset, unescaped(label)))
+    return Annotations("audacity", tuple(rows), tuple(notes))

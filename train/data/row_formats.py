@@ -1,0 +1,170 @@
+"""Read the rows of tables whose rows are clips."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import resources
+
+from sed.events.reading.annotations import checked_event
+from sed.events.reading.table import number
+from sed.events.tracker import Event
+from train.data.clips import SPLITS, Clip
+from train.data.csv_rows import MAX_SHOWN, literal_list
+
+Row = Mapping[str, str]  # its cells by the keys of their columns
+Find = Callable[..., str]  # possible names of a file -> its path; ValueError if there is none
+
+_N_URBAN_FOLDS = 10
+
+
+def index_clip(row: Row, find: Find) -> Clip:
+    """Return the clip of a row of an index, see `train.data.tables.write_index`.
+
+    Raises
+    ------
+    ValueError
+        If a cell is faulty.
+    """
+    labels, events = several(row["label"]), _events(row.get("events", ""))
+    if not labels and events is None:
+        raise ValueError("no label")
+    if (split := row.get("split", "").strip()) not in ("", *SPLITS):
+        raise ValueError(f"unknown split {split!r}: expected {', '.join(SPLITS)} or nothing")
+    start = number("start", row["start"]) if row.get("start", "").strip() else 0.0
+    duration = number("duration", row["duration"]) if row.get("duration", "").strip() else None
+    if start < 0 or (duration is not None and duration <= 0):
+        raise ValueError("expected a start of 0 or more, and a duration above 0")
+    return Clip(
+        find(row["file"]),
+        labels,
+        row.get("group", "").strip() or row["file"],
+        split or row.get("fold", "").strip(),
+        row.get("licence", "").strip(),
+        several(row.get("secondary", "")),
+        events,
+        start,
+        duration,
+    )
+
+
+def esc50_clip(row: Row, find: Find) -> Clip:
+    """Return the clip of a row of a table like that of ESC-50."""
+    return Clip(
+        find(row["filename"]),
+        (row["category"].strip(),),
+        row.get("src_file") or row["filename"],
+        row["fold"].strip(),
+        row.get("licence", ""),
+    )
+
+
+def urbansound8k_clip(row: Row, find: Find) -> Clip:
+    """Return a slice. Its ``start`` and ``end`` are times in the source, not in its own file.
+
+    Raises
+    ------
+    ValueError
+        If the fold is unknown.
+    """
+    fold, name = row["fold"].strip(), row["slice_file_name"]
+    if fold not in map(str, range(1, _N_URBAN_FOLDS + 1)):
+        raise ValueError(f"unknown fold {fold!r}: expected 1 to {_N_URBAN_FOLDS}")
+    return Clip(find(f"fold{fold}/{name}", name), (row["class"].strip(),), row["fsid"], fold)
+
+
+def birdclef_clip(row: Row, find: Find) -> Clip:
+    """Return a recording of birds; recordings of one author are one group.
+
+    Raises
+    ------
+    ValueError
+        If the secondary labels are no list.
+    """
+    label, name = row["primary_label"].strip(), row["filename"]
+    return Clip(
+        find(name, f"{label}/{name}"),  # the 2021 table names files without their folder
+        (label,),
+        row.get("author", "").strip() or name,
+        licence=row.get("license", ""),
+        secondary=tuple(x for x in literal_list(row.get("secondary_labels", "")) if x != label),
+    )
+
+
+def fsdkaggle2018_clip(row: Row, find: Find) -> Clip | None:
+    """Return a clip, of the test set if it has a usage; None for the padding of the test set."""
+    usage = row.get("usage", "").strip()
+    if usage == "Ignored":
+        return None
+    return Clip(
+        find(row["fname"]),
+        (row["label"].strip(),),
+        row.get("freesound_id") or row["fname"],
+        "test" if usage else "",
+        row.get("license", ""),
+    )
+
+
+def weak_clip(row: Row, find: Find) -> Clip:
+    """Return the clip of a row of DCASE's weak labels, which commas separate."""
+    return Clip(find(row["filename"]), several(row["event_labels"], ",;"), row["filename"])
+
+
+def several(cell: str, separators: str = ";") -> tuple[str, ...]:
+    """Return the labels in a cell, without the spaces around them.
+
+    >>> several("dog; siren ;")
+    ('dog', 'siren')
+    """
+    for separator in separators[1:]:
+        cell = cell.replace(separator, separators[0])
+    labels = (label.strip() for label in cell.split(separators[0]))
+    return tuple(label for label in dict.fromkeys(labels) if label)
+
+
+@cache
+def audioset_names() -> Mapping[str, str]:
+    """Return the short name of each class of AudioSet by its id; others keep their ids."""
+    path = resources.files("train") / "distill" / "audioset_classes.csv"
+    with path.open(encoding="utf-8") as file:
+        return {row["audioset_id"]: row["name"] for row in csv.DictReader(file)}
+
+
+def audioset_files(segment: str) -> tuple[str, ...]:
+    """Return the names that the recording of a segment, ``YTID_MILLISECONDS``, may have."""
+    video, _, start = segment.rpartition("_")
+    if not video or not start.isdigit():
+        return (segment, f"Y{segment}")
+    seconds = int(start) / 1_000
+    starts = (start, f"{seconds:.3f}", f"{seconds:.0f}")
+    pieces = [f"{video}_{text}" for text in starts]
+    pieces += [f"{video}_{a}_{b}" for a, b in _ranges(int(start))]
+    return tuple(f"{prefix}{name}" for name in [*pieces, video] for prefix in ("", "Y"))
+
+
+def _ranges(milliseconds: int) -> tuple[tuple[str, str], ...]:
+    """Return start and end of a segment of ten seconds, as downloading programs write them."""
+    ends = milliseconds, milliseconds + 10_000
+    return (
+        (f"{ends[0]}", f"{ends[1]}"),
+        (f"{ends[0] / 1_000:.3f}", f"{ends[1] / 1_000:.3f}"),
+        (f"{ends[0] / 1_000:.0f}", f"{ends[1] / 1_000:.0f}"),
+    )
+
+
+def _events(cell: str) -> tuple[Event, ...] | None:
+    """Return the events in a cell of an index: [[onset, offset, label], …]; None if it is empty."""
+    if not cell.strip():
+        return None
+    try:
+        events = [(float(onset), float(offset), label) for onset, offset, label in json.loads(cell)]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"events are not a list of [onset, offset, label]: {cell[:MAX_SHOWN]!r}"
+        ) from error
+    return tuple(
+        checked_event(onset, offset, label.strip() if isinstance(label, str) else label)
+        for onset, offset, label in events
+    )
