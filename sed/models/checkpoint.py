@@ -23,6 +23,7 @@ from sed.features.log_mel import LogMelConfig
 from sed.files import written_whole
 from sed.models.backbone import ModelConfig
 from sed.models.heads.added import AddedHeadConfig
+from sed.models.fork import refuse_forked
 from sed.models.metadata import (
     FORMAT,
     FORMAT_VERSION,
@@ -183,7 +184,10 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     CheckpointError
         If a file is missing, corrupt, truncated, not of this package, or of another format
         version, or there is no model of this name.
+    UsageError
+        If this process was forked from one that had loaded a model.
     """
+    refuse_forked()
     path = find_model(path)
     weights_path, _ = checkpoint_files(path)
     metadata = read_metadata(path)

@@ -14,10 +14,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Self, TypeVar
 
 import numpy as np
 
+from sed.models.fork import refuse_forked
 from sed.models.spec import ModelSpec, ReceptiveField
 from sed.types import Floats
 
@@ -86,7 +87,14 @@ def concat(outputs: Iterable[FrameOutput]) -> FrameOutput:
 
 
 class Engine(ABC):
-    """Runs a model. `str` of an engine gives the runtime, the device and the precision."""
+    """Runs a model. `str` of an engine gives the runtime, the device and the precision.
+
+    Raises
+    ------
+    UsageError
+        If this process was forked from one that had loaded a model; `infer` raises it, too, in a
+        process that was forked since.
+    """
 
     spec: ModelSpec  # input and output of the model
     n_streams: int  # calls of `infer` that may run at once, each in its own thread
@@ -95,6 +103,11 @@ class Engine(ABC):
     chunk_seconds: float = 5.0  # most seconds of log-mel columns to compute together
     layer: str | None = None  # whose output `infer` gives as embeddings; none if None
     n_features: int = 0  # width of the embeddings
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        """Return a new engine, before any runtime is asked for threads."""
+        refuse_forked()
+        return super().__new__(cls)
 
     @property
     @abstractmethod
@@ -170,6 +183,8 @@ class EnginePool:
         RuntimeError
             If the pool is closed.
         """
+        # The threads of the pool are missing in a child, too.
+        refuse_forked()
         self._room.acquire()
         try:
             future = self._threads.submit(call, *args, **kwargs)

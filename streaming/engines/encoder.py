@@ -8,6 +8,7 @@ import numpy as np
 
 from sed.errors import UsageError
 from sed.models.devices import check_precision, has_gpu, n_cores
+from sed.models.fork import refuse_forked
 from sed.models.spec import ReceptiveField
 from sed.text import printable
 from sed.types import Floats
@@ -61,6 +62,7 @@ class EncoderEngine(Engine):
 
         The output has no classes: ``frame_probs`` has the shape (batch, frames, 0).
         """
+        refuse_forked()
         embeddings = self.encoder.encode(log_mel.reshape(len(log_mel), -1))
         nothing = np.empty((*embeddings.shape[:2], 0), np.float32)
         return FrameOutput(nothing, nothing[:, :, None], nothing[:, :, None], embeddings)

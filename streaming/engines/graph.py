@@ -9,6 +9,7 @@ from typing import Any
 
 from sed.errors import CheckpointError, UsageError
 from sed.features.log_mel import NumpyLogMel
+from sed.models.fork import refuse_forked
 from sed.models.metadata import FORMAT_VERSION
 from sed.models.spec import ModelSpec, ReceptiveField
 from sed.text import printable
@@ -99,6 +100,7 @@ class GraphEngine(Engine):
 
     def infer(self, log_mel: Floats) -> FrameOutput:
         """Return the frame-wise output for a batch of log-mels, shape (batch, columns, mels)."""
+        refuse_forked()
         return concat(self._infer(part) for part in sub_batches(log_mel))[: len(log_mel)]
 
     @abstractmethod

@@ -9,6 +9,7 @@ import numpy as np
 from sed.errors import UsageError
 from sed.features.log_mel import NumpyLogMel
 from sed.models.devices import check_precision, n_cores
+from sed.models.fork import refuse_forked
 from sed.models.spec import ModelSpec, ReceptiveField
 from sed.types import Floats
 from streaming.engines.base import Engine, FrameOutput, blocks_of_samples
@@ -69,6 +70,7 @@ class GraphModelEngine(Engine):
 
     def infer(self, log_mel: Floats) -> FrameOutput:
         """Return the probabilities of windows, shape (batch, columns, values), one frame each."""
+        refuse_forked()
         rows = [
             self._runtime.run(window.reshape(self._shape), [self.model.output])[0].reshape(-1)
             for window in log_mel

@@ -13,6 +13,7 @@ from torch import Tensor
 from sed.features.log_mel import NumpyLogMel
 from sed.models.checkpoint import Checkpoint
 from sed.models.devices import DeviceError, choose_device, choose_precision
+from sed.models.fork import refuse_forked
 from sed.models.inference.fusion import fuse_conv_bn
 from sed.models.inference.layers import LayerNetwork
 from sed.models.inference.receptive_field import receptive_field
@@ -130,6 +131,7 @@ class TorchEngine(Engine):
         DeviceError
             If the device has too little memory for the batch, or torch.compile does not work.
         """
+        refuse_forked()
         if self.is_compiled:
             return concat(self._infer(part) for part in sub_batches(log_mel))[: len(log_mel)]
         return self._infer(log_mel)
