@@ -22,8 +22,8 @@ from sed.events.tracker import TrackerConfig
 from sed.features.log_mel import LogMelConfig
 from sed.files import written_whole
 from sed.models.backbone import ModelConfig
-from sed.models.heads.added import AddedHeadConfig
 from sed.models.fork import refuse_forked
+from sed.models.heads.added import AddedHeadConfig
 from sed.models.metadata import (
     FORMAT,
     FORMAT_VERSION,

@@ -1,4 +1,4 @@
-"""Engines and checkpoints in a process that was forked: refused within a time limit, never stuck."""
+"""Engines and checkpoints in a process that was forked: refused in time, never stuck."""
 
 import importlib.util
 import os
