@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from sed.errors import SedError, UsageError
+from streaming.web.connections import Connections
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -55,10 +56,19 @@ class AuthMiddleware:
         Required from every client; None if only this machine can connect.
     cookie
         Name of the cookie. All ports of a host share their cookies, so use one name per port.
+    connections
+        Learn which clients are authorized, and admit viewers.
     """
 
-    def __init__(self, application: Application, token: str | None, cookie: str) -> None:
+    def __init__(
+        self,
+        application: Application,
+        token: str | None,
+        cookie: str,
+        connections: Connections,
+    ) -> None:
         self._application = application
+        self._connections = connections
         self._token = None if token is None else token.encode()
         self._cookie = cookie.encode()
 
@@ -68,25 +78,28 @@ class AuthMiddleware:
         async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *SECURITY_HEADERS]
+                # A stranger keeps no connection.
+                if not is_authorized:
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         headers = dict(scope["headers"])
         parameter = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("token")
         is_browser = b"text/html" in headers.get(b"accept", b"")
+        is_authorized = self._is_authorized(headers) or self._is_token(parameter)
         if scope["type"] == "websocket":
-            if _has_own_origin(headers) and (
-                self._is_authorized(headers) or self._is_token(parameter)
-            ):
+            if not (is_authorized and _has_own_origin(headers)):
+                await send({"type": "websocket.close", "code": 1008})
+            elif self._connections.authorize(scope["client"], is_viewer=True):
                 await self._application(scope, receive, send)
             else:
-                await send({"type": "websocket.close", "code": 1008})
-        elif is_browser and self._is_token(parameter):
+                await _refuse_viewer(send)
+            return
+        if is_authorized:
+            self._connections.authorize(scope["client"], is_viewer=False)
+        if is_browser and self._is_token(parameter):
             await self._set_cookie(scope, send_with_headers)
-        elif (
-            self._is_authorized(headers)
-            or self._is_token(parameter)
-            or scope["path"] == LOGIN_STYLE
-        ):
+        elif is_authorized or scope["path"] == LOGIN_STYLE:
             await self._application(scope, receive, send_with_headers)
         elif self._token is None:
             await _respond(send_with_headers, 403, b"text/plain", b"Open 127.0.0.1 or localhost.\n")
@@ -144,6 +157,13 @@ async def _respond(
     start = {"type": "http.response.start", "status": status, "headers": [*always, *headers]}
     await send(start)
     await send({"type": "http.response.body", "body": body})
+
+
+async def _refuse_viewer(send: Send) -> None:
+    """Refuse a WebSocket with a status that asks to come again."""
+    start = {"type": "websocket.http.response.start", "status": 503, "headers": []}
+    await send(start)
+    await send({"type": "websocket.http.response.body", "body": b"There are too many viewers.\n"})
 
 
 def bind_socket(host: str, port: int, token: str | None) -> socket.socket:

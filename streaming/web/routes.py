@@ -83,7 +83,7 @@ class Routes:
                 *(Route(path, self._file) for path in self._files),
                 Route("/events", self._events),
                 Route("/history", self._history),
-                Route("/clips/{id:int}", self._clip),
+                Route("/clips/{id}", self._clip),
                 Route("/metrics", self._metrics),
                 Route("/health", self._health),
                 WebSocketRoute("/live", self._live),
@@ -112,8 +112,10 @@ class Routes:
         return JSONResponse(history, headers=NO_CACHE)
 
     def _clip(self, request: Request) -> Response:
-        event_id = request.path_params["id"]
-        path = clip_path(self._database, event_id) if event_id <= MAX_ID else None
+        event_id = _bounded(request.path_params["id"], 0, MAX_ID)
+        if event_id is None:
+            raise HTTPException(404, "expected the id of an event")
+        path = clip_path(self._database, event_id)
         if path is None:
             raise HTTPException(404, f"event {event_id} has no clip")
         if path.suffix != ".flac" or not path.is_file():
@@ -126,10 +128,11 @@ class Routes:
             headers=NO_CACHE,
         )
 
-    def _metrics(self, request: Request) -> Response:
+    # These two wait for no thread, as the database does.
+    async def _metrics(self, request: Request) -> Response:
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
-    def _health(self, request: Request) -> Response:
+    async def _health(self, request: Request) -> Response:
         state = self._metrics_collector.state
         return JSONResponse({"state": state}, 200 if state == "listening" else 503, NO_CACHE)
 
@@ -171,9 +174,16 @@ def _integer(request: Request, name: str, least: int, most: int) -> int | None:
     text = request.query_params.get(name)
     if text is None:
         return None
-    if not (text.isascii() and text.isdecimal()) or not least <= int(text) <= most:
+    if (number := _bounded(text, least, most)) is None:
         raise HTTPException(400, f"expected {name} from {least} to {most}")
-    return int(text)
+    return number
+
+
+def _bounded(text: str, least: int, most: int) -> int | None:
+    """Return a number, or None if it is out of range or none; long ones are not even parsed."""
+    if len(text) > len(str(most)) or not (text.isascii() and text.isdecimal()):
+        return None
+    return int(text) if least <= int(text) <= most else None
 
 
 class MetricsCollector(Collector):

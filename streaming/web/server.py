@@ -2,9 +2,11 @@
 
 ::
 
+    listener thread  ┊  thread of the event loop
+
     handle ─▶ inbox ─┊─▶ Feed ─▶ Viewers ─▶ WebSockets
                      ┊                          ▲
-    listener thread  ┊     AuthMiddleware ─▶ Routes ───┘        thread of the event loop
+                     ┊  Connections ─▶ AuthMiddleware ─▶ Routes
 
 Neither thread waits for the other.
 """
@@ -17,7 +19,7 @@ import os
 import re
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,12 +31,12 @@ from sed.features.log_mel import LogMelConfig
 from streaming.messages import ClipSaved, FaultReporter, Message, Problem
 from streaming.sinks.history import find_event
 from streaming.web.auth import AuthMiddleware, bind_socket
+from streaming.web.connections import Connections, ConnectionsConfig
 from streaming.web.feed import Feed, Viewers, row_json
 
 HOST, PORT = "127.0.0.1", 8765
 MAX_INBOX = 200  # messages between the two threads; each may hold audio
 MAX_CLIPS = 20  # clips that wait until they are in the database
-MAX_CONNECTIONS = 100  # viewers and requests at a time
 CLOSE_SECONDS = 5.0
 SERVER_OPTIONS: dict[str, Any] = {
     "ws": "websockets-sansio",
@@ -46,7 +48,6 @@ SERVER_OPTIONS: dict[str, Any] = {
     "access_log": False,
     "proxy_headers": False,
     "server_header": False,
-    "limit_concurrency": MAX_CONNECTIONS,
     "timeout_graceful_shutdown": 1,
 }
 
@@ -100,6 +101,8 @@ class WebView:
         Parameters of the log-mel columns.
     model
         Name of the model.
+    connections
+        Bounds of the connections; those that fit the file descriptors of this process if not given.
 
     Raises
     ------
@@ -121,6 +124,7 @@ class WebView:
         labels: Sequence[str],
         log_mel: LogMelConfig,
         model: str = "default",
+        connections: ConnectionsConfig | None = None,
     ) -> None:
         try:
             import uvicorn
@@ -137,6 +141,7 @@ class WebView:
         self._metrics = MetricsCollector(self._viewers)
         self._clips: deque[Event] = deque(maxlen=MAX_CLIPS)  # events with unannounced clips
         self._clip_faults = FaultReporter("the web view announces clips again")
+        self._loop_faults = FaultReporter()
         self._announcing: asyncio.Task[None] | None = None
         self._lock = threading.Lock()  # guards the next four attributes
         self._inbox: deque[Message] = deque()
@@ -146,7 +151,10 @@ class WebView:
         self._socket = bind_socket(host, port, token)
         self._address: tuple[str, int] = self._socket.getsockname()[:2]
         routes = Routes(self._database, self._viewers, self._metrics, self._report)
-        application = AuthMiddleware(routes.application(), token, f"sed_{self._address[1]}")
+        self._connections = Connections(connections or ConnectionsConfig.for_this_process())
+        application = AuthMiddleware(
+            routes.application(), token, f"sed_{self._address[1]}", self._connections
+        )
         self._server = uvicorn.Server(uvicorn.Config(application, **SERVER_OPTIONS))
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         self._loop = self._runner.get_loop()
@@ -185,9 +193,31 @@ class WebView:
     def _serve(self) -> None:
         with self._runner, self._socket:
             try:
-                self._runner.run(self._server.serve([self._socket]))
+                self._runner.run(self._accept())
             except Exception as error:
                 self._report(f"the web view at {self.url} stopped: {error!r}")
+
+    async def _accept(self) -> None:
+        self._loop.set_exception_handler(self._report_failure)
+        async with asyncio.TaskGroup() as tasks:
+            accepting = tasks.create_task(
+                self._connections.accept(self._socket, self._create_protocol)
+            )
+            await self._server.serve([])
+            accepting.cancel()
+
+    def _create_protocol(self) -> asyncio.Protocol:
+        """Return what serves the requests of one connection."""
+        config = self._server.config
+        create: Callable[..., asyncio.Protocol] = config.http_protocol_class
+        return create(config=config, server_state=self._server.server_state, app_state={})
+
+    def _report_failure(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Report what fails in the event loop, once; asyncio itself would print it."""
+        error = context.get("exception")
+        fault = f"the web view: {context['message']}" + f": {error!r}" * (error is not None)
+        with self._lock:
+            self._notices += self._loop_faults.update(fault)
 
     def _report(self, text: str) -> None:
         with self._lock:
