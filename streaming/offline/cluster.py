@@ -14,7 +14,6 @@ import logging
 import math
 import os
 import pickle
-import re
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from typing import Any
 
 from sed.audio.find import Recording
 from sed.errors import MissingExtraError, RecordingError, SedError, UsageError
+from sed.files import remove_parts
 from sed.models.devices import DeviceError
 from sed.models.spec import ModelSpec
 from sed.text import pluralize, printable
@@ -140,9 +140,7 @@ class RayExecutor(Executor):
         if not paths:
             return ()
         folder = outputs.folder or next(iter(paths)).parent
-        for part in folder.rglob(".*.part*"):
-            if part.with_name(re.sub(r"^\.(.*)\.\d+\.part.*$", r"\1", part.name)) in paths:
-                part.unlink(missing_ok=True)
+        remove_parts(paths)
         n_missing = sum(not outputs.exist(recording) for recording in self._processed)
         if not n_missing:
             return ()

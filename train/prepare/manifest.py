@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import metadata
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sed.errors import OutputError, UsageError
-from sed.files import written_whole
+from sed.files import remove_parts, written_whole
 from sed.text import printable, some
 from train.prepare.download_files import DOWNLOADS, Download, files_of
 
@@ -140,7 +139,7 @@ def open_folder(out: Path, source: Path, options: dict[str, Any]) -> Manifest:
     except OSError as error:
         raise OutputError(out, error) from error
     if MANIFEST not in entries:
-        remove_parts(out, {})
+        _remove_parts(out)
         others = [entry for entry in entries if (out / entry).exists()]
         if others:
             raise UsageError(
@@ -154,7 +153,7 @@ def open_folder(out: Path, source: Path, options: dict[str, Any]) -> Manifest:
             f"{name}: was prepared with other options: {'; '.join(differing)}. Remove that first "
             "(--reset), or name another folder."
         )
-    remove_parts(out, old.files)
+    _remove_parts(out, old)
     return replace(old, finished=False, failures={})
 
 
@@ -195,7 +194,7 @@ def reset(out: str | os.PathLike[str]) -> tuple[int, list[str]]:
     made += [path for path in (out / INDEX, out / FAILURES) if path.is_file()]
     if (out / DOWNLOADS).resolve().is_relative_to(out.resolve()):  # no link leads elsewhere
         made += files_of(out / DOWNLOADS, manifest.downloads)
-    remove_parts(out, manifest.files)
+    _remove_parts(out, manifest)
     # The record is removed last, so that a reset that is stopped can be repeated.
     for path in [*made, out / MANIFEST]:
         try:
@@ -233,30 +232,17 @@ def is_stored(out: Path, name: str, facts: StoredRecording | None) -> bool:
         return False
 
 
-def remove_parts(out: Path, names: Mapping[str, StoredRecording | None]) -> None:
+def _remove_parts(out: Path, manifest: Manifest | None = None) -> None:
     """Remove partial files that a killed process left."""
-    for folder in {out, *((out / AUDIO / name).parent for name in names)}:
-        for path in folder.glob(".*.part") if folder.is_dir() else ():
-            stem, _, process = path.name.removesuffix(".part").rpartition(".")
-            name = str((folder / stem[1:]).relative_to(out / AUDIO)) if folder != out else ""
-            ours = name in names or (folder == out and stem[1:] in (MANIFEST, INDEX, FAILURES))
-            if ours and not _is_alive(process):
-                with suppress(OSError):
-                    path.unlink()
+    made = [out / name for name in (MANIFEST, INDEX, FAILURES)]
+    if manifest is not None:
+        made += [out / AUDIO / name for name in manifest.files]
+        made += [out / DOWNLOADS] if manifest.downloads else []
+    remove_parts(made)
 
 
 def _leads_out(name: str) -> bool:
     return Path(name).is_absolute() or ".." in Path(name).parts
-
-
-def _is_alive(process: str) -> bool:
-    try:
-        os.kill(int(process), 0)
-    except PermissionError:
-        return True
-    except (OSError, ValueError, OverflowError):
-        return False
-    return True
 
 
 def _versions() -> dict[str, str]:
