@@ -22,6 +22,7 @@ class Recording:
     path: str  # as given by the caller, or as found below a given folder
     name: str  # path of its results, relative to the output folder
     n_bytes: int = 0  # size of the file; 0 if unknown
+    version: str = ""  # of a remote file, what its listing says of its last change
 
     @property
     def place(self) -> str:
@@ -104,7 +105,8 @@ def iter_recordings(
         if is_remote(source):
             for file in _remote_sounds(source, errors):
                 below = "" if file.path == source else file.name
-                yield Recording(file.path, os.path.join(name, below).rstrip("/"), file.n_bytes)
+                result_name = os.path.join(name, below).rstrip("/")
+                yield Recording(file.path, result_name, file.n_bytes, file.version)
             continue
         if not os.path.isdir(source):
             yield Recording(source, name, _size(source))

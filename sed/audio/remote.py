@@ -17,6 +17,9 @@ from urllib.parse import urlsplit
 from sed.errors import MissingExtraError, RecordingError
 from sed.text import printable
 
+# What the file systems of fsspec call a version of the content, or the time of its last change.
+_VERSIONS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "updated", "mtime")
+
 _PROTOCOL = re.compile(r"[a-z][a-z0-9+.-]*(://|::)")
 
 
@@ -26,6 +29,7 @@ class RemoteFile(NamedTuple):
     path: str  # with the protocol
     name: str  # relative to the folder searched; the file name if the file itself was given
     n_bytes: int  # 0 if unknown
+    version: str = ""  # changes with the content; empty if unknown
 
 
 def is_remote(path: str) -> bool:
@@ -53,11 +57,12 @@ def remote_files(path: str) -> Iterator[RemoteFile]:
         raise RecordingError(path, "there is no file or folder of this name. Check the name.")
     for place, details in sorted(found.items()):
         n_bytes = details.get("size") or 0
+        version = next((str(details[key]) for key in _VERSIONS if details.get(key)), "")
         if is_file:
-            yield RemoteFile(path, _last_name(path), n_bytes)
+            yield RemoteFile(path, _last_name(path), n_bytes, version)
         else:
             name = place.removeprefix(root).lstrip("/")
-            yield RemoteFile(f"{path.rstrip('/')}/{name}", name, n_bytes)
+            yield RemoteFile(f"{path.rstrip('/')}/{name}", name, n_bytes, version)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -28,6 +28,7 @@ def open_sqlite(
     exclusive: bool = False,
     timeout_seconds: float = TIMEOUT_SECONDS,
     remedy: str = REMEDY,
+    upgrades: Mapping[int, str] | None = None,
 ) -> sqlite3.Connection:
     """Open a database for writing, in autocommit mode; create it if it is missing.
 
@@ -51,6 +52,8 @@ def open_sqlite(
         How long to wait for the lock of another process.
     remedy
         The end of messages: what to do if the file cannot be used.
+    upgrades
+        Statements that bring a database of an older version to this one, by the older version.
 
     Raises
     ------
@@ -71,11 +74,13 @@ def open_sqlite(
     try:
         if exclusive:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        _check(connection, path, application_id, version, remedy)
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        upgrade = (upgrades or {}).get(found, "")
+        _check(connection, path, application_id, found if upgrade else version, remedy)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.executescript(
-            f"BEGIN IMMEDIATE;\n{schema}\nPRAGMA application_id = {application_id};\n"
+            f"BEGIN IMMEDIATE;\n{schema}\n{upgrade}\nPRAGMA application_id = {application_id};\n"
             f"PRAGMA user_version = {version};\nCOMMIT;"
         )
     except BaseException:

@@ -3,7 +3,7 @@
 ::
 
     settings    name, value                          all that the results depend on
-    recordings  id, name, path, n_bytes, state, processed_seconds, failure, n_finished
+    recordings  id, name, path, n_bytes, state, processed_seconds, failure, n_finished, version
     events      recording, n, onset, offset, label, score, time        n counts within a recording
 
 A recording is ``waiting``, ``started``, and then ``done`` or ``failed``. It is finished together
@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sed.audio.find import Recording
+from sed.audio.version import is_version, recording_version
 from sed.errors import OutputError, UsageError
 from sed.events.sqlite import DatabaseError, open_sqlite
 from sed.events.tracker import Event
@@ -29,7 +30,8 @@ from sed.text import printable
 from streaming.offline.job import JobResult
 
 APPLICATION_ID = 0x5345444A  # "SEDJ"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+UPGRADES = {2: "ALTER TABLE recordings ADD COLUMN version TEXT NOT NULL DEFAULT '';"}
 TIMEOUT_SECONDS = 0.5  # until a journal counts as in use by another run
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -41,7 +43,8 @@ CREATE TABLE IF NOT EXISTS recordings (
     state TEXT NOT NULL DEFAULT 'waiting',
     processed_seconds REAL NOT NULL DEFAULT 0,
     failure TEXT NOT NULL DEFAULT '',
-    n_finished INTEGER NOT NULL DEFAULT 0
+    n_finished INTEGER NOT NULL DEFAULT 0,
+    version TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS recordings_by_state ON recordings (state, name);
 CREATE TABLE IF NOT EXISTS events (
@@ -55,16 +58,21 @@ CREATE TABLE IF NOT EXISTS events (
     PRIMARY KEY (recording, n)
 ) WITHOUT ROWID;
 """
-# A file name may hold bytes that are not UTF-8; CAST stores them as they are. A recording whose
-# size has changed since it was finished was perhaps still being copied then: it waits again, and so
-# does one that failed.
+# A file name may hold bytes that are not UTF-8; CAST stores them as they are.
 PLAN = """
-INSERT INTO recordings (name, path, n_bytes) VALUES (CAST(? AS TEXT), CAST(? AS TEXT), ?)
+INSERT INTO recordings (name, path, n_bytes, state, version)
+VALUES (CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, CAST(? AS TEXT))
 ON CONFLICT (name) DO UPDATE SET
-    state = iif(n_bytes = excluded.n_bytes AND state = 'done', 'done', 'waiting'),
+    state = excluded.state,
     path = excluded.path,
-    n_bytes = excluded.n_bytes
+    n_bytes = excluded.n_bytes,
+    version = excluded.version
 """
+NOT_REQUESTED = "UPDATE recordings SET state = 'not_requested' WHERE state = 'waiting'"
+SET_STATE = (
+    "UPDATE recordings SET state = ?, version = CAST(? AS TEXT) WHERE name = CAST(? AS TEXT)"
+)
+STATE = "SELECT n_bytes, state, version FROM recordings WHERE name = CAST(? AS TEXT)"
 FINISH = """
 UPDATE recordings
 SET state = ?, processed_seconds = ?, failure = CAST(? AS TEXT), n_finished = n_finished + 1
@@ -156,14 +164,32 @@ class Journal:
             return root
         return self._resumed_root(dict(settings), root, resume=resume)
 
-    def plan(self, recordings: Iterable[Recording]) -> None:
-        """Put any number of recordings on the list; finished ones stay finished."""
-        rows = ((_raw(r.name), _raw(r.path), r.n_bytes) for r in recordings)
+    def plan(
+        self,
+        recordings: Iterable[Recording],
+        has_results: Callable[[Recording], bool] = lambda _: True,
+    ) -> None:
+        """Put any number of recordings on the list.
+
+        One that is finished stays so, unless it has failed, has changed (it was perhaps still being
+        copied), or `has_results` is false: the files about it are gone.
+        """
         with self._transaction() as connection:
-            connection.execute(
-                "UPDATE recordings SET state = 'not_requested' WHERE state = 'waiting'"
-            )
-            connection.executemany(PLAN, rows)
+            connection.execute(NOT_REQUESTED)
+            for recording in recordings:
+                name = _raw(recording.name)
+                row = connection.execute(STATE, (name,)).fetchone()
+                state, version = "waiting", ""
+                if (
+                    row is not None
+                    and row[:2] == (recording.n_bytes, "done")
+                    and is_version(recording, row[2])
+                    and has_results(recording)
+                ):
+                    # A journal of an earlier release knows no versions.
+                    state, version = "done", row[2] or recording_version(recording)
+                row = name, _raw(recording.path), recording.n_bytes, state, _raw(version)
+                connection.execute(PLAN, row)
 
     def waiting(self) -> Iterator[Recording]:
         """Yield the recordings to process, in the order of their names.
@@ -180,12 +206,12 @@ class Journal:
         return self._page("started", b"", most=-1)
 
     def start(self, recording: Recording) -> None:
-        """Mark a recording as being processed."""
-        self._set_state("started", recording)
+        """Mark a recording as being processed, and note which version of it."""
+        self._set_state("started", recording, recording_version(recording))
 
     def undo(self, recording: Recording) -> None:
         """Return a recording that was started to the list."""
-        self._set_state("waiting", recording)
+        self._set_state("waiting", recording, "")
 
     def finish(self, recording: Recording, result: JobResult) -> None:
         """Store the result of a recording and its events, in place of earlier ones."""
@@ -194,8 +220,7 @@ class Journal:
         with self._transaction() as connection:
             query = "SELECT id FROM recordings WHERE name = CAST(? AS TEXT)"
             (key,) = connection.execute(query, (_raw(recording.name),)).fetchone()
-            values = state, result.processed_seconds, _raw(failure), key
-            connection.execute(FINISH, values)
+            connection.execute(FINISH, (state, result.processed_seconds, _raw(failure), key))
             connection.execute("DELETE FROM events WHERE recording = ?", (key,))
             connection.executemany(
                 "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -206,21 +231,22 @@ class Journal:
             )
 
     def totals(self) -> _Totals:
-        """Return the totals; a failed recording that waits to be tried again is not finished."""
-        (totals,) = self._rows(TOTALS)
-        return _Totals(*map(int, totals))
+        """Return the totals; a failed recording that waits is not finished."""
+        with self._translate_errors():
+            (totals,) = self._rows(TOTALS)
+            return _Totals(*map(int, totals))
 
     def events(self) -> Iterator[Event]:
         """Yield all events, in the order of the names of the recordings."""
-        for onset, offset, label, score, path, time in self._rows(ALL_EVENTS):
-            dated = datetime.fromisoformat(time) if time else None
-            yield Event(onset, offset, label, score, path, dated)
+        for row in self._rows(ALL_EVENTS):
+            with self._translate_errors():
+                event = _event(*row)
+            yield event
 
     def failures(self) -> Iterator[tuple[str, str]]:
         """Yield path and message of each recording that failed, in the order of the names."""
-        yield from self._rows(
-            "SELECT path, failure FROM recordings WHERE state = 'failed' ORDER BY name"
-        )
+        query = "SELECT path, failure FROM recordings WHERE state = 'failed' ORDER BY name"
+        yield from self._rows(query)
 
     def _start_anew(self, settings: Mapping[str, str]) -> None:
         with self._transaction() as connection:
@@ -238,9 +264,11 @@ class Journal:
                 f"{folder}: an earlier run left results here. Give --resume to continue it, or "
                 "another --output."
             )
-        earlier: dict[str, str] = dict(self._rows("SELECT name, value FROM settings"))
-        old_root = earlier.pop("root")
-        if os.path.commonpath([root, old_root]) != old_root:
+        with self._translate_errors():
+            earlier: dict[str, str] = dict(self._rows("SELECT name, value FROM settings"))
+            old_root = earlier.pop("root")
+            common = os.path.commonpath([root, old_root])
+        if common != old_root:
             raise UsageError(
                 f"{folder}: is about recordings in {printable(old_root)}, and {printable(root)} "
                 "lies outside of it. Give another --output."
@@ -254,10 +282,10 @@ class Journal:
                 )
         return old_root
 
-    def _set_state(self, state: str, recording: Recording) -> None:
-        query = "UPDATE recordings SET state = ? WHERE name = CAST(? AS TEXT)"
+    def _set_state(self, state: str, recording: Recording, version: str) -> None:
+        values = state, _raw(version), _raw(recording.name)
         with self._transaction() as connection:
-            connection.execute(query, (state, _raw(recording.name)))
+            connection.execute(SET_STATE, values)
 
     def _page(self, state: str, after: bytes, most: int = PAGE) -> list[Recording]:
         query = """
@@ -289,10 +317,17 @@ class Journal:
                     f"{name}: another run is using it. Wait for it, or give another --output."
                 ) from error
             raise OutputError(self._path, OSError(None, str(error))) from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, UsageError):
+                raise
             raise DatabaseError(
                 f"{name}: cannot be read as a journal ({error}). Give another --output."
             ) from error
+
+
+def _event(onset: Any, offset: Any, label: Any, score: Any, path: Any, time: Any) -> Event:
+    dated = datetime.fromisoformat(time) if time else None
+    return Event(float(onset), float(offset), str(label), float(score), str(path), dated)
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -305,6 +340,7 @@ def _open(path: Path) -> sqlite3.Connection:
         exclusive=True,
         timeout_seconds=TIMEOUT_SECONDS,
         remedy="Give another --output, or delete this file to start anew.",
+        upgrades=UPGRADES,
     )
     connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
     return connection

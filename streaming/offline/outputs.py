@@ -200,6 +200,8 @@ class OutputConfig:
 
     def exist(self, recording: Recording) -> bool:
         """Return whether all files about a recording exist; its embeddings may be in a part."""
+        if not self.concern(recording):
+            return True
         embedding_paths = self._embedding_paths(recording)
         is_merged = to_utf8(recording.place) in self._embedded
         has_embeddings = is_merged or all(map(os.path.exists, embedding_paths))

@@ -11,10 +11,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from sed.errors import RecordingError, SedError, UsageError
 from sed.events.embedding_store.store import Compactor
 from sed.events.tracker import Event
 from sed.events.writers import EventWriter
+from sed.files import remove_parts
 from sed.signals import sigterm_as_interrupt
 from sed.text import some
 from streaming.offline.executor import Executor, ThreadExecutor
@@ -150,6 +150,7 @@ class Scan:
             outputs.check_shared()
         for unread in unreadable:
             self._add_failure(unread)
+        self._remove_parts(found)
         spec = self._executor.start(self._job)
         self._callbacks.on_start(len(recordings), sum(r.n_bytes for r in recordings))
         with outputs.open_shared(spec) as writer:
@@ -183,7 +184,7 @@ class Scan:
                     result_settings(self._job), common_root(sources), resume=self._resume
                 )
                 # One after the other: an archive need not fit into memory.
-                journal.plan(iter_recordings(sources, root, unreadable))
+                journal.plan(iter_recordings(sources, root, unreadable), self._job.outputs.exist)
                 for unread in unreadable:
                     self._add_failure(unread)
                 totals = journal.totals()
@@ -255,7 +256,7 @@ class Scan:
             journal.finish(recording, dataclasses.replace(result, events=events))
             if result.failure is not None:
                 # A process that was killed has left its unfinished outputs.
-                self._remove_parts(recording)
+                self._remove_parts([recording])
         if self._compactor:
             self._compactor.add()
         self._n_bytes_finished += recording.n_bytes
@@ -285,17 +286,18 @@ class Scan:
 
     def _clean_up(self, journal: Journal) -> None:
         """Return recordings that were started and not finished to the list."""
-        for recording in journal.started():
-            self._remove_parts(recording)
+        started = journal.started()
+        self._remove_parts(started)
+        for recording in started:
             journal.undo(recording)
 
-    def _remove_parts(self, recording: Recording) -> None:
-        """Remove unfinished outputs of a killed process; see `sed.files.written_whole`."""
-        for path in self._job.outputs.paths(recording):
-            part = re.compile(re.escape(f".{path.name}.") + r"\d+\.part.*")
-            with suppress(FileNotFoundError), os.scandir(path.parent) as entries:
-                for entry in filter(lambda e: part.fullmatch(e.name), entries):
-                    Path(entry.path).unlink(missing_ok=True)
+    def _remove_parts(self, recordings: Iterable[Recording]) -> None:
+        """Remove unfinished outputs of killed processes."""
+        outputs = self._job.outputs
+        paths = [path for recording in recordings for path in outputs.paths(recording)]
+        if outputs.shared_file is not None:
+            paths.append(outputs.shared_file[0])
+        remove_parts([*paths, *(self._places or ())])
 
     def _write_report(self, path: Path, failures: Iterator[tuple[str, str]]) -> None:
         """Write the failures of this run and of earlier ones; remove the file if there are none."""

@@ -1,6 +1,7 @@
 """Scans with a journal that are killed, interrupted and resumed, over recordings that crash."""
 
 import csv
+import os
 import random
 import signal
 import sqlite3
@@ -102,6 +103,26 @@ def test_a_scan_in_processes_reports_as_one_in_threads(archive, tmp_path, caplog
     assert calls[-1] == (4, 30.0)
     assert caplog.messages == ["an engine of tin"]
     assert files(tmp_path / "out") == [JOURNAL, "a.wav.csv", "deep/b.wav.csv", "deep/er/c.wav.csv"]
+
+
+def test_what_has_been_replaced_or_whose_results_are_gone_is_made_again(archive, tmp_path):
+    """Also with the size of before, and also with its time of change."""
+    folder = archive(a="x x", b="x x", c="x x", d="x x", e="x x")
+    out = tmp_path / "out"
+    assert scan(out).run([folder]).n_files == 5
+    assert scan(out, resume=True).run([folder]).n_files == 0
+    archive(a="x y")
+    before = (folder / "b.wav").stat()
+    archive(b="xy ")
+    os.utime(folder / "b.wav", ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.utime(folder / "c.wav", ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    (folder / "d.wav").rename(folder / "d")
+    (folder / "d").rename(folder / "d.wav")  # another ctime, and the same content
+    (out / "e.wav.csv").unlink()
+    again = scan(out, resume=True).run([folder])
+    assert (again.n_files, again.n_skipped, again.n_events) == (4, 1, 7)
+    assert files(out) == [JOURNAL, *(f"{name}.wav.csv" for name in "abcde")]
+    assert rows(out, "SELECT name FROM recordings WHERE n_finished = 1") == [("d.wav",)]
 
 
 def test_what_is_finished_is_skipped_and_what_failed_or_is_new_is_processed(archive, tmp_path):

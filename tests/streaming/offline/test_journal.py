@@ -170,6 +170,40 @@ def test_half_a_transaction_is_none(path):
         assert (journal.started(), list(journal.events())) == ([A], [])
 
 
+def test_a_journal_of_the_last_release_is_resumed(path):
+    with started(path) as journal:
+        journal.finish(A, result())
+    with sqlite3.connect(path) as old:
+        old.execute("ALTER TABLE recordings DROP COLUMN version")
+        old.execute("PRAGMA user_version = 2")
+    old.close()
+    for _ in range(2):
+        with started(path, resume=True) as journal:
+            assert list(journal.waiting()) == [B, C]
+            assert list(journal.events()) == list(result().events)
+
+
+def test_values_that_cannot_be_are_an_error_with_a_remedy(path):
+    with started(path) as journal:
+        journal.finish(A, result())
+
+    def read():
+        with Journal(path) as journal:
+            journal.begin(SETTINGS, "/sound", resume=True)
+            list(journal.events())
+
+    for change in (
+        "UPDATE settings SET value = 'sound' WHERE name = 'root'",
+        "DELETE FROM settings WHERE name = 'root'",
+        "UPDATE events SET time = 'noon'",
+    ):
+        with sqlite3.connect(path) as other:
+            other.execute(change)
+        other.close()
+        with pytest.raises(DatabaseError, match=r"cannot be read as a journal .*--output"):
+            read()
+
+
 def test_two_runs_in_one_folder_are_refused_until_the_first_is_dead(path):
     program = (
         "import os, sys; from streaming.offline.journal import Journal; "
@@ -213,5 +247,5 @@ def test_a_journal_of_another_version_is_refused_in_one_line(path):
     with sqlite3.connect(path) as journal:
         journal.execute("PRAGMA user_version = 1")
     journal.close()
-    with pytest.raises(DatabaseError, match=r"has schema version 1, and this program uses 2\. "):
+    with pytest.raises(DatabaseError, match=r"has schema version 1, and this program uses 3\. "):
         Journal(path)
