@@ -149,6 +149,24 @@ def short_name(name: str, room: int = MAX_NAME_BYTES) -> str:
     return name + ending
 
 
+def result_path(folder: Path, name: str, ending: str) -> Path:
+    """Return the path of a result: the name of what it is about, and one more ending.
+
+    Names that the file system would refuse for their length are shortened, see `short_name`.
+
+    Parameters
+    ----------
+    folder
+        Where the result goes.
+    name
+        A relative path.
+    ending
+        Such as ``.csv``.
+    """
+    parent, base = os.path.split(name)
+    return folder / parent / (short_name(base, MAX_NAME_BYTES - len(ending)) + ending)
+
+
 def parse_json(text: str | bytes) -> Any:
     """Return the value of a JSON text.
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TextIO
 
-from sed.errors import UsageError
+from sed.errors import MissingExtraError, UsageError
 from sed.events.npz import FramesWriter
 from sed.events.parquet import ParquetWriter
 from sed.events.writers import (
@@ -110,3 +111,15 @@ def format_of(path: str | os.PathLike[str], formats: Iterable[str] = FORMATS) ->
         f"{printable(os.fspath(path))}: the ending is of no format: expected {known}. Give one of "
         "these endings, or --format."
     )
+
+
+def check_parquet(what: str) -> None:
+    """Make sure that Parquet can be written.
+
+    Raises
+    ------
+    MissingExtraError
+        If pyarrow is not installed.
+    """
+    if importlib.util.find_spec("pyarrow") is None:
+        raise MissingExtraError(what, "parquet")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,17 +17,24 @@ import numpy as np
 from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.audio.find import Recording
 from sed.audio.start_time import recording_start
-from sed.errors import MissingExtraError, OutputError, UsageError
+from sed.errors import OutputError, UsageError
 from sed.events.embedding_store.store import (
     EmbeddingStore,
     EmbeddingWriter,
     recording_paths,
     recording_written_whole,
 )
-from sed.events.formats import EXTENSIONS, FORMATS, WRITERS, format_of, open_writer
+from sed.events.formats import (
+    EXTENSIONS,
+    FORMATS,
+    WRITERS,
+    check_parquet,
+    format_of,
+    open_writer,
+)
 from sed.events.npz import FramesWriter
 from sed.events.writers import EventWriter
-from sed.files import written_whole
+from sed.files import result_path, written_whole
 from sed.models.spec import ModelSpec
 from sed.text import near, printable, to_utf8
 from streaming.offline.embedding_rows import EmbeddingConfig, EmbeddingRow, EmbeddingRows
@@ -169,8 +175,8 @@ class OutputConfig:
         # Without a folder, plots go next to the one file, or into the current directory.
         plot_folder = folder or (Path(self.output).parent if self.output else Path())
         extensions = [EXTENSIONS[name] for name in self.file_formats]
-        paths = [folder / (recording.name + e) for e in extensions] if folder else []
-        paths += [plot_folder / (recording.name + PLOT_EXTENSION)] * self.plot
+        paths = [result_path(folder, recording.name, e) for e in extensions] if folder else []
+        paths += [result_path(plot_folder, recording.name, PLOT_EXTENSION)] * self.plot
         return [*paths, *self._embedding_paths(recording)]
 
     def _embedding_paths(self, recording: Recording) -> tuple[Path, ...]:
@@ -323,18 +329,6 @@ class _OutputFiles:
             return tuple(rows)
         self.vectors.write([row.event for row in rows], np.stack([row.vector for row in rows]))
         return ()
-
-
-def check_parquet(what: str) -> None:
-    """Make sure that Parquet can be written.
-
-    Raises
-    ------
-    MissingExtraError
-        If pyarrow is not installed.
-    """
-    if importlib.util.find_spec("pyarrow") is None:
-        raise MissingExtraError(what, "parquet")
 
 
 def _open(to: Path | TextIO, format: str, spec: ModelSpec | None, *, dated: bool) -> EventWriter:

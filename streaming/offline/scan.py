@@ -22,7 +22,7 @@ from sed.errors import RecordingError, SedError, UsageError
 from sed.events.embedding_store.store import Compactor
 from sed.events.tracker import Event
 from sed.events.writers import EventWriter
-from sed.files import remove_parts
+from sed.files import MAX_NAME_BYTES, remove_parts, result_path, short_name
 from sed.signals import sigterm_as_interrupt
 from sed.text import some
 from streaming.offline.executor import Executor, ThreadExecutor
@@ -331,7 +331,9 @@ def _journal_places(outputs: OutputConfig) -> tuple[Path, Path]:
         raise UsageError("--workers and --resume keep a journal beside the results: give --output")
     outputs.check_shared()
     output = Path(outputs.output)
+    # SQLite puts a log with a longer name beside the journal.
+    room = MAX_NAME_BYTES - len(JOURNAL) - len("-journal")
     return (
-        output.with_name(f".{output.name}{JOURNAL}"),
-        output.with_name(f"{output.name}.{FAILURES}"),
+        output.with_name(short_name(f".{output.name}", room) + JOURNAL),
+        result_path(output.parent, output.name, f".{FAILURES}"),
     )

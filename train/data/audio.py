@@ -1,8 +1,8 @@
-"""Read samples of clips: memory-mapped from plain WAV files where possible, else decoded.
+"""Read samples of clips: straight from plain WAV files where possible, else decoded.
 
-A mono WAV at the wanted rate needs no decoding: its samples lie in the file as they are, so the
-pages of a clip are mapped into memory and nothing else of the file is read. `sed prepare` writes
-such files.
+A mono WAV at the wanted rate needs no decoding: its samples lie in the file as they are, and those
+of a clip are read and nothing else of the file. `sed prepare` writes such files. They are not
+mapped into memory, since a file that shrinks meanwhile would then end the process (SIGBUS).
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import struct
 from contextlib import closing
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from sed.audio.blocks import read_blocks
 from sed.audio.decode import Decoder, open_recording
@@ -29,7 +29,58 @@ _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE  # WAV's encoding tags
 _HEAD_BYTES = 4_096
 
 
-def memmap_wav(path: str | os.PathLike[str], sample_rate: int) -> np.memmap | None:
+class PlainWav:
+    """Samples of a plain WAV file, which are read when they are taken.
+
+    Parameters
+    ----------
+    path
+        The file.
+    dtype
+        int16 or float32.
+    offset
+        Bytes before the samples.
+    n_samples
+        Number of samples.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], dtype: np.dtype[Any], offset: int, n_samples: int
+    ) -> None:
+        self.dtype = dtype
+        self._path = path
+        self._offset = offset
+        self._n_samples = n_samples
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return self._n_samples
+
+    def __getitem__(self, part: slice) -> NDArray[Any]:
+        """Return the samples of a slice without a step, shape (samples,), in a new array.
+
+        Raises
+        ------
+        RecordingError
+            If the file has become shorter, or cannot be read.
+        """
+        first, last, _ = part.indices(self._n_samples)
+        count = max(0, last - first)
+        try:
+            place = self._offset + first * self.dtype.itemsize
+            samples = np.fromfile(self._path, self.dtype, count, offset=place)
+        except OSError as error:
+            raise RecordingError(self._path, f"cannot be read: {error.strerror}.") from error
+        if len(samples) < count:
+            raise RecordingError(
+                self._path,
+                "has become shorter since it was opened. Let nothing write to the recordings of a "
+                "training.",
+            )
+        return samples
+
+
+def plain_wav(path: str | os.PathLike[str], sample_rate: int) -> PlainWav | None:
     """Return the samples of a plain WAV file without reading them.
 
     Parameters
@@ -41,16 +92,14 @@ def memmap_wav(path: str | os.PathLike[str], sample_rate: int) -> np.memmap | No
 
     Returns
     -------
-    Shape (samples,), int16 or float32, read-only. None if the file is anything but a whole mono
-    WAV of 16-bit integers or 32-bit floats at this rate: such a file has to be decoded.
+    PlainWav or None
+        None if the file is anything but a whole mono WAV of 16-bit integers or 32-bit floats at
+        this rate: such a file has to be decoded.
     """
     try:
         with open(path, "rb") as file:
             layout = _layout(file, sample_rate)
-            if layout is None:
-                return None
-            dtype, offset, n_samples = layout
-            return np.memmap(file, dtype, "r", offset, (n_samples,))
+            return None if layout is None else PlainWav(path, *layout)
     except OSError:  # the decoder reports the reason
         return None
 
@@ -63,8 +112,8 @@ def n_samples(clip: Clip, sample_rate: int) -> int | None:
     RecordingError
         If the file cannot be opened.
     """
-    mapped = memmap_wav(clip.path, sample_rate)
-    length = _length_in_header(clip.path, sample_rate) if mapped is None else len(mapped)
+    plain = plain_wav(clip.path, sample_rate)
+    length = _length_in_header(clip.path, sample_rate) if plain is None else len(plain)
     if length is None:
         return None
     begin, end = clip_range(clip, sample_rate)
@@ -107,14 +156,13 @@ def read_clip(
     first = begin + (start or 0)
     if length is not None:
         end = first + length if end is None else min(end, first + length)
-    mapped = memmap_wav(clip.path, sample_rate)
-    if mapped is None:
+    plain = plain_wav(clip.path, sample_rate)
+    if plain is None:
         return _decoded(clip.path, sample_rate, first, end)
-    samples = mapped[first:end]
+    samples = plain[first:end]
     if samples.dtype == np.int16:
         scaled: Floats = np.divide(samples, PCM16_FULL_SCALE, dtype=np.float32)
         return scaled
-    samples = np.array(samples)
     if not np.isfinite(samples.sum()) and not np.isfinite(samples).all():
         raise RecordingError(
             clip.path,
@@ -160,7 +208,7 @@ def wav_header(n_samples: int, sample_rate: int, dtype: DTypeLike) -> bytes:
 
 
 def _layout(file: BinaryIO, sample_rate: int) -> tuple[np.dtype[np.generic], int, int] | None:
-    """Return type, byte offset and number of the samples, or None if they cannot be mapped."""
+    """Return type, byte offset and number of the samples, or None if they have to be decoded."""
     head = file.read(_HEAD_BYTES)
     size = os.fstat(file.fileno()).st_size
     if (

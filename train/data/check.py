@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sed.audio.blocks import read_blocks
 from sed.audio.decode import MIN_SAMPLE_RATE
 from sed.errors import RecordingError, SedError, TableError
 from sed.text import lines
-from train.data.audio import memmap_wav, n_samples
+from train.data.audio import PlainWav, n_samples, plain_wav
 from train.data.clips import Clip
 
 _BLOCK = 1 << 20  # samples checked at once
@@ -45,7 +43,7 @@ def check_files(
 
     def error_of(path: str) -> str:
         try:
-            plain = memmap_wav(path, sample_rate)
+            plain = plain_wav(path, sample_rate)
             if plain is None or not _is_audible(plain):
                 for _ in read_blocks(path, MIN_SAMPLE_RATE):
                     pass
@@ -84,7 +82,7 @@ def raise_if_any(errors: Sequence[str], n_files: int) -> None:
         )
 
 
-def _is_audible(samples: NDArray[Any]) -> bool:
+def _is_audible(samples: PlainWav) -> bool:
     """Return whether samples are finite, and not all zero."""
     blocks = (samples[i : i + _BLOCK] for i in range(0, len(samples), _BLOCK))
     if samples.dtype == np.int16:

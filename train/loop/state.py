@@ -1,12 +1,14 @@
 """Save and load the state of a run, so that resuming gives what an unbroken run gives.
 
 ``state.safetensors`` holds the weights, their average and the optimizer's state as tensors, and the
-rest (epoch and batch, history, learning rates) as JSON in its header. It is written whole, so that
-a crash leaves the one before it. Random generators have no state: they follow from seed and step.
+rest (epoch and batch, history, learning rates) as JSON in its header, which also has a checksum of
+the file. It is written whole, so that a crash leaves the one before it. Random generators have no
+state: they follow from seed and step.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -20,10 +22,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sed.errors import CheckpointError
-from sed.files import written_whole
+from sed.files import parse_json, written_whole
 from sed.text import printable
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+UNCHECKED_VERSION = 2  # of earlier releases: the same without a checksum
+NO_CHECKSUM = "0" * 64  # in its place while the checksum is computed
 
 EpochMetrics = dict[str, float]  # a row of history.csv
 
@@ -84,8 +88,11 @@ def save_state(path: str | os.PathLike[str], state: ResumableState) -> None:
         "optimizer_values": plain,
         "optimizer_groups": groups,
     }
-    with written_whole(path) as part:
-        part.write_bytes(safetensors.torch.save(tensors, {"state": json.dumps(header)}))
+    content = safetensors.torch.save(tensors, {"state": json.dumps(header), "sha256": NO_CHECKSUM})
+    with written_whole(path) as part, open(part, "wb") as file:
+        file.write(content)
+        file.seek(content.index(NO_CHECKSUM.encode()))
+        file.write(hashlib.sha256(content).hexdigest().encode())
 
 
 def load_state(path: str | os.PathLike[str], state: ResumableState) -> None:
@@ -94,14 +101,18 @@ def load_state(path: str | os.PathLike[str], state: ResumableState) -> None:
     Raises
     ------
     CheckpointError
-        If the file is not a state, of another format version, or of another model.
+        If the file is not a state, damaged, of another format version, or of another model.
     """
     name = printable(os.fspath(path))
+    remedy = (
+        "Go on from the weights of its last epoch with --init-weights "
+        f"{printable(str(Path(path).with_name('last.safetensors')))} and another --output, or "
+        "delete the run to start again."
+    )
     try:
-        with safetensors.safe_open(Path(path), "pt") as file:
-            header = json.loads(file.metadata()["state"])
-            _check_version(name, header)
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        content = Path(path).read_bytes()
+        header = _checked_header(name, content, remedy)
+        tensors = safetensors.torch.load(content)
         entries: dict[int, dict[str, Any]] = {
             int(index): dict(values) for index, values in header["optimizer_values"].items()
         }
@@ -126,19 +137,27 @@ def load_state(path: str | os.PathLike[str], state: ResumableState) -> None:
         TypeError,
         ValueError,
         RuntimeError,
+        AttributeError,
+        IndexError,
     ) as e:
         reason = " ".join(str(e).split())[:300]
-        raise CheckpointError(
-            f"{name}: cannot resume from it ({reason}). Delete it to start again."
-        ) from e
+        raise CheckpointError(f"{name}: cannot resume from it ({reason}). {remedy}") from e
     state.values.clear()
     state.values.update(header["values"])
 
 
-def _check_version(name: str, header: dict[str, Any]) -> None:
-    version = header.get("format_version", 1)
-    if version != FORMAT_VERSION:
+def _checked_header(name: str, content: bytes, remedy: str) -> dict[str, Any]:
+    """Return the plain values of a state, after comparing its version and its checksum."""
+    n_bytes = int.from_bytes(content[:8], "little")
+    metadata = parse_json(content[8 : 8 + n_bytes])["__metadata__"]
+    header: dict[str, Any] = parse_json(metadata["state"])
+    version, checksum = header.get("format_version", 1), metadata.get("sha256", "")
+    if checksum or version == FORMAT_VERSION:
+        empty = content.replace(checksum.encode(), NO_CHECKSUM.encode(), 1)
+        if hashlib.sha256(empty).hexdigest() != checksum:
+            raise ValueError("its checksum differs: the file is damaged")
+    if version not in (FORMAT_VERSION, UNCHECKED_VERSION):
         raise CheckpointError(
-            f"{name}: state of format version {version}, expected {FORMAT_VERSION}. Delete it to "
-            "start again."
+            f"{name}: state of format version {version}, expected {FORMAT_VERSION}. {remedy}"
         )
+    return header

@@ -14,7 +14,7 @@ import numpy as np
 
 from sed.audio.blocks import read_blocks
 from sed.errors import RecordingError
-from sed.files import written_whole
+from sed.files import result_path, written_whole
 from sed.timeline import samples_from_seconds
 from sed.types import Floats
 from train.data.audio import LARGEST_WAV_BYTES, PCM16_FULL_SCALE, clip_range, wav_header
@@ -63,7 +63,7 @@ def source_files(clips: Sequence[Clip], origins: Mapping[str, str]) -> list[Sour
     common = os.path.commonpath([os.path.dirname(path) for path in by_path])
     return [
         SourceFile(
-            Path(os.path.relpath(path, common)).as_posix() + ".wav",
+            result_path(Path(), Path(os.path.relpath(path, common)).as_posix(), ".wav").as_posix(),
             path,
             tuple(members),
             origins.get(path, path),

@@ -39,13 +39,14 @@ from train.loop.state import EpochMetrics
 from train.loop.trainer import Trainer
 
 FORMAT_VERSION = 2  # of config.json and folds.json
+STATE = "state.safetensors"
 
 _PLOT_PAUSE_SECONDS = 10.0
 
 _logger = logging.getLogger("sed.train")
 
 _RUN_FILES = ("best.json", "best.safetensors", "last.json", "last.safetensors", "history.csv",
-              "curves.png", "state.safetensors", "report.json", "per_class.csv",
+              "curves.png", STATE, "report.json", "per_class.csv",
               "predictions.csv", "confusion.png")  # fmt: skip
 # Settings that may change when a run is resumed, since the weights do not depend on them.
 _CHANGEABLE = {"optim.n_workers", "checkpoint.save_every_steps"}

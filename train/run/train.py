@@ -33,6 +33,7 @@ from train.loop.state import EpochMetrics
 from train.loop.trainer import Trainer
 from train.run.directory import (
     FORMAT_VERSION,
+    STATE,
     CurvePlot,
     check_same_run,
     create_run,
@@ -41,6 +42,7 @@ from train.run.directory import (
     write_history,
     write_run_report,
 )
+from train.run.start import locked_run, refuse_finished_model
 
 _logger = logging.getLogger("sed.train")
 
@@ -158,16 +160,17 @@ def train(
             min_prob = config.data.pseudo_label_min_prob
             pseudo = read_pseudo_labels(pseudo_labels, min_prob=min_prob)
             training_data = add_pseudo_labels(training_data, pseudo, config)
-        _run(
-            training_data,
-            run,
-            config,
-            torch_device,
-            world,
-            resume=resume,
-            save_folds=partial(save_run_folds, run, data, clips, folds, config),
-            callbacks=callbacks or TrainCallbacks(),
-        )
+        with locked_run(run, world):
+            _run(
+                training_data,
+                run,
+                config,
+                torch_device,
+                world,
+                resume=resume,
+                save_folds=partial(save_run_folds, run, data, clips, folds, config),
+                callbacks=callbacks or TrainCallbacks(),
+            )
     return run / "best.safetensors"
 
 
@@ -183,12 +186,14 @@ def _run(
     callbacks: TrainCallbacks,
 ) -> None:
     """Train in this process; the first of several processes writes files and prints."""
-    has_state = world.all_gather((run / "state.safetensors").is_file())[0]
+    has_state = world.all_gather((run / STATE).is_file())[0]
     if has_state and not resume:
         raise UsageError(
             f"{printable(str(run))} holds a run: add --resume to continue it, train into another "
             "folder with --output, or delete it."
         )
+    if not has_state:
+        refuse_finished_model(run, world)
     facts = _run_facts(data, config, world)
     if has_state:
         check_same_run(run, facts)
@@ -199,7 +204,7 @@ def _run(
         raise UsageError(f"recipe: {error}") from error
     progress = trainer.progress
     if has_state:
-        trainer.load(run / "state.safetensors")
+        trainer.load(run / STATE)
         progress = trainer.progress
         is_done = progress.epoch >= config.optim.epochs
         note = "; already finished" if is_done else f"; resumes in epoch {progress.epoch + 1}"
@@ -238,6 +243,8 @@ def _run_epoch(trainer: Trainer, run: Path, curves: CurvePlot, callbacks: TrainC
     first_batch, start = progress.batch, time.perf_counter()
     loss, wait_seconds = trainer.train_epoch(run, callbacks.on_step)
     seconds = time.perf_counter() - start
+    if trainer.world.is_first and not (run / STATE).exists():
+        trainer.save(run / STATE)  # a best checkpoint never stands without a state
     model = trainer.kept_model()
     predictions, frame_max = trainer.predict(model)
     metrics = {
@@ -257,5 +264,5 @@ def _run_epoch(trainer: Trainer, run: Path, curves: CurvePlot, callbacks: TrainC
         save_checkpoint(checkpoint, run / "last.safetensors")
         write_history(run, progress.history)
         curves.update(progress.history)
-        trainer.save(run / "state.safetensors")
+        trainer.save(run / STATE)
         callbacks.on_epoch(metrics)

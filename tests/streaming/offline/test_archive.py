@@ -105,6 +105,22 @@ def test_a_scan_in_processes_reports_as_one_in_threads(archive, tmp_path, caplog
     assert files(tmp_path / "out") == [JOURNAL, "a.wav.csv", "deep/b.wav.csv", "deep/er/c.wav.csv"]
 
 
+def test_results_of_the_longest_names_are_written_and_none_is_lost(archive, tmp_path):
+    stem = "a" * 249
+    folder = archive(**{f"{stem}{n}": "x " * n for n in (1, 2)}, **{"é" * 125: "x"})
+    out = tmp_path / "out"
+    assert scan(out, formats=("csv", "raven")).run([folder]).n_files == 3
+    names = [name for name in files(out) if name != JOURNAL]
+    assert len(names) == 6
+    assert all(len(os.fsencode(name)) <= 255 and "~" in name for name in names)
+    again = scan(out, formats=("csv", "raven"), resume=True).run([folder])
+    assert (again.n_files, again.n_skipped) == (0, 3)
+    table_path = tmp_path / f"{'b' * 251}.csv"
+    assert scan(table_path).run([folder]).n_files == 3
+    assert len(read_events(table_path, "csv")) == 4
+    assert len(list(tmp_path.iterdir())) == 4  # the archive, the folder, the table, its journal
+
+
 def test_what_has_been_replaced_or_whose_results_are_gone_is_made_again(archive, tmp_path):
     """Also with the size of before, and also with its time of change."""
     folder = archive(a="x x", b="x x", c="x x", d="x x", e="x x")

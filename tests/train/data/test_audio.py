@@ -1,4 +1,4 @@
-"""Samples of clips, mapped or decoded, are the same samples."""
+"""Samples of clips, read or decoded, are the same samples."""
 
 import struct
 import tracemalloc
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sed.audio.blocks import read_recording
 from sed.errors import DamagedRecordingError, RecordingError
 from tests.conftest import rising_noise
-from train.data.audio import memmap_wav, n_samples, read_clip, wav_header
+from train.data.audio import PlainWav, n_samples, plain_wav, read_clip, wav_header
 from train.data.clips import Clip
 
 RATE = 8_000
@@ -24,7 +24,7 @@ def clip_of(path, start=0.0, duration=None):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Return the same two seconds as a mapped file of either kind, and as files to decode."""
+    """Return the same two seconds as a plain file of either kind, and as files to decode."""
     folder = tmp_path_factory.mktemp("store")
     sound = rising_noise(2 * RATE)
     for name, subtype in (("pcm.wav", "PCM_16"), ("float.wav", "FLOAT"), ("flac.flac", "PCM_16")):
@@ -41,24 +41,23 @@ def files(tmp_path_factory):
 @pytest.mark.parametrize(
     ("name", "dtype"), [("pcm.wav", np.int16), ("float.wav", np.float32), ("wavex.wav", np.int16)]
 )
-def test_plain_files_are_mapped(files, name, dtype):
-    mapped = memmap_wav(files / name, RATE)
-    assert isinstance(mapped, np.memmap)
-    assert mapped.dtype == dtype
-    assert not mapped.flags.writeable
-    np.testing.assert_array_equal(mapped, soundfile.read(files / name, dtype=dtype)[0])
+def test_plain_files_are_read_as_they_are(files, name, dtype):
+    plain = plain_wav(files / name, RATE)
+    assert isinstance(plain, PlainWav)
+    assert plain.dtype == dtype
+    np.testing.assert_array_equal(plain[:], soundfile.read(files / name, dtype=dtype)[0])
 
 
 @pytest.mark.parametrize(
     "name",
     ["deep.wav", "rf64.rf64", "stereo.wav", "flac.flac", "ogg.ogg", "mp3.mp3", "none.wav", "."],
 )
-def test_what_has_to_be_decoded_is_not_mapped(files, name):
-    assert memmap_wav(files / name, RATE) is None
+def test_what_has_to_be_decoded_is_not_plain(files, name):
+    assert plain_wav(files / name, RATE) is None
 
 
-def test_another_rate_is_not_mapped(files):
-    assert memmap_wav(files / "pcm.wav", RATE + 1) is None
+def test_another_rate_is_not_plain(files):
+    assert plain_wav(files / "pcm.wav", RATE + 1) is None
 
 
 def test_unknown_chunks_are_passed_over(files, tmp_path):
@@ -66,7 +65,7 @@ def test_unknown_chunks_are_passed_over(files, tmp_path):
     body = data[12:36] + b"LIST" + struct.pack("<I", 3) + b"odd\0" + data[36:]
     path = tmp_path / "chunks.wav"
     path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WAVE" + body)
-    np.testing.assert_array_equal(memmap_wav(path, RATE), memmap_wav(files / "float.wav", RATE))
+    np.testing.assert_array_equal(plain_wav(path, RATE)[:], soundfile.read(files / "float.wav")[0])
 
 
 @pytest.mark.parametrize("n_bytes", [-2, 1])
@@ -74,10 +73,25 @@ def test_a_file_that_is_not_as_long_as_it_says_is_left_to_the_decoder(files, tmp
     data = (files / "pcm.wav").read_bytes()
     path = tmp_path / "cut.wav"
     path.write_bytes(data[:n_bytes] if n_bytes < 0 else data + b"\1" * n_bytes)
-    assert memmap_wav(path, RATE) is None
+    assert plain_wav(path, RATE) is None
     if n_bytes < 0:
         with pytest.raises(DamagedRecordingError):
             read_clip(clip_of(path), RATE)
+
+
+@pytest.mark.parametrize("n_bytes", [100, 0])
+def test_a_file_that_shrinks_is_an_error(files, tmp_path, n_bytes):
+    """A map of it would end the process."""
+    path = tmp_path / "shrinks.wav"
+    path.write_bytes((files / "float.wav").read_bytes())
+    plain = plain_wav(path, RATE)
+    with open(path, "rb+") as file:
+        file.truncate(n_bytes)
+    with pytest.raises(RecordingError, match="has become shorter since it was opened"):
+        plain[RATE:]
+    path.unlink()
+    with pytest.raises(RecordingError, match="cannot be read: No such file"):
+        plain[RATE:]
 
 
 @settings(max_examples=200)
@@ -87,8 +101,8 @@ def test_a_header_of_any_bytes_is_a_wav_or_none(tmp_path_factory, noise, place):
     whole = bytearray(wav_header(100, RATE, np.float32) + bytes(400))
     whole[place : place + len(noise)] = noise
     path.write_bytes(whole)
-    mapped = memmap_wav(path, RATE)
-    assert mapped is None or 0 < mapped.nbytes <= len(whole)
+    plain = plain_wav(path, RATE)
+    assert plain is None or 0 < len(plain) * plain.dtype.itemsize <= len(whole)
 
 
 @pytest.mark.parametrize(("dtype", "subtype"), [(np.int16, "PCM_16"), (np.float32, "FLOAT")])

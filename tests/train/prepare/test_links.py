@@ -21,7 +21,7 @@ from sed.events.reading.table import read_text_table
 from tests.conftest import ROOT, rising_noise, until
 from tests.train.prepare.prepared import RATE, sed, wavs
 from tests.train.prepare.web import QUICK
-from train.data.audio import memmap_wav, read_clip
+from train.data.audio import plain_wav, read_clip
 from train.data.tables import read_table
 from train.prepare.download_files import name_of
 from train.prepare.links import is_links, read_links, seconds_of
@@ -266,5 +266,5 @@ def test_killed_in_a_download_it_continues_with_the_rest(server, tmp_path):
     assert server.ranges("/b.wav") == [f"bytes={len(kept)}-"]
     assert (out / "downloads" / f"{name_of(cut)}.wav").read_bytes() == content
     assert summary.n_recordings == 2
-    stored = memmap_wav(out / "audio" / f"{name_of(cut)}.wav.wav", RATE)
+    stored = plain_wav(out / "audio" / f"{name_of(cut)}.wav.wav", RATE)
     assert len(stored) == 30 * RATE

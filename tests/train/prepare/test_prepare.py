@@ -16,7 +16,7 @@ from sed.audio.blocks import read_recording
 from sed.errors import OutputError, TableError, UsageError
 from tests.conftest import ROOT, rising_noise
 from tests.train.prepare.prepared import RATE, contents, sed, wavs
-from train.data.audio import memmap_wav, read_clip, wav_header
+from train.data.audio import plain_wav, read_clip, wav_header
 from train.data.clips import Clip
 from train.data.tables import read_table, write_index
 from train.prepare.cutting import CuttingConfig
@@ -33,8 +33,8 @@ def test_stored_recordings_are_what_decoding_gives(source, tmp_path):
     names = ["cat/1.flac", "cat/1.wav", "cat/2.ogg", "dog/1.wav", "dog/b c.flac", "dog/é.wav"]
     assert list(wavs(out)) == [f"audio/{name}.wav" for name in names]
     for name in names:
-        stored = memmap_wav(out / "audio" / f"{name}.wav", RATE)
-        np.testing.assert_array_equal(stored, read_recording(source / name, RATE))
+        stored = plain_wav(out / "audio" / f"{name}.wav", RATE)
+        np.testing.assert_array_equal(stored[:], read_recording(source / name, RATE))
     clips = read_table(summary.index)
     assert [clip.labels for clip in clips] == [("cat",)] * 3 + [("dog",)] * 3
     assert [clip.group for clip in clips] == [clip.group for clip in read_table(source)]
@@ -79,9 +79,9 @@ def test_sixteen_bits_are_those_of_the_source_and_clipping_is_counted(tmp_path):
     )
     assert done.exit_code == 0, done.stderr
     assert "3 samples of 1 recording clipped at full scale; --bits 32 keeps them" in done.stderr
-    np.testing.assert_array_equal(memmap_wav(tmp_path / "out/audio/pcm.wav.wav", RATE), pcm)
+    np.testing.assert_array_equal(plain_wav(tmp_path / "out/audio/pcm.wav.wav", RATE)[:], pcm)
     wanted = [0, 16_384, -32_768, 32_767, 32_767, -32_768, 32_767, -8_192]
-    assert memmap_wav(tmp_path / "out/audio/loud.wav.wav", RATE).tolist() == wanted
+    assert plain_wav(tmp_path / "out/audio/loud.wav.wav", RATE)[:].tolist() == wanted
 
 
 def test_faulty_recordings_are_reported_and_the_rest_is_prepared(source, tmp_path):

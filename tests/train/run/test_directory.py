@@ -1,6 +1,7 @@
 """The run directory: folds, checks before the first epoch."""
 
 import json
+import os
 import shutil
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import pytest
 import soundfile
 
 from sed.errors import OutputError, TableError, UsageError
+from sed.files import locked
 from train.run import directory
 from train.run.directory import CurvePlot, check_same_run, check_space
 from train.run.train import train
@@ -35,13 +37,36 @@ def test_curves_are_drawn_now_and_then_and_at_the_end(tmp_path, monkeypatch):
 def test_folds_of_a_run_are_kept_and_never_mixed_with_other_settings(sounds, tiny, tmp_path):
     train(sounds, 0, recipe=tiny, epochs=1, output=tmp_path, device="cpu")
     before = (tmp_path / "folds.csv").read_bytes()
-    (tmp_path / "state.safetensors").unlink()
+    for name in ("state", "best"):
+        (tmp_path / f"{name}.safetensors").unlink()
     train(sounds, 1, recipe=tiny, epochs=1, output=tmp_path, device="cpu")
     assert (tmp_path / "folds.csv").read_bytes() == before
     with pytest.raises(
         UsageError, match=r"folds\.csv was made with another seed or other \[data\]"
     ):
         train(sounds, 1, recipe=tiny, epochs=1, seed=99, output=tmp_path, device="cpu")
+
+
+def test_a_model_without_a_state_is_not_erased(sounds, tiny, tmp_path):
+    train(sounds, 0, recipe=tiny, epochs=1, output=tmp_path, device="cpu")
+    (tmp_path / "state.safetensors").unlink()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    for resume in (True, False):
+        with pytest.raises(UsageError, match=r"holds a trained model, best\.safetensors.*--init"):
+            train(sounds, 0, recipe=tiny, epochs=1, output=tmp_path, device="cpu", resume=resume)
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+
+
+def test_a_run_that_another_process_trains_is_refused(sounds, tiny, tmp_path):
+    (tmp_path / ".best.json.77.part").write_text("of a killed process")
+    with (
+        locked(tmp_path / ".lock", pytest.fail),
+        pytest.raises(UsageError, match=rf"another training is using .*\(process {os.getpid()} on"),
+    ):
+        train(sounds, 0, recipe=tiny, epochs=1, output=tmp_path, device="cpu")
+    (tmp_path / ".lock").write_text("process 77 on a machine that was switched off")
+    train(sounds, 0, recipe=tiny, epochs=1, output=tmp_path, device="cpu")
+    assert not [path for path in tmp_path.iterdir() if path.name[0] == "."]
 
 
 def test_clips_that_cannot_be_read_are_listed_before_the_first_epoch(sounds, tiny, tmp_path):
