@@ -51,7 +51,7 @@ def test_a_state_of_the_last_release_is_loaded(saved):
     assert other.values == state().values
 
 
-@pytest.mark.parametrize("n_flips", [300, pytest.param(5_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_flips", [100, pytest.param(5_000, marks=pytest.mark.slow)])
 def test_a_flipped_bit_or_a_missing_end_is_noticed(saved, n_flips):
     content = saved.read_bytes()
     generator = np.random.default_rng(0)
