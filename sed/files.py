@@ -7,11 +7,13 @@ process that was killed. Where the system has no such locks, the number of the p
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 import socket
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -131,6 +133,30 @@ def locked(path: str | os.PathLike[str], on_busy: Callable[[str], None]) -> Iter
         _release(lock)
 
 
+def private_folder() -> Path:
+    """Return a folder for temporary files that is this user's, and that no other user can read.
+
+    It is found again by later processes. Its name cannot be guessed, and what another user puts in
+    its place is not taken.
+
+    Raises
+    ------
+    OutputError
+        If there is no folder for temporary files.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    prefix = f"sed-engine-{user}-"
+    try:
+        place = Path(tempfile.gettempdir())
+        if not (found := _own_folders(place, prefix, user)):
+            tempfile.mkdtemp(prefix=prefix)
+            found = _own_folders(place, prefix, user)
+        return found[0]
+    except (OSError, IndexError) as error:
+        reason = "no folder for temporary files; set SED_CACHE to one"
+        raise OutputError(prefix, OSError(errno.ENOENT, reason)) from error
+
+
 def short_name(name: str, room: int = MAX_NAME_BYTES) -> str:
     """Return a file name that has at most `room` bytes.
 
@@ -196,6 +222,19 @@ def refuse_to_replace(output: str | os.PathLike[str] | None, sources: Iterable[s
             raise UsageError(
                 f"--output {printable(str(output))} is one of the recordings: give another name"
             )
+
+
+def _own_folders(place: Path, prefix: str, user: int) -> list[Path]:
+    """Return the folders with names of a prefix that only this user can read."""
+    found = []
+    with os.scandir(place) as entries:
+        for entry in entries:
+            if entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False):
+                status = entry.stat(follow_symlinks=False)
+                is_private = not hasattr(os, "getuid") or not status.st_mode & 0o077
+                if is_private and status.st_uid == user:
+                    found.append(Path(entry.path))
+    return sorted(found)
 
 
 def _part_stem(path: Path) -> str:

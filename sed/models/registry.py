@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sed.errors import CheckpointError, SedError, UsageError
-from sed.files import written_whole
+from sed.files import private_folder, written_whole
 from sed.models.metadata import FORMAT, GRAPH_FORMAT, checkpoint_files
 from sed.text import near, printable
 
@@ -84,7 +83,7 @@ def own_folder() -> Path:
         return Path.home() / ".local" / "share" / "sed-engine" / "models"
     except RuntimeError:
         # Containers and services may run as a user without a home.
-        return Path(tempfile.gettempdir(), f"sed-engine-{os.getuid()}", "models")
+        return private_folder() / "models"
 
 
 def find_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:

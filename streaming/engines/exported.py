@@ -1,7 +1,8 @@
 """Export checkpoints to graphs once, and keep them: later runs load neither torch nor timm.
 
 The cache folder (see `streaming.engines.cache`) holds one folder per model, named by a hash of the
-checkpoint's bytes and of the versions that exported it. It may be deleted at any time.
+checkpoint's metadata and of the versions that exported it. It may be deleted at any time. What is
+damaged in it is noticed by its checksum, and exported again.
 """
 
 from __future__ import annotations
@@ -9,13 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
 
-from sed.files import written_whole
-from streaming.engines.cache import cache_folder
+from sed.models.metadata import sha256_of
+from streaming.engines.cache import cache_folder, clear, made_once, read_values, write_values
 
 GRAPH, METADATA = "graph.onnx", "metadata.json"
 FEATURES = "features"  # see sed.models.inference.layers, whose import would load torch
@@ -50,11 +50,13 @@ def export_cached(
     layer = layer or FEATURES
     folder = export_folder(weights_path, json_path, layer)
     graph, metadata = folder / GRAPH, folder / METADATA
-    # The metadata is written last. exists() is also False without permission to look.
-    if not os.path.exists(metadata):
-        _log.info("exporting the model for this engine, once")
-        _export(weights_path, graph, metadata, layer)
-    return graph, json.loads(metadata.read_text("utf-8"))
+    if (kept := _kept(graph, metadata)) is not None:
+        return graph, kept
+    with made_once(metadata):
+        if (kept := _kept(graph, metadata)) is None:
+            _log.info("exporting the model for this engine, once")
+            kept = _export(weights_path, graph, metadata, layer)
+    return graph, kept
 
 
 def export_folder(weights_path: Path, json_path: Path, layer: str = FEATURES) -> Path:
@@ -65,23 +67,38 @@ def export_folder(weights_path: Path, json_path: Path, layer: str = FEATURES) ->
     OSError
         If a file of the checkpoint cannot be read.
     """
-    return cache_folder() / _key(weights_path, json_path, layer)
+    return cache_folder() / _key(json_path, layer)
 
 
-def _export(weights_path: Path, graph: Path, metadata: Path, layer: str) -> None:
+def _kept(graph: Path, metadata: Path) -> dict[str, Any] | None:
+    """Return the metadata of a graph that was exported; None if either is missing or damaged."""
+    kept = read_values(metadata)
+    try:
+        if kept is None or not graph.is_file() or kept["graph_sha256"] != sha256_of(graph):
+            return None
+        values: dict[str, Any] = kept["metadata"]
+        return values
+    except (OSError, KeyError):
+        return None
+
+
+def _export(weights_path: Path, graph: Path, metadata: Path, layer: str) -> dict[str, Any]:
     from sed.models.checkpoint import load_checkpoint
     from streaming.export.export import export, graph_metadata
 
     checkpoint = load_checkpoint(weights_path)
+    clear(graph)
     export(checkpoint, graph, "onnx", layer=layer)
-    with written_whole(metadata) as part:
-        part.write_text(json.dumps(graph_metadata(checkpoint, layer)) + "\n", "utf-8")
+    values: dict[str, Any] = json.loads(json.dumps(graph_metadata(checkpoint, layer)))
+    # Written last: it commits the graph.
+    write_values(metadata, {"graph_sha256": sha256_of(graph), "metadata": values})
+    return values
 
 
-def _key(weights_path: Path, json_path: Path, layer: str) -> str:
+def _key(json_path: Path, layer: str) -> str:
     digest = hashlib.sha256(f"graph {GRAPH_VERSION} {layer}\n".encode())
     for name in ("sed-engine", "torch", "timm"):
         digest.update(f"{name} {packages.version(name)}\n".encode())
-    for path in (json_path, weights_path):
-        digest.update(path.read_bytes())
+    # It has the checksum of the weights, which is compared where a model is opened.
+    digest.update(json_path.read_bytes())
     return digest.hexdigest()[:24]

@@ -293,7 +293,7 @@ def _open_fastest(source: _Source, options: _Options) -> Engine:
     speeds = cached_json(
         engine_speeds_file(folder, options.precision),
         lambda: _measure_engines(source, options, [*installed, "torch"]),
-        is_valid=lambda speeds: any(speeds.values()),
+        is_valid=lambda speeds: any(speeds.values()) and speeds.keys() <= _OPENERS.keys(),
     )
     if not any(speeds.values()):
         # No engine works: this raises the reason.

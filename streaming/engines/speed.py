@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from sed.models.metadata import checkpoint_files
 from sed.models.registry import find_model
 from streaming.engines.base import benchmark_engine
-from streaming.engines.cache import cache_folder, cached_json
+from streaming.engines.cache import cache_folder, cached_json, read_values
 from streaming.engines.exported import export_folder
 from streaming.engines.identity import model_identity
 from streaming.engines.select import engine_speeds_file, open_engine
@@ -49,14 +48,15 @@ def known_speed(model: str) -> Speed | None:
     CheckpointError
         If there is no model of this name.
     """
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        return Speed(**json.loads(_file(model).read_text("utf-8")))
+    with suppress(OSError, TypeError):
+        if (kept := read_values(_file(model))) is not None:
+            return Speed(**kept)
     path = find_model(model)
     if path.suffix != ".safetensors":
         return None
     with suppress(OSError, ValueError, AttributeError):
         folder = export_folder(*checkpoint_files(path))
-        speeds: dict[str, float] = json.loads(engine_speeds_file(folder).read_text("utf-8"))
+        speeds: dict[str, float] = read_values(engine_speeds_file(folder)) or {}
         engine, times = max(speeds.items(), key=lambda item: item[1])
         return Speed(engine, times) if times else None
     return None

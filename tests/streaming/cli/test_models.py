@@ -8,6 +8,7 @@ from sed.models.checkpoint import load_checkpoint, save_checkpoint
 from sed.models.registry import DEFAULT_MODEL, find_model
 from streaming.cli.models import figures
 from streaming.engines import speed as speeds
+from streaming.engines.cache import write_values
 from streaming.engines.speed import Speed, known_speed, measure_speed
 
 
@@ -116,9 +117,10 @@ def test_a_speed_is_measured_once(sed, own, saved, monkeypatch):
 def test_a_speed_that_the_choice_of_an_engine_measured_is_known(own, saved):
     folder = speeds.export_folder(saved, saved.with_suffix(".json"))
     folder.mkdir(parents=True)
-    speeds.engine_speeds_file(folder).write_text('{"onnx": 10.0, "openvino": 20.0, "torch": 0}')
+    path = speeds.engine_speeds_file(folder)
+    write_values(path, {"onnx": 10.0, "openvino": 20.0, "torch": 0})
     assert known_speed(str(saved)) == Speed("openvino", 20.0)
-    speeds.engine_speeds_file(folder).write_text('{"onnx": 0.0}')
+    write_values(path, {"onnx": 0.0})
     assert known_speed(str(saved)) is None
 
 
