@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from sed.errors import FAILED, MISUSE, OK, SedError, UsageError
+from sed.text import without_controls
 
 # Command: the module of its function, and the panel of `sed --help` that it is listed in.
 COMMANDS = {
@@ -145,4 +146,5 @@ class _StderrHandler(logging.Handler):
     """Print a record to `sys.stderr` as it is at that moment: commands redirect it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"sed: {self.format(record)}", file=sys.stderr, flush=True)
+        message = without_controls(self.format(record))
+        print(f"sed: {message}", file=sys.stderr, flush=True)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import os
 
-from sed.text import printable
+from sed.text import printable, without_controls
 
 # Exit statuses; 130 is the one that shells use for Ctrl-C.
 OK, FAILED, MISUSE, INTERRUPTED = 0, 1, 2, 130
@@ -31,9 +31,17 @@ OK, FAILED, MISUSE, INTERRUPTED = 0, 1, 2, 130
 class UsageError(ValueError):
     """Wrong options or arguments, which the user can correct."""
 
+    def __str__(self) -> str:
+        """Return the message, without characters that steer a terminal."""
+        return without_controls(super().__str__())
+
 
 class SedError(Exception):
     """Base of all errors whose cause is outside the program: a file, a device, a disk."""
+
+    def __str__(self) -> str:
+        """Return the message, without characters that steer a terminal."""
+        return without_controls(super().__str__())
 
 
 class RecordingError(SedError):

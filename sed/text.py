@@ -9,12 +9,34 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_FORMULA = re.compile("[ \ufeff]*[=+@\t\r\n\uff1d\uff0b\uff0d\uff20-]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 MAX_SLUG_BYTES = 80  # two slugs, a timestamp and an extension fit into the usual 255 bytes
 
 
 def printable(name: str) -> str:
     """Return a file name that fits on one line of a terminal, quoted only where it has to be."""
     return name if name.isprintable() and name else repr(name)
+
+
+def without_controls(text: str) -> str:
+    r"""Return text in which characters that steer a terminal are escapes, as ``\x1b``.
+
+    They are control characters, and marks that change the direction of what follows; tabs and line
+    breaks stay. Text that others wrote must not move the cursor, set a title, or show a name in
+    reverse.
+    """
+    return _CONTROLS.sub(lambda match: repr(match[0])[1:-1], text)
+
+
+def spreadsheet_cell(text: str) -> str:
+    """Return the text of a cell so that a spreadsheet does not take it for a formula.
+
+    An apostrophe is put before a text that starts as one, with ``=``, ``+``, ``-``, ``@``, their
+    full-width forms, a tab or a line break (OWASP, *CSV Injection*). Numbers stay numbers.
+    """
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
 def to_utf8(text: str) -> str:

@@ -44,6 +44,7 @@ def open_writer(
     labels: Sequence[str] = (),
     continued: bool = False,
     species: Mapping[str, tuple[str, str]] | None = None,
+    spreadsheet_safe: bool = False,
 ) -> EventWriter:
     """Open a writer of events.
 
@@ -66,6 +67,8 @@ def open_writer(
     species
         Scientific and common name of each label, for columns ``scientific_name`` and
         ``common_name`` in CSV, JSONL, Raven and Parquet; no such columns if there are none.
+    spreadsheet_safe
+        Let no cell of CSV and TSV be a formula; other formats do not change.
 
     Raises
     ------
@@ -78,7 +81,14 @@ def open_writer(
     """
     if format in TEXT_WRITERS:
         kind = TEXT_WRITERS[format]
-        return kind(target, dated=dated, band_hz=band_hz, continued=continued, species=species)
+        return kind(
+            target,
+            dated=dated,
+            band_hz=band_hz,
+            continued=continued,
+            species=species,
+            spreadsheet_safe=spreadsheet_safe,
+        )
     if format not in WRITERS:
         raise UsageError(f"unknown format {format!r}. {near(format, WRITERS)}")
     if not isinstance(target, str | os.PathLike):

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from sed.events.tracker import Event
-from sed.text import iso_time
+from sed.text import iso_time, spreadsheet_cell, without_controls
 
 GAP = "[gap]"  # label of lost sound, in formats that hold events only
 NAME_COLUMNS = ("scientific_name", "common_name")  # of events of models that know species
@@ -75,6 +75,8 @@ class LineWriter(EventWriter):
     species
         Scientific and common name of each label, of models that know both: CSV, JSON Lines and
         Raven then have columns for them.
+    spreadsheet_safe
+        Let no cell of CSV and TSV be a formula; see `sed.text.spreadsheet_cell`.
 
     Raises
     ------
@@ -90,6 +92,7 @@ class LineWriter(EventWriter):
         band_hz: tuple[float, float] = (0.0, 8_000.0),
         continued: bool = False,
         species: Mapping[str, tuple[str, str]] | None = None,
+        spreadsheet_safe: bool = False,
     ) -> None:
         self._opened: TextIO | None = None
         if isinstance(target, str | os.PathLike):
@@ -97,6 +100,9 @@ class LineWriter(EventWriter):
                 target, "w", newline="", encoding="utf-8", errors="surrogateescape"
             )
         self.out = target
+        # A terminal would obey what a label or a file name of others holds.
+        self._is_shown = target.isatty()
+        self._is_safe = spreadsheet_safe
         self._dated = dated
         self._band_hz = band_hz
         self._species = species or {}
@@ -116,7 +122,7 @@ class LineWriter(EventWriter):
             self._opened.close()
 
     def _write_line(self, line: str) -> None:
-        self.out.write(line)
+        self.out.write(without_controls(line) if self._is_shown else line)
         self.out.flush()
 
     def _header(self) -> str:
@@ -126,6 +132,10 @@ class LineWriter(EventWriter):
     @abstractmethod
     def _line(self, event: Event) -> str:
         """Return the line of an event."""
+
+    def _row(self, cells: Sequence[str], delimiter: str) -> str:
+        """Return a line of CSV."""
+        return _quoted([spreadsheet_cell(c) for c in cells] if self._is_safe else cells, delimiter)
 
     @property
     def _name_columns(self) -> list[str]:
@@ -152,7 +162,7 @@ class CsvWriter(LineWriter):
     def _line(self, event: Event) -> str:
         times = f"{event.onset:.3f}", f"{event.offset:.3f}"
         cells = [event.file, *times, event.label, f"{event.score:.4f}", *self._names(event)]
-        return _quoted(cells + [iso_time(event.time)] * self._dated, ",")
+        return self._row(cells + [iso_time(event.time)] * self._dated, ",")
 
 
 class JsonlWriter(LineWriter):
@@ -189,7 +199,7 @@ class TsvWriter(LineWriter):
 
     def _line(self, event: Event) -> str:
         times = f"{event.onset:.3f}", f"{event.offset:.3f}"
-        return _quoted([event.file, *times, event.label], "\t")
+        return self._row([event.file, *times, event.label], "\t")
 
 
 class AudacityWriter(LineWriter):

@@ -136,6 +136,19 @@ def create_backbone(config: ModelConfig, *, pretrained: bool = False) -> nn.Modu
     return backbone
 
 
+def parameters_on_paper(config: ModelConfig) -> int:
+    """Return the number of weights of the backbone of a config, without memory for them.
+
+    It is 0 if the model cannot be built without.
+    """
+    try:
+        with torch.device("meta"):
+            backbone = create_backbone(config)
+    except (NotImplementedError, RuntimeError):
+        return 0
+    return sum(parameter.numel() for parameter in backbone.parameters())
+
+
 def dilate_time(backbone: nn.Module, time_stride: int) -> None:
     """Replace the strides along time beyond `time_stride` by dilations (à trous, in place).
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from sed.config import config_from_dict
 from sed.errors import CheckpointError
@@ -21,7 +23,7 @@ from sed.events.hierarchy import Hierarchy
 from sed.events.tracker import TrackerConfig
 from sed.features.log_mel import LogMelConfig
 from sed.files import written_whole
-from sed.models.backbone import ModelConfig
+from sed.models.backbone import ModelConfig, parameters_on_paper
 from sed.models.fork import refuse_forked
 from sed.models.heads.added import AddedHeadConfig
 from sed.models.metadata import (
@@ -201,10 +203,13 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             config_from_dict(AddedHeadConfig, values, "added_heads")
             for values in metadata.get("added_heads", ())
         ]
+        config = config_from_dict(ModelConfig, metadata["model"], "model")
+        n_classes = len(labels) - sum(added.n_classes for added in added_heads)
+        _check_sizes(config, n_classes, added_heads, tensors)
         model = SedModel(
-            config_from_dict(ModelConfig, metadata["model"], "model"),
+            config,
             config_from_dict(LogMelConfig, metadata["log_mel"], "log_mel"),
-            len(labels) - sum(added.n_classes for added in added_heads),
+            n_classes,
             added_heads,
         )
         model.load_state_dict(tensors)
@@ -234,6 +239,35 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         ) from error
     except OSError as error:
         raise CheckpointError(f"{name}: cannot read: {error.strerror or error}.") from error
+
+
+def _check_sizes(
+    config: ModelConfig,
+    n_classes: int,
+    added_heads: Sequence[AddedHeadConfig],
+    tensors: Mapping[str, Tensor],
+) -> None:
+    """Refuse a network that would be larger than its weights, before memory is taken for it."""
+    expected = {"hidden.weight": config.hidden} if config.hidden else {}
+    if n_classes:
+        names = (f"heads.{i}.{part}.weight" for i in range(config.n_heads)
+                 for part in ("classes", "attention"))  # fmt: skip
+        expected |= dict.fromkeys(names, n_classes)
+    for i, added in enumerate(added_heads):
+        is_knn = added.kind == "knn"
+        expected[f"added_heads.{i}.{'targets' if is_knn else 'classes.weight'}"] = added.n_classes
+        if is_knn:
+            expected[f"added_heads.{i}.examples.weight"] = added.n_examples
+        elif added.kind == "mlp":
+            expected[f"added_heads.{i}.hidden.weight"] = added.hidden
+    for name, n_rows in expected.items():
+        if name not in tensors or tensors[name].shape[:1] != (n_rows,):
+            raise ValueError(f"the weights have no {name} of {n_rows:,} rows")
+    if any(isinstance(value, int | float) for value in config.backbone_args.values()):
+        n_values = parameters_on_paper(config)
+        n_there = sum(t.numel() for name, t in tensors.items() if name.startswith("backbone."))
+        if n_values > n_there:
+            raise ValueError(f"the backbone has {n_values:,} weights, and {n_there:,} are there")
 
 
 def load_model(path: str | os.PathLike[str] | None = None) -> Checkpoint:

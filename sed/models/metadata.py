@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 from collections.abc import Mapping
@@ -12,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from sed.errors import CheckpointError
-from sed.text import printable
+from sed.files import parse_json
+from sed.models.bounds import check_metadata
+from sed.text import printable, without_controls
 
 FORMAT = "sed-engine checkpoint"
 FORMAT_VERSION = 2
@@ -47,7 +48,13 @@ def check_weights(path: str | os.PathLike[str], metadata: Mapping[str, Any]) -> 
     name = printable(str(weights_path))
     if not weights_path.is_file():
         raise CheckpointError(f"{name}: not found. Keep the .safetensors beside the .json.")
-    if metadata["weights"]["sha256"] != sha256_of(weights_path):
+    weights = metadata.get("weights")
+    checksum = weights.get("sha256") if isinstance(weights, dict) else None
+    try:
+        is_same = checksum == sha256_of(weights_path)
+    except OSError as error:
+        raise CheckpointError(f"{name}: cannot read: {error.strerror}.") from error
+    if not is_same:
         raise CheckpointError(
             f"{name}: the weights are not those that {json_path.name} describes: corrupt, "
             "truncated or from another run. Copy both files again."
@@ -71,7 +78,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not (Path(path).exists() or weights_path.exists() or json_path.exists()):
         raise CheckpointError(f"{name}: no such file. Check the name.")
     try:
-        metadata = json.loads(json_path.read_text("utf-8"))
+        metadata = parse_metadata(json_path.read_text("utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{foreign} ({json_path.name} is missing beside it.)") from None
     except OSError as error:
@@ -98,7 +105,40 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{name}: format version {format_version}, and this sed-engine reads version "
             f"{FORMAT_VERSION} only. {remedy}."
         )
-    return metadata
+    try:
+        check_metadata(metadata)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{name}: {error}. {json_path.name} is damaged, or not of a model: copy both files "
+            "again."
+        ) from error
+    return dict(metadata)
+
+
+def parse_metadata(text: str | bytes) -> Any:
+    """Return the metadata of a model, JSON, without characters that steer a terminal.
+
+    Its names and texts are printed, and it may come from anywhere; see `without_controls`.
+
+    Raises
+    ------
+    ValueError
+        If it is not JSON.
+    """
+    try:
+        return _clean(parse_json(text))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_controls(value)
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    if isinstance(value, dict):
+        return {without_controls(key): _clean(item) for key, item in value.items()}
+    return value
 
 
 def library_versions() -> dict[str, str]:

@@ -8,7 +8,6 @@ folder. A model there is ``NAME.json`` with the metadata, and the files of its w
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -19,7 +18,7 @@ from typing import Any
 
 from sed.errors import CheckpointError, SedError, UsageError
 from sed.files import private_folder, written_whole
-from sed.models.metadata import FORMAT, GRAPH_FORMAT, checkpoint_files
+from sed.models.metadata import FORMAT, GRAPH_FORMAT, checkpoint_files, parse_metadata
 from sed.text import near, printable
 
 SHIPPED = ("general", "everyday")
@@ -326,7 +325,7 @@ def _entry(json_path: Path, *, is_shipped: bool) -> ModelEntry:
     path = weights if weights.exists() else json_path
     problem, metadata = "", {}
     try:
-        metadata = json.loads(json_path.read_text("utf-8"))
+        metadata = parse_metadata(json_path.read_text("utf-8"))
     except OSError as error:
         problem = f"cannot read {json_path.name}: {error.strerror}"
     except ValueError:

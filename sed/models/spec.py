@@ -15,6 +15,7 @@ from sed.events.hierarchy import Hierarchy
 from sed.events.tracker import TrackerConfig
 from sed.features.log_mel import LogMelConfig
 from sed.features.shown import shown_log_mel
+from sed.models.bounds import check_metadata
 from sed.timeline import Timeline, frame_edges
 
 
@@ -145,6 +146,7 @@ class ModelSpec:
         KeyError, TypeError, ValueError
             If a field is missing or has a wrong value.
         """
+        check_metadata(values)
         labels = tuple(values["labels"])
         return cls(
             labels,

@@ -35,6 +35,7 @@ from streaming.cli.options import (
     Resume,
     SkipExisting,
     SpeciesList,
+    SpreadsheetSafe,
     Threshold,
     Timeout,
     TimeZone,
@@ -117,6 +118,7 @@ def detect(
     ] = False,
     skip_existing: SkipExisting = False,
     time_zone: TimeZone = None,
+    spreadsheet_safe: SpreadsheetSafe = False,
     embeddings: Annotated[
         Path | None,
         typer.Option(
@@ -196,7 +198,13 @@ def detect(
             str(embeddings), layer, split_names(pool), every_seconds, of_events=of_events
         )
     outputs = OutputConfig(
-        formats, output, plot=plot, skip_existing=skip_existing, zone=zone, embeddings=kept
+        formats,
+        output,
+        plot=plot,
+        skip_existing=skip_existing,
+        zone=zone,
+        embeddings=kept,
+        spreadsheet_safe=spreadsheet_safe,
     )
     if channel is not None and channel < 1:
         raise UsageError(f"channels are counted from 1, got {channel}")

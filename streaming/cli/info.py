@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from sed.errors import CheckpointError
-from sed.text import pluralize, printable
+from sed.text import pluralize, printable, without_controls
 from streaming.cli.options import INPUT, OUTPUT, Verbose
 
 
@@ -97,6 +97,7 @@ def _describe_checkpoint(path: Path, *, with_classes: bool = False) -> str:
             "  made with " + ", ".join(f"{k} {v}" for k, v in metadata["versions"].items()),
             *_class_lines(metadata, with_thresholds=with_classes),
         ]
+        lines = [line.replace("\n", "\\n") for line in lines]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{printable(str(path))}: the metadata is incomplete: {error}. Copy both files again."
@@ -123,7 +124,7 @@ def _class_lines(metadata: Mapping[str, Any], *, with_thresholds: bool) -> list[
         lines = ("  ".join(map(str.ljust, row, widths)) for row in rows)
         return [f"  {line}".rstrip() for line in lines]
     if hierarchy is None:
-        return [f"  {len(labels)} classes: " + ", ".join(labels)]
+        return [f"  {len(labels)} classes: " + ", ".join(map(printable, labels))]
     members: dict[str, list[str]] = {}
     for label in labels:
         kind = kinds[label][0]
@@ -131,7 +132,10 @@ def _class_lines(metadata: Mapping[str, Any], *, with_thresholds: bool) -> list[
         members.setdefault(kind if has_kind else "others", []).append(label)
     return [
         f"  {len(labels)} classes",
-        *(f"  {kind:9} {len(names)}: {', '.join(names)}" for kind, names in members.items()),
+        *(
+            f"  {kind:9} {len(names)}: {', '.join(map(printable, names))}"
+            for kind, names in members.items()
+        ),
     ]
 
 
@@ -250,6 +254,6 @@ def info(
 
     show_log(verbose=verbose)
     if name is None:
-        print(_describe_program(with_classes=classes))
+        print(without_controls(_describe_program(with_classes=classes)))
     else:
-        print(describe(name, with_classes=classes))
+        print(without_controls(describe(name, with_classes=classes)))

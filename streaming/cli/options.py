@@ -250,6 +250,15 @@ SkipExisting = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+SpreadsheetSafe = Annotated[
+    bool,
+    typer.Option(
+        "--spreadsheet-safe",
+        help="Put an apostrophe before labels and names in CSV and TSV that a spreadsheet would "
+        "take for a formula.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(

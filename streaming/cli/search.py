@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streaming.cli.options import MODEL, OUTPUT, Channel, Device, Engine, Quiet, Verbose
+from streaming.cli.options import (
+    MODEL,
+    OUTPUT,
+    Channel,
+    Device,
+    Engine,
+    Quiet,
+    SpreadsheetSafe,
+    Verbose,
+)
 
 if TYPE_CHECKING:
     from sed.events.tracker import Event
@@ -164,6 +173,7 @@ def search(
             rich_help_panel=OUTPUT,
         ),
     ] = "",
+    spreadsheet_safe: SpreadsheetSafe = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -219,7 +229,7 @@ def search(
                 exact=exact,
                 on_progress=_progress(stack, "search", shown=shown),
             )
-        _write(events, output, format)
+        _write(events, output, format, spreadsheet_safe=spreadsheet_safe)
 
 
 def _checked_format(output: Path | None, format: str | None) -> str:
@@ -252,7 +262,9 @@ def _progress(stack: ExitStack, name: str, *, shown: bool) -> OnProgress | None:
     return on_progress
 
 
-def _write(events: list[Event], output: Path | None, format: str) -> None:
+def _write(
+    events: list[Event], output: Path | None, format: str, *, spreadsheet_safe: bool
+) -> None:
     from sed.events.formats import open_writer
     from sed.files import written_whole
 
@@ -264,6 +276,7 @@ def _write(events: list[Event], output: Path | None, format: str) -> None:
         )
     with ExitStack() as stack:
         target = sys.stdout if output is None else stack.enter_context(written_whole(output))
-        with open_writer(target, format, dated=any(event.time for event in events)) as writer:
+        dated = any(event.time for event in events)
+        with open_writer(target, format, dated=dated, spreadsheet_safe=spreadsheet_safe) as writer:
             for event in events:
                 writer.write(event)

@@ -17,6 +17,8 @@ from sed.types import Floats
 from streaming.engines.base import Engine, FrameOutput, concat, sub_batches
 from streaming.export.onnx import EMBEDDINGS, FRAME_OUTPUT_NAMES
 
+MAX_FRAMES, MAX_FEATURES = 1_000_000, 1_000_000  # that metadata may give
+
 
 class GraphEngine(Engine):
     """The part of a graph from log-mel to frame probabilities; NumPy computes the log-mel.
@@ -62,8 +64,8 @@ class GraphEngine(Engine):
         try:
             self.spec = ModelSpec.from_dict(metadata["spec"])
             field = metadata["receptive_field"]
-            self._receptive_field = None if field is None else ReceptiveField(*field)
-        except (KeyError, TypeError, ValueError) as error:
+            self._receptive_field = None if field is None else _receptive_field(*field)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{name}: the metadata of this graph is incomplete ({error}). Export it again."
             ) from error
@@ -81,7 +83,12 @@ class GraphEngine(Engine):
                 f"{name}: this graph gives the layer {there}, not {layer}. Give its checkpoint, or "
                 "export it again."
             )
-        self.layer, self.n_features = layer, int(embeddings["n_features"])
+        n_features = embeddings.get("n_features")
+        if not isinstance(n_features, int) or not 1 <= n_features <= MAX_FEATURES:
+            raise CheckpointError(
+                f"{name}: the metadata give no width of {layer}. Export it again."
+            )
+        self.layer, self.n_features = layer, n_features
         self.output_names = (*FRAME_OUTPUT_NAMES, EMBEDDINGS)
 
     @property
@@ -106,3 +113,10 @@ class GraphEngine(Engine):
     @abstractmethod
     def _infer(self, log_mel: Floats) -> FrameOutput:
         """Return the output for a sub-batch."""
+
+
+def _receptive_field(before: int, after: int) -> ReceptiveField:
+    """Return a receptive field that metadata give; a wrong one raises `ValueError`."""
+    if not all(isinstance(n, int) and 0 <= n <= MAX_FRAMES for n in (before, after)):
+        raise ValueError(f"expected receptive_field from 0 to {MAX_FRAMES:,} frames")
+    return ReceptiveField(before, after)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sed.errors import CheckpointError, MissingExtraError
 from sed.files import written_whole
+from sed.models.metadata import parse_metadata
 from sed.text import printable
 
 if TYPE_CHECKING:
@@ -85,12 +87,29 @@ def read_onnx_metadata(path: Path) -> dict[str, Any]:
     """
     for entry in _load(path).metadata_props:
         if entry.key == METADATA_KEY:
-            metadata: dict[str, Any] = json.loads(entry.value)
-            return metadata
+            return parse_graph_metadata(entry.value, path)
     raise CheckpointError(
         f"{printable(str(path))}: the metadata is missing: this graph was not written by "
         "`sed export`. Export it from its checkpoint. `sed embed` takes any graph of samples."
     )
+
+
+def parse_graph_metadata(text: str, path: Path) -> dict[str, Any]:
+    """Return the metadata in a graph.
+
+    Raises
+    ------
+    CheckpointError
+        If it is not a JSON object.
+    """
+    metadata = None
+    with suppress(ValueError):
+        metadata = parse_metadata(text)
+    if not isinstance(metadata, dict):
+        raise CheckpointError(
+            f"{printable(str(path))}: the metadata of this graph is damaged. Export it again."
+        )
+    return metadata
 
 
 def is_exported_onnx(path: str | os.PathLike[str]) -> bool:

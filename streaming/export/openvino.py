@@ -14,7 +14,7 @@ import numpy as np
 from sed.errors import CheckpointError, MissingExtraError
 from sed.files import written_whole
 from sed.text import printable
-from streaming.export.onnx import write_onnx
+from streaming.export.onnx import parse_graph_metadata, write_onnx
 
 if TYPE_CHECKING:
     import torch
@@ -88,11 +88,10 @@ def read_openvino_metadata(graph: Any, path: Path) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        If it has none.
+        If it has none, or they are damaged.
     """
     if graph.has_rt_info(METADATA_KEY):
-        metadata: dict[str, Any] = json.loads(graph.get_rt_info(METADATA_KEY).astype(str))
-        return metadata
+        return parse_graph_metadata(graph.get_rt_info(METADATA_KEY).astype(str), path)
     if graph.has_rt_info(METADATA_KEY[:1]):
         raise CheckpointError(
             f"{printable(str(path))}: exported by an older version: export again with `sed export`."

@@ -85,6 +85,8 @@ def result_settings(job: JobConfig) -> dict[str, str]:
         "window_seconds": job.window_seconds,
     }
     del settings["batch_size"]  # it changes the speed only
+    if outputs.spreadsheet_safe:  # left out otherwise, as journals of earlier releases do
+        settings["spreadsheet_safe"] = True
     if (embeddings := outputs.embeddings) is not None:
         settings |= {"layer": embeddings.layer, "pool": ",".join(embeddings.pool)}
         clips = repr(sorted((embeddings.clips or {}).items())).encode("utf-8", "surrogateescape")

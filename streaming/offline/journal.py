@@ -233,8 +233,7 @@ class Journal:
     def totals(self) -> _Totals:
         """Return the totals; a failed recording that waits is not finished."""
         with self._translate_errors():
-            (totals,) = self._rows(TOTALS)
-            return _Totals(*map(int, totals))
+            return _Totals(*map(int, *self._rows(TOTALS)))
 
     def events(self) -> Iterator[Event]:
         """Yield all events, in the order of the names of the recordings."""
@@ -275,7 +274,8 @@ class Journal:
             )
         for name in sorted(earlier.keys() | settings.keys()):
             was, now = earlier.get(name, "nothing"), settings.get(name, "nothing")
-            if was != now:
+            # The earlier release may not have had an option, which is at its default now.
+            if was != now and {was, now} != {"nothing", "default"}:
                 raise UsageError(
                     f"{folder}: was started with {name} {was}, and now it is {now}. Give the "
                     "same to resume, or give another --output."

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, tzinfo
 from functools import cached_property
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -66,6 +66,8 @@ class OutputConfig:
         Which embeddings are kept besides, if any.
     events
         Whether events are written. If not, `output` is None, or the folder of the embeddings.
+    spreadsheet_safe
+        Whether no cell of CSV and TSV may be a formula.
 
     Raises
     ------
@@ -82,6 +84,7 @@ class OutputConfig:
     zone: tzinfo | None = None
     embeddings: EmbeddingConfig | None = None
     events: bool = True
+    spreadsheet_safe: bool = False
 
     def __post_init__(self) -> None:
         """Refuse formats and combinations that cannot be."""
@@ -242,16 +245,15 @@ class OutputConfig:
         OutputError
             If it cannot be written.
         """
-        dated = self.zone is not None
         if self.shared_file is not None:
             path, format = self.shared_file
-            with written_whole(path) as part, _open(part, format, spec, dated=dated) as writer:
+            with written_whole(path) as part, self._open(part, format, spec) as writer:
                 yield writer
         elif self.folder is not None or not self.events:
             yield None
         else:
             try:
-                yield _open(sys.stdout, self.formats[0], spec, dated=dated)
+                yield self._open(sys.stdout, self.formats[0], spec)
             except BrokenPipeError:
                 raise
             except OSError as error:
@@ -274,8 +276,7 @@ class OutputConfig:
                 if format == "npz":
                     files.frames = stack.enter_context(_open_frames(part, recording, detector))
                 else:
-                    dated = self.zone is not None
-                    writer = _open(part, format, detector.spec, dated=dated)
+                    writer = self._open(part, format, detector.spec)
                     files.writers.append(stack.enter_context(writer))
             if self.plot:
                 files.plot = DetectionPlot(detector, recording)
@@ -295,6 +296,14 @@ class OutputConfig:
             yield files
             if files.plot:
                 files.plot.draw(paths[len(self.file_formats)])
+
+    def _open(self, to: Path | TextIO, format: str, spec: ModelSpec | None) -> EventWriter:
+        options: dict[str, Any] = {}
+        if spec is not None:
+            options["band_hz"] = spec.log_mel.f_min, spec.log_mel.f_max
+            options |= {"labels": spec.labels, "species": spec.names_by_label()}
+        dated, safe = self.zone is not None, self.spreadsheet_safe
+        return open_writer(to, format, dated=dated, spreadsheet_safe=safe, **options)
 
 
 @dataclass
@@ -329,16 +338,6 @@ class _OutputFiles:
             return tuple(rows)
         self.vectors.write([row.event for row in rows], np.stack([row.vector for row in rows]))
         return ()
-
-
-def _open(to: Path | TextIO, format: str, spec: ModelSpec | None, *, dated: bool) -> EventWriter:
-    if spec is None:
-        return open_writer(to, format, dated=dated)
-    band_hz = spec.log_mel.f_min, spec.log_mel.f_max
-    species = spec.names_by_label()
-    return open_writer(
-        to, format, dated=dated, band_hz=band_hz, labels=spec.labels, species=species
-    )
 
 
 def _open_frames(part: Path, recording: Recording, detector: Detector) -> FramesWriter:

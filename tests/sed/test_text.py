@@ -4,7 +4,18 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from sed.text import clock_time, iso_time, lines, near, pluralize, printable, some, to_utf8
+from sed.text import (
+    clock_time,
+    iso_time,
+    lines,
+    near,
+    pluralize,
+    printable,
+    some,
+    spreadsheet_cell,
+    to_utf8,
+    without_controls,
+)
 
 
 @pytest.mark.parametrize(
@@ -47,3 +58,37 @@ def test_times():
     time = datetime(2024, 5, 1, 5, 30, tzinfo=timezone(timedelta(hours=2)))
     assert iso_time(time) == "2024-05-01T05:30:00.000+02:00"
     assert iso_time(None) == ""
+
+
+def test_what_steers_a_terminal_becomes_an_escape():
+    hostile = "a\x1b]0;title\x07b\x9b2Jc\u202edcba\u2066\r\x7f\0"
+    assert without_controls(hostile) == (r"a\x1b]0;title\x07b\x9b2Jc\u202edcba\u2066\r\x7f\x00")
+    plain = "élan\tزن\u200cها\n\udcff 🐦"
+    assert without_controls(plain) == plain
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=1+1",
+        "+a",
+        "-cmd",
+        "@sum",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        "＝1",
+        "＋1a",
+        "－x",
+        "＠x",
+        " =1",
+        "--1",
+    ],
+)
+def test_a_formula_gets_an_apostrophe(text):
+    assert spreadsheet_cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", ["-3.25", "+5", "-1e-3", "-.5", "", "wren", "a=b", "5-3", "'=1"])
+def test_numbers_and_words_stay_as_they_are(text):
+    assert spreadsheet_cell(text) == text

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sed.text import pluralize
+from sed.text import pluralize, printable
 from train.cli.options import (
     INPUT,
     OUTPUT,
@@ -153,7 +153,7 @@ def _class_table(evaluation: Evaluation) -> Table:
     for name in ("AP", "AUC", "precision", "recall", "F1", "clips"):
         table.add_column(name, justify="right")
     for label, *values, support in shown:
-        table.add_row(Text(label), *map(_number, values), f"{support:,}")
+        table.add_row(Text(printable(label)), *map(_number, values), f"{support:,}")
     return table
 
 
@@ -173,7 +173,8 @@ def _confusions(evaluation: Evaluation) -> Text:
     text = Text("most frequent confusions" if pairs else "no clip was confused with another class")
     for true, predicted in pairs:
         count = confusion[true, predicted]
-        text.append(f"\n{count:5d} × {labels[true]} predicted as {labels[predicted]}")
+        names = printable(labels[true]), printable(labels[predicted])
+        text.append(f"\n{count:5d} × {names[0]} predicted as {names[1]}")
     return text
 
 

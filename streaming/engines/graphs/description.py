@@ -31,7 +31,8 @@ from sed.config import config_from_dict
 from sed.errors import CheckpointError, UsageError
 from sed.events.tracker import TrackerConfig
 from sed.features.log_mel import LogMelConfig
-from sed.models.metadata import GRAPH_FORMAT, sha256_of
+from sed.models.bounds import check_metadata
+from sed.models.metadata import GRAPH_FORMAT, parse_metadata, sha256_of
 from sed.models.registry import find_model
 from sed.models.spec import ModelSpec, sample_blocks
 from sed.text import printable
@@ -138,7 +139,8 @@ def read_log_mel(path: str | os.PathLike[str]) -> LogMelConfig:
         If it holds something else.
     """
     try:
-        values = json.loads(read_text(Path(path)))
+        values = parse_metadata(read_text(Path(path)))
+        check_metadata({"log_mel": values.get("log_mel", values)})
         return config_from_dict(LogMelConfig, values.get("log_mel", values), "log_mel")
     except (AttributeError, ValueError) as error:
         raise UsageError(
@@ -190,7 +192,7 @@ def find_graph(model: object) -> Path | None:
         return None
     described = path.with_suffix(".json")
     try:
-        metadata = json.loads(described.read_text("utf-8"))
+        metadata = parse_metadata(described.read_text("utf-8"))
     except (OSError, ValueError):
         return None
     if not isinstance(metadata, dict) or metadata.get("format") != GRAPH_FORMAT:
@@ -229,17 +231,20 @@ def read_graph_model(path: str | os.PathLike[str]) -> GraphModel:
     path = Path(path).with_suffix(".json")
     name = printable(str(path))
     try:
-        metadata = json.loads(path.read_text("utf-8"))
+        metadata = parse_metadata(path.read_text("utf-8"))
     except OSError as error:
         raise CheckpointError(f"{name}: cannot read: {error.strerror}. Check the name.") from error
     except ValueError as error:
         raise CheckpointError(f"{name}: not JSON ({error}). Register the graph again.") from error
+    if not isinstance(metadata, dict):
+        raise CheckpointError(f"{name}: not the description of a graph. Register the graph again.")
     if metadata.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
             f"{name}: format version {metadata.get('format_version')}, and this sed-engine reads "
             f"version {FORMAT_VERSION}. Register the graph again with `sed models add`."
         )
     try:
+        check_metadata(metadata)
         graph, log_mel = metadata["graph"], metadata.get("log_mel")
         model = GraphModel(
             str(graph["file"]),

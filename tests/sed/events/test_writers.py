@@ -137,3 +137,27 @@ def test_csv_is_dated_on_request_and_continued_without_a_header():
     assert out.getvalue() == (
         "x,0.500,1.000,dog,0.5000,2024-05-01T05:30:00.000+00:00\nx,0.500,1.000,dog,0.5000,\n"
     )
+
+
+@pytest.mark.parametrize(("format", "cell"), [("csv", '"\'\t=1,2"'), ("tsv", '"\'\t=1,2"')])
+def test_a_table_for_spreadsheets_has_no_formulas(format, cell):
+    event = Event(1.0, 2.0, "\t=1,2", 0.5, "-a.wav")
+    for safe in (True, False):
+        out = io.StringIO()
+        with open_writer(out, format, spreadsheet_safe=safe) as writer:
+            writer.write(event)
+        assert (cell in out.getvalue(), "'-a.wav" in out.getvalue()) == (safe, safe)
+
+
+def test_a_terminal_gets_no_control_characters_and_a_file_all_of_them():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    event = Event(1.0, 2.0, "a\x1b[2Jb\n", 0.5, "\x9b.wav")
+    shown, kept = Terminal(), io.StringIO()
+    for out in (shown, kept):
+        with open_writer(out, "csv") as writer:
+            writer.write(event)
+    assert r'\x9b.wav,1.000,2.000,"a\x1b[2Jb' in shown.getvalue()
+    assert '\x9b.wav,1.000,2.000,"a\x1b[2Jb' in kept.getvalue()
