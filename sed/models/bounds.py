@@ -22,8 +22,8 @@ _SHARE: Range = (0, 1)
 RANGES: Mapping[str, Mapping[str, Range]] = {
     "": {
         "sample_rate": (1, 10_000_000),
-        "window_seconds": (1e-4, 600),
-        "hop_seconds": (1e-4, 600),
+        "window_seconds": (0, 600),
+        "hop_seconds": (0, 600),
         "frame_columns": (1, 1_000_000),
         "n_frames": (1, 1_000_000),
     },

@@ -262,7 +262,7 @@ def _check_sizes(
             expected[f"added_heads.{i}.hidden.weight"] = added.hidden
     for name, n_rows in expected.items():
         if name not in tensors or tensors[name].shape[:1] != (n_rows,):
-            raise ValueError(f"the weights have no {name} of {n_rows:,} rows")
+            raise ValueError(f"size mismatch: the weights have no {name} of {n_rows:,} rows")
     if any(isinstance(value, int | float) for value in config.backbone_args.values()):
         n_values = parameters_on_paper(config)
         n_there = sum(t.numel() for name, t in tensors.items() if name.startswith("backbone."))

@@ -109,8 +109,8 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
         check_metadata(metadata)
     except ValueError as error:
         raise CheckpointError(
-            f"{name}: {error}. {json_path.name} is damaged, or not of a model: copy both files "
-            "again."
+            f"{name}: weights and metadata do not fit together: {error}. {json_path.name} is "
+            "damaged, or not of a model: copy both files again."
         ) from error
     return dict(metadata)
 
