@@ -1,4 +1,4 @@
-"""List sound devices (`sed devices`), and silence the drivers while a command uses them."""
+"""List sound devices (`sed devices`), open inputs, and silence the drivers meanwhile."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 import typer
 
-from sed.errors import FAILED
+from sed.errors import FAILED, SedError, UsageError
 from sed.text import printable
+
+if TYPE_CHECKING:
+    from streaming.live.sources import AudioSource
 
 
 def devices() -> None:
@@ -65,3 +69,50 @@ def drivers_silenced() -> Iterator[None]:
             sys.stderr = before
         os.close(null)
         os.close(kept)
+
+
+def open_sources(
+    inputs: list[str] | None,
+    channel: int | None,
+    raw_rate: int | None,
+    raw_encoding: str,
+    raw_channels: int,
+) -> list[AudioSource]:
+    """Open the inputs of `sed listen`; print why one cannot be opened, as long as another can.
+
+    Parameters
+    ----------
+    inputs
+        Names, as for `streaming.live.sources.open_source`; the default microphone if None.
+    channel
+        The channel that will be used, counted from 1; None for all of them.
+    raw_rate, raw_encoding, raw_channels
+        Format of raw samples on standard input; the rate is None where there are none.
+
+    Raises
+    ------
+    UsageError
+        If a format is given without standard input, or a device has no such channel.
+    SedError
+        If none can be opened.
+    """
+    from sed.audio.decode import open_raw_stdin
+    from streaming.live.sources import open_source
+
+    stdin = None
+    if raw_rate is not None:
+        if "-" not in (inputs or ()):
+            raise UsageError("--raw-rate describes standard input: give --input - too")
+        stdin = open_raw_stdin(raw_rate, raw_encoding, raw_channels)
+    sources: list[AudioSource] = []
+    errors: list[SedError] = []
+    for name in inputs or (None,):
+        try:
+            sources.append(open_source(name, channel=channel, stdin=stdin))
+        except SedError as error:
+            errors.append(error)
+    if not sources:
+        raise errors[0]
+    for failure in errors:
+        print(f"sed: {failure}", file=sys.stderr)
+    return sources

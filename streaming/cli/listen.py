@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from sed.errors import SedError, UsageError
+from sed.errors import FAILED, UsageError
 from sed.text import printable
-from streaming.cli.devices import drivers_silenced
+from streaming.cli.devices import drivers_silenced, open_sources
 from streaming.cli.options import (
     DETECTION,
     INPUT,
@@ -41,9 +41,6 @@ from streaming.cli.options import (
     Verbose,
     class_names,
 )
-
-if TYPE_CHECKING:
-    from streaming.live.sources import AudioSource
 
 log = logging.getLogger("sed.listen")
 
@@ -291,7 +288,7 @@ def listen(
     if n_threads < 1 or buffer_seconds <= 0:
         raise UsageError("expected --threads of 1 or more and a --buffer above 0 seconds")
     with drivers_silenced():
-        sources = _open_sources(input, channel, raw_rate, raw_encoding, raw_channels)
+        sources = open_sources(input, channel, raw_rate, raw_encoding, raw_channels)
         if not quiet:
             print("loading the model", file=sys.stderr)
         opened = open_engine(
@@ -318,33 +315,6 @@ def listen(
                 dispatcher.handle(message)
         if not quiet:
             print(format_status(listener.status()), file=sys.stderr)
-
-
-def _open_sources(
-    inputs: list[str] | None,
-    channel: int | None,
-    raw_rate: int | None,
-    raw_encoding: str,
-    raw_channels: int,
-) -> list[AudioSource]:
-    """Open the inputs; print why one cannot be opened, as long as another one can."""
-    from sed.audio.decode import open_raw_stdin
-    from streaming.live.sources import open_source
-
-    stdin = None
-    if raw_rate is not None:
-        if "-" not in (inputs or ()):
-            raise UsageError("--raw-rate describes standard input: give --input - too")
-        stdin = open_raw_stdin(raw_rate, raw_encoding, raw_channels)
-    sources: list[AudioSource] = []
-    errors: list[SedError] = []
-    for name in inputs or (None,):
-        try:
-            sources.append(open_source(name, channel=channel, stdin=stdin))
-        except SedError as error:
-            errors.append(error)
-    if not sources:
-        raise errors[0]
-    for failure in errors:
-        print(f"sed: {failure}", file=sys.stderr)
-    return sources
+        # Why is a `Problem`, which was reported when it happened.
+        if listener.failures:
+            raise typer.Exit(FAILED)

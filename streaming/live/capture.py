@@ -66,8 +66,8 @@ CaptureItem = AudioChunk | SampleGap | Disconnect | Problem
 class CaptureBuffer:
     """Takes what an input delivers, keeps a few seconds of it, and returns it in order.
 
-    An input calls `push`, `missed`, `overflow`, `disconnected`, `reconnected`, `notify` and `end`;
-    a listener calls `pop`. Each method may be called from any thread.
+    An input calls `push`, `missed`, `overflow`, `disconnected`, `reconnected`, `notify`, `fail` and
+    `end`; a listener calls `pop`. Each method may be called from any thread.
 
     Parameters
     ----------
@@ -89,6 +89,7 @@ class CaptureBuffer:
         wake: threading.Condition,
     ) -> None:
         self.state = "listening"  # or lost, or ended
+        self.failure = ""  # why it ended before its end
         self.n_delivered = self.n_processed = self.n_dropped = self.n_waiting = 0  # samples
         self.n_missing = 0  # samples that were never delivered
         self.n_overflows = self.n_gaps = 0
@@ -152,6 +153,13 @@ class CaptureBuffer:
     def notify(self, text: str) -> None:
         """Pass on a message for people."""
         with self._wake:
+            self._items.append(Problem(text))
+            self._wake.notify_all()
+
+    def fail(self, text: str) -> None:
+        """Record that the input has ended because it failed; `text` says so to people."""
+        with self._wake:
+            self.state, self.failure = "ended", text
             self._items.append(Problem(text))
             self._wake.notify_all()
 

@@ -98,6 +98,11 @@ class InputStream:
         return seconds_from_samples(self.buffer.n_processed, self._rate)
 
     @property
+    def failure(self) -> str:
+        """Why the source failed; empty unless it did."""
+        return self.buffer.failure
+
+    @property
     def has_just_ended(self) -> bool:
         """Whether all sound is processed and the last events have to be flushed."""
         return self.is_open and self.buffer.is_done

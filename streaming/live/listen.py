@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
+from sed.errors import SedError
 from sed.events.tracker import Event
 from streaming.engines.base import Engine
 from streaming.engines.select import open_engine
@@ -45,9 +46,10 @@ def listen(
 ) -> _LiveEvents:
     """Return an iterator over the events of live sound, each as soon as it is complete.
 
-    It ends when the inputs end. If the caller takes longer than `buffer_seconds` from one event to
-    the next, sound is dropped; ``.listener.status()`` counts it. `Listener.messages` gives more
-    than complete events: onsets as they happen, gaps, and problems.
+    It ends when the inputs end, with a `SedError` if one of them failed. If the caller takes longer
+    than `buffer_seconds` from one event to the next, sound is dropped; ``.listener.status()``
+    counts it. `Listener.messages` gives more than complete events: onsets as they happen, gaps, and
+    problems.
 
     Parameters
     ----------
@@ -77,7 +79,8 @@ min_gap_seconds, lookahead_seconds, classes, all_classes, at_level, unknown, top
     UsageError
         If a parameter has a value that it cannot have.
     SedError
-        If the model cannot be loaded, or an input cannot be opened.
+        If the model cannot be loaded, or an input cannot be opened. The iterator raises it after
+        the last event if an input could not be read to its end.
     """
     config = DetectorConfig(
         hop_seconds=hop_seconds,
@@ -125,11 +128,15 @@ class _LiveEvents(Iterator[Event]):
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
         self._messages = listener.messages()
+        self._is_reported = False  # that inputs have failed
 
     def __next__(self) -> Event:
         for message in self._messages:
             if isinstance(message, EventEnded):
                 return message.event
+        if self.listener.failures and not self._is_reported:
+            self._is_reported = True
+            raise SedError("; ".join(self.listener.failures))
         raise StopIteration
 
     def close(self) -> None:

@@ -112,6 +112,11 @@ class Listener:
         """The detector of the first input; labels, spectrogram and lookahead are equal in all."""
         return self._inputs[0].detector
 
+    @property
+    def failures(self) -> list[str]:
+        """Why inputs have ended before their end, one text for each that has."""
+        return [each.failure for each in self._inputs if each.failure]
+
     def stop(self) -> None:
         """Stop the inputs; `messages` ends when all sound is processed. Any thread may call it."""
         with self._wake:
@@ -143,24 +148,23 @@ class Listener:
         self._load = _Load()
         self.engine.init_thread()
         try:
-            yield from self._start_inputs()
+            self._start_inputs()
             yield from self._run()
             yield self.status()
         finally:
             self._stop_inputs()
             self.engine.restore_threads()
 
-    def _start_inputs(self) -> Generator[Message]:
+    def _start_inputs(self) -> None:
         errors: list[SedError] = []
         for each in self._inputs:
             try:
                 each.start()
             except SedError as error:
-                each.buffer.end()
+                each.buffer.fail(str(error))
                 errors.append(error)
         if len(errors) == len(self._inputs):
             raise errors[0]
-        yield from (Problem(str(error)) for error in errors)
 
     def _run(self) -> Generator[Message]:
         while True:

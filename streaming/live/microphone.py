@@ -6,6 +6,7 @@ import dataclasses
 import re
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, ClassVar
@@ -208,9 +209,15 @@ class Microphone:
     def _watch(self) -> None:
         """Check that the device still delivers; open it again when it does not."""
         while not self._stop.wait(CHECK_SECONDS):
-            silent_seconds = time.monotonic() - self._delivered_at
-            if not self._stream.active or silent_seconds > SILENT_SECONDS:
+            if not self._is_delivering():
                 self._reopen()
+
+    def _is_delivering(self) -> bool:
+        # A driver may fail in any way; the device is then opened again.
+        with suppress(Exception):
+            silent_seconds = time.monotonic() - self._delivered_at
+            return bool(self._stream.active) and silent_seconds <= SILENT_SECONDS
+        return False
 
     def _reopen(self) -> None:
         self._close()
@@ -225,7 +232,9 @@ class Microphone:
                 self._refresh_devices()
                 self._open()
                 return
-            except (DeviceError, UsageError):
+            # PortAudio and its drivers may fail in any way while devices come and go.
+            except Exception:
+                self._close()
                 pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
     def _refresh_devices(self) -> None:

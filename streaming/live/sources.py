@@ -12,7 +12,8 @@ from typing import Protocol
 
 from sed.audio.decode import Decoder, open_recording
 from sed.audio.decoders.ffmpeg import ContainerDecoder
-from sed.errors import RecordingError, SedError
+from sed.errors import SedError
+from sed.text import printable
 from sed.types import Floats
 from streaming.live.capture import CaptureBuffer
 from streaming.pipeline.prefetch import Prefetcher
@@ -89,7 +90,7 @@ class _ThreadedSource:
     def start(self, buffer: CaptureBuffer) -> None:
         """Start to deliver."""
         self._buffer = buffer
-        self._thread = threading.Thread(target=self._run, name=f"read {self.name}", daemon=True)
+        self._thread = threading.Thread(target=self._read, name=f"read {self.name}", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -98,6 +99,15 @@ class _ThreadedSource:
         # It takes longer only where a pipe or the network delivers nothing.
         self._thread.join(timeout=1.0)
         self._buffer.end()
+
+    def _read(self) -> None:
+        try:
+            self._run()
+        # A library may raise any exception, which must not end the input without a word.
+        except Exception as error:
+            self._buffer.fail(_reason(self.name, error))
+        finally:
+            self._buffer.end()
 
     def _run(self) -> None:
         raise NotImplementedError
@@ -122,13 +132,8 @@ class FileSource(_ThreadedSource):
         self._limiter = None if speed is None else _RateLimiter(speed * decoder.sample_rate)
 
     def _run(self) -> None:
-        try:
+        with closing(self._decoder):
             _deliver(self._decoder, self._buffer, self._limiter, self._stop)
-        except SedError as error:
-            self._buffer.notify(str(error))
-        finally:
-            self._decoder.close()
-            self._buffer.end()
 
 
 class _UrlSource(_ThreadedSource):
@@ -161,21 +166,23 @@ class _UrlSource(_ThreadedSource):
                 has_end = decoder.has_end
                 error = self._deliver_all(decoder)
                 if error is not None and has_end:
-                    self._buffer.notify(str(error))
-                decoder = None if has_end or self._stop.is_set() else self._reconnect()
+                    raise error
+                decoder = None
+                if not has_end and not self._stop.is_set():
+                    decoder = self._reconnect(error)
         finally:
             if self._disconnected_at is not None:
                 self._buffer.reconnected(self._n_missing(), DISCONNECTED)
-            self._buffer.end()
 
-    def _deliver_all(self, decoder: ContainerDecoder) -> RecordingError | None:
+    def _deliver_all(self, decoder: ContainerDecoder) -> Exception | None:
         """Deliver until the stream ends; return the error if it broke off."""
         limiter = _RateLimiter(MAX_SPEED * self.sample_rate, AHEAD_SECONDS)
-        with closing(decoder):
-            try:
+        try:
+            with closing(decoder):
                 _deliver(decoder, self._buffer, limiter, self._stop, self._close_gap)
-            except RecordingError as error:
-                return error
+        # Whatever a library raises in the middle of a stream, another connection may work.
+        except Exception as error:
+            return error
         return None
 
     def _close_gap(self) -> None:
@@ -200,14 +207,22 @@ class _UrlSource(_ThreadedSource):
             on_lost=self._lose,
         )
 
-    def _reconnect(self) -> ContainerDecoder | None:
-        """Try to connect until it works or the source is stopped."""
+    def _reconnect(self, error: Exception | None) -> ContainerDecoder | None:
+        """Try to connect until it works or the source is stopped.
+
+        Parameters
+        ----------
+        error
+            What ended the last connection; None if the server did.
+        """
         if self._disconnected_at is None:  # else it broke off again before the first block
             self._disconnected_at = time.monotonic()
+            if error is not None and not isinstance(error, SedError):
+                self._buffer.notify(_reason(self.name, error))
             self._buffer.disconnected(f"{self.name}: disconnected; trying to connect again")
         while not self._stop.wait(self._pause_seconds):
             self._pause_seconds = min(2 * self._pause_seconds, MAX_PAUSE_SECONDS)
-            with suppress(RecordingError):
+            with suppress(Exception):
                 return self._connect(self._decoder)
         return None
 
@@ -298,6 +313,13 @@ def _deliver(
                 return
             before_each()
             buffer.push(part)
+
+
+def _reason(name: str, error: Exception) -> str:
+    """Return why reading failed. The text of a library's error may hold the password of a URL."""
+    if isinstance(error, SedError):
+        return str(error)
+    return f"{printable(name)}: reading failed: {type(error).__name__}"
 
 
 def _without_secrets(url: str) -> str:

@@ -61,8 +61,11 @@ class Prefetcher(Iterator[T]):
             end: BaseException = StopIteration()
         except BaseException as error:
             end = error
-        finally:
+        try:
             items.close()
+        # The consumer must not wait forever for the next item.
+        except BaseException as error:
+            end = error
         self._put([], end)
 
     def _put(self, item: list[T], end: BaseException | None = None) -> None:

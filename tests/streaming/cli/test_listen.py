@@ -205,6 +205,21 @@ def test_an_input_that_cannot_be_opened_does_not_stop_the_others(command, tmp_pa
     assert isinstance(done.exception, RecordingError)
 
 
+def test_an_input_that_fails_gives_the_status_of_a_failure(command, monkeypatch):
+    deliver = sources._deliver
+
+    def fail_at_the_end(*given):
+        deliver(*given)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(sources, "_deliver", fail_at_the_end)
+    done = run(command("--format", "jsonl"))
+    assert done.exit_code == 1
+    assert "sed: garden.wav: reading failed: ZeroDivisionError" in done.stderr
+    assert "0:00:04 processed" in done.stderr
+    assert len(done.stdout.splitlines()) > 3
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -3,6 +3,9 @@
 import asyncio
 import threading
 
+import pytest
+
+from sed.errors import SedError
 from sed.models.checkpoint import save_checkpoint
 from streaming.live.listen import listen, listen_async
 from streaming.offline.detect import detect
@@ -19,6 +22,24 @@ def test_in_python_events_come_one_by_one(noise_wav, tiny_checkpoint, tmp_path, 
     )
     assert spans(events) == spans(expected) != []
     assert {event.file for event in events} == {noise_wav.name}
+
+
+def test_an_input_that_fails_is_an_error_after_its_last_event(
+    noise_wav, tiny_checkpoint, monkeypatch
+):
+    monkeypatch.setattr("streaming.live.sources.FILE_SPEED", 4.0)
+    events = listen(str(noise_wav), tiny_checkpoint, lookahead_seconds=0.25, device="cpu")
+    blocks = events.listener._inputs[0]._source._decoder.blocks
+
+    def broken():
+        yield from blocks()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(events.listener._inputs[0]._source._decoder, "blocks", broken)
+    received = []
+    with pytest.raises(SedError, match=r"^noise\.wav: reading failed: ZeroDivisionError$"):
+        received.extend(events)
+    assert list(events) == []
 
 
 def test_an_asynchronous_listener_lets_other_tasks_run(noise_wav, tiny_checkpoint, monkeypatch):

@@ -190,6 +190,25 @@ def test_a_device_that_disconnects_is_opened_again_and_the_gap_has_its_length(st
     assert fake.n_looked >= 3
 
 
+def test_a_driver_that_fails_in_any_way_is_tried_again(started, monkeypatch):
+    _, buffer, fake = started
+    fake.streams[0].deliver(2_400)
+    failures = [RuntimeError("driver"), OSError("driver")]
+    find = microphone._find_device
+
+    def fail_at_first(*given):
+        if failures:
+            raise failures.pop()
+        return find(*given)
+
+    monkeypatch.setattr(microphone, "_find_device", fail_at_first)
+    del fake.streams[0].active
+    until(lambda: len(fake.streams) == 2 and fake.streams[1].active)
+    fake.streams[1].deliver(2_400)
+    assert buffer.state == "listening"
+    assert failures == []
+
+
 def test_a_device_still_gone_at_the_end_leaves_its_gap(started):
     source, buffer, fake = started
     fake.streams[0].deliver(2_400)

@@ -114,6 +114,45 @@ def test_damage_is_reported_and_the_sound_before_it_is_delivered(tmp_path):
     assert "cut.flac: damaged at" in notice.text
 
 
+class Broken(Samples):
+    """A decoder whose library raises what it should not."""
+
+    has_end = False
+
+    def blocks(self):
+        yield from super().blocks()
+        raise KeyError("rtsp://me:s3cret@cam/live")
+
+
+def test_a_reader_that_raises_anything_has_failed_and_says_so():
+    items, buffer = collect(FileSource("x", Broken(RATE), speed=None))
+    assert len(samples_of(items)) == RATE
+    (notice,) = [item for item in items if isinstance(item, Problem)]
+    assert notice.text == buffer.failure == "x: reading failed: KeyError"
+    assert buffer.state == "ended"
+
+
+def test_a_stream_whose_reader_raises_anything_is_connected_again(monkeypatch):
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.01)
+    made = [Broken(RATE), OSError("refused"), ZeroDivisionError(), Broken(RATE), Broken(RATE)]
+
+    def connect(self, like=None):
+        if isinstance(made[0], Exception):
+            raise made.pop(0)
+        return made.pop(0)
+
+    monkeypatch.setattr(module._UrlSource, "_connect", connect)
+    items, buffer = collect(open_source("rtsp://me:s3cret@cam/live"), seconds=2.5)
+    assert len(samples_of(items)) == 3 * RATE
+    texts = [item.text for item in items if isinstance(item, Problem)]
+    assert texts[:3] == [
+        "rtsp://cam/live: reading failed: KeyError",
+        "rtsp://cam/live: disconnected; trying to connect again",
+        "rtsp://cam/live: connected again",
+    ]
+    assert buffer.failure == ""
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
