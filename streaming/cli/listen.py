@@ -205,7 +205,18 @@ def listen(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Post onsets, events and gaps to this URL.",
+            help="Post onsets, events and gaps to this URL; env:NAME or file:PATH keeps it out of "
+            "the list of processes.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    webhook_header: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:VALUE",
+            help="Send this header too, for example 'Authorization: env:HOOK_TOKEN'. May be given "
+            "several times.",
             show_default=False,
             rich_help_panel=OUTPUT,
         ),
@@ -282,6 +293,7 @@ def listen(
         on_event=on_event,
         on_onset=on_onset,
         webhook=webhook,
+        webhook_header=webhook_header,
         mqtt=mqtt,
         quiet=quiet,
     )

@@ -43,7 +43,8 @@ class LiveOutputs:
     token: str | None = None  # password of the web page
     on_event: str | None = None  # command to run after each event
     on_onset: str | None = None  # command to run at the onset of each event
-    webhook: str | None = None  # URL to post to
+    webhook: str | None = None  # URL to post to, or env:NAME or file:PATH
+    webhook_header: list[str] | None = None  # NAME: VALUE, whose value may be env:NAME or file:PATH
     mqtt: str | None = None  # URL of a broker and topic
     quiet: bool = False  # no terminal view, and no address of the page
 
@@ -51,6 +52,8 @@ class LiveOutputs:
         """Refuse values that cannot work."""
         if self.format is not None or self.output is not None:
             live_format(self.output, self.format)
+        if self.webhook_header and self.webhook is None:
+            raise UsageError("--webhook-header applies to a webhook: give --webhook URL too")
         if self.clips is None:
             for field in dataclasses.fields(self):
                 is_about_clips = field.name.startswith("clip") and field.name != "clips"
@@ -158,19 +161,28 @@ class LiveOutputs:
 
     def _alerts(self) -> Iterator[Sink]:
         """Yield the alerts; where clips are saved, an event is sent after its clip."""
+        from streaming.sinks.secrets import read_header, read_secret, secret_variables
+
         waits = self.clips is not None
+        headers = self.webhook_header or []
+        values = (header.partition(":")[2].strip() for header in headers)
+        hidden = secret_variables([self.webhook or "", *values])
         if self.on_onset is not None:
             from streaming.sinks.command import CommandAlert
 
-            yield CommandAlert(self.on_onset, "onset")
+            yield CommandAlert(self.on_onset, "onset", hidden=hidden)
         if self.on_event is not None:
             from streaming.sinks.command import CommandAlert
 
-            yield CommandAlert(self.on_event, "event", waits_for_clip=waits)
+            yield CommandAlert(self.on_event, "event", waits_for_clip=waits, hidden=hidden)
         if self.webhook is not None:
             from streaming.sinks.webhook import Webhook
 
-            yield Webhook(self.webhook, waits_for_clip=waits)
+            yield Webhook(
+                read_secret(self.webhook),
+                headers=dict(map(read_header, headers)),
+                waits_for_clip=waits,
+            )
         if self.mqtt is not None:
             from streaming.sinks.mqtt import MqttAlert
 

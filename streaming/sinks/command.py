@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import IO, Literal
 
@@ -18,6 +18,7 @@ from sed.text import printable
 from streaming.messages import Message
 from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue
 from streaming.sinks.payload import Payload, payload_of
+from streaming.sinks.secrets import SECRET_VARIABLES, environment_without
 
 PLACEHOLDERS = (
     "label", "score", "onset", "offset", "duration", "time", "source", "clip",
@@ -42,6 +43,8 @@ class CommandAlert:
         Whether events are complete with their `ClipSaved`.
     timeout
         Seconds after which the program is killed.
+    hidden
+        Environment variables that the program does not inherit.
     config
         Size and times of the delivery queue.
 
@@ -58,12 +61,14 @@ class CommandAlert:
         *,
         waits_for_clip: bool = False,
         timeout: float = TIMEOUT_SECONDS,
+        hidden: Collection[str] = SECRET_VARIABLES,
         config: DeliveryConfig | None = None,
     ) -> None:
         self._arguments = _split_command(command)
         self._at = at
         self._waits_for_clip = waits_for_clip
         self._timeout = timeout
+        self._hidden = hidden
         self._running: subprocess.Popen[bytes] | None = None
         self._queue = DeliveryQueue(
             f"command {printable(self._arguments[0])}",
@@ -94,6 +99,7 @@ class CommandAlert:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=stderr,
+                    env=environment_without(self._hidden),
                     start_new_session=True,
                 )
                 self._wait(self._running, stderr)

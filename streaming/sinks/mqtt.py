@@ -14,12 +14,12 @@ from sed.errors import MissingExtraError, UsageError
 from streaming.messages import Message
 from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue
 from streaming.sinks.payload import Payload, payload_of, reason_of, split_url
+from streaming.sinks.secrets import MQTT_PASSWORD_VARIABLE
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
 EXAMPLE_URL = "mqtt://user@host:1883/topic"
-PASSWORD_VARIABLE = "SED_MQTT_PASSWORD"
 PORTS = {"mqtt": 1_883, "mqtts": 8_883}
 KEEP_ALIVE_SECONDS = 30
 RECONNECT_SECONDS = 1, 60  # first and longest wait, doubled each time
@@ -60,7 +60,7 @@ class MqttAlert:
         if not self._topic or set(self._topic) & set("+#\0") or set(url) & set("?#"):
             raise UsageError(f"expected a topic without + and # and ?, like {EXAMPLE_URL}")
         self._client = _new_client()
-        password = unquote(parts.password or "") or os.environ.get(PASSWORD_VARIABLE)
+        password = unquote(parts.password or "") or os.environ.get(MQTT_PASSWORD_VARIABLE)
         if parts.username:
             self._client.username_pw_set(unquote(parts.username), password)
         if parts.scheme == "mqtts":

@@ -6,9 +6,13 @@ import base64
 import http.client
 import json
 import re
+import socket
+import threading
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 from urllib.parse import quote, unquote
 
 from sed.errors import SedError, UsageError
@@ -34,7 +38,7 @@ class Webhook:
     waits_for_clip
         Whether events are complete with their `ClipSaved`.
     timeout
-        Seconds to wait for the server.
+        Seconds for the whole exchange: to find the server, connect, send, and read the reply.
     config
         Size and times of the delivery queue.
 
@@ -62,7 +66,6 @@ class Webhook:
         place = parts.netloc.rpartition("@")[2]
         address = parts._replace(netloc=place, fragment="").geturl()
         self._url = quote(address, safe="/:?#[]@!$&'()*+,;=%~")
-        self._opener = urllib.request.build_opener(_NoRedirect)
         self._timeout = timeout
         self._waits_for_clip = waits_for_clip
         # Reports do not name the path and the query: many services keep a secret there.
@@ -83,7 +86,7 @@ class Webhook:
             self._url, json.dumps(payload).encode(), self._headers, method="POST"
         )
         try:
-            self._opener.open(request, timeout=self._timeout).close()
+            _Exchange(request, self._timeout).run()
         except urllib.error.HTTPError as error:
             error.close()
             reply = f"the server returned {error.code} {http.client.responses.get(error.code, '')}"
@@ -94,6 +97,97 @@ class Webhook:
             raise ConnectionError(reason_of(error)) from error
         except http.client.HTTPException as error:
             raise ConnectionError("the reply of the server is not HTTP") from error
+
+
+class _Exchange:
+    """A request and its reply, with one deadline for both.
+
+    The timeout of a socket is that of one read, which a server that sends a byte now and then never
+    exceeds. So the exchange runs in a thread of its own, and at the deadline its socket is closed.
+    """
+
+    def __init__(self, request: urllib.request.Request, timeout: float) -> None:
+        self._request = request
+        self._timeout = timeout
+        self._lock = threading.Lock()  # guards the next two attributes
+        self._socket: socket.socket | None = None
+        self._is_late = False
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """Send the request and wait for the head of the reply.
+
+        Raises
+        ------
+        OSError, http.client.HTTPException
+            If it fails; a `TimeoutError` at the deadline.
+        """
+        thread = threading.Thread(target=self._open, name="webhook", daemon=True)
+        thread.start()
+        thread.join(self._timeout)
+        with self._lock:
+            self._is_late = thread.is_alive()
+            if self._is_late and self._socket is not None:
+                # It may be closed just now.
+                with suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+        if self._is_late:
+            raise TimeoutError("timed out")
+        if self._error is not None:
+            raise self._error
+
+    def _open(self) -> None:
+        try:
+            opener = urllib.request.build_opener(
+                _NoRedirect, _HttpHandler(self._connected), _HttpsHandler(self._connected)
+            )
+            opener.open(self._request, timeout=self._timeout).close()
+        except BaseException as error:
+            self._error = error
+
+    def _connected(self, connected: socket.socket) -> None:
+        """Keep the socket; nothing is sent by one that was connected too late."""
+        with self._lock:
+            self._socket = connected
+            if self._is_late:
+                raise TimeoutError
+
+
+class _HttpHandler(urllib.request.HTTPHandler):
+    """Calls a function with the socket of each connection."""
+
+    def __init__(self, on_connected: Callable[[socket.socket], None]) -> None:
+        super().__init__()
+        self._on_connected = on_connected
+
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        """Open the connection of a request."""
+        return self.do_open(_reporting(http.client.HTTPConnection, self._on_connected), request)
+
+
+class _HttpsHandler(urllib.request.HTTPSHandler):
+    """Calls a function with the socket of each connection."""
+
+    def __init__(self, on_connected: Callable[[socket.socket], None]) -> None:
+        super().__init__()
+        self._on_connected = on_connected
+
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        """Open the connection of a request."""
+        return self.do_open(_reporting(http.client.HTTPSConnection, self._on_connected), request)
+
+
+def _reporting(
+    kind: type[http.client.HTTPConnection], on_connected: Callable[[socket.socket], None]
+) -> Any:
+    """Return a kind of connection that calls a function with its socket."""
+
+    class Reporting(kind):  # type: ignore[valid-type, misc]
+        def connect(self) -> None:
+            super().connect()
+            on_connected(self.sock)
+
+    return Reporting
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

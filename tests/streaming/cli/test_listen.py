@@ -226,6 +226,7 @@ def test_an_input_that_fails_gives_the_status_of_a_failure(command, monkeypatch)
         ({"format": "raven"}, "live events cannot be written as 'raven'. Known: csv, jsonl, tsv"),
         ({"output": Path("events")}, "events: the ending is of no format: expected .csv"),
         ({"clip_pre_roll": 5.0}, "--clip-pre-roll applies to clips: give --clips DIR"),
+        ({"webhook_header": ["A: b"]}, "--webhook-header applies to a webhook: give --webhook URL"),
         ({"clips_max_days": 3.0}, "--clips-max-days applies to clips: give --clips DIR"),
     ],
 )

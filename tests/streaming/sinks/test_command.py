@@ -14,6 +14,7 @@ from streaming.messages import AudioBlock, ClipSaved, Dispatcher, EventEnded, Ev
 from streaming.sinks.clips import ClipRecorder
 from streaming.sinks.command import CommandAlert
 from streaming.sinks.delivery import DeliveryConfig
+from streaming.sinks.secrets import secret_variables
 from tests.conftest import until
 from tests.streaming.sinks.alerts import EVENT, GAP, labelled, texts
 
@@ -199,3 +200,21 @@ def test_commands_never_keep_the_listener_waiting_and_the_oldest_are_dropped(tmp
     ]
     alert._queue._thread.join(5)
     assert not alert._queue._thread.is_alive()  # its process was killed
+
+
+def test_secrets_are_not_inherited(monkeypatch, tmp_path):
+    shown = tmp_path / "shown"
+    for name in ("SED_TOKEN", "SED_MQTT_PASSWORD", "HOOK_URL", "OTHER"):
+        monkeypatch.setenv(name, "s3cret")
+    program = f"import json, os; open({str(shown)!r}, 'w').write(json.dumps(dict(os.environ)))"
+    command = shlex.join([sys.executable, "-c", program])
+    for hidden, left in (
+        ({}, ["HOOK_URL", "OTHER"]),
+        ({"hidden": secret_variables(["env:HOOK_URL", "env2:OTHER"])}, ["OTHER"]),
+    ):
+        alert = CommandAlert(command, **hidden)
+        alert.handle(EventEnded(EVENT))
+        assert alert.close() == []
+        environment = json.loads(shown.read_text())
+        assert [name for name, value in environment.items() if value == "s3cret"] == left
+        assert environment["PATH"] == os.environ["PATH"]

@@ -3,16 +3,20 @@
 import base64
 import http.server
 import json
+import socket
 import threading
 import time
+from contextlib import suppress
 from http import HTTPStatus
 
 import pytest
 
-from sed.errors import UsageError
+from sed.errors import SedError, UsageError
+from streaming.cli.outputs import LiveOutputs
 from streaming.messages import ClipSaved, EventEnded, EventStarted, Problem
 from streaming.sinks.delivery import DeliveryConfig
 from streaming.sinks.payload import payload_of
+from streaming.sinks.secrets import read_header, read_secret
 from streaming.sinks.webhook import Webhook
 from tests.conftest import until
 from tests.streaming.sinks.alerts import EVENT, GAP, labelled, texts
@@ -238,3 +242,68 @@ def test_an_address_that_cannot_be_used_is_refused_without_its_secrets(url):
 def test_a_header_that_cannot_be_sent_is_refused(name, value):
     with pytest.raises(UsageError, match="cannot be sent"):
         Webhook("http://127.0.0.1/", headers={name: value})
+
+
+def test_a_server_that_sends_byte_by_byte_exceeds_one_deadline_for_all():
+    is_over = threading.Event()
+
+    def trickle(connection):
+        with connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
+            while not is_over.wait(0.02):
+                connection.sendall(b"X")
+
+    def serve(listening):
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=trickle, args=listening.accept()[:1], daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        place = f"127.0.0.1:{listening.getsockname()[1]}"
+        config = DeliveryConfig(first_retry_seconds=60.0, close_seconds=0.1)
+        hook = Webhook(f"http://{place}/s3cret", timeout=0.3, config=config)
+        started = time.monotonic()
+        hook.handle(EventEnded(EVENT))
+        notices = []
+        until(lambda: notices.extend(hook.handle(Problem(""))) or notices)
+        assert 0.25 < time.monotonic() - started < 3.0
+        assert texts(notices) == [
+            f"webhook http://{place}: the server cannot be reached: timed out. "
+            "Delivery is retried until it succeeds"
+        ]
+        # The thread of the exchange has ended, although the server still sends.
+        until(lambda: not any(thread.name == "webhook" for thread in threading.enumerate()))
+        is_over.set()
+        hook.close()
+
+
+def test_addresses_and_headers_come_from_the_environment_or_a_file(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOOK", f"http://127.0.0.1:{server.port}/s3cret")
+    (tmp_path / "key").write_text("Bearer s3cret\n")
+    outputs = LiveOutputs(
+        webhook="env:HOOK", webhook_header=[f"Authorization: file:{tmp_path}/key", "X-Room: garden"]
+    )
+    (hook,) = outputs._alerts()
+    hook.handle(EventEnded(EVENT))
+    assert hook.close() == []
+    ((path, headers, _),) = server.posts
+    assert (path, headers["Authorization"], headers["X-Room"]) == (
+        "/s3cret", "Bearer s3cret", "garden",
+    )  # fmt: skip
+    assert read_secret("plain") == "plain"
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "message"),
+    [
+        (read_secret, "env:NO_SUCH", "env:NO_SUCH: there is no value"),
+        (read_secret, "file:/no/such", "/no/such: cannot be read: No such file or directory"),
+        (read_header, "s3cret", "expected a header as NAME: VALUE"),
+        (read_header, ": s3cret", "expected a header as NAME: VALUE"),
+    ],
+)
+def test_a_secret_that_is_not_there_is_an_error_without_it(read, text, message):
+    with pytest.raises((SedError, UsageError), match=message) as refused:
+        read(text)
+    assert "s3cret" not in str(refused.value)
