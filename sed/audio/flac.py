@@ -42,10 +42,10 @@ class FlacFile:
     def __init__(self, path: str | os.PathLike[str], sample_rate: int, n_channels: int) -> None:
         self.path = os.fspath(path)
         _encoded(np.zeros((1, n_channels), np.float32), sample_rate)
-        place = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
         with self._failures():
             self._file = soundfile.SoundFile(
-                place, "w", sample_rate, n_channels, format="FLAC", subtype="PCM_24"
+                self._descriptor, "w", sample_rate, n_channels, format="FLAC", subtype="PCM_24"
             )
 
     def write(self, block: Floats) -> None:
@@ -58,6 +58,14 @@ class FlacFile:
         """
         with self._failures():
             self._file.write(_to_int32(block))
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether the file, which is not closed, has no name any more, or its disk is gone."""
+        try:
+            return os.fstat(self._descriptor).st_nlink == 0
+        except OSError:
+            return True
 
     def close(self) -> None:
         """Finish the file.

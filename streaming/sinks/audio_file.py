@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from sed.audio.flac import MAX_CHANNELS, FlacFile
 from sed.errors import OutputError
-from sed.text import slug, timestamp
-from streaming.messages import AudioBlock, FaultReporter, Message
+from sed.text import printable, slug, timestamp
+from streaming.messages import AudioBlock, FaultReporter, Message, Problem, Status
+from streaming.sinks.place import FilePlace
 
 MAX_FILE_SECONDS = 3600.0
-RETRY_SECONDS = 60.0  # after a file could not be written
+RETRY_SECONDS = 5.0  # of sound, after a file could not be written
+WAITING_SECONDS = 10.0  # of sound that waits in memory meanwhile
 
 
 class AudioRecorder:
     """Save all captured audio as FLAC; a new file starts after each gap and after each hour.
 
     The name of a file is the time of its first sample and the input. FLAC has at most eight
-    channels: of an input with more, the first eight are saved.
+    channels: of an input with more, the first eight are saved. While nothing can be written, the
+    last `WAITING_SECONDS` wait in memory, and what is lost is reported. A file that was removed or
+    moved is reported within the time between two statuses, and another one is begun.
 
     Parameters
     ----------
@@ -36,68 +42,145 @@ class AudioRecorder:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._folder = Path(folder)
-        # By the name of the input, positions in samples:
-        self._files: dict[str, tuple[int, FlacFile]] = {}  # the open file and where it starts
-        self._ends: dict[str, int] = {}  # the end of the last block
-        self._retry_at: dict[str, int] = {}  # where a file is opened again after a failure
-        self._faults = FaultReporter(f"audio is saved again in {self._folder}")
+        self._tracks: dict[str, _Track] = {}  # by the name of the input
+        self._faults = FaultReporter()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(self._folder, error) from error
+        self._place = FilePlace(self._folder)
 
     def handle(self, message: Message) -> Sequence[Message]:
         """Save the samples of an `AudioBlock`; return the problems and recoveries to report."""
+        if isinstance(message, Status):
+            return self._follow()
         if not isinstance(message, AudioBlock) or not len(message.block):
             return ()
-        source, stop = message.source, message.start + len(message.block)
-        if message.start != self._ends.get(source) or self._is_full(message):
-            self._finish(source)
-        self._ends[source] = stop
-        if message.start < self._retry_at.get(source, 0):
-            return ()
-        is_new = source not in self._files
-        try:
-            self._file_of(message).write(message.block[:, :MAX_CHANNELS])
-        except OSError as error:
-            self._finish(source, has_samples=not is_new)
-            self._retry_at[source] = stop + round(RETRY_SECONDS * message.sample_rate)
-            fault = f"{OutputError(self._folder, error)} Detection continues without saved audio."
-            return self._faults.update(fault)
-        return self._faults.update(None)
+        track = self._tracks.setdefault(message.source, _Track())
+        track.waiting.append(message)
+        track.limit_waiting()
+        return self._write(track) if message.start >= track.retry_at else ()
 
     def close(self) -> Sequence[Message]:
-        """Close all files."""
-        for source in list(self._files):
-            self._finish(source)
-        return ()
+        """Write what waits and close all files."""
+        messages: list[Message] = []
+        for name, track in self._tracks.items():
+            messages += self._write(track)
+            track.finish()
+            if lost := track.lost_seconds + track.waiting_seconds:
+                messages.append(Problem(f"{printable(name)}: {lost:.1f} s were not saved"))
+        return messages
 
-    def _is_full(self, message: AudioBlock) -> bool:
-        start, _ = self._files.get(message.source, (message.start, None))
-        return message.start - start >= MAX_FILE_SECONDS * message.sample_rate
+    def _follow(self) -> list[Message]:
+        """Begin another file where one is no longer at its path."""
+        messages: list[Message] = []
+        for track in self._tracks.values():
+            file = track.file
+            change = "" if file is None or track.place is None else track.place.change()
+            if file is None or not change:
+                track.recent.clear()
+                continue
+            lost = track.take_back() if file.is_deleted else 0.0
+            went = f"; {lost:.1f} s of sound went with it" if lost else ""
+            messages.append(Problem(f"{printable(file.path)}: {change}{went}"))
+            track.finish()
+            track.retry_at = 0
+            messages += self._write(track)
+        return messages
 
-    def _file_of(self, message: AudioBlock) -> FlacFile:
-        """Return the open file of an input, or open a new one."""
-        if message.source not in self._files:
-            seconds = len(message.block) / message.sample_rate
-            time = datetime.now().astimezone() - timedelta(seconds=seconds)
-            # Buffered blocks arrive all at once, so two files may get the same millisecond.
-            while (path := self._path(time, message.source)).exists():
-                time += timedelta(milliseconds=1)
-            n_channels = min(message.block.shape[1], MAX_CHANNELS)
-            file = FlacFile(path, message.sample_rate, n_channels)
-            self._files[message.source] = message.start, file
-        return self._files[message.source][1]
+    def _write(self, track: _Track) -> list[Message]:
+        """Write the blocks that wait."""
+        try:
+            while track.waiting:
+                block = track.waiting[0]
+                if not track.is_continued_by(block):
+                    track.finish()
+                if track.file is None:
+                    self._open(track)
+                assert track.file is not None
+                track.file.write(block.block[:, :MAX_CHANNELS])
+                track.written(track.waiting.popleft())
+        except OSError as error:
+            track.finish()
+            last = track.waiting[-1]
+            track.retry_at = last.start + round(RETRY_SECONDS * last.sample_rate)
+            fault = f"{OutputError(self._folder, error)} Detection continues without saved audio."
+            return self._faults.update(fault)
+        lost, track.lost_seconds = track.lost_seconds, 0.0
+        count = f"; {lost:.1f} s were lost" if lost else ""
+        return self._faults.update(None, recovery=f"audio is saved again in {self._folder}{count}")
+
+    def _open(self, track: _Track) -> None:
+        """Open a file for the first block that waits."""
+        self._place.check_disk()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        block = track.waiting[0]
+        time = datetime.now().astimezone() - timedelta(seconds=track.waiting_seconds)
+        # Blocks that waited arrive all at once, so two files may get the same millisecond.
+        time = max(time, track.named + timedelta(milliseconds=1)) if track.named else time
+        while (path := self._path(time, block.source)).exists():
+            time += timedelta(milliseconds=1)
+        track.file = FlacFile(path, block.sample_rate, min(block.block.shape[1], MAX_CHANNELS))
+        track.start = track.stop = block.start
+        track.named = time
+        track.place = FilePlace(path)
+        track.place.take()
 
     def _path(self, time: datetime, source: str) -> Path:
         return self._folder / f"{timestamp(time)}_{slug(source)}.flac"
 
-    def _finish(self, source: str, *, has_samples: bool = True) -> None:
-        """Close the file of an input; delete it if nothing was written to it."""
-        _, file = self._files.pop(source, (0, None))
+
+@dataclass
+class _Track:
+    """What is saved of one input. Positions are samples of the input."""
+
+    file: FlacFile | None = None  # the open one
+    place: FilePlace | None = None
+    named: datetime | None = None  # the time in its name
+    start: int = 0  # of the file
+    stop: int = 0  # the end of what was written
+    retry_at: int = 0  # where a file is opened again after a failure
+    waiting: deque[AudioBlock] = field(default_factory=deque)  # blocks that are not written
+    recent: list[AudioBlock] = field(default_factory=list)  # written since the file was looked for
+    lost_seconds: float = 0.0
+
+    @property
+    def waiting_seconds(self) -> float:
+        """Seconds of sound that are not written yet."""
+        return sum(len(block.block) / block.sample_rate for block in self.waiting)
+
+    def limit_waiting(self) -> None:
+        """Drop the oldest blocks beyond the seconds that may wait."""
+        while len(self.waiting) > 1 and self.waiting_seconds > WAITING_SECONDS:
+            block = self.waiting.popleft()
+            self.lost_seconds += len(block.block) / block.sample_rate
+
+    def is_continued_by(self, block: AudioBlock) -> bool:
+        """Return whether a block belongs to the open file."""
+        is_full = block.start - self.start >= MAX_FILE_SECONDS * block.sample_rate
+        return self.file is not None and block.start == self.stop and not is_full
+
+    def written(self, block: AudioBlock) -> None:
+        """Record that a block is in the file."""
+        self.stop = block.start + len(block.block)
+        self.recent.append(block)
+
+    def take_back(self) -> float:
+        """Let the blocks wait that went into a deleted file; return the seconds that are lost."""
+        recent, self.recent = self.recent, []
+        first = recent[0].start if recent else self.stop
+        self.waiting.extendleft(reversed(recent))
+        block = self.waiting[0] if self.waiting else None
+        return max(0, first - self.start) / block.sample_rate if block else 0.0
+
+    def finish(self) -> None:
+        """Close the file; delete it if nothing was written to it."""
+        file, self.file, self.place = self.file, None, None
+        self.recent.clear()
         if file is not None:
-            # A full disk was already reported by `handle`.
+            # A full disk was already reported, and a disk may be gone.
             with suppress(OSError):
                 file.close()
-            if not has_samples:
-                Path(file.path).unlink(missing_ok=True)
+            if self.stop == self.start:
+                with suppress(OSError):
+                    Path(file.path).unlink(missing_ok=True)

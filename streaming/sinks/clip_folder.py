@@ -18,6 +18,7 @@ from pathlib import Path
 from sed.audio.flac import write_flac
 from sed.errors import OutputError
 from sed.events.tracker import Event
+from sed.files import remove_parts
 from sed.text import slug, timestamp
 from sed.types import Floats
 
@@ -64,6 +65,8 @@ class ClipFolder:
             folder.mkdir(parents=True, exist_ok=True)
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise PermissionError(None, "it is read-only")
+            # What a session that was killed left of a clip.
+            remove_parts(folder.glob("????-??-??"))
             self._clips = sorted(self._list_clips()) if self._has_limits else []
         except OSError as error:
             raise OutputError(folder, error) from error

@@ -30,14 +30,16 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sed.errors import OutputError
-from sed.events.sqlite import TIMEOUT_SECONDS, open_sqlite
+from sed.events.sqlite import TIMEOUT_SECONDS, DatabaseError, open_sqlite
 from sed.text import iso_time, printable, to_utf8
-from streaming.messages import ClipSaved, EventEnded, FaultReporter, Gap, Message, Problem
+from streaming.messages import ClipSaved, EventEnded, FaultReporter, Gap, Message, Problem, Status
+from streaming.sinks.place import EMPTIED, FilePlace
 
 APPLICATION_ID = 0x5345444C  # "SEDL"
 SCHEMA_VERSION = 2
@@ -83,7 +85,7 @@ CREATE TABLE IF NOT EXISTS species (
 """
 ADD_SPECIES = "INSERT OR REPLACE INTO species VALUES (?, ?, ?)"
 BEGIN_SESSION = "INSERT INTO sessions (started, model) VALUES (?, ?)"
-END_SESSION = "UPDATE sessions SET ended = ? WHERE id = ?"
+END_SESSION = "UPDATE sessions SET ended = ?2 WHERE id = ?1"
 ADD_EVENT = """
 INSERT INTO events (session_id, source, label, onset, offset, score, time, unix_time)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -102,13 +104,19 @@ WRITE_TIMEOUT_SECONDS = 0.2
 RETRY_SECONDS = 0.5  # from one attempt to the next while writing fails
 RETRY_TIMEOUT_SECONDS = 0.02
 MAX_PENDING = 10_000  # statements in memory that wait for the database
+# Errors after which a connection is of no use any more, and another one may be.
+BROKEN = frozenset(
+    [sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN]
+)
 
 
 class EventDatabase:
     """Store events, the paths of their clips, and gaps.
 
     While the database cannot be written (another process has locked it, the disk is full), up to
-    `MAX_PENDING` statements wait in memory and are retried with later messages.
+    `MAX_PENDING` statements wait in memory and are retried with later messages. A database that was
+    removed, moved or replaced is reported, and another one is begun, within the time between two
+    statuses; a disk that was unmounted is waited for.
 
     Parameters
     ----------
@@ -136,11 +144,14 @@ class EventDatabase:
     ) -> None:
         self._path = Path(path)
         self._name = printable(os.fspath(path))
+        self._model, self._species = to_utf8(model), dict(species or {})
+        self._connection: sqlite3.Connection | None = None
+        self._session_id: int | None = None
+        self._n_written = 0  # events and gaps in this database
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection, self._session_id = _begin_session(
-                self._path, to_utf8(model), species or {}
-            )
+            self._place = FilePlace(self._path)
+            self._connect()
         except OSError as error:
             raise OutputError(path, error) from error
         except sqlite3.Error as error:
@@ -173,44 +184,97 @@ class EventDatabase:
                 moment = iso_time(message.time), _unix_time(message.time)
                 source, reason = to_utf8(message.source), to_utf8(message.reason)
                 self._add(ADD_GAP, source, *span, reason, *moment)
-        if not self._pending or (self._faults.is_faulty and time.monotonic() < self._retry_at):
+        if not self._pending and not isinstance(message, Status):
             return []
-        return self._write()
+        if self._faults.is_faulty and time.monotonic() < self._retry_at:
+            return []
+        messages = self._follow()
+        return [*messages, *self._write()] if self._pending or self._faults.is_faulty else messages
 
     def close(self) -> Sequence[Message]:
         """Write what is pending, end the session and close the file."""
         now = iso_time(datetime.now().astimezone())
-        self._pending.append((END_SESSION, (now, self._session_id)))
+        self._pending.append((END_SESSION, (now,)))
+        messages = self._follow()
         self._set_timeout(TIMEOUT_SECONDS)
-        messages = self._write()
-        self._connection.close()
+        messages += self._write()
+        self._disconnect()
         if n_left := _n_rows(self._pending) + self._n_lost:
             return [Problem(f"{self._name}: closed with {n_left} events and gaps not written")]
         return messages
 
     def _add(self, statement: str, *values: Any) -> None:
-        self._pending.append((statement, (self._session_id, *values)))
+        self._pending.append((statement, values))
         if len(self._pending) > MAX_PENDING:
             self._n_lost += _n_rows([self._pending.popleft()])
 
+    def _connect(self) -> None:
+        """Open the database and begin a session."""
+        self._place.check_disk()
+        self._connection, self._session_id = _begin_session(self._path, self._model, self._species)
+        self._place.take()
+        self._n_written = 0
+
+    def _disconnect(self) -> None:
+        """Close the connection; a database that was moved gets all that is still in its log."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            # The file, or its disk, may be gone.
+            with suppress(sqlite3.Error):
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _follow(self) -> list[Message]:
+        """Open the database again if its file is no longer the one at its path."""
+        messages: list[Message] = []
+        if self._connection is not None and (change := self._place.change()) not in ("", EMPTIED):
+            went = f"; {self._n_written} events and gaps of this session went with it"
+            messages.append(Problem(f"{self._name}: {change}{went * bool(self._n_written)}"))
+            self._end_moved_session()
+            self._disconnect()
+        if self._connection is None:
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._connect()
+            except (OSError, sqlite3.Error, DatabaseError) as error:
+                return [*messages, *self._report_fault(error)]
+            self._set_timeout(WRITE_TIMEOUT_SECONDS)
+            messages.append(Problem(f"{self._name}: opened again, as a new session"))
+        return messages
+
+    def _end_moved_session(self) -> None:
+        now = iso_time(datetime.now().astimezone())
+        # A database that was removed cannot be written.
+        with suppress(sqlite3.Error):
+            assert self._connection is not None
+            self._connection.execute(END_SESSION, (self._session_id, now))
+
     def _write(self) -> Sequence[Message]:
         """Write all pending statements in one transaction."""
+        if self._connection is None:
+            return []
         try:
             with self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
                 for statement, values in self._pending:
-                    self._connection.execute(statement, values)
+                    self._connection.execute(statement, (self._session_id, *values))
         except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", None)
+            if code is not None and code & 0xFF in BROKEN:
+                self._disconnect()
             return self._report_fault(error)
         n_written = _n_rows(self._pending)
+        self._n_written += n_written
         self._pending.clear()
         return self._report_recovery(n_written)
 
-    def _report_fault(self, error: sqlite3.Error) -> Sequence[Message]:
+    def _report_fault(self, error: Exception) -> Sequence[Message]:
         self._retry_at = time.monotonic() + RETRY_SECONDS
         if not self._faults.is_faulty:
             self._set_timeout(RETRY_TIMEOUT_SECONDS)
-        reason = f"{self._name}: cannot write: {error}."
+        cause = error.strerror or error if isinstance(error, OSError) else error
+        reason = f"{self._name}: cannot write: {cause}."
         return self._faults.update(f"{reason} Detection continues, and events wait in memory.")
 
     def _report_recovery(self, n_written: int) -> Sequence[Message]:
@@ -224,7 +288,8 @@ class EventDatabase:
 
     def _set_timeout(self, seconds: float) -> None:
         """Set how long a write waits for other processes."""
-        self._connection.execute(f"PRAGMA busy_timeout = {round(1000 * seconds)}")
+        if self._connection is not None:
+            self._connection.execute(f"PRAGMA busy_timeout = {round(1000 * seconds)}")
 
 
 def _unix_time(time: datetime | None) -> float:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from io import StringIO
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from sed.errors import OutputError, UsageError
 from sed.events.formats import LIVE_FORMATS, format_of, open_writer
 from sed.events.tracker import Event
 from sed.events.writers import GAP, EventWriter
-from sed.text import near
-from streaming.messages import EventEnded, FaultReporter, Gap, Message
+from sed.text import near, pluralize, printable
+from streaming.messages import EventEnded, FaultReporter, Gap, Message, Problem, Status
+from streaming.sinks.place import EMPTIED, FilePlace
 from streaming.sinks.text import redirect_to_null
 
+MAX_WAITING_LINES = 10_000
+RETRY_SECONDS = 0.5  # from one attempt to open the file again to the next
 MAX_HEADER_BYTES = 1 << 16  # of an existing file, in which its first line is expected to end
 
 
@@ -77,8 +83,9 @@ class EventStreamSink:
 class EventFileSink:
     """Append each complete event, and each gap, as a line to a file.
 
-    While the file cannot be written (the disk is full), lines wait in memory. Only whole lines
-    are appended.
+    While the file cannot be written (the disk is full), up to `MAX_WAITING_LINES` lines wait in
+    memory. Only whole lines are appended. A file that was removed, moved, replaced or emptied, by
+    logrotate for example, is reported and opened again within the time between two statuses.
 
     Parameters
     ----------
@@ -105,64 +112,144 @@ class EventFileSink:
         species: Mapping[str, tuple[str, str]] | None = None,
     ) -> None:
         self._path, self._species = Path(path), species
-        format = live_format(path, format)
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with ExitStack() as stack:
-                self._file = stack.enter_context(open(self._path, "ab+", buffering=0))
-                continued = self._prepare(format)
-                stack.pop_all()
-        except OSError as error:
-            raise OutputError(self._path, error) from error
+        self._format = live_format(path, format)
         self._text = StringIO()
         self._writer = open_writer(
-            self._text, format, dated=True, continued=continued, species=species
+            self._text, self._format, dated=True, continued=True, species=species
         )
-        self._pending = b""  # encoded lines that are not written yet
-        self._faults = FaultReporter(f"{self._path}: written again, with all that waited")
+        self._header = _header(self._format, species).encode()
+        self._waiting: deque[bytes] = deque()  # encoded lines
+        self._n_bytes = 0  # of the first of them that are written already
+        self._n_written = self._n_lost = 0  # lines in the file; lines dropped since a fault
+        self._faults = FaultReporter()
+        self._retry_at = 0.0  # monotonic seconds
+        self._file: BinaryIO | None = None
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._place = FilePlace(self._path)
+            self._open()
+        except OSError as error:
+            raise OutputError(self._path, error) from error
         self._write()
 
     def handle(self, message: Message) -> Sequence[Message]:
-        """Append the line of a message; return the problem or recovery to report."""
+        """Append the line of a message; return the problems and recoveries to report."""
         _write_line(self._writer, message)
-        return self._write()
+        if line := self._text.getvalue():
+            self._waiting.append(line.encode("utf-8", "surrogateescape"))
+            self._text.seek(0)
+            self._text.truncate()
+        if len(self._waiting) > MAX_WAITING_LINES:
+            # A part of the first line may be in the file.
+            del self._waiting[1]
+            self._n_lost += 1
+        if not self._waiting and not isinstance(message, Status):
+            return ()
+        return [*self._follow(), *self._write()]
 
     def close(self) -> Sequence[Message]:
         """Write what waits and close the file."""
-        messages = self._write()
-        self._file.close()
+        self._retry_at = 0.0
+        messages = [*self._follow(), *self._write()]
+        if self._file is not None:
+            self._file.close()
+        if n_left := len(self._waiting) + self._n_lost:
+            messages.append(Problem(f"{self._name}: closed with {n_left} lines not written"))
         return messages
 
-    def _prepare(self, format: str) -> bool:
+    @property
+    def _name(self) -> str:
+        return printable(str(self._path))
+
+    def _open(self) -> None:
+        """Open the file; a new one begins with the header."""
+        self._place.check_disk()
+        with ExitStack() as stack:
+            file = stack.enter_context(open(self._path, "ab+", buffering=0))
+            is_continued = self._prepare(file)
+            self._place.take()
+            stack.pop_all()
+        self._file, self._n_bytes, self._n_written = file, 0, 0
+        if self._waiting and self._waiting[0] is self._header:
+            self._waiting.popleft()
+        if self._header and not is_continued:
+            self._waiting.appendleft(self._header)
+
+    def _prepare(self, file: BinaryIO) -> bool:
         """Return whether the file has lines of this format already; complete the last of them."""
-        if self._file.seek(0, os.SEEK_END) == 0:
+        if file.seek(0, os.SEEK_END) == 0:
             return False
-        self._file.seek(0)
+        file.seek(0)
         if not _starts_as(
-            self._file.read(MAX_HEADER_BYTES).partition(b"\n")[0], format, self._species
+            file.read(MAX_HEADER_BYTES).partition(b"\n")[0], self._format, self._species
         ):
             raise UsageError(
                 f"{self._path}: is there already and holds something else than live events as "
-                f"{format}. Choose another name."
+                f"{self._format}. Choose another name."
             )
-        self._file.seek(-1, os.SEEK_END)
+        file.seek(-1, os.SEEK_END)
         # A process that was killed may have written a part of its last line.
-        if self._file.read(1) != b"\n":
-            self._file.write(b"\n")
+        if file.read(1) != b"\n":
+            file.write(b"\n")
         return True
 
+    def _follow(self) -> list[Message]:
+        """Open the file again if it is no longer the one at its path."""
+        messages: list[Message] = []
+        if self._file is not None and (change := self._place.change()):
+            lost = self._n_written if change == EMPTIED or _is_deleted(self._file) else 0
+            went = f"; {pluralize(lost, 'line')} of this session went with it" if lost else ""
+            messages.append(Problem(f"{self._name}: {change}{went}"))
+            self._drop_file()
+        if self._file is None and time.monotonic() >= self._retry_at:
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._open()
+            except UsageError as error:
+                messages += self._fail(str(error))
+            except OSError as error:
+                messages += self._fail(str(OutputError(self._path, error)))
+            else:
+                messages.append(Problem(f"{self._name}: opened again"))
+        return messages
+
     def _write(self) -> Sequence[Message]:
-        self._pending += self._text.getvalue().encode("utf-8", "surrogateescape")
-        self._text.seek(0)
-        self._text.truncate()
-        if not self._pending:
+        if self._file is None:
             return ()
         try:
-            while self._pending:
-                self._pending = self._pending[self._file.write(self._pending) :]
+            while self._waiting:
+                self._n_bytes += self._file.write(self._waiting[0][self._n_bytes :])
+                if self._n_bytes == len(self._waiting[0]):
+                    self._n_written += self._waiting.popleft() is not self._header
+                    self._n_bytes = 0
         except OSError as error:
-            return self._faults.update(str(OutputError(self._path, error)))
-        return self._faults.update(None)
+            # Of a disk that is gone the file has to be opened again; a full one gets space.
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                self._drop_file()
+            return self._fail(str(OutputError(self._path, error)))
+        lost = f"; {pluralize(self._n_lost, 'line')} were dropped" if self._n_lost else ""
+        self._n_lost = 0
+        waited = "written again, with all that waited"
+        return self._faults.update(None, recovery=f"{self._path}: {waited}{lost}")
+
+    def _drop_file(self) -> None:
+        if self._file is not None:
+            # Its disk may be gone.
+            with suppress(OSError):
+                self._file.close()
+        self._file = None
+
+    def _fail(self, fault: str) -> list[Message]:
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+        return self._faults.update(fault)
+
+
+def _is_deleted(file: BinaryIO) -> bool:
+    """Return whether an open file has no name any more, or cannot even be asked."""
+    try:
+        return os.fstat(file.fileno()).st_nlink == 0
+    except OSError:
+        return True
 
 
 def live_format(path: str | os.PathLike[str] | None, format: str | None) -> str:
@@ -192,11 +279,15 @@ def _write_line(writer: EventWriter, message: Message) -> None:
 
 def _starts_as(line: bytes, format: str, species: Mapping[str, tuple[str, str]] | None) -> bool:
     """Return whether the first line of a file is that of a format."""
-    header = StringIO()
-    open_writer(header, format, dated=True, species=species)
-    if header.getvalue():
-        return line + b"\n" == header.getvalue().encode()
+    if header := _header(format, species):
+        return line + b"\n" == header.encode()
     with suppress(ValueError):
         first = json.loads(line)
         return isinstance(first, dict) and {"file", "onset", "offset"} <= set(first)
     return False
+
+
+def _header(format: str, species: Mapping[str, tuple[str, str]] | None) -> str:
+    header = StringIO()
+    open_writer(header, format, dated=True, species=species)
+    return header.getvalue()

@@ -1,6 +1,7 @@
 """The database when it cannot be written: no reported event is lost silently."""
 
 import os
+import shutil
 import sqlite3
 import time
 from contextlib import closing, contextmanager
@@ -9,7 +10,7 @@ import pytest
 
 from sed.errors import OutputError
 from sed.events.sqlite import DatabaseError
-from streaming.messages import ClipSaved, EventEnded, Problem
+from streaming.messages import ClipSaved, EventEnded, Problem, Status
 from streaming.sinks import database as database_module
 from streaming.sinks.database import EventDatabase
 from streaming.sinks.history import stored_events
@@ -191,3 +192,64 @@ def test_a_file_that_is_no_database_is_refused_and_not_touched(tmp_path):
     with pytest.raises(DatabaseError, match=r"events\.csv: cannot be read: file is not a database"):
         EventDatabase(path)
     assert path.read_text() == "onset,offset\n" * 100
+
+
+STATUS = Status(1.0, 0.1, 0.1, 0, ())
+
+
+@pytest.mark.parametrize("how", ["removed", "removed with its log", "moved", "replaced"])
+def test_a_database_that_is_removed_or_moved_is_noticed_and_begun_again(tmp_path, how):
+    path, old = tmp_path / "of" / "events.db", tmp_path / "old.db"
+    with opened(path, model="tiny") as database:
+        for onset in range(3):
+            database.handle(EventEnded(event(onset)))
+        assert database.handle(STATUS) == []
+        if how == "removed with its log":
+            shutil.rmtree(path.parent)
+        elif how == "removed":
+            path.unlink()
+        else:
+            path.rename(old)
+        if how == "replaced":
+            EventDatabase(tmp_path / "backup.db").close()
+            (tmp_path / "backup.db").rename(path)
+        change = "was replaced by another file" if how == "replaced" else "was removed or moved"
+        assert database.handle(STATUS) == [
+            Problem(f"{path}: {change}; 3 events and gaps of this session went with it"),
+            Problem(f"{path}: opened again, as a new session"),
+        ]
+        assert database.handle(EventEnded(event(3))) == []
+        path.unlink()
+        # Before an event is written the database is looked for, so that it is not lost.
+        assert len(database.handle(EventEnded(event(4)))) == 2
+    assert [row.onset for row in stored_events(path)] == [4]
+    assert rows(path, "SELECT model, ended IS NULL FROM sessions") == [("tiny", 0)]
+    assert rows(path, "PRAGMA integrity_check") == [("ok",)]
+    if how in ("moved", "replaced"):
+        # What was still in the log is in the moved file.
+        assert [row.onset for row in stored_events(old)] == [0, 1, 2]
+        assert rows(old, "SELECT ended IS NULL FROM sessions") == [(0,)]
+
+
+def test_events_wait_until_the_place_of_a_database_is_there_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(database_module, "RETRY_SECONDS", 0.0)
+    path = tmp_path / "disk" / "events.db"
+    with opened(path) as database:
+        shutil.rmtree(path.parent)
+        path.parent.write_text("in the way")
+        moved, problem = database.handle(EventEnded(event(0)))
+        assert moved == Problem(f"{path}: was removed or moved")
+        assert problem.text.startswith(f"{path}: cannot write: File exists. Detection continues")
+        assert database.handle(EventEnded(event(1))) == []
+        path.parent.unlink()
+        assert database.handle(STATUS) == [
+            Problem(f"{path}: opened again, as a new session"),
+            Problem(f"{path}: written again, with 2 events and gaps that waited"),
+        ]
+    assert [row.onset for row in stored_events(path)] == [0, 1]
+
+
+def test_a_status_alone_takes_no_lock(tmp_path):
+    path = tmp_path / "events.db"
+    with opened(path) as database, held_by_another(path):
+        assert database.handle(STATUS) == []

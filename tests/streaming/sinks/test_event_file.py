@@ -4,6 +4,9 @@ import errno
 import io
 import os
 import re
+import shutil
+import subprocess
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import numpy as np
@@ -15,11 +18,11 @@ from sed.audio.flac import quantize_24bit, write_flac
 from sed.errors import OutputError, UsageError
 from sed.events.reading.events import read_events
 from sed.events.tracker import Event
-from streaming.messages import AudioBlock, EventEnded, EventStarted, Gap, Problem
+from streaming.messages import AudioBlock, EventEnded, EventStarted, Gap, Problem, Status
 from streaming.sinks.audio_file import AudioRecorder
 from streaming.sinks.event_file import EventFileSink, EventStreamSink
 from streaming.sinks.text import ErrorSink, TextSink
-from tests.conftest import rising_noise
+from tests.conftest import rising_noise, tiny_disk
 
 TIME = datetime(2026, 11, 21, 13, 15, 2, 350_000, UTC)
 DOG = Event(1.5, 2.75, "dog", 0.9123, "garden", TIME)
@@ -206,6 +209,155 @@ def test_saved_sound_survives_a_full_disk(tmp_path, monkeypatch):
     frames = [soundfile.info(path).frames for path in sorted(tmp_path.iterdir())]
     assert frames[0] == 800
     assert frames[-1] > 4_000
+
+
+STATUS = Status(1.0, 0.1, 0.1, 0, ())
+
+
+def lines_of(path):
+    return [line.split(",")[3] for line in path.read_text().splitlines()]
+
+
+def texts(messages):
+    return [message.text for message in messages]
+
+
+def test_a_file_that_is_removed_is_noticed_and_begun_again(tmp_path):
+    path = tmp_path / "of" / "events.csv"
+    file = EventFileSink(path)
+    for _ in range(3):
+        assert list(file.handle(EventEnded(DOG))) == []
+    assert list(file.handle(STATUS)) == []
+    shutil.rmtree(path.parent)
+    assert texts(file.handle(STATUS)) == [
+        f"{path}: was removed or moved; 3 lines of this session went with it",
+        f"{path}: opened again",
+    ]
+    path.unlink()
+    # Before a line is written the file is looked for, so that no line is lost.
+    assert len(texts(file.handle(EventEnded(DOG)))) == 2
+    assert list(file.close()) == []
+    assert lines_of(path) == ["label", "dog"]
+
+
+@pytest.mark.parametrize("how", ["renamed", "copied and emptied", "replaced"])
+def test_a_file_that_is_rotated_is_noticed_and_begun_again(tmp_path, how):
+    path, old = tmp_path / "events.csv", tmp_path / "events.csv.1"
+    file = EventFileSink(path)
+    file.handle(EventEnded(DOG))
+    file.handle(STATUS)
+    if how == "copied and emptied":
+        shutil.copy(path, old)
+        os.truncate(path, 0)
+    else:
+        path.rename(old)
+        if how == "replaced":
+            path.write_text("")
+    what = {"renamed": "was removed or moved", "replaced": "was replaced by another file"}
+    lost = "was emptied; 1 line of this session went with it"
+    assert texts(file.handle(STATUS)) == [
+        f"{path}: {what.get(how, lost)}",
+        f"{path}: opened again",
+    ]
+    file.handle(EventEnded(DOG))
+    file.close()
+    assert lines_of(old) == lines_of(path) == ["label", "dog"]
+
+
+def test_lines_wait_in_bounds_until_the_place_of_a_file_is_there_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("streaming.sinks.event_file.RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("streaming.sinks.event_file.MAX_WAITING_LINES", 3)
+    path = tmp_path / "disk" / "events.csv"
+    file = EventFileSink(path)
+    shutil.rmtree(path.parent)
+    path.parent.write_text("in the way")
+    first, second = texts(file.handle(EventEnded(DOG)))
+    assert first == f"{path}: was removed or moved"
+    assert second.startswith(f"{path}: cannot write: File exists")
+    for _ in range(4):
+        assert list(file.handle(EventEnded(DOG))) == []
+    path.parent.unlink()
+    assert texts(file.handle(STATUS)) == [
+        f"{path}: opened again",
+        f"{path}: written again, with all that waited; 2 lines were dropped",
+    ]
+    file.close()
+    assert lines_of(path) == ["label", *["dog"] * 3]
+
+
+def test_a_disk_that_is_unmounted_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("streaming.sinks.event_file.RETRY_SECONDS", 0.0)
+    path = tmp_path / "events.csv"
+    with ExitStack() as stack:
+        stack.enter_context(tiny_disk(tmp_path, 256))
+        file = EventFileSink(path)
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+        first, second = texts(file.handle(STATUS))
+        assert first == f"{path}: is on a disk that is not there any more"
+        assert f"the disk at {tmp_path} is not there" in second
+        assert list(file.handle(EventEnded(DOG))) == []
+        assert list(tmp_path.iterdir()) == []
+        subprocess.run(["mount", "-t", "tmpfs", "none", str(tmp_path)], check=True)
+        assert texts(file.handle(STATUS)) == [
+            f"{path}: opened again",
+            f"{path}: written again, with all that waited",
+        ]
+        file.close()
+        assert lines_of(path) == ["label", "dog"]
+
+
+def test_saved_sound_that_is_removed_is_begun_again_with_the_last_half_second(tmp_path):
+    folder = tmp_path / "saved"
+    saved = AudioRecorder(folder)
+    sound = rising_noise(12_000)
+    for first in range(0, 8_000, 400):
+        saved.handle(audio_block(sound[first : first + 400], first))
+        if first == 3_600:
+            assert list(saved.handle(STATUS)) == []
+    (path,) = folder.iterdir()
+    shutil.rmtree(folder)
+    assert texts(saved.handle(STATUS)) == [
+        f"{path}: was removed or moved; 0.5 s of sound went with it"
+    ]
+    for first in range(8_000, 12_000, 400):
+        assert list(saved.handle(audio_block(sound[first : first + 400], first))) == []
+    assert list(saved.close()) == []
+    (path,) = folder.iterdir()
+    np.testing.assert_allclose(read_recording(path, RATE), sound[4_000:], rtol=0, atol=2.0**-23)
+
+
+def test_saved_sound_that_is_moved_is_whole_there(tmp_path):
+    saved = AudioRecorder(tmp_path / "saved")
+    sound = rising_noise(8_000)
+    saved.handle(audio_block(sound[:4_000]))
+    (path,) = (tmp_path / "saved").iterdir()
+    path.rename(tmp_path / "old.flac")
+    assert texts(saved.handle(STATUS)) == [f"{path}: was removed or moved"]
+    saved.handle(audio_block(sound[4_000:], 4_000))
+    saved.close()
+    (new,) = (tmp_path / "saved").iterdir()
+    whole = np.concatenate([read_recording(each, RATE) for each in (tmp_path / "old.flac", new)])
+    np.testing.assert_allclose(whole, sound, rtol=0, atol=2.0**-23)
+
+
+def test_sound_that_cannot_be_saved_for_long_is_counted(tmp_path):
+    saved = AudioRecorder(tmp_path / "saved")
+    shutil.rmtree(tmp_path / "saved")
+    (tmp_path / "saved").write_text("in the way")
+    reports = []
+    for second in range(14):
+        reports += saved.handle(audio_block(np.ones(RATE) / 2, second * RATE))
+    assert len(reports) == 1
+    (tmp_path / "saved").unlink()
+    for second in range(14, 20):
+        reports += saved.handle(audio_block(np.ones(RATE) / 2, second * RATE))
+    saved.close()
+    (path,) = (tmp_path / "saved").iterdir()
+    lost = 20 - soundfile.info(path).frames / RATE
+    assert reports[1:] == [
+        Problem(f"audio is saved again in {tmp_path}/saved; {lost:.1f} s were lost")
+    ]
+    assert 4 <= lost <= 10
 
 
 def test_a_flac_is_whole_or_not_there(tmp_path):
