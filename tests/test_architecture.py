@@ -45,7 +45,7 @@ ARROWS = {
     "streaming/encoders",
     "streaming/pipeline": "sed sed/audio sed/features sed/events sed/events/tracking sed/models "
     "streaming/engines",
-    "streaming/offline": "sed sed/audio sed/audio/decoders sed/events sed/events/embedding_store "
+    "streaming/offline": "sed sed/audio sed/events sed/events/embedding_store "
     "sed/models streaming/engines streaming/pipeline",
     "streaming/search": "sed sed/audio sed/events sed/events/embedding_store sed/models "
     "streaming/engines streaming/pipeline streaming/offline",
@@ -62,7 +62,7 @@ ARROWS = {
     "streaming/terminal streaming/web streaming/bench",
     "train": "",
     "train/config": "sed sed/features sed/events sed/models",
-    "train/data": "sed sed/audio sed/audio/decoders sed/events sed/events/reading train/config",
+    "train/data": "sed sed/audio sed/events sed/events/reading train/config",
     "train/prepare": "sed sed/audio sed/events sed/events/reading train/data",
     "train/augment": "sed sed/audio train/config train/data",
     "train/loop": "sed sed/events sed/models sed/models/heads train/config train/data "

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sed.audio.decode import Decoder, open_recording
-from sed.audio.decoders.libsndfile import SoundFileDecoder
+from sed.audio.file_decoder import FileDecoder
 from sed.audio.resample import Resampler, equal_durations, seek_period
 from sed.errors import NoSoundError, RecordingError
 from sed.types import Floats
@@ -161,7 +161,7 @@ def read_blocks(
     decoder
         The recording, already opened; it is closed here.
     start
-        First sample to yield, at `sample_rate`. Needs a `SoundFileDecoder` that seeks exactly.
+        First sample to yield, at `sample_rate`. Needs a `FileDecoder` that seeks exactly.
     validator
         Counts of the samples before `start`; updated here.
 
@@ -194,7 +194,7 @@ def read_blocks(
 
 def _seek(decoder: Decoder, sample_rate: int, start: int, validator: SampleValidator) -> int:
     """Seek to a point before `start`; return the resampled samples to skip until `start`."""
-    assert isinstance(decoder, SoundFileDecoder)
+    assert isinstance(decoder, FileDecoder)
     n_in, n_out = equal_durations(decoder.sample_rate, sample_rate)
     period, n_lead = seek_period(decoder.sample_rate, sample_rate)
     latest = max(0, start * n_in // n_out - n_lead)

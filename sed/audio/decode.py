@@ -8,64 +8,21 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import suppress
-from functools import cache
-from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from sed.audio.decoders.container_header import no_such_track
-from sed.audio.decoders.ffmpeg import ContainerDecoder
-from sed.audio.decoders.libsndfile import LibsndfileError, SoundFileDecoder
+from sed.audio.decoders.guard import recording_errors
+from sed.audio.decoders.local_file import LocalFile
+from sed.audio.file_decoder import FileDecoder
+from sed.audio.first_decoder import CONTAINER_SUFFIXES as CONTAINER_SUFFIXES
+from sed.audio.first_decoder import SOUND_SUFFIXES as SOUND_SUFFIXES
 from sed.audio.remote import is_remote, local_copy
 from sed.errors import RecordingError, UsageError
 from sed.types import Floats
 
 # Sample rates in Hz that a recording may have.
-MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 384_000
-
-# File name endings of the formats that libsndfile reads.
-SOUND_SUFFIXES = frozenset(
-    [
-        ".wav",
-        ".wave",
-        ".w64",
-        ".rf64",
-        ".bwf",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".aif",
-        ".aiff",
-        ".aifc",
-        ".au",
-        ".snd",
-        ".caf",
-    ]
-)
-# File name endings of the formats that need the `av` extra.
-CONTAINER_SUFFIXES = frozenset(
-    [
-        ".m4a",
-        ".mp4",
-        ".aac",
-        ".wma",
-        ".mka",
-        ".mkv",
-        ".webm",
-        ".mov",
-        ".avi",
-        ".amr",
-        ".ac3",
-        ".3gp",
-        ".mpc",
-        ".ape",
-        ".wv",
-    ]
-)
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 1_000_000
 
 
 class Decoder(Protocol):
@@ -91,6 +48,9 @@ class Decoder(Protocol):
         ...
 
 
+AnyDecoder = TypeVar("AnyDecoder", bound=Decoder)
+
+
 def open_recording(path: str | os.PathLike[str], *, track: int | None = None) -> Decoder:
     """Open a recording for reading; ``-`` reads a WAV file from standard input.
 
@@ -111,120 +71,52 @@ def open_recording(path: str | os.PathLike[str], *, track: int | None = None) ->
         If its format needs the `av` extra.
     """
     path = os.fspath(path)
-    if path == "-":
-        return _with_track(path, _open_stdin(), track)
-    if is_remote(path):
-        # The copy is unlinked when this block ends; the open descriptor still reads it.
-        with local_copy(path) as copy:
-            return _open_file(path, copy, os.open(copy, os.O_RDONLY), track)
-    return _open_file(path, path, os.fsencode(path), track)
+    with recording_errors(path):
+        if path == "-":
+            return _open_stdin(track)
+        if is_remote(path):
+            # The copy is unlinked when this block ends; the open descriptor still reads it.
+            with local_copy(path) as copy:
+                flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+                return _open_file(LocalFile(path, None, os.open(copy, flags)), track)
+        return _open_file(_local_file(path), track)
 
 
-def _open_file(path: str, place: str, source: bytes | int, track: int | None) -> Decoder:
-    """Open a track of the local file `place`, called `path` in messages."""
-    if os.path.isdir(place):
+def _local_file(path: str) -> LocalFile:
+    if os.path.isdir(path):
         raise RecordingError(path, "is a folder. Give a recording.")
     try:
-        with open(place, "rb") as file:
-            head = file.read(64)
+        return LocalFile(path, path)
     except FileNotFoundError:
         raise RecordingError(path, "no such file. Check the name.") from None
     except OSError as error:
         raise RecordingError(path, f"cannot read: {error.strerror}.") from error
-    if not head:
-        raise RecordingError(path, "is empty (0 bytes). Record or copy it again.")
+
+
+def _open_file(file: LocalFile, track: int | None) -> FileDecoder:
+    """Open a track of a local file; close it if that fails."""
     try:
-        decoder: Decoder = _sound_file(path, source, head)
-        if decoder.format.startswith("MP3") and not _has_length(place):
-            decoder.close()
-            decoder = SoundFileDecoder(path, _through_pipe(place))
-    except LibsndfileError as error:
-        if Path(path).suffix.lower() in CONTAINER_SUFFIXES or _is_container(head):
-            decoder = ContainerDecoder(place, name=path, track=track)
-        else:
-            raise RecordingError(
-                path,
-                "is not a sound file that can be read, whatever its name says (expected WAV, "
-                "FLAC, OGG, Opus, MP3 or AIFF). Check its content, or convert it.",
-            ) from error
-    return _with_track(path, _checked(path, decoder), track)
-
-
-def _with_track(path: str, decoder: Decoder, track: int | None) -> Decoder:
-    """Return a decoder if it reads the track that was chosen; else close it and raise."""
-    if track not in (None, 1) and not isinstance(decoder, ContainerDecoder):
+        if file.n_bytes <= 0:
+            raise RecordingError(file.path, "is empty (0 bytes). Record or copy it again.")
+        decoder = FileDecoder(file, track=track)
+    except BaseException:
+        file.close()
+        raise
+    if track not in (None, 1) and not decoder.is_container:
         decoder.close()
-        raise no_such_track(path, track, 1)
-    return decoder
+        raise no_such_track(file.path, track, 1)
+    return _checked(file.path, decoder)
 
 
-def _sound_file(path: str, source: bytes | int, head: bytes) -> SoundFileDecoder:
-    is_vorbis = head[28:35] == b"\x01vorbis"  # follows the header of an Ogg page
-    if is_vorbis and isinstance(source, bytes):
-        return _vorbis_decoder()(path, source)
-    return SoundFileDecoder(path, source)
-
-
-@cache
-def _vorbis_decoder() -> type[SoundFileDecoder]:
-    """Return the decoder for Ogg Vorbis: FFmpeg is faster, where it is installed."""
-    try:
-        from sed.audio.decoders.vorbis import VorbisDecoder
-    except ImportError:  # the `av` extra is not installed
-        return SoundFileDecoder
-    return VorbisDecoder
-
-
-def _has_length(path: str) -> bool:
-    """Return whether an MP3 header gives the length; otherwise libsndfile guesses it, too short."""
-    with open(path, "rb") as file:
-        head = file.read(10)
-        if head[:3] == b"ID3":
-            length = 0  # of the tag, in four groups of seven bits
-            for byte in head[6:10]:
-                length = length << 7 | byte & 0x7F
-            file.seek(10 + length)
-        else:
-            file.seek(0)
-        first_frame = file.read(4096)
-    return any(name in first_frame for name in (b"Xing", b"Info", b"VBRI"))
-
-
-def _through_pipe(path: str) -> int:
-    """Return the reading end of a pipe with the content of a file.
-
-    libsndfile does not guess the length of a pipe, so it reads to the end.
-    """
-    reading, writing = os.pipe()
-    # Opened here and not in the thread: a local copy is unlinked as soon as this returns.
-    file = open(path, "rb")  # noqa: SIM115
-
-    def copy() -> None:
-        with suppress(OSError), file, open(writing, "wb") as pipe:
-            while block := file.read(1 << 16):
-                pipe.write(block)
-
-    threading.Thread(target=copy, name="decode-pipe", daemon=True).start()
-    return reading
-
-
-def _is_container(head: bytes) -> bool:
-    """Recognise MP4, Matroska and ASF by their first bytes."""
-    return head[4:8] == b"ftyp" or head.startswith((b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75"))
-
-
-def _open_stdin() -> Decoder:
+def _open_stdin(track: int | None) -> Decoder:
     from sed.audio.decoders.pcm import PcmStreamDecoder, raw_stdin
 
     if sys.stdin is None:
         raise RecordingError("-", "standard input is closed. Pipe a WAV file into it.")
     if sys.stdin.buffer.seekable():
-        try:
-            return _checked("-", SoundFileDecoder("-", sys.stdin.fileno(), close=False))
-        except LibsndfileError as error:
-            raise RecordingError(
-                "-", "standard input is not a sound file; for raw samples give --raw-rate."
-            ) from error
+        return _open_file(LocalFile("-", None, os.dup(sys.stdin.fileno())), track)
+    if track not in (None, 1):
+        raise no_such_track("-", track, 1)
     return _checked("-", PcmStreamDecoder.from_wav(raw_stdin()))
 
 
@@ -254,7 +146,7 @@ def open_raw_stdin(sample_rate: int, encoding: str = "s16", n_channels: int = 1)
     return PcmStreamDecoder(raw_stdin(), sample_rate, encoding, n_channels)
 
 
-def _checked(path: str, decoder: Decoder) -> Decoder:
+def _checked(path: str, decoder: AnyDecoder) -> AnyDecoder:
     """Return the decoder if its sample rate is supported; else close it and raise."""
     if not MIN_SAMPLE_RATE <= decoder.sample_rate <= MAX_SAMPLE_RATE:
         decoder.close()

@@ -16,7 +16,7 @@ MAX_PERIOD_SECONDS = 6.0
 
 
 class Resampler:
-    """Resamples a stream of mono samples; files and live inputs both use this.
+    """Resamples a stream of samples; files and live inputs both use this.
 
     Output sample n lies at the time of input sample ``n · from_rate / to_rate``, from the first to
     the last one: the delay of soxr's filter is compensated, and `flush` returns its tail.
@@ -25,17 +25,22 @@ class Resampler:
     ----------
     from_rate, to_rate
         Samples per second of input and output.
+    n_channels
+        Mono by default, and then samples have the shape (samples,); else (samples, channels).
     """
 
-    def __init__(self, from_rate: int, to_rate: int) -> None:
+    def __init__(self, from_rate: int, to_rate: int, n_channels: int | None = None) -> None:
         self._rates = from_rate, to_rate
+        self._n_channels = n_channels
         self.reset()
 
     def reset(self) -> None:
         """Start a new stream."""
         from_rate, to_rate = self._rates
         self._stream = (
-            None if from_rate == to_rate else soxr.ResampleStream(from_rate, to_rate, 1, "float32")
+            None
+            if from_rate == to_rate
+            else soxr.ResampleStream(from_rate, to_rate, self._n_channels or 1, "float32")
         )
 
     def push(self, samples: Floats) -> Floats:
@@ -44,7 +49,7 @@ class Resampler:
 
     def flush(self) -> Floats:
         """End the stream; return the remaining output samples, shape (samples,)."""
-        rest = np.empty(0, np.float32)
+        rest = np.empty(0 if self._n_channels is None else (0, self._n_channels), np.float32)
         if self._stream is not None:
             rest = self._stream.resample_chunk(rest, last=True)
         self.reset()

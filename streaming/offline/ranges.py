@@ -7,7 +7,7 @@
                                               the rest, as one stream ─▶ FrontEnd.push
 
 Each range starts with a seek, so this works for formats that seek to the exact sample (see
-`SoundFileDecoder.seeks_exactly`). The columns equal those of the stream to the last bit; where the
+`FileDecoder.seeks_exactly`). The columns equal those of the stream to the last bit; where the
 blocks of the resampler repeat only after more than a few seconds (11.025 to 16 kHz), they differ by
 its rounding. Only ranges without any damage are yielded: from the first damaged one on, the caller
 reads the recording as one stream, which reports the damage.
@@ -23,8 +23,8 @@ from contextlib import closing
 from typing import NamedTuple
 
 from sed.audio.blocks import SampleValidator, read_blocks
-from sed.audio.decode import Decoder
-from sed.audio.decoders.libsndfile import SoundFileDecoder
+from sed.audio.decode import Decoder, open_recording
+from sed.audio.file_decoder import FileDecoder
 from sed.errors import RecordingError
 from sed.types import Floats
 from streaming.pipeline.front_end import FrontEnd
@@ -104,7 +104,7 @@ class _RangeReader:
 
     def n_ranges(self, decoder: Decoder) -> int:
         """Return the number of whole ranges of a recording; 0 if it does not seek exactly."""
-        if not (isinstance(decoder, SoundFileDecoder) and decoder.seeks_exactly):
+        if not (isinstance(decoder, FileDecoder) and decoder.seeks_exactly):
             return 0
         n_samples = (decoder.n_samples or 0) * self._rate // decoder.sample_rate
         return self._config.n_columns(self._config.left_padding + n_samples) // self._n_columns
@@ -115,20 +115,24 @@ class _RangeReader:
         stream.reset(n * self._n_columns)
         validator = SampleValidator()
         log_mel: list[Floats] = []
-        blocks = read_blocks(
-            self._path,
-            self._rate,
-            channel=self._channel,
-            start=stream.n_samples,
-            validator=validator,
-        )
-        with closing(blocks):
-            try:
-                while len(log_mel) < self._n_chunks and not self._stopped.is_set():
-                    log_mel += stream.push(next(blocks))
-            except (RecordingError, StopIteration):
-                return None
-        if self._stopped.is_set() or validator.n_nonfinite:
+        try:
+            with closing(open_recording(self._path)) as decoder:
+                blocks = read_blocks(
+                    self._path,
+                    self._rate,
+                    channel=self._channel,
+                    decoder=decoder,
+                    start=stream.n_samples,
+                    validator=validator,
+                )
+                with closing(blocks):
+                    while len(log_mel) < self._n_chunks and not self._stopped.is_set():
+                        log_mel += stream.push(next(blocks))
+                # A decoder goes on past damage, and reports it only in the end.
+                is_intact = isinstance(decoder, FileDecoder) and decoder.is_intact
+        except (RecordingError, StopIteration):
+            return None
+        if self._stopped.is_set() or validator.n_nonfinite or not is_intact:
             return None
         return _Range(log_mel[: self._n_chunks], validator.has_sound)
 

@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from sed.audio.blocks import read_blocks
 from sed.audio.decode import Decoder, open_recording
-from sed.audio.decoders.libsndfile import SoundFileDecoder
+from sed.audio.file_decoder import FileDecoder
 from sed.errors import RecordingError, SedError
 from sed.timeline import samples_from_seconds
 from sed.types import Floats
@@ -258,7 +258,7 @@ def _length_in_header(path: str, sample_rate: int) -> int | None:
 
 def _exact_length(decoder: Decoder) -> int | None:
     """Return the number of samples in a header that gives it exactly, at the rate of the file."""
-    exact = isinstance(decoder, SoundFileDecoder) and not decoder.format.startswith("MP3")
+    exact = isinstance(decoder, FileDecoder) and decoder.has_exact_length
     return decoder.n_samples if exact else None
 
 

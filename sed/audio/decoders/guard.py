@@ -1,0 +1,94 @@
+"""Keep what libraries raise and print while they read a recording from leaving this layer."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from sed.errors import RecordingError, SedError, UsageError
+from sed.text import printable
+
+
+@contextmanager
+def recording_errors(path: str) -> Iterator[None]:
+    """Turn any error into one about a recording.
+
+    Libraries raise all kinds for files that are mutated or odd: UnicodeDecodeError, ValueError,
+    OverflowError, MemoryError, struct.error, RuntimeError.
+
+    Parameters
+    ----------
+    path
+        Name of the recording in the message.
+
+    Raises
+    ------
+    RecordingError
+        For every error that is not a `SedError` or a `UsageError` already.
+    """
+    try:
+        yield
+    except (SedError, UsageError):
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise RecordingError(
+            path,
+            f"cannot be read ({type(error).__name__}: {printable(text)}). Check its content, or "
+            "convert it.",
+        ) from error
+
+
+class _Quiet:
+    """Silences what C libraries print, while any thread is inside.
+
+    libmpg123 and libsndfile print warnings with C's ``stdout`` and ``stderr``, among the results
+    and over the progress bar. These two variables of the C library, which Python does not use,
+    point to the null device meanwhile; the file descriptors stay as they are, so nothing that
+    another thread or a child process writes is lost.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_inside = 0
+        self._saved: list[int | None] = []
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._n_inside += 1
+            if self._n_inside == 1 and (found := _c_streams()) is not None:
+                streams, null = found
+                self._saved = [stream.value for stream in streams]
+                for stream in streams:
+                    stream.value = null
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._n_inside -= 1
+            if self._n_inside == 0 and (found := _c_streams()) is not None:
+                for stream, value in zip(found[0], self._saved, strict=True):
+                    stream.value = value
+
+
+QUIET = _Quiet()
+
+
+@cache
+def _c_streams() -> tuple[list[ctypes.c_void_p], int] | None:
+    """Return the variables stdout and stderr of the C library, and a stream to the null device."""
+    names = {"linux": ("stdout", "stderr"), "darwin": ("__stdoutp", "__stderrp")}
+    if sys.platform not in names:
+        return None
+    try:
+        library = ctypes.CDLL(None)
+        library.fopen.restype = ctypes.c_void_p
+        null = library.fopen(os.devnull.encode(), b"w")
+        streams = [ctypes.c_void_p.in_dll(library, name) for name in names[sys.platform]]
+    except (OSError, ValueError, AttributeError):
+        return None
+    return (streams, null) if null else None

@@ -1,0 +1,210 @@
+"""Read where the samples of a WAV file lie, whatever its header says about it.
+
+Recorders that lose power, streams that are longer than 4 GB and programs that stop in the middle
+leave headers that contradict the file. The bytes decide: what follows the promised samples and is
+no chunk is sound of the same kind. ::
+
+    RIFF | fmt | LIST | data ......... | LIST | id3      regular
+    RIFF | fmt | data (0 bytes) ~~~~~~~~~~~~~~           unfinished: sound to the end
+    RIFF | fmt | data .... | data ....                   several data chunks
+    RIFF | fmt | data .... RIFF | fmt | data ....        files that were joined
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from sed.audio.decoders.local_file import LocalFile
+from sed.audio.decoders.pcm import is_unknown_size
+
+MAGICS = (b"RIFF", b"RIFX", b"RF64", b"BW64")
+MAX_CHUNKS = 10_000  # of a file
+MAX_FORMAT_BYTES = 4_096
+MAX_ALIGNMENT_BYTES = 64  # behind the samples that some programs leave
+LARGEST_RIFF_BYTES = 0xFFFF_FF00 - MAX_FORMAT_BYTES  # of samples
+_NAME = re.compile(rb"[ -~]{4}")
+
+# Chunks that are no sound, wherever they stand.
+METADATA = frozenset(
+    name.ljust(4).encode()
+    for name in (
+        *("LIST", "JUNK", "junk", "FLLR", "PAD", "fact", "bext", "iXML", "axml", "aXML", "chna"),
+        *("cue", "smpl", "inst", "plst", "labl", "note", "ltxt", "slnt", "acid", "strc", "regn"),
+        *("id3", "ID3", "guan", "wamd", "PEAK", "DISP", "levl", "umid", "cart", "_PMX", "afsp"),
+        *("minf", "elm1", "MD5", "tlst", "ResU", "Cr8r"),
+    )
+)
+
+
+@dataclass
+class WavPart:
+    """Samples of one format.
+
+    Attributes
+    ----------
+    magic
+        First bytes of the file they are in, which say the order of bytes.
+    form
+        The body of its format chunk.
+    ranges
+        Offset and length of each range of bytes with samples.
+    n_promised
+        Bytes of samples that the header promises, if they are cut off; else 0.
+    """
+
+    magic: bytes
+    form: bytes
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+    n_promised: int = 0
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of samples."""
+        return sum(length for _, length in self.ranges)
+
+    def header(self) -> bytes:
+        """Return a header for these samples and no others, up to the first sample."""
+        order = ">" if self.magic == b"RIFX" else "<"
+        n_bytes, form = self.n_bytes, self.form + b"\0" * (len(self.form) % 2)
+        form = struct.pack(f"{order}4sI", b"fmt ", len(self.form)) + form
+        if n_bytes <= LARGEST_RIFF_BYTES:
+            magic = b"RIFX" if self.magic == b"RIFX" else b"RIFF"
+            head = struct.pack(f"{order}4sI4s", magic, 4 + len(form) + 8 + n_bytes, b"WAVE")
+            return head + form + struct.pack(f"{order}4sI", b"data", n_bytes)
+        n_riff = 4 + 36 + len(form) + 8 + n_bytes
+        sizes = struct.pack("<4sIQQQI", b"ds64", 28, n_riff, n_bytes, 0, 0)
+        head = struct.pack("<4sI4s", b"RF64", 0xFFFF_FFFF, b"WAVE")
+        return head + sizes + form + struct.pack("<4sI", b"data", 0xFFFF_FFFF)
+
+
+@dataclass
+class WavLayout:
+    """Where the samples of a file lie.
+
+    Attributes
+    ----------
+    parts
+        Samples, in order; one part unless files were joined.
+    is_regular
+        Whether libsndfile finds all of them by the header.
+    """
+
+    parts: list[WavPart]
+    is_regular: bool
+
+
+def read_layout(file: LocalFile) -> WavLayout | None:
+    """Return the layout of a WAV file; None if it is none, or has no samples."""
+    if file.read(0, 4) not in MAGICS or file.read(8, 4) != b"WAVE":
+        return None
+    return _Reader(file).read()
+
+
+class _Reader:
+    """Follows the chunks of a file."""
+
+    def __init__(self, file: LocalFile) -> None:
+        self._bytes = file.read
+        self._size = file.n_bytes
+        self._parts: list[WavPart] = []
+        self._is_regular = True
+
+    def read(self) -> WavLayout | None:
+        position: int | None = 0
+        for _ in range(MAX_CHUNKS):
+            if position is None:
+                break
+            position = self._form(position)
+        parts = [part for part in self._parts if part.n_bytes]
+        if not parts:
+            return None
+        is_simple = len(self._parts) == 1 and len(parts[0].ranges) == 1
+        return WavLayout(parts, self._is_regular and is_simple)
+
+    def _form(self, start: int) -> int | None:
+        """Read the file that starts at a position; return where the next one starts."""
+        magic = self._bytes(start, 4)
+        order = ">" if magic == b"RIFX" else "<"
+        self._is_regular = self._is_regular and magic != b"BW64"
+        part: WavPart | None = None
+        n_data = 0  # in a ds64 chunk
+        for position, name, n_bytes in self._chunks(start + 12, order):
+            body = position + 8
+            if name == b"ds64":
+                n_data = int.from_bytes(self._bytes(body + 8, 8), "little")
+            elif name == b"fmt " and part is None:
+                part = WavPart(magic, self._bytes(body, min(n_bytes, MAX_FORMAT_BYTES)))
+                self._parts.append(part)
+            elif name == b"data" and part is not None:
+                if n_bytes == 0xFFFF_FFFF and not n_data and magic in (b"RF64", b"BW64"):
+                    self._is_regular = False
+                promised = n_data if n_bytes == 0xFFFF_FFFF and n_data else n_bytes
+                self._jump = self._samples(part, body, promised, order)
+            elif name in MAGICS:
+                return position
+        return None
+
+    def _chunks(self, position: int, order: str) -> Iterator[tuple[int, bytes, int]]:
+        """Yield position, name and size of each chunk; one of samples sets where the next is."""
+        for _ in range(MAX_CHUNKS):
+            head = self._bytes(position, 8)
+            if len(head) < 8:
+                return
+            name, n_bytes = struct.unpack(f"{order}4sI", head)
+            self._jump = -1
+            yield position, name, n_bytes
+            if self._jump >= 0:
+                position = self._jump
+                continue
+            if not _NAME.fullmatch(name):
+                return
+            after = position + 8 + n_bytes
+            # Some programs leave out the byte that makes a chunk even.
+            is_short = n_bytes % 2 and not self._is_name(after + 1) and self._is_name(after)
+            self._is_regular = self._is_regular and not is_short
+            position = after if is_short else after + n_bytes % 2
+
+    def _samples(self, part: WavPart, start: int, promised: int, order: str) -> int:
+        """Add the samples that start at a position; return where the next chunk is."""
+        end = start + promised
+        is_placeholder = is_unknown_size(promised)
+        if end > self._size:
+            # Cut off, or written by a program that streams. libsndfile reads both.
+            part.ranges.append((start, self._size - start))
+            part.n_promised = 0 if is_placeholder else part.n_bytes + end - self._size
+            return self._size
+        for after in (end + promised % 2, end):
+            if self._is_explained(after, order):
+                part.ranges.append((start, promised))
+                return after
+        # More follows than is promised: a size of 32 bits that was too small, or never written.
+        self._is_regular = False
+        wrapped = range(end + (1 << 32), self._size + 1, 1 << 32)
+        end = next((end for end in wrapped if self._is_explained(end, order)), self._size)
+        part.ranges.append((start, end - start))
+        return end
+
+    def _is_explained(self, position: int, order: str) -> bool:
+        """Whether what follows from a position on is no sound: chunks, another file, or nothing."""
+        if self._size - position <= MAX_ALIGNMENT_BYTES:
+            return position <= self._size + 1
+        for _ in range(MAX_CHUNKS):
+            head = self._bytes(position, 12)
+            if len(head) < 8:
+                return position <= self._size + 1
+            name, n_bytes = struct.unpack(f"{order}4sI", head[:8])
+            if name in MAGICS:
+                return head[8:] == b"WAVE"
+            if name in METADATA or name == b"data":
+                return True
+            if not _NAME.fullmatch(name):
+                return False
+            position += 8 + n_bytes + n_bytes % 2
+        return False
+
+    def _is_name(self, position: int) -> bool:
+        name = self._bytes(position, 4)
+        return name in METADATA or name in (b"data", b"fmt ") or (not name)

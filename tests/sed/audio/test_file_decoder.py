@@ -1,0 +1,306 @@
+"""Every second of a file is decoded or reported, whatever its header promises."""
+
+import os
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from sed.audio.decode import open_recording
+from sed.audio.decoders.joins import mpeg_end, mpeg_start
+from sed.audio.decoders.local_file import LocalFile
+from sed.errors import DamagedRecordingError, RecordingError
+from tests.sed.audio.decoders.containers import RATE, clicks, onsets
+
+FIRST, SECOND = clicks(2.0, 0.5, 1.5), clicks(2.0, 0.25, 1.25, seed=1)
+BOTH = np.concatenate([FIRST, SECOND])
+PCM = (BOTH * 32_767).astype("<i2").tobytes()
+AT = [0.5, 1.5, 2.25, 3.25]
+
+
+def write(path, samples=BOTH, rate=RATE, **options):
+    with soundfile.SoundFile(path, "w", rate, 1, **options) as file:
+        # In steps: libsndfile crashes where it is given much Vorbis at once.
+        for start in range(0, len(samples), RATE):
+            file.write(samples[start : start + RATE])
+    return path.read_bytes()
+
+
+def decoded(path):
+    """Return the samples of the first channel, and the error."""
+    blocks, message = [], ""
+    decoder = open_recording(path)
+    try:
+        blocks += decoder.blocks()
+    except DamagedRecordingError as error:
+        message = str(error)
+    decoder.close()
+    return np.concatenate(blocks)[:, 0], message
+
+
+def check(path, *, at=AT, seconds=4.0, within=0.005, padding=0.0):
+    """Make sure that a file is decoded without an error, with the clicks at their times."""
+    samples, message = decoded(path)
+    assert message == ""
+    assert seconds - 1e-3 <= len(samples) / RATE <= seconds + padding + 1e-3
+    assert onsets(samples) == pytest.approx(at, abs=within)
+
+
+def chunk(name, body, size=None):
+    pad = b"\0" * (len(body) % 2)
+    return name + struct.pack("<I", len(body) if size is None else size) + body + pad
+
+
+def form(rate=RATE, bits=16, n_channels=1, tag=1):
+    n_bytes = n_channels * bits // 8
+    return chunk(
+        b"fmt ", struct.pack("<HHIIHH", tag, n_channels, rate, rate * n_bytes, n_bytes, bits)
+    )
+
+
+def riff(*parts, size=None, magic=b"RIFF"):
+    body = b"WAVE" + b"".join(parts)
+    return magic + struct.pack("<I", len(body) if size is None else size) + body
+
+
+HALF = len(PCM) // 2
+DS64 = chunk(b"ds64", struct.pack("<QQQI", 100 + len(PCM), len(PCM), 0, 0))
+ODD_WAVS = {
+    "size 0": riff(form(), chunk(b"data", PCM, 0), size=36),
+    "size 0 in a whole file": riff(form(), chunk(b"data", PCM, 0)),
+    "size too small": riff(form(), chunk(b"data", PCM, HALF)),
+    "both sizes too small": riff(form(), chunk(b"data", PCM, HALF), size=36 + HALF),
+    "metadata behind a right size": riff(form(), chunk(b"data", PCM), chunk(b"id3 ", bytes(9_001))),
+    "unknown chunk behind": riff(form(), chunk(b"data", PCM), chunk(b"abcd", bytes(9_001))),
+    "a few bytes behind": riff(form(), chunk(b"data", PCM)) + b"\xff" * 60,
+    "two data chunks": riff(form(), chunk(b"data", PCM[:HALF]), chunk(b"data", PCM[HALF:])),
+    "two data chunks with metadata between": riff(
+        form(), chunk(b"data", PCM[:HALF]), chunk(b"LIST", b"INFO"), chunk(b"data", PCM[HALF:])
+    ),
+    "joined": riff(form(), chunk(b"data", PCM[:HALF])) + riff(form(), chunk(b"data", PCM[HALF:])),
+    "RF64 without ds64": riff(
+        form(), chunk(b"data", PCM, 0xFFFF_FFFF), size=0xFFFF_FFFF, magic=b"RF64"
+    ),
+    "BW64": riff(DS64, form(), chunk(b"data", PCM, 0xFFFF_FFFF), size=0xFFFF_FFFF, magic=b"BW64"),
+    "odd chunk without padding": riff(
+        form(), b"LIST" + struct.pack("<I", 5) + b"INFOx", chunk(b"data", PCM)
+    ),
+    "empty smpl": riff(form(), chunk(b"smpl", b""), chunk(b"data", PCM)),
+}
+
+
+@pytest.mark.parametrize("content", ODD_WAVS.values(), ids=ODD_WAVS)
+def test_of_an_odd_wav_all_samples_are_read(tmp_path, content):
+    path = tmp_path / "x.wav"
+    path.write_bytes(content)
+    check(path, padding=0.002)
+
+
+def test_joined_wavs_of_other_rates_and_channels_become_those_of_the_first(tmp_path):
+    path = tmp_path / "x.wav"
+    second = np.repeat(np.stack([SECOND, SECOND], 1), 3, axis=0)  # at 48 kHz
+    write(path, FIRST)
+    soundfile.write(tmp_path / "y.wav", second, 48_000)
+    path.write_bytes(path.read_bytes() + (tmp_path / "y.wav").read_bytes())
+    check(path)
+
+
+def test_a_size_that_wrapped_at_4_gb_is_found_by_the_chunk_behind_the_samples(tmp_path):
+    path = tmp_path / "x.wav"
+    n_bytes = (1 << 32) + 64_000
+    with open(path, "wb") as file:  # sparse: takes no space
+        file.write(riff(form(), chunk(b"data", b"", 64_000), size=0))
+        file.seek(n_bytes, os.SEEK_CUR)
+        file.write(chunk(b"LIST", b"INFO" * 99))
+    decoder = open_recording(path)
+    assert decoder.n_samples == n_bytes // 2
+    decoder.close()
+
+
+def test_an_odd_wav_seeks_and_is_read_on_from_there(tmp_path):
+    path = tmp_path / "x.wav"
+    path.write_bytes(ODD_WAVS["size too small"])
+    whole, _ = decoded(path)
+    decoder = open_recording(path)
+    assert decoder.seeks_exactly
+    position = decoder.seek(12_345)
+    np.testing.assert_array_equal(np.concatenate(list(decoder.blocks()))[:, 0], whole[position:])
+    decoder.close()
+
+
+def with_total(content, n_samples):
+    """Return a FLAC file whose header promises another number of samples."""
+    value = int.from_bytes(content[18:26], "big") >> 36 << 36 | n_samples
+    return content[:18] + value.to_bytes(8, "big") + content[26:]
+
+
+@pytest.mark.parametrize("total", [0, 20_000])
+def test_a_flac_that_promises_less_is_read_to_its_end(tmp_path, total):
+    pytest.importorskip("av")
+    path = tmp_path / "x.flac"
+    path.write_bytes(with_total(write(path), total))
+    check(path)
+
+
+@pytest.mark.parametrize("total", [64_000, 0])
+def test_damage_in_a_flac_costs_itself(tmp_path, total):
+    pytest.importorskip("av")
+    path = tmp_path / "x.flac"
+    content = bytearray(with_total(write(path, np.tile(BOTH, 2)), total * 2))
+    middle = content.find(b"\xff\xf8", len(content) // 2) + 20
+    content[middle : middle + 1_000] = bytes(1_000)
+    path.write_bytes(content)
+    samples, message = decoded(path)
+    assert len(samples) == 128_000
+    assert "are missing. Silence stands there" in message
+    is_silent = np.convolve(samples == 0, np.ones(1_000), "valid") == 1_000
+    assert 4 * RATE < np.flatnonzero(is_silent)[0] < 5 * RATE
+    assert onsets(samples)[-2:] == pytest.approx([6.25, 7.25], abs=0.005)
+
+
+def test_flacs_that_were_joined_are_read_one_after_the_other(tmp_path):
+    path = tmp_path / "x.flac"
+    second = write(tmp_path / "y.flac", np.repeat(SECOND, 3), 48_000)
+    path.write_bytes(write(path, FIRST) + second)
+    check(path)
+
+
+def test_flac_of_other_depths_is_read_by_ffmpeg(tmp_path):
+    av = pytest.importorskip("av")
+    path = tmp_path / "x.flac"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("flac", rate=RATE, layout="mono", format="s32")
+        frame = av.AudioFrame.from_ndarray(
+            (BOTH * 2.0**30).astype(np.int32)[None], format="s32", layout="mono"
+        )
+        frame.sample_rate = RATE
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    content = bytearray(path.read_bytes())
+    check(path)
+    assert content[:4] == b"fLaC"
+
+
+def test_a_name_says_nothing_about_the_content(tmp_path):
+    av = pytest.importorskip("av")
+    path = tmp_path / "x.wav"
+    for name, codec in (("x.tta", "tta"), ("x.ts", "mp2"), ("x.aac", "aac"), ("x.oga", "flac")):
+        with av.open(str(tmp_path / name), "w") as container:
+            stream = container.add_stream(codec, rate=RATE, layout="mono")
+            resampler = av.AudioResampler(stream.codec_context.format.name, "mono", RATE)
+            for start in range(0, len(BOTH), 1_024):
+                part = np.ascontiguousarray(BOTH[None, start : start + 1_024])
+                frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
+                frame.sample_rate, frame.pts = RATE, start
+                for resampled in resampler.resample(frame):
+                    container.mux(stream.encode(resampled))
+            container.mux(stream.encode(None))
+        (tmp_path / name).rename(path)
+        samples, message = decoded(path)
+        assert message == ""
+        assert len(samples) / RATE == pytest.approx(4.0, abs=0.15), name
+
+
+@pytest.mark.parametrize(("subtype", "rates"), [("VORBIS", (16, 32)), ("OPUS", (16, 48))])
+@pytest.mark.parametrize("has_same_number", [False, True])
+def test_chained_ogg_streams_are_read_one_after_the_other(
+    tmp_path, subtype, rates, has_same_number
+):
+    path = tmp_path / "x.ogg"
+    factor = rates[1] // rates[0]
+    first = write(path, FIRST, format="OGG", subtype=subtype)
+    second = write(path, np.repeat(SECOND, factor), rates[1] * 1_000, format="OGG", subtype=subtype)
+    if has_same_number:
+        second = write(path, SECOND, format="OGG", subtype=subtype)
+        second = second if subtype == "VORBIS" else first
+    path.write_bytes(first + second)
+    samples, message = decoded(path)
+    assert message == ""
+    assert len(samples) / RATE == pytest.approx(4.0, abs=0.01)
+    at = AT if second is not first else [0.5, 1.5, 2.5, 3.5]
+    assert onsets(samples) == pytest.approx(at, abs=0.005)
+
+
+def test_joined_mp3s_are_read_one_after_the_other(tmp_path):
+    path = tmp_path / "x.mp3"
+    first, second = write(path, FIRST), write(path, SECOND)
+    tag = b"ID3\x03\0\0\0\0\x10\0" + bytes(2_048)
+    tail = b"TAG" + bytes(125)
+    path.write_bytes(first + tail + tag + second + tail)
+    check(path, within=0.02, padding=0.05)
+
+
+@pytest.mark.parametrize("kilobytes", [0, 4, 64, 128, 300])
+def test_an_mp3_without_a_length_is_read_behind_a_tag_of_any_length(tmp_path, kilobytes):
+    path = tmp_path / "x.mp3"
+    content = write(path)
+    n = kilobytes * 1_024
+    tag = b"ID3\x03\0\0" + bytes([n >> 21 & 127, n >> 14 & 127, n >> 7 & 127, n & 127]) + bytes(n)
+    path.write_bytes((tag if n else b"") + content[content.find(content[:2], 4) :])
+    check(path, within=0.1, padding=0.3)
+
+
+def test_tags_of_mp3_are_no_sound(tmp_path):
+    path = tmp_path / "x.mp3"
+    frames = b"\xff\xfb" + bytes(1_000)
+    tag = b"ID3\x03\0\0\0\0\x01\0" + bytes(128)
+    ape = b"x" * 68 + b"APETAGEX" + struct.pack("<IIII", 2_000, 100, 1, 0x8000_0000) + bytes(8)
+    lyrics = b"LYRICSBEGIN" + b"x" * 9 + b"000020" + b"LYRICS200"
+    path.write_bytes(tag + frames + lyrics + ape + b"TAG" + bytes(125))
+    file = LocalFile(str(path), str(path))
+    assert mpeg_start(file, 0) == len(tag)
+    # The footer of an APE tag counts its items and itself.
+    path.write_bytes(tag + frames + lyrics + b"TAG" + bytes(125))
+    file = LocalFile(str(path), str(path))
+    assert mpeg_end(file) == len(tag + frames)
+    file.close()
+
+
+@pytest.mark.parametrize("ending", ["aiff", "caf"])
+def test_what_cannot_be_decoded_behind_the_sound_is_damage(tmp_path, ending):
+    path = tmp_path / f"x.{ending}"
+    path.write_bytes(write(path) + b"\xff" * 9_000)
+    samples, message = decoded(path)
+    assert len(samples) == 64_000
+    assert "damaged at 4.000 s: 9,000 bytes follow that it cannot decode" in message
+
+
+def test_without_ffmpeg_the_error_says_what_to_install(tmp_path, monkeypatch):
+    path = tmp_path / "x.flac"
+    path.write_bytes(with_total(write(path), 20_000))
+    monkeypatch.setitem(sys.modules, "av", None)
+    samples, message = decoded(path)
+    assert len(samples) == 20_000
+    assert "damaged at 1.250 s" in message
+    assert "pip install 'sed-engine[av]'" in message
+    path.write_bytes(b"\xffTTA1" * 99)
+    with pytest.raises(RecordingError, match=r"is not a sound file .* 'sed-engine\[av\]'"):
+        open_recording(path)
+
+
+def test_standard_input_is_read_like_a_file(tmp_path):
+    program = (
+        "import sed; x = sed.read_recording('-', 16_000);"
+        "print(len(x), [round(float(i) / 16_000, 2) for i in abs(x).argsort()[-150:]][0])"
+    )
+    files = {"x.wav": ODD_WAVS["size 0"], "y.wav": ODD_WAVS["joined"]}
+    files["z.flac"] = write(tmp_path / "z.flac")
+    for name, content in files.items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        with open(path, "rb") as stdin:
+            done = subprocess.run(
+                [sys.executable, "-c", program], stdin=stdin, capture_output=True, text=True
+            )
+        assert done.stdout.split()[0] == "64000", done.stderr
+
+
+def test_nothing_of_c_libraries_is_printed(tmp_path, capfd):
+    path = tmp_path / "x.mp3"
+    path.write_bytes(write(path, FIRST)[:-500] + write(path, SECOND)[3_000:])
+    decoded(path)
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")
