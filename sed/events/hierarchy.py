@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sed.errors import SedError, UsageError
+from sed.files import parse_json
 from sed.text import near, printable
 
 
@@ -155,14 +155,16 @@ def read_hierarchy(path: str, labels: Iterable[str]) -> Hierarchy | None:
         return None
     name = printable(path)
     try:
-        text = Path(path).read_text("utf-8")
+        raw = Path(path).read_bytes()
     except OSError as error:
         raise SedError(f"{name}: cannot read the hierarchy: {error.strerror}.") from error
     try:
-        values = tomllib.loads(text) if path.endswith(".toml") else json.loads(text)
+        values = tomllib.loads(raw.decode()) if path.endswith(".toml") else parse_json(raw)
         if not isinstance(values, dict):
             raise ValueError('expected a table such as {"dog": ["animal"]}')
         return Hierarchy.from_dict(labels, values)
+    except RecursionError as error:
+        raise UsageError(f"{name}: nested too deeply") from error
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from error
 

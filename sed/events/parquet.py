@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from sed.errors import MissingExtraError, SedError
 from sed.events.tracker import Event
 from sed.events.writers import NAME_COLUMNS, EventWriter
+from sed.files import parse_json
 from sed.text import printable, to_utf8
 
 ROWS_PER_GROUP = 65_536  # events in memory, and the unit that a reader can skip
@@ -271,7 +272,7 @@ def read_recordings(path: str | os.PathLike[str]) -> tuple[list[RecordingRows], 
         If the file cannot be read, or another program wrote it.
     """
     with _opened(path) as file:
-        recordings = json.loads(file.metadata.metadata[RECORDINGS.encode()])
+        recordings = parse_json(file.metadata.metadata[RECORDINGS.encode()])
         return [(name, first, n_rows) for name, first, n_rows in recordings], file.metadata.num_rows
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from sed.errors import MissingExtraError, SedError
 from sed.events.embedding_store.store import EmbeddingStore, compact, part_number
-from sed.files import written_whole
+from sed.files import parse_json, written_whole
 from sed.text import printable
 from sed.types import Floats
 from streaming.search.exact import Best, OnProgress, similarities
@@ -66,7 +66,7 @@ class IndexState:
 def read_state(store: EmbeddingStore) -> IndexState | None:
     """Return the state of the index of a store; None where there is none that can be used."""
     try:
-        values = json.loads((store.path / STATE).read_text("utf-8"))
+        values = parse_json((store.path / STATE).read_text("utf-8"))
         if values["format_version"] != FORMAT_VERSION:
             return None
         if values["bytes"] != (store.path / INDEX).stat().st_size:

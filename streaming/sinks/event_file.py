@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import time
 from collections import deque
@@ -17,6 +16,7 @@ from sed.errors import OutputError, UsageError
 from sed.events.formats import LIVE_FORMATS, format_of, open_writer
 from sed.events.tracker import Event
 from sed.events.writers import GAP, EventWriter
+from sed.files import parse_json
 from sed.text import near, pluralize, printable
 from streaming.messages import EventEnded, FaultReporter, Gap, Message, Problem, Status
 from streaming.sinks.place import EMPTIED, FilePlace
@@ -282,7 +282,7 @@ def _starts_as(line: bytes, format: str, species: Mapping[str, tuple[str, str]] 
     if header := _header(format, species):
         return line + b"\n" == header.encode()
     with suppress(ValueError):
-        first = json.loads(line)
+        first = parse_json(line)
         return isinstance(first, dict) and {"file", "onset", "offset"} <= set(first)
     return False
 

@@ -79,7 +79,10 @@ def load_recipe(
                 "now. See sed train --show-config"
             )
         return config_from_dict(TrainConfig, values)
-    except (ValueError, TypeError) as error:
+    except RecursionError as error:
+        reason = "nested too deeply, or extends itself"
+        raise UsageError(f"recipe {printable(os.fspath(name))}: {reason}") from error
+    except (ValueError, TypeError, OverflowError) as error:
         raise UsageError(f"recipe {printable(os.fspath(name))}: {error}") from error
 
 

@@ -121,7 +121,7 @@ def load_folds(path: str | os.PathLike[str], clips: Sequence[Clip]) -> list[int]
         )
         keys = zip(table["file"], table["start"].astype(float), strict=True)
         folds = dict(zip(keys, table["fold"].astype(int), strict=True))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, OverflowError) as error:
         raise TableError(
             f"{name}: is not a table of folds ({error}). Delete it to make new folds."
         ) from error

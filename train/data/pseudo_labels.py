@@ -8,8 +8,6 @@ in half precision, and ``labels`` (classes,).
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,7 +29,6 @@ from train.data.csv_rows import (
 )
 
 _POSITION = ("file", "start", "duration")
-_BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error)
 
 
 def write_pseudo_labels(
@@ -159,7 +156,8 @@ def _read_frames(path: Path) -> tuple[tuple[str, ...], NDArray[np.float16]]:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             labels, frame_probs = archive["labels"], archive["frame_probs"]
-    except (OSError, ValueError, KeyError, EOFError, TypeError, *_BROKEN_ARCHIVE) as error:
+    except Exception as error:
+        # zipfile, zlib and NumPy raise exceptions of many classes about a damaged archive.
         raise TableError(
             f"{printable(str(path))}: cannot be read ({error}); it holds the frame probabilities "
             f"of {path.stem}.csv. Write both again with sed predict --pseudo-labels."

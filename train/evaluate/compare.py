@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from sed.errors import TableError, UsageError
+from sed.files import parse_json
 from sed.text import near, printable
 from train.config.optim import METRIC_NAMES
 from train.evaluate.plots import RunCurves, plot_run_curves
@@ -85,7 +85,7 @@ def _monitored(runs: Sequence[Path]) -> str:
     metrics = set()
     for run in runs:
         try:
-            config = json.loads((run / "config.json").read_text("utf-8"))
+            config = parse_json((run / "config.json").read_text("utf-8"))
             metrics.add(config["checkpoint"]["monitor"])
         except (OSError, ValueError, KeyError, TypeError):
             metrics.add("padded_cmap_5")

@@ -28,7 +28,13 @@ from sed.config import config_from_dict
 from sed.errors import CheckpointError
 from sed.files import written_whole
 from sed.models.heads.added import AddedHead, AddedHeadConfig, create_added_head
-from sed.models.metadata import FITTED_FORMAT, checkpoint_files, library_versions, sha256_of
+from sed.models.metadata import (
+    FITTED_FORMAT,
+    checkpoint_files,
+    library_versions,
+    parse_metadata,
+    sha256_of,
+)
 from sed.models.registry import DEFAULT_ALIAS, find_model, shipped_with_weights
 from sed.text import printable
 from sed.types import Floats
@@ -262,7 +268,11 @@ def _with_head(
     import torch
 
     config = config_from_dict(AddedHeadConfig, frames, "frames")
-    added = create_added_head(config, len(arrays["mean"]))
+    width = len(arrays["mean"])
+    rows = max(config.hidden, config.n_examples, config.n_classes)
+    if rows * (config.hidden or config.n_examples or width) > sum(a.size for a in arrays.values()):
+        raise ValueError("size mismatch: the head is larger than its weights")
+    added = create_added_head(config, width)
     added.load_state_dict({k: torch.from_numpy(v) for k, v in arrays.items()})
     return replace(model, frames=added.eval().requires_grad_(False), frames_config=config)
 
@@ -281,7 +291,7 @@ def _try(model: FittedModel) -> None:
 def _read(json_path: Path) -> dict[str, Any]:
     name = printable(str(json_path))
     try:
-        metadata = json.loads(json_path.read_text("utf-8"))
+        metadata = parse_metadata(json_path.read_text("utf-8"))
     except OSError as error:
         raise CheckpointError(f"{name}: cannot read: {error.strerror}. Check the name.") from error
     except ValueError as error:

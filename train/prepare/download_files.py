@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.errors import OutputError
-from sed.files import written_whole
+from sed.files import parse_json, written_whole
 
 DOWNLOADS = "downloads"
 _MAX_STEM, _HASH_DIGITS = 40, 16
@@ -84,7 +84,7 @@ def part_path(folder: Path, url: str) -> Path:
 def load_download(folder: Path, url: str) -> Download:
     """Return the facts of a download; where there are none, or they are damaged, new ones."""
     try:
-        download = Download(**json.loads(_facts_path(folder, url).read_text("utf-8")))
+        download = Download(**parse_json(_facts_path(folder, url).read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         return Download(url)
     # A name that others wrote must not lead elsewhere.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sed.errors import OutputError, UsageError
-from sed.files import remove_parts, written_whole
+from sed.files import parse_json, remove_parts, written_whole
 from sed.text import printable, some
 from train.prepare.download_files import DOWNLOADS, Download, files_of
 
@@ -82,7 +82,7 @@ def load_manifest(out: Path) -> Manifest:
     """
     name = printable(str(out))
     try:
-        record = json.loads((out / MANIFEST).read_text("utf-8"))
+        record = parse_json((out / MANIFEST).read_text("utf-8"))
         if record.pop("made_by") != _MADE_BY or any(map(_leads_out, record["files"])):
             raise ValueError
         if (version := record.pop("format_version", 1)) != _FORMAT_VERSION:

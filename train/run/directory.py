@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd
 
 from sed.errors import OutputError, UsageError
-from sed.files import written_whole
+from sed.files import parse_json, written_whole
 from sed.models.checkpoint import load_checkpoint
 from sed.models.network import SedModel
 from sed.text import pluralize, printable
@@ -136,7 +136,7 @@ def check_same_run(run: Path, facts: dict[str, Any]) -> None:
 def _read_facts(path: Path, remedy: str, keys: Sequence[str] = ()) -> dict[str, Any]:
     """Return the content of config.json or folds.json, in which some keys are required."""
     try:
-        facts = json.loads(path.read_text("utf-8"))
+        facts = parse_json(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{printable(str(path))}: cannot be read ({error}). {remedy}") from error
     if not isinstance(facts, dict):

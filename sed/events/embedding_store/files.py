@@ -20,7 +20,7 @@ from sed.config import config_from_dict
 from sed.errors import SedError, UsageError
 from sed.events.embedding_store.writer import RECORDINGS, damaged, read_header
 from sed.events.parquet import read_recordings
-from sed.files import written_whole
+from sed.files import parse_json, written_whole
 from sed.text import printable
 
 CONFIG_NAME = "store.json"
@@ -157,7 +157,7 @@ def read_store_config(path: str | os.PathLike[str]) -> StoreConfig:
     path = Path(path)
     place = path / CONFIG_NAME
     try:
-        values = json.loads(place.read_text("utf-8"))
+        values = parse_json(place.read_text("utf-8"))
         if values.pop("format") != FORMAT:
             raise ValueError("another format")
         version = values.pop("format_version")

@@ -188,7 +188,8 @@ def read_header(npy: Path, dimension: int) -> tuple[int, int]:
             n_bytes = os.fstat(file.fileno()).st_size - vectors_at
     except FileNotFoundError:
         raise damaged(npy, "it is missing, and its .parquet is there") from None
-    except (OSError, ValueError) as error:
+    except Exception as error:
+        # NumPy reads the header with Python's parser, which has exceptions of its own.
         raise damaged(npy, "it cannot be read") from error
     if len(shape) != 2 or kind != np.float16 or is_fortran:
         raise damaged(npy, f"expected float16 (rows, {dimension}), got {kind} {shape}")
