@@ -141,12 +141,11 @@ def pseudo_case():
     frames = np.full((2, 5, 3), 0.5, np.float32)
 
     def write(folder):
-        for name in ("0.wav", "1.wav"):
-            (folder / name).write_bytes(b"RIFF")
+        names = [str(folder / "0.wav"), str(folder / "1.wav")]
+        for name in names:
+            Path(name).write_bytes(b"RIFF")
         table = folder / "soft.csv"
-        write_pseudo_labels(
-            table, ["0.wav", "1.wav"], [0.0] * 2, [5.0] * 2, ["a", "b", "c"], probs, frames
-        )
+        write_pseudo_labels(table, names, [0.0] * 2, [5.0] * 2, ["a", "b", "c"], probs, frames)
 
     return write, lambda folder: read_pseudo_labels(folder / "soft.csv", min_prob=0.1)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from sed.audio.start_time import time_zone
 from sed.errors import SedError, UsageError
 from sed.events.parquet import read_parquet_events
 from sed.events.reading.events import read_events
+from sed.files import written_whole
 from sed.models.checkpoint import save_checkpoint
 from streaming.engines.select import open_engine
 from streaming.offline.job_config import JobConfig, result_settings
@@ -336,6 +338,65 @@ def test_kills_at_any_moment_lose_nothing_double_nothing_and_leave_nothing_in_pa
     assert files(tmp_path / "out") == files(tmp_path / "undisturbed")
     for name in files(tmp_path / "out")[1:]:
         assert (tmp_path / "out" / name).read_text().endswith("end\n")
+
+
+TABLE_SCRIPT = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+if __name__ == "__main__":
+    from tests.streaming.offline import jobs
+    from streaming.offline import scan
+    from streaming.offline.job_config import JobConfig
+    from streaming.offline.outputs import OutputConfig
+    from streaming.offline.workers import ProcessExecutor
+    left = int(sys.argv[3])
+    write_all = scan._write_all
+    def dying(writer, events):
+        for n, event in enumerate(events):
+            if n == left:
+                os.kill(os.getpid(), signal.SIGKILL)
+            write_all(writer, [event])
+    scan._write_all = dying
+    job = JobConfig(OutputConfig(output=sys.argv[2]), model="none")
+    scan.Scan(job, ProcessExecutor(2, make_runner=jobs.SlowRunner), resume=True).run([sys.argv[1]])
+"""
+
+
+@pytest.mark.slow
+def test_kills_while_the_table_is_written_leave_it_whole_in_the_end(archive, tmp_path):
+    folder = archive(**{f"{n:02}": "x " * (n % 4) for n in range(20)})
+    script = tmp_path / "run.py"
+    script.write_text(TABLE_SCRIPT.format(tests=str(ROOT)))
+    out = tmp_path / "out" / "events.csv"
+    for n_events in range(0, 30, 2):  # 15 kills
+        program = [sys.executable, script, folder, out, str(n_events)]
+        assert subprocess.run(program).returncode == -signal.SIGKILL
+        assert not out.exists()
+        assert len(list(out.parent.glob(".*.part"))) == 1  # those of before are removed
+    assert subprocess.run([sys.executable, script, folder, out, "1000"]).returncode == 0
+    scan(tmp_path / "undisturbed.csv", n_workers=2).run([folder])
+    assert out.read_bytes() == (tmp_path / "undisturbed.csv").read_bytes()
+    assert len(read_events(out, "csv")) == 30
+    assert files(out.parent) == [f".events.csv{JOURNAL}", "events.csv"]
+
+
+def test_a_plain_scan_removes_what_killed_ones_left(tiny_checkpoint, noise_wav, tmp_path):
+    engine = open_engine(tiny_checkpoint, device="cpu", n_streams=1)
+    left = [f".{noise_wav.name}.csv.7.part", f".{noise_wav.name}.npz.7.part.frames"]
+    for name in (*left, ".other.wav.csv.7.part"):
+        (tmp_path / name).write_text("half")
+    outputs = OutputConfig(("csv", "npz"), output=f"{tmp_path}/")
+    with written_whole(tmp_path / f"{noise_wav.name}.csv") as running:
+        running.write_text("of a process that still runs")
+        Scan(JobConfig(replace(outputs, formats=("npz",)), engine)).run([noise_wav])
+        assert running.exists()
+        assert not (tmp_path / left[1]).exists()
+    Scan(JobConfig(outputs, engine)).run([noise_wav])
+    names = [
+        ".other.wav.csv.7.part",
+        *(f"{noise_wav.name}{ending}" for ending in ("", ".csv", ".npz")),
+    ]
+    assert files(tmp_path) == sorted(names)
 
 
 def test_results_are_those_of_a_plain_scan_to_the_byte(tiny_checkpoint, tmp_path):

@@ -133,7 +133,13 @@ for n in range(n_kills):
 """
 
 
-def test_a_run_killed_at_any_write_can_be_continued(source, tmp_path):
+@pytest.mark.parametrize("n_turns", [1, pytest.param(4, marks=pytest.mark.slow)])  # of 8 kills
+def test_a_run_killed_at_any_write_can_be_continued(source, tmp_path, n_turns):
+    for turn in range(n_turns):
+        _kill_at_each_write(source, tmp_path / str(turn))
+
+
+def _kill_at_each_write(source, tmp_path):
     prepare(source, tmp_path / "unbroken", sample_rate=RATE)
     unbroken = contents(tmp_path / "unbroken")
     n_kills = 8  # a record at least, six recordings, the index
@@ -155,6 +161,7 @@ def test_a_run_killed_at_any_write_can_be_continued(source, tmp_path):
         assert prepare(source, out, sample_rate=RATE).n_reused == len(noted)
         assert all(wavs(out)[name].st_mtime_ns == stats[name].st_mtime_ns for name in noted)
         assert contents(out) == unbroken
+        assert not [path.name for path in out.rglob(".*")]
     assert max(n_noted) >= 1  # the record is kept on the way
 
 

@@ -87,13 +87,15 @@ def test_a_killed_run_ends_as_an_unbroken_one(sounds, tiny, tmp_path):
     train(sounds, 0, recipe=recipe, output=tmp_path / "unbroken", device="cpu")
     program = tmp_path / "killed.py"
     program.write_text(KILLED)
-    for moment in ("step1", "step7", "step8", "write2", "write5", "never"):
+    writes = [f"write{n}" for n in range(2, 17)]
+    for moment in ("step1", "step7", "step8", *writes, "never"):  # 18 kills
         done = subprocess.run(
             [sys.executable, program, sounds, recipe, tmp_path / "killed", moment],
             cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
         )  # fmt: skip
         killed = moment != "never"
         assert done.returncode == (-signal.SIGKILL if killed else 0), done.stderr
+    assert not [path.name for path in (tmp_path / "killed").rglob(".*")]
     unbroken, resumed = weights_of(tmp_path / "unbroken"), weights_of(tmp_path / "killed")
     for name, tensors in unbroken.items():
         assert tensors.keys() == resumed[name].keys()
