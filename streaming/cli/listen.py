@@ -35,6 +35,7 @@ from streaming.cli.options import (
     RawEncoding,
     RawRate,
     SpeciesList,
+    SpreadsheetSafe,
     Threshold,
     TopK,
     Unknown,
@@ -231,6 +232,7 @@ def listen(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    spreadsheet_safe: SpreadsheetSafe = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     buffer_seconds: Annotated[
@@ -280,6 +282,7 @@ def listen(
     outputs = LiveOutputs(
         format=format,
         output=output,
+        spreadsheet_safe=spreadsheet_safe,
         clips=clips,
         clip_pre_roll=clip_pre_roll,
         clip_post_roll=clip_post_roll,

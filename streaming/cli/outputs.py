@@ -31,6 +31,7 @@ class LiveOutputs:
 
     format: str | None = None  # of events; None: the ending of `output`, or text for people
     output: Path | None = None  # file that events and gaps are appended to
+    spreadsheet_safe: bool = False  # no cell of CSV and TSV is a formula
     clips: Path | None = None  # folder for the sound of each event
     clip_pre_roll: float = 1.0  # seconds of a clip before the event
     clip_post_roll: float = 1.0  # seconds of a clip after the event
@@ -105,7 +106,8 @@ class LiveOutputs:
 
             yield EventDatabase(database, model=model_name, species=species)
         if self.output is not None:
-            yield EventFileSink(self.output, self.format, species)
+            safe = self.spreadsheet_safe
+            yield EventFileSink(self.output, self.format, species, spreadsheet_safe=safe)
         yield from self._alerts()
         if self.web is not None and database is not None:
             from streaming.web.server import WebView, parse_address
@@ -143,6 +145,7 @@ class LiveOutputs:
                 self.format,
                 on_broken_pipe=listener.stop,
                 species=listener.detector.spec.names_by_label(),
+                spreadsheet_safe=self.spreadsheet_safe,
             )
             return [lines, errors]
         return [TextSink(sys.stdout, listener.stop), errors]

@@ -42,6 +42,8 @@ class EventStreamSink:
         Called when the reader of a pipe has closed it.
     species
         Scientific and common name of each label; see `sed.events.formats.open_writer`.
+    spreadsheet_safe
+        Let no cell of CSV and TSV be a formula.
 
     Raises
     ------
@@ -56,10 +58,13 @@ class EventStreamSink:
         *,
         on_broken_pipe: Callable[[], None] = lambda: None,
         species: Mapping[str, tuple[str, str]] | None = None,
+        spreadsheet_safe: bool = False,
     ) -> None:
         self._out, self._on_broken_pipe = out, on_broken_pipe
         try:
-            self._writer = open_writer(out, format, dated=True, species=species)
+            self._writer = open_writer(
+                out, format, dated=True, species=species, spreadsheet_safe=spreadsheet_safe
+            )
         except OSError as error:
             raise OutputError("lines", error) from error
         self._faults = FaultReporter("lines are written again")
@@ -95,6 +100,8 @@ class EventFileSink:
         One of `LIVE_FORMATS`; that of the ending of the file if not given.
     species
         Scientific and common name of each label; see `sed.events.formats.open_writer`.
+    spreadsheet_safe
+        Let no cell of CSV and TSV be a formula.
 
     Raises
     ------
@@ -110,12 +117,19 @@ class EventFileSink:
         path: str | os.PathLike[str],
         format: str | None = None,
         species: Mapping[str, tuple[str, str]] | None = None,
+        *,
+        spreadsheet_safe: bool = False,
     ) -> None:
         self._path, self._species = Path(path), species
         self._format = live_format(path, format)
         self._text = StringIO()
         self._writer = open_writer(
-            self._text, self._format, dated=True, continued=True, species=species
+            self._text,
+            self._format,
+            dated=True,
+            continued=True,
+            species=species,
+            spreadsheet_safe=spreadsheet_safe,
         )
         self._header = _header(self._format, species).encode()
         self._waiting: deque[bytes] = deque()  # encoded lines
