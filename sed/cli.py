@@ -112,6 +112,11 @@ def run(arguments: Sequence[str]) -> int:
     except SedError as error:
         print(f"sed: {error}", file=sys.stderr)
         return FAILED
+    except OSError as error:
+        # A name that no system call takes, or a disk that fails where none is expected to.
+        reason = without_controls(f"{error.strerror or error}: {error.filename or 'a file'}")
+        print(f"sed: {reason}. Check the name and the disk.", file=sys.stderr)
+        return FAILED
     return OK
 
 

@@ -30,7 +30,7 @@ def checkpoint_files(path: str | os.PathLike[str]) -> tuple[Path, Path]:
         Either file, or a run directory for its best checkpoint.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         path = path / "best"
     stem = path.with_suffix("") if path.suffix in (".safetensors", ".json") else path
     return stem.with_name(stem.name + ".safetensors"), stem.with_name(stem.name + ".json")
@@ -46,7 +46,7 @@ def check_weights(path: str | os.PathLike[str], metadata: Mapping[str, Any]) -> 
     """
     weights_path, json_path = checkpoint_files(path)
     name = printable(str(weights_path))
-    if not weights_path.is_file():
+    if not os.path.isfile(weights_path):
         raise CheckpointError(f"{name}: not found. Keep the .safetensors beside the .json.")
     weights = metadata.get("weights")
     checksum = weights.get("sha256") if isinstance(weights, dict) else None
@@ -75,7 +75,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
         f"{name}: not a checkpoint of this engine. Give the .safetensors (or .json) that "
         "`sed train` wrote, or leave out --model for the default one."
     )
-    if not (Path(path).exists() or weights_path.exists() or json_path.exists()):
+    if not any(map(os.path.exists, (path, weights_path, json_path))):
         raise CheckpointError(f"{name}: no such file. Check the name.")
     try:
         metadata = parse_metadata(json_path.read_text("utf-8"))

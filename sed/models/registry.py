@@ -114,7 +114,7 @@ def find_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
     name = DEFAULT_MODEL if name == DEFAULT_ALIAS else name
     if name in SHIPPED:
         shipped = SHIPPED_FOLDER / f"{name}.safetensors"
-        if shipped.exists():
+        if os.path.exists(shipped):
             return shipped
         raise CheckpointError(
             f"{name}: this model is not part of this installation ({shipped} is missing). "
@@ -123,7 +123,7 @@ def find_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
     if (own := _own_file(name)) is not None:
         return own
     # A run directory, or a checkpoint without its ending, in the working directory.
-    if path.exists() or any(file.exists() for file in checkpoint_files(path)):
+    if os.path.exists(path) or any(os.path.exists(file) for file in checkpoint_files(path)):
         return path
     raise CheckpointError(
         f"{printable(name)}: no such file, and no model of this name. {near(name, _names())} "
@@ -174,7 +174,7 @@ def list_models() -> list[ModelEntry]:
         With a `problem` where a model's files cannot be used.
     """
     shipped = [SHIPPED_FOLDER / f"{name}.json" for name in SHIPPED]
-    entries = [_entry(path, is_shipped=True) for path in shipped if path.exists()]
+    entries = [_entry(path, is_shipped=True) for path in shipped if os.path.exists(path)]
     with suppress(OSError):
         own = sorted(own_folder().glob("*.json"))
         entries += [_entry(path, is_shipped=False) for path in own if _NAME.fullmatch(path.stem)]
@@ -243,7 +243,7 @@ def add_model(
     check_name(name)
     folder = own_folder()
     json_path = folder / f"{name}.json"
-    if json_path.exists() and not replace:
+    if os.path.exists(json_path) and not replace:
         raise UsageError(
             f"{name}: there is a model of this name in {printable(str(folder))}. Choose another "
             "name, or give --replace"
@@ -320,9 +320,9 @@ def _entry(json_path: Path, *, is_shipped: bool) -> ModelEntry:
     """Return what the JSON of a model says, or why it cannot be read."""
     name = json_path.stem
     files = [json_path.with_suffix(suffix) for suffix in (".json", *WEIGHT_SUFFIXES)]
-    n_bytes = sum(file.stat().st_size for file in files if file.exists())
+    n_bytes = sum(file.stat().st_size for file in files if os.path.exists(file))
     weights = files[1]
-    path = weights if weights.exists() else json_path
+    path = weights if os.path.exists(weights) else json_path
     problem, metadata = "", {}
     try:
         metadata = parse_metadata(json_path.read_text("utf-8"))
@@ -334,7 +334,7 @@ def _entry(json_path: Path, *, is_shipped: bool) -> ModelEntry:
         kind = metadata.get("format") if isinstance(metadata, dict) else None
         if kind not in (FORMAT, GRAPH_FORMAT):
             problem = f"{json_path.name} does not describe a model"
-        elif kind == FORMAT and not weights.exists():
+        elif kind == FORMAT and not os.path.exists(weights):
             problem = f"{weights.name} is missing"
         metadata = metadata if isinstance(metadata, dict) else {}
     return ModelEntry(name, path, is_shipped, metadata, n_bytes, problem)

@@ -50,14 +50,14 @@ def describe(name: str | os.PathLike[str], *, with_classes: bool = False) -> str
     from streaming.engines.graphs.description import find_graph
 
     path = find_model(name) if is_registered(os.fspath(name)) else Path(name)
-    if (path / "store.json").exists():
+    if os.path.exists(path / "store.json"):
         return _describe_store(path)
     if (graph := find_graph(path)) is not None:
         return describe_graph_model(graph)
-    is_run = path.is_dir() and (path / "best.json").exists()
+    is_run = os.path.isdir(path) and os.path.exists(path / "best.json")
     if is_run or path.suffix in (".safetensors", ".json"):
         return _describe_checkpoint(path, with_classes=with_classes)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise CheckpointError(
             f"{printable(str(path))}: is a folder without best.json and store.json. Give a run "
             "directory, a store of embeddings, a checkpoint or a recording."

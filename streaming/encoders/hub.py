@@ -47,7 +47,7 @@ class HubName:
         """The folder, if the name is one."""
         looks_local = self.name.startswith((".", "/", "~", "\\"))
         path = Path(self.name).expanduser()
-        return path if looks_local or path.is_dir() else None
+        return path if looks_local or os.path.isdir(path) else None
 
     def __str__(self) -> str:
         return PREFIX + self.name + (f"@{self.revision}" if self.revision else "")
@@ -167,9 +167,9 @@ def _location(name: HubName) -> tuple[str, dict[str, Any]]:
         revision = {"revision": name.revision} if name.revision else {}
         return name.name, {"trust_remote_code": False, **revision}
     shown = printable(str(name))
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise CheckpointError(f"{shown}: no such folder. Check the name.")
-    if not (folder / "config.json").is_file():
+    if not os.path.isfile(folder / "config.json"):
         raise CheckpointError(
             f"{shown}: config.json is missing. Give a folder that save_pretrained wrote."
         )

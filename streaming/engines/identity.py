@@ -42,7 +42,7 @@ def is_missing(model: str) -> bool:
     """
     if is_hub_name(model):
         folder = parse_hub_name(model).folder
-        return folder is not None and not folder.exists()
+        return folder is not None and not os.path.exists(folder)
     if "://" in model:
         return False
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,7 +72,7 @@ def read_openvino_graph(path: Path) -> Any:
     MissingExtraError
         If the package `openvino` is not installed.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CheckpointError(f"{printable(str(path))}: no such file. Check --model.")
     try:
         return openvino_core().read_model(path)

@@ -147,7 +147,7 @@ class OutputConfig:
         if self.output is None:
             return None
         path = Path(self.output)
-        is_folder = path.is_dir() or not path.suffix or os.fspath(self.output).endswith("/")
+        is_folder = os.path.isdir(path) or not path.suffix or os.fspath(self.output).endswith("/")
         is_folder = is_folder or not self.events
         return path if is_folder else None
 
@@ -194,7 +194,7 @@ class OutputConfig:
     def _embedded(self) -> set[str]:
         """Names of the recordings in the store, when it is first asked for."""
         store = self.embeddings and self.embeddings.store
-        return EmbeddingStore(store).recordings if store and Path(store).exists() else set()
+        return EmbeddingStore(store).recordings if store and os.path.exists(Path(store)) else set()
 
     def concern(self, recording: Recording) -> bool:
         """Return whether anything is to be written or returned about a recording."""
@@ -216,7 +216,7 @@ class OutputConfig:
         has_embeddings = is_merged or all(map(os.path.exists, embedding_paths))
         paths = self.paths(recording)
         others = paths[: len(paths) - len(embedding_paths)]
-        return has_embeddings and all(path.exists() for path in others)
+        return has_embeddings and all(os.path.exists(path) for path in others)
 
     def check_shared(self) -> None:
         """Make sure that the events of several recordings may go to one file or stream.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -154,13 +155,13 @@ def _split_paths(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     from sed.text import printable
 
     def is_checkpoint(path: Path) -> bool:
-        is_run = (path / "best.safetensors").is_file()
-        is_name = is_registered(str(path)) and not path.exists()
+        is_run = os.path.isfile(path / "best.safetensors")
+        is_name = is_registered(str(path)) and not os.path.exists(path)
         return is_run or is_name or path.suffix in (".safetensors", ".json")
 
     checkpoints = [path for path in paths if is_checkpoint(path)]
     recordings = [path for path in paths if not is_checkpoint(path)]
-    missing = [printable(str(path)) for path in paths if not path.exists()]
+    missing = [printable(str(path)) for path in paths if not os.path.exists(path)]
     if not checkpoints:
         note = f" ({', '.join(missing)}: no such file or folder)" * bool(missing)
         raise UsageError(

@@ -106,7 +106,7 @@ def _recipe_values(name: str | os.PathLike[str], folder: Path) -> dict[str, Any]
     path = folder / name
     if path.suffix != ".toml":
         path = RECIPES / f"{name}.toml"
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise UsageError(f"there is none. {near(str(name), recipe_names())}")
     try:
         values = tomllib.loads(path.read_text("utf-8"))

@@ -20,7 +20,7 @@ def audio_folders(table: Path, names: Sequence[str] = ("audio",)) -> list[Path]:
     """Return folders that may hold the audio of a table: beside it, above it, or its own."""
     bases = table.parent, table.absolute().parent.parent
     beside = [base / name for base in bases for name in names]
-    return [*(path for path in beside if path.is_dir()), table.parent]
+    return [*(path for path in beside if os.path.isdir(path)), table.parent]
 
 
 def is_sound(file: Path) -> bool:
@@ -65,7 +65,7 @@ class AudioFinder:
         """
         for folder in self._folders:
             for name in names:
-                if (folder / name).is_file():
+                if os.path.isfile(folder / name):
                     return str(folder / name)
         for name in names:
             for parts in _spellings(name):
@@ -116,7 +116,7 @@ class AudioFinder:
                 if len(exact or same) != 1:
                     return None
                 here = here / (exact or same)[0]
-        return here if parts and here.is_file() else None
+        return here if parts and os.path.isfile(here) else None
 
     def _listing(self, folder: Path) -> dict[str, list[str]]:
         if folder not in self._listings:
@@ -163,7 +163,7 @@ def _by_name(folders: Sequence[Path]) -> dict[str, list[str]]:
     """Return the sounds in folders and below, by their names with and without ending."""
     found: dict[str, list[str]] = {}
     for file in sorted({file for folder in folders for file in folder.rglob("*")}):
-        if is_sound(file) and file.is_file():
+        if is_sound(file) and os.path.isfile(file):
             for name in {file.name, stem(file.name)}:
                 found.setdefault(_folded(name), []).append(str(file))
     return found

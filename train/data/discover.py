@@ -38,7 +38,7 @@ def find_data(
     """
     here = Path(folder)
     data = here / "data"
-    if data.is_dir() and holds_clips(data):
+    if os.path.isdir(data) and holds_clips(data):
         return data, "the folder data"
     if tables := tables_in(here):
         names = ", ".join(printable(path.name) for path in tables)
@@ -50,8 +50,8 @@ def find_data(
     if named:
         return Path(named), f"${VARIABLE}"
     found = "there is no folder data"
-    if data.is_dir():
-        held = [f"{path.name}{'/' * path.is_dir()}" for path in sorted(data.iterdir())]
+    if os.path.isdir(data):
+        held = [f"{path.name}{'/' * os.path.isdir(path)}" for path in sorted(data.iterdir())]
         found = (
             f"the folder data holds only {some(held)}: no table of clips, no annotated "
             "recordings, and not two or more folders with sounds"
@@ -78,6 +78,6 @@ def _n_class_folders(folder: Path) -> int:
     n_folders = sum(
         any(file.suffix.lower() in suffixes and file.name[0] != "." for file in path.iterdir())
         for path in folder.iterdir()
-        if path.is_dir() and path.name[0] != "." and os.access(path, os.R_OK)
+        if os.path.isdir(path) and path.name[0] != "." and os.access(path, os.R_OK)
     )
     return n_folders if n_folders > 1 else 0

@@ -60,9 +60,9 @@ def read_table(source: str | os.PathLike[str], *, table_format: str | None = "au
         kinds = (table_format,)
     else:
         raise UsageError(f"unknown table format {table_format!r}. {near(table_format, FORMATS)}")
-    if path.is_dir():
+    if os.path.isdir(path):
         clips = read_folder(path, kinds)
-    elif not path.is_file():
+    elif not os.path.isfile(path):
         raise TableError(f"{printable(str(path))}: no such table or folder. Check the name.")
     else:
         clips = read_file(path, kinds)

@@ -100,7 +100,7 @@ def read_fit_table(
     missing: list[str] = []
     if target is not None:
         clips, values, missing = _read_target(path, target, task)
-    elif path.is_dir() and (sounds := _sounds(path)):
+    elif os.path.isdir(path) and (sounds := _sounds(path)):
         label = path.resolve().name
         clips = [Clip(str(file), (label,), str(file)) for file in sounds]
     else:
@@ -132,7 +132,8 @@ def _sounds(folder: Path) -> list[Path]:
     """Return the sounds in a folder that holds nothing else of a table; else none."""
     files = sorted(file for file in folder.iterdir() if file.name[0] != ".")
     suffixes = SOUND_SUFFIXES | CONTAINER_SUFFIXES
-    if any(file.is_dir() or file.suffix.lower() in (".csv", ".tsv", ".txt") for file in files):
+    tables = (".csv", ".tsv", ".txt")
+    if any(os.path.isdir(file) or file.suffix.lower() in tables for file in files):
         return []
     return [file for file in files if file.suffix.lower() in suffixes]
 
@@ -168,7 +169,7 @@ def _read_target(
     path: Path, target: str, task: str
 ) -> tuple[list[Clip], list[float] | None, list[str]]:
     """Return the clips of a CSV, their numbers if it holds numbers, and what is missing."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise TableError(f"{printable(str(path))}: no such table. --target needs a CSV.")
     table = read_text_table(path)
     header, key = table.columns, column_key(target)

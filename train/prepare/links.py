@@ -34,7 +34,7 @@ _MINUTE = 60
 
 def is_links(source: Path) -> bool:
     """Return whether a file is a table of links, and not one of files that are there."""
-    if not source.is_file():
+    if not os.path.isfile(source):
         return False
     header = read_columns(source)
     return "url" in header and not any(table.fits(header) for table in FORMATS.values())

@@ -130,17 +130,17 @@ def open_folder(out: Path, source: Path, options: dict[str, Any]) -> Manifest:
     """
     name = printable(str(out))
     new = Manifest(str(source.resolve()), options)
-    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+    if os.path.isdir(source) and out.resolve().is_relative_to(source.resolve()):
         raise UsageError(f"{name}: lies in the source and would become part of it. Name another.")
-    if out.exists() and not out.is_dir():
+    if os.path.exists(out) and not os.path.isdir(out):
         raise UsageError(f"{name}: is a file. Name a folder to prepare into.")
     try:
-        entries = [path.name for path in out.iterdir()] if out.exists() else []
+        entries = [path.name for path in out.iterdir()] if os.path.exists(out) else []
     except OSError as error:
         raise OutputError(out, error) from error
     if MANIFEST not in entries:
         _remove_parts(out)
-        others = [entry for entry in entries if (out / entry).exists()]
+        others = [entry for entry in entries if os.path.exists(out / entry)]
         if others:
             raise UsageError(
                 f"{name}: holds files that sed prepare did not make: {some(sorted(others))}. "
@@ -191,7 +191,7 @@ def reset(out: str | os.PathLike[str]) -> tuple[int, list[str]]:
     made = [
         out / AUDIO / name for name, facts in manifest.files.items() if is_stored(out, name, facts)
     ]
-    made += [path for path in (out / INDEX, out / FAILURES) if path.is_file()]
+    made += [path for path in (out / INDEX, out / FAILURES) if os.path.isfile(path)]
     if (out / DOWNLOADS).resolve().is_relative_to(out.resolve()):  # no link leads elsewhere
         made += files_of(out / DOWNLOADS, manifest.downloads)
     _remove_parts(out, manifest)
@@ -209,7 +209,7 @@ def reset(out: str | os.PathLike[str]) -> tuple[int, list[str]]:
                 folder.rmdir()
     with suppress(OSError):
         out.rmdir()
-    left = sorted(str(path.relative_to(out)) for path in out.rglob("*") if not path.is_dir())
+    left = sorted(str(path.relative_to(out)) for path in out.rglob("*") if not os.path.isdir(path))
     return len(made) + 1, left
 
 
@@ -227,7 +227,7 @@ def is_stored(out: Path, name: str, facts: StoredRecording | None) -> bool:
     try:
         if not path.parent.resolve().is_relative_to(out.resolve()):  # a link leads elsewhere
             return False
-        return path.is_file() and (facts is None or path.stat().st_size == facts.n_bytes)
+        return os.path.isfile(path) and (facts is None or path.stat().st_size == facts.n_bytes)
     except OSError:
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -63,7 +64,7 @@ def refuse_finished_model(run: Path, world: Distributed) -> None:
         If there is one.
     """
     best = run / "best.safetensors"
-    if world.all_gather(best.exists())[0]:
+    if world.all_gather(os.path.exists(best))[0]:
         raise UsageError(
             f"{printable(str(run))} holds a trained model, {best.name}, and a new run would "
             f"replace it; it cannot be resumed, since {STATE} is missing. Train into another "

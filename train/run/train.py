@@ -186,7 +186,7 @@ def _run(
     callbacks: TrainCallbacks,
 ) -> None:
     """Train in this process; the first of several processes writes files and prints."""
-    has_state = world.all_gather((run / STATE).is_file())[0]
+    has_state = world.all_gather(os.path.isfile(run / STATE))[0]
     if has_state and not resume:
         raise UsageError(
             f"{printable(str(run))} holds a run: add --resume to continue it, train into another "
@@ -243,7 +243,7 @@ def _run_epoch(trainer: Trainer, run: Path, curves: CurvePlot, callbacks: TrainC
     first_batch, start = progress.batch, time.perf_counter()
     loss, wait_seconds = trainer.train_epoch(run, callbacks.on_step)
     seconds = time.perf_counter() - start
-    if trainer.world.is_first and not (run / STATE).exists():
+    if trainer.world.is_first and not os.path.exists(run / STATE):
         trainer.save(run / STATE)  # a best checkpoint never stands without a state
     model = trainer.kept_model()
     predictions, frame_max = trainer.predict(model)

@@ -115,7 +115,7 @@ def create_store(path: str | os.PathLike[str], config: StoreConfig) -> None:
         If the folder holds something else, or cannot be written.
     """
     path = Path(path)
-    if (path / CONFIG_NAME).exists():
+    if os.path.exists(path / CONFIG_NAME):
         old = read_store_config(path)
         differing = [n for n in COMPARED if getattr(old, n) != getattr(config, n)]
         if differing and (_parquet_files(path, RECORDINGS) or _parquet_files(path, PARTS)):
@@ -129,10 +129,10 @@ def create_store(path: str | os.PathLike[str], config: StoreConfig) -> None:
             _write_config(path, config)
         return
     # The journal of a scan lies there before the model is loaded; its name starts with a dot.
-    others = {p.name for p in path.iterdir() if p.name[0] != "."} if path.is_dir() else set()
+    others = {p.name for p in path.iterdir() if p.name[0] != "."} if os.path.isdir(path) else set()
     if CONFIG_NAME in others:  # written meanwhile, by another worker
         return create_store(path, config)
-    if others or path.is_file():
+    if others or os.path.isfile(path):
         raise SedError(
             f"{printable(str(path))}: is a file, or a folder with other files. Give the path of a "
             "store, or of a folder that does not exist yet."
@@ -236,7 +236,7 @@ def find_files(store: Path, dimension: int) -> list[StoreFile]:
             files = _described(sorted(parts, key=part_number) + sorted(recordings), dimension)
         except SedError as error:
             # A file that was missing may be there again: replaced. What is damaged stays so.
-            if str(error) == before and all(path.exists() for path in [*parts, *recordings]):
+            if str(error) == before and all(os.path.exists(path) for path in [*parts, *recordings]):
                 raise
             before = str(error)
             continue

@@ -297,7 +297,7 @@ def check_graph(path: Path, model: GraphModel) -> Path:
     """
     graph = path.with_name(model.file)
     name = printable(str(graph))
-    if not graph.is_file():
+    if not os.path.isfile(graph):
         raise CheckpointError(f"{name}: not found. Keep the graph beside its .json.")
     if sha256_of(graph) != model.sha256:
         raise CheckpointError(

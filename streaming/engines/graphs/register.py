@@ -97,7 +97,7 @@ def describe_graph(
         raise UsageError(f"{name}: expected a graph that ends in {', '.join(SUFFIXES)}")
     if activation not in (None, *ACTIVATIONS):
         raise UsageError(f"unknown activation {activation!r}. {near(str(activation), ACTIVATIONS)}")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CheckpointError(f"{name}: no such file. Check the name.")
     sample_rate = _checked_rate(name, sample_rate, log_mel)
     # Of the libraries for ONNX its own is the strictest.
