@@ -7,10 +7,12 @@ import inspect
 import logging
 import os
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from sed.errors import FAILED, MISUSE, OK, SedError, UsageError
 from sed.text import without_controls
@@ -47,6 +49,7 @@ def app() -> typer.Typer:
     """Return the application with all commands."""
     sed = typer.Typer(
         name="sed",
+        cls=_Commands,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["--help", "-h"]},
@@ -60,6 +63,31 @@ def app() -> typer.Typer:
         else:
             sed.command(name, help=_unwrapped(function.__doc__), rich_help_panel=panel)(function)
     return sed
+
+
+class _Commands(TyperGroup):
+    """The commands; what click says about arguments steers no terminal, as all other messages."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Parse the arguments before the command."""
+        with _clean_messages():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Parse the arguments of the command, and run it."""
+        with _clean_messages():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _clean_messages() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # Errors of click, of which typer has a copy of its own.
+        if isinstance(message := getattr(error, "message", None), str):
+            vars(error)["message"] = without_controls(message)
+        raise
 
 
 def _print_version(value: bool) -> None:

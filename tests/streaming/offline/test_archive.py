@@ -353,7 +353,7 @@ if __name__ == "__main__":
     write_all = scan._write_all
     def dying(writer, events):
         for n, event in enumerate(events):
-            if n == left:
+            if writer is not None and n == left:
                 os.kill(os.getpid(), signal.SIGKILL)
             write_all(writer, [event])
     scan._write_all = dying
