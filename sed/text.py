@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _FORMULA = re.compile("[ \ufeff]*[=+@\t\r\n\uff1d\uff0b\uff0d\uff20-]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+MAX_REASON = 250  # characters of a library's message in one of ours
 MAX_SLUG_BYTES = 80  # two slugs, a timestamp and an extension fit into the usual 255 bytes
 
 
@@ -50,6 +51,11 @@ def to_utf8(text: str) -> str:
     except UnicodeEncodeError:  # a surrogate that does not stand for a byte, from JSON for example
         data = text.encode("utf-8", "backslashreplace")
     return data.decode("utf-8", "backslashreplace")
+
+
+def message_of(error: BaseException) -> str:
+    """Return the message of a library on one line, cut to what fits into a message of ours."""
+    return without_controls(" ".join(str(error).split())[:MAX_REASON])
 
 
 def some(names: Sequence[str], most: int = 10) -> str:

@@ -38,7 +38,7 @@ from sed.models.metadata import (
 from sed.models.network import SedModel
 from sed.models.registry import DEFAULT_MODEL, find_model
 from sed.models.spec import ModelSpec, hierarchy_of
-from sed.text import printable, some
+from sed.text import message_of, printable, some
 from sed.timeline import Timeline
 
 
@@ -235,7 +235,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     ) as error:
         raise CheckpointError(
             f"{name}: weights and metadata do not fit together "
-            f"({' '.join(str(error).split())[:300]}). Copy both again."
+            f"({message_of(error)}). Copy both again."
         ) from error
     except OSError as error:
         raise CheckpointError(f"{name}: cannot read: {error.strerror or error}.") from error

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sed.errors import CheckpointError, UsageError
 from sed.models.spec import ModelSpec
-from sed.text import printable
+from sed.text import message_of, printable
 from sed.types import Floats
 from streaming.encoders.base import (
     WINDOW_SECONDS,
@@ -210,7 +210,7 @@ class WindowFamily(Family):
                 output = pretrained.model(**_extracted(self._extractor, noise, n_samples))
             return int(output.last_hidden_state.shape[1])
         except Exception as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = message_of(error)
             raise CheckpointError(
                 f"{printable(str(pretrained.name))}: a model of the type "
                 f"{pretrained.config.model_type} does not work as an encoder ({reason}). "

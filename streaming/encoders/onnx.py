@@ -14,7 +14,7 @@ import numpy as np
 
 from sed.errors import CheckpointError, MissingExtraError, UsageError
 from sed.models.spec import ModelSpec
-from sed.text import near, printable
+from sed.text import message_of, near, printable
 from sed.types import Floats
 from streaming.encoders.base import LAST_NAMES, WINDOW_SECONDS, AudioEncoder, encoder_spec
 from streaming.export.onnx import GraphDescription, GraphTensor, describe_onnx
@@ -108,7 +108,7 @@ class OnnxEncoder(AudioEncoder):
             outputs = self._session.run(names, {self._input.name: samples.reshape(shape)})
         except Exception as error:
             # ONNX Runtime has exceptions of its own, one class for each status.
-            reason = " ".join(str(error).split())[:200]
+            reason = message_of(error)
             raise CheckpointError(
                 f"{self._name}: does not run on windows of {samples.shape[1]} samples ({reason}). "
                 "Check its sample rate and window."
@@ -279,7 +279,7 @@ def open_session(path: str | os.PathLike[str], name: str, n_threads: int) -> tup
         )
     except Exception as error:
         # Its exceptions are one class for each status.
-        reason = " ".join(str(error).split())[:200]
+        reason = message_of(error)
         raise CheckpointError(
             f"{name}: ONNX Runtime does not take this graph ({reason}). Export it again."
         ) from error

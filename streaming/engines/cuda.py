@@ -28,6 +28,7 @@ from torch import Tensor
 
 from sed.models.checkpoint import Checkpoint
 from sed.models.devices import DeviceError, choose_device, choose_precision
+from sed.text import message_of
 from sed.types import Floats
 from streaming.engines.base import FrameOutput, Shape
 from streaming.engines.cache import cache_folder, cached_json
@@ -140,7 +141,7 @@ class CudaEngine(TorchEngine):
                 # A capture that fails leaves its own stream as the current one.
                 torch.cuda.set_stream(stream)
                 self._use_graphs, self._free_graphs = False, {}
-                reason = " ".join(str(error).split())[:200]
+                reason = message_of(error)
                 _log.warning("%s: slower without CUDA graphs: %s", self.device, reason)
         return self._free_graphs.get(shape[0])
 

@@ -19,6 +19,7 @@ from sed.models.inference.layers import LayerNetwork
 from sed.models.inference.receptive_field import receptive_field
 from sed.models.network import SedModel
 from sed.models.spec import ReceptiveField
+from sed.text import message_of
 from sed.types import Floats
 from streaming.engines.base import SUB_BATCH, Engine, FrameOutput, concat, sub_batches
 
@@ -146,7 +147,7 @@ class TorchEngine(Engine):
             if not self.is_compiled:
                 raise
             raise DeviceError(
-                f"torch.compile does not work here ({' '.join(str(error).split())[:200]}). "
+                f"torch.compile does not work here ({message_of(error)}). "
                 "Install a C++ compiler, or choose another --engine."
             ) from error
 

@@ -20,7 +20,7 @@ from sed.errors import CheckpointError, SedError, UsageError
 from sed.models.devices import check_precision, has_gpu, n_cores
 from sed.models.metadata import check_weights, checkpoint_files, read_metadata
 from sed.models.registry import find_model
-from sed.text import near
+from sed.text import message_of, near
 from streaming.engines.base import Engine, benchmark_engine
 from streaming.engines.cache import cached_json, machine_key
 from streaming.engines.encoder import is_encoder, open_encoder
@@ -313,7 +313,7 @@ def _measure_engines(source: _Source, options: _Options, names: Sequence[str]) -
             speeds[name] = round(benchmark_engine(_OPENERS[name](source, options)), 1)
         except Exception as error:
             # A library may raise any exception; the other engines may still work.
-            reason = " ".join(str(error).split())[:300]
+            reason = message_of(error)
             _log.warning("the engine %s does not work here: %s", name, reason)
             speeds[name] = 0.0
     return speeds

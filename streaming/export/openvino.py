@@ -14,7 +14,7 @@ import numpy as np
 
 from sed.errors import CheckpointError, MissingExtraError
 from sed.files import written_whole
-from sed.text import printable
+from sed.text import message_of, printable
 from streaming.export.onnx import parse_graph_metadata, write_onnx
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def read_openvino_graph(path: Path) -> Any:
     except RuntimeError as error:
         raise CheckpointError(
             f"{printable(str(path))}: cannot be read as a graph "
-            f"({' '.join(str(error).split())[:200]}). Export it again."
+            f"({message_of(error)}). Export it again."
         ) from error
 
 

@@ -36,7 +36,7 @@ from sed.models.metadata import (
     sha256_of,
 )
 from sed.models.registry import DEFAULT_ALIAS, find_model, shipped_with_weights
-from sed.text import printable
+from sed.text import message_of, printable
 from sed.types import Floats
 from train.fit.embeddings import Encoder
 from train.fit.heads import predict_clips
@@ -239,8 +239,7 @@ def load_fitted(path: str | os.PathLike[str]) -> FittedModel:
         SafetensorError,
     ) as error:
         raise CheckpointError(
-            f"{name}: the files do not fit together ({' '.join(str(error).split())[:200]}). Copy "
-            "all of them again."
+            f"{name}: the files do not fit together ({message_of(error)}). Copy all of them again."
         ) from error
     if encoder_sha256(encoder.model) != checksum:
         raise CheckpointError(

@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 
 from sed.errors import CheckpointError
 from sed.files import parse_json, written_whole
-from sed.text import printable
+from sed.text import message_of, printable
 
 FORMAT_VERSION = 3
 UNCHECKED_VERSION = 2  # of earlier releases: the same without a checksum
@@ -140,7 +140,7 @@ def load_state(path: str | os.PathLike[str], state: ResumableState) -> None:
         AttributeError,
         IndexError,
     ) as e:
-        reason = " ".join(str(e).split())[:300]
+        reason = message_of(e)
         raise CheckpointError(f"{name}: cannot resume from it ({reason}). {remedy}") from e
     state.values.clear()
     state.values.update(header["values"])

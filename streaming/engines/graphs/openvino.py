@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sed.errors import CheckpointError
-from sed.text import printable
+from sed.text import message_of, printable
 from sed.types import Floats
 from streaming.engines.graphs.runtime import GraphRuntime, does_not_run, float32, threads_text
 from streaming.export.onnx import GraphTensor
@@ -50,7 +50,7 @@ class OpenVinoRuntime(GraphRuntime):
         try:
             self._compiled = openvino_core().compile_model(graph, "CPU", options)
         except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = message_of(error)
             raise CheckpointError(
                 f"{printable(path.name)}: OpenVINO does not take this graph ({reason}). Export it "
                 "again, or in another format."

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from sed.errors import CheckpointError
-from sed.text import printable
+from sed.text import message_of, printable
 from sed.types import Floats
 from streaming.export.onnx import GraphTensor
 
@@ -43,7 +43,7 @@ def threads_text(n_streams: int, n_threads: int) -> str:
 
 def does_not_run(path: Path, shape: Sequence[int], error: Exception) -> CheckpointError:
     """Return the error for a graph that fails on an input."""
-    reason = " ".join(str(error).split())[:200]
+    reason = message_of(error)
     return CheckpointError(
         f"{printable(path.name)}: does not run on an input of the shape {tuple(shape)} ({reason}). "
         "Check its sample rate and window."

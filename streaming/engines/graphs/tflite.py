@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from sed.errors import CheckpointError, MissingExtraError
-from sed.text import printable
+from sed.text import message_of, printable
 from sed.types import Floats
 from streaming.engines.graphs.runtime import GraphRuntime, does_not_run, float32, threads_text
 from streaming.export.onnx import GraphTensor
@@ -83,7 +83,7 @@ def _open_interpreter(path: Path, n_threads: int) -> Any:
             interpreter = Interpreter(model_path=os.fspath(path), num_threads=n_threads)
             interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = message_of(error)
         raise CheckpointError(
             f"{printable(path.name)}: LiteRT does not take this graph ({reason}). Check the file."
         ) from error
