@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from sed.errors import CheckpointError
 from sed.features.log_mel import LogMelConfig
 from sed.features.log_mel_torch import LogMel
-from sed.text import printable
+from sed.text import message_of, printable
 from train.distill.classes import read_classes
 from train.distill.inference import frozen
 
@@ -33,6 +33,8 @@ SAMPLE_RATE = 16_000  # of YAMNet, and of the models that are distilled
 MN04_RATE = 32_000
 MN04_WIN, MN04_HOP, MN04_FFT, MN04_MELS = 800, 320, 1024, 128
 PREEMPHASIS = 0.97
+# Beside its weights:
+MN04_MEL_FILE, MN04_CLASSES_FILE = "mn04_mel_128x513.npy", "audioset_labels_527.txt"
 MN04_BLOCKS = """
 ds_r1_k3_s1_e1_c8_nre ir_r1_k3_s2_e3.000000_c16_nre ir_r1_k3_s1_e2.000000_c16_nre
 ir_r1_k5_s2_e2.000000_c16_se0.250000_nre ir_r1_k5_s1_e3.000000_c16_se0.333333_nre
@@ -117,7 +119,7 @@ class Mn04Teacher(nn.Module):
     Raises
     ------
     CheckpointError
-        If the file cannot be read or holds another network.
+        If a file is missing, cannot be read or holds another network.
     """
 
     window: Tensor
@@ -129,13 +131,10 @@ class Mn04Teacher(nn.Module):
         network = mn04()
         _load(network, path)
         self._infer = frozen(_Single(network), torch.zeros(2, 1, MN04_MELS, 501))
-        folder = Path(path).parent
-        filters = torch.from_numpy(np.load(folder / "mn04_mel_128x513.npy", allow_pickle=False))
-        self.register_buffer("filters", filters.float().T.contiguous(), persistent=False)
+        filters, order = _mn04_files(Path(path).parent)
+        self.register_buffer("filters", filters, persistent=False)
         self.register_buffer("window", torch.hann_window(MN04_WIN, periodic=False))
-        names = (folder / "audioset_labels_527.txt").read_text("utf-8").splitlines()
-        order = [names.index(c.audioset_name) for c in read_classes()]
-        self.register_buffer("order", torch.tensor(order))
+        self.register_buffer("order", order)
 
     @torch.no_grad()
     def forward(self, samples: Tensor) -> Tensor:
@@ -219,8 +218,25 @@ def teacher_logits(patch_logits: Tensor, clip_logits: Tensor | None) -> Tensor:
     return yamnet if clip_logits is None else 0.5 * (yamnet + clip_logits)
 
 
+def _mn04_files(folder: Path) -> tuple[Tensor, Tensor]:
+    """Return the mel bank, (bins, mels), and the place of each of our classes among its classes."""
+    bank, names = folder / MN04_MEL_FILE, folder / MN04_CLASSES_FILE
+    try:
+        filters = torch.from_numpy(np.load(bank, allow_pickle=False)).float().T.contiguous()
+        known = names.read_text("utf-8").splitlines()
+        order = [known.index(c.audioset_name) for c in read_classes()]
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{printable(str(folder))}: mn04 needs its mel bank, {MN04_MEL_FILE}, and the list of "
+            f"its classes, {MN04_CLASSES_FILE}, beside its weights ({message_of(error)})."
+        ) from error
+    return filters, torch.tensor(order)
+
+
 def _load(network: nn.Module, path: str | os.PathLike[str]) -> None:
     name = printable(os.fspath(path))
+    if not os.path.exists(path):
+        raise CheckpointError(f"{name}: no such file. Give the weights of a teacher.")
     try:
         network.load_state_dict(safetensors.torch.load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:

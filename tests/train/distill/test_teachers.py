@@ -18,6 +18,7 @@ from train.distill.teachers import (
     YAMNET_LOG_MEL,
     Mn04Teacher,
     YamnetTeacher,
+    mn04,
     teacher_logits,
     upsample,
 )
@@ -151,3 +152,11 @@ def test_mn04_gives_the_published_logits(shared):
     # Those are of the originals, with frequencies above 8 kHz.
     for own, other in zip(logits, expected, strict=True):
         assert np.corrcoef(own, other)[0, 1] > 0.93
+
+
+def test_a_missing_teacher_and_its_missing_files_are_named(tmp_path, random_yamnet):
+    with pytest.raises(CheckpointError, match=r"lost\.safetensors: no such file"):
+        YamnetTeacher(tmp_path / "lost.safetensors")
+    safetensors.torch.save_file(mn04().state_dict(), tmp_path / "mn04.safetensors")
+    with pytest.raises(CheckpointError, match=r"mn04 needs its mel bank, mn04_mel_128x513\.npy"):
+        Mn04Teacher(tmp_path / "mn04.safetensors")
