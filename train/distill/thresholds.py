@@ -6,7 +6,7 @@ r"""Set a threshold for each class so that false events are rare, from labelled 
     labels of the clips ─▶ where a class is certainly absent, where it is present
 
 A threshold for one false event per hour needs more than an hour of sound without the class, and
-there are about two. So three things have to hold: the events counted at the threshold, plus one,
+there are four at most. So three things have to hold: the events counted at the threshold, plus one,
 are no more than allowed; the rate that an exponential tail fitted to the highest peaks (in logits)
 predicts is no more than allowed (peaks over threshold, Pickands 1975, with shape 0); and the event
 tracker itself finds no more.
@@ -60,7 +60,7 @@ class ThresholdConfig:
 
     false_per_hour: float = 1.0
     lowest: float = 0.2
-    lowest_labelled: float = 0.02
+    lowest_labelled: float = 0.2
     highest: float = 0.995
     offset_ratio: float = 0.3
     tail_peaks: int = 10
@@ -78,9 +78,9 @@ class ClassThreshold:
     onset
         The onset threshold.
     rule
-        `best F1` where positive clips decided; `false events` where the allowed rate of these did;
-        `lowest` where even the lowest threshold allowed gives no more; `background` for a class
-        that may be in any clip: then all sound counts as without it.
+        `best F1` where positive clips that are found decided; `false events` where the allowed
+        rate of these did; `lowest` where even the lowest threshold allowed gives no more;
+        `background` for a class that may be in any clip: then all sound counts as without it.
     hours
         Length of the sound without the class.
     n_false
@@ -138,7 +138,7 @@ def best_threshold(scores: Floats, peaks: EventPeaks, lowest: float) -> float:
     """Return the threshold from `lowest` on with the highest F1.
 
     Found clips, missed clips and false events count. Where a range of thresholds has the same
-    counts, its middle in logits is returned.
+    counts, its middle in logits is returned; `lowest` if no threshold finds a clip.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def best_threshold(scores: Floats, peaks: EventPeaks, lowest: float) -> float:
     found = (scores[:, None] >= steps).sum(axis=0)
     f1 = 2 * found / (found + peaks.n_events(steps) + len(scores))
     best = int(np.argmax(f1 + np.arange(len(f1)) * 1e-12))  # the highest of equal ones
-    if best == 0:
+    if best == 0 or f1[best] == 0:
         return lowest
     return _sigmoid(float(_logit(steps[best - 1 : best + 1]).mean()))
 
@@ -241,7 +241,8 @@ def _class_threshold(
     rule: Rule = "false events" if rare > lowest else "lowest"
     if len(scores):
         best = best_threshold(scores, peaks, onset)
-        rule = "best F1" if best > onset or rule == "lowest" else rule
+        is_found = bool((scores >= best).any())
+        rule = "best F1" if is_found and (best > onset or rule == "lowest") else rule
         onset = best
     onset = min(onset, config.highest)
     return ClassThreshold(label, onset, rule, hours, 0, len(scores), 0)
