@@ -43,7 +43,8 @@ def main(run: Path) -> None:
         "n_clips": len(used),
         "licences": sorted({licence[name] for name in used}),
         "backbone_from": "YAMNet (Google, Apache-2.0), trained on AudioSet",
-        "licence": "MIT; attribution in sed/models/pretrained/EVERYDAY_ATTRIBUTION.md",
+        "licence": "Apache-2.0 (weights that started as YAMNet's, changed by training) and MIT; "
+        "attribution in sed/models/pretrained/EVERYDAY_ATTRIBUTION.md",
     }
     sed.save_checkpoint(checkpoint, weights, dtype=torch.float16)
     stored = sed.load_model(NAME)  # with rounded weights

@@ -39,7 +39,7 @@ RULES = {
     "clips missed and false events, among those at which false events are rare enough.",
     "false events": "The threshold at which false events are rare enough; no clip with the class "
     "moved it further.",
-    "lowest": "Even the lowest threshold that is allowed gave fewer false events than the limit. "
+    "lowest": "Even the lowest threshold that is allowed gave no more false events than the limit. "
     "The sound at hand may have nothing that resembles the class: the least certain rule.",
     "background": "Rooms, noise, radio: these may be in any clip, so all sound counts as without "
     "the class, and the threshold keeps them rare rather than right.",
@@ -72,7 +72,8 @@ def publish(
         "trained_on": "ESC-50 (K. J. Piczak, 2015): clips under CC0 and CC-BY, without fold 1",
         "distilled_from": "YAMNet (Google, Apache-2.0) and EfficientAT mn04 (MIT), both trained on "
         "AudioSet",
-        "licence": "MIT; attribution in sed/models/pretrained/GENERAL_ATTRIBUTION.md",
+        "licence": "Apache-2.0 (weights that started as YAMNet's, changed by training) and MIT; "
+        "attribution in sed/models/pretrained/GENERAL_ATTRIBUTION.md",
     }
     sed.save_checkpoint(checkpoint, weights, dtype=torch.float16)
     thresholds, checkpoint.post_processing = fit(
@@ -130,6 +131,7 @@ def card(
     log_mel = checkpoint.model.log_mel.config
     frame_ms = 1000 * checkpoint.timeline.frame_seconds
     hours = max(one.hours for one in thresholds)
+    gap = checkpoint.post_processing.min_gap_seconds
     parts = "\n".join(_of_rule(rule, thresholds) for rule in RULES)
     return f"""# Model card: `{NAME}`
 
@@ -145,10 +147,25 @@ parameters in half precision; {log_mel.sample_rate / 1000:g} kHz, {log_mel.n_mel
 **Training.** Distilled from YAMNet (Google, Apache-2.0) and EfficientAT mn04 (MIT), which were
 trained on AudioSet, on clips of ESC-50 under CC0 or CC-BY without the official fold 1. Their labels
 were used where AudioSet has the class. Names and licences are in `GENERAL_ATTRIBUTION.md`.
+The weights started as YAMNet's and are changed; its licence is in `LICENSE-APACHE-2.0`.
+
+    sed train --recipe general-features --fold 0 --data ESC50_FOLDER \\
+        --init-weights YAMNET_WEIGHTS --output runs/features \\
+        --set loss.distill_yamnet=YAMNET_WEIGHTS
+    sed train --recipe general --fold 0 --data ESC50_FOLDER \\
+        --init-weights runs/features/last.safetensors --output runs/general \\
+        --set loss.distill_yamnet=YAMNET_WEIGHTS --set loss.distill_mn04=MN04_WEIGHTS
+    python -m benchmarks.figures.publish_general runs/general/last.safetensors
+
+**Figures.** Sounds named, events found, false events and errors of onsets, beside those of its
+teachers: `docs/quality.md`, by `python -m benchmarks.quality.figures`.
 
 **Limits.**
 - It was never trained on recordings of AudioSet: what it knows of classes that ESC-50 lacks comes
   from the two teachers alone.
+- Sounds of one class that follow each other within {gap:g} s are one event (`--min-gap`).
+- Thresholds rest on clips most of which the model was trained on: on others more events are missed,
+  and more are false.
 - Scores are not calibrated probabilities. On your recordings, check some results and set
   `--threshold`.
 - It receives nothing above 8 kHz: no bats, few insects.

@@ -7,6 +7,7 @@ from benchmarks.store import NOT_MEASURED, Results, read
 NOT_POSSIBLE = "–"
 QUANTILES = (0.25, 0.5, 0.75, 0.9)
 SCORES = ("highest", "mean")
+N_EVERYDAY = 50  # a model of more classes is compared with its teachers
 CLIPS = {
     "kitchen20": "Kitchen20 (clips of the 12 classes that AudioSet has)",
     "sesa": "SESA, training part (explosion, gunshot, siren; casual)",
@@ -34,6 +35,7 @@ def tables(results: Results) -> str:
     models = results["models"]
     own = [model for model in models if not model["is_teacher"]]
     parts = [
+        goals(models),
         clips(models),
         quiet(models),
         by_background(own),
@@ -57,6 +59,45 @@ def header(*names: str) -> list[str]:
 def number(value: float | None, digits: int = 2) -> str:
     """Return a number; a dash where there is none."""
     return NOT_POSSIBLE if value is None or value != value else f"{value:.{digits}f}"
+
+
+def goals(models: list[Results]) -> str:
+    """Return the table of what was wanted and what was reached."""
+    lines = ["## Goals", "", *header("what", "goal", "measured", "")]
+    teachers = [model for model in models if model["is_teacher"]]
+    for model in models:
+        if model["is_teacher"]:
+            continue
+        if model["classes"] > N_EVERYDAY and teachers:
+            for name in ("kitchen20", "esc50"):
+                best = max(average_precision(teacher, name) for teacher in teachers)
+                what = f"{model['name']}: {CLIPS[name].split(',')[0].split(' (')[0]}, mAP"
+                lines.append(goal(what, average_precision(model, name), best, "≥", 3))
+        if has_scenes(model):
+            own = model["parts"]["scenes quiet"]["own"]
+            name = model["name"]
+            lines += [
+                goal(f"{name}: events found in quiet", own["found"], 0.85, "≥", 2),
+                goal(f"{name}: false events a minute there", own["false_per_minute"], 0.7, "≤", 2),
+                goal(f"{name}: median onset error, s", own["median_onset_error"], 0.12, "≤", 2),
+                goal(f"{name}: frame, s", model["frame_seconds"], 0.16, "≤", 2),
+            ]
+    if (folds := read("esc50")) is not None:
+        lines.append(goal("ESC-50, five folds: accuracy", folds["mean"]["last"], 0.94, "≥", 3))
+    return "\n".join(lines)
+
+
+def goal(what: str, value: float, wanted: float, sign: str, digits: int) -> str:
+    """Return a row of the table of goals."""
+    is_met = value >= wanted if sign == "≥" else value <= wanted
+    cells = f"{sign} {wanted:.{digits}f}", f"{value:.{digits}f}", "met" if is_met else "**not met**"
+    return row(what, *cells)
+
+
+def average_precision(model: Results, collection: str) -> float:
+    """Return the mean average precision on a collection, by the better of the two scores."""
+    result = model["parts"][f"clips {collection}"]
+    return max(float(result[score]) for score in SCORES)
 
 
 def clips(models: list[Results]) -> str:
