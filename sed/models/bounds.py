@@ -124,7 +124,7 @@ def _check_numbers(table: Mapping[str, Any], name: str) -> None:
         value = table.get(key)
         if value is None:
             continue
-        is_per_class = isinstance(value, list) and name == "post_processing"
+        is_per_class = isinstance(value, list | tuple) and name == "post_processing"
         for number in value if is_per_class else [value]:
             _check_number(f"{name}.{key}".lstrip("."), number, limits)
 
