@@ -61,7 +61,8 @@ class DetectorConfig:
         Also report the class ``unknown``: sound above the background that no class explains; see
         `streaming.pipeline.unknown`.
     top_k
-        In each frame only the `top_k` most likely classes count; all if None.
+        In each frame only the `top_k` most likely classes count; all if None. A class counts in the
+        place of its ancestors, where the model has a hierarchy.
     batch_size
         Windows that the model computes together; the fastest number for the engine if None. Larger
         batches are faster and report the first events later. With 1 each result is returned at

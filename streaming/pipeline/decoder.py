@@ -11,6 +11,7 @@ import numpy as np
 from sed.events.hierarchy import choose_classes
 from sed.events.tracker import Event, EventTracker
 from sed.models.spec import ModelSpec
+from sed.events.tracking.top_classes import TopClasses
 from sed.types import Floats
 from streaming.engines.base import FrameOutput
 from streaming.pipeline.config import DetectorConfig, tracker_config
@@ -95,7 +96,12 @@ class EventDecoder:
     ) -> None:
         self._spec = spec
         self._n_features = n_features
-        self._top_k = config.top_k
+        self._top: TopClasses | None = None
+        if config.top_k is not None:
+            lone: list[tuple[int, ...]] = [()] * len(spec.labels)
+            hierarchy = spec.hierarchy
+            above = lone if hierarchy is None else hierarchy.ancestor_numbers(spec.labels)
+            self._top = TopClasses(config.top_k, above)
         self._aggregator = aggregator
         names = spec.resolve(config.classes)
         self._selected = choose_classes(spec.labels, names, spec.hierarchy)
@@ -174,11 +180,23 @@ class EventDecoder:
 
     def _select(self, frame_probs: Floats) -> Floats:
         """Keep the requested classes, after setting all but the `top_k` of a frame to zero."""
-        top_k = self._top_k
-        if top_k is not None and top_k < frame_probs.shape[1] and len(frame_probs):
-            least = np.partition(frame_probs, -top_k, axis=1)[:, -top_k, None]
-            frame_probs = np.where(frame_probs >= least, frame_probs, np.float32(0))
-        return frame_probs[:, self._selected]
+        kept = frame_probs if self._top is None else self._top(frame_probs)
+        return kept[:, self._selected]
+
+
+def _chosen(spec: ModelSpec, config: DetectorConfig) -> tuple[tuple[str, ...], list[int]]:
+    """Return what is requested of the model's classes and kinds, and the numbers of the classes.
+
+    There are none where only the class unknown is requested.
+    """
+    names = spec.resolve(config.classes)
+    if UNKNOWN in names and UNKNOWN not in spec.labels:
+        if not config.unknown:
+            raise UsageError(f"the class {UNKNOWN!r} is only found with --unknown: give it too")
+        names = tuple(name for name in names if name != UNKNOWN)
+        if not names:
+            return names, []
+    return names, choose_classes(spec.labels, names, spec.hierarchy)
 
 
 def _stack_rows(parts: Sequence[Floats], width: int) -> Floats:
