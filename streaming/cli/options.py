@@ -75,7 +75,7 @@ Threshold = Annotated[
     float | None,
     typer.Option(
         help="Score that an event has to reach, for all classes; the event lasts while the score "
-        "is at least half of it.",
+        "is at least half of it, and all of it for a graph of others.",
         show_default="the model's, per class",
         rich_help_panel=DETECTION,
     ),
@@ -92,7 +92,8 @@ OffsetThreshold = Annotated[
     float | None,
     typer.Option(
         help="Score down to which an event lasts.",
-        show_default="half of the threshold that is given, else the model's, per class",
+        show_default="half of the threshold that is given, all of it for a graph of others; "
+        "else the model's, per class",
         rich_help_panel=DETECTION,
     ),
 ]
@@ -154,7 +155,8 @@ Unknown = Annotated[
     bool,
     typer.Option(
         "--unknown",
-        help="Also report the class unknown: sound above the background that fits no class.",
+        help="Also report the class unknown: sound above the background that no class of the model "
+        "explains. With --classes unknown, report nothing else.",
         rich_help_panel=DETECTION,
     ),
 ]
@@ -173,7 +175,7 @@ TopK = Annotated[
     typer.Option(
         metavar="K",
         help="In each frame, which is one step of the model's output, only the K most probable "
-        "classes count.",
+        "classes count. A class counts in the place of those that it belongs to.",
         show_default="all",
         rich_help_panel=DETECTION,
     ),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sed.errors import UsageError
 from sed.events.tracker import TrackerConfig
@@ -39,7 +40,7 @@ class DetectorConfig:
         it and no lookahead is set.
     threshold
         Score in (0, 1] for all classes: an event must reach it, and lasts while its score stays
-        above half of it.
+        above half of it; above all of it, if the model has one frame for a window.
     onset_threshold, offset_threshold
         Score that an event must reach, and above which it lasts; they override `threshold`.
     min_duration_seconds
@@ -58,8 +59,8 @@ class DetectorConfig:
     at_level
         ``class``, or ``kind``: report kinds (animal, vehicle) in the place of their classes.
     unknown
-        Also report the class ``unknown``: sound above the background that no class explains; see
-        `streaming.pipeline.unknown`.
+        Also report the class ``unknown``: sound above the background that no class of the model
+        explains; see `streaming.pipeline.unknown`. With it alone in `classes`, nothing else is.
     top_k
         In each frame only the `top_k` most likely classes count; all if None. A class counts in the
         place of its ancestors, where the model has a hierarchy.
@@ -147,6 +148,32 @@ def hop_columns(spec: ModelSpec, hop_seconds: float | None) -> int:
     return columns
 
 
+def class_thresholds(
+    spec: ModelSpec, config: DetectorConfig
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return onset and offset threshold of each class of the model, with overrides applied.
+
+    Returns
+    -------
+    Two arrays, (classes,). An offset threshold may be higher than the one of the onset.
+    """
+    fitted = spec.post_processing
+    given = config.threshold if config.onset_threshold is None else config.onset_threshold
+    onset = fitted.onset_threshold if given is None else given
+    if config.offset_threshold is not None:
+        offset: float | tuple[float, ...] = config.offset_threshold
+    elif given is not None:
+        # The score of a window says nothing of its parts, which do not rise and decay.
+        offset = given if spec.is_of_windows else OFFSET_RATIO * given
+    else:
+        offset = fitted.offset_threshold
+    onsets, offsets = (
+        np.broadcast_to(np.asarray(value, np.float64), len(spec.labels))
+        for value in (onset, offset)
+    )
+    return onsets, offsets
+
+
 def tracker_config(
     spec: ModelSpec, config: DetectorConfig, selected: Sequence[int]
 ) -> TrackerConfig:
@@ -158,19 +185,9 @@ def tracker_config(
         If the offset threshold is higher than the onset threshold.
     """
     fitted = spec.post_processing
-
-    def for_selected(value: float | tuple[float, ...]) -> tuple[float, ...]:
-        per_class = np.broadcast_to(np.asarray(value), len(spec.labels))
-        return tuple(per_class[list(selected)].tolist())
-
-    onset = config.threshold if config.onset_threshold is None else config.onset_threshold
-    onsets = for_selected(fitted.onset_threshold if onset is None else onset)
-    if config.offset_threshold is not None:
-        offsets = for_selected(config.offset_threshold)
-    elif onset is not None:
-        offsets = for_selected(OFFSET_RATIO * onset)
-    else:
-        offsets = for_selected(fitted.offset_threshold)
+    chosen = list(selected)
+    onsets, offsets = (tuple(each[chosen].tolist()) for each in class_thresholds(spec, config))
+    medians = np.broadcast_to(np.asarray(fitted.median_filter_frames), len(spec.labels))
     if any(off > on for off, on in zip(offsets, onsets, strict=True)):
         raise UsageError(
             "expected an offset threshold no higher than the onset threshold, got "
@@ -185,6 +202,6 @@ def tracker_config(
         fitted,
         onset_threshold=onsets,
         offset_threshold=offsets,
-        median_filter_frames=tuple(int(n) for n in for_selected(fitted.median_filter_frames)),
+        median_filter_frames=tuple(medians[chosen].tolist()),
         **replaced,
     )

@@ -8,16 +8,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sed.errors import UsageError
 from sed.events.hierarchy import choose_classes
 from sed.events.tracker import Event, EventTracker
-from sed.models.spec import ModelSpec
 from sed.events.tracking.top_classes import TopClasses
+from sed.models.spec import ModelSpec
 from sed.types import Floats
 from streaming.engines.base import FrameOutput
-from streaming.pipeline.config import DetectorConfig, tracker_config
+from streaming.pipeline.config import DetectorConfig, class_thresholds, tracker_config
 from streaming.pipeline.levels import KindLevel
 from streaming.pipeline.modes import Aggregator
-from streaming.pipeline.unknown import LAG_FRAMES, UnknownScore, add_unknown
+from streaming.pipeline.unknown import UNKNOWN, UnknownScore, add_unknown
 from streaming.pipeline.windows import Batch
 
 
@@ -103,14 +104,13 @@ class EventDecoder:
             above = lone if hierarchy is None else hierarchy.ancestor_numbers(spec.labels)
             self._top = TopClasses(config.top_k, above)
         self._aggregator = aggregator
-        names = spec.resolve(config.classes)
-        self._selected = choose_classes(spec.labels, names, spec.hierarchy)
+        names, self._selected = _chosen(spec, config)
         self.labels = tuple(spec.labels[c] for c in self._selected)
         tracker = tracker_config(spec, config, self._selected)
         self._unknown: UnknownScore | None = None
         if config.unknown:
-            self._unknown = UnknownScore(spec, self._selected, tracker.onset_threshold)
-            self.labels, tracker = add_unknown(self.labels, tracker, config)
+            self._unknown = UnknownScore(spec, *class_thresholds(spec, config))
+            self.labels, tracker = add_unknown(spec, self.labels, tracker, config)
         self._kinds: KindLevel | None = None
         if config.at_level == "kind":
             self._kinds = KindLevel(spec.hierarchy, names, self.labels, tracker)
@@ -121,7 +121,7 @@ class EventDecoder:
         # rest of the frame, half of the median filter, and the wait for more specific classes.
         n_frames = 1 + self._tracker.half_median_frames + self._tracker.hold_frames
         n_frames += self._kinds.frames.half_median_frames if self._kinds else 0
-        n_frames += LAG_FRAMES if self._unknown else 0
+        n_frames += self._unknown.lag_frames if self._unknown else 0
         self.lookahead_columns = aggregator.lookahead_columns + n_frames * spec.frame_columns
         self.gap_frames = 1 + self._tracker.gap_frames  # after an event, until it cannot grow
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sed.errors import UsageError
+from sed.events.hierarchy import Hierarchy
 from sed.features.log_mel import LogMelConfig
 from sed.models.spec import ModelSpec, sample_blocks
 from streaming.engines.pytorch import TorchEngine
@@ -27,7 +28,7 @@ def levels(*steps):
 
 
 def scores(columns, probs, cuts=(), spec=SPEC):
-    score = UnknownScore(spec, [0, 1], (0.5, 0.2))
+    score = UnknownScore(spec, (0.5, 0.2), (0.25, 0.1))
     found, rows = [], []
     parts = [*np.split(probs, cuts)]
     for number, part in enumerate(parts):
@@ -49,14 +50,44 @@ def test_a_rise_that_no_class_explains_is_unknown():
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_class_explains_its_frames_and_their_neighbours(number):
+def test_a_class_explains_its_event_and_the_frames_around_it(number):
+    onset, offset = ((0.5, 0.25), (0.2, 0.1))[number]
     probs = np.full((N_FRAMES, 2), 0.01, np.float32)
-    probs[12, number] = (0.5, 0.2)[number]  # its onset threshold
-    found = scores(levels((10, 30), (16, 0)), probs)
-    assert found[11:14] == pytest.approx(0.5, abs=0.01)
-    assert (found[[10, 14]] > 0.99).all()
-    probs[12, number] *= 2
-    assert scores(levels((10, 30), (16, 0)), probs)[12] == pytest.approx(1 / 9, abs=0.01)
+    probs[12:15, number] = 0.99 * onset, onset, offset  # the event starts when it reaches its onset
+    rises = scores(levels((9, 30), (19, 0)), np.full((N_FRAMES, 2), 1e-4, np.float32))
+    found = scores(levels((9, 30), (19, 0)), probs) / rises
+    # At the onset the fit is the ratio to the threshold of the offset, 2; two frames are 0.6 s.
+    assert found[11:15] == pytest.approx(1 / 9, abs=0.01)
+    assert found[15] == pytest.approx(1 / 2, abs=0.01)
+    assert (found[[9, 16]] > 0.98).all()
+    probs[13, number] *= 0.99  # no event
+    found = scores(levels((9, 30), (19, 0)), probs) / rises
+    assert found[11:15] == pytest.approx(1 / (1 + 0.99**3), abs=0.01)
+    assert found[15] == pytest.approx(1 / (1 + 0.5**3), abs=0.01)
+
+
+def test_a_class_that_lasts_above_its_offset_threshold_explains_all_of_its_event():
+    probs = np.full((N_FRAMES, 2), 0.01, np.float32)
+    probs[10:30, 0] = 0.26
+    probs[10, 0] = 0.6
+    steps = levels((10, 20), (15, 40), (20, 60), (25, 80), (29, 0))
+    found = scores(steps, probs)
+    assert found.max() < 0.5
+    for cuts in ([11], [20], range(1, N_FRAMES)):
+        np.testing.assert_array_equal(scores(steps, probs, cuts), found)
+    probs[10, 0] = 0.4  # it never reaches the onset threshold
+    assert scores(steps, probs).max() > 0.8
+
+
+def test_ambience_explains_no_sound():
+    hierarchy = Hierarchy.from_dict(SPEC.labels, {"a": ["ambience"], "b": ["animal"]})
+    spec = dataclasses.replace(SPEC, hierarchy=hierarchy)
+    probs = np.full((N_FRAMES, 2), 0.01, np.float32)
+    probs[:, 0] = 0.9
+    assert scores(levels((10, 30), (12, 0)), probs)[10] < 0.2
+    assert scores(levels((10, 30), (12, 0)), probs, spec=spec)[10] > 0.99
+    probs[:, 1] = 0.9
+    assert scores(levels((10, 30), (12, 0)), probs, spec=spec)[10] < 0.2
 
 
 def test_what_lasts_becomes_background():
@@ -114,9 +145,8 @@ def test_a_stream_equals_a_file(tiny_checkpoint):
     plain = Detector(engine, DetectorConfig(hop_seconds=0.5))
     events, probs, clips, detector = detect(engine, samples, 1)
     assert detector.labels == (*tiny_checkpoint.labels, "unknown")
-    assert detector.lookahead_seconds - plain.lookahead_seconds == pytest.approx(
-        tiny_checkpoint.timeline.frame_seconds
-    )
+    waits = detector.lookahead_seconds - plain.lookahead_seconds
+    assert 0.6 <= waits < 0.6 + tiny_checkpoint.timeline.frame_seconds
     assert any(event.label == "unknown" for event in events)
     cut_events, cut_probs, cut_clips, _ = detect(engine, samples, 23)
     assert [(e.onset, e.offset, e.label) for e in cut_events] == [
@@ -135,3 +165,21 @@ def test_a_class_of_this_name_is_refused(tiny_checkpoint):
     odd = dataclasses.replace(tiny_checkpoint, labels=("unknown", "b", "c"))
     with pytest.raises(UsageError, match="has a class 'unknown' of its own"):
         Detector(TorchEngine(odd, "cpu", "fp32"), DetectorConfig(unknown=True))
+
+
+def test_unknown_can_be_selected_and_selected_classes_do_not_change_it(tiny_checkpoint):
+    engine = TorchEngine(tiny_checkpoint, "cpu", "fp32")
+    samples = rising_noise(64_000)
+    samples[:20_000] *= 0.01
+    _, everything, _, _ = detect(engine, samples, 1)
+    events, probs, clips, detector = detect(engine, samples, 3, classes="unknown")
+    assert detector.labels == ("unknown",)
+    assert {event.label for event in events} <= {"unknown"}
+    assert clips.shape[1] == 1
+    np.testing.assert_allclose(probs, everything[:, -1:], atol=1e-4)
+    label = tiny_checkpoint.labels[0]
+    _, probs, _, detector = detect(engine, samples, 1, classes=("unknown", label))
+    assert detector.labels == (label, "unknown")
+    np.testing.assert_array_equal(probs, everything[:, [0, -1]])
+    with pytest.raises(UsageError, match="only found with --unknown"):
+        Detector(engine, DetectorConfig(classes="unknown"))

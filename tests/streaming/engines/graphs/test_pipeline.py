@@ -95,6 +95,23 @@ def test_events_are_whole_windows(model, recording):
     assert [e.score for e in events] == pytest.approx([sigmoid(np.array(5.0))] * 2, abs=1e-6)
 
 
+def test_one_threshold_is_for_start_and_end_of_events(graph):
+    """The score of a window says nothing of its parts: half of the threshold ends no event."""
+    samples = levels(0.0, 0.27, 0.35, 0.27, 0.0)  # scores of 0.6, 0.88 and 0.6
+    found = {}
+    for options in (
+        {"threshold": 0.8},
+        {"onset_threshold": 0.8},
+        {"threshold": 0.8, "offset": 0.4},
+    ):
+        offset = {"offset_threshold": options.pop("offset")} if "offset" in options else {}
+        detector = Detector(engine_of(graph), DetectorConfig(**options, **offset))
+        events = [*detector.push(samples).events, *detector.flush().events]
+        found[len(found)] = [(e.onset, e.offset) for e in events if e.label == "Tawny Owl"]
+    assert found[0] == found[1] == [(2.0, 3.0)]
+    assert found[2] == [(1.0, 4.0)]
+
+
 def test_overlapping_windows_are_averaged_in_frames_as_long_as_the_hop(graph):
     detector = Detector(engine_of(graph), DetectorConfig(hop_seconds=0.5))
     assert detector.timeline.frame_seconds == detector.hop_seconds == 0.5
