@@ -1,6 +1,6 @@
 """Measure `sed listen`, and save the results in docs/results/.
 
-    python -m benchmarks.live.live equality latency lookahead overload cost endurance day
+    python -m benchmarks.live.live equality latency lookahead overload strangers cost endurance day
 
 Each part can be run alone; those with a microphone need what `virtual_microphone` names. The sound
 is the example, repeated. `python -m benchmarks.pages` then writes the page.
@@ -17,6 +17,7 @@ from benchmarks.live.endurance import day, endurance
 from benchmarks.live.equality import equality
 from benchmarks.live.latency import latency, lookahead
 from benchmarks.live.overload import overload
+from benchmarks.live.strangers import strangers
 from benchmarks.live.virtual_microphone import what_is_missing
 from benchmarks.store import Results, save
 
@@ -25,6 +26,7 @@ PARTS: dict[str, Callable[[], Results]] = {
     "latency": latency,
     "lookahead": lookahead,
     "overload": overload,
+    "strangers": strangers,
     "cost": cost,
     "endurance": endurance,
     "day": day,
@@ -34,7 +36,7 @@ PARTS: dict[str, Callable[[], Results]] = {
 def main() -> None:
     """Measure the parts given as arguments."""
     for name in sys.argv[1:]:
-        needs_microphone = name not in ("latency", "lookahead", "day")
+        needs_microphone = name not in ("latency", "lookahead", "strangers", "day")
         if needs_microphone and (missing := what_is_missing()):
             raise SystemExit(f"{name} needs a virtual microphone: install {missing}")
         results = PARTS[name]()

@@ -74,6 +74,21 @@ def overload(f: Results) -> str:
     )
 
 
+def strangers(f: Results) -> str:
+    """Return what connections without the token cost."""
+    return (
+        f"For {f['seconds']:.0f} s, {f['idle']:,} idle, {f['half_open']} half-open and "
+        f"{f['web_sockets']} WebSocket connections without the token were held, and opened again a "
+        f"second after they were closed: {f['opened']:,} in all. The process may open "
+        f"{f['open_files']:,} files and had {f['most_files_of_the_process']} open at most. Of "
+        f"{f['events_expected']} events {f['events']} were reported, "
+        f"{f['events_of_another_time_or_label']} of them with another time or label; "
+        f"{f['events_with_clip']} have their clip, {f['commands']} commands ran. The slowest of "
+        f"{f['health_requests']} requests for `/health` with the token took "
+        f"{f['health_slowest_seconds']:.2f} s (goal: 1 s). The account at the end: {f['account']}."
+    )
+
+
 def flat(f: Results) -> str:
     """Return how memory and open files varied after the warm-up."""
     parts = ", ".join(f"{memory:.0f}" for memory in f.get("memory_mib_of_ten_parts", ()))
@@ -119,6 +134,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     "latency": ("Latency", latency),
     "lookahead": ("What an early decision costs", lookahead),
     "overload": ("No sample is lost silently", overload),
+    "strangers": ("Thousands of connections without the token", strangers),
     "cost": ("Cost", cost),
     "endurance": ("Half an hour", endurance),
     "day": ("A day", day),

@@ -2,12 +2,13 @@
 
 ::
 
-    accept ─▶ waiting: no whole request yet ─▶ request ─ authorized ─▶ keep-alive, next request
+    accept ─▶ waiting: no whole request yet ─▶ unknown ─ authorized ─▶ request, and the next
                                                   └───── authorized WebSocket ─▶ viewer
 
-Each of the three kinds has a share of its own, so that none can lock out another. Where a share is
-used up, the oldest connection makes room: a client that sends its request at once is always served,
-however many others send nothing. Only viewers are refused instead.
+Strangers (the first two), requests and viewers have shares of their own, so that none can lock out
+another. Where a share is used up, the oldest connection makes room, of the strangers first one that
+has sent no whole request: a client that sends its request at once is always served, however many
+others send nothing. Only viewers are refused instead.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-MAX_CONNECTIONS = 400
-DESCRIPTORS_PER_CONNECTION = 3  # the socket, a clip that it receives, the database that it reads
+MAX_STRANGERS, MAX_REQUESTS, MAX_VIEWERS = 1_000, 100, 100
+# Shares of the file descriptors of the process. A request may need three: its socket, the clip that
+# it receives, the database that it reads.
+STRANGERS_SHARE, REQUESTS_SHARE, VIEWERS_SHARE = 1 / 3, 1 / 12, 1 / 12
 N_ACCEPTED = 32  # connections that are accepted before any is served
 BACKLOG = 1024  # connections that the system accepts meanwhile
 MAX_HEADER_BYTES = 1 << 14
@@ -38,8 +41,8 @@ class ConnectionsConfig:
 
     Attributes
     ----------
-    n_waiting
-        Connections that have not sent a whole request.
+    n_strangers
+        Connections that have not sent an authorized request.
     n_requests
         Connections that have sent one, also between two of their requests.
     n_viewers
@@ -52,18 +55,22 @@ class ConnectionsConfig:
         Time for the client to receive the end of the last response.
     """
 
-    n_waiting: int = MAX_CONNECTIONS // 2
-    n_requests: int = MAX_CONNECTIONS // 4
-    n_viewers: int = MAX_CONNECTIONS // 4
+    n_strangers: int = MAX_STRANGERS
+    n_requests: int = MAX_REQUESTS
+    n_viewers: int = MAX_VIEWERS
     header_seconds: float = 5.0
     request_seconds: float = 300.0
     close_seconds: float = 5.0
 
     @classmethod
     def for_this_process(cls) -> ConnectionsConfig:
-        """Return numbers that leave most file descriptors to clips, commands and the database."""
-        n = min(MAX_CONNECTIONS, _max_descriptors() // DESCRIPTORS_PER_CONNECTION)
-        return cls(max(1, n // 2), max(1, n // 4), max(1, n // 4))
+        """Return numbers that leave a third of the descriptors to clips, commands and the rest."""
+        limit = _max_descriptors()
+        return cls(
+            max(1, min(MAX_STRANGERS, int(limit * STRANGERS_SHARE))),
+            max(1, min(MAX_REQUESTS, int(limit * REQUESTS_SHARE))),
+            max(1, min(MAX_VIEWERS, int(limit * VIEWERS_SHARE))),
+        )
 
 
 class Connections:
@@ -81,6 +88,7 @@ class Connections:
         self._config = config
         # Each in the order of the last step of its connections.
         self._waiting: _Share = {}
+        self._unknown: _Share = {}
         self._requests: _Share = {}
         self._viewers: _Share = {}
         self._by_client: dict[Address, _Connection] = {}
@@ -126,25 +134,36 @@ class Connections:
         # It was closed meanwhile, so the response goes nowhere.
         if connection is None:
             return True
-        _drop_closed(self._viewers)
+        self._drop_closed(self._viewers)
         if is_viewer and len(self._viewers) >= self._config.n_viewers:
             return False
+        self._unknown.pop(connection, None)
         self._requests.pop(connection, None)
-        connection.is_authorized, connection.since = True, asyncio.get_running_loop().time()
-        (self._viewers if is_viewer else self._requests)[connection] = None
+        connection.since = asyncio.get_running_loop().time()
+        if is_viewer:
+            self._viewers[connection] = None
+            return True
+        if len(self._requests) >= self._config.n_requests:
+            self._drop_closed(self._requests)
+        if len(self._requests) >= self._config.n_requests:
+            self._close_oldest(self._requests)
+        self._requests[connection] = None
         return True
 
     def add(self, connection: _Connection) -> None:
         """Take a new connection, which makes room for itself."""
-        _make_room(self._waiting, self._config.n_waiting)
+        n_most = self._config.n_strangers
+        if len(self._waiting) + len(self._unknown) >= n_most:
+            self._drop_closed(self._unknown)
+        if len(self._waiting) + len(self._unknown) >= n_most:
+            self._close_oldest(self._waiting or self._unknown)
         self._waiting[connection] = None
         self._by_client[connection.client] = connection
 
     def start_request(self, connection: _Connection) -> None:
         """Record that a connection has sent its first request."""
-        _make_room(self._requests, self._config.n_requests)
         self._waiting.pop(connection, None)
-        self._requests[connection] = None
+        self._unknown[connection] = None
 
     def remove(self, connection: _Connection) -> None:
         """Forget a connection that was closed before it sent a request."""
@@ -152,6 +171,17 @@ class Connections:
         # The next connection of a client may have the same port.
         if self._by_client.get(connection.client) is connection:
             del self._by_client[connection.client]
+
+    def _close_oldest(self, share: _Share) -> None:
+        oldest = next(iter(share))
+        oldest.transport.abort()
+        del share[oldest]
+        self.remove(oldest)
+
+    def _drop_closed(self, share: _Share) -> None:
+        for connection in [each for each in share if each.is_closed]:
+            del share[connection]
+            self.remove(connection)
 
     def check(self, now: float) -> None:
         """Close the connections that have passed a deadline.
@@ -162,9 +192,8 @@ class Connections:
             The time of the event loop, in seconds.
         """
         config = self._config
-        for share in (self._waiting, self._requests, self._viewers):
-            for connection in _drop_closed(share):
-                self.remove(connection)
+        for share in (self._waiting, self._unknown, self._requests, self._viewers):
+            self._drop_closed(share)
             for connection in share:
                 if connection.transport.is_closing():
                     connection.closing_since = min(connection.closing_since, now)
@@ -172,7 +201,7 @@ class Connections:
                 elif share is self._viewers:
                     is_late = False  # the server sends pings, and closes those that do not respond
                 else:
-                    is_known = connection.is_authorized
+                    is_known = share is self._requests
                     limit = config.request_seconds if is_known else config.header_seconds
                     is_late = now - connection.since > limit
                 if is_late:
@@ -191,7 +220,6 @@ class _Connection(asyncio.Protocol):
         self._connections = connections
         self._create_protocol = create_protocol
         self._received = bytearray()
-        self.is_authorized = False
         self.since = 0.0  # time of the event loop, of the accept or of the last authorized request
         self.closing_since = math.inf  # when `Connections.check` first saw it close
 
@@ -230,30 +258,11 @@ class _Connection(asyncio.Protocol):
 _Share = dict[_Connection, None]
 
 
-def _make_room(share: _Share, n_most: int) -> None:
-    """Close a connection if there are `n_most`: the oldest, and one of a stranger if there is."""
-    if len(share) < n_most:
-        return
-    _drop_closed(share)
-    while len(share) >= n_most:
-        oldest = next((each for each in share if not each.is_authorized), next(iter(share)))
-        oldest.transport.abort()
-        del share[oldest]
-
-
-def _drop_closed(share: _Share) -> list[_Connection]:
-    """Drop the connections of a share that are closed, and return them."""
-    closed = [connection for connection in share if connection.is_closed]
-    for connection in closed:
-        del share[connection]
-    return closed
-
-
 def _max_descriptors() -> int:
     """Return how many files and sockets this process may open."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
-        return MAX_CONNECTIONS * DESCRIPTORS_PER_CONNECTION
+        return sys.maxsize
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if limit == resource.RLIM_INFINITY else limit

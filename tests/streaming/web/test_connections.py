@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from benchmarks.live.strangers import strangers
 from streaming.messages import ClipSaved, EventEnded
 from streaming.sinks.command import CommandAlert
 from streaming.web import connections
@@ -15,7 +16,7 @@ from tests.conftest import until
 from tests.streaming.web.viewer import event, get, live, receive, status, viewed
 
 FEW = ConnectionsConfig(
-    n_waiting=8,
+    n_strangers=8,
     n_requests=4,
     n_viewers=3,
     header_seconds=0.3,
@@ -163,12 +164,12 @@ def test_a_client_that_never_reads_is_disconnected(path, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("limit", "numbers"), [(1_024, (170, 85, 85)), (65_536, (200, 100, 100)), (20, (3, 1, 1))]
+    ("limit", "numbers"), [(1_024, (341, 85, 85)), (65_536, (1_000, 100, 100)), (11, (3, 1, 1))]
 )
 def test_the_numbers_follow_the_file_descriptors(limit, numbers, monkeypatch):
     monkeypatch.setattr(connections, "_max_descriptors", lambda: limit)
     config = ConnectionsConfig.for_this_process()
-    assert (config.n_waiting, config.n_requests, config.n_viewers) == numbers
+    assert (config.n_strangers, config.n_requests, config.n_viewers) == numbers
 
 
 def test_commands_run_while_connections_come_and_go(path, tmp_path):
@@ -182,3 +183,16 @@ def test_commands_run_while_connections_come_and_go(path, tmp_path):
         assert alert.close() == []
         assert len(get(web, "/events", headers=BEARER).json()["events"]) == 10
     assert len(list(tmp_path.glob("ran-*"))) == 10
+
+
+@pytest.mark.slow
+def test_thousands_of_connections_without_the_token_cost_no_event_clip_or_command():
+    found = strangers(60.0)
+    assert found["events"] == found["events_expected"] == found["events_with_clip"] > 5
+    assert found["commands"] == found["events"]
+    assert (found["events_of_another_time_or_label"], found["status"]) == (0, 0)
+    assert found["problems"] == []
+    assert "0 samples dropped" in found["account"]
+    assert found["health_slowest_seconds"] < 1.0
+    assert found["health_requests"] > 100
+    assert found["most_files_of_the_process"] < found["open_files"]
