@@ -41,40 +41,74 @@ def find_recordings(
     """Return the recordings in files and folders, and an error for each source without any.
 
     Folders are searched recursively in the order of their names, without hidden files, for the
-    file name endings in `SUFFIXES`, in upper or lower case. A file that is given by its own path
-    is accepted under any name. A recording given twice is returned once.
+    file name endings in `SUFFIXES`, in upper or lower case. Links are followed. A file that is
+    given by its own path is accepted under any name. A recording that is found twice, also by a
+    link, is returned once.
     """
+    given = [os.fspath(source) for source in sources]
     found: dict[str, str] = {}  # path: name relative to the source
+    real_paths: set[str] = set()
     sizes: dict[str, int] = {}  # of remote recordings
     errors: list[RecordingError] = []
-    for source in (os.fspath(s) for s in sources):
+    places = _Places(given)
+
+    def add(path: str, real_path: str, name: str) -> None:
+        if real_path not in real_paths:
+            real_paths.add(real_path)
+            found[path] = name
+
+    for source in given:
         if is_remote(source):
             for file in _remote_sounds(source, errors):
-                found.setdefault(file.path, file.name)
+                add(file.path, file.path, file.name)
                 sizes[file.path] = file.n_bytes
             continue
         if not os.path.isdir(source):
-            found.setdefault(source, "stdin" if source == "-" else os.path.basename(source))
+            name = "stdin" if source == "-" else os.path.basename(source)
+            add(source, os.path.realpath(source), name)
             continue
-        before = len(found)
-        n_errors = len(errors)
-        for path in _sounds_below(Path(source), errors):
-            found.setdefault(str(path), str(path.relative_to(source)))
-        if len(found) == before and len(errors) == n_errors:
+        is_empty, n_errors = True, len(errors)
+        start = len(os.path.join(source, ""))
+        root = os.path.realpath(source)
+        for path, real_path in _sounds_below(source, root, places, errors, in_order=True):
+            is_empty = False
+            add(str(Path(path)), real_path, path[start:])
+        if is_empty and len(errors) == n_errors:
             errors.append(_no_recordings(source))
     named = _disambiguate(found).items()
     return [Recording(p, n, sizes[p] if p in sizes else _size(p)) for p, n in named], errors
 
 
-def _sounds_below(folder: Path, errors: list[RecordingError]) -> Iterator[Path]:
-    def on_error(error: OSError) -> None:
-        errors.append(_unreadable_folder(error))
+class _Places:
+    """Real places that a search comes to by itself, so that a link to them is not followed.
 
-    for parent, folders, files in os.walk(folder, onerror=on_error, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if _is_sound(name):
-                yield Path(parent, name)
+    These are the given folders and, as they are met, targets of links outside of them: the memory
+    grows with the number of such links alone.
+    """
+
+    def __init__(self, sources: Iterable[str]) -> None:
+        self._real = {
+            os.path.realpath(source)
+            for source in sources
+            if not is_remote(source) and os.path.isdir(source)
+        }
+
+    def has(self, real_path: str) -> bool:
+        """Return whether a file or folder is in one of the places, and not in a hidden folder."""
+        above = real_path
+        while True:
+            if above in self._real:
+                return True
+            parent, name = os.path.split(above)
+            if parent == above or name.startswith("."):
+                return False
+            above = parent
+
+    def add(self, real_path: str) -> bool:
+        """Return whether a target of a link is new; it is then one of the places."""
+        is_new = not self.has(real_path)
+        self._real.add(real_path)
+        return is_new
 
 
 def common_root(sources: Iterable[str | os.PathLike[str]]) -> str:
@@ -88,7 +122,7 @@ def iter_recordings(
 ) -> Iterator[Recording]:
     """Yield the recordings in files and folders while the disk is searched, in constant memory.
 
-    They are those of `find_recordings`, but unsorted, and as often as they are given.
+    They are those of `find_recordings`, but unsorted.
 
     Parameters
     ----------
@@ -100,38 +134,82 @@ def iter_recordings(
     errors
         Errors are appended here.
     """
-    for source in (os.fspath(s) for s in sources):
+    given = [os.fspath(source) for source in sources]
+    places = _Places(given)
+    done: set[str] = set()  # real paths of the given files and folders
+    for source in given:
         name = os.path.relpath(source, root)
         if is_remote(source):
             for file in _remote_sounds(source, errors):
                 below = "" if file.path == source else file.name
-                result_name = os.path.join(name, below).rstrip("/")
-                yield Recording(file.path, result_name, file.n_bytes, file.version)
+                yield Recording(file.path, os.path.join(name, below).rstrip("/"), file.n_bytes)
             continue
+        real_path = os.path.realpath(source)
+        if real_path in done or _is_found_below(real_path, places):
+            continue
+        done.add(real_path)
         if not os.path.isdir(source):
             yield Recording(source, name, _size(source))
             continue
         is_empty, n_errors = True, len(errors)
         above = "" if name == os.curdir else os.path.join(name, "")
         start = len(os.path.join(source, ""))
-        for entry in _sound_entries(source, errors):
+        for path, _ in _sounds_below(source, real_path, places, errors):
             is_empty = False
-            yield Recording(entry.path, above + entry.path[start:], _size(entry))
+            yield Recording(path, above + path[start:], _size(path))
         if is_empty and len(errors) == n_errors:
             errors.append(_no_recordings(source))
 
 
-def _sound_entries(folder: str, errors: list[RecordingError]) -> Iterator[os.DirEntry[str]]:
+def _is_found_below(real_path: str, places: _Places) -> bool:
+    """Return whether a file or folder is found in another folder that is given too."""
+    folder, name = os.path.split(real_path)
+    is_shown = not name.startswith(".") and (os.path.isdir(real_path) or _is_sound(name))
+    return is_shown and folder != real_path and places.has(folder)
+
+
+def _sounds_below(
+    folder: str,
+    real_folder: str,
+    places: _Places,
+    errors: list[RecordingError],
+    *,
+    in_order: bool = False,
+) -> Iterator[tuple[str, str]]:
+    """Yield the path and the real path of each sound file below a folder."""
     try:
-        with os.scandir(folder) as entries:
+        with os.scandir(folder) as scanned:
+            entries: Iterable[os.DirEntry[str]] = scanned
+            if in_order:  # files first
+                entries = sorted(scanned, key=lambda entry: (entry.is_dir(), entry.name))
             for entry in entries:
-                if entry.is_dir():
-                    if not entry.name.startswith(".") and not _is_link_cycle(entry):
-                        yield from _sound_entries(entry.path, errors)
-                elif _is_sound(entry.name):
-                    yield entry
+                is_folder = entry.is_dir()
+                if entry.name.startswith(".") or not (is_folder or _is_sound_file(entry)):
+                    continue
+                real_path = os.path.join(real_folder, entry.name)
+                if entry.is_symlink():
+                    real_path = os.path.realpath(entry.path)
+                    is_shown = is_folder or _is_sound(os.path.basename(real_path))
+                    is_known = os.path.exists(real_path) and not places.add(real_path)
+                    if is_known and is_shown:
+                        continue
+                if is_folder:
+                    yield from _sounds_below(
+                        entry.path, real_path, places, errors, in_order=in_order
+                    )
+                else:
+                    yield entry.path, real_path
     except OSError as error:
         errors.append(_unreadable_folder(error))
+
+
+def _is_sound_file(entry: os.DirEntry[str]) -> bool:
+    """Return whether this is a recording, or a link to a missing one, which is then reported.
+
+    Opening a pipe in a folder would wait for whoever writes to it, and a device is no recording.
+    """
+    is_file = entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    return is_file and _is_sound(entry.name)
 
 
 def _remote_sounds(source: str, errors: list[RecordingError]) -> Iterator[RemoteFile]:
@@ -147,15 +225,6 @@ def _remote_sounds(source: str, errors: list[RecordingError]) -> Iterator[Remote
             errors.append(_no_recordings(source))
     except RecordingError as error:
         errors.append(error)
-
-
-def _is_link_cycle(folder: os.DirEntry[str]) -> bool:
-    """Return whether a folder is a link to one of its parents; a search would not end."""
-    if not folder.is_symlink():
-        return False
-    target = os.path.realpath(folder.path)
-    parent = os.path.realpath(os.path.dirname(folder.path))
-    return os.path.commonpath([target, parent]) == target
 
 
 def _is_sound(name: str) -> bool:

@@ -45,9 +45,10 @@ def test_names_do_not_depend_on_how_a_folder_is_called(archive, monkeypatch):
 
 def test_a_link_to_a_folder_is_followed_and_a_loop_is_not(archive):
     (archive / "deep" / "loop").symlink_to(archive, target_is_directory=True)
-    (archive / "there").symlink_to(archive / "deep" / "er", target_is_directory=True)
+    (archive / "deep" / "er").rename(archive / ".er")
+    (archive / "there").symlink_to(archive / ".er", target_is_directory=True)
     names = [r.name for r in found(archive)[0]]
-    assert names == ["a.wav", "deep/a.wav", "deep/er/b.WAV", "there/b.WAV"]
+    assert names == ["a.wav", "deep/a.wav", "there/b.WAV"]
 
 
 def test_unreadable_and_empty_folders_are_reported(archive, monkeypatch):
@@ -60,10 +61,38 @@ def test_unreadable_and_empty_folders_are_reported(archive, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", guarded)
     recordings, errors = found(archive, archive / ".hidden" / "..", root=str(archive))
-    assert [r.name for r in recordings] == ["a.wav", "a.wav"]
-    assert errors == [
-        f"{archive}/deep: cannot list this folder: Permission denied.",
-        f"{archive}/.hidden/../deep: cannot list this folder: Permission denied.",
-    ]
+    assert [r.name for r in recordings] == ["a.wav"]
+    assert errors == [f"{archive}/deep: cannot list this folder: Permission denied."]
     (archive / "empty").mkdir()
     assert "empty: this folder holds no recordings" in found(archive / "empty")[1][0]
+
+
+def test_a_recording_is_found_once_by_whatever_way_it_is_reached(archive, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "far.wav").write_text("far")
+    for name in ("one", "two"):
+        (archive / name).symlink_to(outside, target_is_directory=True)
+    (outside / "back").symlink_to(archive, target_is_directory=True)
+    (archive / "deep" / "loop").symlink_to(archive, target_is_directory=True)
+    (archive / "again.wav").symlink_to(archive / "a.wav")
+    stored = archive / ".store" / "blob"  # as git-annex keeps recordings
+    stored.parent.mkdir()
+    stored.write_text("annexed")
+    (archive / "annexed.wav").symlink_to(stored)
+    sources = [archive / "a.wav", archive, archive / "deep", f"{archive}/./a.wav"]
+    listed, errors = find_recordings(sources)
+    names = [os.path.relpath(r.path, archive) for r in listed]
+    assert errors == []
+    assert names == ["a.wav", "annexed.wav", "deep/a.wav", "deep/er/b.WAV", "one/far.wav"]
+    one_by_one = [r.name for r in found(*sources)[0]]
+    assert [name.replace("two/", "one/") for name in one_by_one] == names
+
+
+def test_pipes_are_no_recordings_and_a_broken_link_is_reported_when_it_is_opened(archive):
+    os.mkfifo(archive / "pipe.wav")
+    (archive / "broken.wav").symlink_to(archive / "lost.wav")
+    names = ["a.wav", "broken.wav", "deep/a.wav", "deep/er/b.WAV"]
+    assert [r.name for r in found(archive)[0]] == names
+    assert sorted(r.path for r in find_recordings([archive])[0]) == [
+        str(archive / name) for name in names
+    ]
