@@ -138,7 +138,7 @@ def is_graph_file(file: str) -> bool:
     """Return whether a file is a graph, by its ending."""
     from streaming.engines.graphs.description import SUFFIXES
 
-    return Path(file).suffix in SUFFIXES
+    return Path(file).suffix.lower() in SUFFIXES
 
 
 def register_graph(
@@ -194,8 +194,38 @@ def register_graph(
     return add_graph(file, name, model, replace=replace), len(model.labels)
 
 
+def copy_graph(description: Path, name: str, *, replace: bool = False) -> tuple[Path, int]:
+    """Copy a registered graph into the folder of own models, under another name.
+
+    Parameters
+    ----------
+    description
+        That of the graph, beside it.
+    name
+        The name to give it.
+    replace
+        Replace a model of this name.
+
+    Returns
+    -------
+    tuple of Path and int
+        Its description, and the number of its classes.
+
+    Raises
+    ------
+    SedError
+        If a file cannot be read or written, or the name is taken.
+    """
+    from streaming.engines.graphs.description import check_graph, read_graph_model
+    from streaming.engines.graphs.register import add_graph
+
+    model = read_graph_model(description)
+    graph = check_graph(description, model)
+    return add_graph(graph, name, model, replace=replace), len(model.labels)
+
+
 def refuse_graph_options(file: str, options: GraphOptions) -> None:
-    """Refuse options about graphs for a checkpoint.
+    """Refuse options about graphs for a checkpoint or a graph that is registered.
 
     Raises
     ------
@@ -204,8 +234,8 @@ def refuse_graph_options(file: str, options: GraphOptions) -> None:
     """
     if options != GraphOptions():
         raise UsageError(
-            f"{printable(file)}: options about graphs of others do not fit a checkpoint, which "
-            "says all itself: leave them out, or give a graph (.onnx, .xml, .tflite)"
+            f"{printable(file)}: options about graphs of others do not fit a checkpoint or a name, "
+            "which say all themselves: leave them out, or give a graph (.onnx, .xml, .tflite)"
         )
 
 

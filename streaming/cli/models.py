@@ -24,6 +24,7 @@ from streaming.cli.graphs import (
     Output,
     SampleRate,
     Window,
+    copy_graph,
     is_graph_file,
     refuse_graph_options,
     register_graph,
@@ -136,11 +137,12 @@ def add(
 ) -> None:
     """Copy a checkpoint, or a graph of others, into the folder of your own models, under a name.
 
-    A graph is run on a window of noise first: what it says about itself need not be given, and
-    what is missing or does not fit is refused.
+    A graph is run on noise, silence and an impulse first: what it says about itself need not be
+    given, and what is missing or does not fit is refused.
     """
     from sed.cli import show_log
     from sed.models.registry import check_name
+    from streaming.engines.graphs.description import find_graph
 
     show_log(quiet=quiet, verbose=verbose)
     check_name(name)
@@ -160,7 +162,12 @@ def add(
         path, n_classes = register_graph(file, name, options, replace=replace)
     else:
         refuse_graph_options(file, options)
-        path, n_classes = add_checkpoint(file, name, replace=replace)
+        graph = find_graph(file)
+        path, n_classes = (
+            add_checkpoint(file, name, replace=replace)
+            if graph is None
+            else copy_graph(graph, name, replace=replace)
+        )
     if not quiet:
         print(
             f"{printable(str(path))}: {n_classes} class{'es' * (n_classes != 1)}. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from sed.features.log_mel import NumpyLogMel
 from sed.models.devices import check_precision, n_cores
 from sed.models.fork import refuse_forked
 from sed.models.spec import ModelSpec, ReceptiveField
+from sed.text import printable
 from sed.types import Floats
 from streaming.engines.base import Engine, FrameOutput, blocks_of_samples
 from streaming.engines.graphs.description import (
@@ -20,8 +22,11 @@ from streaming.engines.graphs.description import (
     input_shape,
     read_graph_model,
 )
+from streaming.engines.graphs.output import are_probabilities
 from streaming.engines.graphs.runtime import GraphRuntime
 from streaming.engines.graphs.select import RUNTIMES, open_runtime
+
+_log = logging.getLogger("sed.engines")
 
 
 class GraphModelEngine(Engine):
@@ -51,6 +56,7 @@ class GraphModelEngine(Engine):
         self.n_streams, self.n_threads = n_streams, n_threads
         self._runtime = runtime
         self._log_mel = None if model.log_mel is None else NumpyLogMel(model.log_mel)
+        self._has_warned = False
         (tensor,) = runtime.inputs
         self._shape = input_shape(tensor.shape, model)
 
@@ -75,9 +81,24 @@ class GraphModelEngine(Engine):
             self._runtime.run(window.reshape(self._shape), [self.model.output])[0].reshape(-1)
             for window in log_mel
         ]
-        probs = probabilities(np.stack(rows), self.model.activation)[:, None]
+        scores = np.stack(rows)
+        if self.model.activation == "none" and not self._has_warned:
+            self._warn_of(scores)
+        probs = probabilities(scores, self.model.activation)[:, None]
         heads = probs[:, :, None]
         return FrameOutput(probs, heads, np.broadcast_to(np.float32(1.0), heads.shape))
+
+    def _warn_of(self, scores: Floats) -> None:
+        """Say it once if scores are taken as they are, and are no probabilities."""
+        if not are_probabilities(scores):
+            self._has_warned = True
+            _log.warning(
+                "%s: the output %s gives %.3g, which is no probability. Register the graph again, "
+                "with --activation sigmoid or softmax, as its authors say",
+                printable(self.model.file),
+                printable(self.model.output),
+                scores.flat[np.argmax(np.abs(np.nan_to_num(scores) - 0.5))],
+            )
 
 
 def probabilities(scores: Floats, activation: str) -> Floats:

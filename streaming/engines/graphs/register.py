@@ -10,9 +10,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import cast
-
-import numpy as np
 
 from sed.errors import CheckpointError, UsageError
 from sed.events.tracker import TrackerConfig
@@ -21,21 +18,23 @@ from sed.models.metadata import sha256_of
 from sed.models.registry import add_model
 from sed.text import near, printable
 from sed.timeline import samples_from_seconds
-from sed.types import Floats
 from streaming.encoders.onnx import describe_shape
 from streaming.engines.graphs.description import (
     ACTIVATIONS,
     SUFFIXES,
-    Activation,
     GraphModel,
     graph_metadata,
-    input_shape,
 )
 from streaming.engines.graphs.labels import Labels
-from streaming.engines.graphs.runtime import GraphRuntime
+from streaming.engines.graphs.output import with_output
 from streaming.engines.graphs.select import open_runtime
+from streaming.export.onnx import METADATA_KEY as ONNX_KEY
 from streaming.export.onnx import GraphTensor
+from streaming.export.openvino import METADATA_KEY as OPENVINO_KEY
 
+# The metadata of `streaming.export`: an entry of metadata_props in protobuf, an element of XML.
+ONNX_MARK = b"\n\x0a" + ONNX_KEY.encode() + b"\x12"
+OPENVINO_MARK = b"<" + OPENVINO_KEY[0].encode() + b">"
 THRESHOLD = 0.5  # of registered graphs, if none is given
 
 
@@ -53,7 +52,7 @@ def describe_graph(
     threshold: float = THRESHOLD,
     licence: str = "",
 ) -> GraphModel:
-    """Load a graph, run it on a window of noise, and return its description.
+    """Load a graph, run it on a few windows, and return its description.
 
     Parameters
     ----------
@@ -93,17 +92,20 @@ def describe_graph(
     """
     path = Path(path)
     name = printable(str(path))
-    if path.suffix not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{name}: expected a graph that ends in {', '.join(SUFFIXES)}")
     if activation not in (None, *ACTIVATIONS):
         raise UsageError(f"unknown activation {activation!r}. {near(str(activation), ACTIVATIONS)}")
     if not os.path.isfile(path):
         raise CheckpointError(f"{name}: no such file. Check the name.")
+    _refuse_exported(path, name)
     sample_rate = _checked_rate(name, sample_rate, log_mel)
     # Of the libraries for ONNX its own is the strictest.
-    engine = "onnx" if path.suffix == ".onnx" and find_spec("onnxruntime") else "auto"
+    engine = "onnx" if path.suffix.lower() == ".onnx" and find_spec("onnxruntime") else "auto"
     runtime = open_runtime(path, engine)
     tensor = _checked_input(name, runtime.inputs, input, log_mel)
+    if path.suffix.lower() != ".tflite":  # those can be resized
+        _check_batch(name, tensor, log_mel)
     window_seconds = _window_seconds(name, tensor, sample_rate, window_seconds, log_mel)
     hop_seconds = window_seconds if hop_seconds is None else hop_seconds
     if not 0 < hop_seconds <= window_seconds:
@@ -130,7 +132,7 @@ def describe_graph(
         licence,
     )
     _check_grid(name, model, tensor)
-    return _with_output(name, model, runtime, tensor, output, activation)
+    return with_output(name, model, runtime, tensor, output, activation)
 
 
 def add_graph(
@@ -163,11 +165,12 @@ def add_graph(
         If a file cannot be written.
     """
     path = Path(path)
-    files = {path.suffix: path}
-    if path.suffix == ".xml":
+    suffix = path.suffix.lower()
+    files = {suffix: path}
+    if suffix == ".xml":
         files[".bin"] = path.with_suffix(".bin")
     _check_alone(path, files)
-    renamed = dataclasses.replace(model, file=name + path.suffix)
+    renamed = dataclasses.replace(model, file=name + suffix)
     return add_model(name, graph_metadata(renamed), files, replace=replace)
 
 
@@ -184,7 +187,7 @@ def _check_alone(path: Path, files: Mapping[str, Path]) -> None:
             with suppress(OSError):  # a missing .bin is reported with the graph
                 shutil.copyfile(file, Path(folder, f"graph{suffix}"))
         try:
-            open_runtime(Path(folder, f"graph{path.suffix}"))
+            open_runtime(Path(folder, f"graph{path.suffix.lower()}"))
         except CheckpointError as error:
             raise UsageError(
                 f"{printable(str(path))}: it cannot be loaded from another folder, so it needs "
@@ -235,6 +238,46 @@ def _checked_input(
             "graph."
         )
     return inputs[0]
+
+
+def _refuse_exported(path: Path, name: str) -> None:
+    """Refuse a graph that `sed export` wrote: as one of others it would lose most of its metadata.
+
+    Raises
+    ------
+    UsageError
+        If it is one.
+    """
+    mark = {".onnx": ONNX_MARK, ".xml": OPENVINO_MARK}.get(path.suffix.lower())
+    try:
+        is_exported = mark is not None and mark in path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{name}: cannot read: {error.strerror}. Check the name.") from error
+    if is_exported:
+        raise UsageError(
+            f"{name}: sed export wrote this graph. Add the checkpoint that it was exported from, "
+            "or give the graph to --model as it is"
+        )
+
+
+def _check_batch(name: str, tensor: GraphTensor, log_mel: LogMelConfig | None) -> None:
+    """Refuse an input for several windows or channels at once.
+
+    Raises
+    ------
+    UsageError
+        If it is one.
+    """
+    axes = list(tensor.shape or ())
+    n_values = 1 if log_mel is None else 2
+    if len(axes) > n_values + 1 and axes[-1] == 1:
+        axes.pop()
+    for n, what in zip(axes[:-n_values], ("windows", "channels"), strict=False):
+        if n not in (None, 1):
+            raise UsageError(
+                f"{name}: the input {tensor.name} {describe_shape(tensor)} takes {n} {what} at once. Export it "
+                "for one, or for any number"
+            )
 
 
 def _window_seconds(
@@ -292,53 +335,3 @@ def _check_grid(name: str, model: GraphModel, tensor: GraphTensor) -> None:
         raise UsageError(
             f"{name}: it takes {mels} mel bands, and the log-mel has {model.log_mel.n_mels}"
         )
-
-
-def _with_output(
-    name: str,
-    model: GraphModel,
-    runtime: GraphRuntime,
-    tensor: GraphTensor,
-    wanted: str | None,
-    activation: str | None,
-) -> GraphModel:
-    """Return the description with the output and its activation, after running the graph.
-
-    Raises
-    ------
-    UsageError
-        If the output or the activation cannot be found out, or the labels are not as many.
-    """
-    names = [output.name for output in runtime.outputs]
-    if wanted is not None and wanted not in names:
-        raise UsageError(f"{name}: there is no output {wanted!r}. {near(wanted, names)}")
-    shape = input_shape(tensor.shape, model)
-    noise = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    names = names if wanted is None else [wanted]
-    outputs = dict(zip(names, runtime.run(np.float32(0.1) * noise, names), strict=True))
-    n_labels = len(model.labels)
-    fitting = [each for each, values in outputs.items() if _n_classes(values) == n_labels]
-    if len(fitting) != 1:
-        found = ", ".join(f"{each} {values.shape}" for each, values in outputs.items())
-        if fitting:
-            raise UsageError(f"{name}: several outputs may be the scores, {found}: give --output")
-        raise UsageError(
-            f"{name}: there are {n_labels} labels, and no output has as many scores for a window: "
-            f"{found}. Check --labels"
-        )
-    (chosen,) = fitting
-    scores = outputs[chosen]
-    if activation is None and not (scores.min() >= 0 and scores.max() <= 1):
-        raise UsageError(
-            f"{name}: the output {chosen} is no probability (from {scores.min():.3g} to "
-            f"{scores.max():.3g} for noise): give --activation sigmoid (classes that may sound "
-            "together) or softmax (one of all), as its authors say"
-        )
-    activation = activation or "none"
-    return dataclasses.replace(model, output=chosen, activation=cast(Activation, activation))
-
-
-def _n_classes(values: Floats) -> int | None:
-    """Return the classes of an output for one window: all axes but one have the length 1."""
-    is_scores = values.dtype == np.float32 and max(values.shape, default=0) == values.size
-    return int(values.size) if is_scores else None

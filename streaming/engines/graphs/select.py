@@ -43,9 +43,10 @@ def open_runtime(
         If a package is not installed.
     """
     name = printable(path.name)
-    if path.suffix not in RUNTIMES:
+    suffix = path.suffix.lower()
+    if suffix not in RUNTIMES:
         raise UsageError(f"{name}: expected a graph that ends in {', '.join(RUNTIMES)}")
-    fitting = RUNTIMES[path.suffix]
+    fitting = RUNTIMES[suffix]
     if engine != "auto" and engine not in fitting:
         raise UsageError(
             f"the engine {engine} does not run {name}: leave out --engine, or give "

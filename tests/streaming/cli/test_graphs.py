@@ -76,3 +76,16 @@ def test_what_is_missing_or_does_not_fit(sed, labels, tmp_path):
     assert status == 2
     assert "options about graphs of others do not fit a checkpoint" in err
     assert not (tmp_path / "models").exists()
+
+
+def test_a_registered_graph_is_copied_by_its_name(sed, labels, tmp_path):
+    graph = write_onnx(tmp_path / "a.onnx").rename(tmp_path / "A.ONNX")
+    options = "--labels", labels, "--sample-rate", RATE, "--activation", "sigmoid"
+    assert sed("models", "add", graph, "owls", *options, "--threshold", 0.9)[0] == 0
+    assert (tmp_path / "models" / "owls.onnx").exists()
+    assert sed("models", "add", "owls", "birds", "-q") == (0, "", "")
+    text = sed("info", "birds")[1]
+    assert "onset threshold 0.9" in text
+    assert "birds.onnx" in text
+    status, _, problem = sed("models", "add", "owls", "more", *options)
+    assert (status, "do not fit a checkpoint or a name" in problem) == (2, True)

@@ -18,6 +18,8 @@ from streaming.engines.graphs.description import (
 )
 from streaming.engines.graphs.labels import Labels
 from streaming.engines.select import open_engine
+from streaming.export import onnx as onnx_metadata
+from streaming.export import openvino as openvino_metadata
 from tests.streaming.engines.graphs.tiny import (
     LABELS,
     RATE,
@@ -135,6 +137,92 @@ def test_several_outputs(tmp_path):
         describe(graph)
     # The second one gives probabilities, so no activation is needed.
     assert describe(graph, output="probs", activation=None).activation == "none"
+
+
+def write_gain(path, gain):
+    """Write a graph that gives the largest amplitude of a window, times a gain, to each class."""
+    onnx = pytest.importorskip("onnx")
+    helper, floats = onnx.helper, onnx.TensorProto.FLOAT
+    nodes = [
+        helper.make_node("Abs", ["samples"], ["size"]),
+        helper.make_node("ReduceMax", ["size", "axes"], ["peak"], keepdims=1),
+        helper.make_node("MatMul", ["peak", "gains"], ["scores"]),
+    ]
+    gains = np.full((1, 3), gain, np.float32)
+    graph = helper.make_graph(
+        nodes,
+        "peaks",
+        [helper.make_tensor_value_info("samples", floats, ["batch", RATE])],
+        [helper.make_tensor_value_info("scores", floats, None)],
+        [
+            onnx.numpy_helper.from_array(np.int64([1]), "axes"),
+            onnx.numpy_helper.from_array(gains, "gains"),
+        ],
+    )
+    opset = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), path)
+    return path
+
+
+def test_an_output_within_0_and_1_for_noise_alone_is_no_probability(tmp_path, caplog):
+    graph = write_gain(tmp_path / "loud.onnx", 2.0)  # quiet noise gives 0.8
+    with pytest.raises(
+        UsageError, match=r"no probability \(from 0 to 2 for noise, loud noise, sil"
+    ):
+        describe(graph, activation=None)
+    assert describe(graph, activation="none").activation == "none"
+    assert not caplog.records
+    assert describe(write_gain(graph, 1.0), activation=None).activation == "none"
+    assert (
+        "taken for probabilities, as with --activation none: scores is from 0 to 1" in caplog.text
+    )
+
+
+def test_a_score_that_is_no_probability_is_reported_once(tmp_path, caplog):
+    engine = open_engine(register(write_gain(tmp_path / "loud.onnx", 2.0), activation="none"))
+    engine.infer(engine.extract_features(levels(0.4))[None])
+    assert "no probability" not in caplog.text
+    for _ in range(2):
+        engine.infer(engine.extract_features(levels(0.75))[None])
+    assert caplog.text.count("the output scores gives 1.5, which is no probability. Register") == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ([4, RATE], r"the input samples \(4, 8000\) takes 4 windows at once. Export it for one"),
+        ([4, RATE, 1], "takes 4 windows at once"),
+        ([1, 2, RATE], "takes 2 channels at once"),
+    ],
+)
+def test_a_fixed_batch_is_named(tmp_path, shape, message):
+    with pytest.raises(UsageError, match=message):
+        describe(write_onnx(tmp_path / "four.onnx", shape))
+
+
+def test_an_ending_in_upper_case(tmp_path):
+    graph = write_onnx(tmp_path / "a.onnx").rename(tmp_path / "A.ONNX")
+    assert describe(graph).file == "A.ONNX"
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+def test_a_graph_that_was_exported_here_is_refused(tmp_path, suffix):
+    graph = {".onnx": write_onnx, ".xml": write_openvino}[suffix](tmp_path / f"ours{suffix}")
+    if suffix == ".onnx":
+        onnx = pytest.importorskip("onnx")
+        loaded = onnx.load(graph)
+        onnx.helper.set_model_props(loaded, {onnx_metadata.METADATA_KEY: "{}"})
+        onnx.save(loaded, graph)
+    else:
+        openvino = pytest.importorskip("openvino")
+        loaded = openvino.Core().read_model(graph)
+        loaded.set_rt_info("{}", openvino_metadata.METADATA_KEY)
+        openvino.save_model(loaded, tmp_path / "again.xml")
+        graph = tmp_path / "again.xml"
+    with pytest.raises(
+        UsageError, match=r"sed export wrote this graph. Add the checkpoint that it"
+    ):
+        describe(graph)
 
 
 def test_graphs_that_cannot_be_models(tmp_path):
