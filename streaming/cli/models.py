@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sed.errors import FAILED, CheckpointError, SedError
-from sed.text import printable
+from sed.text import pluralize, printable
 from streaming.cli.graphs import (
     ActivationName,
     GraphHop,
@@ -57,8 +58,8 @@ def list_all(
         bool,
         typer.Option(
             "--measure",
-            help="Measure the speed on this machine where it is not known, in a few seconds for "
-            "each model.",
+            help="Measure the speed of all models on this machine again, one after the other, in a "
+            "few seconds each.",
             rich_help_panel=MODEL,
         ),
     ] = False,
@@ -91,7 +92,10 @@ def list_all(
         console = Console(highlight=False)
         console.print(_table(entries, speeds))
         folder = printable(str(own_folder()))
-        console.print(f"* is the default; your own are in {folder}", markup=False, soft_wrap=True)
+        notes = [f"* is the default; your own are in {folder}"]
+        if dates := sorted({speed.measured for speed in speeds if speed and speed.measured}):
+            notes.append("speeds measured on " + " to ".join(dict.fromkeys([dates[0], dates[-1]])))
+        console.print("; ".join(notes), markup=False, soft_wrap=True)
     for failure in failures:
         print(f"sed: {failure}", file=sys.stderr)
     if failures:
@@ -294,7 +298,8 @@ def figures(metrics: object) -> str:
     Returns
     -------
     str
-        Such as ``fold 1: accuracy 0.905, padded cmap 5 0.969``; empty if there is none.
+        Such as ``fold 1, 400 clips, held out: accuracy 0.905``; empty if there is none. Validation
+        data chose the checkpoint, so that its figures are higher than those of other recordings.
     """
     if not isinstance(metrics, Mapping):
         return ""
@@ -306,8 +311,21 @@ def figures(metrics: object) -> str:
             if isinstance(value, float) and key not in _NO_FIGURES
         ]
         if shown:
-            return printable(f"{str(name).replace('_', ' ')}: " + ", ".join(shown[:_MAX_FIGURES]))
+            return printable(f"{_data_of(str(name), values)}: " + ", ".join(shown[:_MAX_FIGURES]))
     return ""
+
+
+def _data_of(name: str, values: Mapping[str, object]) -> str:
+    """Return the name of a set of metrics, its clips, and whether training saw them."""
+    n_clips = values.get("clips", values.get("n_clips"))
+    parts = [name.replace("_", " ")]
+    if isinstance(n_clips, int):
+        parts.append(pluralize(n_clips, "clip"))
+    if name in _WEAK_SETS:
+        parts.append("not held out")
+    elif name.startswith(("fold", "test")):
+        parts.append("held out")
+    return ", ".join(parts)
 
 
 def _licence(entry: ModelEntry) -> str:
@@ -324,9 +342,7 @@ def _as_dict(entry: ModelEntry, speed: Speed | None) -> dict[str, Any]:
         "path": str(entry.path),
         "labels": list(entry.labels),
         "n_bytes": entry.n_bytes,
-        "speed": None
-        if speed is None
-        else {"engine": speed.engine, "times_real_time": speed.times_real_time},
+        "speed": None if speed is None else asdict(speed),
         "licence": _licence(entry) or None,
         "metrics": entry.metadata.get("metrics", {}),
         "problem": entry.problem or None,

@@ -1,16 +1,17 @@
-"""How fast a model runs on this machine: measured once, and kept."""
+"""How fast a model runs on this machine, as it was last measured."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
-from typing import Any
 
+from sed.errors import OutputError
 from sed.models.metadata import checkpoint_files
 from sed.models.registry import find_model
 from streaming.engines.base import benchmark_engine
-from streaming.engines.cache import cache_folder, cached_json, read_values
+from streaming.engines.cache import cache_folder, read_values, write_values
 from streaming.engines.exported import export_folder
 from streaming.engines.identity import model_identity
 from streaming.engines.select import engine_speeds_file, open_engine
@@ -26,10 +27,13 @@ class Speed:
         What ran it.
     times_real_time
         Seconds of sound processed in a second, windows without overlap, on all cores.
+    measured
+        Date, as 2026-11-27; empty if it is not known.
     """
 
     engine: str
     times_real_time: float
+    measured: str = ""
 
 
 def known_speed(model: str) -> Speed | None:
@@ -56,14 +60,16 @@ def known_speed(model: str) -> Speed | None:
         return None
     with suppress(OSError, ValueError, AttributeError):
         folder = export_folder(*checkpoint_files(path))
-        speeds: dict[str, float] = read_values(engine_speeds_file(folder)) or {}
+        file = engine_speeds_file(folder)
+        speeds: dict[str, float] = read_values(file) or {}
         engine, times = max(speeds.items(), key=lambda item: item[1])
-        return Speed(engine, times) if times else None
+        measured = date.fromtimestamp(file.stat().st_mtime).isoformat()
+        return Speed(engine, times, measured) if times else None
     return None
 
 
 def measure_speed(model: str) -> Speed:
-    """Return the speed of a model, measured now unless it is known.
+    """Measure the speed of a model now, and keep it.
 
     Parameters
     ----------
@@ -75,17 +81,12 @@ def measure_speed(model: str) -> Speed:
     SedError
         If the model cannot be opened.
     """
-    if (known := known_speed(model)) is not None:
-        return known
     engine = open_engine(model)
-    # Opening may have measured it.
-    if (known := known_speed(model)) is not None:
-        return known
-
-    def measured() -> dict[str, Any]:
-        return asdict(Speed(str(engine), round(benchmark_engine(engine), 1)))
-
-    return Speed(**cached_json(_file(model), measured))
+    today = date.today().isoformat()
+    speed = Speed(str(engine), round(benchmark_engine(engine), 1), today)
+    with suppress(OutputError):  # the cache cannot be written
+        write_values(_file(model), asdict(speed))
+    return speed
 
 
 def _file(model: str) -> Path:

@@ -275,8 +275,8 @@ def _check_batch(name: str, tensor: GraphTensor, log_mel: LogMelConfig | None) -
     for n, what in zip(axes[:-n_values], ("windows", "channels"), strict=False):
         if n not in (None, 1):
             raise UsageError(
-                f"{name}: the input {tensor.name} {describe_shape(tensor)} takes {n} {what} at once. Export it "
-                "for one, or for any number"
+                f"{name}: the input {tensor.name} {describe_shape(tensor)} takes {n} {what} at "
+                "once. Export it for one, or for any number"
             )
 
 

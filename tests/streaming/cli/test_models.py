@@ -1,5 +1,6 @@
 import json
 import shutil
+from datetime import date
 
 import pytest
 
@@ -102,16 +103,25 @@ def test_a_broken_model_is_listed_with_its_problem(sed, own):
     assert (status, "broken.json does not describe a model" in out) == (0, True)
 
 
-def test_a_speed_is_measured_once(sed, own, saved, monkeypatch):
+def test_a_speed_is_kept_and_measured_again_on_request(sed, own, saved, monkeypatch):
     sed("models", "add", str(saved), "mine", "-q")
     assert known_speed("mine") is None
     monkeypatch.setattr(speeds, "open_engine", lambda model: "an engine")
     monkeypatch.setattr(speeds, "benchmark_engine", lambda engine: 1234.56)
-    assert measure_speed("mine") == known_speed("mine") == Speed("an engine", 1234.6)
-    monkeypatch.setattr(speeds, "open_engine", None)
-    assert measure_speed("mine").times_real_time == 1234.6
-    row = next(line for line in sed("models")[1].splitlines() if line.startswith("mine"))
+    today = date.today().isoformat()
+    assert measure_speed("mine") == known_speed("mine") == Speed("an engine", 1234.6, today)
+    out = sed("models")[1]
+    row = next(line for line in out.splitlines() if line.startswith("mine"))
     assert row.split()[3] == "1,235"
+    assert out.endswith(f"; speeds measured on {today}\n")
+    monkeypatch.setattr(speeds, "benchmark_engine", lambda engine: 99.0)
+    status, out, err = sed("models", "--measure", "--json")
+    assert status == 0
+    assert {row["speed"]["times_real_time"] for row in json.loads(out)} == {99.0}
+    assert "measuring general\nmeasuring everyday\nmeasuring mine\n" in err or (
+        "measuring everyday\nmeasuring general\nmeasuring mine\n" in err
+    )
+    assert known_speed("mine") == Speed("an engine", 99.0, today)
 
 
 def test_a_speed_that_the_choice_of_an_engine_measured_is_known(own, saved):
@@ -119,16 +129,19 @@ def test_a_speed_that_the_choice_of_an_engine_measured_is_known(own, saved):
     folder.mkdir(parents=True)
     path = speeds.engine_speeds_file(folder)
     write_values(path, {"onnx": 10.0, "openvino": 20.0, "torch": 0})
-    assert known_speed(str(saved)) == Speed("openvino", 20.0)
+    assert known_speed(str(saved)) == Speed("openvino", 20.0, date.today().isoformat())
     write_values(path, {"onnx": 0.0})
     assert known_speed(str(saved)) is None
 
 
 def test_figures_are_those_of_merit_and_of_other_data_than_validation_first():
     validation = {"loss": 0.5, "accuracy": 0.9, "n_clips": 10}
-    assert figures({"validation": validation}) == "validation: accuracy 0.900"
+    found = figures({"validation": validation})
+    assert found == "validation, 10 clips, not held out: accuracy 0.900"
     test = {"clips": 3, "padded_cmap_5": 0.8125}
-    assert figures({"validation": validation, "fold 1": test}) == "fold 1: padded cmap 5 0.812"
+    found = figures({"validation": validation, "fold 1": test})
+    assert found == "fold 1, 3 clips, held out: padded cmap 5 0.812"
+    assert figures({"garden": {"map": 0.5}}) == "garden: map 0.500"
     assert figures({}) == figures(None) == figures({"x": 1.0}) == ""
 
 
