@@ -104,10 +104,16 @@ def find_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
 
     Raises
     ------
+    UsageError
+        If the name is empty.
     CheckpointError
         If there is no model of this name, and no file either.
     """
     name = DEFAULT_ALIAS if name_or_path is None else os.fspath(name_or_path)
+    if not name:
+        raise UsageError(
+            "expected the name or the path of a model, got an empty text: `sed models` lists names"
+        )
     path = Path(name)
     if not is_bare(name):
         return path

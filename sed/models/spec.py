@@ -113,14 +113,15 @@ class ModelSpec:
         """Return the labels that names stand for.
 
         A class of a model with `species` may be named by its label, its scientific name, its common
-        name, or both as ``Erithacus rubecula_European Robin``. Other names stay as they are.
+        name, or both as ``Erithacus rubecula_European Robin``. A common name of several species
+        stands for all of them. Other names stay as they are.
         """
-        known: dict[str, str] = {}
+        known: dict[str, list[str]] = {}
         for label, (scientific, common) in zip(self.labels, self.species, strict=False):
-            for name in (scientific, common, f"{scientific}_{common}"):
-                known.setdefault(name, label)
-        known |= zip(self.labels, self.labels, strict=True)
-        return tuple(known.get(name, name) for name in names)
+            for name in {scientific, common, f"{scientific}_{common}"}:
+                known.setdefault(name, []).append(label)
+        known |= {label: [label] for label in self.labels}
+        return tuple(label for name in names for label in known.get(name, [name]))
 
     def names_by_label(self) -> dict[str, tuple[str, str]]:
         """Return scientific and common name of each label; nothing if the model has none."""

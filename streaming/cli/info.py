@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sed.errors import CheckpointError
+from sed.errors import CheckpointError, UsageError
 from sed.text import pluralize, printable, without_controls
 from streaming.cli.options import INPUT, OUTPUT, Verbose
 
@@ -49,6 +49,8 @@ def describe(name: str | os.PathLike[str], *, with_classes: bool = False) -> str
     from streaming.cli.graphs import describe_graph_model
     from streaming.engines.graphs.description import find_graph
 
+    if not os.fspath(name):
+        raise UsageError("expected the name of a model, or a file, got an empty text")
     path = find_model(name) if is_registered(os.fspath(name)) else Path(name)
     if os.path.exists(path / "store.json"):
         return _describe_store(path)
@@ -120,8 +122,9 @@ def _class_lines(metadata: Mapping[str, Any], *, with_thresholds: bool) -> list[
             names = ", ".join(kind for kind in kinds.get(label, ()) if kind != label)
             row = (printable(label), names, f"{onset:.3f}", f"{offset:.3f}", rules.get(label, ""))
             rows.append(row)
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ("  ".join(map(str.ljust, row, widths)) for row in rows)
+        columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
+        widths = [max(map(len, column)) for column in columns]
+        lines = ("  ".join(map(str.ljust, row, widths)) for row in zip(*columns, strict=True))
         return [f"  {line}".rstrip() for line in lines]
     if hierarchy is None:
         return [f"  {len(labels)} classes: " + ", ".join(map(printable, labels))]

@@ -84,8 +84,8 @@ class EventDecoder:
     Raises
     ------
     UsageError
-        If a class is unknown to the model, a threshold cannot be, or kinds are requested and the
-        model has no hierarchy.
+        If a class is unknown to the model, a threshold cannot be, or kinds or all classes are
+        requested and the model has no hierarchy.
     """
 
     def __init__(
@@ -111,6 +111,11 @@ class EventDecoder:
         if config.unknown:
             self._unknown = UnknownScore(spec, *class_thresholds(spec, config))
             self.labels, tracker = add_unknown(spec, self.labels, tracker, config)
+        if config.all_classes and spec.hierarchy is None:
+            raise UsageError(
+                "the model has no hierarchy of classes, so that each is reported anyway. Leave out "
+                "--all-classes"
+            )
         self._kinds: KindLevel | None = None
         if config.at_level == "kind":
             self._kinds = KindLevel(spec.hierarchy, names, self.labels, tracker)

@@ -166,3 +166,20 @@ def test_info_groups_classes_by_kind_and_gives_their_thresholds(sed, own, saved)
         "  wren   animal  0.250  0.125   f1",
         "  hum            0.750  0.125",
     ]
+    del metadata["hierarchy"], metadata["thresholds_from"]
+    json_path.write_text(json.dumps(metadata))
+    assert sed("info", str(json_path), "--classes")[1].splitlines()[-4:] == [
+        "  class  onset  offset",
+        "  bird   0.500  0.125",
+        "  wren   0.250  0.125",
+        "  hum    0.750  0.125",
+    ]
+
+
+@pytest.mark.parametrize(
+    "command", [("info", ""), ("models", "add", "", "x"), ("models", "path", "")]
+)
+def test_an_empty_name_is_no_model(sed, own, command):
+    status, _, err = sed(*command)
+    assert status == 2
+    assert "got an empty text" in err

@@ -103,6 +103,8 @@ def test_kinds_need_a_hierarchy(tiny_checkpoint):
     plain = TorchEngine(tiny_checkpoint, "cpu", "fp32")
     with pytest.raises(UsageError, match=r"has no hierarchy of classes.*--at-level"):
         detect(plain, at_level="kind")
+    with pytest.raises(UsageError, match=r"has no hierarchy of classes.*--all-classes"):
+        detect(plain, all_classes=True)
     with pytest.raises(UsageError, match=r"unknown level 'kinds'\. Did you mean kind"):
         DetectorConfig(at_level="kinds")
     with pytest.raises(UsageError, match="all classes, or kinds"):

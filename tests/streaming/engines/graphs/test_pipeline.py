@@ -1,6 +1,7 @@
 """The whole pipeline runs registered graphs: each window is one frame, as long as the hop."""
 
 import csv
+import dataclasses
 import json
 import sqlite3
 from itertools import pairwise
@@ -242,6 +243,14 @@ def test_a_spec_is_read_back_from_its_dictionary(model):
         "Eagle Owl",
         "wren",
     )
+
+
+def test_a_common_name_of_several_species_stands_for_all(model):
+    species = (("Strix aluco", "Owl"), ("Bubo bubo", "Owl"), ("Noise", "Noise"))
+    labels = ("Owl (Strix aluco)", "Owl (Bubo bubo)", "Noise")
+    spec = dataclasses.replace(open_engine(model).spec, labels=labels, species=species)
+    assert spec.resolve(["Noise", "Owl"]) == ("Noise", *labels[:2])
+    assert spec.resolve(["Bubo bubo"]) == labels[1:2]
 
 
 def test_listening(model):
