@@ -92,7 +92,7 @@ def clock_time(seconds: int) -> str:
 
 
 def iso_time(time: datetime | None) -> str:
-    """Return a time in ISO 8601 with milliseconds and UTC offset; empty if the time is unknown."""
+    """Return a time in ISO 8601 with milliseconds, and UTC offset if known; empty without one."""
     return time.isoformat(timespec="milliseconds") if time else ""
 
 

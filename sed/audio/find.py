@@ -206,7 +206,7 @@ def _sounds_below(
 def _is_sound_file(entry: os.DirEntry[str]) -> bool:
     """Return whether this is a recording, or a link to a missing one, which is then reported.
 
-    Opening a pipe in a folder would wait for whoever writes to it, and a device is no recording.
+    Opening a pipe would wait until something is written to it, and a device is no recording.
     """
     is_file = entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
     return is_file and _is_sound(entry.name)

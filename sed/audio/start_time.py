@@ -1,14 +1,14 @@
 r"""Read the start time of a recording from its file name or its header.
 
-A clock reading is a time only together with a time zone. The zone comes, in this order, from
+A clock reading is a moment only together with a time zone. The zone comes, in this order, from
 
 1. the file name: ``20240501T053000+0200``, ``…_053000Z``;
 2. the header: ``Recorded at 05:30:00 01/05/2024 (UTC+2) by AudioMoth …``, or the ``Timestamp`` of
    GUANO and of Wildlife Acoustics, with an offset;
-3. the caller: the zone of the site, to which the clocks were set;
-4. the factory setting of the recorder, if that is documented: UTC for AudioMoth.
+3. the caller: the zone that the clocks were set to, else that of the site.
 
-Without any of these the start time is unknown; it is never guessed. If the name and the header
+Without any of these the reading is the time of day where the clock was, and has no zone: that it is
+UTC is never guessed, not even where a recorder leaves the factory so. If the name and the header
 both give a time, the name is used: software that cuts a recording into parts names each part by
 its own time and copies the header of the first part to all.
 
@@ -57,7 +57,6 @@ class Pattern:
     recorders: str  # the recorders
     source: str  # where the naming is documented
     name: re.Pattern[str]
-    zone: tzinfo | None = None  # factory setting of their clocks
 
 
 # The first matching pattern is used.
@@ -70,13 +69,12 @@ PATTERNS = (
     ),
     Pattern(
         "AudioMoth",
-        "its main.c, generateFolderAndFilename: in the zone that it is configured to, by default "
-        "UTC; T is for triggered. AudioMoth-Utils, filenameHandler.js: milliseconds, SYNC",
+        "its main.c, generateFolderAndFilename: in the zone that it is configured to; T is for "
+        "triggered. AudioMoth-Utils, filenameHandler.js: milliseconds, SYNC",
         re.compile(
             rf"^(?:[0-9A-F]{{16}}_)?{YEAR}{MONTH}{DAY}_{HOUR}{MINUTE}{SECOND}"
             r"(?:_(?P<fraction>\d{3}))?(?:T|_SYNC)?\."
         ),
-        UTC,
     ),
     Pattern(
         "BirdNET-Pi",
@@ -99,6 +97,14 @@ PATTERNS = (
         "openecoacoustics.org, Filenames for audio files; sed listen --clips",
         re.compile(rf"{DATE}(?:[_ ]?(?P<iso>T)|[-_$. ]{{0,3}}){CLOCK}(?!\d){FRACTION}{ZONE}"),
     ),
+    Pattern(
+        "Sony and Zoom handheld recorders",
+        "their guides: YYMMDD_HHMM of ICD-PX and ICD-UX, YYMMDD-HHMMSS of the H series. Some "
+        "others count in the place of the minutes, which looks the same",
+        re.compile(
+            rf"(?<![\d.])(?P<year>[0-4]\d){MONTH}{DAY}[-_]{HOUR}{MINUTE}(?:{SECOND})?(?![\d])"
+        ),
+    ),
 )
 
 # The comment of AudioMoth; its first firmware writes UTC without saying so.
@@ -113,42 +119,57 @@ CHUNKS = {
     b"LIST": COMMENT,
     b"guan": re.compile(rf"^Timestamp:\s*{ISO}{ISO_ZONE}", re.MULTILINE),  # guano-md.org
     b"wamd": re.compile(rf"{ISO}{ISO_ZONE}"),  # Wildlife Acoustics, wa_meta-1.0
+    # EBU Tech 3285: OriginationDate and OriginationTime follow 320 bytes of texts.
+    b"bext": re.compile(
+        rf"\A.{{320}}{YEAR}[-_:. /]{MONTH}[-_:. /]{DAY}{HOUR}[-_:. /]{MINUTE}[-_:. /]{SECOND}",
+        re.DOTALL,
+    ),
 }
 # Metadata block of a FLAC file to which converters copy the comment of a WAV file.
 FLAC_COMMENT = 4
 
 
-def recording_start(path: str | os.PathLike[str], zone: tzinfo | None = None) -> datetime | None:
+def recording_start(
+    path: str | os.PathLike[str], zone: tzinfo | None = None, recorder_zone: tzinfo | None = None
+) -> datetime | None:
     """Return the start time of a recording, in `zone` if that is given; None if it is unknown.
+
+    It has no zone if neither the recording nor the caller gives one.
 
     Parameters
     ----------
     path
         The recording; its header is read unless its name gives both time and zone.
     zone
-        Time zone of the site, assumed for clocks whose recorders do not store their zone.
+        Time zone of the site.
+    recorder_zone
+        Time zone of clocks whose recorders do not store it; that of the site if not given.
     """
     named = _in_name(path)
     if named and named.zone:
-        return _absolute_time(named, zone)
+        return _absolute_time(named, zone, recorder_zone)
     headed = _in_header(path)
     if named and headed:
-        return _absolute_time(replace(named, zone=headed.zone), zone)
-    return _absolute_time(named or headed, zone)
+        named = replace(named, zone=headed.zone)
+    return _absolute_time(named or headed, zone, recorder_zone)
 
 
-def start_from_name(path: str | os.PathLike[str], zone: tzinfo | None = None) -> datetime | None:
+def start_from_name(
+    path: str | os.PathLike[str], zone: tzinfo | None = None, recorder_zone: tzinfo | None = None
+) -> datetime | None:
     """Return the start time of a recording by its file name; see `recording_start`."""
-    return _absolute_time(_in_name(path), zone)
+    return _absolute_time(_in_name(path), zone, recorder_zone)
 
 
-def start_from_header(path: str | os.PathLike[str], zone: tzinfo | None = None) -> datetime | None:
+def start_from_header(
+    path: str | os.PathLike[str], zone: tzinfo | None = None, recorder_zone: tzinfo | None = None
+) -> datetime | None:
     """Return the start time of a recording by its header; see `recording_start`.
 
     Some hundred bytes of a WAV, FLAC or Ogg file are read. For an unreadable file this is None;
     the error is reported when the file is decoded.
     """
-    return _absolute_time(_in_header(path), zone)
+    return _absolute_time(_in_header(path), zone, recorder_zone)
 
 
 def time_zone(name: str) -> tzinfo:
@@ -180,15 +201,16 @@ class _Reading:
 
     clock: datetime  # without a zone
     zone: tzinfo | None = None  # stored with the reading
-    usual: tzinfo | None = None  # factory setting of such recorders
 
 
-def _absolute_time(reading: _Reading | None, zone: tzinfo | None) -> datetime | None:
+def _absolute_time(
+    reading: _Reading | None, zone: tzinfo | None, recorder_zone: tzinfo | None
+) -> datetime | None:
     if reading is None:
         return None
-    read_in = reading.zone or zone or reading.usual
+    read_in = reading.zone or recorder_zone or zone
     if read_in is None:
-        return None
+        return reading.clock
     return reading.clock.replace(tzinfo=read_in).astimezone(UTC).astimezone(zone or read_in)
 
 
@@ -197,28 +219,31 @@ def _in_name(path: str | os.PathLike[str]) -> _Reading | None:
     for pattern in PATTERNS:
         for match in pattern.name.finditer(name):
             if reading := _read(match):
-                return replace(reading, usual=pattern.zone)
+                return reading
     return None
 
 
 def _in_header(path: str | os.PathLike[str]) -> _Reading | None:
     if not os.path.isfile(path):  # a pipe would lose the bytes read here
         return None
+    first: _Reading | None = None
     try:
         with open(path, "rb") as file:
             for pattern, text in _texts(file):
                 match = pattern.search(text.decode("latin-1"))
                 if match and (reading := _read(match)):
-                    return reading
+                    if reading.zone:
+                        return reading
+                    first = first or reading
     except OSError:
         pass
-    return None
+    return first
 
 
 def _texts(file: BinaryIO) -> Iterator[tuple[re.Pattern[str], bytes]]:
     """Yield the texts of a header that may hold the start time, each with its pattern."""
     magic = file.read(12)
-    if magic[:4] in (b"RIFF", b"RF64") and magic[8:] == b"WAVE":
+    if magic[:4] in (b"RIFF", b"RF64", b"BW64") and magic[8:] == b"WAVE":
         yield from _wav_texts(file)
     elif magic[:4] == b"fLaC":
         file.seek(4)
@@ -261,7 +286,7 @@ def _read(match: re.Match[str]) -> _Reading | None:
             datetime.fromtimestamp(int(part["unix"], 16), UTC).replace(tzinfo=None), UTC
         )
     year, month, day, hour, minute, second = (
-        int(part[name]) for name in ("year", "month", "day", "hour", "minute", "second")
+        int(part[name] or 0) for name in ("year", "month", "day", "hour", "minute", "second")
     )
     if half := part.get("half"):
         hour = hour % 12 + 12 * (half == "pm")

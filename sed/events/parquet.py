@@ -6,15 +6,14 @@
     onset, offset       double                  seconds from the start of the recording
     label               string, dictionary
     score               float
-    time                timestamp[us, UTC]      of the onset; null where it is not known
+    time                timestamp[us, UTC]      of the onset; null where it or its zone is unknown
     utc_offset_minutes  int16                   local time minus UTC at the place; or null
+    local_time          timestamp[us]           what a clock at the place showed; or null
     scientific_name, common_name  string, dictionary    of models that know species only
 
 `pandas.read_parquet("events.parquet")`, `polars.scan_parquet("events.parquet")` and
 `duckdb.sql("SELECT label, count(*) FROM 'events.parquet' GROUP BY label")` open it. The local hour
-of the day is in pandas::
-
-    (table.time + pandas.to_timedelta(table.utc_offset_minutes, "min")).dt.hour
+of the day is ``table.local_time.dt.hour`` in pandas.
 
 The rows of an embedding store (`sed.events.embedding_store`) have these columns and ``recording``.
 """
@@ -137,8 +136,9 @@ class ParquetWriter(EventWriter):
             "offset": [e.offset for e in events],
             "label": [to_utf8(e.label) for e in events],
             "score": [e.score for e in events],
-            "time": [e.time and e.time.astimezone(UTC) for e in events],
-            "utc_offset_minutes": [e.time and _offset_minutes(e.time) for e in events],
+            "time": [e.time.astimezone(UTC) if e.time and e.time.tzinfo else None for e in events],
+            "utc_offset_minutes": [_offset_minutes(e.time) for e in events],
+            "local_time": [e.time and e.time.replace(tzinfo=None) for e in events],
         }
         return self._arrow.table(columns | more, schema=self._schema)
 
@@ -312,9 +312,9 @@ def _read_slices(
 
 
 def _event(row: dict[str, Any]) -> Event:
-    time, minutes = row["time"], row["utc_offset_minutes"]
-    if time is not None:
-        time = time.astimezone(timezone(timedelta(minutes=minutes)))
+    time = row["local_time"]
+    if (minutes := row["utc_offset_minutes"]) is not None:
+        time = time.replace(tzinfo=timezone(timedelta(minutes=minutes)))
     return Event(row["onset"], row["offset"], row["label"], row["score"], row["file"], time)
 
 
@@ -328,16 +328,15 @@ def _schema(arrow: Any, metadata: dict[str, str], columns: Sequence[str]) -> Any
         "score": arrow.float32(),
         "time": arrow.timestamp("us", "UTC"),
         "utc_offset_minutes": arrow.int16(),
+        "local_time": arrow.timestamp("us"),
         **dict.fromkeys(columns, words),
     }
     return arrow.schema(types, metadata=metadata)
 
 
-def _offset_minutes(time: datetime) -> int:
-    offset = time.utcoffset()
-    if offset is None:
-        raise ValueError(f"expected a time with its zone, got {time}")
-    return offset // timedelta(minutes=1)
+def _offset_minutes(time: datetime | None) -> int | None:
+    offset = None if time is None else time.utcoffset()
+    return None if offset is None else offset // timedelta(minutes=1)
 
 
 def _pyarrow(path: str | os.PathLike[str]) -> Any:

@@ -21,7 +21,8 @@ def with_timestamps(events: Iterable[Event], start: datetime | None) -> list[Eve
     events
         Events of one recording.
     start
-        Start time with its zone; None if it is unknown, then events are returned unchanged.
+        Start time, without a zone if that is unknown: then events have the time of the same clock.
+        None if it is unknown, then events are returned unchanged.
     """
     if start is None:
         return list(events)
@@ -29,5 +30,7 @@ def with_timestamps(events: Iterable[Event], start: datetime | None) -> list[Eve
 
 
 def _later(start: datetime, seconds: float) -> datetime:
+    if start.tzinfo is None:
+        return start + timedelta(seconds=seconds)
     time = (start.astimezone(UTC) + timedelta(seconds=seconds)).astimezone(start.tzinfo)
     return datetime.fromisoformat(time.isoformat())

@@ -32,6 +32,7 @@ from streaming.cli.options import (
     RawChannels,
     RawEncoding,
     RawRate,
+    RecorderZone,
     Resume,
     SkipExisting,
     SpeciesList,
@@ -118,6 +119,7 @@ def detect(
     ] = False,
     skip_existing: SkipExisting = False,
     time_zone: TimeZone = None,
+    recorder_zone: RecorderZone = None,
     spreadsheet_safe: SpreadsheetSafe = False,
     embeddings: Annotated[
         Path | None,
@@ -158,11 +160,10 @@ def detect(
     Results go to standard output or into files, all else to standard error. The exit status is 1
     if a recording could not be analysed whole, 2 if the command was misused.
     """
-    from sed.audio.start_time import time_zone as parse_time_zone
     from sed.cli import show_log
     from sed.errors import UsageError
     from sed.files import refuse_to_replace
-    from streaming.cli.scanning import ScanOptions, raw_stdin, run_scan
+    from streaming.cli.scanning import ScanOptions, parsed_zone, raw_stdin, run_scan
     from streaming.offline.detect import batch_size_for
     from streaming.offline.embedding_rows import EmbeddingConfig
     from streaming.offline.job_config import JobConfig
@@ -188,7 +189,6 @@ def detect(
     )
     refuse_to_replace(output, recordings)
     formats = tuple(dict.fromkeys(split_names(format or "")))
-    zone = None if time_zone is None else parse_time_zone(time_zone)
     if every_seconds is not None and embeddings is None:
         raise UsageError("--every is about embeddings: give --embeddings STORE too")
     kept = None
@@ -202,7 +202,8 @@ def detect(
         output,
         plot=plot,
         skip_existing=skip_existing,
-        zone=zone,
+        zone=parsed_zone(time_zone),
+        recorder_zone=parsed_zone(recorder_zone),
         embeddings=kept,
         spreadsheet_safe=spreadsheet_safe,
     )

@@ -28,6 +28,7 @@ from streaming.cli.options import (
     RawChannels,
     RawEncoding,
     RawRate,
+    RecorderZone,
     Resume,
     SkipExisting,
     Timeout,
@@ -124,6 +125,7 @@ def embed(
     precision: Precision = "auto",
     skip_existing: SkipExisting = False,
     time_zone: TimeZone = None,
+    recorder_zone: RecorderZone = None,
     workers: Workers = None,
     resume: Resume = False,
     timeout: Timeout = 60.0,
@@ -139,9 +141,8 @@ def embed(
 
     The exit status is 1 if a recording could not be analysed whole, 2 if the command was misused.
     """
-    from sed.audio.start_time import time_zone as parse_time_zone
     from sed.cli import show_log
-    from streaming.cli.scanning import ScanOptions, raw_stdin, run_scan
+    from streaming.cli.scanning import ScanOptions, parsed_zone, raw_stdin, run_scan
     from streaming.offline.detect import batch_size_for
     from streaming.offline.embed import place_clips
     from streaming.offline.embedding_rows import EmbeddingConfig
@@ -172,12 +173,12 @@ def embed(
             "that name. Give the folder that holds the recordings of the table.",
             file=sys.stderr,
         )
-    zone = None if time_zone is None else parse_time_zone(time_zone)
     embeddings = EmbeddingConfig(str(output), layer, split_names(pool), every_seconds, placed)
     outputs = OutputConfig(
         output=f"{output}/",
         skip_existing=skip_existing,
-        zone=zone,
+        zone=parsed_zone(time_zone),
+        recorder_zone=parsed_zone(recorder_zone),
         embeddings=embeddings,
         events=False,
     )

@@ -169,6 +169,8 @@ def _describe_recording(path: Path) -> str:
             length = f"{seconds:.3f} s ({n_samples:,} samples)"
         start = recording_start(path)
         started = "" if start is None else f"\n  started {start.isoformat(' ')}"
+        if start is not None and start.tzinfo is None:
+            started += " by the recorder's clock, whose zone is not stored"
         tracks = getattr(decoder, "tracks", ())
         listed = [f"\n  track {track.number}: {track}" for track in tracks if len(tracks) > 1]
         return (

@@ -28,8 +28,7 @@ Engine = Annotated[
     str,
     typer.Option(
         metavar="auto|torch|compile|openvino|onnx|tflite",
-        help="Library that runs the model. auto measures once which one is fastest on this "
-        "machine.",
+        help="Library that runs the model. auto measures once which is fastest on this machine.",
         rich_help_panel=MODEL,
     ),
 ]
@@ -45,8 +44,7 @@ Precision = Annotated[
     str,
     typer.Option(
         metavar="auto|fp32|bf16|fp16",
-        help="Number format of the model; fp16 is for GPUs. auto is bf16 where the processor "
-        "multiplies in it.",
+        help="Number format of the model; fp16 is for GPUs. auto is bf16 where that is fast.",
         rich_help_panel=MODEL,
     ),
 ]
@@ -128,8 +126,7 @@ Classes = Annotated[
     str,
     typer.Option(
         help="Detect only these classes: names joined by commas, each with all that belongs to it; "
-        "kinds (animal) too, where the model has them. Of species the common or the scientific "
-        "names.",
+        "kinds (animal) too, where the model has them. Of species either name.",
         show_default="all",
         rich_help_panel=DETECTION,
     ),
@@ -202,10 +199,17 @@ Track = Annotated[
 TimeZone = Annotated[
     str | None,
     typer.Option(
-        help="Time zone of the recordings (Europe/Berlin, +02:00, UTC, local). Events then get the "
-        "time of day that the recorder wrote into file names or headers; the zone applies where "
-        "the recorder did not write one.",
+        help="Time zone of the site (Europe/Berlin, +02:00, UTC, local). Events then get the time "
+        "of day there, from what the recorder wrote into file names or headers.",
         show_default="no times, but in Parquet",
+        rich_help_panel=OUTPUT,
+    ),
+]
+RecorderZone = Annotated[
+    str | None,
+    typer.Option(
+        help="Time zone of the recorder's clock, where the recorder did not write one.",
+        show_default="that of the site",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -256,8 +260,7 @@ SpreadsheetSafe = Annotated[
     bool,
     typer.Option(
         "--spreadsheet-safe",
-        help="Put an apostrophe before labels and names in CSV and TSV that a spreadsheet would "
-        "take for a formula.",
+        help="Put an apostrophe before what a spreadsheet would take for a formula in CSV, TSV.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -290,9 +293,8 @@ Backend = Annotated[
     str,
     typer.Option(
         metavar="local|ray",
-        help="Where recordings are processed. local is this machine. ray is the Ray cluster of "
-        "RAY_ADDRESS, or the one that this machine has joined; --workers is then the number of "
-        "recordings at once.",
+        help="Where recordings are processed: on this machine (local), or on the Ray cluster of "
+        "RAY_ADDRESS or that this machine has joined, --workers recordings at once.",
         rich_help_panel=PERFORMANCE,
     ),
 ]

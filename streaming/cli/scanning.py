@@ -13,12 +13,27 @@ from sed.text import near, pluralize
 from streaming.cli.progress import progress_bar, progress_callbacks, summary_line
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
     from sed.audio.decode import Decoder
     from streaming.offline.executor import Executor
     from streaming.offline.job_config import JobConfig
     from streaming.offline.outputs import OutputConfig
 
 BACKENDS = ("local", "ray")
+
+
+def parsed_zone(name: str | None) -> tzinfo | None:
+    """Return the time zone of an option; None if it is not given.
+
+    Raises
+    ------
+    UsageError
+        If there is no time zone of that name.
+    """
+    from sed.audio.start_time import time_zone
+
+    return None if name is None else time_zone(name)
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ def detect(
     channel: int | None = None,
     track: int | None = None,
     time_zone: str | tzinfo | None = None,
+    recorder_zone: str | tzinfo | None = None,
     engine: str = "auto",
     device: str = "auto",
     precision: str = "auto",
@@ -108,8 +109,10 @@ def detect(
         Track of sound in a container that has several, counted from 1; its default if not given,
         and then a warning is logged (``sed.offline``) that says which that is.
     time_zone
-        Time zone of the site (Europe/Berlin, +02:00, UTC, local), for recorders that do not store
-        theirs.
+        Time zone of the site (Europe/Berlin, +02:00, UTC, local), in which times are given.
+    recorder_zone
+        Time zone of clocks whose recorders do not store it; that of the site if not given. Without
+        either such times have no zone.
     engine, device, precision
         See `open_engine`.
     batch_size
@@ -148,8 +151,11 @@ def detect(
     )
     opened = open_engine(model, engine=engine, device=device, precision=precision)
     detector = Detector(opened, config)
-    zone = parse_time_zone(time_zone) if isinstance(time_zone, str) else time_zone
-    start = None if path == "-" else recording_start(path, zone)
+    zone, clock_zone = (
+        parse_time_zone(zone) if isinstance(zone, str) else zone
+        for zone in (time_zone, recorder_zone)
+    )
+    start = None if path == "-" else recording_start(path, zone, clock_zone)
     decoder = open_recording(path, track=track)
     log_track(path, decoder)
     detections = stream_detections(detector, path, channel=channel, decoder=decoder, start=start)

@@ -85,6 +85,8 @@ def result_settings(job: JobConfig) -> dict[str, str]:
         "window_seconds": job.window_seconds,
     }
     del settings["batch_size"]  # it changes the speed only
+    if outputs.recorder_zone is not None:  # as the next
+        settings["recorder_zone"] = str(outputs.recorder_zone)
     if outputs.spreadsheet_safe:  # left out otherwise, as journals of earlier releases do
         settings["spreadsheet_safe"] = True
     if (embeddings := outputs.embeddings) is not None:

@@ -62,6 +62,8 @@ class OutputConfig:
         Whether to skip recordings whose results all exist.
     zone
         Time zone of the place. With it events have their time of day; in Parquet they always have.
+    recorder_zone
+        Time zone that the clocks of recorders were set to; that of the place if not given.
     embeddings
         Which embeddings are kept besides, if any.
     events
@@ -82,6 +84,7 @@ class OutputConfig:
     plot: bool = False
     skip_existing: bool = False
     zone: tzinfo | None = None
+    recorder_zone: tzinfo | None = None
     embeddings: EmbeddingConfig | None = None
     events: bool = True
     spreadsheet_safe: bool = False
@@ -203,9 +206,9 @@ class OutputConfig:
 
     def start_time(self, recording: Recording) -> datetime | None:
         """Return when a recording began; None if that is unknown or no output has it."""
-        if self.zone is None and "parquet" not in self.formats:
+        if not (self.zone or self.recorder_zone) and "parquet" not in self.formats:
             return None
-        return recording_start(recording.path, self.zone)
+        return recording_start(recording.path, self.zone, self.recorder_zone)
 
     def exist(self, recording: Recording) -> bool:
         """Return whether all files about a recording exist; its embeddings may be in a part."""
@@ -302,7 +305,7 @@ class OutputConfig:
         if spec is not None:
             options["band_hz"] = spec.log_mel.f_min, spec.log_mel.f_max
             options |= {"labels": spec.labels, "species": spec.names_by_label()}
-        dated, safe = self.zone is not None, self.spreadsheet_safe
+        dated, safe = bool(self.zone or self.recorder_zone), self.spreadsheet_safe
         return open_writer(to, format, dated=dated, spreadsheet_safe=safe, **options)
 
 

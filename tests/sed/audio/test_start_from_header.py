@@ -70,7 +70,7 @@ def test_guano_is_found_behind_the_sound(tmp_path, text, expected):
     in_utc = datetime.fromisoformat(expected).astimezone(UTC)
     assert recording_start(path, BERLIN) == in_utc
     has_zone = not text.endswith("29")
-    assert recording_start(path) == (in_utc if has_zone else None)
+    assert recording_start(path) == (in_utc if has_zone else datetime(2019, 1, 21, 22, 14, 29))
     assert not has_zone or start_from_header(path).isoformat() == expected
 
 
@@ -104,14 +104,39 @@ def test_the_header_has_the_zone_and_the_name_has_the_time(tmp_path):
 
 def test_a_song_meter_has_its_offset_in_guano(tmp_path):
     path = wav(tmp_path / "SM4_20240501_053000.wav", guano("Timestamp: 2024-05-01T05:30:00-04:00"))
-    assert start_from_name(path) is None
+    assert start_from_name(path) == datetime(2024, 5, 1, 5, 30)
     assert recording_start(path) == utc("2024-05-01T09:30:00")
 
 
 def test_a_header_without_a_zone_leaves_it_to_the_caller(tmp_path):
     path = wav(tmp_path / "SM4_20240501_053000.wav", guano("Timestamp: 2024-05-01T05:30:01"))
-    assert recording_start(path) is None
+    assert recording_start(path) == datetime(2024, 5, 1, 5, 30)
     assert recording_start(path, BERLIN) == utc("2024-05-01T03:30:00")
+
+
+def test_broadcast_wave_has_a_date_without_a_zone(tmp_path):
+    texts = b"x" * 320
+    path = wav(
+        tmp_path / "take1.wav", chunk(b"bext", texts + b"2024:05:01" + b"05-30-07" + bytes(8))
+    )
+    assert recording_start(path) == datetime(2024, 5, 1, 5, 30, 7)
+    assert recording_start(path, BERLIN) == utc("2024-05-01T03:30:07")
+    with_zone = guano("Timestamp: 2024-05-01T05:30:00-04:00")
+    path = wav(
+        tmp_path / "take2.wav", chunk(b"bext", texts + b"2024-05-01" + b"05:30:07"), with_zone
+    )
+    assert recording_start(path) == utc("2024-05-01T09:30:00")
+
+
+def test_a_clock_in_utc_is_shown_in_the_time_of_the_place(tmp_path):
+    for name, expected in (
+        ("20240330_233000.WAV", "2024-03-31T00:30:00+01:00"),
+        ("20240331_013000.WAV", "2024-03-31T03:30:00+02:00"),  # an hour is skipped at 1:00 UTC
+        ("20241027_003000.WAV", "2024-10-27T02:30:00+02:00"),
+        ("20241027_013000.WAV", "2024-10-27T02:30:00+01:00"),  # an hour occurs twice
+    ):
+        assert recording_start(tmp_path / name, BERLIN, UTC).isoformat() == expected
+    assert recording_start(tmp_path / name, None, UTC).isoformat() == "2024-10-27T01:30:00+00:00"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +166,7 @@ def test_a_header_without_a_time_is_no_error(tmp_path, content):
 def test_a_path_that_is_not_a_regular_file_is_not_opened(tmp_path):
     pipe = tmp_path / "20240501_053000.WAV"
     os.mkfifo(pipe)
-    assert recording_start(pipe) == utc("2024-05-01T05:30:00")
+    assert recording_start(pipe) == datetime(2024, 5, 1, 5, 30)
     assert start_from_header(tmp_path) is None
     assert recording_start(tmp_path / "gone" / "dawn.wav") is None
     assert recording_start("-", BERLIN) is None

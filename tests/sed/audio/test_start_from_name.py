@@ -11,14 +11,8 @@ from sed.events.timestamps import with_timestamps
 from sed.events.tracker import Event
 from tests.sed.audio.times import BERLIN, PLUS_10, utc
 
-# Names with a zone, or of recorders that always use UTC.
+# Names with a zone.
 ABSOLUTE = {
-    "20240501_053000.WAV": "2024-05-01T05:30:00",
-    "20240501_053000T.WAV": "2024-05-01T05:30:00",
-    "20240501_053000_250.WAV": "2024-05-01T05:30:00.250",
-    "20240501_053000_SYNC.WAV": "2024-05-01T05:30:00",
-    "24E144085F256A1C_20240501_053000.WAV": "2024-05-01T05:30:00",
-    "20240501_053000.flac": "2024-05-01T05:30:00",
     "5AFCBD7E.WAV": "2018-05-16T23:23:42",
     "5E90A4D4.WAV": "2020-04-10T16:54:44",
     "5E90A4D4.flac": "2020-04-10T16:54:44",
@@ -44,6 +38,14 @@ ABSOLUTE = {
 
 # Names of recorders set to local time.
 LOCAL = {
+    "20240501_053000.WAV": "2024-05-01T05:30:00",
+    "20240501_053000T.WAV": "2024-05-01T05:30:00",
+    "20240501_053000_250.WAV": "2024-05-01T05:30:00.250",
+    "20240501_053000_SYNC.WAV": "2024-05-01T05:30:00",
+    "24E144085F256A1C_20240501_053000.WAV": "2024-05-01T05:30:00",
+    "20240501_053000.flac": "2024-05-01T05:30:00",
+    "240501_0530.mp3": "2024-05-01T05:30:00",
+    "REC_240501-053012.wav": "2024-05-01T05:30:12",
     "SM2A_20240501_053000.wav": "2024-05-01T05:30:00",
     "S4A02641_0+1_20240501_053000.wav": "2024-05-01T05:30:00",
     "SBT-6-76-18_0+1_0_20160621_080000.wav": "2016-06-21T08:00:00",
@@ -82,7 +84,8 @@ NO_TIME = [
     "1-77160-A-3.ogg",
     "XC123456.mp3",
     "ZOOM0001.WAV",
-    "240501_0012.wav",
+    "240501_2512.wav",
+    "5678.240501_0530.wav",
     "20241301_053000.WAV",
     "20240532_053000.WAV",
     "20240230_053000.WAV",
@@ -104,7 +107,7 @@ def test_a_name_with_a_zone_is_a_moment(name):
 @pytest.mark.parametrize("name", LOCAL)
 def test_a_name_without_a_zone_is_a_moment_where_the_zone_is_known(name):
     expected = datetime.fromisoformat(LOCAL[name])
-    assert start_from_name(name) is None
+    assert start_from_name(name) == expected
     assert start_from_name(name, UTC) == expected.replace(tzinfo=UTC)
     start = start_from_name(name, BERLIN)
     assert start == expected.replace(tzinfo=BERLIN)
@@ -127,7 +130,7 @@ def test_every_pattern_has_an_example_and_a_source():
 def test_the_zone_of_the_site_applies_to_clocks_without_one_and_shows_all_times():
     text = start_from_name("S1056_20240501_053000Z.wav", BERLIN)
     assert text.isoformat() == "2024-05-01T07:30:00+02:00"
-    assert start_from_name("20240501_053000.WAV").isoformat() == "2024-05-01T05:30:00+00:00"
+    assert start_from_name("20240501_053000.WAV").isoformat() == "2024-05-01T05:30:00"
     assert start_from_name("20240501_053000.WAV", BERLIN).isoformat() == "2024-05-01T05:30:00+02:00"
     assert start_from_name("5AFCBD7E.WAV", BERLIN).isoformat() == "2018-05-17T01:23:42+02:00"
 

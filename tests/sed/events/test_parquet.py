@@ -102,6 +102,7 @@ def test_the_columns_have_the_types_that_are_documented(tmp_path):
         "score": "float",
         "time": "timestamp[us, tz=UTC]",
         "utc_offset_minutes": "int16",
+        "local_time": "timestamp[us]",
     }
     assert json.loads(schema.metadata[b"sed.labels"]) == ["dog", NASTY]
 
@@ -116,16 +117,18 @@ def test_pandas_opens_it_and_has_the_hours_of_the_place(tmp_path):
     assert table.time[1] == pd.Timestamp("2024-10-27T00:30", tz="UTC")
     assert table.time.isna().tolist() == [False] * 4 + [True]
     known = table[table.time.notna()]
-    hours = (known.time + pd.to_timedelta(known.utc_offset_minutes, "min")).dt.hour
+    hours = known.local_time.dt.hour
     assert hours.tolist() == [1, 2, 2, 3]
 
 
-def test_a_time_without_a_zone_is_refused(tmp_path):
-    with (
-        pytest.raises(ValueError, match="expected a time with its zone, got 2024-05-01"),
-        ParquetWriter(tmp_path / "x.parquet", rows_per_group=1) as writer,
-    ):
-        writer.write(Event(0.0, 1.0, "dog", 0.5, time=datetime(2024, 5, 1)))
+def test_a_time_without_a_zone_is_a_local_time(tmp_path):
+    event = Event(90.0, 91.0, "dog", 0.5, time=datetime(2024, 5, 1, 5, 30))
+    path = write(tmp_path / "x.parquet", [event])
+    table = pd.read_parquet(path)
+    assert table.time.isna().all()
+    assert table.utc_offset_minutes.isna().all()
+    assert table.local_time[0] == pd.Timestamp("2024-05-01T05:30")
+    assert read_parquet_events(path)[0].time == event.time
 
 
 def write_whole(path, events):

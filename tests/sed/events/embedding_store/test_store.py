@@ -111,7 +111,8 @@ def test_pandas_and_numpy_read_a_store(store):
     assert vectors.dtype == np.float16
     assert vectors.shape == (len(rows), 3) == (3, 3)
     assert list(rows.columns) == [
-        *("file", "onset", "offset", "label", "score", "time", "utc_offset_minutes", "recording")
+        *("file", "onset", "offset", "label", "score", "time", "utc_offset_minutes"),
+        *("local_time", "recording"),
     ]
     by_name = dict(zip(rows.recording, np.asarray(vectors).tolist(), strict=True))
     assert by_name["a.wav"] == [1.0, 1.0, 1.0]
