@@ -165,6 +165,7 @@ def write_gain(path, gain):
 
 
 def test_an_output_within_0_and_1_for_noise_alone_is_no_probability(tmp_path, caplog):
+    caplog.set_level("WARNING", logger="sed")  # also after a command with --quiet
     graph = write_gain(tmp_path / "loud.onnx", 2.0)  # quiet noise gives 0.8
     with pytest.raises(
         UsageError, match=r"no probability \(from 0 to 2 for noise, loud noise, sil"
@@ -179,6 +180,7 @@ def test_an_output_within_0_and_1_for_noise_alone_is_no_probability(tmp_path, ca
 
 
 def test_a_score_that_is_no_probability_is_reported_once(tmp_path, caplog):
+    caplog.set_level("WARNING", logger="sed")  # also after a command with --quiet
     engine = open_engine(register(write_gain(tmp_path / "loud.onnx", 2.0), activation="none"))
     engine.infer(engine.extract_features(levels(0.4))[None])
     assert "no probability" not in caplog.text
