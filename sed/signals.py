@@ -98,6 +98,12 @@ def leave_stopping_to_parent() -> None:
         signal.signal(signal.SIGTERM, lambda *_: _set_handler(signal.SIGTERM, signal.SIG_DFL))
 
 
+def ignore_ended_children() -> None:
+    """Let child processes end from now on as if nothing had happened: the program exits itself."""
+    if _in_main_thread() and hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 

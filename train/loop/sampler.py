@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +16,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler, default_collate
 
 from sed.errors import SedError
-from sed.signals import leave_stopping_to_parent
+from sed.signals import ignore_ended_children, leave_stopping_to_parent
 from train.data.clips import Clip
 from train.loop.dataset import ORDER, ClipDataset, Example, SampleKey
 
@@ -116,6 +120,9 @@ def create_loader(
         Where the batches go to; for CUDA they are pinned.
     """
     n_workers = dataset.config.optim.n_workers
+    if n_workers:
+        atexit.unregister(_kill_workers)  # once for all loaders
+        atexit.register(_kill_workers)
     return DataLoader(
         dataset,
         batch_sampler=sampler,
@@ -128,12 +135,53 @@ def create_loader(
 
 
 def stop_workers(loader: DataLoader[Example | SedError]) -> None:
-    """End the worker processes of a loader.
+    """End the worker processes of a loader, and wait until they have ended.
 
-    They end with the loader, but the traceback of an error may keep it until Python exits, which
-    then waits for workers that ignore its first signal.
+    Left to themselves they would end with the last reference to the loader, which the traceback of
+    an error keeps until Python exits; and Python then waits for workers that ignore its signal.
     """
+    iterator: Any = loader._iterator
     loader._iterator = None
+    if iterator is None:  # no workers, or not started
+        return
+    try:
+        iterator._shutdown_workers()
+    finally:
+        for process in iterator._workers:
+            if process.is_alive():
+                process.kill()
+
+
+def _kill_workers() -> None:
+    """Kill workers that a second Ctrl-C or an error while they started has left.
+
+    Python waits for them when it exits, and the one signal that it sends is ignored by them.
+    """
+    left = [process for process in multiprocessing.active_children() if process.daemon]
+    if left:
+        ignore_ended_children()
+    for process in left:
+        process.kill()
+
+
+@contextmanager
+def lost_workers() -> Iterator[None]:
+    """Turn PyTorch's error of a worker process that was killed into one of this package.
+
+    Raises
+    ------
+    SedError
+        In its place.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise SedError(
+            f"a process that loads clips has ended ({error}). Most often the memory was full: set "
+            "fewer n_workers in the recipe, and continue with --resume."
+        ) from error
 
 
 class TimedLoader:

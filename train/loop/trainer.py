@@ -40,7 +40,7 @@ from train.loop.optimizer import (
     sync_batch_norms,
     train_mode,
 )
-from train.loop.sampler import EpochBatchSampler, TimedLoader, create_loader
+from train.loop.sampler import EpochBatchSampler, TimedLoader, create_loader, stop_workers
 from train.loop.schedule import LRSchedule
 from train.loop.state import EpochMetrics, ResumableState, TrainState, load_state, save_state
 from train.loop.step import TrainingStep
@@ -124,6 +124,13 @@ class Trainer:
         self.train_loader = create_loader(train_set, self.batches, device=self.device)
         val_set = ClipDataset(data.val, *facts, training=False)
         self.val_loader = create_loader(val_set, val_batches, device=self.device)
+
+    def close(self) -> None:
+        """End the worker processes of both loaders."""
+        try:
+            stop_workers(self.train_loader)
+        finally:
+            stop_workers(self.val_loader)
 
     @property
     def description(self) -> str:

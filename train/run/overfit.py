@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,10 +100,11 @@ def overfit_one_batch(
         trainer = Trainer(model, batch_data, config, choose_device(device), Distributed())
     except ValueError as error:
         raise UsageError(f"recipe: {error}") from error
-    batch = next(iter(trainer.train_loader))
-    if isinstance(batch, SedError):
-        raise batch
-    return _overfit(trainer, Example(*(part.to(trainer.device) for part in batch)), on_step)
+    with closing(trainer):
+        batch = next(iter(trainer.train_loader))
+        if isinstance(batch, SedError):
+            raise batch
+        return _overfit(trainer, Example(*(part.to(trainer.device) for part in batch)), on_step)
 
 
 def _overfit(

@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from train.distill.classes import read_classes
 from train.distill.mapping import map_labels
 from train.loop.distributed import Distributed, init_distributed, local_device
 from train.loop.initial import build_model, check_backbone
-from train.loop.sampler import stop_workers
+from train.loop.sampler import lost_workers
 from train.loop.state import EpochMetrics
 from train.loop.trainer import Trainer
 from train.run.directory import (
@@ -215,16 +216,9 @@ def _run(
     # Not before the files are checked: the clips of a refused run may be corrected.
     if world.is_first:
         save_folds()
-    curves = CurvePlot(run)
-    try:
-        while progress.epoch < config.optim.epochs and not trainer.has_stalled:
-            _run_epoch(trainer, run, curves, callbacks)
-    finally:  # also of a run that is stopped
-        for loader in (trainer.train_loader, trainer.val_loader):
-            stop_workers(loader)
-        if world.is_first:
-            curves.finish(progress.history)
-    write_run_report(run, trainer)
+    with closing(trainer), lost_workers():
+        _run_epochs(trainer, run, callbacks)
+        write_run_report(run, trainer)
 
 
 def _run_facts(data: TrainingData, config: TrainConfig, world: Distributed) -> dict[str, Any]:
@@ -235,6 +229,17 @@ def _run_facts(data: TrainingData, config: TrainConfig, world: Distributed) -> d
         "n_processes": world.size,
         "clips": data.fingerprint,
     }
+
+
+def _run_epochs(trainer: Trainer, run: Path, callbacks: TrainCallbacks) -> None:
+    """Train until the last epoch, or until there is no improvement."""
+    curves = CurvePlot(run)
+    try:
+        while trainer.progress.epoch < trainer.config.optim.epochs and not trainer.has_stalled:
+            _run_epoch(trainer, run, curves, callbacks)
+    finally:  # also of a run that is stopped
+        if trainer.world.is_first:
+            curves.finish(trainer.progress.history)
 
 
 def _run_epoch(trainer: Trainer, run: Path, curves: CurvePlot, callbacks: TrainCallbacks) -> None:
