@@ -134,22 +134,23 @@ def create_loader(
     )
 
 
-def stop_workers(loader: DataLoader[Example | SedError]) -> None:
-    """End the worker processes of a loader, and wait until they have ended.
+def stop_workers(*loaders: DataLoader[Example | SedError]) -> None:
+    """End the worker processes of loaders, and wait until they have ended.
 
     Left to themselves they would end with the last reference to the loader, which the traceback of
     an error keeps until Python exits; and Python then waits for workers that ignore its signal.
     """
-    iterator: Any = loader._iterator
-    loader._iterator = None
-    if iterator is None:  # no workers, or not started
-        return
-    try:
-        iterator._shutdown_workers()
-    finally:
-        for process in iterator._workers:
-            if process.is_alive():
-                process.kill()
+    for loader in loaders:
+        iterator: Any = loader._iterator
+        loader._iterator = None
+        if iterator is None:  # no workers, or not started
+            continue
+        try:
+            iterator._shutdown_workers()
+        finally:
+            for process in iterator._workers:
+                if process.is_alive():
+                    process.kill()
 
 
 def _kill_workers() -> None:

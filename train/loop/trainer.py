@@ -88,9 +88,8 @@ class Trainer:
         self.audioset = names_and_ids() if of_audioset else {}
         self.progress = TrainState()
         self.precision = choose_precision(optim.precision, device)
-        self.model = model.to(device)
+        self.model = model.to(device, memory_format=torch.channels_last)
         self.initial = copy.deepcopy(model) if config.checkpoint.init_share else None
-        self.model.to(memory_format=torch.channels_last)
         if world.size > 1 and device.type == "cuda" and optim.batch_norm == "train":
             self.model = sync_batch_norms(self.model)
         self.frozen = freeze_stages(self.model, optim.frozen_stages)
@@ -104,9 +103,7 @@ class Trainer:
         if world.size > 1:
             ids = [device.index] if device.type == "cuda" else None
             # Some backbones have classifier layers that frames do not pass through.
-            self.network = DistributedDataParallel(
-                self.step, device_ids=ids, find_unused_parameters=True
-            )
+            self.network = DistributedDataParallel(self.step, ids, find_unused_parameters=True)
         self._create_loaders()
         self.n_steps = optim.epochs * len(self.batches)
         self.schedule = LRSchedule(self.optimizer, optim, self.n_steps)
@@ -127,10 +124,7 @@ class Trainer:
 
     def close(self) -> None:
         """End the worker processes of both loaders."""
-        try:
-            stop_workers(self.train_loader)
-        finally:
-            stop_workers(self.val_loader)
+        stop_workers(self.train_loader, self.val_loader)
 
     @property
     def description(self) -> str:
