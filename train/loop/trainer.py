@@ -88,7 +88,7 @@ class Trainer:
         self.audioset = names_and_ids() if of_audioset else {}
         self.progress = TrainState()
         self.precision = choose_precision(optim.precision, device)
-        self.model = model.to(device, memory_format=torch.channels_last)
+        self.model = model.to(device).to(memory_format=torch.channels_last)
         self.initial = copy.deepcopy(model) if config.checkpoint.init_share else None
         if world.size > 1 and device.type == "cuda" and optim.batch_norm == "train":
             self.model = sync_batch_norms(self.model)
