@@ -20,6 +20,8 @@ import sed
 from sed.cli import app, run
 from sed.models.checkpoint import save_checkpoint
 from tests.bad_recordings import GOOD, TABLE, wav
+from tests.conftest import rising_noise
+from tests.sed.audio.decoders.containers import write_movie
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +104,38 @@ def test_closed_standard_streams(tmp_path, model):
         )
         assert "Traceback" not in done.stderr
         assert done.returncode == (1 if closed == "<&-" else 0)
+
+
+def test_of_a_recording_with_several_tracks_one_is_read_and_another_can_be_chosen(
+    tmp_path, model, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    quiet, loud = (level * rising_noise(48_000) for level in (1e-4, 1.0))
+    names = [{"language": "deu"}, {"title": "Far \x1b[31mmicrophone"}]
+    write_movie("two.mkv", [(0, quiet)], [(0, loud)], codec="flac", tags=names)
+    options = "--model", model, "--hop", 0.5
+    first = detect("two.mkv", *options)
+    assert first.exit_code == 0
+    (notice,) = (line for line in first.stderr.splitlines() if "tracks" in line)
+    assert notice == (
+        "sed: two.mkv: has 2 tracks of sound; number 1 is read (flac, 1 channel, 16,000 Hz, deu). "
+        "Choose another with --track; `sed info` lists them."
+    )
+    second = detect("two.mkv", *options, "--track", 2)
+    assert (second.exit_code, "tracks" in second.stderr) == (0, False)
+    events = list(sed.detect("two.mkv", model, hop_seconds=0.5, track=2))
+    assert len(second.stdout.splitlines()) - 1 == len(events) > 0
+    assert second.stdout != first.stdout
+    refused = detect("two.mkv", *options, "--track", 3)
+    assert refused.exit_code == 1
+    assert "has no track 3: it has 2, counted from 1" in refused.stderr
+    info = CliRunner().invoke(app(), ["info", "two.mkv"]).stdout
+    assert "\n  track 1: flac, 1 channel, 16,000 Hz, deu\n  track 2: flac, 1 channel" in info
+    assert "\x1b" not in info
+    embedded = CliRunner().invoke(
+        app(), ["embed", "two.mkv", "-o", "store", "--model", str(model), "--track", "2"]
+    )
+    assert embedded.exit_code == 0, embedded.stderr
 
 
 def test_a_channel_that_is_not_there(tmp_path, model):
@@ -200,6 +234,7 @@ def test_a_full_standard_output(tmp_path, model):
             2,
         ),
         (["--channel", "0"], "channels are counted from 1", 2),
+        (["--track", "0"], "tracks are counted from 1", 2),
         (["--format", "npz"], "--format npz needs a folder: give --output DIR/", 2),
         (["--output", "a.Flac"], "a.Flac is the name of a recording, and results would take", 2),
         (["--output", "a.xls"], "a.xls: the ending is of no format: expected .csv (csv), ", 2),

@@ -22,6 +22,7 @@ from streaming.live.capture import AudioChunk, CaptureBuffer, Disconnect, Sample
 from streaming.live.sources import FileSource, _without_secrets, open_source
 from streaming.messages import Problem
 from tests.conftest import ROOT, rising_noise
+from tests.sed.audio.decoders.containers import clicks, onsets, write_movie
 
 RATE = 8_000
 
@@ -239,6 +240,43 @@ def test_a_stream_that_is_disconnected_at_the_end_is_counted(monkeypatch):
     assert isinstance(items[-1], SampleGap)
     assert 0.25 < items[-1].n_samples / RATE < 5.0
     assert buffer.n_missing == items[-1].n_samples
+
+
+def test_a_packet_that_cannot_be_decoded_is_a_gap_and_no_disconnection(tmp_path, monkeypatch):
+    """At a station whose name is not UTF-8, as those of many are."""
+    pytest.importorskip("av")
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 60.0)
+    write_movie(
+        tmp_path / "x.aac", [(0, clicks(4, 0.5, 3.5))], codec="aac",
+        edit=lambda i, data: b"\xff\x00" * (len(data) // 2) if i in (20, 21, 40) else data,
+    )  # fmt: skip
+
+    class Latin1(_Station):
+        def do_GET(self):
+            self.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Type: audio/aac\r\n")
+            self.wfile.write(b"icy-name: Radio K\xf6ln\r\n\r\n")
+            self.wfile.write((tmp_path / "x.aac").read_bytes())
+
+    with Radio(("127.0.0.1", 0), Latin1) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        source = open_source(f"http://127.0.0.1:{server.server_port}/radio")
+        items, buffer = collect(source, seconds=3.6)
+        server.shutdown()
+    kinds = [type(item) for item in items]
+    before = kinds[: kinds.index(Disconnect)] if Disconnect in kinds else kinds
+    gaps = [item for item in items if isinstance(item, SampleGap)][:2]
+    assert before.count(SampleGap) == 2
+    assert [gap.n_samples for gap in gaps] == [2 * 1_024, 1_024]
+    assert {gap.reason for gap in gaps} == {"packets of the stream cannot be decoded"}
+    assert gaps[0].start == 20 * 1_024
+    assert buffer.n_missing >= 3 * 1_024
+    last = next(i for i in reversed(items) if isinstance(i, AudioChunk))
+    found = 0.064 + 3.5  # with the padding of the encoder, of which a stream does not say
+    sound = np.zeros(last.stop, np.float32)
+    for item in items:
+        if isinstance(item, AudioChunk):
+            sound[item.start : item.stop] = item.block[:, 0]
+    assert onsets(sound)[-1] == pytest.approx(found, abs=0.01)
 
 
 def test_a_file_behind_a_url_that_breaks_off_says_so(tmp_path):

@@ -127,6 +127,18 @@ def test_unusual_files_are_read_as_by_libsndfile(tmp_path, monkeypatch, change, 
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+def test_tags_may_be_in_any_encoding(tmp_path, monkeypatch):
+    path = tmp_path / "x.ogg"
+    with soundfile.SoundFile(path, "w", RATE, 1, "VORBIS", format="OGG") as file:
+        file.title = "XXYY"
+        for _ in range(40):
+            file.write(rising_noise(RATE))
+    path.write_bytes(moved(path.read_bytes().replace(b"XXYY", b"X\xe9YY"), 0))
+    (ours, error), (theirs, _), n_by_ffmpeg = both(path, monkeypatch)
+    assert (error, n_by_ffmpeg) == ("", 40 * RATE)
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
 def moved(content, n_samples):
     """Return an Ogg file whose pages end `n_samples` earlier; these are cut off in front."""
     pages, start = [], 0
