@@ -73,6 +73,7 @@ class FileDecoder:
         self.format = self._decoder.format
         self.is_container = isinstance(self._decoder, ContainerDecoder)
         self.notice: str = getattr(self._decoder, "notice", "")
+        self.tracks = self._decoder.tracks if isinstance(self._decoder, ContainerDecoder) else ()
         if self._parts:
             self._parts.popleft()
         self.n_samples = None if self._parts else self._decoder.n_samples
