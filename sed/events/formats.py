@@ -41,6 +41,7 @@ def open_writer(
     *,
     dated: bool = False,
     band_hz: tuple[float, float] = (0.0, 8_000.0),
+    channel: int = 1,
     labels: Sequence[str] = (),
     continued: bool = False,
     species: Mapping[str, tuple[str, str]] | None = None,
@@ -60,6 +61,8 @@ def open_writer(
         known.
     band_hz
         Lowest and highest frequency of the model's input in Hz, for Raven.
+    channel
+        Channel of the recordings that is read, for Raven; 1 for the mean of all.
     labels
         All labels of the model, for the metadata of Parquet.
     continued
@@ -85,6 +88,7 @@ def open_writer(
             target,
             dated=dated,
             band_hz=band_hz,
+            channel=channel,
             continued=continued,
             species=species,
             spreadsheet_safe=spreadsheet_safe,

@@ -70,6 +70,8 @@ class LineWriter(EventWriter):
         Write the time of day of each event, in formats where this is an option (CSV).
     band_hz
         Lowest and highest frequency of the model's input in Hz, for formats that store it (Raven).
+    channel
+        Channel of the recordings that is read, for Raven; 1 for the mean of all.
     continued
         The file already holds lines of this format: write no header.
     species
@@ -90,6 +92,7 @@ class LineWriter(EventWriter):
         *,
         dated: bool = False,
         band_hz: tuple[float, float] = (0.0, 8_000.0),
+        channel: int = 1,
         continued: bool = False,
         species: Mapping[str, tuple[str, str]] | None = None,
         spreadsheet_safe: bool = False,
@@ -105,6 +108,7 @@ class LineWriter(EventWriter):
         self._is_safe = spreadsheet_safe
         self._dated = dated
         self._band_hz = band_hz
+        self._channel = channel
         self._species = species or {}
         try:
             self._write_line("" if continued else self._header())
@@ -240,7 +244,7 @@ class RavenWriter(LineWriter):
         values = (
             str(self._n_written),
             "Spectrogram 1",
-            "1",
+            str(self._channel),
             f"{event.onset:.6f}",
             f"{event.offset:.6f}",
             # The model does not locate events in frequency: each box spans its whole input.

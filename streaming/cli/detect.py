@@ -206,6 +206,7 @@ def detect(
         recorder_zone=parsed_zone(recorder_zone),
         embeddings=kept,
         spreadsheet_safe=spreadsheet_safe,
+        channel=channel or 1,
     )
     if channel is not None and channel < 1:
         raise UsageError(f"channels are counted from 1, got {channel}")

@@ -51,7 +51,10 @@ def export(
 
     show_log(verbose=verbose)
     checkpoint = load_model(model)
-    written = export_graph(checkpoint, output or Path(Path(checkpoint.path).stem), to)
+    path = Path(checkpoint.path)
+    # A run's model is named after the run, so that those of two runs do not replace each other.
+    name = path.absolute().parent.name if path.stem in ("best", "last") else path.stem
+    written = export_graph(checkpoint, output or Path(name), to)
     print(
         f"{written}: samples (batch, n) at {checkpoint.timeline.sample_rate:,} Hz → frame_probs "
         f"(batch, frames, {len(checkpoint.labels)}), clip_probs (batch, {len(checkpoint.labels)})"

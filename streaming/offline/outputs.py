@@ -70,6 +70,8 @@ class OutputConfig:
         Whether events are written. If not, `output` is None, or the folder of the embeddings.
     spreadsheet_safe
         Whether no cell of CSV and TSV may be a formula.
+    channel
+        The channel that is read, for Raven; 1 for the mean.
 
     Raises
     ------
@@ -88,6 +90,7 @@ class OutputConfig:
     embeddings: EmbeddingConfig | None = None
     events: bool = True
     spreadsheet_safe: bool = False
+    channel: int = 1
 
     def __post_init__(self) -> None:
         """Refuse formats and combinations that cannot be."""
@@ -206,9 +209,8 @@ class OutputConfig:
 
     def start_time(self, recording: Recording) -> datetime | None:
         """Return when a recording began; None if that is unknown or no output has it."""
-        if not (self.zone or self.recorder_zone) and "parquet" not in self.formats:
-            return None
-        return recording_start(recording.path, self.zone, self.recorder_zone)
+        has_time = self.zone or self.recorder_zone or "parquet" in self.formats
+        return recording_start(recording.path, self.zone, self.recorder_zone) if has_time else None
 
     def exist(self, recording: Recording) -> bool:
         """Return whether all files about a recording exist; its embeddings may be in a part."""
@@ -301,7 +303,7 @@ class OutputConfig:
                 files.plot.draw(paths[len(self.file_formats)])
 
     def _open(self, to: Path | TextIO, format: str, spec: ModelSpec | None) -> EventWriter:
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"channel": self.channel}
         if spec is not None:
             options["band_hz"] = spec.log_mel.f_min, spec.log_mel.f_max
             options |= {"labels": spec.labels, "species": spec.names_by_label()}

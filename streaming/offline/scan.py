@@ -13,7 +13,8 @@ import itertools
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 JOURNAL = ".sed-journal.sqlite"
 FAILURES = "failures.csv"
+IN_ORDER = attrgetter("onset", "offset")  # of events of one recording
 
 
 class Scan:
@@ -97,7 +99,8 @@ class Scan:
         self._callbacks = callbacks or ScanCallbacks()
         self._running: dict[str, Recording] = {}  # by name, in the order of their start
         self._progress: dict[str, JobProgress] = {}  # of running recordings
-        self._events: dict[str, list[Event]] = {}  # of running recordings, for the journal
+        self._events: dict[str, list[Event]] = {}  # of running recordings
+        self._writer: EventWriter | None = None  # of the events of all recordings
         self._n_bytes_finished = 0
         self._compactor: Compactor | None = None
 
@@ -219,7 +222,8 @@ class Scan:
         """Run a job for each recording; write its events, to the shared output or the journal."""
         if not n_recordings:
             return
-        with closing(self._executor.run(recordings, n_recordings)) as reports:
+        self._writer = writer
+        with closing(self._executor.run(recordings, n_recordings)) as reports, self._all_written():
             for report in reports:
                 match report:
                     case JobStarted(recording):
@@ -229,29 +233,36 @@ class Scan:
                     case JobProgress(recording, _, _, events):
                         self._progress[recording.name] = dataclasses.replace(report, events=())
                         self.summary.n_events += len(events)
-                        self._add_events(recording, events, writer, journal)
+                        self._add_events(recording, events, journal)
                         self._report_progress()
                     case JobFinished(recording, result):
-                        self._add_events(recording, result.events, writer, journal)
+                        self._add_events(recording, result.events, journal)
                         self._finish(recording, result, journal)
                     case WorkerFailed(reason):
                         self._callbacks.on_error(SedError(f"{reason} The other workers continue."))
 
+    @contextmanager
+    def _all_written(self) -> Iterator[None]:
+        """Write events of recordings in work when the scan is stopped."""
+        try:
+            yield
+        finally:
+            for events in self._events.values():
+                _write_all(self._writer, sorted(events, key=IN_ORDER))
+
     def _add_events(
-        self,
-        recording: Recording,
-        events: Sequence[Event],
-        writer: EventWriter | None,
-        journal: Journal | None,
+        self, recording: Recording, events: Sequence[Event], journal: Journal | None
     ) -> None:
-        _write_all(writer, events)
-        if journal:
+        if journal or self._job.outputs.shared_file is not None:  # sorted when it is finished
             self._events.setdefault(recording.name, []).extend(events)
+        else:
+            _write_all(self._writer, events)
 
     def _finish(self, recording: Recording, result: JobResult, journal: Journal | None) -> None:
         self._running.pop(recording.name, None)
         self._progress.pop(recording.name, None)
-        events = tuple(self._events.pop(recording.name, ()))
+        events = tuple(sorted(self._events.pop(recording.name, ()), key=IN_ORDER))
+        _write_all(self._writer, events)
         if journal:
             journal.finish(recording, dataclasses.replace(result, events=events))
             if result.failure is not None:

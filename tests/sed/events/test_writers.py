@@ -81,6 +81,10 @@ def test_raven_has_the_columns_that_it_requires():
     assert table["Selection"].tolist() == [1, 2]
     assert table["High Freq (Hz)"].tolist() == [7_500.0, 7_500.0]
     assert (table["View"] == "Spectrogram 1").all()
+    assert (table["Channel"] == 1).all()
+    writer = RavenWriter(out := io.StringIO(), channel=3)
+    writer.write(EVENTS[0])
+    assert pd.read_csv(io.StringIO(out.getvalue()), sep="\t")["Channel"].tolist() == [3]
 
 
 def test_tsv_is_the_format_of_sound_event_detection():
