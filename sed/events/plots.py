@@ -75,7 +75,7 @@ def plot_detections(
     _draw_log_mel(top, log_mel, column_seconds, config)
     duration = len(log_mel) * column_seconds
     _draw_events(top, events, colours, duration / 11.0)
-    top.set_title(label_text(title), loc="left", fontsize=12, weight="bold", parse_math=False)
+    top.set_title(short_text(title), loc="left", fontsize=12, weight="bold", parse_math=False)
     summary = f"{pluralize(n_events, 'event')} in {_clock(duration)}"
     if n_events > len(events):
         summary += f", the first {len(events):,} drawn"
@@ -111,14 +111,22 @@ def _draw_log_mel(axes: Axes, log_mel: Floats, column_seconds: float, config: Lo
 def _draw_events(
     axes: Axes, events: Sequence[Event], colours: Mapping[str, str], seconds_per_inch: float
 ) -> None:
-    """Draw each event as a bar with its label, in the first lane with space for both."""
+    """Draw each event as a bar with its label, in the first lane with space for both.
+
+    Where more events are close together than there are lanes, the last have no label.
+    """
     free_from = [0.0] * MAX_LANES
+    last = axes.get_xlim()[1]
     for event in sorted(events, key=lambda e: e.onset):
         text_seconds = len(event.label) * LETTER_INCHES * seconds_per_inch
-        lane = next((i for i, t in enumerate(free_from) if t <= event.onset), None)
-        if lane is None:  # more events at once than lanes: share the one that is free first
+        at_the_end = event.onset + text_seconds > last
+        first = min(event.onset, event.offset - text_seconds) if at_the_end else event.onset
+        lane = next((i for i, t in enumerate(free_from) if t <= first), None)
+        has_label = lane is not None
+        if lane is None:
             lane = free_from.index(min(free_from))
-        free_from[lane] = max(event.offset, event.onset + text_seconds) + 0.1 * seconds_per_inch
+        stop = max(event.offset, first + text_seconds * has_label) + 0.1 * seconds_per_inch
+        free_from[lane] = max(free_from[lane], stop)
         height = 0.93 - lane * 0.125
         colour = colours.get(event.label, "#dddddd")
         axes.axvspan(event.onset, event.offset, color=colour, alpha=0.12, lw=0)
@@ -130,7 +138,8 @@ def _draw_events(
             solid_capstyle="butt",
             transform=axes.get_xaxis_transform(),
         )
-        at_the_end = event.onset + text_seconds > axes.get_xlim()[1]
+        if not has_label:
+            continue
         axes.text(
             event.offset if at_the_end else event.onset,
             height - 0.01,
@@ -191,9 +200,14 @@ def _tick_seconds(duration: float) -> float:
     return next((step for step in steps if duration / step <= 14), 86400.0)
 
 
-def label_text(text: str) -> str:
-    """Return a label or a file name as a short text on one line."""
-    shown = "".join(c if c.isprintable() else " " for c in text.replace("_", " "))
+def label_text(label: str) -> str:
+    """Return a label as a short text of words on one line."""
+    return short_text(label.replace("_", " "))
+
+
+def short_text(text: str) -> str:
+    """Return a text on one line, cut to 60 letters."""
+    shown = "".join(c if c.isprintable() else " " for c in text)
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
