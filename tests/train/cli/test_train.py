@@ -99,7 +99,12 @@ def test_a_run_of_other_data_of_the_same_names_is_refused(sed, here, resume):
     assert (here / "run" / "best.safetensors").read_bytes() == before
     (here / "one").rename(here / "moved")  # the same data elsewhere are the same
     status, _, err = sed("train", here / "moved", "-o", here / "run", *resume, *SMALL)
-    assert status == 0, err
+    if resume:
+        assert status == 0, err
+    else:  # without its state a model is not replaced by one of the same data either
+        assert status == 2
+        assert "holds a trained model, best.safetensors, and a new run would replace it" in err
+        assert (here / "run" / "best.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize(
