@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sed.errors import TableError, UsageError
+from sed.events.reading.text_file import has_surrogates
 from sed.text import printable, some
 from train.config.train import TrainConfig
 from train.data.clips import Clip, fingerprint_of
@@ -101,6 +102,8 @@ def split_by_fold(
     val = [c for c, f in zip(clips, folds, strict=True) if f == fold]
     train = [c for c, f in zip(clips, folds, strict=True) if f not in (fold, EXCLUDED)]
     labels = sorted({label for clip in train + val for label in clip.labels})
+    if odd := [label for label in labels if has_surrogates(label)]:
+        raise TableError(f"labels are not valid Unicode: {some(odd)}. Rename these classes.")
     if config.data.train_on == "held_out":
         train = val
     if not any(clip.labels for clip in val):

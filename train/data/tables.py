@@ -43,8 +43,8 @@ def read_table(source: str | os.PathLike[str], *, table_format: str | None = "au
         A table, or a folder that holds one (also in a folder of its own, ``meta`` or
         ``metadata``), recordings with annotations beside them, or a folder per class.
     table_format
-        ``esc50``, ``urbansound8k``, ``birdclef``, ``fsdkaggle2018``, ``index`` (see `write_index`),
-        ``strong`` (see `train.data.strong`) or ``folders``; auto or None chooses by the columns.
+        One of `train.data.formats`, as ``index`` (see `write_index`), ``strong`` (see
+        `train.data.strong`) or ``folders``; auto or None chooses by the columns.
 
     Raises
     ------

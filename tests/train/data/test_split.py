@@ -24,6 +24,12 @@ def test_unusable_clips_and_folds_are_refused(tiny):
         split_by_fold(one, [0, 1, 0, 1], 0, config)
 
 
+def test_labels_that_no_checkpoint_could_hold_are_refused(tiny):
+    clips = [Clip(f"{i}.wav", (("a", "b\udce9")[i % 2],), str(i)) for i in range(4)]
+    with pytest.raises(TableError, match=r"labels are not valid Unicode: 'b\\udce9'\. Rename"):
+        split_by_fold(clips, [0, 0, 1, 1], 0, load_recipe(tiny))
+
+
 def test_a_fold_without_a_class_is_reported(tiny):
     labels = ("a", "b", "a", "b", "c")
     clips = [Clip(f"{i}.wav", (x,), str(i), secondary=("z",)) for i, x in enumerate(labels)]

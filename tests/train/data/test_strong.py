@@ -1,6 +1,10 @@
 """Strong labels: one table for many recordings, or annotations beside each."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
+import soundfile
 
 from sed.errors import TableError
 from sed.events.formats import open_writer
@@ -159,3 +163,148 @@ def test_faulty_annotations_are_reported_together(folder):
         "  row 1: gone.Table.1.selections.txt: no such recording beside it",
         "  row 1: twin.txt: is it about twin.mp3 or twin.wav?",
     ]
+
+
+@pytest.fixture
+def seconds(monkeypatch):
+    """Let all recordings be ten seconds long: their samples are not read."""
+    monkeypatch.setattr("train.data.strong.recording_seconds", lambda _: 10.0)
+
+
+RAVEN = (
+    "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tBegin File\tFile Offset (s)\tLabel\n"
+)
+BIRDNET = "Start (s),End (s),Scientific name,Common name,Confidence\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.txt", "1\t2\towl\n"),
+        ("x.Table.2.selections.txt", RAVEN + "1\t\t1\t1\t2\t\t\towl\n"),
+        ("x.wav.selections.txt", RAVEN + "1\t\t1\t1\t2\tx.wav\t1\towl\n"),
+        ("x.BirdNET.selection.table.txt", RAVEN + "1\t\t1\t1\t2\tx.wav\t1\towl\n"),
+        ("x.BirdNET.results.csv", BIRDNET + "1,2,Strix aluco,owl,0.9\n"),
+        ("x.BirdNET.results.r.csv", "filepath,start,end,common_name\n/a/x.wav,1,2,owl\n"),
+        ("x.BirdNET.results.kaleidoscope.csv",
+         "INDIR,FOLDER,IN FILE,OFFSET,DURATION,common_name\n/a,,x.wav,1,1,owl\n"),
+        ("x.csv", "1.0,0.5,1.0,owl\n"),
+        ("x.TextGrid", 'File type = "ooTextFile"\nObject class = "TextGrid"\n0 9 <exists> 1 '
+                       '"IntervalTier" "t" 0 9 1 1 2 "owl"'),
+        ("x.svl", '<sv><data><model sampleRate="10" dataset="1"/><dataset id="1">'
+                  '<point frame="10" duration="10" label="owl"/></dataset></data></sv>'),
+    ],
+)  # fmt: skip
+def test_annotations_below_folders_of_sites(tmp_path, caplog, seconds, name, text):
+    """Folders of sites are no classes where recordings in them have annotations."""
+    caplog.set_level("WARNING", logger="sed")
+    for site in ("north", "south/2024"):
+        (tmp_path / site).mkdir(parents=True)
+        for recording in ("x.wav", "y.wav"):
+            (tmp_path / site / recording).touch()
+    (tmp_path / "north" / name).write_text(text)
+    [clip] = read_table(tmp_path)
+    path = str(tmp_path / "north/x.wav")
+    assert clip == Clip(path, ("owl",), "north/x.wav", events=(Event(1, 2, "owl", 1.0),))
+    assert caplog.messages[-1] == (
+        f"{tmp_path}: 3 recordings without annotations left out, 1 used: north/y.wav, "
+        "south/2024/x.wav, south/2024/y.wav"
+    )
+
+
+def test_texts_beside_recordings_are_no_annotations_if_they_do_not_look_so(tmp_path):
+    for label in ("dog", "cat"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "1.wav").touch()
+        (tmp_path / label / "1.txt").write_text("Recorded by Ada\n")
+        (tmp_path / label / "1.csv").write_text("file,onset,offset,label,score\n1.wav,0,1,x,0.5\n")
+    assert [clip.labels for clip in read_table(tmp_path)] == [("cat",), ("dog",)]
+
+
+def test_rows_without_a_label_or_beyond_the_end_cost_themselves(folder, caplog, seconds):
+    caplog.set_level("WARNING", logger="sed")
+    (folder / "dusk.FLAC").unlink()
+    lines = ("1\t2\towl", "3\t4", "9\t11\tjay", "20\t30\tjay", "9.5\t10.05\ttit")
+    (folder / "dawn.txt").write_text("\n".join(lines))
+    [clip] = read_table(folder)
+    assert clip.events == (Event(1, 2, "owl", 1.0), Event(9.5, 10.0, "tit", 1.0))
+    assert caplog.messages == [
+        f"{folder}: 3 faulty rows of 5 left out:\n"
+        "  row 2: dawn.txt: no label\n"
+        "  row 3: dawn.txt: ends at 11 s, and the recording at 10 s\n"
+        "  row 4: dawn.txt: ends at 30 s, and the recording at 10 s"
+    ]
+
+
+def test_events_of_a_table_end_with_their_recording(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(8_000), 8_000)
+    rows = "a.wav\t0.1\t50\tdog\na.wav\t20\t30\tcat\na.wav\t0.25\t0.75\tdog\n"
+    (tmp_path / "t.tsv").write_text(f"filename\tonset\toffset\tevent_label\n{rows}")
+    [clip] = read_table(tmp_path)
+    assert (clip.labels, clip.events) == (("dog",), (Event(0.25, 0.75, "dog", 1.0),))
+
+
+def test_raven_names_the_recordings_of_a_table(tmp_path, seconds):
+    """Times go on from one recording to the next, and File Offset is that in each."""
+    (tmp_path / "sound").mkdir()
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / "sound" / name).touch()
+    rows = ("1\tWaveform 1\t1\t2\t3\ta.wav\t2\t", "1\tSpectrogram 1\t1\t2\t3\ta.wav\t2\towl",
+            "2\tSpectrogram 1\t1\t14\t15.5\tb.wav\t4\tjay")  # fmt: skip
+    table = tmp_path / "day.Table.1.selections.txt"
+    table.write_text(RAVEN + "\n".join(rows))
+    clips = read_table(tmp_path)
+    assert [(Path(clip.path).name, clip.events) for clip in clips] == [
+        ("a.wav", (Event(2, 3, "owl", 1.0),)),
+        ("b.wav", (Event(4, 5.5, "jay", 1.0),)),
+    ]
+    assert [clip.events for clip in read_table(table)] == [clip.events for clip in clips]
+    table.write_text((RAVEN + "\n".join(rows)).replace("\t4\tjay", "\t\tjay"))
+    assert "names several recordings, and lacks a File Offset (s). Add it" in faults_of(tmp_path)
+
+
+def test_a_recording_that_was_renamed_keeps_its_table(folder, seconds):
+    (folder / "dawn.selections.txt").write_text(RAVEN + "1\t\t1\t2\t3\told name.wav\t2\towl\n")
+    (folder / "dusk.FLAC").unlink()
+    assert read_table(folder)[0].events == (Event(2, 3, "owl", 1.0),)
+
+
+def test_kaleidoscope_and_birdnet_name_files_of_other_computers(tmp_path, seconds):
+    (tmp_path / "wav").mkdir()
+    (tmp_path / "wav/a.wav").touch()
+    path = tmp_path / "t.csv"
+    path.write_text("INDIR,FOLDER,IN FILE,OFFSET,DURATION,MANUAL ID\nC:\\x,n,a.wav,0,3,dog\n")
+    assert read_table(path)[0].events == (Event(0, 3, "dog", 1.0),)
+    path.write_text("Start (s),End (s),Common name,Confidence,File\n9,12,Robin,0.9,D:\\y\\a.wav\n")
+    assert read_table(path)[0].events == (Event(9, 10, "Robin", 1.0),)  # its window was padded
+
+
+def test_audioset_has_our_names_and_what_was_not_downloaded_is_left_out(tmp_path, caplog):
+    caplog.set_level("WARNING", logger="sed")
+    soundfile.write(tmp_path / "Yvideo_a.wav", np.zeros(80_000), 8_000)
+    soundfile.write(tmp_path / "video_b.wav", np.zeros(800_000), 8_000)
+    weak = tmp_path / "eval.csv"
+    weak.write_text(
+        "# Segments csv created\n# num_ytids=3\n"
+        "# YTID, start_seconds, end_seconds, positive_labels\n"
+        'video_a, 30.000, 40.000, "/m/0bt9lr,/m/none"\n'
+        'video_b, 20.000, 30.000, "/m/09x0r"\n'
+        'video_c, 0.000, 10.000, "/m/09x0r"\n'
+    )
+    assert read_table(weak) == [
+        Clip(str(tmp_path / "Yvideo_a.wav"), ("dog", "/m/none"), "video_a"),
+        Clip(
+            str(tmp_path / "video_b.wav"), ("speech",), "video_b",
+            start_seconds=20.0, duration_seconds=10.0,
+        ),
+    ]  # fmt: skip
+    assert caplog.messages[-1] == (
+        f"{weak}: 1 faulty row of 3 left out:\n  row 6: video_c: no such file in {tmp_path}"
+    )
+    strong = tmp_path / "strong.tsv"
+    strong.write_text(
+        "segment_id\tstart_time_seconds\tend_time_seconds\tlabel\n"
+        "video_a_30000\t0.5\t1.5\t/m/0bt9lr\nvideo_c_0\t0\t1\t/m/09x0r\n"
+    )
+    [clip] = read_table(strong)
+    assert (clip.labels, clip.events) == (("dog",), (Event(0.5, 1.5, "dog", 1.0),))

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sed.errors import TableError, UsageError
@@ -273,6 +273,7 @@ def indexed_clips(draw):
     return Clip("x", labels, *texts, draw(LABELS), events, draw(SECONDS), seconds)
 
 
+@settings(deadline=None)
 @given(st.lists(indexed_clips(), min_size=1, max_size=4))
 def test_an_index_gives_back_the_clips_that_were_written(clips):
     with tempfile.TemporaryDirectory() as folder:

@@ -6,9 +6,12 @@ import signal
 import sys
 import time
 
+import numpy as np
 import pytest
+import soundfile
 
 from sed.errors import SedError
+from sed.models.checkpoint import load_checkpoint
 from train.run.train import TrainCallbacks, train
 
 pytestmark = pytest.mark.skipif(
@@ -27,6 +30,8 @@ STAGES = {
     "history": "train.run.train.write_history",
     "report": "train.run.directory.write_report",
 }
+
+SLOW = ("worker: augmentation", "metrics", "state", "history")  # beside others that are quick
 
 
 def run(sounds, tiny, out, **callbacks):
@@ -55,7 +60,12 @@ def failing(*_, **__):
 @pytest.mark.parametrize(
     ("stage", "callbacks", "error"),
     [
-        *((name, {}, (ValueError, "the fault")) for name in STAGES),
+        *(
+            pytest.param(
+                *(name, {}, (ValueError, "the fault")), marks=[pytest.mark.slow] * (name in SLOW)
+            )
+            for name in STAGES
+        ),
         ("", {"on_step": failing}, (ValueError, "the fault")),
         ("", {"on_epoch": failing}, (ValueError, "the fault")),
         ("", {"on_step": interrupted}, (KeyboardInterrupt, None)),
@@ -74,3 +84,16 @@ def test_a_fault_ends_the_run_and_its_processes(
         run(sounds, tiny, tmp_path / "run", **callbacks)
     assert {*multiprocessing.active_children()} - before == set()
     assert time.monotonic() - start < 10, kept
+
+
+def test_labels_of_any_text_are_trained_and_kept(tiny, tmp_path, undrawn):
+    labels = ["mésange", "$a^$", "$\\frac$", "🦉 x", "=1+1", "l" * 200]
+    rows = []
+    generator = np.random.default_rng(0)
+    for i, label in enumerate(labels * 4):
+        soundfile.write(tmp_path / f"{i}.wav", generator.normal(0, 0.1, 8_000), 8_000)
+        rows.append(f"{i}.wav;{label}\n")
+    table = tmp_path / "labels.csv"
+    table.write_text("file;label\n" + "".join(rows), "utf-8")
+    best = train(table, recipe=tiny, output=tmp_path / "run", device="cpu", epochs=1)
+    assert load_checkpoint(best).labels == tuple(sorted(labels))
