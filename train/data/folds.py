@@ -6,13 +6,13 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from sed.errors import TableError, UsageError
+from sed.events.reading.table import read_text_table
 from sed.text import printable
 from train.config.data import DataConfig
 from train.data.clips import SPLITS, Clip, relative_names
@@ -115,16 +115,7 @@ def load_folds(path: str | os.PathLike[str], clips: Sequence[Clip]) -> list[int]
         If the file is of other clips, or not a table of folds.
     """
     name = printable(os.fspath(path))
-    try:
-        table = pd.read_csv(
-            Path(path), dtype=str, keep_default_na=False, encoding_errors="surrogateescape"
-        )
-        keys = zip(table["file"], table["start"].astype(float), strict=True)
-        folds = dict(zip(keys, table["fold"].astype(int), strict=True))
-    except (OSError, ValueError, KeyError, OverflowError) as error:
-        raise TableError(
-            f"{name}: is not a table of folds ({error}). Delete it to make new folds."
-        ) from error
+    folds = {(file, start): fold for file, start, fold in read_folds(path)}
     wanted = list(
         zip(relative_names(clips), (float(clip.start_seconds) for clip in clips), strict=True)
     )
@@ -134,6 +125,24 @@ def load_folds(path: str | os.PathLike[str], clips: Sequence[Clip]) -> list[int]
             "Delete it to make new folds, or train into another folder."
         )
     return [int(folds[key]) for key in wanted]
+
+
+def read_folds(path: str | os.PathLike[str]) -> list[tuple[str, float, int]]:
+    """Return file, start in seconds and fold of each row of a table of folds.
+
+    Raises
+    ------
+    TableError
+        If it is no such table.
+    """
+    table = read_text_table(path)
+    try:
+        return [(row["file"], float(row["start"]), int(row["fold"])) for _, row in table.records()]
+    except (ValueError, KeyError) as error:
+        raise TableError(
+            f"{printable(os.fspath(path))}: is not a table of folds ({error}). Delete it to make "
+            "new folds."
+        ) from error
 
 
 def split_clips(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from sed.errors import RecordingError, SedError, TableError, UsageError
@@ -21,7 +20,7 @@ from sed.types import Floats
 from train.config.data import DataConfig
 from train.data.audio import read_clip
 from train.data.clips import Clip, ClipPredictions, stem
-from train.data.folds import EXCLUDED, TRAIN_ONLY, assign_folds, load_folds
+from train.data.folds import EXCLUDED, TRAIN_ONLY, assign_folds, load_folds, read_folds
 from train.data.tables import read_table
 from train.evaluate.ensemble import Ensemble, WindowInput
 from train.evaluate.report import ClassMetrics, class_metrics, overall_metrics, write_report
@@ -239,14 +238,13 @@ def _seen_warning(
 ) -> str:
     """Return a warning if clips have the names of files that a run was trained on."""
     seen: set[str] = set()
+    not_trained = {*held_out, EXCLUDED}
     for checkpoint in checkpoints:
         path = Path(checkpoint.path).parent / "folds.csv"
         if not checkpoint.path or not path.is_file():
             continue
-        table = pd.read_csv(path, keep_default_na=False)
-        if {"file", "fold"} <= set(table.columns):
-            trained = table[~table["fold"].isin([*held_out, EXCLUDED])]["file"]
-            seen |= {stem(name) for name in trained}
+        with suppress(TableError):  # of another program
+            seen |= {stem(f) for f, _, fold in read_folds(path) if fold not in not_trained}
     n_seen = sum(stem(clip.path) in seen for clip in chosen)
     if not n_seen:
         return ""

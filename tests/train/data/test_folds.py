@@ -1,8 +1,9 @@
 """Folds and splits: sources stay together, rare classes are trained on, official folds are kept."""
 
-from collections import Counter
+from collections import os
 from contextlib import suppress
 
+import Counter
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +19,7 @@ from train.data.folds import (
     assign_folds,
     balance_report,
     load_folds,
+    read_folds,
     save_folds,
     split_clips,
 )
@@ -137,6 +139,12 @@ def test_folds_are_written_and_read_again(tmp_path):
     for new in (Clip("new.wav", ("x",), "y"), Clip("long.wav", ("x",), "g", start_seconds=0.3)):
         with pytest.raises(TableError, match=r"folds\.csv: has no row for 1 clips"):
             load_folds(tmp_path / "folds.csv", [*clips, new])
+
+
+def test_folds_that_a_spreadsheet_saved_and_names_that_are_no_unicode_are_kept(tmp_path):
+    rows = b"file;start;fold\r\ncaf\xe9.wav;0,5;1\r\n"
+    (tmp_path / "folds.csv").write_bytes(rows)
+    assert read_folds(tmp_path / "folds.csv") == [(os.fsdecode(b"caf\xe9.wav"), 0.5, 1)]
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "file,start,fold\nx.wav,0,some\n"])
