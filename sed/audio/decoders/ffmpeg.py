@@ -34,6 +34,8 @@ SILENCE_SAMPLES = 65_536  # per block
 # How much FFmpeg reads of a file that does not say soon what its sound is: as it begins late.
 LONG_ANALYSIS = {"analyzeduration": "3600000000", "probesize": "1000000000"}
 
+MAX_PLANES = 2  # of a frame that is taken as it is; PyAV crashes on planar sound of 8 channels
+
 CAN_JUMP = 0x200  # a flag of formats whose clock may jump, AVFMT_TS_DISCONT
 
 
@@ -183,6 +185,7 @@ class ContainerDecoder:
         self._last_seen = 0.0  # end of the last packet of any stream, in seconds
         self._resampler: Any = None
         self._form: tuple[object, ...] | None = None  # of the last frame
+        self._is_planar = False  # whether frames are taken as they are
         self._n_frame = 0  # samples of the last frame
         self._n_lost = 0  # samples since then that could not be decoded
         self._times = FrameTimes(
@@ -256,6 +259,13 @@ class ContainerDecoder:
             # one. Interleaved, because PyAV crashes on planar sound of 8 channels.
             parts, self._form = [self._rest()], form
             self._resampler = self._av.AudioResampler("flt", self._layout, self.sample_rate)
+            own = ("fltp", self._layout, self.sample_rate)
+            self._is_planar = form == own and self.n_channels <= MAX_PLANES
+        if self._is_planar and not parts:
+            # What most codecs yield needs no resampler, which takes as long as the codec.
+            planes = [np.frombuffer(p, np.float32, frame.samples) for p in frame.planes]
+            self._n_frame = frame.samples
+            return planes[0][:, None] if len(planes) == 1 else np.stack(planes, axis=1)
         parts += [self._samples(part) for part in self._resampler.resample(frame)]
         block = parts[0] if len(parts) == 1 else np.concatenate(parts)
         self._n_frame = len(block)
