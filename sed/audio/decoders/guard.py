@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 
 from sed.errors import RecordingError, SedError, UsageError
 from sed.text import printable
@@ -56,39 +55,36 @@ class _Quiet:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._n_inside = 0
+        self._streams = _c_streams()
         self._saved: list[int | None] = []
 
     def __enter__(self) -> None:
         with self._lock:
-            self._n_inside += 1
-            if self._n_inside == 1 and (found := _c_streams()) is not None:
-                streams, null = found
-                self._saved = [stream.value for stream in streams]
-                for stream in streams:
+            if not self._n_inside:
+                self._saved = [stream.value for stream, _null in self._streams]
+                for stream, null in self._streams:
                     stream.value = null
+            self._n_inside += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._n_inside -= 1
-            if self._n_inside == 0 and (found := _c_streams()) is not None:
-                for stream, value in zip(found[0], self._saved, strict=True):
+            if not self._n_inside:
+                for (stream, _null), value in zip(self._streams, self._saved, strict=True):
                     stream.value = value
 
 
-QUIET = _Quiet()
-
-
-@cache
-def _c_streams() -> tuple[list[ctypes.c_void_p], int] | None:
-    """Return the variables stdout and stderr of the C library, and a stream to the null device."""
+def _c_streams() -> list[tuple[ctypes.c_void_p, int]]:
+    """Return the variables stdout and stderr of the C library, each with a stream to nowhere."""
     names = {"linux": ("stdout", "stderr"), "darwin": ("__stdoutp", "__stderrp")}
-    if sys.platform not in names:
-        return None
     try:
         library = ctypes.CDLL(None)
         library.fopen.restype = ctypes.c_void_p
         null = library.fopen(os.devnull.encode(), b"w")
         streams = [ctypes.c_void_p.in_dll(library, name) for name in names[sys.platform]]
-    except (OSError, ValueError, AttributeError):
-        return None
-    return (streams, null) if null else None
+    except (KeyError, OSError, TypeError, ValueError, AttributeError):
+        return []
+    return [(stream, null) for stream in streams] if null else []
+
+
+QUIET = _Quiet()

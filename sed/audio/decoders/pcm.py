@@ -11,6 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from sed.audio.decoders.guard import recording_errors
 from sed.errors import DamagedRecordingError, RecordingError, UsageError
 from sed.text import near
 
@@ -26,6 +27,23 @@ ENCODINGS: dict[str, tuple[str, float]] = {
     "f64": ("<f8", 1.0),
 }
 WIDTHS = {"u8": 1, "s16": 2, "s24": 3, "s32": 4, "f32": 4, "f64": 8}  # bytes per sample
+
+
+MAX_HEAD_BYTES = 1 << 16  # of a chunk of WAV that are read
+MAX_ALIGNMENT_BYTES = 64  # behind the samples that some programs leave
+
+Layout = tuple[int, int, int, int]  # encoding, channels, samples per second, bits
+
+# Chunks of WAV that are no sound, wherever they stand.
+METADATA = frozenset(
+    name.ljust(4).encode()
+    for name in (
+        *("LIST", "JUNK", "junk", "FLLR", "PAD", "fact", "bext", "iXML", "axml", "aXML", "chna"),
+        *("cue", "smpl", "inst", "plst", "labl", "note", "ltxt", "slnt", "acid", "strc", "regn"),
+        *("id3", "ID3", "guan", "wamd", "PEAK", "DISP", "levl", "umid", "cart", "_PMX", "afsp"),
+        *("minf", "elm1", "MD5", "tlst", "ResU", "Cr8r"),
+    )
+)
 
 
 def is_unknown_size(n_bytes: int) -> bool:
@@ -48,6 +66,41 @@ def read_exactly(stream: BinaryIO | io.FileIO, n_bytes: int) -> bytes:
         parts.append(part)
         missing -= len(part)
     return b"".join(parts)
+
+
+def is_wav(head: bytes) -> bool:
+    """Return whether a stream that starts with these bytes is WAV."""
+    return head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE"
+
+
+def _read_to_samples(stream: BinaryIO | io.FileIO) -> tuple[Layout | None, int]:
+    """Read chunks of WAV up to the samples; return the format and the bytes of samples.
+
+    These are -1 if there are no samples.
+    """
+    layout: Layout | None = None
+    n_data = 0  # in a ds64 chunk
+    while len(chunk := read_exactly(stream, 8)) == 8:
+        name, size = struct.unpack("<4sI", chunk)
+        if name == b"data":
+            return layout, n_data if size == 0xFFFF_FFFF and n_data else size
+        body = read_exactly(stream, min(size + size % 2, MAX_HEAD_BYTES))
+        _skip(stream, size + size % 2 - len(body))
+        if name == b"ds64" and len(body) >= 16:
+            n_data = int.from_bytes(body[8:16], "little")
+        if name == b"fmt " and len(body) >= 16:
+            tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", body[:16])
+            # WAVE_FORMAT_EXTENSIBLE: the encoding is in the subformat.
+            if tag == 0xFFFE and len(body) >= 26:
+                tag = struct.unpack("<H", body[24:26])[0]
+            layout = tag, channels, rate, bits
+    return layout, -1
+
+
+def _skip(stream: BinaryIO | io.FileIO, n_bytes: int) -> None:
+    """Read bytes of a stream and forget them."""
+    while n_bytes > 0 and (part := stream.read(min(n_bytes, 1 << 16))):
+        n_bytes -= len(part)
 
 
 class PcmStreamDecoder:
@@ -90,6 +143,7 @@ class PcmStreamDecoder:
         self._encoding = encoding
         self._frame_bytes = n_channels * WIDTHS[encoding]
         self._n_bytes = n_bytes
+        self._layout: Layout | None = None  # of a WAV stream
         self.sample_rate = sample_rate
         self.n_channels = n_channels
         self.n_samples = None if n_bytes is None else n_bytes // self._frame_bytes
@@ -107,25 +161,14 @@ class PcmStreamDecoder:
         head = read_exactly(stream, 12)
         if not head:
             raise RecordingError("-", "standard input is empty. Pipe a WAV file into it.")
-        if head[:4] not in (b"RIFF", b"RF64") or head[8:12] != b"WAVE":
+        if not is_wav(head):
             raise RecordingError(
                 "-",
                 "standard input is not a WAV stream. For raw samples give their format: "
                 "--raw-rate 48000 --raw-encoding s16 --raw-channels 1.",
             )
-        layout: tuple[int, int, int, int] | None = None
-        while len(chunk := read_exactly(stream, 8)) == 8:
-            name, size = struct.unpack("<4sI", chunk)
-            if name == b"data":
-                break
-            body = read_exactly(stream, size + size % 2)
-            if name == b"fmt " and len(body) >= 16:
-                tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", body[:16])
-                # WAVE_FORMAT_EXTENSIBLE: the encoding is in the subformat.
-                if tag == 0xFFFE and len(body) >= 26:
-                    tag = struct.unpack("<H", body[24:26])[0]
-                layout = tag, channels, rate, bits
-        else:
+        layout, n_bytes = _read_to_samples(stream)
+        if n_bytes < 0:
             raise RecordingError("-", "the WAV stream ends before its samples begin.")
         if layout is None:
             raise RecordingError("-", "the WAV stream has no format chunk before its samples.")
@@ -138,8 +181,10 @@ class PcmStreamDecoder:
             )
         if not 1 <= channels <= 1024:
             raise RecordingError("-", f"the header of the WAV stream gives {channels} channels.")
-        known = size if size and not is_unknown_size(size) else None
-        return cls(stream, rate, encoding, channels, known)
+        known = n_bytes if n_bytes and not is_unknown_size(n_bytes) else None
+        decoder = cls(stream, rate, encoding, channels, known)
+        decoder._layout = layout
+        return decoder
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Yield blocks of shape (samples, channels) as they arrive.
@@ -147,32 +192,91 @@ class PcmStreamDecoder:
         Raises
         ------
         DamagedRecordingError
-            If the stream ends before the length in its header.
+            If the stream ends before the length in its header, or in another format.
         """
-        n_read = 0
-        rest = b""
-        while self._n_bytes is None or n_read < self._n_bytes:
-            wanted = BLOCK_SAMPLES * self._frame_bytes
-            if self._n_bytes is not None:
-                wanted = min(wanted, self._n_bytes - n_read)
-            data = self._stream.read(wanted) or b""
-            if not data:
-                break
-            n_read += len(data)
-            data = rest + data
-            whole = len(data) // self._frame_bytes * self._frame_bytes
-            rest = data[whole:]
-            if whole:
-                yield self._decode(data[:whole])
-        if self._n_bytes is not None and n_read < self._n_bytes:
-            promised = self._n_bytes // self._frame_bytes / self.sample_rate
-            seconds = n_read // self._frame_bytes / self.sample_rate
-            raise DamagedRecordingError(
-                "-", seconds, f"the stream ends there; its header promises {promised:.3f} s."
-            )
+        with recording_errors("-"):
+            yield from self._blocks()
 
     def close(self) -> None:
         """Do nothing: the caller owns the stream."""
+
+    def _blocks(self) -> Iterator[NDArray[np.float32]]:
+        n_bytes, before, n_samples, rest = self._n_bytes, b"", 0, b""
+        while True:
+            n_read = 0
+            for data in self._bytes(n_bytes, before):
+                n_read += len(data)
+                data = rest + data
+                whole = len(data) // self._frame_bytes * self._frame_bytes
+                rest = data[whole:]
+                if whole:
+                    n_samples += whole // self._frame_bytes
+                    yield self._decode(data[:whole])
+            seconds = n_samples / self.sample_rate
+            if n_bytes is not None and n_read < n_bytes:
+                promised = seconds + (n_bytes - n_read) // self._frame_bytes / self.sample_rate
+                raise DamagedRecordingError(
+                    "-", seconds, f"the stream ends there; its header promises {promised:.3f} s."
+                )
+            if n_bytes is None or self._layout is None:
+                return
+            n_bytes, before = self._next_samples(n_bytes, seconds)
+            if n_bytes is None and not before:
+                return
+
+    def _bytes(self, n_bytes: int | None, before: bytes) -> Iterator[bytes]:
+        """Yield some bytes, and the stream up to `n_bytes` or to its end, as they arrive."""
+        if before:
+            yield before
+        n_read = 0
+        while n_bytes is None or n_read < n_bytes:
+            wanted = BLOCK_SAMPLES * self._frame_bytes
+            data = self._stream.read(wanted if n_bytes is None else min(wanted, n_bytes - n_read))
+            if not data:
+                return
+            n_read += len(data)
+            yield data
+
+    def _next_samples(self, n_bytes: int, seconds: float) -> tuple[int | None, bytes]:
+        """Return what follows the samples of a WAV stream.
+
+        Parameters
+        ----------
+        n_bytes
+            Bytes of the samples before.
+        seconds
+            Of sound before.
+
+        Returns
+        -------
+        The bytes of more samples, None if they last to the end; and the first bytes of them that
+        were read already. Nothing of both at the end.
+
+        Raises
+        ------
+        DamagedRecordingError
+            If a recording of another format follows.
+        """
+        head = read_exactly(self._stream, 8 + n_bytes % 2)[n_bytes % 2 :]
+        while len(head) == 8:
+            name, size = struct.unpack("<4sI", head)
+            layout = self._layout
+            if name in (b"RIFF", b"RF64", b"BW64") and read_exactly(self._stream, 4) == b"WAVE":
+                layout, size = _read_to_samples(self._stream)
+            elif name in METADATA:
+                _skip(self._stream, size + size % 2)
+                head = read_exactly(self._stream, 8)
+                continue
+            elif name != b"data":
+                # More sound than the header promises.
+                more = head + read_exactly(self._stream, MAX_ALIGNMENT_BYTES)
+                return None, more if len(more) > MAX_ALIGNMENT_BYTES else b""
+            if layout != self._layout:
+                raise DamagedRecordingError(
+                    "-", seconds, "a recording of another format follows. Give it as a file."
+                )
+            return (None if is_unknown_size(size) else size), b""
+        return None, b""
 
     def _decode(self, data: bytes) -> NDArray[np.float32]:
         dtype, full_scale = ENCODINGS[self._encoding]

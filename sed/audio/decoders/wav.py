@@ -18,25 +18,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from sed.audio.decoders.local_file import LocalFile
-from sed.audio.decoders.pcm import is_unknown_size
+from sed.audio.decoders.pcm import MAX_ALIGNMENT_BYTES, METADATA, is_unknown_size
 
 MAGICS = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 MAX_CHUNKS = 10_000  # of a file
 MAX_FORMAT_BYTES = 4_096
-MAX_ALIGNMENT_BYTES = 64  # behind the samples that some programs leave
 LARGEST_RIFF_BYTES = 0xFFFF_FF00 - MAX_FORMAT_BYTES  # of samples
 _NAME = re.compile(rb"[ -~]{4}")
-
-# Chunks that are no sound, wherever they stand.
-METADATA = frozenset(
-    name.ljust(4).encode()
-    for name in (
-        *("LIST", "JUNK", "junk", "FLLR", "PAD", "fact", "bext", "iXML", "axml", "aXML", "chna"),
-        *("cue", "smpl", "inst", "plst", "labl", "note", "ltxt", "slnt", "acid", "strc", "regn"),
-        *("id3", "ID3", "guan", "wamd", "PEAK", "DISP", "levl", "umid", "cart", "_PMX", "afsp"),
-        *("minf", "elm1", "MD5", "tlst", "ResU", "Cr8r"),
-    )
-)
 
 
 @dataclass
@@ -64,6 +52,13 @@ class WavPart:
     def n_bytes(self) -> int:
         """Bytes of samples."""
         return sum(length for _, length in self.ranges)
+
+    @property
+    def fault(self) -> str:
+        """How its header contradicts the file; empty if it does not."""
+        if self.n_promised <= self.n_bytes:
+            return ""
+        return f"the header promises {self.n_promised} bytes of sound, there are {self.n_bytes}"
 
     def header(self) -> bytes:
         """Return a header for these samples and no others, up to the first sample."""

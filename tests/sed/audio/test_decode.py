@@ -1,4 +1,5 @@
 import io
+import struct
 import subprocess
 import sys
 
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 
 from sed.audio.blocks import read_blocks, read_recording
 from sed.audio.decode import open_recording
+from sed.audio.decoders.libsndfile import SoundFileDecoder
 from sed.audio.decoders.pcm import PcmStreamDecoder
 from sed.audio.resample import Resampler
-from sed.errors import MissingExtraError, RecordingError
+from sed.errors import DamagedRecordingError, MissingExtraError, RecordingError
 
 # Ending, container, encoding, and how near the samples come back.
 FORMATS = [
@@ -181,3 +183,77 @@ def test_without_the_extra_the_error_names_it(tmp_path, monkeypatch):
 
 def test_blocks_are_small_however_long_the_recording(noise_wav):
     assert max(len(b) for b in read_blocks(noise_wav, 8_000)) <= 16_384
+
+
+def chunk(name, body, size=None):
+    return (
+        name + struct.pack("<I", len(body) if size is None else size) + body + len(body) % 2 * b"\0"
+    )
+
+
+def riff(*chunks, rate=16_000):
+    form = chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, rate, 2 * rate, 2, 16))
+    body = b"WAVE" + form + b"".join(chunks)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+SOUND = np.arange(1, 4_001, dtype="<i2").tobytes()
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        riff(chunk(b"data", SOUND)),
+        riff(chunk(b"data", SOUND, 0)),
+        riff(chunk(b"data", SOUND, 2_000)),
+        riff(chunk(b"data", SOUND), chunk(b"LIST", bytes(999))) + b"\xff" * 50,
+        riff(chunk(b"data", SOUND[:4_000]), chunk(b"id3 ", b"x"), chunk(b"data", SOUND[4_000:])),
+        riff(chunk(b"data", SOUND[:4_000])) + riff(chunk(b"data", SOUND[4_000:])),
+    ],
+    ids=["whole", "size 0", "size too small", "metadata behind", "two chunks", "joined"],
+)
+def test_of_a_wav_stream_all_samples_are_read(stream):
+    decoder = PcmStreamDecoder.from_wav(io.BytesIO(stream))
+    samples = np.concatenate(list(decoder.blocks()))[:, 0]
+    np.testing.assert_array_equal(samples * 32_768, np.arange(1, 4_001))
+
+
+def test_a_wav_stream_of_another_format_behind_the_first_is_damage():
+    stream = riff(chunk(b"data", SOUND)) + riff(chunk(b"data", SOUND), rate=8_000)
+    decoder = PcmStreamDecoder.from_wav(io.BytesIO(stream))
+    with pytest.raises(DamagedRecordingError, match=r"damaged at 0\.250 s: a recording of another"):
+        list(decoder.blocks())
+
+
+@pytest.mark.parametrize("rate", [384_002, 500_000, 1_000_000])
+def test_the_rates_of_bat_detectors_take_little_memory_and_keep_the_tone(tmp_path, rate):
+    path = tmp_path / "x.wav"
+    tone = 0.5 * np.sin(2 * np.pi * 1_000 * np.arange(2 * rate) / rate)
+    soundfile.write(path, tone, rate, subtype="FLOAT")
+    blocks = list(read_blocks(path, 16_000))
+    assert max(map(len, blocks)) <= 16_384
+    samples = np.concatenate(blocks)
+    assert len(samples) == 32_000
+    expected = 0.5 * np.sin(2 * np.pi * 1_000 * np.arange(32_000) / 16_000)
+    np.testing.assert_allclose(samples[800:-800], expected[800:-800], atol=2e-3)
+
+
+def test_whatever_a_library_raises_is_an_error_of_the_recording(tmp_path, tone, monkeypatch):
+    path = tmp_path / "x.wav"
+    soundfile.write(path, tone, 16_000)
+    for error in (ValueError("odd"), MemoryError(), OverflowError("far\ntoo big")):
+        monkeypatch.setattr(SoundFileDecoder, "_read_block", lambda *_, error=error: throw(error))
+        with pytest.raises(
+            RecordingError, match=rf"x\.wav: cannot be read \({type(error).__name__}"
+        ):
+            read_recording(path, 16_000)
+        monkeypatch.setattr(SoundFileDecoder, "_opened", lambda *_, error=error: throw(error))
+        with pytest.raises(
+            RecordingError, match=rf"x\.wav: cannot be read \({type(error).__name__}"
+        ):
+            open_recording(path)
+        monkeypatch.undo()
+
+
+def throw(error):
+    raise error
