@@ -147,7 +147,10 @@ def open_raw_stdin(sample_rate: int, encoding: str = "s16", n_channels: int = 1)
 
 
 def _checked(path: str, decoder: AnyDecoder) -> AnyDecoder:
-    """Return the decoder if its sample rate is supported; else close it and raise."""
+    """Return the decoder if its sample rate and channels are supported; else close it, raise."""
+    if decoder.n_channels < 1:
+        decoder.close()
+        raise RecordingError(path, "has no channels. Check the header, or record it again.")
     if not MIN_SAMPLE_RATE <= decoder.sample_rate <= MAX_SAMPLE_RATE:
         decoder.close()
         raise RecordingError(

@@ -11,25 +11,34 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
 
 import numpy as np
 
-from sed.audio.decoders import joins
+from sed.audio import account
+from sed.audio.account import UNREADABLE
+from sed.audio.decoders import mpeg
+from sed.audio.decoders.faults import Faults
 from sed.audio.decoders.ffmpeg import ContainerDecoder
 from sed.audio.decoders.guard import recording_errors
-from sed.audio.decoders.libsndfile import KEPT, LibsndfileError, SoundFileDecoder, StoppedError
+from sed.audio.decoders.libsndfile import (
+    BLOCK_SAMPLES,
+    KEPT,
+    LibsndfileError,
+    SoundFileDecoder,
+    StoppedError,
+)
 from sed.audio.decoders.local_file import LocalFile
+from sed.audio.decoders.mpeg import Run
+from sed.audio.decoders.piped import PipedDecoder
 from sed.audio.decoders.wav import WavPart
 from sed.audio.first_decoder import open_container, open_decoder, open_first, open_part
 from sed.audio.resample import Resampler
 from sed.errors import DamagedRecordingError, MissingExtraError, RecordingError
 from sed.text import pluralize
 from sed.types import Floats
-
-MAX_FAULTS = 4  # that a message names
 
 # Sound that a second decoder finds beyond the first: less is padding of the encoder.
 MIN_MORE_SECONDS = 0.05
@@ -63,11 +72,12 @@ class FileDecoder:
         self._start = 0  # of the recording that is decoded, in bytes
         self._position = 0  # of the first sample of the blocks
         self._n_samples = 0  # that were yielded, and those before the position
-        self._faults: list[DamagedRecordingError] = []
+        self._n_recordings = 1  # decoded so far
+        self._faults = Faults(file.path)
         self.is_intact = True  # whether all samples so far are those that the header promises
         with recording_errors(self.path):
             self._decoder, self._parts = open_first(file, track)
-        self._cut = self._parts[0] if self._parts else None
+        self._part = self._parts[0] if self._parts else None
         self.sample_rate = self._decoder.sample_rate
         self.n_channels = self._decoder.n_channels
         self.format = self._decoder.format
@@ -121,20 +131,70 @@ class FileDecoder:
 
     def _blocks(self) -> Iterator[Floats]:
         self._n_samples = self._position
+        is_mpeg = account.kind_of(self.format) == "MP3"
+        runs = mpeg.mpeg_runs(self._file, 0) if is_mpeg else []
+        if len(runs) > 1 or any(run.n_lost for run in runs):
+            self.is_intact = False
+            yield from self._mpeg(runs)
+        else:
+            yield from self._recordings()
+        if not self._faults:
+            counts = self._n_samples, self.sample_rate, self._n_recordings
+            fault = account.ogg_fault(self._file, self.format, *counts)
+            fault = fault or account.mpeg_fault(runs, *counts)
+            if fault:
+                self._faults.add(self._n_samples / self.sample_rate, fault)
+        if self._faults:
+            raise self._faults.error()
+
+    def _recordings(self) -> Iterator[Floats]:
+        """Yield the samples of one recording after the other."""
         first_sample = 0  # of the recording that is decoded
         while True:
             failure = yield from self._played(self._decoder)
+            start_seconds = first_sample / self.sample_rate
             if self._has_more(failure):
                 self.is_intact = False
                 yield from self._rest(first_sample, failure)
                 break
-            self._note(failure or self._shortfall(first_sample), first_sample)
+            self._faults.add_error(failure, start_seconds)
             first_sample = self._n_samples
+            if self._part is not None and self._part.fault and failure is None:
+                self._faults.add(first_sample / self.sample_rate, f"{self._part.fault}. {KEPT}")
             if not self._open_next():
                 break
             self.is_intact = False
-        if self._faults:
-            raise self._damage()
+            self._n_recordings += 1
+
+    def _mpeg(self, runs: list[Run]) -> Iterator[Floats]:
+        """Yield the samples of runs of MPEG frames, with silence where frames are missing."""
+        for run in runs:
+            if not run.n_samples:
+                text = f"{pluralize(run.end - run.start, 'byte')} follow that {UNREADABLE}"
+                self._faults.add(self._n_samples / self.sample_rate, text)
+                continue
+            yield from self._lost(run.n_lost)
+            n_before, n_expected = self._n_samples, run.n_samples
+            content = self._file.ranges([(run.start, run.end - run.start)])
+            with suppress(LibsndfileError), closing(PipedDecoder(self.path, content, 0)) as decoder:
+                n_expected = round(n_expected * self.sample_rate / decoder.sample_rate)
+                failure = yield from self._played(decoder)
+                self._faults.add_error(failure, n_before / self.sample_rate)
+            n_missing = n_expected - (self._n_samples - n_before)
+            if n_missing > account.MAX_PADDING_SECONDS * self.sample_rate:
+                yield from self._lost(n_missing)
+
+    def _lost(self, n_samples: int) -> Iterator[Floats]:
+        """Yield silence in the place of samples that are lost; note the damage."""
+        if n_samples <= 0:
+            return
+        seconds = n_samples / self.sample_rate
+        text = f"{seconds:.3f} s cannot be decoded. Silence stands there, so all times are right."
+        self._faults.add(self._n_samples / self.sample_rate, text)
+        for start in range(0, n_samples, BLOCK_SAMPLES):
+            n = min(BLOCK_SAMPLES, n_samples - start)
+            self._n_samples += n
+            yield np.zeros((n, self.n_channels), np.float32)
 
     def _played(
         self, decoder: SoundFileDecoder | ContainerDecoder, n_skipped: int = 0
@@ -142,15 +202,18 @@ class FileDecoder:
         """Yield the samples of a decoder, all but the first ones; return what is damaged."""
         is_alike = (decoder.sample_rate, decoder.n_channels) == (self.sample_rate, self.n_channels)
         blocks = decoder.blocks() if is_alike else self._converted(decoder)
+        n_samples = 0
         try:
             for block in blocks:
-                kept = block[n_skipped:] if n_skipped else block
-                n_skipped = max(0, n_skipped - len(block))
-                self._n_samples += len(kept)
-                if len(kept):
-                    yield kept
+                if n_skipped:
+                    early, n_skipped = n_skipped, max(0, n_skipped - len(block))
+                    block = block[early:]
+                n_samples += len(block)
+                yield block
         except DamagedRecordingError as error:
             return error
+        finally:
+            self._n_samples += n_samples
         return None
 
     def _converted(self, decoder: SoundFileDecoder | ContainerDecoder) -> Iterator[Floats]:
@@ -174,116 +237,59 @@ class FileDecoder:
             return False
         if isinstance(failure, StoppedError):
             return True
-        return failure is None and self._n_bytes_left() > 0 and self._next_start() is None
+        if failure is not None or self._part is not None:
+            return False
+        is_left = account.n_bytes_left(self._file, self._decoder, self._start) > 0
+        return is_left and self._next_start() is None
 
     def _rest(self, first_sample: int, failure: DamagedRecordingError | None) -> Iterator[Floats]:
         """Yield what FFmpeg decodes beyond the samples of libsndfile; note what is damaged."""
+        assert isinstance(self._decoder, SoundFileDecoder)
         n_before = self._n_samples
-        seconds = (n_before - first_sample) / self.sample_rate
+        start, seconds = (n / self.sample_rate for n in (first_sample, n_before - first_sample))
         if failure is None:
-            text = f"{pluralize(self._n_bytes_left(), 'byte')} follow that it cannot decode"
-            failure = DamagedRecordingError(self.path, seconds, f"{text}. {KEPT}")
+            n_left = account.n_bytes_left(self._file, self._decoder, self._start)
+            text = f"{pluralize(n_left, 'byte')} follow that {UNREADABLE}"
+            failure = DamagedRecordingError(self.path, seconds, text)
         try:
             decoder = open_container(self._file, start=self._start)
         except MissingExtraError:
             reason = f"{failure.damage} With pip install 'sed-engine[av]' FFmpeg reads on."
-            self._note(DamagedRecordingError(self.path, failure.seconds, reason), first_sample)
+            self._faults.add(failure.seconds + start, reason)
             return
         except RecordingError:
-            self._note(failure, first_sample)
+            self._faults.add_error(failure, start)
             return
-        try:
+        with closing(decoder):
             second = yield from self._played(decoder, n_before - first_sample)
-        finally:
-            decoder.close()
         has_gained = self._n_samples - n_before > MIN_MORE_SECONDS * self.sample_rate
         is_error = isinstance(failure, StoppedError) or not has_gained
-        self._note(second or (failure if is_error else None), first_sample)
-
-    def _n_bytes_left(self) -> int:
-        """Return how many bytes of sound the decoder has not read; few count as none."""
-        kind = self._kind()
-        if self._cut is not None or kind in ("WAV", "WAVEX", "RF64", "OGG"):
-            return 0  # what follows is known by its chunks or pages
-        position = self._n_bytes_read()
-        end = joins.mpeg_end(self._file) if kind in ("MP3", "FLAC") else self._file.n_bytes
-        is_metadata = joins.is_metadata(self._file, position, kind)
-        return 0 if end - position < joins.MIN_REST_BYTES or is_metadata else end - position
-
-    def _n_bytes_read(self) -> int:
-        assert isinstance(self._decoder, SoundFileDecoder)
-        n_bytes = self._decoder.n_bytes_read
-        return self._file.n_bytes if n_bytes is None else self._start + n_bytes
-
-    def _kind(self) -> str:
-        return self._decoder.format.split()[0]
+        self._faults.add_error(second or (failure if is_error else None), start)
 
     def _next_start(self) -> int | None:
         """Return the byte at which another recording starts; None if the file holds no more."""
-        kind = self._kind()
-        if isinstance(self._decoder, ContainerDecoder) or self._cut is not None:
+        if isinstance(self._decoder, ContainerDecoder) or self._part is not None:
             return None
-        if kind == "OGG":
-            return joins.next_ogg(self._file, self._start)
-        if kind == "FLAC":
-            early = self._n_bytes_read() - joins.READ_AHEAD_BYTES
-            return joins.next_flac(self._file, max(self._start + 8, early))
-        if kind == "MP3" and self._n_bytes_left():
-            return joins.next_mpeg(self._file, self._n_bytes_read())
-        return None
+        return account.next_start(self._file, self._decoder, self._start)
 
     def _open_next(self) -> bool:
         """Open the recording that follows, if there is one."""
-        if self._parts:
-            part = self._parts.popleft()
-            decoder: SoundFileDecoder | ContainerDecoder | None = None
-            try:
-                decoder = open_part(self._file, part)
-            except LibsndfileError:
-                n_bytes, self._cut = part.n_bytes, None
-            else:
-                self._cut = part
-        elif (start := self._next_start()) is not None:
-            n_bytes = self._file.n_bytes - start
-            try:
+        n_bytes, part = 0, None
+        try:
+            if self._parts:
+                part = self._parts.popleft()
+                n_bytes = part.n_bytes
+                decoder: SoundFileDecoder | ContainerDecoder = open_part(self._file, part)
+            elif (start := self._next_start()) is not None:
+                n_bytes = self._file.n_bytes - start
                 decoder = open_decoder(self._file, start)
                 self._start = start
-            except (LibsndfileError, RecordingError, MissingExtraError):
-                decoder = None
-        else:
-            return False
-        if decoder is None:
-            text = f"{pluralize(n_bytes, 'byte')} follow that cannot be decoded. {KEPT}"
-            seconds = self._n_samples / self.sample_rate
-            self._faults.append(DamagedRecordingError(self.path, seconds, text))
+            else:
+                return False
+        except (LibsndfileError, RecordingError):
+            text = f"{pluralize(n_bytes, 'byte')} follow that {UNREADABLE}"
+            self._faults.add(self._n_samples / self.sample_rate, text)
             return False
         self._decoder.close()
-        self._decoder = decoder
+        self._decoder, self._part = decoder, part
         return True
-
-    def _shortfall(self, first_sample: int) -> DamagedRecordingError | None:
-        """Return the damage of a part of a WAV file that is cut off."""
-        if self._cut is None or self._cut.n_promised <= self._cut.n_bytes:
-            return None
-        promised, there = self._cut.n_promised, self._cut.n_bytes
-        text = f"the header promises {promised} bytes of sound, there are {there}. {KEPT}"
-        seconds = (self._n_samples - first_sample) / self.sample_rate
-        return DamagedRecordingError(self.path, seconds, text)
-
-    def _note(self, failure: DamagedRecordingError | None, first_sample: int) -> None:
-        """Keep damage of a recording that starts at a sample of the file."""
-        if failure is None:
-            return
-        start = first_sample / self.sample_rate
-        text = re.sub(
-            r"\bat (\d+\.\d{3}) s\b", lambda m: f"at {float(m[1]) + start:.3f} s", failure.damage
-        )
-        self._faults.append(DamagedRecordingError(self.path, failure.seconds + start, text))
-
-    def _damage(self) -> DamagedRecordingError:
-        """Return one error about all that is damaged."""
-        first, *others = self._faults
-        texts = [f"at {other.seconds:.3f} s: {other.damage}" for other in others[: MAX_FAULTS - 1]]
-        if n_more := len(others) - len(texts):
-            texts.append(f"and at {pluralize(n_more, 'more place')}.")
-        return DamagedRecordingError(self.path, first.seconds, " ".join([first.damage, *texts]))

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from sed.audio.decoders import joins
+from sed.audio.decoders import joins, mpeg
 from sed.audio.decoders.ffmpeg import ContainerDecoder
 from sed.audio.decoders.libsndfile import LibsndfileError, SoundFileDecoder
 from sed.audio.decoders.local_file import LocalFile
@@ -74,6 +74,8 @@ def open_first(
         except LibsndfileError as error:
             failure = error
     try:
+        if layout is not None and not layout.is_regular:
+            return _repaired_container(file, layout.parts[0]), deque(layout.parts)
         return open_container(file, track), deque()
     except (RecordingError, MissingExtraError) as error:
         if isinstance(error, RecordingError) and track is not None:
@@ -106,9 +108,9 @@ def open_decoder(file: LocalFile, start: int) -> SoundFileDecoder | ContainerDec
     else:
         decoder = SoundFileDecoder(file.path, source)
     kind = decoder.format.split()[0]
-    if kind == "MP3" and not joins.has_mpeg_length(file, start):
+    if kind == "MP3" and not mpeg.has_mpeg_length(file, start):
         decoder.close()
-        first = joins.mpeg_start(file, start)
+        first = mpeg.mpeg_start(file, start)
         content = file.ranges([(first, file.n_bytes - first)])
         return PipedDecoder(file.path, content, first - start)
     if kind == "OGG" and decoder.n_samples is None and (end := joins.next_ogg(file, start)):
@@ -132,6 +134,11 @@ def open_part(file: LocalFile, part: WavPart) -> SoundFileDecoder:
         If libsndfile cannot read it.
     """
     return SoundFileDecoder(file.path, file.ranges([part.header(), *part.ranges]))
+
+
+def _repaired_container(file: LocalFile, part: WavPart) -> ContainerDecoder:
+    source = cast(BinaryIO, file.ranges([part.header(), *part.ranges]))
+    return ContainerDecoder(source, name=file.path)
 
 
 def _closing(old: SoundFileDecoder, new: ContainerDecoder) -> ContainerDecoder:

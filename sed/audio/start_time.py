@@ -235,7 +235,7 @@ def _in_header(path: str | os.PathLike[str]) -> _Reading | None:
                     if reading.zone:
                         return reading
                     first = first or reading
-    except OSError:
+    except Exception:  # of any file; what is wrong is reported when it is decoded
         pass
     return first
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import NamedTuple
 
 from sed.audio.decoders.local_file import LocalFile
 
@@ -11,9 +12,10 @@ MIN_REST_BYTES = 2_048
 
 READ_AHEAD_BYTES = 65_536  # that a decoder may have read beyond the last sample
 
+MAX_FIRST_PAGES = 64  # of headers of an Ogg file
+
 _OGG_FIRST_PAGE = b"OggS\0\x02"  # capture pattern, version, flag of a first page
 _FLAC_START = b"fLaC\0\0\0\x22"  # the mark, and the header of the first block of metadata
-_MAX_TAGS = 64
 
 
 def next_ogg(file: LocalFile, start: int) -> int | None:
@@ -29,66 +31,49 @@ def next_ogg(file: LocalFile, start: int) -> int | None:
     return at if at >= 0 else None
 
 
+class OggEnd(NamedTuple):
+    """The last whole page of an Ogg file."""
+
+    position: int  # the byte after it
+    is_last: bool  # whether it carries the end mark
+    n_samples: int  # its time, in samples of its codec; negative if it has none
+
+
+def ogg_end(file: LocalFile) -> OggEnd | None:
+    """Return the last whole page of an Ogg file; None if it has none."""
+    n_block, end = 1 << 17, file.n_bytes
+    while end > 0:
+        start = max(0, end - n_block)
+        block = file.read(start, n_block + 27)
+        at = len(block)
+        while (at := block.rfind(b"OggS\0", 0, at)) >= 0:
+            head = file.read(start + at, 27 + 255)
+            n_page = 27 + head[26] + sum(head[27 : 27 + head[26]]) if len(head) >= 27 else 0
+            if n_page and start + at + n_page <= file.n_bytes:
+                (n_samples,) = struct.unpack("<q", head[6:14])
+                return OggEnd(start + at + n_page, bool(head[5] & 4), n_samples)
+        end = start
+    return None
+
+
+def ogg_first_time(file: LocalFile) -> int:
+    """Return the time of the first page with sound, in samples of its codec; 0 if there is none."""
+    position = 0
+    for _ in range(MAX_FIRST_PAGES):
+        head = file.read(position, 27 + 255)
+        if head[:4] != b"OggS" or len(head) < 27:
+            return 0
+        (n_samples,) = struct.unpack("<q", head[6:14])
+        if n_samples > 0:
+            return int(n_samples)
+        position += 27 + head[26] + sum(head[27 : 27 + head[26]])
+    return 0
+
+
 def next_flac(file: LocalFile, position: int) -> int | None:
     """Return where the next FLAC file starts from a position on; None if there is none."""
     at = file.find(_FLAC_START, position)
     return at if at >= 0 else None
-
-
-def mpeg_start(file: LocalFile, start: int) -> int:
-    """Return where MPEG audio starts behind tags of any length: ID3v1, ID3v2, APE."""
-    for _ in range(_MAX_TAGS):
-        head = file.read(start, 32)
-        if head[:3] == b"TAG":
-            start += 128
-        elif head[:8] == b"APETAGEX" and len(head) == 32:
-            start += 32 + int.from_bytes(head[12:16], "little")
-        elif head[:3] == b"ID3" and len(head) >= 10 and max(head[6:10]) < 0x80:
-            length = 0  # of the tag, in four groups of seven bits
-            for byte in head[6:10]:
-                length = length << 7 | byte
-            start += 10 + length + (10 if head[5] & 0x10 else 0)
-        else:
-            break
-    return start
-
-
-def next_mpeg(file: LocalFile, position: int) -> int | None:
-    """Return where MPEG audio goes on from a position on, behind tags; None if it does not."""
-    position = mpeg_start(file, position)
-    sync = file.read(position, 2)
-    is_frame = len(sync) == 2 and sync[0] == 0xFF and sync[1] & 0xE0 == 0xE0
-    return position if is_frame else None
-
-
-def mpeg_end(file: LocalFile) -> int:
-    """Return where MPEG audio ends before the tags ID3v1, APE and Lyrics3."""
-    end = file.n_bytes
-    for _ in range(_MAX_TAGS):
-        if file.read(end - 128, 3) == b"TAG" and end >= 128:
-            end -= 128
-        elif end >= 227 and file.read(end - 227, 4) == b"TAG+":
-            end -= 227
-        elif end >= 32 and file.read(end - 32, 8) == b"APETAGEX":
-            n_bytes, _, flags = struct.unpack("<III", file.read(end - 20, 12))
-            end -= min(end, n_bytes + (32 if flags & 0x8000_0000 else 0))
-        elif end >= 15 and file.read(end - 9, 9) == b"LYRICS200":
-            digits = file.read(end - 15, 6)
-            if not digits.isdigit():
-                break
-            end -= min(end, int(digits) + 15)
-        else:
-            break
-    return end
-
-
-def has_mpeg_length(file: LocalFile, start: int) -> bool:
-    """Return whether an MP3 header gives the length; otherwise libsndfile guesses it, too short."""
-    first_frame = file.read(mpeg_start(file, start), 4096)
-    for name in (b"Xing", b"Info"):
-        if (at := first_frame.find(name)) >= 0:
-            return at + 7 < len(first_frame) and bool(first_frame[at + 7] & 1)
-    return b"VBRI" in first_frame
 
 
 def is_metadata(file: LocalFile, position: int, kind: str) -> bool:

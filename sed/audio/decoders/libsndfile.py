@@ -65,8 +65,7 @@ class SoundFileDecoder:
         n_samples = self._file.frames
         self.n_samples: int | None = n_samples if n_samples < UNKNOWN_LENGTH else None
         self.format = f"{self._file.format} {self._file.subtype}"
-        # Reading plain samples prints nothing, and takes as long as silencing what is printed.
-        self._prints = self.n_samples is None or self._file.format in ("MP3", "OGG", "FLAC")
+        self._prints = self._file.format == "MP3"  # what libmpg123 thinks of it
 
     @property
     def seeks_exactly(self) -> bool:
@@ -161,13 +160,12 @@ class SoundFileDecoder:
             raise
 
     def _read_block(self, n_samples: int) -> Floats:
-        if not self._prints:
-            block: Floats = self._file.read(n_samples, dtype="float32", always_2d=True)
-            return block
-        with QUIET:
-            return self._read_quietly(n_samples)
+        if self._prints:
+            with QUIET:
+                return self._read(n_samples)
+        return self._read(n_samples)
 
-    def _read_quietly(self, n_samples: int) -> Floats:
+    def _read(self, n_samples: int) -> Floats:
         if self.n_samples is not None:
             block: Floats = self._file.read(n_samples, dtype="float32", always_2d=True)
             return block

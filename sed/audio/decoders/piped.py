@@ -42,6 +42,7 @@ class PipedDecoder(SoundFileDecoder):
 
         threading.Thread(target=copy, name="decode-pipe", daemon=True).start()
         super().__init__(path, reading)
+        self.n_samples = None  # a header may give it, and be wrong: it is read to the end
 
     @property
     def n_bytes_read(self) -> int:

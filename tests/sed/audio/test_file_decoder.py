@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from sed.audio.decode import open_recording
-from sed.audio.decoders.joins import mpeg_end, mpeg_start
 from sed.audio.decoders.local_file import LocalFile
+from sed.audio.decoders.mpeg import mpeg_end, mpeg_start
 from sed.errors import DamagedRecordingError, RecordingError
 from tests.sed.audio.decoders.containers import RATE, clicks, onsets
 
@@ -265,7 +265,7 @@ def test_what_cannot_be_decoded_behind_the_sound_is_damage(tmp_path, ending):
     path.write_bytes(write(path) + b"\xff" * 9_000)
     samples, message = decoded(path)
     assert len(samples) == 64_000
-    assert "damaged at 4.000 s: 9,000 bytes follow that it cannot decode" in message
+    assert "damaged at 4.000 s: 9,000 bytes follow that cannot be decoded" in message
 
 
 def test_without_ffmpeg_the_error_says_what_to_install(tmp_path, monkeypatch):

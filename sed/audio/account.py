@@ -1,0 +1,104 @@
+"""Compare what a decoder has read of a file with what the file holds."""
+
+from __future__ import annotations
+
+from sed.audio.decoders import joins, mpeg
+from sed.audio.decoders.libsndfile import KEPT, SoundFileDecoder
+from sed.audio.decoders.local_file import LocalFile
+from sed.audio.decoders.mpeg import Run
+from sed.text import pluralize
+
+UNREADABLE = f"cannot be decoded. {KEPT}"
+
+# Encoders of MP3 and Opus pad the beginning and the end of a recording by less than this.
+MAX_PADDING_SECONDS = 0.5
+
+MAX_PAGE_SECONDS = 1.1  # of an Ogg file, as encoders write them
+
+# Of these, chunks or pages say what follows.
+_KNOWN = ("WAV", "WAVEX", "RF64", "OGG")
+
+
+def kind_of(form: str) -> str:
+    """Return the container in a format such as ``OGG VORBIS``; FFmpeg's are in small letters."""
+    return form.split()[0].upper()
+
+
+def n_bytes_left(file: LocalFile, decoder: SoundFileDecoder, start: int) -> int:
+    """Return how many bytes of sound a decoder has not read; few count as none.
+
+    Parameters
+    ----------
+    file
+        The file.
+    decoder
+        The decoder of the recording that starts at the byte `start`, at its end.
+    start
+        First byte of the recording.
+    """
+    kind = kind_of(decoder.format)
+    if kind in _KNOWN:
+        return 0
+    position = _n_bytes_read(file, decoder, start)
+    end = mpeg.mpeg_end(file) if kind in ("MP3", "FLAC") else file.n_bytes
+    is_metadata = joins.is_metadata(file, position, kind)
+    return 0 if end - position < joins.MIN_REST_BYTES or is_metadata else end - position
+
+
+def next_start(file: LocalFile, decoder: SoundFileDecoder, start: int) -> int | None:
+    """Return the byte at which another recording starts; None if the file holds no more."""
+    kind = kind_of(decoder.format)
+    if kind == "OGG":
+        return joins.next_ogg(file, start)
+    if kind == "FLAC":
+        early = _n_bytes_read(file, decoder, start) - joins.READ_AHEAD_BYTES
+        return joins.next_flac(file, max(start + 8, early))
+    if kind == "MP3" and n_bytes_left(file, decoder, start):
+        return mpeg.next_mpeg(file, _n_bytes_read(file, decoder, start))
+    return None
+
+
+def ogg_fault(
+    file: LocalFile, form: str, n_samples: int, sample_rate: int, n_recordings: int
+) -> str:
+    """Return what is wrong with the end of an Ogg file; empty if nothing is.
+
+    Parameters
+    ----------
+    file
+        The file.
+    form
+        Its format, as the decoder calls it.
+    n_samples, sample_rate
+        What was decoded.
+    n_recordings
+        Streams of a chain.
+    """
+    if kind_of(form) != "OGG" or (end := joins.ogg_end(file)) is None:
+        return ""
+    n_left = file.n_bytes - end.position
+    if n_left > joins.MIN_REST_BYTES:
+        return f"{pluralize(n_left, 'byte')} follow that {UNREADABLE}"
+    if not end.is_last:
+        return f"it is cut off there, before its end mark. {KEPT}"
+    rate = 48_000 if "opus" in form.lower() else sample_rate
+    first = joins.ogg_first_time(file)
+    # The clock of a part of a stream, as of a radio, starts at any time.
+    early = first if first > MAX_PAGE_SECONDS * rate else 0
+    seconds = (end.n_samples - early) / rate
+    if n_recordings == 1 and seconds - n_samples / sample_rate > MAX_PADDING_SECONDS:
+        return f"it should last {seconds:.3f} s, and a part before {UNREADABLE}"
+    return ""
+
+
+def mpeg_fault(runs: list[Run], n_samples: int, sample_rate: int, n_recordings: int) -> str:
+    """Return how much of the frames of an MP3 file was not decoded; empty if all was."""
+    missing = (sum(run.n_samples for run in runs) - n_samples) / sample_rate
+    if missing <= MAX_PADDING_SECONDS * n_recordings:
+        return ""
+    return f"about {missing:.1f} s before {UNREADABLE}"
+
+
+def _n_bytes_read(file: LocalFile, decoder: SoundFileDecoder, start: int) -> int:
+    n_bytes = decoder.n_bytes_read
+    return file.n_bytes if n_bytes is None else start + n_bytes
