@@ -137,8 +137,10 @@ def read_folds(path: str | os.PathLike[str]) -> list[tuple[str, float, int]]:
     """
     table = read_text_table(path)
     try:
+        if missing := {"file", "start", "fold"} - {*table.columns}:
+            raise ValueError(f"no column {', '.join(sorted(missing))}")
         return [(row["file"], float(row["start"]), int(row["fold"])) for _, row in table.records()]
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise TableError(
             f"{printable(os.fspath(path))}: is not a table of folds ({error}). Delete it to make "
             "new folds."

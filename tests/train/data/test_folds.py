@@ -1,9 +1,9 @@
 """Folds and splits: sources stay together, rare classes are trained on, official folds are kept."""
 
-from collections import os
+import os
+from collections import Counter
 from contextlib import suppress
 
-import Counter
 import numpy as np
 import pandas as pd
 import pytest
