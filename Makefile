@@ -12,7 +12,7 @@ demo: $(READY)  ## detect the events of a recording with the model that ships
 	@echo "The plot is out/village.ogg.png; the true events are in examples/village.tsv."
 
 test: $(READY)  ## run all but the long tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all: $(READY)  ## run the long tests too
 	$(BIN)/python -m pytest -m ""
