@@ -50,8 +50,9 @@ def read_links(path: Path) -> list[Clip]:
     """
     table = read_text_table(path)
     name = printable(str(path))
-    if "label" not in table.columns:
-        raise TableError(f"{name}: has a column url, and none named label. Add it.")
+    for column in ("url", "label"):
+        if column not in table.columns:
+            raise TableError(f"{name}: a table of links needs a column {column}. Add it.")
     errors = RowErrors(path, len(table.rows))
     clips = []
     for i, row in table.records():

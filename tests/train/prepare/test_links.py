@@ -202,7 +202,7 @@ def test_tables_that_are_not_of_links(tmp_path):
     assert not is_links(table(tmp_path, "file,label,url", "a.wav,a,https://example.org/a"))
     path = table(tmp_path, "url,class", "https://example.org/a.wav,x")
     assert is_links(path)
-    with pytest.raises(TableError, match=r"has a column url, and none named label\. Add it"):
+    with pytest.raises(TableError, match=r"a table of links needs a column label\. Add it"):
         read_links(path)
     with pytest.raises(TableError, match="holds no rows"):
         read_links(table(tmp_path, "url,label"))
