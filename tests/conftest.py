@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -123,6 +124,15 @@ def one_thread() -> None:
     Engines that a test opens, and processes that it starts, choose for themselves.
     """
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    """Leave the log as it was: a command with --quiet sets its level for the whole process."""
+    logger = logging.getLogger("sed")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session", autouse=True)
