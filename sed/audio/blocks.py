@@ -10,6 +10,7 @@ import numpy as np
 
 from sed.audio.decode import Decoder, open_recording
 from sed.audio.file_decoder import FileDecoder
+from sed.audio.quality import QualityMeter
 from sed.audio.resample import Resampler, equal_durations, seek_period
 from sed.errors import NoSoundError, RecordingError
 from sed.types import Floats
@@ -44,6 +45,7 @@ class SampleValidator:
     n_nonfinite: int = 0  # NaN or infinite samples
     first_nonfinite: int = 0  # position of the first of them
     has_sound: bool = False  # some sample was not zero
+    quality: QualityMeter | None = None  # also measures the blocks of all channels
 
     def check(self, mono: Floats) -> Floats:
         """Check the next samples, shape (samples,); return them with zeros for NaN and Inf."""
@@ -58,6 +60,12 @@ class SampleValidator:
         self.has_sound = self.has_sound or bool(mono.any())
         self.position += len(mono)
         return mono
+
+    def add(self, other: SampleValidator) -> None:
+        """Add what was noted in another part of the recording, without non-finite samples."""
+        self.has_sound = self.has_sound or other.has_sound
+        if self.quality is not None and other.quality is not None:
+            self.quality.add(other.quality)
 
     def raise_errors(self, path: str, sample_rate: int, channel: int | None) -> None:
         """Report what is wrong with the samples that were checked.
@@ -132,6 +140,8 @@ def mono_blocks(
         )
     validator = validator or SampleValidator()
     for block in decoder.blocks():
+        if validator.quality is not None:
+            validator.quality.push(block)
         yield validator.check(to_mono(block, channel))
     validator.raise_errors(path, decoder.sample_rate, channel)
 

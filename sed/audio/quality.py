@@ -123,7 +123,7 @@ class QualityMeter:
             self._has_low_bits = self._has_low_bits or other._has_low_bits
 
     def notices(self) -> tuple[str, ...]:
-        """Return what is odd about the blocks so far: each what it is, and in a sentence what to do."""
+        """Return what is odd about the blocks so far, each with what to do about it."""
         self._measure()
         sums, peaks = self._sums, self._peaks
         if sums is None or peaks is None or not peaks.any():
@@ -278,8 +278,10 @@ class QualityMeter:
             return None
         ends = range(first, last, max(1, first // 50))
         falls = [np.median(spectrum[int(0.65 * k) : int(0.85 * k)]) - above[k] for k in ends]
-        best = int(np.argmax(falls))
-        return ends[best] * hz if falls[best] >= MIN_EDGE_DB else None
+        if max(falls) < MIN_EDGE_DB:
+            return None
+        # A filter falls over some frequencies: its end is where most of it is done.
+        return next(k for k, fall in zip(ends, falls, strict=True) if fall > max(falls) - 6) * hz
 
 
 def _are_multiples(samples: Floats, n_bits: int) -> bool:

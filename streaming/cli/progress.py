@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sed.errors import SedError
-from sed.text import pluralize
+from sed.text import pluralize, printable
 from streaming.offline.summary import ScanCallbacks, Summary
+
+MAX_NOTICES = 20  # recordings that are printed
 
 
 def progress_bar(*, shown: bool) -> Progress | nullcontext[None]:
@@ -52,6 +54,17 @@ def progress_callbacks(bar: Progress | None) -> ScanCallbacks:
     return ScanCallbacks(on_start, on_progress, on_error)
 
 
+def print_notices(summary: Summary) -> None:
+    """Print a line for each of the first recordings that are odd, though nothing failed."""
+    if not summary.notices:
+        return
+    print("look at these:", file=sys.stderr)
+    for path, text in summary.notices[:MAX_NOTICES]:
+        print(f"  {printable(path)}: {text}", file=sys.stderr)
+    if n_more := summary.n_notices - min(MAX_NOTICES, len(summary.notices)):
+        print(f"  and {pluralize(n_more, 'more recording')}", file=sys.stderr)
+
+
 def summary_line(summary: Summary, *, has_events: bool = True) -> str:
     """Return one line about a scan: recordings, sound, results, time, speed and failures."""
     hours = summary.audio_seconds / 3600
@@ -66,5 +79,7 @@ def summary_line(summary: Summary, *, has_events: bool = True) -> str:
     ]
     if summary.n_skipped:
         parts.append(f"{summary.n_skipped} skipped")
+    if summary.n_notices:
+        parts.append(f"{summary.n_notices} to look at")
     parts.append(pluralize(summary.n_failures, "failure"))
     return " · ".join(parts)

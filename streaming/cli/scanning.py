@@ -10,7 +10,12 @@ import typer
 
 from sed.errors import FAILED, INTERRUPTED, UsageError
 from sed.text import near, pluralize
-from streaming.cli.progress import progress_bar, progress_callbacks, summary_line
+from streaming.cli.progress import (
+    print_notices,
+    progress_bar,
+    progress_callbacks,
+    summary_line,
+)
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -104,8 +109,10 @@ def run_scan(job: JobConfig, recordings: list[str], options: ScanOptions) -> Non
             f"{n_left} of an earlier run not processed: name all its folders to process them too",
             file=sys.stderr,
         )
-    if summary.report:
-        print(f"sed: the failures are listed in {summary.report}", file=sys.stderr)
+    if not quiet:
+        print_notices(summary)
+    if summary.report and (summary.n_failures or not quiet):
+        print(f"sed: what is wrong or odd is listed in {summary.report}", file=sys.stderr)
     if not quiet:
         print(summary_line(summary, has_events=job.outputs.events), file=sys.stderr)
     if summary.interrupted:

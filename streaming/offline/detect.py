@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sed.audio.blocks import SampleValidator, read_blocks
 from sed.audio.decode import Decoder, open_recording
+from sed.audio.quality import QualityMeter
 from sed.audio.start_time import recording_start
 from sed.audio.start_time import time_zone as parse_time_zone
 from sed.errors import RecordingError, UsageError
@@ -119,6 +120,9 @@ def detect(
         Windows to compute together; if not given, what is fastest with the engine, and 1 for
         standard input, which may be live.
 
+    What is odd about the recording (clipped, an offset, channels that cancel, …) is logged as a
+    warning (``sed.offline``) after the last event.
+
     Raises
     ------
     UsageError
@@ -158,9 +162,12 @@ def detect(
     start = None if path == "-" else recording_start(path, zone, clock_zone)
     decoder = open_recording(path, track=track)
     log_track(path, decoder)
-    detections = stream_detections(detector, path, channel=channel, decoder=decoder, start=start)
-    for detection in detections:
+    quality = QualityMeter(decoder.sample_rate, detector.spec.log_mel.f_max, channel)
+    for detection in stream_detections(
+        detector, path, channel=channel, decoder=decoder, start=start, quality=quality
+    ):
         yield from detection.events
+    log_notices(path, quality.notices())
 
 
 def batch_size_for(sources: Iterable[str]) -> int | None:
@@ -171,6 +178,12 @@ def batch_size_for(sources: Iterable[str]) -> int | None:
 def log_track(path: str, decoder: Decoder) -> None:
     """Log which track of a recording is analysed, if it has several and none was chosen."""
     if notice := getattr(decoder, "notice", ""):
+        logger.warning("%s: %s", printable(path), notice)
+
+
+def log_notices(path: str, notices: Iterable[str]) -> None:
+    """Log what is odd about a recording; see `QualityMeter`."""
+    for notice in notices:
         logger.warning("%s: %s", printable(path), notice)
 
 
@@ -189,6 +202,7 @@ def stream_detections(
     pool: EnginePool | None = None,
     n_readers: int = 1,
     start: datetime | None = None,
+    quality: QualityMeter | None = None,
 ) -> Generator[Detection]:
     """Yield the detections of a recording; reading, the network and decoding run at once.
 
@@ -213,6 +227,8 @@ def stream_detections(
         Threads that read a long recording in parallel; see `read_parallel`.
     start
         When the recording began; events then carry their time of day.
+    quality
+        Measures the blocks of the recording.
 
     Raises
     ------
@@ -224,7 +240,9 @@ def stream_detections(
     with ExitStack() as stack:
         pool = pool or stack.enter_context(EnginePool(detector.engine, detector.batch_shape))
         n_ahead = max(2, WINDOWS_AHEAD // detector.batch_size)
-        batches = Prefetcher(_batches(detector, path, channel, decoder, n_readers), n_ahead)
+        batches = Prefetcher(
+            _batches(detector, path, channel, decoder, n_readers, quality), n_ahead
+        )
         try:
             for detection in _detections(detector, batches, pool):
                 events = [dataclasses.replace(event, file=path) for event in detection.events]
@@ -234,14 +252,19 @@ def stream_detections(
 
 
 def _batches(
-    detector: Detector, path: str, channel: int | None, decoder: Decoder | None, n_readers: int
+    detector: Detector,
+    path: str,
+    channel: int | None,
+    decoder: Decoder | None,
+    n_readers: int,
+    quality: QualityMeter | None,
 ) -> Generator[Batch]:
     """Yield the batches of a recording; raise what is wrong with it after the last."""
     timeline, front_end = detector.timeline, detector.front_end
     failure: RecordingError | None = None
     try:
         with closing(decoder or open_recording(path)) as opened:
-            validator = SampleValidator()
+            validator = SampleValidator(quality=quality)
             chunks = read_parallel(
                 front_end, path, opened, channel=channel, n_readers=n_readers, validator=validator
             )

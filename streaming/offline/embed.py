@@ -15,7 +15,7 @@ from sed.events.tracker import Event
 from sed.models.devices import n_cores
 from sed.types import Floats
 from streaming.engines.base import Engine
-from streaming.offline.detect import batch_size_for
+from streaming.offline.detect import batch_size_for, log_notices
 from streaming.offline.embedding_rows import EmbeddingConfig, EmbeddingRow
 from streaming.offline.executor import ThreadExecutor
 from streaming.offline.job import JobFinished, JobProgress
@@ -211,8 +211,10 @@ def _rows(
         match report:
             case JobProgress():
                 yield from report.embeddings
-            case JobFinished(_, result) if result.failure is not None:
-                _raise_or_report(result.failure, on_error)
+            case JobFinished(recording, result):
+                log_notices(recording.path, result.notices)
+                if result.failure is not None:
+                    _raise_or_report(result.failure, on_error)
 
 
 def _by_file(clips: Iterable[Event]) -> dict[str, tuple[Event, ...]]:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from sed.audio.decode import Decoder, open_recording
 from sed.audio.find import Recording
-from sed.errors import SedError, UsageError
+from sed.audio.quality import QualityMeter
+from sed.errors import DamagedRecordingError, SedError, UsageError
 from sed.events.tracker import Event
 from sed.models.devices import has_gpu
 from sed.models.registry import find_model, model_name
@@ -38,6 +39,8 @@ class JobResult:
     failure: SedError | None = None  # what went wrong, if anything did
     was_opened: bool = True  # if not, nothing is known of the recording but the failure
     n_embeddings: int = 0
+    is_damaged: bool = False  # the failure is damage, and what is not damaged was analysed
+    notices: tuple[str, ...] = ()  # what is odd and no failure
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,11 @@ def run_job(
         yield JobFinished(recording, JobResult(was_opened=False))
         return
     seconds, failure, was_opened, n_rows = 0.0, None, False, 0
+    quality: QualityMeter | None = None
     try:
         decoder = decoder or open_recording(recording.path, track=job.track)
         log_track(recording.path, decoder)
+        quality = QualityMeter(decoder.sample_rate, detector.spec.log_mel.f_max, job.channel)
         with job.outputs.open_outputs(recording, detector) as files:
             was_opened = True
             try:
@@ -121,6 +126,7 @@ def run_job(
                     pool=pool,
                     n_readers=n_readers,
                     start=job.outputs.start_time(recording),
+                    quality=quality,
                 ):
                     rows = files.write(detection)
                     seconds = detection.n_samples / detector.timeline.sample_rate
@@ -136,7 +142,10 @@ def run_job(
                 failure = files.rows.failure
     except SedError as error:
         failure = error
-    yield JobFinished(recording, JobResult((), seconds, failure, was_opened, n_rows))
+    is_damaged = isinstance(failure, DamagedRecordingError)
+    notices = quality.notices() if quality is not None else ()
+    result = JobResult((), seconds, failure, was_opened, n_rows, is_damaged, notices)
+    yield JobFinished(recording, result)
 
 
 class JobRunner:

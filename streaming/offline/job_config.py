@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sed.errors import UsageError
 from sed.events.embedding_store.store import StoreConfig, create_store
 from sed.models.metadata import library_versions
 from sed.models.registry import DEFAULT_ALIAS
+from sed.text import printable
 from streaming.engines.base import Engine
 from streaming.engines.identity import absolute_name, model_identity
 from streaming.offline.outputs import OutputConfig
@@ -157,3 +160,47 @@ def open_store(job: JobConfig, detector: Detector) -> None:
         window_seconds=job.window_seconds,
     )
     create_store(embeddings.store, config)
+
+
+def check_resumed(
+    folder: Path,
+    earlier: tuple[Mapping[str, str], str],
+    now: tuple[Mapping[str, str], str],
+    *,
+    resume: bool,
+) -> None:
+    """Make sure that a run may continue an earlier one.
+
+    Parameters
+    ----------
+    folder
+        Where the earlier run left its results.
+    earlier, now
+        The settings of both runs, see `result_settings`, and the folders of their recordings.
+    resume
+        Whether to resume an earlier run.
+
+    Raises
+    ------
+    UsageError
+        If not, or if settings differ, or recordings lie outside of the folder of before.
+    """
+    name, (old, old_root), (new, root) = printable(str(folder)), earlier, now
+    if not resume:
+        raise UsageError(
+            f"{name}: an earlier run left results here. Give --resume to continue it, or "
+            "another --output."
+        )
+    if os.path.commonpath([root, old_root]) != old_root:
+        raise UsageError(
+            f"{name}: is about recordings in {printable(old_root)}, and {printable(root)} "
+            "lies outside of it. Give another --output."
+        )
+    for setting in sorted(old.keys() | new.keys()):
+        was, is_now = old.get(setting, "nothing"), new.get(setting, "nothing")
+        # The earlier release may not have had an option, which is at its default now.
+        if was != is_now and {was, is_now} != {"nothing", "default"}:
+            raise UsageError(
+                f"{name}: was started with {setting} {was}, and now it is {is_now}. Give the "
+                "same to resume, or give another --output."
+            )

@@ -3,7 +3,7 @@
 ::
 
     settings    name, value                          all that the results depend on
-    recordings  id, name, path, n_bytes, state, processed_seconds, failure, n_finished, version
+    recordings  id, name, path, n_bytes, state, processed_seconds, failure, is_damaged, notices, …
     events      recording, n, onset, offset, label, score, time        n counts within a recording
 
 A recording is ``waiting``, ``started``, and then ``done`` or ``failed``. It is finished together
@@ -28,11 +28,20 @@ from sed.events.sqlite import DatabaseError, open_sqlite
 from sed.events.tracker import Event
 from sed.text import printable
 from streaming.offline.job import JobResult
+from streaming.offline.job_config import check_resumed
+from streaming.offline.summary import RecordingProblem
 
-APPLICATION_ID = 0x5345444A  # "SEDJ"
-SCHEMA_VERSION = 3
-UPGRADES = {2: "ALTER TABLE recordings ADD COLUMN version TEXT NOT NULL DEFAULT '';"}
 TIMEOUT_SECONDS = 0.5  # until a journal counts as in use by another run
+APPLICATION_ID = 0x5345444A  # "SEDJ"
+SCHEMA_VERSION = 4
+_ADD_PROBLEMS = """
+ALTER TABLE recordings ADD COLUMN is_damaged INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE recordings ADD COLUMN notices TEXT NOT NULL DEFAULT '';
+"""
+UPGRADES = {
+    2: f"ALTER TABLE recordings ADD COLUMN version TEXT NOT NULL DEFAULT '';{_ADD_PROBLEMS}",
+    3: _ADD_PROBLEMS,
+}
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS recordings (
@@ -44,7 +53,9 @@ CREATE TABLE IF NOT EXISTS recordings (
     processed_seconds REAL NOT NULL DEFAULT 0,
     failure TEXT NOT NULL DEFAULT '',
     n_finished INTEGER NOT NULL DEFAULT 0,
-    version TEXT NOT NULL DEFAULT ''
+    version TEXT NOT NULL DEFAULT '',
+    is_damaged INTEGER NOT NULL DEFAULT 0,
+    notices TEXT NOT NULL DEFAULT ''  -- one a line
 );
 CREATE INDEX IF NOT EXISTS recordings_by_state ON recordings (state, name);
 CREATE TABLE IF NOT EXISTS events (
@@ -75,7 +86,8 @@ SET_STATE = (
 STATE = "SELECT n_bytes, state, version FROM recordings WHERE name = CAST(? AS TEXT)"
 FINISH = """
 UPDATE recordings
-SET state = ?, processed_seconds = ?, failure = CAST(? AS TEXT), n_finished = n_finished + 1
+SET state = ?, processed_seconds = ?, failure = CAST(? AS TEXT), is_damaged = ?, notices = ?,
+    n_finished = n_finished + 1
 WHERE id = ?
 """
 ALL_EVENTS = """
@@ -89,6 +101,10 @@ SELECT total(state != 'not_requested'), total(n_bytes * (state != 'not_requested
     total(state IN ('done', 'failed')), total(n_bytes * (state IN ('done', 'failed'))),
     total(state = 'not_requested')
 FROM recordings
+"""
+PROBLEMS = """
+SELECT path, failure, is_damaged, notices FROM recordings
+WHERE state IN ('done', 'failed') AND failure || notices != '' ORDER BY name
 """
 PAGE = 256  # recordings to read from the list at once
 
@@ -162,7 +178,11 @@ class Journal:
         if not self.totals().n_finished:
             self._start_anew({**settings, "root": root})
             return root
-        return self._resumed_root(dict(settings), root, resume=resume)
+        with self._translate_errors():
+            earlier: dict[str, str] = dict(self._rows("SELECT name, value FROM settings"))
+            old_root = earlier.pop("root")
+            check_resumed(self._path.parent, (earlier, old_root), (settings, root), resume=resume)
+        return old_root
 
     def plan(
         self,
@@ -220,7 +240,9 @@ class Journal:
         with self._transaction() as connection:
             query = "SELECT id FROM recordings WHERE name = CAST(? AS TEXT)"
             (key,) = connection.execute(query, (_raw(recording.name),)).fetchone()
-            connection.execute(FINISH, (state, result.processed_seconds, _raw(failure), key))
+            notices = "\n".join(result.notices)
+            values = result.processed_seconds, _raw(failure), result.is_damaged, notices
+            connection.execute(FINISH, (state, *values, key))
             connection.execute("DELETE FROM events WHERE recording = ?", (key,))
             connection.executemany(
                 "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -242,10 +264,13 @@ class Journal:
                 event = _event(*row)
             yield event
 
-    def failures(self) -> Iterator[tuple[str, str]]:
-        """Yield path and message of each recording that failed, in the order of the names."""
-        query = "SELECT path, failure FROM recordings WHERE state = 'failed' ORDER BY name"
-        yield from self._rows(query)
+    def problems(self) -> Iterator[RecordingProblem]:
+        """Yield failures and notices, in the order of the names of the recordings."""
+        for path, failure, is_damaged, notices in self._rows(PROBLEMS):
+            if failure:
+                yield RecordingProblem(path, "damaged" if is_damaged else "failed", failure)
+            for notice in notices.splitlines():
+                yield RecordingProblem(path, "notice", notice)
 
     def _start_anew(self, settings: Mapping[str, str]) -> None:
         with self._transaction() as connection:
@@ -255,32 +280,6 @@ class Journal:
                 "INSERT INTO settings VALUES (?, CAST(? AS TEXT))",
                 ((name, _raw(value)) for name, value in settings.items()),
             )
-
-    def _resumed_root(self, settings: dict[str, str], root: str, *, resume: bool) -> str:
-        folder = printable(str(self._path.parent))
-        if not resume:
-            raise UsageError(
-                f"{folder}: an earlier run left results here. Give --resume to continue it, or "
-                "another --output."
-            )
-        with self._translate_errors():
-            earlier: dict[str, str] = dict(self._rows("SELECT name, value FROM settings"))
-            old_root = earlier.pop("root")
-            common = os.path.commonpath([root, old_root])
-        if common != old_root:
-            raise UsageError(
-                f"{folder}: is about recordings in {printable(old_root)}, and {printable(root)} "
-                "lies outside of it. Give another --output."
-            )
-        for name in sorted(earlier.keys() | settings.keys()):
-            was, now = earlier.get(name, "nothing"), settings.get(name, "nothing")
-            # The earlier release may not have had an option, which is at its default now.
-            if was != now and {was, now} != {"nothing", "default"}:
-                raise UsageError(
-                    f"{folder}: was started with {name} {was}, and now it is {now}. Give the "
-                    "same to resume, or give another --output."
-                )
-        return old_root
 
     def _set_state(self, state: str, recording: Recording, version: str) -> None:
         values = state, _raw(version), _raw(recording.name)

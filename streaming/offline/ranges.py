@@ -25,6 +25,7 @@ from typing import NamedTuple
 from sed.audio.blocks import SampleValidator, read_blocks
 from sed.audio.decode import Decoder, open_recording
 from sed.audio.file_decoder import FileDecoder
+from sed.audio.quality import QualityMeter
 from sed.errors import RecordingError
 from sed.types import Floats
 from streaming.pipeline.front_end import FrontEnd
@@ -57,10 +58,10 @@ def read_parallel(
     n_readers
         Threads. At most twice as many ranges are being read or waiting.
     validator
-        Notes whether there was any sound.
+        Notes whether there was any sound, and measures its quality if it has a meter.
     """
     validator = validator or SampleValidator()
-    reader = _RangeReader(front_end, path, channel)
+    reader = _RangeReader(front_end, path, channel, validator.quality)
     n_ranges = reader.n_ranges(decoder)
     if n_readers < 2 or n_ranges < MIN_RANGES:
         return
@@ -73,7 +74,7 @@ def read_parallel(
                     pending.append(pool.submit(reader.read, n))
                 if not pending or (whole := pending.popleft().result()) is None:
                     break
-                validator.has_sound = validator.has_sound or whole.has_sound
+                validator.add(whole.validator)
                 yield from whole.log_mel
         finally:
             reader.stop()
@@ -83,16 +84,23 @@ class _Range(NamedTuple):
     """A part of a recording without damage."""
 
     log_mel: list[Floats]  # chunks, each (columns, mels)
-    has_sound: bool  # whether any sample is not zero
+    validator: SampleValidator  # of its samples
 
 
 class _RangeReader:
     """Reads any range of a recording, from any thread."""
 
-    def __init__(self, front_end: FrontEnd, path: str, channel: int | None) -> None:
+    def __init__(
+        self,
+        front_end: FrontEnd,
+        path: str,
+        channel: int | None,
+        quality: QualityMeter | None,
+    ) -> None:
         self._front_end = front_end
         self._path = path
         self._channel = channel
+        self._quality = quality
         stream = front_end.feature_stream()
         self._config = stream.config
         self._rate = self._config.sample_rate
@@ -113,7 +121,8 @@ class _RangeReader:
         """Return the n-th range; None if it is damaged, or reading was stopped."""
         stream = self._front_end.feature_stream()
         stream.reset(n * self._n_columns)
-        validator = SampleValidator()
+        quality = self._quality.like() if self._quality is not None else None
+        validator = SampleValidator(quality=quality)
         log_mel: list[Floats] = []
         try:
             with closing(open_recording(self._path)) as decoder:
@@ -134,7 +143,7 @@ class _RangeReader:
             return None
         if self._stopped.is_set() or validator.n_nonfinite or not is_intact:
             return None
-        return _Range(log_mel[: self._n_chunks], validator.has_sound)
+        return _Range(log_mel[: self._n_chunks], validator)
 
     def stop(self) -> None:
         """Stop all reads that are running or waiting."""

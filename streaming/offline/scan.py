@@ -36,13 +36,18 @@ from streaming.offline.job import (
 )
 from streaming.offline.job_config import JobConfig, result_settings
 from streaming.offline.outputs import OutputConfig
-from streaming.offline.summary import ScanCallbacks, Summary, write_report
+from streaming.offline.summary import (
+    PROBLEMS,
+    RecordingProblem,
+    ScanCallbacks,
+    Summary,
+    write_problems,
+)
 
 if TYPE_CHECKING:
     from streaming.offline.journal import Journal
 
 JOURNAL = ".sed-journal.sqlite"
-FAILURES = "failures.csv"
 IN_ORDER = attrgetter("onset", "offset")  # of events of one recording
 
 
@@ -53,9 +58,9 @@ class Scan:
 
     With a journal a scan can be killed at any moment and resumed: no recording is finished twice,
     none is left out, and no output is partial. The journal, ``.sed-journal.sqlite``, is in the
-    output folder, as is ``failures.csv`` if something failed. For an output file, ``birds.csv``,
-    they are ``.birds.csv.sed-journal.sqlite`` and ``birds.csv.failures.csv``; the file is then
-    written in the end, in the order of the names of the recordings.
+    output folder, as is ``problems.csv`` if something failed or is odd. For an output file,
+    ``birds.csv``, they are ``.birds.csv.sed-journal.sqlite`` and ``birds.csv.problems.csv``; the
+    file is then written in the end, in the order of the names of the recordings.
 
     Parameters
     ----------
@@ -206,10 +211,10 @@ class Scan:
             for error in self._executor.close():
                 self._add_failure(error)
             self._clean_up(journal)
-            failures = itertools.chain(
-                ((unread.path, str(unread)) for unread in unreadable), journal.failures()
-            )
-            self._write_report(report_path, failures)
+            unread_problems = (RecordingProblem(e.path, "failed", str(e)) for e in unreadable)
+            problems = itertools.chain(unread_problems, journal.problems())
+            if write_problems(report_path, problems):
+                self.summary.report = report_path
 
     def _process(
         self,
@@ -271,7 +276,7 @@ class Scan:
         if self._compactor:
             self._compactor.add()
         self._n_bytes_finished += recording.n_bytes
-        self.summary.add(result)
+        self.summary.add(recording.path, result)
         if result.failure is not None:
             self._add_failure(result.failure)
         self._report_progress()
@@ -310,15 +315,6 @@ class Scan:
             paths.append(outputs.shared_file[0])
         remove_parts([*paths, *(self._places or ())])
 
-    def _write_report(self, path: Path, failures: Iterator[tuple[str, str]]) -> None:
-        """Write the failures of this run and of earlier ones; remove the file if there are none."""
-        first = next(failures, None)
-        if first is None:
-            path.unlink(missing_ok=True)
-            return
-        write_report(path, itertools.chain([first], failures))
-        self.summary.report = path
-
 
 def _write_all(writer: EventWriter | None, events: Iterable[Event]) -> None:
     if writer is not None:
@@ -327,7 +323,7 @@ def _write_all(writer: EventWriter | None, events: Iterable[Event]) -> None:
 
 
 def _journal_places(outputs: OutputConfig) -> tuple[Path, Path]:
-    """Return where the journal and the table of failures go.
+    """Return where the journal and the table of problems go.
 
     Raises
     ------
@@ -337,7 +333,7 @@ def _journal_places(outputs: OutputConfig) -> tuple[Path, Path]:
     if outputs.skip_existing:
         raise UsageError("--skip-existing is not for --workers: --resume knows what is finished")
     if outputs.folder is not None:
-        return outputs.folder / JOURNAL, outputs.folder / FAILURES
+        return outputs.folder / JOURNAL, outputs.folder / PROBLEMS
     if outputs.output is None:
         raise UsageError("--workers and --resume keep a journal beside the results: give --output")
     outputs.check_shared()
@@ -346,5 +342,5 @@ def _journal_places(outputs: OutputConfig) -> tuple[Path, Path]:
     room = MAX_NAME_BYTES - len(JOURNAL) - len("-journal")
     return (
         output.with_name(short_name(f".{output.name}", room) + JOURNAL),
-        result_path(output.parent, output.name, f".{FAILURES}"),
+        result_path(output.parent, output.name, f".{PROBLEMS}"),
     )

@@ -1,18 +1,29 @@
-"""Sum up the jobs of a scan, report its progress, and list what failed."""
+"""Sum up the jobs of a scan, report its progress, and list its problems."""
 
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from sed.errors import SedError
 from sed.files import written_whole
 from sed.text import printable
 from streaming.offline.job import JobResult
 
-MAX_FAILURES = 1_000  # in the summary; with a journal, the report has all
+PROBLEMS = "problems.csv"  # the table of problems, beside a journal
+MAX_FAILURES = 1_000  # in the summary, and as many notices; with a journal, the report has all
+
+
+class RecordingProblem(NamedTuple):
+    """A row of the table: the recording, and what is wrong, with a remedy in further sentences."""
+
+    path: str
+    kind: Literal["failed", "damaged", "notice"]
+    message: str
 
 
 @dataclass
@@ -27,16 +38,22 @@ class Summary:
     wall_seconds: float = 0.0
     n_failures: int = 0  # recordings that failed, also in part, and other problems
     failures: list[SedError] = field(default_factory=list)  # the first `MAX_FAILURES`
+    n_notices: int = 0  # recordings with something odd, which is no failure
+    notices: list[tuple[str, str]] = field(default_factory=list)  # path and text of the first
     interrupted: str = ""  # recordings in progress at Ctrl-C
-    report: Path | None = None  # table of all failures, of a scan with a journal
+    report: Path | None = None  # table of all problems, of a scan with a journal
     n_not_requested: int = 0  # unprocessed recordings of an earlier run, not requested in this one
 
-    def add(self, result: JobResult) -> None:
-        """Count a recording; its failure is added with `add_failure`."""
+    def add(self, path: str, result: JobResult) -> None:
+        """Count a recording, and its notices; its failure is added with `add_failure`."""
         self.n_files += result.was_opened
         self.n_events += len(result.events)
         self.n_embeddings += result.n_embeddings
         self.audio_seconds += result.processed_seconds
+        if result.notices:
+            self.n_notices += 1
+            if len(self.notices) < MAX_FAILURES:
+                self.notices.append((path, " ".join(result.notices)))
 
     def add_failure(self, error: SedError) -> None:
         """Count a failure and keep it, if it is one of the first."""
@@ -62,27 +79,37 @@ class ScanCallbacks:
     on_error: Callable[[SedError], None] = lambda _: None  # as it occurs
 
 
-def write_report(path: Path, failures: Iterable[tuple[str, str]]) -> None:
-    """Write a CSV table of failures: file, what was wrong, and a remedy.
+def write_problems(path: Path, problems: Iterable[RecordingProblem]) -> bool:
+    """Write a CSV table of problems: file, kind, what, and a remedy; remove it if there are none.
 
     Parameters
     ----------
     path
         The table.
-    failures
-        Paths and messages: the path, what was wrong, and in further sentences the remedy.
+    problems
+        Its rows.
+
+    Returns
+    -------
+    Whether there are any.
 
     Raises
     ------
     OutputError
         If it cannot be written.
     """
+    rest = iter(problems)
+    first = next(rest, None)
+    if first is None:
+        path.unlink(missing_ok=True)
+        return False
     with (
         written_whole(path) as part,
         open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(("file", "what", "remedy"))
-        for name, message in failures:
+        rows.writerow(("file", "kind", "what", "remedy"))
+        for name, kind, message in itertools.chain([first], rest):
             what, _, remedy = message.removeprefix(f"{printable(name)}: ").partition(". ")
-            rows.writerow((name, what, remedy))
+            rows.writerow((name, kind, what, remedy))
+    return True

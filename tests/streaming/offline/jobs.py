@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from sed.audio.find import Recording
-from sed.errors import CheckpointError, SedError, UsageError
+from sed.errors import CheckpointError, DamagedRecordingError, SedError, UsageError
 from sed.events.embedding_store.store import recording_written_whole
 from sed.events.tracker import Event
 from sed.files import written_whole
@@ -45,6 +45,18 @@ class FakeRunner(JobRunner):
             case ["fail"]:
                 failure = SedError(f"{recording.path}: is broken. Mend it.")
                 yield JobFinished(recording, JobResult(failure=failure, was_opened=False))
+                return
+            case ["odd"]:
+                notices = ("is loud. Lower it.", "is odd. Look.")
+                self._write(recording, ())
+                yield JobFinished(recording, JobResult((), 10.0, notices=notices))
+                return
+            case ["damaged"]:
+                failure = DamagedRecordingError(recording.path, 1.0, "gone. Copy it.")
+                notices = ("is odd. Look.",)
+                self._write(recording, ())
+                result = JobResult((), 10.0, failure, is_damaged=True, notices=notices)
+                yield JobFinished(recording, result)
                 return
             case ["slow"]:
                 for n in range(5):

@@ -24,8 +24,8 @@ from sed.models.checkpoint import save_checkpoint
 from streaming.engines.select import open_engine
 from streaming.offline.job_config import JobConfig, result_settings
 from streaming.offline.outputs import OutputConfig
-from streaming.offline.scan import FAILURES, JOURNAL, Scan
-from streaming.offline.summary import ScanCallbacks, write_report
+from streaming.offline.scan import JOURNAL, Scan
+from streaming.offline.summary import PROBLEMS, RecordingProblem, ScanCallbacks, write_problems
 from streaming.offline.workers import ProcessExecutor
 from streaming.pipeline.config import DetectorConfig
 from tests.conftest import ROOT, rising_noise
@@ -146,15 +146,15 @@ def test_what_is_finished_is_skipped_and_what_failed_or_is_new_is_processed(arch
     out = tmp_path / "out"
     summary = scan(out).run([folder])
     assert str(summary.failures[0]) == f"{folder}/b.wav: is broken. Mend it."
-    assert table(out / FAILURES) == [
-        ["file", "what", "remedy"],
-        [f"{folder}/b.wav", "is broken", "Mend it."],
+    assert table(out / PROBLEMS) == [
+        ["file", "kind", "what", "remedy"],
+        [f"{folder}/b.wav", "failed", "is broken", "Mend it."],
     ]
-    assert summary.report == out / FAILURES
+    assert summary.report == out / PROBLEMS
     archive(b="long", d="x x")
     again = scan(out, resume=True).run([folder])
     assert (again.n_files, again.n_skipped, again.n_events, again.n_failures) == (2, 2, 3, 0)
-    assert not (out / FAILURES).exists()
+    assert not (out / PROBLEMS).exists()
     assert rows(out, "SELECT name, n_finished FROM recordings ORDER BY name") == [
         ("a.wav", 1), ("b.wav", 2), ("c.wav", 1), ("d.wav", 1)
     ]  # fmt: skip
@@ -176,17 +176,39 @@ def test_what_an_earlier_run_has_not_processed_is_counted_and_processed_on_reque
     assert scan(out, resume=True).run([folder]).n_not_requested == 0
 
 
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_notices_are_in_the_report_and_the_summary_and_no_failures(archive, tmp_path, n_workers):
+    folder = archive(a="odd", b="x", c="damaged")
+    out = tmp_path / "out"
+    summary = scan(out, n_workers=n_workers).run([folder])
+    assert (summary.n_files, summary.n_notices, summary.n_failures) == (3, 2, 1)
+    assert dict(summary.notices) == {
+        f"{folder}/a.wav": "is loud. Lower it. is odd. Look.", f"{folder}/c.wav": "is odd. Look."
+    }  # fmt: skip
+    expected = [
+        ["file", "kind", "what", "remedy"],
+        [f"{folder}/a.wav", "notice", "is loud", "Lower it."],
+        [f"{folder}/a.wav", "notice", "is odd", "Look."],
+        [f"{folder}/c.wav", "damaged", "damaged at 1.000 s: gone", "Copy it."],
+        [f"{folder}/c.wav", "notice", "is odd", "Look."],
+    ]
+    assert table(out / PROBLEMS) == expected
+    again = scan(out, resume=True).run([folder])
+    assert (again.n_files, again.n_skipped, again.n_notices) == (1, 2, 1)
+    assert table(out / PROBLEMS) == expected
+
+
 def test_a_crash_and_a_hang_are_in_the_report_and_leave_no_parts(archive, tmp_path):
     folder = archive(a="hang", b="crash", c="x")
     out = tmp_path / "out"
     summary = scan(out, timeout=1.0).run([folder])
     assert (summary.n_files, summary.n_failures) == (1, 2)
-    _, hang, crash = table(out / FAILURES)
+    _, hang, crash = table(out / PROBLEMS)
     remedy = "Check the file; if it plays elsewhere, convert it, and --resume."
     subject = "the process that analysed it"
-    assert hang == [f"{folder}/a.wav", f"{subject} gave no sign of life for 1 s", remedy]
-    assert crash == [f"{folder}/b.wav", f"{subject} was ended by SIGSEGV", remedy]
-    assert files(out) == [JOURNAL, "c.wav.csv", FAILURES]
+    assert hang == [f"{folder}/a.wav", "failed", f"{subject} gave no sign of life for 1 s", remedy]
+    assert crash == [f"{folder}/b.wav", "failed", f"{subject} was ended by SIGSEGV", remedy]
+    assert files(out) == [JOURNAL, "c.wav.csv", PROBLEMS]
 
 
 def test_an_earlier_run_is_continued_only_on_request_and_with_the_same_settings(archive, tmp_path):
@@ -219,7 +241,7 @@ def test_one_file_of_results_is_a_table_of_all_in_the_order_of_the_names(archive
     assert [(Path(e.file).name, e.label) for e in events] == [
         ("a.wav", "väl0"), ("b.wav", "väl0"), ("b.wav", "väl1")
     ]  # fmt: skip
-    assert summary.report == tmp_path / "all.csv.failures.csv"
+    assert summary.report == tmp_path / "all.csv.problems.csv"
     first = out.read_bytes()
     scan(out, resume=True).run([folder])
     assert out.read_bytes() == first
@@ -269,16 +291,22 @@ def test_folders_without_recordings_are_in_the_report(tmp_path):
     (tmp_path / "empty").mkdir()
     summary = scan(tmp_path / "out").run([tmp_path / "empty"])
     assert "this folder holds no recordings" in str(summary.failures[0])
-    _, row = table(tmp_path / "out" / FAILURES)
-    assert (row[0], row[2]) == (str(tmp_path / "empty"), "Check the name.")
+    _, row = table(tmp_path / "out" / PROBLEMS)
+    assert (row[0], *row[1::2]) == (str(tmp_path / "empty"), "failed", "Check the name.")
 
 
 def test_a_report_says_what_is_wrong_and_what_to_do(tmp_path):
-    path = tmp_path / "failures.csv"
-    write_report(path, [("a\nb", "'a\\nb': it, or so. Do this. Or that."), ("c", "c: odd")])
+    path = tmp_path / "problems.csv"
+    problems = [
+        RecordingProblem("a\nb", "damaged", "'a\\nb': it, or so. Do this. Or that."),
+        RecordingProblem("c", "notice", "c: odd"),
+    ]
+    assert write_problems(path, problems)
     assert table(path)[1:] == [
-        ["a\nb", "it, or so", "Do this. Or that."], ["c", "odd", ""]
+        ["a\nb", "damaged", "it, or so", "Do this. Or that."], ["c", "notice", "odd", ""]
     ]  # fmt: skip
+    assert not write_problems(path, [])
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

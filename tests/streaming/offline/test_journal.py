@@ -66,12 +66,12 @@ def test_a_failure_keeps_its_events_and_is_tried_again(path):
     with started(path) as journal:
         journal.finish(A, failed)
         assert list(journal.events()) == list(failed.events)
-        assert list(journal.failures()) == [("/sound/a.wav", str(failed.failure))]
+        assert list(journal.problems()) == [("/sound/a.wav", "failed", str(failed.failure))]
     with started(path, resume=True) as journal:
         assert list(journal.waiting()) == [A, B, C]
         assert list(journal.events()) == []
         journal.finish(A, result(2))
-        assert list(journal.failures()) == []
+        assert list(journal.problems()) == []
         assert list(journal.events()) == list(result(2).events)
 
 
@@ -90,7 +90,7 @@ def test_what_is_no_longer_requested_is_kept_until_it_is(path):
         journal.finish(A, JobResult(failure=SedError("broken")))
     with started(path, [B], resume=True) as journal:
         assert list(journal.waiting()) == [B]
-        assert list(journal.failures()) == [("/sound/a.wav", "broken")]
+        assert list(journal.problems()) == [("/sound/a.wav", "failed", "broken")]
         assert journal.totals() == (2, 20, 1, 10, 1)  # what is finished counts, C does not
         journal.finish(B, result(1, B.path))
     with started(path, resume=True) as journal:
@@ -106,7 +106,7 @@ def test_a_name_need_not_be_text(path):
         journal.start(odd)
         journal.finish(odd, JobResult(events, 1.0, SedError("\udcff: odd")))
         assert list(journal.events()) == list(events)
-        assert list(journal.failures()) == [(odd.path, "\udcff: odd")]
+        assert list(journal.problems()) == [(odd.path, "failed", "\udcff: odd")]
 
 
 def test_more_recordings_than_a_page_are_each_given_once_while_they_are_finished(path):
@@ -170,12 +170,17 @@ def test_half_a_transaction_is_none(path):
         assert (journal.started(), list(journal.events())) == ([A], [])
 
 
-def test_a_journal_of_the_last_release_is_resumed(path):
+@pytest.mark.parametrize(
+    ("version", "columns"),
+    [(2, ("version", "is_damaged", "notices")), (3, ("is_damaged", "notices"))],
+)
+def test_a_journal_of_an_earlier_version_is_resumed(path, version, columns):
     with started(path) as journal:
         journal.finish(A, result())
     with sqlite3.connect(path) as old:
-        old.execute("ALTER TABLE recordings DROP COLUMN version")
-        old.execute("PRAGMA user_version = 2")
+        for column in columns:
+            old.execute(f"ALTER TABLE recordings DROP COLUMN {column}")
+        old.execute(f"PRAGMA user_version = {version}")
     old.close()
     for _ in range(2):
         with started(path, resume=True) as journal:
@@ -247,5 +252,5 @@ def test_a_journal_of_another_version_is_refused_in_one_line(path):
     with sqlite3.connect(path) as journal:
         journal.execute("PRAGMA user_version = 1")
     journal.close()
-    with pytest.raises(DatabaseError, match=r"has schema version 1, and this program uses 3\. "):
+    with pytest.raises(DatabaseError, match=r"has schema version 1, and this program uses 4\. "):
         Journal(path)
