@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from typer.testing import CliRunner
@@ -285,3 +286,22 @@ def test_a_gpu_that_is_not_there(tmp_path, model, capsys):
     status = said(capsys, "detect", tmp_path / "x.wav", "--model", model, "--device", "cuda")
     assert status == 1
     assert "torch sees 0 CUDA devices. Choose auto or cpu" in capsys.readouterr().err
+
+
+def test_what_is_odd_is_in_the_summary_and_the_exit_status_is_0(tmp_path, model, caplog):
+    odd = tmp_path / "odd.wav"
+    sound = 0.5 * rising_noise(48_000)
+    soundfile.write(odd, np.stack([sound, -0.9 * sound], axis=1), 16_000)
+    notice = (
+        "the channels cancel in their mean, which is 26 dB quieter than they are. Choose one with "
+        "--channel 1."
+    )
+    with caplog.at_level("WARNING", "sed"):
+        list(sed.detect(odd, model))
+        list(sed.detect(odd, model, channel=1))
+    assert caplog.messages == [f"{odd}: {notice}"]
+    done = detect(odd, "--model", model)
+    assert done.exit_code == 0
+    assert f"look at these:\n  {odd}: {notice}\n" in done.stderr
+    assert " · 1 to look at · 0 failures" in done.stderr
+    assert detect(odd, "--model", model, "-q").stderr == ""
