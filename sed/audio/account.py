@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sed.audio.decoders import joins, mpeg
+from sed.audio.decoders.ffmpeg import ContainerDecoder
 from sed.audio.decoders.libsndfile import KEPT, SoundFileDecoder
 from sed.audio.decoders.local_file import LocalFile
 from sed.audio.decoders.mpeg import Run
@@ -84,16 +85,28 @@ def ogg_fault(
     rate = 48_000 if "opus" in form.lower() else sample_rate
     first = joins.ogg_first_time(file)
     # The clock of a part of a stream, as of a radio, starts at any time.
-    early = first if first > MAX_PAGE_SECONDS * rate else 0
+    early = first if MAX_PAGE_SECONDS * rate < first < end.n_samples else 0
     seconds = (end.n_samples - early) / rate
     if n_recordings == 1 and seconds - n_samples / sample_rate > MAX_PADDING_SECONDS:
         return f"it should last {seconds:.3f} s, and a part before {UNREADABLE}"
     return ""
 
 
-def mpeg_fault(runs: list[Run], n_samples: int, sample_rate: int, n_recordings: int) -> str:
+def packet_fault(file: LocalFile, decoder: ContainerDecoder) -> str:
+    """Return what follows the last packet of a file without a length, as ADTS or open FLAC."""
+    if decoder.format.startswith("flac") and not decoder.n_samples and joins.flac_is_cut(file, 0):
+        return f"bytes follow that are no frame and {UNREADABLE}"
+    n_bytes = decoder.n_bytes_read
+    n_left = mpeg.mpeg_end(file) - n_bytes if n_bytes else 0
+    if n_left <= joins.MIN_REST_BYTES:
+        return ""
+    left = pluralize(n_left, "byte")
+    return f"{left} here or before {UNREADABLE} If they are before, times after them are too early."
+
+
+def mpeg_fault(run: Run, n_samples: int, sample_rate: int, n_recordings: int) -> str:
     """Return how much of the frames of an MP3 file was not decoded; empty if all was."""
-    missing = (sum(run.n_samples for run in runs) - n_samples) / sample_rate
+    missing = (run.n_samples - n_samples) / sample_rate
     if missing <= MAX_PADDING_SECONDS * n_recordings:
         return ""
     return f"about {missing:.1f} s before {UNREADABLE}"

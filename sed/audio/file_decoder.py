@@ -138,12 +138,16 @@ class FileDecoder:
             yield from self._mpeg(runs)
         else:
             yield from self._recordings()
+        fault = ""
+        if isinstance(self._decoder, ContainerDecoder):
+            fault = account.packet_fault(self._file, self._decoder)
         if not self._faults:
             counts = self._n_samples, self.sample_rate, self._n_recordings
-            fault = account.ogg_fault(self._file, self.format, *counts)
-            fault = fault or account.mpeg_fault(runs, *counts)
-            if fault:
-                self._faults.add(self._n_samples / self.sample_rate, fault)
+            fault = fault or account.ogg_fault(self._file, self.format, *counts)
+            if len(runs) == 1:
+                fault = fault or account.mpeg_fault(runs[0], *counts)
+        if fault:
+            self._faults.add(self._n_samples / self.sample_rate, fault)
         if self._faults:
             raise self._faults.error()
 
@@ -174,11 +178,15 @@ class FileDecoder:
                 self._faults.add(self._n_samples / self.sample_rate, text)
                 continue
             yield from self._lost(run.n_lost)
-            n_before, n_expected = self._n_samples, run.n_samples
-            content = self._file.ranges([(run.start, run.end - run.start)])
+            n_before, n_expected, n_early = self._n_samples, run.n_samples, 0
+            start = run.start
+            if n_header := mpeg.header_frame_bytes(self._file, start):
+                # libsndfile fails where a pipe has a length, so the delay is left out here.
+                start, n_early = start + n_header, mpeg.DELAY_SAMPLES
+            content = self._file.ranges([(start, run.end - start)])
             with suppress(LibsndfileError), closing(PipedDecoder(self.path, content, 0)) as decoder:
                 n_expected = round(n_expected * self.sample_rate / decoder.sample_rate)
-                failure = yield from self._played(decoder)
+                failure = yield from self._played(decoder, n_early)
                 self._faults.add_error(failure, n_before / self.sample_rate)
             n_missing = n_expected - (self._n_samples - n_before)
             if n_missing > account.MAX_PADDING_SECONDS * self.sample_rate:

@@ -108,6 +108,8 @@ def open_decoder(file: LocalFile, start: int) -> SoundFileDecoder | ContainerDec
     else:
         decoder = SoundFileDecoder(file.path, source)
     kind = decoder.format.split()[0]
+    if kind == "MP3" and not mpeg.is_mpeg(file, start):
+        return _closing(decoder, open_container(file, start=start))
     if kind == "MP3" and not mpeg.has_mpeg_length(file, start):
         decoder.close()
         first = mpeg.mpeg_start(file, start)

@@ -14,7 +14,8 @@ from sed.audio.decoders.container_header import (
     list_tracks,
     start_seconds,
 )
-from sed.audio.decoders.times import FrameTimes, damage_of
+from sed.audio.decoders.guard import reason_of
+from sed.audio.decoders.times import FrameTimes, PacketBytes, damage_of
 from sed.errors import MissingExtraError, RecordingError, SedError
 from sed.text import printable
 from sed.types import Floats
@@ -35,6 +36,9 @@ SILENCE_SAMPLES = 65_536  # per block
 LONG_ANALYSIS = {"analyzeduration": "3600000000", "probesize": "1000000000"}
 
 MAX_PLANES = 2  # of a frame that is taken as it is; PyAV crashes on planar sound of 8 channels
+
+# Formats that are packets and nothing else: bytes between two of them were packets that are lost.
+BARE_FORMATS = frozenset(["aac", "ac3", "eac3", "dts", "mp3"])
 
 CAN_JUMP = 0x200  # a flag of formats whose clock may jump, AVFMT_TS_DISCONT
 
@@ -104,9 +108,14 @@ class ContainerDecoder:
             self.close()
             raise RecordingError(
                 self._path,
-                f"cannot be read, not by FFmpeg either ({_reason(error)}). Check its content, or "
+                f"cannot be read, not by FFmpeg either ({reason_of(error)}). Check its content, or "
                 "convert it.",
             ) from error
+
+    @property
+    def n_bytes_read(self) -> int | None:
+        """Bytes to the end of the last packet; None where a file holds more than packets."""
+        return self._bytes.end if self._bytes.is_bare else None
 
     @property
     def has_end(self) -> bool:
@@ -140,7 +149,7 @@ class ContainerDecoder:
             raise
         except Exception as error:
             if self._is_live:
-                raise RecordingError(self._path, f"breaks off: {_reason(error)}.") from error
+                raise RecordingError(self._path, f"breaks off: {reason_of(error)}.") from error
             cut = "it cannot be decoded any further"
         if not self._is_live and (
             damage := damage_of(self._path, self._times, self.sample_rate, cut or self._cut())
@@ -155,8 +164,8 @@ class ContainerDecoder:
     def _open(
         self, source: str | BinaryIO, track: int | None, like: ContainerDecoder | None
     ) -> None:
-        # TCP loses no packets, UDP does.
         is_rtsp = isinstance(source, str) and source.startswith("rtsp")
+        # TCP loses no packets, UDP does.
         self._open_container(source, {"rtsp_transport": "tcp"} if is_rtsp else {})
         if self._on_lost is None and not all(track.sample_rate for track in self.tracks):
             self.close()
@@ -176,6 +185,8 @@ class ContainerDecoder:
         self.n_channels: int = like.n_channels if like else int(own.channels)
         self.format = f"{self._container.format.name} {own.name}"
         self._is_live = self._on_lost is not None and not self.has_end
+        is_bare = self._container.format.name in BARE_FORMATS and not self._is_live
+        self._bytes = PacketBytes(is_bare=is_bare, n_channels=self.n_channels)
         self._zero = start_seconds(self._container)
         self._end = end_seconds(self._container, self._stream)
         self.n_samples: int | None = None
@@ -213,6 +224,7 @@ class ContainerDecoder:
         n_good = 0
         for packet in self._packets():
             try:
+                self._n_lost += self._bytes.missing(packet.pos, packet.size) * self._n_frame
                 frames = [(frame.time, self._converted(frame)) for frame in packet.decode()]
             except Exception:  # a bad packet costs itself
                 self._n_lost += self._n_samples_of(packet)
@@ -297,7 +309,9 @@ class ContainerDecoder:
             if n_lost and self._on_lost is not None:
                 self._on_lost(n_lost)
         else:
-            position = None if time is None else self._position_of(time)
+            # The times of bare packets are only their number.
+            is_timed = not self._bytes.is_bare
+            position = self._position_of(time) if is_timed and time is not None else None
             n_silent = self._times.place(position, len(block), n_lost)
             for start in range(0, n_silent, SILENCE_SAMPLES):
                 n = min(SILENCE_SAMPLES, n_silent - start)
@@ -332,9 +346,3 @@ class ContainerDecoder:
         if seconds <= least:
             return ""
         return f"it is cut off there; its header promises {promised:.3f} s"
-
-
-def _reason(error: Exception) -> str:
-    """Return what an error says, on one line."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return printable(" ".join(str(text).split()))

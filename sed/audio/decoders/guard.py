@@ -35,12 +35,17 @@ def recording_errors(path: str) -> Iterator[None]:
     except (SedError, UsageError):
         raise
     except Exception as error:
-        text = " ".join(str(error).split()) or type(error).__name__
         raise RecordingError(
             path,
-            f"cannot be read ({type(error).__name__}: {printable(text)}). Check its content, or "
+            f"cannot be read ({type(error).__name__}: {reason_of(error)}). Check its content, or "
             "convert it.",
         ) from error
+
+
+def reason_of(error: Exception) -> str:
+    """Return what an error says, on one line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return printable(" ".join(str(text).split()))
 
 
 class _Quiet:

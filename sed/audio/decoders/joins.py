@@ -76,6 +76,37 @@ def next_flac(file: LocalFile, position: int) -> int | None:
     return at if at >= 0 else None
 
 
+def flac_is_cut(file: LocalFile, start: int) -> bool:
+    """Return whether a FLAC file ends in bytes that are no frame, as far as its header can say."""
+    head = file.read(start, 42)
+    max_bytes = int.from_bytes(head[15:18], "big")  # of a frame, by its first block of metadata
+    if not head.startswith(_FLAC_START) or not max_bytes:
+        return False
+    tail = file.read(max(0, file.n_bytes - max_bytes - MIN_REST_BYTES), max_bytes + MIN_REST_BYTES)
+    at = len(tail)
+    while (at := tail.rfind(b"\xff", 0, at)) >= 0:
+        if tail[at + 1 : at + 2] in (b"\xf8", b"\xf9") and _is_flac_frame(tail[at : at + 16]):
+            return False
+    return True
+
+
+def _is_flac_frame(head: bytes) -> bool:
+    """Whether the checksum of the header of a FLAC frame is right."""
+    if len(head) < 6:
+        return False
+    n_number = max(1, 8 - (head[4] ^ 0xFF).bit_length())  # bytes, as in UTF-8
+    n_size = {6: 1, 7: 2}.get(head[2] >> 4, 0)
+    n_rate = {12: 1, 13: 2, 14: 2}.get(head[2] & 15, 0)
+    n_bytes, remainder = 4 + n_number + n_size + n_rate, 0
+    if n_bytes >= len(head):
+        return False
+    for byte in head[:n_bytes]:
+        remainder ^= byte
+        for _ in range(8):
+            remainder = (remainder << 1 ^ (0x07 if remainder & 0x80 else 0)) & 0xFF
+    return remainder == head[n_bytes]
+
+
 def is_metadata(file: LocalFile, position: int, kind: str) -> bool:
     """Return whether chunks, and nothing else, follow the sound of AIFF, CAF and W64.
 

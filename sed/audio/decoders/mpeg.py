@@ -21,6 +21,7 @@ from sed.audio.decoders.local_file import LocalFile
 MAX_TAGS = 64
 BLOCK_BYTES = 1 << 20
 MAX_FRAME_BYTES = 4_096  # of any bit rate, and more
+DELAY_SAMPLES = 1_105  # of LAME and a decoder, before the first sample of a recording
 N_CHAINED = 3  # frames in a row that are no accident
 
 _BIT_RATES = {  # kbit/s by version (1; 2 and 2.5) and layer
@@ -110,6 +111,22 @@ def has_mpeg_length(file: LocalFile, start: int) -> bool:
     return b"VBRI" in first_frame
 
 
+def header_frame_bytes(file: LocalFile, start: int) -> int:
+    """Return the length of a first frame that holds no sound but a header; 0 if there is none."""
+    head = file.read(start, 4)
+    if len(head) < 4:
+        return 0
+    length = _lengths(head[1] & 0xFE, head[2] & 0x0C)[0][head[2]]
+    frame = file.read(start, length)
+    return length if any(name in frame for name in (b"Xing", b"Info", b"VBRI")) else 0
+
+
+def is_mpeg(file: LocalFile, start: int) -> bool:
+    """Return whether frames of MPEG audio follow each other near the start of a recording."""
+    first = mpeg_start(file, start)
+    return _Walk(file, min(first + BLOCK_BYTES, file.n_bytes)).has_chain(first)
+
+
 def mpeg_runs(file: LocalFile, start: int) -> list[Run]:
     """Return the runs of frames from a byte of a file on.
 
@@ -150,6 +167,10 @@ class _Walk:
                 runs.append(run)
             position = run.end
         return runs
+
+    def has_chain(self, position: int) -> bool:
+        """Return whether there is a chain of frames from a position on."""
+        return self._next_chain(position) is not None
 
     def _run(self, position: int) -> Run:
         """Return the run that starts at a frame."""

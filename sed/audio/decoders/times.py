@@ -36,6 +36,9 @@ MAX_OVERLAP_SECONDS = 1.0
 # started again, because a step forward means little then.
 MAX_GAP_SECONDS, MAX_GAP_OF_JUMPING_SECONDS, MAX_GAP_AFTER_RESTART_SECONDS = 3600.0, 600.0, 1.0
 
+# Of a packet, for each channel; AAC has at most 768, AC-3 less. A longer one has swallowed others.
+MAX_PACKET_BYTES = 2_048
+
 MAX_PLACES = 4  # that a message names
 
 CANNOT_BE_DECODED, ARE_MISSING = "cannot be decoded", "are missing"
@@ -191,6 +194,40 @@ class FrameTimes:
 
     def _samples(self, seconds: float) -> int:
         return round(seconds * self._rate)
+
+
+class PacketBytes:
+    """Says how many packets are missing in a file of bare packets, by the bytes between them.
+
+    Parameters
+    ----------
+    is_bare
+        Whether the file consists of packets and nothing else, as ADTS; else nothing is counted.
+    n_channels
+        Channels, which bound the bytes of a packet.
+    """
+
+    def __init__(self, *, is_bare: bool, n_channels: int) -> None:
+        self.is_bare = is_bare
+        self._max_bytes = MAX_PACKET_BYTES * n_channels
+        self.end = 0  # byte after the last packet
+        self._n_bytes = self._n_packets = 0  # of all packets
+
+    def missing(self, position: int | None, n_bytes: int) -> int:
+        """Take the next packet; return how many are missing before it."""
+        if not self.is_bare or not n_bytes or position is None:
+            return 0
+        gap = position - self.end if self.end else 0
+        n_missing = self.n_packets(gap) if gap > 0 else 0
+        self.end = position + n_bytes
+        if n_bytes > self._max_bytes:
+            return n_missing + self.n_packets(n_bytes) - 1
+        self._n_bytes, self._n_packets = self._n_bytes + n_bytes, self._n_packets + 1
+        return n_missing
+
+    def n_packets(self, n_bytes: int) -> int:
+        """Return how many packets are as long as some bytes, at least one."""
+        return max(1, round(n_bytes * self._n_packets / self._n_bytes)) if self._n_bytes else 1
 
 
 def damage_of(

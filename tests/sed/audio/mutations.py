@@ -210,6 +210,8 @@ def lost_seconds(name, content, kinds, has_other_header, whole, result):
     n_whole, rate_whole, _, form_whole, _ = whole
     if width := _width(form):
         n_bytes = len(content) - HEADER_BYTES
+        if name == "a.au":  # a text of any length follows its header
+            n_bytes -= int.from_bytes(content[4:8], "big")
         return (n_bytes - n_samples * n_channels * width) / (_width(form_whole) * RATE)
     is_shorter = "delete" in kinds or "cut" in kinds
     if is_shorter and (name in NO_LENGTH or has_other_header):

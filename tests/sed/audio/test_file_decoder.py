@@ -1,6 +1,7 @@
 """Every second of a file is decoded or reported, whatever its header promises."""
 
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -26,6 +27,22 @@ def write(path, samples=BOTH, rate=RATE, **options):
         # In steps: libsndfile crashes where it is given much Vorbis at once.
         for start in range(0, len(samples), RATE):
             file.write(samples[start : start + RATE])
+    return path.read_bytes()
+
+
+def encode(path, codec, samples=BOTH, **options):
+    """Write samples with FFmpeg."""
+    av = pytest.importorskip("av", reason="needs the av extra")
+    with av.open(str(path), "w", **options) as container:
+        stream = container.add_stream(codec, rate=RATE, layout="mono")
+        resampler = av.AudioResampler(stream.codec_context.format.name, "mono", RATE)
+        for start in range(0, len(samples), 1_024):
+            part = np.ascontiguousarray(samples[None, start : start + 1_024])
+            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = RATE, start
+            for resampled in resampler.resample(frame):
+                container.mux(stream.encode(resampled))
+        container.mux(stream.encode(None))
     return path.read_bytes()
 
 
@@ -185,19 +202,9 @@ def test_flac_of_other_depths_is_read_by_ffmpeg(tmp_path):
 
 
 def test_a_name_says_nothing_about_the_content(tmp_path):
-    av = pytest.importorskip("av")
     path = tmp_path / "x.wav"
     for name, codec in (("x.tta", "tta"), ("x.ts", "mp2"), ("x.aac", "aac"), ("x.oga", "flac")):
-        with av.open(str(tmp_path / name), "w") as container:
-            stream = container.add_stream(codec, rate=RATE, layout="mono")
-            resampler = av.AudioResampler(stream.codec_context.format.name, "mono", RATE)
-            for start in range(0, len(BOTH), 1_024):
-                part = np.ascontiguousarray(BOTH[None, start : start + 1_024])
-                frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
-                frame.sample_rate, frame.pts = RATE, start
-                for resampled in resampler.resample(frame):
-                    container.mux(stream.encode(resampled))
-            container.mux(stream.encode(None))
+        encode(tmp_path / name, codec)
         (tmp_path / name).rename(path)
         samples, message = decoded(path)
         assert message == ""
@@ -231,6 +238,60 @@ def test_joined_mp3s_are_read_one_after_the_other(tmp_path):
     tail = b"TAG" + bytes(125)
     path.write_bytes(first + tail + tag + second + tail)
     check(path, within=0.02, padding=0.05)
+
+
+@pytest.mark.parametrize("has_length", [True, False])
+def test_missing_frames_of_an_mp3_become_silence(tmp_path, has_length):
+    path = tmp_path / "x.mp3"
+    content = bytearray(write(path, np.tile(BOTH, 3)))
+    if not has_length:
+        content = content[content.find(content[:2], 4) :]
+    middle = len(content) // 2
+    content[middle : middle + 4_000] = bytes(4_000)
+    path.write_bytes(content)
+    samples, message = decoded(path)
+    assert re.search(r"damaged at [56]\.\d{3} s: [01]\.\d{3} s cannot be decoded. Silence", message)
+    assert len(samples) / RATE == pytest.approx(12.0, abs=0.2)
+    assert onsets(samples)[-2:] == pytest.approx([10.25, 11.25], abs=0.1)
+
+
+def test_an_mp3_of_two_formats_is_read_by_runs(tmp_path):
+    path = tmp_path / "x.mp3"
+    second = write(path, np.repeat(SECOND, 3), 48_000)
+    path.write_bytes(write(path, FIRST) + second)
+    check(path, seconds=3.98, within=0.1, padding=0.3)
+
+
+def test_frames_that_no_decoder_understands_are_no_mp3(tmp_path):
+    path = tmp_path / "x.mp3"
+    path.write_bytes(b"\xff\xfb\x90\x00" + np.random.default_rng(0).bytes(9_000))
+    with pytest.raises(RecordingError):
+        list(open_recording(path).blocks())
+
+
+def test_lost_frames_of_adts_are_reported(tmp_path):
+    path = tmp_path / "x.aac"
+    content = bytearray(encode(path, "aac", np.tile(BOTH, 3)))
+    middle = len(content) // 2
+    content[middle : middle + len(content) // 8] = bytes(len(content) // 8)
+    path.write_bytes(content)
+    samples, message = decoded(path)
+    assert re.search(r"damaged at 6.*cannot be decoded\. .*At 10.* bytes here or before", message)
+    assert len(samples) / RATE == pytest.approx(10.5, abs=0.3)
+    path.write_bytes(content[:middle] + bytes(5_000))
+    assert "bytes here or before cannot be decoded" in decoded(path)[1]
+
+
+def test_a_cut_or_incomplete_ogg_flac_is_damage(tmp_path):
+    path = tmp_path / "x.oga"
+    content = bytearray(encode(path, "flac"))
+    check(path)
+    path.write_bytes(content[: len(content) // 2])
+    assert re.search("before its end mark|bytes follow", decoded(path)[1])
+    pages = [match.start() for match in re.finditer(b"OggS", content)]
+    content[pages[-2] + 100] ^= 1  # its checksum is wrong
+    path.write_bytes(content)
+    assert "it should last 4.000 s, and a part before cannot be decoded" in decoded(path)[1]
 
 
 @pytest.mark.parametrize("kilobytes", [0, 4, 64, 128, 300])
