@@ -84,7 +84,7 @@ def journal_case():
             journal.begin({"hop": "1.0"}, "/x", resume=True)
             journal.plan(recordings)
             list(journal.waiting()), journal.started(), journal.totals()
-            list(journal.events()), list(journal.failures())
+            list(journal.events()), list(journal.problems())
 
     return write, read
 
