@@ -6,6 +6,7 @@ import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,7 +22,7 @@ from sed.types import Floats
 
 MAX_CLASSES = 28  # rows of probabilities
 MAX_LANES = 7  # rows of labels over the spectrogram
-LETTER_INCHES = 0.062  # approximate width of a letter of a label
+LABEL_POINTS = 8.5  # size of the letters of a label
 
 
 def plot_detections(
@@ -118,7 +119,7 @@ def _draw_events(
     free_from = [0.0] * MAX_LANES
     last = axes.get_xlim()[1]
     for event in sorted(events, key=lambda e: e.onset):
-        text_seconds = len(event.label) * LETTER_INCHES * seconds_per_inch
+        text_seconds = _text_inches(label_text(event.label)) * seconds_per_inch
         at_the_end = event.onset + text_seconds > last
         first = min(event.onset, event.offset - text_seconds) if at_the_end else event.onset
         lane = next((i for i, t in enumerate(free_from) if t <= first), None)
@@ -145,7 +146,7 @@ def _draw_events(
             height - 0.01,
             label_text(event.label),
             color="white",
-            fontsize=8.5,
+            fontsize=LABEL_POINTS,
             ha="right" if at_the_end else "left",
             va="bottom",
             transform=axes.get_xaxis_transform(),
@@ -153,6 +154,14 @@ def _draw_events(
             clip_on=True,
             parse_math=False,
         )
+
+
+@cache
+def _text_inches(text: str) -> float:
+    from matplotlib.textpath import TextPath
+
+    path = TextPath((0, 0), text.replace("$", "S"), size=LABEL_POINTS)
+    return float(path.get_extents().width) / 72 if text else 0.0
 
 
 def _draw_probabilities(
