@@ -119,7 +119,7 @@ def test_of_a_recording_with_several_tracks_one_is_read_and_another_can_be_chose
     assert first.exit_code == 0
     (notice,) = (line for line in first.stderr.splitlines() if "tracks" in line)
     assert notice == (
-        "sed: two.mkv: has 2 tracks of sound; number 1 is read (flac, 1 channel, 16,000 Hz, deu). "
+        "  two.mkv: has 2 tracks of sound; number 1 is read (flac, 1 channel, 16,000 Hz, deu). "
         "Choose another with --track; `sed info` lists them."
     )
     second = detect("two.mkv", *options, "--track", 2)

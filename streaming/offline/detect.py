@@ -161,7 +161,7 @@ def detect(
     )
     start = None if path == "-" else recording_start(path, zone, clock_zone)
     decoder = open_recording(path, track=track)
-    log_track(path, decoder)
+    log_notices(path, track_notices(decoder))
     quality = QualityMeter(decoder.sample_rate, detector.spec.log_mel.f_max, channel)
     for detection in stream_detections(
         detector, path, channel=channel, decoder=decoder, start=start, quality=quality
@@ -175,10 +175,10 @@ def batch_size_for(sources: Iterable[str]) -> int | None:
     return 1 if "-" in sources else None
 
 
-def log_track(path: str, decoder: Decoder) -> None:
-    """Log which track of a recording is analysed, if it has several and none was chosen."""
-    if notice := getattr(decoder, "notice", ""):
-        logger.warning("%s: %s", printable(path), notice)
+def track_notices(decoder: Decoder) -> tuple[str, ...]:
+    """Return which track of a recording is analysed, if it has several and none was chosen."""
+    notice = getattr(decoder, "notice", "")
+    return (notice,) if notice else ()
 
 
 def log_notices(path: str, notices: Iterable[str]) -> None:

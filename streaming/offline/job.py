@@ -22,7 +22,7 @@ from sed.models.devices import has_gpu
 from sed.models.registry import find_model, model_name
 from streaming.engines.base import EnginePool
 from streaming.engines.select import open_engine, runs_on_cpu
-from streaming.offline.detect import log_track, share_of, stream_detections
+from streaming.offline.detect import share_of, stream_detections, track_notices
 from streaming.offline.embedding_rows import EmbeddingRow
 from streaming.offline.job_config import JobConfig, open_store
 from streaming.pipeline.detector import Detector
@@ -111,9 +111,10 @@ def run_job(
         return
     seconds, failure, was_opened, n_rows = 0.0, None, False, 0
     quality: QualityMeter | None = None
+    notices: tuple[str, ...] = ()
     try:
         decoder = decoder or open_recording(recording.path, track=job.track)
-        log_track(recording.path, decoder)
+        notices = track_notices(decoder)
         quality = QualityMeter(decoder.sample_rate, detector.spec.log_mel.f_max, job.channel)
         with job.outputs.open_outputs(recording, detector) as files:
             was_opened = True
@@ -143,7 +144,8 @@ def run_job(
     except SedError as error:
         failure = error
     is_damaged = isinstance(failure, DamagedRecordingError)
-    notices = quality.notices() if quality is not None else ()
+    if quality is not None:
+        notices += quality.notices()
     result = JobResult((), seconds, failure, was_opened, n_rows, is_damaged, notices)
     yield JobFinished(recording, result)
 
