@@ -41,8 +41,8 @@ class Track:
     def __str__(self) -> str:
         about = [
             self.codec,
-            pluralize(self.n_channels, "channel"),
-            f"{self.sample_rate:,} Hz",
+            pluralize(self.n_channels, "channel") if self.n_channels else "",
+            f"{self.sample_rate:,} Hz" if self.sample_rate else "",
             self.language,
             f'"{self.title}"' if self.title else "",
             "default" if self.is_default else "",

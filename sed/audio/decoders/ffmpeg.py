@@ -167,12 +167,13 @@ class ContainerDecoder:
         is_rtsp = isinstance(source, str) and source.startswith("rtsp")
         # TCP loses no packets, UDP does.
         self._open_container(source, {"rtsp_transport": "tcp"} if is_rtsp else {})
-        if self._on_lost is None and not all(track.sample_rate for track in self.tracks):
+        self.track = choose_track(self._path, self.tracks, track)
+        if self._on_lost is None and not self.track.sample_rate:
             self.close()
             if not isinstance(source, str):
                 source.seek(0)
             self._open_container(source, LONG_ANALYSIS)
-        self.track = choose_track(self._path, self.tracks, track)
+            self.track = choose_track(self._path, self.tracks, track)
         self._is_chosen = track is not None
         self._stream = self._container.streams.audio[self.track.number - 1]
         own = self._stream.codec_context
