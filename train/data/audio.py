@@ -225,6 +225,9 @@ def _layout(file: BinaryIO, sample_rate: int) -> tuple[np.dtype[np.generic], int
         if name == b"data":
             if dtype is None or n_bytes < dtype.itemsize or position + n_bytes > size:
                 return None
+            file.seek(position + n_bytes + n_bytes % 2)
+            if not all(32 <= byte < 127 for byte in file.read(4)):
+                return None  # no chunk follows, but more samples than the header promises
             return dtype, position, n_bytes // dtype.itemsize
         if name == b"fmt ":
             dtype = _encoding(head[position : position + n_bytes], sample_rate)

@@ -12,6 +12,8 @@ MIN_REST_BYTES = 2_048
 
 READ_AHEAD_BYTES = 65_536  # that a decoder may have read beyond the last sample
 
+OGG_BLOCK_BYTES = 1 << 20
+
 MAX_FIRST_PAGES = 64  # of headers of an Ogg file
 
 _OGG_FIRST_PAGE = b"OggS\0\x02"  # capture pattern, version, flag of a first page
@@ -23,12 +25,22 @@ def next_ogg(file: LocalFile, start: int) -> int | None:
 
     Streams that run side by side, as of sound and picture, start together: they are one.
     """
-    position = start
-    while (head := file.read(position, 27 + 255)).startswith(_OGG_FIRST_PAGE):
-        n_segments = head[26]
-        position += 27 + n_segments + sum(head[27 : 27 + n_segments])
-    at = file.find(_OGG_FIRST_PAGE, max(position, start + 1))
-    return at if at >= 0 else None
+    position, is_begin = start, True
+    while block := file.read(position, OGG_BLOCK_BYTES):
+        at = 0
+        while block[at : at + 4] == b"OggS" and at + 27 + 255 <= len(block):
+            is_first = bool(block[at + 5] & 2)
+            if is_first and not is_begin:
+                return position + at
+            is_begin = is_begin and is_first
+            at += 27 + block[at + 26] + sum(block[at + 27 : at + 27 + block[at + 26]])
+        if at + 27 + 255 > len(block) and len(block) == OGG_BLOCK_BYTES:
+            position += at
+            continue
+        # Damage, or the end of the file: the next first page, if there is any.
+        found = file.find(_OGG_FIRST_PAGE, position + max(at, 1))
+        return found if found >= 0 else None
+    return None
 
 
 class OggEnd(NamedTuple):

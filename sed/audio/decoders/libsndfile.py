@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import numpy as np
 import soundfile
@@ -65,7 +66,6 @@ class SoundFileDecoder:
         n_samples = self._file.frames
         self.n_samples: int | None = n_samples if n_samples < UNKNOWN_LENGTH else None
         self.format = f"{self._file.format} {self._file.subtype}"
-        self._prints = self._file.format == "MP3"  # what libmpg123 thinks of it
 
     @property
     def seeks_exactly(self) -> bool:
@@ -105,6 +105,11 @@ class SoundFileDecoder:
         DamagedRecordingError
             After the last good block, if the file is damaged or shorter than its header says.
         """
+        # Libmpg123 prints what it thinks of MP3. Not around each read, which would cost more.
+        with QUIET if self._file.format == "MP3" else nullcontext():
+            yield from self._blocks()
+
+    def _blocks(self) -> Iterator[Floats]:
         position = self._position
         is_ogg = self._file.format == "OGG"
         while True:
@@ -160,12 +165,6 @@ class SoundFileDecoder:
             raise
 
     def _read_block(self, n_samples: int) -> Floats:
-        if self._prints:
-            with QUIET:
-                return self._read(n_samples)
-        return self._read(n_samples)
-
-    def _read(self, n_samples: int) -> Floats:
         if self.n_samples is not None:
             block: Floats = self._file.read(n_samples, dtype="float32", always_2d=True)
             return block

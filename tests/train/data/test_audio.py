@@ -188,3 +188,13 @@ def test_a_missing_file_is_reported_as_by_the_decoder(tmp_path):
     for read in (read_clip, n_samples):
         with pytest.raises(RecordingError, match="no such file"):
             read(clip_of(tmp_path / "none.wav"), RATE)
+
+
+def test_a_size_that_is_too_small_is_left_to_the_decoder(files, tmp_path):
+    data = (files / "pcm.wav").read_bytes()
+    at = data.index(b"data") + 4
+    (n_bytes,) = struct.unpack_from("<I", data, at)
+    path = tmp_path / "small.wav"
+    path.write_bytes(data[:at] + struct.pack("<I", n_bytes // 2) + data[at + 4 :])
+    assert plain_wav(path, RATE) is None
+    assert n_samples(clip_of(path), RATE) == n_bytes // 2
