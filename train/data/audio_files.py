@@ -1,11 +1,14 @@
-"""Find the recordings that tables name: as written, or as another system spells the name."""
+"""Find the recordings that tables name, or that annotations are about by their own names.
+
+Names count as written, or as another system spells them.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
@@ -14,6 +17,14 @@ from sed.text import pluralize, printable, some
 from train.data.clips import stem
 
 _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+
+ANNOTATION_SUFFIXES = (".txt", ".csv", ".tsv", ".textgrid", ".svl")
+# Words that programs put between the name of a recording and the ending of its annotation.
+_WORDS = {
+    *("table", "selection", "selections", "raven", "label", "labels", "audacity", "annotation"),
+    *("annotations", "birdnet", "result", "results", "kaleidoscope", "r"),
+}
+_LAST_WORD = re.compile(r"(.+)([._ -])([^._ -]+)")
 
 
 def audio_folders(table: Path, names: Sequence[str] = ("audio",)) -> list[Path]:
@@ -26,6 +37,75 @@ def audio_folders(table: Path, names: Sequence[str] = ("audio",)) -> list[Path]:
 def is_sound(file: Path) -> bool:
     """Return whether the name of a file is that of a recording, and not hidden."""
     return file.suffix.lower() in SOUND_SUFFIXES | CONTAINER_SUFFIXES and file.name[:1] != "."
+
+
+class Recordings:
+    """The recordings among files, by the names that annotations use: with and without ending.
+
+    Parameters
+    ----------
+    files
+        Of one or several folders; what is no recording is passed over.
+    """
+
+    def __init__(self, files: Iterable[Path]) -> None:
+        self.files = [file for file in sorted(files) if is_sound(file)]
+        self._folders = {file.parent for file in self.files}
+        self._named: dict[str, list[Path]] = {}
+        for file in self.files:
+            for name in dict.fromkeys((_folded(file.name), _folded(file.stem))):
+                self._named.setdefault(name, []).append(file)
+
+    def beside(self, annotation: Path) -> list[Path]:
+        """Return the recordings in the folder of an annotation that have its name."""
+        for name in _subjects(annotation):
+            own = [file for file in self._of(name) if file.parent == annotation.parent]
+            if own:
+                return own
+        return []
+
+    def about(self, annotation: Path) -> list[Path]:
+        """Return the recordings beside an annotation that have its name, or that elsewhere.
+
+        Annotations in a folder without recordings are of the only recording of their name, or of
+        the only one in a folder that is called like theirs.
+        """
+        if annotation.parent in self._folders:
+            return self.beside(annotation)
+        for name in _subjects(annotation):
+            found = self._of(name)
+            same = [file for file in found if file.parent.name == annotation.parent.name]
+            for only in (found, same):
+                if len(only) == 1:
+                    return only
+        return []
+
+    def _of(self, name: str) -> list[Path]:
+        """Return recordings of a name; where some differ from it in case, those that do not."""
+        same = self._named.get(_folded(name), [])
+        exact = [file for file in same if _composed(name) in map(_composed, (file.name, file.stem))]
+        return exact or same
+
+
+def words_of(annotation: Path) -> set[str]:
+    """Return the words of programs in the name of an annotation."""
+    return {*re.split("[._ -]", annotation.stem.casefold())[1:]} & _WORDS
+
+
+def _subjects(annotation: Path) -> Iterator[str]:
+    """Yield the names that the recording of an annotation may have."""
+    if annotation.suffix.lower() not in ANNOTATION_SUFFIXES:
+        return
+    name = annotation.stem
+    while True:
+        yield name
+        parts = _LAST_WORD.fullmatch(name)
+        if parts is None:
+            return
+        name, separator, word = parts.groups()
+        # Numbers behind other signs than a dot are part of the name of a recording.
+        if word.casefold() not in _WORDS and not (separator == "." and word.isdigit()):
+            return
 
 
 class AudioFinder:

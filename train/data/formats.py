@@ -33,9 +33,9 @@ from sed.events.reading.annotations import (
     is_annotation,
 )
 from sed.events.reading.header import column_key, read_columns
-from sed.events.reading.table import number, read_text_table
+from sed.events.reading.table import log_once, number, read_text_table
 from sed.events.reading.text_file import from_windows_1252, read_text_file
-from sed.text import printable
+from sed.text import printable, some
 from train.data.audio import recording_seconds
 from train.data.audio_files import AudioFinder, audio_folders, is_sound
 from train.data.clips import Clip
@@ -139,7 +139,11 @@ def read_folder(path: Path, kinds: tuple[str, ...]) -> list[Clip]:
     if kinds == ("strong",) or ("strong" in kinds and is_annotated(path)):
         return read_annotated(path)
     if "folders" in kinds:
-        return read_folders(path)
+        clips = read_folders(path)
+        inner = [] if len(kinds) == 1 else sorted(path.rglob("*.[ct]sv"))
+        if unread := [str(f.relative_to(path)) for f in inner if _kind(read_columns(f), kinds)]:
+            log_once(path, f"names of folders taken for labels, and not read: {some(unread, 3)}")
+        return clips
     # Of a single table, say what it lacks.
     if len(files) == 1:
         return read_file(files[0], kinds)

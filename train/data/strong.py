@@ -10,7 +10,7 @@ left out. Times are seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sed.errors import TableError
@@ -18,25 +18,26 @@ from sed.events.reading.annotations import (
     Annotation,
     Annotations,
     is_annotation,
+    names_recordings,
     read_annotations,
 )
 from sed.events.reading.table import log_assumed, log_once
 from sed.events.tracker import Event
 from sed.text import pluralize, printable, some
 from train.data.audio import recording_seconds
-from train.data.audio_files import AudioFinder, audio_folders, is_sound
+from train.data.audio_files import (
+    ANNOTATION_SUFFIXES,
+    AudioFinder,
+    Recordings,
+    audio_folders,
+    words_of,
+)
 from train.data.clips import Clip
 from train.data.csv_rows import RowErrors
 from train.data.row_formats import audioset_files, audioset_names
 
 STRONG_COLUMNS = ("filename", "onset", "offset", "event_label")
 
-_SUFFIXES = (".txt", ".csv", ".tsv", ".textgrid", ".svl")
-# Words that programs put between the name of a recording and the ending of its annotation.
-_WORDS = {
-    *("table", "selection", "selections", "raven", "label", "labels", "audacity", "annotation"),
-    *("annotations", "birdnet", "result", "results", "kaleidoscope", "r"),
-}
 _MULTI = {"selections", "raven", "birdnet"}  # of annotations that are never of something else
 _ANYWHERE = ("raven", "birdnet", "birdnet_r", "kaleidoscope", "audioset")  # have bare file names
 _PADDED = ("birdnet", "birdnet_r", "kaleidoscope")  # detections in windows of fixed length
@@ -89,17 +90,17 @@ def read_strong(path: Path) -> list[Clip]:
 def is_annotated(folder: Path) -> bool:
     """Return whether recordings in a folder, or in folders below it, have annotations."""
     files = sorted(folder.rglob("*"))
-    recordings = _by_name(files)
+    recordings = Recordings(files)
     return any(
-        (_subject(file, recordings) is not None or _words(file) & _MULTI) and is_annotation(file)
+        _may_be_annotation(file, recordings) and is_annotation(file)
         for file in files
-        if file.suffix.lower() in _SUFFIXES and file.name[0] != "." and file.is_file()
+        if _is_visible(file)
     )
 
 
 def is_beside_recording(file: Path) -> bool:
     """Return whether a file has the name of an annotation of a recording beside it."""
-    return _subject(file, _by_name(file.parent.iterdir())) is not None
+    return bool(_beside(file))
 
 
 def read_annotated(folder: Path) -> list[Clip]:
@@ -114,7 +115,7 @@ def read_annotated(folder: Path) -> list[Clip]:
         If there are none, or any row is faulty; all are listed.
     """
     files = sorted(folder.rglob("*"))
-    recordings = _by_name(files)
+    recordings = Recordings(files)
     found = _annotation_files(files, recordings)
     n_rows = sum(1 if isinstance(one, str) else max(1, len(one.rows)) for one in found.values())
     errors = RowErrors(folder, n_rows)
@@ -141,7 +142,7 @@ def read_annotated(folder: Path) -> list[Clip]:
             f"the columns {', '.join(STRONG_COLUMNS)}, or NAME.txt (Audacity) or "
             "NAME.Table.1.selections.txt (Raven) for each recording."
         )
-    lacking = sorted({str(file) for one in recordings.values() for file in one} - {*source})
+    lacking = sorted({*map(str, recordings.files)} - {*source})
     if lacking:
         names = [str(Path(file).relative_to(folder)) for file in lacking]
         log_once(
@@ -218,21 +219,17 @@ def _found(finder: AudioFinder, name: str, format: str) -> str:
 
 
 def _annotation_files(
-    files: Sequence[Path], recordings: Mapping[Path, list[Path]]
+    files: Sequence[Path], recordings: Recordings
 ) -> dict[Path, Annotations | str]:
     """Return the annotations among files: beside a recording, or of a kind that names its own.
 
     Where one cannot be read, the reason takes its place.
     """
     found: dict[Path, Annotations | str] = {}
-    for file in files:
-        if file.suffix.lower() not in _SUFFIXES or file.name[0] == "." or not file.is_file():
-            continue
-        words = _words(file)
-        subject = _subject(file, recordings)
+    for file in filter(_is_visible, files):
         # A text beside a recording is an annotation, and a faulty one if it does not look so.
-        is_text = subject is not None and file.suffix.lower() == ".txt"
-        if is_text or ((subject is not None or words & _MULTI) and is_annotation(file)):
+        is_text = file.suffix.lower() == ".txt" and bool(recordings.beside(file))
+        if is_text or (_may_be_annotation(file, recordings) and is_annotation(file)):
             try:
                 found[file] = read_annotations(file)
             except TableError as error:
@@ -243,7 +240,7 @@ def _annotation_files(
 def _by_recording(
     file: Path,
     own_rows: Annotations,
-    recordings: Mapping[Path, list[Path]],
+    recordings: Recordings,
     finder: AudioFinder,
     errors: RowErrors,
 ) -> list[tuple[str, list[Annotation]]]:
@@ -257,8 +254,8 @@ def _by_recording(
         If there is no recording, or it is not clear which.
     """
     names = list(dict.fromkeys(row.file for row in own_rows.rows if row.file))
-    subject = _subject(file, recordings)
-    own = _only_one(recordings[subject]) if subject is not None else None
+    about = recordings.about(file)
+    own = _only_one(about) if about else None
     if own is not None and len(names) < 2:
         is_own = not names or _is_name_of(names[0], own)
         rows = list(own_rows.rows)
@@ -296,39 +293,19 @@ def _has(folder: Path, name: str) -> bool:
     return True
 
 
-def _by_name(files: Iterable[Path]) -> dict[Path, list[Path]]:
-    """Return recordings by the names that annotations use: paths with and without suffix."""
-    recordings: dict[Path, list[Path]] = {}
-    for file in sorted(files):
-        if is_sound(file):
-            for name in (file, file.with_suffix("")):
-                recordings.setdefault(name, []).append(file)
-    return recordings
-
-
 def _beside(annotation: Path) -> list[Path]:
-    """Return the recording beside an annotation that names none."""
-    recordings = _by_name(annotation.parent.iterdir())
-    subject = _subject(annotation, recordings)
-    return recordings[subject] if subject is not None else []
+    """Return the recordings beside an annotation that have its name."""
+    return Recordings(annotation.parent.iterdir()).beside(annotation)
 
 
-def _subject(annotation: Path, recordings: Mapping[Path, list[Path]]) -> Path | None:
-    """Return the path, with or without suffix, of the recording that an annotation is about."""
-    if annotation.suffix.lower() not in _SUFFIXES:
-        return None
-    name = annotation.stem
-    while True:
-        if (path := annotation.with_name(name)) in recordings:
-            return path
-        name, dot, word = name.rpartition(".")
-        if not dot or not name or not (word.casefold() in _WORDS or word.isdigit()):
-            return None
+def _is_visible(file: Path) -> bool:
+    suffix = file.suffix.lower()
+    return suffix in ANNOTATION_SUFFIXES and file.name[0] != "." and file.is_file()
 
 
-def _words(annotation: Path) -> set[str]:
-    """Return the words of programs in the name of an annotation."""
-    return {*annotation.stem.casefold().replace("_", ".").split(".")[1:]} & _WORDS
+def _may_be_annotation(file: Path, recordings: Recordings) -> bool:
+    """Return whether a file is about a recording by its name, or by a column of recordings."""
+    return bool(recordings.about(file) or words_of(file) & _MULTI or names_recordings(file))
 
 
 def _only_one(recordings: Sequence[Path]) -> Path:

@@ -192,6 +192,13 @@ def is_annotation(path: str | os.PathLike[str]) -> bool:
     return not first or _NUMBERS.match(first) is not None
 
 
+def names_recordings(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file is a table of annotations with a column of its recordings."""
+    columns = read_columns(path)
+    layout = LAYOUTS.get(layout_of(columns) or "")
+    return layout is not None and bool({*layout.files} & {*columns})
+
+
 def read_annotations(path: str | os.PathLike[str], format: str | None = None) -> Annotations:
     """Return the annotations in a file of any format.
 

@@ -212,6 +212,77 @@ def test_annotations_below_folders_of_sites(tmp_path, caplog, seconds, name, tex
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("labels.csv", "filename,onset,offset,event_label\nx.wav,1,2,owl\n"),
+        ("events.csv", "file;onset;offset;label\nx.wav;1,0;2,0;owl\n"),
+        ("id.csv", "INDIR,FOLDER,IN FILE,OFFSET,DURATION,MANUAL ID\nD:\\k,,x.wav,1,1,owl\n"),
+        ("all.txt", RAVEN + "1\t\t1\t1\t2\tx.wav\t1\towl\n"),
+        ("BirdNET_Table.csv", BIRDNET.replace("\n", ",File\n") + "1,2,Strix,owl,1,D:\\x.wav\n"),
+    ],
+)  # fmt: skip
+def test_a_table_in_the_folder_of_each_site(tmp_path, seconds, name, text):
+    for site in ("north", "south"):
+        (tmp_path / site).mkdir()
+        (tmp_path / site / "x.wav").touch()
+        (tmp_path / site / name).write_text(text)
+    clips = read_table(tmp_path)
+    assert [clip.group for clip in clips] == ["north/x.wav", "south/x.wav"]
+    assert [clip.events for clip in clips] == [(Event(1, 2, "owl", 1.0),)] * 2
+
+
+def test_annotations_in_a_folder_of_their_own(tmp_path, seconds):
+    """The recording is the only one of that name, or that in a folder of the same name."""
+    for path in ("audio/north/x.wav", "audio/south/x.wav", "audio/south/y.wav"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+        track = tmp_path / path.replace("audio", "tracks").replace(".wav", ".txt")
+        track.parent.mkdir(parents=True, exist_ok=True)
+        track.write_text(f"1\t2\t{track.parent.name}\n")
+    (tmp_path / "tracks/south/y.txt").rename(tmp_path / "tracks/y.txt")
+    (tmp_path / "audio/north/z.txt").write_text("1\t2\towl\n")
+    (tmp_path / "audio/south/z.wav").touch()
+    assert [(clip.group, clip.labels) for clip in read_table(tmp_path)] == [
+        ("audio/north/x.wav", ("north",)),
+        ("audio/south/x.wav", ("south",)),
+        ("audio/south/y.wav", ("south",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("recording", "name"),
+    [
+        ("Rotkehlchen \u00e9.wav", "Rotkehlchen e\u0301.txt"),
+        ("Rotkehlchen e\u0301.wav", "Rotkehlchen \u00e9.labels.txt"),
+        ("DAWN.WAV", "dawn.txt"),
+        ("dawn.wav", "Dawn.TXT"),
+        ("dawn.wav", "dawn_labels.txt"),
+        ("dawn.wav", "dawn-labels.txt"),
+        ("dawn.wav", "dawn labels.txt"),
+        ("dawn_1.wav", "dawn_1_label_annotations.txt"),
+    ],
+)
+def test_names_of_annotations_as_other_systems_and_people_spell_them(
+    tmp_path, seconds, recording, name
+):
+    for site in ("north", "south"):
+        (tmp_path / site).mkdir()
+        (tmp_path / site / recording).touch()
+        (tmp_path / site / name).write_text("1\t2\towl\n")
+    clips = read_table(tmp_path)
+    assert [clip.group for clip in clips] == [f"north/{recording}", f"south/{recording}"]
+    assert [clip.labels for clip in clips] == [("owl",)] * 2
+
+
+def test_numbers_and_exact_names_separate_recordings(tmp_path, seconds):
+    for name in ("a.wav", "A.wav", "dawn.wav"):
+        (tmp_path / name).touch()
+    (tmp_path / "a.txt").write_text("1\t2\towl\n")
+    (tmp_path / "dawn_1.txt").write_text("1\t2\towl\n")
+    assert [clip.group for clip in read_table(tmp_path)] == ["a.wav"]
+
+
 def test_texts_beside_recordings_are_no_annotations_if_they_do_not_look_so(tmp_path):
     for label in ("dog", "cat"):
         (tmp_path / label).mkdir()

@@ -203,6 +203,17 @@ def test_a_folder_per_class(tmp_path):
     assert clips == read_table(tmp_path, table_format="folders")
 
 
+def test_tables_in_folders_that_are_taken_for_classes_are_reported(tmp_path, caplog):
+    caplog.set_level("WARNING", logger="sed")
+    for site in ("north", "south"):
+        touch(tmp_path / site / "a.wav")
+        write_table(tmp_path / site / "t.csv", "file,label", ("a.wav", "dog"))
+    assert [clip.labels for clip in read_table(tmp_path)] == [("north",), ("south",)]
+    assert caplog.messages == [
+        f"{tmp_path}: names of folders taken for labels, and not read: north/t.csv, south/t.csv"
+    ]
+
+
 def test_what_is_no_table_is_refused(tmp_path):
     assert "neither a known table, nor recordings" in faults_of(tmp_path)
     assert "no such table or folder. Check the name." in faults_of(tmp_path / "nowhere")
