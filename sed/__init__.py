@@ -28,8 +28,8 @@ if TYPE_CHECKING:
         TableError,
         UsageError,
     )
-    from sed.events.match import match_events
     from sed.events.reading.events import read_events
+    from sed.events.scoring.match import match_events
     from sed.events.sqlite import DatabaseError
     from sed.events.tracker import Event, EventTracker, TrackerConfig, track_events
     from sed.features.log_mel import LogMelConfig
@@ -87,7 +87,7 @@ _MODULES = {
     "sed.errors": "CheckpointError DamagedRecordingError MissingExtraError OutputError "
     "RecordingError SedError TableError UsageError",
     "sed.events.sqlite": "DatabaseError",
-    "sed.events.match": "match_events",
+    "sed.events.scoring.match": "match_events",
     "sed.events.tracker": "Event EventTracker TrackerConfig track_events",
     "sed.events.reading.events": "read_events",
     "sed.features.log_mel": "LogMelConfig",

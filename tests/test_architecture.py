@@ -30,8 +30,10 @@ ARROWS = {
     "sed/features": "sed",
     "sed/events": "sed sed/features sed/events/tracking",
     "sed/events/tracking": "sed",
-    "sed/events/embedding_store": "sed sed/events",
-    "sed/events/reading": "sed sed/events",
+    "sed/events/embedding_store": "sed sed/events sed/events/writing",
+    "sed/events/reading": "sed sed/audio sed/events sed/events/writing",
+    "sed/events/scoring": "sed/events",
+    "sed/events/writing": "sed sed/events",
     "sed/models": "sed sed/features sed/events sed/models/heads",
     "sed/models/heads": "",
     "sed/models/inference": "sed sed/models",
@@ -41,41 +43,43 @@ ARROWS = {
     "streaming/engines": "sed sed/features sed/models sed/models/inference streaming/export "
     "streaming/encoders streaming/engines/graphs",
     "streaming/engines/graphs": "sed sed/features sed/events sed/events/reading sed/models "
-    "streaming/export "
-    "streaming/encoders",
+    "streaming/export streaming/encoders",
     "streaming/pipeline": "sed sed/audio sed/features sed/events sed/events/tracking sed/models "
     "streaming/engines",
-    "streaming/offline": "sed sed/audio sed/events sed/events/embedding_store "
+    "streaming/offline": "sed sed/audio sed/events sed/events/embedding_store sed/events/writing "
     "sed/models streaming/engines streaming/pipeline",
     "streaming/search": "sed sed/audio sed/events sed/events/embedding_store sed/models "
     "streaming/engines streaming/pipeline streaming/offline",
-    "streaming/sinks": "sed sed/audio sed/events streaming streaming/pipeline",
+    "streaming/sinks": "sed sed/audio sed/events sed/events/writing streaming streaming/pipeline",
     "streaming/live": "sed sed/audio sed/audio/decoders sed/events sed/models streaming "
     "streaming/engines streaming/pipeline",
-    "streaming/terminal": "sed sed/features sed/events streaming",
+    "streaming/live/terminal": "sed sed/features sed/events streaming",
     "streaming/web": "sed sed/features sed/events streaming streaming/sinks",
-    "streaming/bench": "sed sed/audio sed/audio/decoders sed/events sed/models streaming/engines "
-    "streaming/pipeline streaming/offline",
+    "streaming/bench": "sed sed/audio sed/audio/decoders sed/events sed/events/writing sed/models "
+    "streaming/engines streaming/pipeline streaming/offline",
     "streaming/cli": "sed sed/audio sed/events sed/events/embedding_store sed/events/reading "
-    "sed/models streaming streaming/export streaming/engines streaming/engines/graphs "
-    "streaming/pipeline streaming/offline streaming/search streaming/sinks streaming/live "
-    "streaming/terminal streaming/web streaming/bench",
+    "sed/events/writing sed/models streaming streaming/export streaming/engines "
+    "streaming/engines/graphs streaming/pipeline streaming/offline streaming/search "
+    "streaming/sinks streaming/live streaming/live/terminal streaming/web streaming/bench",
+    "streaming/results": "",
+    "streaming/results/cli": "",
     "train": "",
     "train/config": "sed sed/features sed/events sed/models",
     "train/data": "sed sed/audio sed/events sed/events/reading train/config",
     "train/prepare": "sed sed/audio sed/events sed/events/reading train/data",
     "train/augment": "sed sed/audio train/config train/data",
-    "train/loop": "sed sed/events sed/models sed/models/heads train/config train/data "
-    "train/augment train/distill",
-    "train/evaluate": "sed sed/audio sed/events sed/models train/config train/data train/augment",
+    "train/loop": "sed sed/events sed/events/reading sed/models sed/models/heads train/config "
+    "train/data train/augment train/distill",
+    "train/evaluate": "sed sed/audio sed/events sed/events/reading sed/models train/config "
+    "train/data train/augment",
     "train/fit": "sed sed/audio sed/events sed/events/reading sed/models sed/models/heads "
     "train/data",
-    "train/distill": "sed sed/features sed/events sed/events/tracking sed/models "
-    "sed/models/heads train/config train/data",
-    "train/run": "sed sed/models train/config train/data train/augment train/distill train/loop "
-    "train/evaluate",
-    "train/cli": "sed sed/models train/config train/data train/prepare train/evaluate "
-    "train/run train/fit",
+    "train/distill": "sed sed/features sed/events sed/events/tracking sed/models sed/models/heads "
+    "train/config train/data",
+    "train/run": "sed sed/models train/config train/data train/augment train/loop train/evaluate "
+    "train/distill",
+    "train/cli": "sed sed/models train/config train/data train/prepare train/evaluate train/fit "
+    "train/run",
 }
 
 # One library, one door: the only modules that import it.
@@ -106,7 +110,7 @@ DOORS = {
     "paho": {"streaming/sinks/mqtt.py"},
     "soxr": {"sed/audio/resample.py"},
     "av": {"sed/audio/decoders/ffmpeg.py", "sed/audio/decoders/vorbis.py"},
-    "pyarrow": {"sed/events/parquet.py"},
+    "pyarrow": {"sed/events/writing/parquet.py"},
     "fsspec": {"sed/audio/remote.py"},
     "aiohttp": {"sed/audio/remote_stream.py"},
     "yt_dlp": {"train/prepare/web_audio.py"},
@@ -123,7 +127,12 @@ DOORS = {
 }
 # Interfaces of commands: only in these folders, and in the entry.
 COMMAND_LIBRARIES = {"typer", "rich"}
-COMMAND_FOLDERS = {"streaming/cli", "streaming/terminal", "train/cli"}
+COMMAND_FOLDERS = {
+    "streaming/cli",
+    "streaming/live/terminal",
+    "streaming/results/cli",
+    "train/cli",
+}
 
 
 def name_of(path):

@@ -18,8 +18,8 @@ import streaming.cli.detect
 import train.cli.train
 from sed.audio.find import find_recordings
 from sed.cli import COMMANDS, app
-from sed.events.formats import TEXT_WRITERS
 from sed.events.reading.events import read_events
+from sed.events.writing.formats import TEXT_WRITERS
 from sed.models.checkpoint import save_checkpoint
 from streaming.offline.detect import detect
 from streaming.pipeline.config import DetectorConfig

@@ -20,10 +20,10 @@ from sed.events.embedding_store.store import (
     create_store,
     recording_written_whole,
 )
-from sed.events.formats import TEXT_WRITERS, open_writer
 from sed.events.hierarchy import read_hierarchy
 from sed.events.reading.events import read_events
 from sed.events.tracker import Event
+from sed.events.writing.formats import TEXT_WRITERS, open_writer
 from streaming.engines.graphs.description import GraphModel, graph_metadata, read_graph_model
 from streaming.engines.graphs.labels import read_labels
 from streaming.offline.job import JobResult

@@ -24,8 +24,8 @@ import sed
 from sed.events.tracker import Event
 from sed.files import written_whole
 from streaming.live.listener import LIVE
+from streaming.live.terminal.view import TerminalView
 from streaming.messages import AudioBlock, EventEnded, EventStarted, InputStatus, Message, Status
-from streaming.terminal.view import TerminalView
 
 ROOT = Path(__file__).parents[2]
 RECORDING = ROOT / "examples" / "village.ogg"

@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 
 from benchmarks.quality import scenes
-from sed.events.writers import TsvWriter
+from sed.events.writing.writers import TsvWriter
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SEED = 2026

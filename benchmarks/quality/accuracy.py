@@ -24,7 +24,7 @@ from benchmarks.quality.figures.backgrounds import CLASSES
 from benchmarks.quality.figures.matching import Matcher
 from benchmarks.quality.figures.vocabulary import Vocabulary
 from benchmarks.store import machine, save
-from sed.events.match import EventScore
+from sed.events.scoring.match import EventScore
 from sed.models.checkpoint import Checkpoint
 from sed.models.metrics import accuracy, padded_cmap
 from sed.models.registry import list_models

@@ -27,8 +27,8 @@ import numpy as np
 from benchmarks.store import save
 from sed.events.embedding_store.store import EmbeddingStore, StoreConfig, create_store
 from sed.events.embedding_store.writer import NpyWriter
-from sed.events.parquet import RowsWriter
 from sed.events.tracker import Event
+from sed.events.writing.parquet import RowsWriter
 from sed.types import Floats
 
 DIMENSION = 512

@@ -12,6 +12,8 @@ from sed.errors import SedError
 from sed.text import printable
 
 TIMEOUT_SECONDS = 5.0  # the longest wait for a lock that another process holds
+LIVE_RECORD = 0x5345444C  # "SEDL": application id of the database that `sed listen` writes
+LIVE_RECORD_VERSION = 2
 REMEDY = "Choose another path."
 
 

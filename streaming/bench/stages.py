@@ -26,7 +26,7 @@ from sed.audio.decoders.libsndfile import BLOCK_SAMPLES
 from sed.audio.resample import Resampler
 from sed.errors import RecordingError
 from sed.events.tracker import Event
-from sed.events.writers import CsvWriter
+from sed.events.writing.writers import CsvWriter
 from sed.models.spec import ReceptiveField
 from sed.types import Floats
 from streaming.engines.base import Engine, EnginePool, FrameOutput

@@ -132,7 +132,7 @@ class LiveOutputs:
     def _console_sinks(self, listener: Listener, model_name: str) -> list[Sink]:
         """Return the sinks that write to standard output and standard error."""
         if self._has_view:
-            from streaming.terminal.view import TerminalView
+            from streaming.live.terminal.view import TerminalView
 
             detector = listener.detector
             return [TerminalView(detector.labels, detector.spec.spectrogram, model_name)]

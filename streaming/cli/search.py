@@ -235,7 +235,7 @@ def search(
 def _checked_format(output: Path | None, format: str | None) -> str:
     """Return the format of the results; refuse one that does not exist before the search."""
     from sed.errors import UsageError
-    from sed.events.formats import TEXT_WRITERS, WRITERS, format_of
+    from sed.events.writing.formats import TEXT_WRITERS, WRITERS, format_of
     from sed.text import near
 
     if format is None:
@@ -265,7 +265,7 @@ def _progress(stack: ExitStack, name: str, *, shown: bool) -> OnProgress | None:
 def _write(
     events: list[Event], output: Path | None, format: str, *, spreadsheet_safe: bool
 ) -> None:
-    from sed.events.formats import open_writer
+    from sed.events.writing.formats import open_writer
     from sed.files import written_whole
 
     if format == "audacity" and len({event.file for event in events}) > 1:

@@ -24,7 +24,7 @@ from sed.events.embedding_store.store import (
     recording_paths,
     recording_written_whole,
 )
-from sed.events.formats import (
+from sed.events.writing.formats import (
     EXTENSIONS,
     FORMATS,
     WRITERS,
@@ -32,8 +32,8 @@ from sed.events.formats import (
     format_of,
     open_writer,
 )
-from sed.events.npz import FramesWriter
-from sed.events.writers import EventWriter
+from sed.events.writing.npz import FramesWriter
+from sed.events.writing.writers import EventWriter
 from sed.files import result_path, written_whole
 from sed.models.spec import ModelSpec
 from sed.text import near, printable, to_utf8
@@ -53,7 +53,7 @@ class OutputConfig:
     Attributes
     ----------
     formats
-        Of `sed.events.formats.FORMATS`; by the ending of `output`, else csv, if empty.
+        Of `sed.events.writing.formats.FORMATS`; by the ending of `output`, else csv, if empty.
     output
         A folder for files per recording, one file, or standard output if None.
     plot

@@ -22,7 +22,7 @@ from sed.audio.find import Recording, common_root, find_recordings, iter_recordi
 from sed.errors import RecordingError, SedError, UsageError
 from sed.events.embedding_store.store import Compactor
 from sed.events.tracker import Event
-from sed.events.writers import EventWriter
+from sed.events.writing.writers import EventWriter
 from sed.files import MAX_NAME_BYTES, remove_parts, result_path, short_name
 from sed.signals import sigterm_as_interrupt
 from sed.text import some

@@ -36,13 +36,17 @@ from pathlib import Path
 from typing import Any
 
 from sed.errors import OutputError
-from sed.events.sqlite import TIMEOUT_SECONDS, DatabaseError, open_sqlite
+from sed.events.sqlite import (
+    LIVE_RECORD,
+    LIVE_RECORD_VERSION,
+    TIMEOUT_SECONDS,
+    DatabaseError,
+    open_sqlite,
+)
 from sed.text import iso_time, printable, to_utf8
 from streaming.messages import ClipSaved, EventEnded, FaultReporter, Gap, Message, Problem, Status
 from streaming.sinks.place import EMPTIED, FilePlace
 
-APPLICATION_ID = 0x5345444C  # "SEDL"
-SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS sessions (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -305,8 +309,8 @@ def _begin_session(
     """Open a database and start a session; return the connection and the id of the session."""
     connection = open_sqlite(
         path,
-        application_id=APPLICATION_ID,
-        version=SCHEMA_VERSION,
+        application_id=LIVE_RECORD,
+        version=LIVE_RECORD_VERSION,
         schema=SCHEMA,
         timeout_seconds=TIMEOUT_SECONDS,
     )

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from sed.errors import OutputError, UsageError
-from sed.events.formats import LIVE_FORMATS, format_of, open_writer
 from sed.events.tracker import Event
-from sed.events.writers import GAP, EventWriter
+from sed.events.writing.formats import LIVE_FORMATS, format_of, open_writer
+from sed.events.writing.writers import GAP, EventWriter
 from sed.files import parse_json
 from sed.text import near, pluralize, printable
 from streaming.messages import EventEnded, FaultReporter, Gap, Message, Problem, Status
@@ -41,7 +41,7 @@ class EventStreamSink:
     on_broken_pipe
         Called when the reader of a pipe has closed it.
     species
-        Scientific and common name of each label; see `sed.events.formats.open_writer`.
+        Scientific and common name of each label; see `sed.events.writing.formats.open_writer`.
     spreadsheet_safe
         Let no cell of CSV and TSV be a formula.
 
@@ -99,7 +99,7 @@ class EventFileSink:
     format
         One of `LIVE_FORMATS`; that of the ending of the file if not given.
     species
-        Scientific and common name of each label; see `sed.events.formats.open_writer`.
+        Scientific and common name of each label; see `sed.events.writing.formats.open_writer`.
     spreadsheet_safe
         Let no cell of CSV and TSV be a formula.
 

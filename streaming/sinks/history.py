@@ -12,14 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from sed.events.sqlite import read_sqlite
+from sed.events.sqlite import LIVE_RECORD, LIVE_RECORD_VERSION, read_sqlite
 from sed.events.tracker import Event
 from sed.text import to_utf8
-from streaming.sinks.database import APPLICATION_ID, SCHEMA_VERSION
 
 HOUR_SECONDS = 3600
 
-_read = partial(read_sqlite, application_id=APPLICATION_ID, version=SCHEMA_VERSION)
+_read = partial(read_sqlite, application_id=LIVE_RECORD, version=LIVE_RECORD_VERSION)
 
 
 class StoredEvent(NamedTuple):

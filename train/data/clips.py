@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.events.tracker import Event
 from sed.types import Floats
 
@@ -83,15 +82,3 @@ def _file_bytes(path: str) -> int:
         return os.stat(path).st_size
     except OSError:
         return -1
-
-
-def stem(path: str) -> str:
-    """Return the name of a file without folder and audio suffixes; prepared files have two.
-
-    >>> stem("audio/1-100032-A-0.ogg.wav")
-    '1-100032-A-0'
-    """
-    name = os.path.basename(path)
-    while (ending := os.path.splitext(name)[1].lower()) in SOUND_SUFFIXES | CONTAINER_SUFFIXES:
-        name = name[: -len(ending)]
-    return name

@@ -32,12 +32,12 @@ from sed.events.reading.annotations import (
     SPECIES_LABELS,
     is_annotation,
 )
+from sed.events.reading.audio_files import AudioFinder, audio_folders, is_sound
 from sed.events.reading.header import column_key, read_columns
 from sed.events.reading.table import log_once, number, read_text_table
 from sed.events.reading.text_file import from_windows_1252, read_text_file
 from sed.text import printable, some
 from train.data.audio import recording_seconds
-from train.data.audio_files import AudioFinder, audio_folders, is_sound
 from train.data.clips import Clip
 from train.data.csv_rows import RowErrors, require
 from train.data.row_formats import (

@@ -16,11 +16,11 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from sed.errors import TableError, UsageError
+from sed.events.reading.audio_files import AudioFinder
 from sed.events.reading.header import column_key
 from sed.events.reading.table import number, read_text_table
 from sed.files import written_whole
 from sed.text import printable
-from train.data.audio_files import AudioFinder
 from train.data.clips import Clip, PseudoLabels
 from train.data.csv_rows import (
     RowErrors,

@@ -21,17 +21,17 @@ from sed.events.reading.annotations import (
     names_recordings,
     read_annotations,
 )
-from sed.events.reading.table import log_assumed, log_once
-from sed.events.tracker import Event
-from sed.text import pluralize, printable, some
-from train.data.audio import recording_seconds
-from train.data.audio_files import (
+from sed.events.reading.audio_files import (
     ANNOTATION_SUFFIXES,
     AudioFinder,
     Recordings,
     audio_folders,
     words_of,
 )
+from sed.events.reading.table import log_assumed, log_once
+from sed.events.tracker import Event
+from sed.text import pluralize, printable, some
+from train.data.audio import recording_seconds
 from train.data.clips import Clip
 from train.data.csv_rows import RowErrors
 from train.data.row_formats import audioset_files, audioset_names

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed.errors import RecordingError, SedError, TableError, UsageError
+from sed.events.reading.audio_files import stem
 from sed.models.checkpoint import Checkpoint, load_checkpoint
 from sed.text import lines, printable
 from sed.types import Floats
 from train.config.data import DataConfig
 from train.data.audio import read_clip
-from train.data.clips import Clip, ClipPredictions, stem
+from train.data.clips import Clip, ClipPredictions
 from train.data.folds import EXCLUDED, TRAIN_ONLY, assign_folds, load_folds, read_folds
 from train.data.tables import read_table
 from train.evaluate.ensemble import Ensemble, WindowInput

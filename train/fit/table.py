@@ -11,11 +11,11 @@ import numpy as np
 
 from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.errors import TableError, UsageError
+from sed.events.reading.audio_files import AudioFinder, audio_folders
 from sed.events.reading.header import column_key
 from sed.events.reading.table import number, read_text_table
 from sed.events.tracker import Event
 from sed.text import near, printable
-from train.data.audio_files import AudioFinder, audio_folders
 from train.data.clips import Clip
 from train.data.csv_rows import RowErrors
 from train.data.row_formats import several

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sed.errors import TableError
+from sed.events.reading.audio_files import stem
 from sed.models.heads.attention import SedOutput
 from sed.models.losses import LOSSES, frame_bce
 from sed.models.network import SedModel
 from sed.text import near, printable
 from train.augment.images import PIPELINES, apply_albumentations
 from train.config.train import TrainConfig
-from train.data.clips import Clip, stem
+from train.data.clips import Clip
 from train.data.split import TrainingData
 from train.distill.loss import Distillation
 from train.loop.batch_augment import AugmentedBatch, BatchAugment

@@ -20,7 +20,7 @@ from sed.events.embedding_store.files import (
     read_store_config,
 )
 from sed.events.embedding_store.writer import RECORDINGS, NpyWriter
-from sed.events.parquet import RowsWriter
+from sed.events.writing.parquet import RowsWriter
 from sed.files import written_whole
 from sed.text import printable
 

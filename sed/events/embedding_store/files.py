@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sed.config import config_from_dict
 from sed.errors import SedError, UsageError
 from sed.events.embedding_store.writer import RECORDINGS, damaged, read_header
-from sed.events.parquet import read_recordings
+from sed.events.writing.parquet import read_recordings
 from sed.files import parse_json, written_whole
 from sed.text import printable
 

@@ -8,8 +8,8 @@
     STORE/index.usearch + index.json            approximate index of ``sed search --index``
 
 A .npy holds the vectors, float16 (rows, dimension). The .parquet holds the same rows in the same
-order: the columns of `sed.events.parquet`, and ``recording``, the absolute path or the address of
-the recording. Its metadata have the key ``sed.recordings``, a JSON list of
+order: the columns of `sed.events.writing.parquet`, and ``recording``, the absolute path or the
+address of the recording. Its metadata have the key ``sed.recordings``, a JSON list of
 ``[recording, first row, rows]``. Without this package::
 
     rows = pandas.read_parquet("STORE/parts/000000.parquet")
@@ -42,8 +42,8 @@ from sed.events.embedding_store.files import (
     read_store_config,
 )
 from sed.events.embedding_store.writer import EmbeddingWriter, recording_paths
-from sed.events.parquet import read_rows
 from sed.events.tracker import Event
+from sed.events.writing.parquet import read_rows
 from sed.files import written_whole
 from sed.text import printable
 from sed.types import Floats

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed.errors import SedError, UsageError
-from sed.events.parquet import RowsWriter
 from sed.events.tracker import Event
+from sed.events.writing.parquet import RowsWriter
 from sed.text import printable, to_utf8
 
 RECORDINGS = "recordings"  # folder of the files of single recordings

@@ -34,7 +34,7 @@ from sed.events.reading.text_file import (
 )
 from sed.events.reading.textgrid import read_textgrid
 from sed.events.tracker import Event
-from sed.events.writers import unescaped
+from sed.events.writing.writers import unescaped
 from sed.text import printable
 
 _NUMBERS = re.compile(r"\s*[-+]?\d+(?:[.,]\d*)?\t\s*[-+]?\d+(?:[.,]\d*)?(?:\t|\s*$)")

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sed.errors import TableError, UsageError
-from sed.events.formats import TEXT_WRITERS, format_of
-from sed.events.parquet import read_parquet_events
 from sed.events.reading.events import read_events
 from sed.events.reading.table import cell_of, log_assumed, number, read_text_table
 from sed.events.reading.text_file import from_windows_1252
 from sed.events.tracker import Event
+from sed.events.writing.formats import TEXT_WRITERS, format_of
+from sed.events.writing.parquet import read_parquet_events
 from sed.text import printable
 
 # Names of columns in tables of clips, the first that is there counts.

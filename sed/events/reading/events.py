@@ -13,7 +13,7 @@ from sed.events.reading.annotations import Annotation, read_annotations
 from sed.events.reading.table import log_assumed, number, read_text_table
 from sed.events.reading.text_file import read_text_file
 from sed.events.tracker import Event
-from sed.events.writers import GAP, NAME_COLUMNS
+from sed.events.writing.writers import GAP, NAME_COLUMNS
 from sed.text import lines, near, pluralize, printable
 
 OF_OTHERS = ("birdnet", "kaleidoscope", "audioset", "textgrid", "sonic_visualiser")

@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn import metrics as sklearn_metrics
 from sklearn.metrics import accuracy_score, average_precision_score
 
-from sed.events.match import match_events
+from sed.events.scoring.match import match_events
 from sed.events.tracker import Event
 from sed.models.metrics import (
     accuracy,

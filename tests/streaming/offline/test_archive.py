@@ -17,8 +17,8 @@ import soundfile
 
 from sed.audio.start_time import time_zone
 from sed.errors import SedError, UsageError
-from sed.events.parquet import read_parquet_events
 from sed.events.reading.events import read_events
+from sed.events.writing.parquet import read_parquet_events
 from sed.files import written_whole
 from sed.models.checkpoint import save_checkpoint
 from streaming.engines.select import open_engine

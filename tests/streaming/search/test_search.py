@@ -8,8 +8,8 @@ import sed
 from sed.cli import app
 from sed.errors import SedError, UsageError
 from sed.events.embedding_store.store import EmbeddingStore
-from sed.events.parquet import read_parquet_events
 from sed.events.reading.events import read_events
+from sed.events.writing.parquet import read_parquet_events
 from streaming.search.search import SearchConfig, search
 from streaming.search.selection import deduplicate, representatives
 from tests.streaming.search.conftest import DIMENSION, make_store

@@ -7,8 +7,8 @@ import pytest
 import soundfile
 
 from sed.errors import TableError
-from sed.events.formats import open_writer
 from sed.events.tracker import Event
+from sed.events.writing.formats import open_writer
 from train.data.clips import Clip
 from train.data.strong import read_annotated
 from train.data.tables import read_table

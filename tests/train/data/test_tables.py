@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sed.errors import TableError, UsageError
+from sed.events.reading.audio_files import stem
 from sed.events.tracker import Event
-from train.data.clips import Clip, stem
+from train.data.clips import Clip
 from train.data.formats import FORMATS
 from train.data.tables import read_table, write_index
 

@@ -386,7 +386,7 @@ def test_a_store_json_that_is_damaged_or_of_a_newer_version(store):
 
 
 def test_row_groups_are_filled_and_rows_are_found_across_them(store, monkeypatch):
-    from sed.events import parquet
+    from sed.events.writing import parquet
 
     monkeypatch.setattr(parquet, "STORE_ROWS_PER_GROUP", 8)
     generator = random.Random(3)

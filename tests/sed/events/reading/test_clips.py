@@ -3,9 +3,9 @@ import math
 import pytest
 
 from sed.errors import TableError
-from sed.events.formats import TEXT_WRITERS, open_writer
 from sed.events.reading.clips import read_clips
 from sed.events.tracker import Event
+from sed.events.writing.formats import TEXT_WRITERS, open_writer
 
 
 def test_a_table_of_any_columns(tmp_path):

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 import sed
 from sed.cli import app
 from sed.errors import CheckpointError, UsageError
-from sed.events.parquet import read_parquet_events
 from sed.events.reading.events import read_events
+from sed.events.writing.parquet import read_parquet_events
 from sed.models.spec import ModelSpec
 from streaming.engines.graph_model import (
     GraphModelEngine,

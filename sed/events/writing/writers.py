@@ -27,7 +27,8 @@ NAME_COLUMNS = ("scientific_name", "common_name")  # of events of models that kn
 class EventWriter(ABC):
     """Writes events in one format; a context manager that closes what it has opened.
 
-    The attributes of a class describe its format. `sed.events.formats.open_writer` opens one.
+    The attributes of a class describe its format. `sed.events.writing.formats.open_writer` opens
+    one.
     """
 
     extension = ""  # of files in this format

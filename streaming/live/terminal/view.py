@@ -34,6 +34,18 @@ from rich.style import Style
 
 from sed.events.tracker import Event
 from sed.features.log_mel import LogMelConfig
+from streaming.live.terminal.meter import BOLD, DIM, RED, YELLOW, bar
+from streaming.live.terminal.panels import (
+    ENTRY_WIDTH,
+    MAX_LABEL_WIDTH,
+    InputPanel,
+    Layout,
+    LogEntry,
+    LogNotice,
+    one_line,
+    status_line,
+)
+from streaming.live.terminal.spectrogram import Line, Painter, Spectrogram
 from streaming.messages import (
     AudioBlock,
     EventEnded,
@@ -44,18 +56,6 @@ from streaming.messages import (
     Problem,
     Status,
 )
-from streaming.terminal.meter import BOLD, DIM, RED, YELLOW, bar
-from streaming.terminal.panels import (
-    ENTRY_WIDTH,
-    MAX_LABEL_WIDTH,
-    InputPanel,
-    Layout,
-    LogEntry,
-    LogNotice,
-    one_line,
-    status_line,
-)
-from streaming.terminal.spectrogram import Line, Painter, Spectrogram
 
 REDRAW_SECONDS = 0.25  # from one drawing to the next, at least
 LOG_LENGTH = 200  # events and notices that are kept

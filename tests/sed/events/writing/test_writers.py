@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sed.errors import UsageError
-from sed.events.formats import FORMATS, TEXT_WRITERS, format_of, open_writer
-from sed.events.npz import FramesWriter
 from sed.events.reading.events import read_events
 from sed.events.tracker import Event
-from sed.events.writers import RavenWriter
+from sed.events.writing.formats import FORMATS, TEXT_WRITERS, format_of, open_writer
+from sed.events.writing.npz import FramesWriter
+from sed.events.writing.writers import RavenWriter
 
 NASTY = 'a, "b"\t\\t\nc\r; ünï 🦉'
 EVENTS = [

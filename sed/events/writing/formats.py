@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TextIO
 
 from sed.errors import MissingExtraError, UsageError
-from sed.events.npz import FramesWriter
-from sed.events.parquet import ParquetWriter
-from sed.events.writers import (
+from sed.events.writing.npz import FramesWriter
+from sed.events.writing.parquet import ParquetWriter
+from sed.events.writing.writers import (
     AudacityWriter,
     CsvWriter,
     EventWriter,

@@ -9,8 +9,8 @@ from rich.segment import Segment
 from rich.style import Style
 
 from sed.features.log_mel import amplitude_to_db
+from streaming.live.terminal.spectrogram import Line
 from streaming.messages import CLIPPED, AudioBlock
-from streaming.terminal.spectrogram import Line
 
 DIM, BOLD = Style(dim=True), Style(bold=True)
 GREEN, YELLOW, RED = Style(color="green"), Style(color="yellow"), Style(color="bright_red")

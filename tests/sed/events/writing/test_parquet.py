@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sed.errors import MissingExtraError, OutputError, SedError
-from sed.events.parquet import ParquetWriter, read_parquet_events
 from sed.events.timestamps import with_timestamps
 from sed.events.tracker import Event
+from sed.events.writing.parquet import ParquetWriter, read_parquet_events
 from sed.files import written_whole
 from tests.conftest import tiny_disk
 

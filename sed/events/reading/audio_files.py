@@ -14,7 +14,6 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.events.reading.text_file import from_windows_1252
 from sed.text import pluralize, printable, some
-from train.data.clips import stem
 
 _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
@@ -37,6 +36,18 @@ def audio_folders(table: Path, names: Sequence[str] = ("audio",)) -> list[Path]:
 def is_sound(file: Path) -> bool:
     """Return whether the name of a file is that of a recording, and not hidden."""
     return file.suffix.lower() in SOUND_SUFFIXES | CONTAINER_SUFFIXES and file.name[:1] != "."
+
+
+def stem(path: str) -> str:
+    """Return the name of a file without folder and audio suffixes; prepared files have two.
+
+    >>> stem("audio/1-100032-A-0.ogg.wav")
+    '1-100032-A-0'
+    """
+    name = os.path.basename(path)
+    while (ending := os.path.splitext(name)[1].lower()) in SOUND_SUFFIXES | CONTAINER_SUFFIXES:
+        name = name[: -len(ending)]
+    return name
 
 
 class Recordings:
@@ -90,6 +101,15 @@ class Recordings:
 def words_of(annotation: Path) -> set[str]:
     """Return the words of programs in the name of an annotation."""
     return {*re.split("[._ -]", annotation.stem.casefold())[1:]} & _WORDS
+
+
+def recording_name(annotation: Path) -> str:
+    """Return the name of the recording of an annotation, without the words of programs.
+
+    >>> recording_name(Path("dawn_1.Table.1.selections.txt"))
+    'dawn_1'
+    """
+    return [annotation.stem, *_subjects(annotation)][-1]
 
 
 def _subjects(annotation: Path) -> Iterator[str]:

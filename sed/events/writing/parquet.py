@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from sed.errors import MissingExtraError, SedError
 from sed.events.tracker import Event
-from sed.events.writers import NAME_COLUMNS, EventWriter
+from sed.events.writing.writers import NAME_COLUMNS, EventWriter
 from sed.files import parse_json
 from sed.text import printable, to_utf8
 

@@ -9,7 +9,16 @@ import pytest
 from rich.cells import cell_len
 
 from streaming.messages import Dispatcher, EventEnded, EventStarted, Gap, Problem
-from tests.streaming.terminal.stage import ANSI, NOON, Stage, audio, event, line_with, noise, status
+from tests.streaming.live.terminal.stage import (
+    ANSI,
+    NOON,
+    Stage,
+    audio,
+    event,
+    line_with,
+    noise,
+    status,
+)
 
 SLOPE = np.repeat(
     np.linspace(2, -7, 64, dtype=np.float32)[None], 5, axis=0

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from streaming.terminal.meter import CLIPPING, LevelMeter
-from tests.streaming.terminal.stage import audio
+from streaming.live.terminal.meter import CLIPPING, LevelMeter
+from tests.streaming.live.terminal.stage import audio
 
 
 def test_the_meter_shows_30_db_below_full_scale_as_half_its_width():

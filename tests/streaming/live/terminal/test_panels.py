@@ -3,7 +3,7 @@
 import pytest
 from rich.style import Style
 
-from streaming.terminal.panels import (
+from streaming.live.terminal.panels import (
     Layout,
     _duration,
     _LabelSpan,
@@ -11,7 +11,7 @@ from streaming.terminal.panels import (
     _time_axis,
     status_line,
 )
-from tests.streaming.terminal.stage import status
+from tests.streaming.live.terminal.stage import status
 
 
 def test_a_label_too_long_for_its_event_is_written_after_it():

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from sed.events.tracker import Event
 from sed.features.log_mel import LogMelConfig
+from streaming.live.terminal.view import TerminalView
 from streaming.messages import AudioBlock, InputStatus, Status
-from streaming.terminal.view import TerminalView
 
 FRONT_END = LogMelConfig()
 LABELS = ("dog", "rooster", "rain")

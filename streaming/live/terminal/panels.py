@@ -16,9 +16,9 @@ from rich.text import Text
 from sed.events.tracker import Event
 from sed.text import clock_time, pluralize, printable
 from sed.types import Floats
+from streaming.live.terminal.meter import DIM, RED, YELLOW, LevelMeter, bar
+from streaming.live.terminal.spectrogram import Line, Painter, Spectrogram
 from streaming.messages import AudioBlock, InputStatus, Status
-from streaming.terminal.meter import DIM, RED, YELLOW, LevelMeter, bar
-from streaming.terminal.spectrogram import Line, Painter, Spectrogram
 
 GUTTER = 6  # characters beside a spectrogram, for frequencies
 MIN_SPECTROGRAM_LINES = 2  # with fewer lines there is no spectrogram

@@ -6,8 +6,8 @@ import torch
 from rich.style import Style
 
 from sed.features.log_mel_torch import LogMel
-from streaming.terminal.spectrogram import LOST, MAGMA, Painter, Spectrogram
-from tests.streaming.terminal.stage import FRONT_END, Stage, noise
+from streaming.live.terminal.spectrogram import LOST, MAGMA, Painter, Spectrogram
+from tests.streaming.live.terminal.stage import FRONT_END, Stage, noise
 
 
 def test_a_mel_band_is_bright_in_its_row():

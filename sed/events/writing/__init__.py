@@ -1,0 +1,1 @@
+"""Writing of events in text formats, Parquet and NPZ."""

@@ -1,0 +1,107 @@
+import sqlite3
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from sed.errors import SedError, TableError
+from sed.events.reading import event_tables
+from sed.events.reading.event_tables import read_event_table, read_event_tables
+from sed.events.sqlite import LIVE_RECORD, LIVE_RECORD_VERSION
+from sed.events.tracker import Event
+from sed.events.writing.formats import open_writer
+from sed.files import written_whole
+
+TIME = datetime(2026, 5, 1, 4, 30, 1, 250_000, tzinfo=timezone(timedelta(hours=-2, minutes=-30)))
+EVENTS = [
+    Event(1.5, 2.25, 'dog, "big"', 0.9, "site/a.wav", TIME),
+    Event(3.0, 4.0, "owl", 0.25, "b.wav", TIME.replace(tzinfo=None)),
+]
+
+
+@pytest.mark.parametrize("format", ["csv", "tsv", "jsonl", "parquet"])
+def test_what_is_written_is_read(tmp_path, format):
+    path = tmp_path / f"events.{format}"
+    if format == "parquet":
+        pytest.importorskip("pyarrow")
+    with written_whole(path) as part, open_writer(part, format, dated=True) as writer:
+        for event in EVENTS:
+            writer.write(event)
+    read = [*read_event_table(path).events()]
+    kept = [(e.onset, e.offset, e.label, e.file) for e in read]
+    assert kept == [(e.onset, e.offset, e.label, e.file) for e in EVENTS]
+    if format != "tsv":
+        assert [e.time for e in read] == [e.time for e in EVENTS]
+        assert [e.score for e in read] == pytest.approx([0.9, 0.25])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file,onset,offset,label,score\na.wav,1,2,dog,0.5\nb.wav,3,4,owl,0.75\n",
+        "file;onset;offset;label;score\na.wav;1,0;2,0; dog;0,5\nb.wav;3,0;4,0;owl;0,75\n",
+        "file,onset,offset,label,score\na.wav,1,2,dog,0.5\nempty.wav,,,,\nb.wav,3,4,owl,0.75\n",
+        "file,onset,offset,label,score,time\na.wav,1,2,dog,0.5,\nb.wav,3,4,owl,0.75,\n",
+        "file,onset,offset,label,score\na.wav,0,1,[gap],0\na.wav,1,2,dog,0.5\nb.wav,3,4,owl,0.75\n",
+    ],
+)
+def test_csv_of_this_package_and_of_spreadsheets(tmp_path, text):
+    (tmp_path / "e.csv").write_text(text)
+    expected = [Event(1, 2, "dog", 0.5, "a.wav"), Event(3, 4, "owl", 0.75, "b.wav")]
+    assert [*read_event_table(tmp_path / "e.csv").events()] == expected
+
+
+def test_plain_csv_is_read_without_a_row_by_row_reader(tmp_path, monkeypatch):
+    def fail(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(event_tables, "read_events", fail)
+    (tmp_path / "e.csv").write_text("file,onset,offset,label,score\na.wav,1,2,dog,0.5\n")
+    assert len(read_event_table(tmp_path / "e.csv")) == 1
+
+
+def test_events_without_a_recording_are_of_that_beside_the_table(tmp_path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "dawn.wav").touch()
+    (tmp_path / "site" / "dawn.labels.txt").write_text("1\t2\towl\n")
+    (tmp_path / "site" / "dusk.Table.1.selections.txt").write_text(
+        "Selection\tBegin Time (s)\tEnd Time (s)\tLabel\n1\t3\t4\tdog\n"
+    )
+    (tmp_path / "site" / "notes.txt").write_text("a fine morning\n")
+    (tmp_path / "site" / ".hidden.csv").write_text("file,onset,offset,label\na,b,c,d\n")
+    assert [*read_event_tables([tmp_path]).events()] == [
+        Event(1, 2, "owl", 1.0, str(tmp_path / "site" / "dawn.wav")),
+        Event(3, 4, "dog", 1.0, str(tmp_path / "site" / "dusk")),
+    ]
+
+
+def test_the_database_of_live_events(tmp_path):
+    path = tmp_path / "events.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "CREATE TABLE events (id INTEGER, source, label, onset, offset, score, time);"
+            "INSERT INTO events VALUES (1, 'garden', 'dog', 1.0, 2.0, 0.5, "
+            "'2026-05-01T04:30:01.250-02:30');"
+            f"PRAGMA application_id = {LIVE_RECORD}; PRAGMA user_version = {LIVE_RECORD_VERSION};"
+        )
+    assert [*read_event_table(path).events()] == [Event(1, 2, "dog", 0.5, "garden", TIME)]
+
+
+def test_a_file_named_twice_counts_once(tmp_path):
+    (tmp_path / "e.csv").write_text("file,onset,offset,label,score\na.wav,1,2,dog,0.5\n")
+    assert len(read_event_tables([tmp_path / "e.csv", tmp_path])) == 1
+
+
+def test_all_that_cannot_be_read_is_listed(tmp_path):
+    (tmp_path / "bad.csv").write_text("file,onset,offset,label,score\na.wav,x,2,dog,0.5\n")
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other.sqlite").write_bytes(b"SQLite format 3\0" + bytes(84))
+    names = ["bad.csv", "other.csv", "empty", "missing.csv", "other.sqlite"]
+    with pytest.raises(TableError, match="5 inputs cannot be read") as caught:
+        read_event_tables(tmp_path / name for name in names)
+    message = str(caught.value)
+    assert all(str(tmp_path / name) in message for name in names)
+    assert "row 2: expected a number for onset, got 'x'" in message
+    with pytest.raises(SedError, match="no tables of events in it"):
+        read_event_tables([tmp_path / "empty"])
