@@ -5,7 +5,7 @@ from __future__ import annotations
 from sed.audio.decoders import joins, mpeg
 from sed.audio.decoders.ffmpeg import ContainerDecoder
 from sed.audio.decoders.libsndfile import KEPT, SoundFileDecoder
-from sed.audio.decoders.local_file import LocalFile
+from sed.audio.decoders.local_file import LocalFile, Pipe, Readable
 from sed.audio.decoders.mpeg import Run
 from sed.text import pluralize
 
@@ -60,7 +60,7 @@ def next_start(file: LocalFile, decoder: SoundFileDecoder, start: int) -> int | 
 
 
 def ogg_fault(
-    file: LocalFile, form: str, n_samples: int, sample_rate: int, n_recordings: int
+    file: Readable, form: str, n_samples: int, sample_rate: int, n_recordings: int
 ) -> str:
     """Return what is wrong with the end of an Ogg file; empty if nothing is.
 
@@ -92,7 +92,7 @@ def ogg_fault(
     return ""
 
 
-def packet_fault(file: LocalFile, decoder: ContainerDecoder) -> str:
+def packet_fault(file: Readable, decoder: ContainerDecoder) -> str:
     """Return what follows the last packet of a file without a length, as ADTS or open FLAC."""
     if decoder.format.startswith("flac") and not decoder.n_samples and joins.flac_is_cut(file, 0):
         return f"bytes follow that are no frame and {UNREADABLE}"
@@ -102,6 +102,33 @@ def packet_fault(file: LocalFile, decoder: ContainerDecoder) -> str:
         return ""
     left = pluralize(n_left, "byte")
     return f"{left} here or before {UNREADABLE} If they are before, times after them are too early."
+
+
+def pipe_fault(pipe: Pipe, decoder: ContainerDecoder, n_samples: int) -> str:
+    """Return what of a pipe was not decoded; empty if all was. Its last bytes are read here.
+
+    Parameters
+    ----------
+    pipe
+        The pipe.
+    decoder
+        Its decoder, at its end.
+    n_samples
+        What was decoded.
+    """
+    n_after = 0  # FFmpeg stops at the end that a header gives
+    while data := pipe.read(joins.READ_AHEAD_BYTES):
+        n_after += len(data)
+    ends, form = pipe.ends(), decoder.format
+    # Where the clock of a stream starts is not known, as for a chain.
+    fault = ogg_fault(ends, form, n_samples, decoder.sample_rate, n_recordings=2)
+    if fault := fault or packet_fault(ends, decoder):
+        return fault
+    if n_after <= joins.MIN_REST_BYTES:
+        return ""
+    if joins.is_metadata(ends, decoder.packet_bytes.end, kind_of(form)):
+        return ""
+    return f"{pluralize(n_after, 'byte')} follow that {UNREADABLE}"
 
 
 def mpeg_fault(run: Run, n_samples: int, sample_rate: int, n_recordings: int) -> str:

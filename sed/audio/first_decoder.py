@@ -10,7 +10,7 @@ from typing import BinaryIO, cast
 from sed.audio.decoders import joins, mpeg
 from sed.audio.decoders.ffmpeg import ContainerDecoder
 from sed.audio.decoders.libsndfile import LibsndfileError, SoundFileDecoder
-from sed.audio.decoders.local_file import LocalFile
+from sed.audio.decoders.local_file import LocalFile, Pipe, PipeEnds
 from sed.audio.decoders.piped import PipedDecoder
 from sed.audio.decoders.wav import WavPart, read_layout
 from sed.errors import MissingExtraError, RecordingError
@@ -33,6 +33,22 @@ CONTAINER_SUFFIXES = frozenset(
 )
 
 HEAD_BYTES = 64
+
+NOT_PIPED = (
+    "cannot be read from a pipe (expected WAV, FLAC, Ogg, MP3, or another format that needs no "
+    "seek). Give it as a file."
+)
+
+# First bytes of what FFmpeg may read without a seek: FLAC, Ogg, MP3, AIFF, CAF, AU, W64, RIFX,
+# Matroska, ASF, WavPack, TTA. Others are not tried: FFmpeg would take raw samples for something.
+STREAMED = (
+    *(b"fLaC", b"OggS", b"ID3", b"FORM", b"caff", b".snd", b"riff", b"RIFX", b"\x1a\x45\xdf\xa3"),
+    *(b"\x30\x26\xb2\x75", b"wvpk", b"TTA1"),
+)
+_ADTS = (b"\xff\xf0", b"\xff\xf1", b"\xff\xf8", b"\xff\xf9")
+_CHAIN_BYTES = 8_192  # that hold some frames of MP3
+_TS_BYTES = 188  # of a packet of MPEG-TS
+
 # FFmpeg would take some texts for lists of other files, and open those.
 _TEXT = bytes([*range(32, 127), 9, 10, 13])
 
@@ -167,6 +183,45 @@ def open_container(
         return ContainerDecoder(file.place, name=file.path, track=track)
     source = cast(BinaryIO, file.ranges([(start, file.n_bytes - start)]))
     return ContainerDecoder(source, name=file.path, track=track)
+
+
+def open_piped(pipe: Pipe, track: int | None = None) -> ContainerDecoder:
+    """Return FFmpeg's decoder of a stream that cannot seek and is not WAV.
+
+    Raises
+    ------
+    RecordingError
+        If FFmpeg cannot read it, or not without a seek.
+    MissingExtraError
+        If the `av` extra is not installed.
+    """
+    if not pipe.peek(1):
+        raise RecordingError(pipe.name, "this stream is empty. Pipe a recording into it.")
+    raw, failure = "", None
+    try:
+        if _is_streamed(pipe):
+            return ContainerDecoder(cast(BinaryIO, pipe), name=pipe.name, track=track)
+        if pipe.name == "-":
+            raw = " For raw samples give their format: "
+            raw += "--raw-rate 48000 --raw-encoding s16 --raw-channels 1."
+    except RecordingError as error:
+        if track is not None:
+            raise
+        failure = error
+    raise RecordingError(pipe.name, f"{NOT_PIPED}{raw}") from failure
+
+
+def _is_streamed(pipe: Pipe) -> bool:
+    """Whether a stream begins like a format that FFmpeg may read without a seek."""
+    head = pipe.peek(12)
+    if head.startswith((*STREAMED, *_ADTS)) or _is_container(head):
+        return True
+    if head[:1] == b"\x47":
+        return set(pipe.peek(3 * _TS_BYTES)[::_TS_BYTES]) == {0x47}
+    if head[:1] != b"\xff":
+        return False
+    start = pipe.peek(_CHAIN_BYTES)
+    return mpeg.is_mpeg(PipeEnds(start, start, len(start)), 0)
 
 
 @cache

@@ -128,6 +128,7 @@ def run_scan(job: JobConfig, recordings: list[str], options: ScanOptions) -> Non
 
 def _executor(options: ScanOptions, recordings: list[str]) -> Executor:
     """Return what processes the recordings."""
+    from sed.audio.decode import is_pipe
     from sed.models.devices import n_cores
 
     if options.backend == "ray":
@@ -142,7 +143,7 @@ def _executor(options: ScanOptions, recordings: list[str]) -> Executor:
     from streaming.offline.executor import ThreadExecutor
 
     return ThreadExecutor(
-        n_at_once=1 if "-" in recordings else n_cores(),
+        n_at_once=1 if any(r == "-" or is_pipe(r) for r in recordings) else n_cores(),
         n_readers=max(1, n_cores() // 2),  # the network needs cores too
         stdin=options.stdin,
     )

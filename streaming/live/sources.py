@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from typing import Protocol
 
-from sed.audio.decode import Decoder, open_recording
+from sed.audio.decode import Decoder, is_pipe, open_recording
 from sed.audio.decoders.ffmpeg import ContainerDecoder
 from sed.errors import SedError
 from sed.text import printable
@@ -52,12 +52,12 @@ def open_source(
     Parameters
     ----------
     source
-        Name, part of a name or number of a sound device; a file; ``-`` for a WAV stream on standard
-        input; a URL. The default microphone if not given.
+        Name, part of a name or number of a sound device; a file; a pipe, or ``-`` for
+        standard input; a URL. The default microphone if not given.
     channel
         The channel that will be used, counted from 1; None for all of them.
     stdin
-        Decoder of standard input, where it is not a WAV stream.
+        Decoder of standard input, where it holds raw samples.
 
     Raises
     ------
@@ -66,9 +66,10 @@ def open_source(
     SedError
         If the source cannot be opened.
     """
-    if source == "-":
-        decoder = _PrefetchedDecoder(stdin or open_recording("-"))
-        return FileSource("stdin", decoder, speed=math.inf)
+    if source is not None and (source == "-" or is_pipe(source)):
+        name, raw = ("stdin", stdin) if source == "-" else (os.path.basename(source), None)
+        decoder = _PrefetchedDecoder(raw or open_recording(source))
+        return FileSource(name, decoder, speed=math.inf)
     if source is not None and "://" in source:
         return _UrlSource(source)
     if source is not None and os.path.exists(source) and not os.path.isdir(source):

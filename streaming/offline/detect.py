@@ -13,7 +13,7 @@ from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Literal
 
 from sed.audio.blocks import SampleValidator, read_blocks
-from sed.audio.decode import Decoder, open_recording
+from sed.audio.decode import Decoder, is_pipe, open_recording
 from sed.audio.quality import QualityMeter
 from sed.audio.start_time import recording_start
 from sed.audio.start_time import time_zone as parse_time_zone
@@ -171,8 +171,8 @@ def detect(
 
 
 def batch_size_for(sources: Iterable[str]) -> int | None:
-    """Return the batch size: 1 if a source is standard input, which may be live, else None."""
-    return 1 if "-" in sources else None
+    """Return the batch size: 1 if a source is a pipe, which may be live, else None."""
+    return 1 if any(source == "-" or is_pipe(source) for source in sources) else None
 
 
 def track_notices(decoder: Decoder) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sed.audio.decode import is_pipe
 from sed.audio.find import Recording, common_root, find_recordings, iter_recordings
 from sed.errors import RecordingError, SedError, UsageError
 from sed.events.embedding_store.store import Compactor
@@ -25,7 +26,7 @@ from sed.events.tracker import Event
 from sed.events.writing.writers import EventWriter
 from sed.files import MAX_NAME_BYTES, remove_parts, result_path, short_name
 from sed.signals import sigterm_as_interrupt
-from sed.text import some
+from sed.text import printable, some
 from streaming.offline.executor import Executor, ThreadExecutor
 from streaming.offline.job import (
     JobFinished,
@@ -130,10 +131,11 @@ class Scan:
         """
         started = time.perf_counter()
         paths = [os.fspath(source) for source in sources]
-        if "-" in paths and not self._executor.reads_stdin:
+        pipe = next((path for path in paths if path == "-" or is_pipe(path)), None)
+        if pipe is not None and not self._executor.reads_stdin:
+            name = "standard input" if pipe == "-" else f"{printable(pipe)}, a pipe,"
             raise UsageError(
-                "standard input cannot be read by worker processes or a cluster: give files or "
-                "folders"
+                f"{name} cannot be read by worker processes or a cluster: give files or folders"
             )
         embeddings = self._job.outputs.embeddings
         if embeddings is not None and embeddings.store is not None:

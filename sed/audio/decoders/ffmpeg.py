@@ -115,7 +115,7 @@ class ContainerDecoder:
     @property
     def n_bytes_read(self) -> int | None:
         """Bytes to the end of the last packet; None where a file holds more than packets."""
-        return self._bytes.end if self._bytes.is_bare else None
+        return self.packet_bytes.end if self.packet_bytes.is_bare else None
 
     @property
     def has_end(self) -> bool:
@@ -168,7 +168,8 @@ class ContainerDecoder:
         # TCP loses no packets, UDP does.
         self._open_container(source, {"rtsp_transport": "tcp"} if is_rtsp else {})
         self.track = choose_track(self._path, self.tracks, track)
-        if self._on_lost is None and not self.track.sample_rate:
+        can_restart = isinstance(source, str) or source.seekable()
+        if self._on_lost is None and not self.track.sample_rate and can_restart:
             self.close()
             if not isinstance(source, str):
                 source.seek(0)
@@ -187,7 +188,7 @@ class ContainerDecoder:
         self.format = f"{self._container.format.name} {own.name}"
         self._is_live = self._on_lost is not None and not self.has_end
         is_bare = self._container.format.name in BARE_FORMATS and not self._is_live
-        self._bytes = PacketBytes(is_bare=is_bare, n_channels=self.n_channels)
+        self.packet_bytes = PacketBytes(is_bare=is_bare, n_channels=self.n_channels)
         self._zero = start_seconds(self._container)
         self._end = end_seconds(self._container, self._stream)
         self.n_samples: int | None = None
@@ -225,7 +226,7 @@ class ContainerDecoder:
         n_good = 0
         for packet in self._packets():
             try:
-                self._n_lost += self._bytes.missing(packet.pos, packet.size) * self._n_frame
+                self._n_lost += self.packet_bytes.missing(packet.pos, packet.size) * self._n_frame
                 frames = [(frame.time, self._converted(frame)) for frame in packet.decode()]
             except Exception:  # a bad packet costs itself
                 self._n_lost += self._n_samples_of(packet)
@@ -311,7 +312,7 @@ class ContainerDecoder:
                 self._on_lost(n_lost)
         else:
             # The times of bare packets are only their number.
-            is_timed = not self._bytes.is_bare
+            is_timed = not self.packet_bytes.is_bare
             position = self._position_of(time) if is_timed and time is not None else None
             n_silent = self._times.place(position, len(block), n_lost)
             for start in range(0, n_silent, SILENCE_SAMPLES):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from sed.audio.decoders.local_file import LocalFile
+from sed.audio.decoders.local_file import LocalFile, Readable
 
 # Bytes behind the last sound that are not looked into: less than a frame of any encoding.
 MIN_REST_BYTES = 2_048
@@ -51,7 +51,7 @@ class OggEnd(NamedTuple):
     n_samples: int  # its time, in samples of its codec; negative if it has none
 
 
-def ogg_end(file: LocalFile) -> OggEnd | None:
+def ogg_end(file: Readable) -> OggEnd | None:
     """Return the last whole page of an Ogg file; None if it has none."""
     n_block, end = 1 << 17, file.n_bytes
     while end > 0:
@@ -68,7 +68,7 @@ def ogg_end(file: LocalFile) -> OggEnd | None:
     return None
 
 
-def ogg_first_time(file: LocalFile) -> int:
+def ogg_first_time(file: Readable) -> int:
     """Return the time of the first page with sound, in samples of its codec; 0 if there is none."""
     position = 0
     for _ in range(MAX_FIRST_PAGES):
@@ -88,7 +88,7 @@ def next_flac(file: LocalFile, position: int) -> int | None:
     return at if at >= 0 else None
 
 
-def flac_is_cut(file: LocalFile, start: int) -> bool:
+def flac_is_cut(file: Readable, start: int) -> bool:
     """Return whether a FLAC file ends in bytes that are no frame, as far as its header can say."""
     head = file.read(start, 42)
     max_bytes = int.from_bytes(head[15:18], "big")  # of a frame, by its first block of metadata
@@ -96,6 +96,8 @@ def flac_is_cut(file: LocalFile, start: int) -> bool:
         return False
     tail = file.read(max(0, file.n_bytes - max_bytes - MIN_REST_BYTES), max_bytes + MIN_REST_BYTES)
     at = len(tail)
+    if not tail:  # more of a pipe than is kept of it
+        return False
     while (at := tail.rfind(b"\xff", 0, at)) >= 0:
         if tail[at + 1 : at + 2] in (b"\xf8", b"\xf9") and _is_flac_frame(tail[at : at + 16]):
             return False
@@ -119,7 +121,7 @@ def _is_flac_frame(head: bytes) -> bool:
     return remainder == head[n_bytes]
 
 
-def is_metadata(file: LocalFile, position: int, kind: str) -> bool:
+def is_metadata(file: Readable, position: int, kind: str) -> bool:
     """Return whether chunks, and nothing else, follow the sound of AIFF, CAF and W64.
 
     Parameters
@@ -137,7 +139,10 @@ def is_metadata(file: LocalFile, position: int, kind: str) -> bool:
     n_head, even = struct.calcsize(layout), {"AIFF": 2, "CAF": 1, "W64": 8}[kind]
     position += -position % even
     while position + n_head <= file.n_bytes:
-        name, n_bytes = struct.unpack(layout, file.read(position, n_head))
+        head = file.read(position, n_head)
+        if len(head) < n_head:  # of a pipe
+            return False
+        name, n_bytes = struct.unpack(layout, head)
         if not all(32 <= byte < 127 for byte in name[:4]) or (kind == "W64" and n_bytes < n_head):
             return False
         position += n_bytes + (0 if kind == "W64" else n_head)

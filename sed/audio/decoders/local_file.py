@@ -1,10 +1,31 @@
-"""A recording on the local disk, or a seekable standard input, as the decoders need it."""
+"""A recording on the local disk or in a pipe, as the decoders need it."""
 
 from __future__ import annotations
 
+import io
 import os
+import stat
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
 
 from sed.audio.decoders.byte_ranges import ByteRanges, read_at
+
+# Of a pipe, for what is checked at its end: tags, the last page of Ogg, the last frames of FLAC.
+TAIL_BYTES = 1 << 18
+
+
+class Readable(Protocol):
+    """A file of which any part can be read."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Its length."""
+        ...
+
+    def read(self, position: int, n_bytes: int) -> bytes:
+        """Return at most `n_bytes` from a position on, fewer only at the end of the file."""
+        ...
 
 
 class LocalFile:
@@ -74,3 +95,88 @@ class LocalFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def is_pipe(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path names a pipe, or a device such as a terminal, and no file or folder.
+
+    Of the shell's ``<(command)`` it is the path too.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
+
+
+class Pipe(io.RawIOBase):
+    """A stream that cannot seek, of which the first bytes can be looked at before it is read.
+
+    Parameters
+    ----------
+    stream
+        Unbuffered stream of bytes; closed with this.
+    name
+        Name of the recording in messages.
+    """
+
+    def __init__(self, stream: io.RawIOBase, name: str) -> None:
+        self.name = name
+        self._stream = stream
+        self._ahead = b""  # looked at, but not read
+        self._head = b""
+        self._tail: deque[bytes] = deque()
+        self._n_tail = 0
+        self._n_bytes = 0
+
+    def peek(self, n_bytes: int) -> bytes:
+        """Return the first bytes of what comes next, fewer only at the end of the stream."""
+        while (n_missing := n_bytes - len(self._ahead)) > 0:
+            data = self._stream.read(n_missing)
+            if not data:
+                break
+            self._ahead += data
+        return self._ahead[:n_bytes]
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Fill a buffer with what has arrived; return the number of bytes, 0 only at the end."""
+        data = self._ahead[: len(buffer)] or self._stream.read(len(buffer)) or b""
+        self._ahead = self._ahead[len(data) :]
+        buffer[: len(data)] = data
+        self._n_bytes += len(data)
+        if len(self._head) < TAIL_BYTES:
+            self._head += data
+        self._tail.append(data)
+        self._n_tail += len(data)
+        while self._n_tail - len(self._tail[0]) > TAIL_BYTES:
+            self._n_tail -= len(self._tail.popleft())
+        return len(data)
+
+    def ends(self) -> PipeEnds:
+        """Return the first and the last bytes that were read."""
+        return PipeEnds(self._head, b"".join(self._tail), self._n_bytes)
+
+    def close(self) -> None:
+        """Close the stream."""
+        self._stream.close()
+        super().close()
+
+
+@dataclass(frozen=True)
+class PipeEnds:
+    """The first and the last bytes of a pipe; what was between them is read as nothing."""
+
+    head: bytes
+    tail: bytes
+    n_bytes: int  # of all that was read
+
+    def read(self, position: int, n_bytes: int) -> bytes:
+        """Return at most `n_bytes` from a position on; none if they are not known."""
+        if position + n_bytes <= len(self.head):
+            return self.head[position : position + n_bytes]
+        start = position - (self.n_bytes - len(self.tail))
+        return self.tail[start : start + n_bytes] if start >= 0 else b""

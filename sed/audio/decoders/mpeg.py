@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from sed.audio.decoders.joins import MIN_REST_BYTES
-from sed.audio.decoders.local_file import LocalFile
+from sed.audio.decoders.local_file import Readable
 
 MAX_TAGS = 64
 BLOCK_BYTES = 1 << 20
@@ -55,7 +55,7 @@ class Run:
     n_lost: int = 0
 
 
-def mpeg_start(file: LocalFile, start: int) -> int:
+def mpeg_start(file: Readable, start: int) -> int:
     """Return where MPEG audio starts behind tags of any length: ID3v1, ID3v2, APE."""
     for _ in range(MAX_TAGS):
         head = file.read(start, 32)
@@ -73,7 +73,7 @@ def mpeg_start(file: LocalFile, start: int) -> int:
     return start
 
 
-def mpeg_end(file: LocalFile) -> int:
+def mpeg_end(file: Readable) -> int:
     """Return where MPEG audio ends before the tags ID3v1, APE and Lyrics3."""
     end = file.n_bytes
     for _ in range(MAX_TAGS):
@@ -94,7 +94,7 @@ def mpeg_end(file: LocalFile) -> int:
     return end
 
 
-def next_mpeg(file: LocalFile, position: int) -> int | None:
+def next_mpeg(file: Readable, position: int) -> int | None:
     """Return where MPEG audio goes on from a position on, behind tags; None if it does not."""
     position = mpeg_start(file, position)
     sync = file.read(position, 2)
@@ -102,7 +102,7 @@ def next_mpeg(file: LocalFile, position: int) -> int | None:
     return position if is_frame else None
 
 
-def has_mpeg_length(file: LocalFile, start: int) -> bool:
+def has_mpeg_length(file: Readable, start: int) -> bool:
     """Return whether an MP3 header gives the length; otherwise libsndfile guesses it, too short."""
     first_frame = file.read(mpeg_start(file, start), 4096)
     for name in (b"Xing", b"Info"):
@@ -111,7 +111,7 @@ def has_mpeg_length(file: LocalFile, start: int) -> bool:
     return b"VBRI" in first_frame
 
 
-def header_frame_bytes(file: LocalFile, start: int) -> int:
+def header_frame_bytes(file: Readable, start: int) -> int:
     """Return the length of a first frame that holds no sound but a header; 0 if there is none."""
     head = file.read(start, 4)
     if len(head) < 4:
@@ -121,13 +121,13 @@ def header_frame_bytes(file: LocalFile, start: int) -> int:
     return length if any(name in frame for name in (b"Xing", b"Info", b"VBRI")) else 0
 
 
-def is_mpeg(file: LocalFile, start: int) -> bool:
+def is_mpeg(file: Readable, start: int) -> bool:
     """Return whether frames of MPEG audio follow each other near the start of a recording."""
     first = mpeg_start(file, start)
     return _Walk(file, min(first + BLOCK_BYTES, file.n_bytes)).has_chain(first)
 
 
-def mpeg_runs(file: LocalFile, start: int) -> list[Run]:
+def mpeg_runs(file: Readable, start: int) -> list[Run]:
     """Return the runs of frames from a byte of a file on.
 
     The last may have no frames: it says what is missing at the end.
@@ -138,7 +138,7 @@ def mpeg_runs(file: LocalFile, start: int) -> list[Run]:
 class _Walk:
     """Walks over a file in blocks."""
 
-    def __init__(self, file: LocalFile, end: int) -> None:
+    def __init__(self, file: Readable, end: int) -> None:
         self._file = file
         self._end = end
         self._load(0)
@@ -199,6 +199,8 @@ class _Walk:
         while position < self._end:
             if not self._offset <= position <= self._offset + len(self._block) - 4:
                 self._load(position)
+            if not self._block:  # a file that shrinks, or cannot be read
+                return None
             at = self._block.find(b"\xff", position - self._offset)
             if at < 0:
                 position = self._offset + len(self._block)

@@ -59,7 +59,7 @@ def raw_stdin() -> io.FileIO:
     return io.FileIO(sys.stdin.fileno(), closefd=False)
 
 
-def read_exactly(stream: BinaryIO | io.FileIO, n_bytes: int) -> bytes:
+def read_exactly(stream: BinaryIO | io.RawIOBase, n_bytes: int) -> bytes:
     """Return `n_bytes` bytes, fewer only at the end of the stream."""
     parts, missing = [], n_bytes
     while missing and (part := stream.read(missing)):
@@ -73,7 +73,7 @@ def is_wav(head: bytes) -> bool:
     return head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE"
 
 
-def _read_to_samples(stream: BinaryIO | io.FileIO) -> tuple[Layout | None, int]:
+def _read_to_samples(stream: BinaryIO | io.RawIOBase) -> tuple[Layout | None, int]:
     """Read chunks of WAV up to the samples; return the format and the bytes of samples.
 
     These are -1 if there are no samples.
@@ -89,15 +89,17 @@ def _read_to_samples(stream: BinaryIO | io.FileIO) -> tuple[Layout | None, int]:
         if name == b"ds64" and len(body) >= 16:
             n_data = int.from_bytes(body[8:16], "little")
         if name == b"fmt " and len(body) >= 16:
-            tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", body[:16])
+            tag, channels, rate, _, align, bits = struct.unpack("<HHIIHH", body[:16])
             # WAVE_FORMAT_EXTENSIBLE: the encoding is in the subformat.
             if tag == 0xFFFE and len(body) >= 26:
                 tag = struct.unpack("<H", body[24:26])[0]
+            if tag == 1 and align == 4 * channels and 16 < bits < 32:
+                bits = 32  # samples of 24 bits in 32, as libsndfile reads them
             layout = tag, channels, rate, bits
     return layout, -1
 
 
-def _skip(stream: BinaryIO | io.FileIO, n_bytes: int) -> None:
+def _skip(stream: BinaryIO | io.RawIOBase, n_bytes: int) -> None:
     """Read bytes of a stream and forget them."""
     while n_bytes > 0 and (part := stream.read(min(n_bytes, 1 << 16))):
         n_bytes -= len(part)
@@ -118,6 +120,8 @@ class PcmStreamDecoder:
         Interleaved channels.
     n_bytes
         Expected bytes of samples; None to read to the end of the stream.
+    name
+        Name of the recording in messages.
 
     Raises
     ------
@@ -127,11 +131,12 @@ class PcmStreamDecoder:
 
     def __init__(
         self,
-        stream: BinaryIO | io.FileIO,
+        stream: BinaryIO | io.RawIOBase,
         sample_rate: int,
         encoding: str = "s16",
         n_channels: int = 1,
         n_bytes: int | None = None,
+        name: str = "-",
     ) -> None:
         if encoding not in ENCODINGS:
             raise UsageError(f"unknown encoding {encoding!r}. {near(encoding, ENCODINGS)}")
@@ -140,6 +145,7 @@ class PcmStreamDecoder:
                 f"expected a rate and channels above 0, got {sample_rate} and {n_channels}"
             )
         self._stream = stream
+        self._name = name
         self._encoding = encoding
         self._frame_bytes = n_channels * WIDTHS[encoding]
         self._n_bytes = n_bytes
@@ -150,7 +156,7 @@ class PcmStreamDecoder:
         self.format = f"PCM {encoding} stream"
 
     @classmethod
-    def from_wav(cls, stream: BinaryIO | io.FileIO) -> PcmStreamDecoder:
+    def from_wav(cls, stream: BinaryIO | io.RawIOBase, name: str = "-") -> PcmStreamDecoder:
         """Read the header of a WAV stream; return a decoder for the samples after it.
 
         Raises
@@ -160,29 +166,27 @@ class PcmStreamDecoder:
         """
         head = read_exactly(stream, 12)
         if not head:
-            raise RecordingError("-", "standard input is empty. Pipe a WAV file into it.")
+            raise RecordingError(name, "this stream is empty. Pipe a recording into it.")
         if not is_wav(head):
-            raise RecordingError(
-                "-",
-                "standard input is not a WAV stream. For raw samples give their format: "
-                "--raw-rate 48000 --raw-encoding s16 --raw-channels 1.",
-            )
+            raise RecordingError(name, "is not a WAV stream.")
         layout, n_bytes = _read_to_samples(stream)
         if n_bytes < 0:
-            raise RecordingError("-", "the WAV stream ends before its samples begin.")
+            raise RecordingError(name, "the WAV stream ends before its samples begin.")
         if layout is None:
-            raise RecordingError("-", "the WAV stream has no format chunk before its samples.")
+            raise RecordingError(name, "the WAV stream has no format chunk before its samples.")
         tag, channels, rate, bits = layout
         encoding = {(1, 8): "u8", (1, 16): "s16", (1, 24): "s24", (1, 32): "s32",
                     (3, 32): "f32", (3, 64): "f64"}.get((tag, bits))  # fmt: skip
         if encoding is None:
             raise RecordingError(
-                "-", f"WAV encoding {tag} with {bits} bits cannot be streamed. Give it as a file."
+                name, f"WAV encoding {tag} with {bits} bits cannot be streamed. Give it as a file."
             )
+        if rate < 1:
+            raise RecordingError(name, "the header of the WAV stream gives 0 samples per second.")
         if not 1 <= channels <= 1024:
-            raise RecordingError("-", f"the header of the WAV stream gives {channels} channels.")
+            raise RecordingError(name, f"the header of the WAV stream gives {channels} channels.")
         known = n_bytes if n_bytes and not is_unknown_size(n_bytes) else None
-        decoder = cls(stream, rate, encoding, channels, known)
+        decoder = cls(stream, rate, encoding, channels, known, name)
         decoder._layout = layout
         return decoder
 
@@ -194,7 +198,7 @@ class PcmStreamDecoder:
         DamagedRecordingError
             If the stream ends before the length in its header, or in another format.
         """
-        with recording_errors("-"):
+        with recording_errors(self._name):
             yield from self._blocks()
 
     def close(self) -> None:
@@ -216,7 +220,9 @@ class PcmStreamDecoder:
             if n_bytes is not None and n_read < n_bytes:
                 promised = seconds + (n_bytes - n_read) // self._frame_bytes / self.sample_rate
                 raise DamagedRecordingError(
-                    "-", seconds, f"the stream ends there; its header promises {promised:.3f} s."
+                    self._name,
+                    seconds,
+                    f"the stream ends there; its header promises {promised:.3f} s.",
                 )
             if n_bytes is None or self._layout is None:
                 return
@@ -273,7 +279,7 @@ class PcmStreamDecoder:
                 return None, more if len(more) > MAX_ALIGNMENT_BYTES else b""
             if layout != self._layout:
                 raise DamagedRecordingError(
-                    "-", seconds, "a recording of another format follows. Give it as a file."
+                    self._name, seconds, "a recording of another format follows. Give it as a file."
                 )
             return (None if is_unknown_size(size) else size), b""
         return None, b""

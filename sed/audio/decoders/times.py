@@ -215,7 +215,10 @@ class PacketBytes:
 
     def missing(self, position: int | None, n_bytes: int) -> int:
         """Take the next packet; return how many are missing before it."""
-        if not self.is_bare or not n_bytes or position is None:
+        if not n_bytes or position is None:
+            return 0
+        if not self.is_bare:
+            self.end = position + n_bytes
             return 0
         gap = position - self.end if self.end else 0
         n_missing = self.n_packets(gap) if gap > 0 else 0
