@@ -94,8 +94,14 @@ def ogg_fault(
 
 def packet_fault(file: Readable, decoder: ContainerDecoder) -> str:
     """Return what follows the last packet of a file without a length, as ADTS or open FLAC."""
-    if decoder.format.startswith("flac") and not decoder.n_samples and joins.flac_is_cut(file, 0):
-        return f"bytes follow that are no frame and {UNREADABLE}"
+    if decoder.format.startswith("flac"):
+        # The last packet holds what is behind it too: more than its samples can take.
+        n_tags = file.n_bytes - mpeg.mpeg_end(file)
+        n_most = decoder.n_frame * decoder.sample_bytes
+        n_left = decoder.packet_bytes.n_last - n_most - n_tags
+        is_cut = not decoder.n_samples and joins.flac_is_cut(file, 0)
+        if is_cut or n_left > joins.MIN_REST_BYTES:
+            return f"bytes follow that are no frame and {UNREADABLE}"
     n_bytes = decoder.n_bytes_read
     n_left = mpeg.mpeg_end(file) - n_bytes if n_bytes else 0
     if n_left <= joins.MIN_REST_BYTES:

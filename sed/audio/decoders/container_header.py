@@ -15,6 +15,8 @@ from sed.text import pluralize, printable
 # from anything: a clock of the station, the delay of the encoder.
 _MP4, _MATROSKA = "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"
 _FROM_ZERO = (_MP4, _MATROSKA)
+# FLAC counts its frames from zero: a later start is sound that is missing.
+FROM_ZERO_SOUND = "flac"
 # A start later than this, which no picture confirms, is a clock that counts from something else.
 _MAX_START_SECONDS = 60.0
 
@@ -83,6 +85,8 @@ def no_such_track(path: str, wanted: int | None, n_tracks: int) -> RecordingErro
 def start_seconds(container: Any) -> float:
     """Return the time in a container of PyAV that is the start of the recording."""
     start = (container.start_time or 0) / 1e6
+    if container.format.name == FROM_ZERO_SOUND:
+        return 0.0
     if container.format.name not in _FROM_ZERO:
         return start
     seconds = (container.duration or 0) / 1e6
@@ -94,7 +98,8 @@ def end_seconds(container: Any, stream: Any) -> float | None:
     name, end = container.format.name, container_end_seconds(container)
     if name in _STREAM_LENGTH and stream.duration:
         # Of several edits FFmpeg adds up more than is played.
-        own = float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+        start = 0 if name == FROM_ZERO_SOUND else stream.start_time or 0
+        own = float((start + stream.duration) * stream.time_base)
         return own if end is None else min(own, end)
     if name not in _WHOLE_LENGTH:
         return None
@@ -114,7 +119,7 @@ def container_end_seconds(container: Any) -> float | None:
     if name not in (*_STREAM_LENGTH, *_WHOLE_LENGTH) or not container.duration:
         return None
     # FFmpeg counts from the start where it adds up fragments.
-    is_from_zero = name in _FROM_ZERO and start < container.duration
+    is_from_zero = name == FROM_ZERO_SOUND or (name in _FROM_ZERO and start < container.duration)
     return float(container.duration + (0 if is_from_zero else start)) / 1e6
 
 

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from sed.audio.decoders.container_header import (
+    FROM_ZERO_SOUND,
     choose_track,
     container_end_seconds,
     end_seconds,
@@ -199,23 +200,20 @@ class ContainerDecoder:
         self._resampler: Any = None
         self._form: tuple[object, ...] | None = None  # of the last frame
         self._is_planar = False  # whether frames are taken as they are
-        self._n_frame = 0  # samples of the last frame
+        self.n_frame = 0  # samples of the last frame
+        self.sample_bytes: int = self.n_channels * own.format.bytes  # that a codec can need
         self._n_lost = 0  # samples since then that could not be decoded
         self._times = FrameTimes(
             self.sample_rate,
             can_jump=bool(self._container.format.flags & CAN_JUMP),
             max_seconds=self._container_end,
+            has_start=self._container.format.name == FROM_ZERO_SOUND,
         )
 
     def _open_container(self, source: str | BinaryIO, options: dict[str, str]) -> None:
         """Open the container, and list its tracks."""
-        self._container = self._av.open(
-            source,
-            "r",
-            options=options,
-            timeout=self._timeout_seconds,
-            metadata_errors="replace",
-        )
+        more: dict[str, Any] = {"timeout": self._timeout_seconds, "metadata_errors": "replace"}
+        self._container = self._av.open(source, "r", options=options, **more)
         self.tracks = list_tracks(self._container.streams.audio)
         if not self.tracks:
             has_picture = any(stream.type == "video" for stream in self._container.streams)
@@ -226,7 +224,7 @@ class ContainerDecoder:
         n_good = 0
         for packet in self._packets():
             try:
-                self._n_lost += self.packet_bytes.missing(packet.pos, packet.size) * self._n_frame
+                self._n_lost += self.packet_bytes.missing(packet.pos, packet.size) * self.n_frame
                 frames = [(frame.time, self._converted(frame)) for frame in packet.decode()]
             except Exception:  # a bad packet costs itself
                 self._n_lost += self._n_samples_of(packet)
@@ -262,7 +260,7 @@ class ContainerDecoder:
                 n_errors += 1
                 if self._is_live or n_errors > MAX_READ_ERRORS:
                     raise
-                self._n_lost += self._n_frame  # at least; the next time says how many
+                self._n_lost += self.n_frame  # at least; the next time says how many
 
     def _converted(self, frame: Any) -> Floats:
         """Return a frame as samples (samples, channels), of the rate and channels of this."""
@@ -278,11 +276,11 @@ class ContainerDecoder:
         if self._is_planar and not parts:
             # What most codecs yield needs no resampler, which takes as long as the codec.
             planes = [np.frombuffer(p, np.float32, frame.samples) for p in frame.planes]
-            self._n_frame = frame.samples
+            self.n_frame = frame.samples
             return planes[0][:, None] if len(planes) == 1 else np.stack(planes, axis=1)
         parts += [self._samples(part) for part in self._resampler.resample(frame)]
         block = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        self._n_frame = len(block)
+        self.n_frame = len(block)
         return block
 
     def _rest(self) -> Floats:
@@ -329,7 +327,7 @@ class ContainerDecoder:
         seconds = float((packet.duration or 0) * packet.time_base)
         if 0 < seconds <= MAX_PACKET_SECONDS:
             return round(seconds * self.sample_rate)
-        return self._n_frame
+        return self.n_frame
 
     def _position_of(self, seconds: float) -> float:
         """Return the position of a time of the container, in samples of this."""

@@ -70,10 +70,17 @@ class FrameTimes:
         Whether the clock of the format may jump, as that of MPEG-TS.
     max_seconds
         No silence is put in that ends later; an hour if not given.
+    has_start
+        Whether sound begins at time 0 if none is missing; otherwise it may begin at any time.
     """
 
     def __init__(
-        self, sample_rate: int, *, can_jump: bool = False, max_seconds: float | None = None
+        self,
+        sample_rate: int,
+        *,
+        can_jump: bool = False,
+        max_seconds: float | None = None,
+        has_start: bool = False,
     ) -> None:
         self.position = 0  # of the next sample; silence counts
         self.places: list[Place] = []  # the first ones, in order
@@ -86,6 +93,7 @@ class FrameTimes:
         self.has_silence = self.has_jumped = False  # in the places
         self._is_exact = True  # whether no time was off so far
         self._is_overlapping = False
+        self._has_start = has_start
         self._last = Place(-1, 0, "")
 
     def place(self, time: float | None, n_samples: int, n_lost: int = 0) -> int:
@@ -135,7 +143,9 @@ class FrameTimes:
         return round(time) + self._shift - self.position
 
     def _first(self, offset: int) -> int:
-        """Return the silence before the first frame, which is no damage."""
+        """Return the silence before the first frame, which is no damage where it may be late."""
+        if offset > 0 and self._has_start:
+            self.lose(offset, ARE_MISSING if self._has_room(offset) else JUMP)
         if offset > 0:
             return offset if self._has_room(offset) else self._jump(offset)
         # Samples before the start are padding of the encoder; many are a clock that is off.
@@ -210,13 +220,14 @@ class PacketBytes:
     def __init__(self, *, is_bare: bool, n_channels: int) -> None:
         self.is_bare = is_bare
         self._max_bytes = MAX_PACKET_BYTES * n_channels
-        self.end = 0  # byte after the last packet
+        self.end = self.n_last = 0  # byte after the last packet, and its bytes
         self._n_bytes = self._n_packets = 0  # of all packets
 
     def missing(self, position: int | None, n_bytes: int) -> int:
         """Take the next packet; return how many are missing before it."""
         if not n_bytes or position is None:
             return 0
+        self.n_last = n_bytes
         if not self.is_bare:
             self.end = position + n_bytes
             return 0

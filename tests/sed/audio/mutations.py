@@ -59,7 +59,7 @@ NO_LENGTH = ("a.ts", "a.aac", "a.mp2", "open.mp3", "open.flac", "a.au", "a.mkv",
 # FFmpeg reads an AVI file to the end that its header gives, which may be wrong.
 UNACCOUNTED = ("a.avi",)
 HEADER_BYTES = 1_000
-PLAIN_BYTES = {"PCM_16": 2, "PCM_24": 3, "FLOAT": 4, "ULAW": 1}
+PLAIN_BYTES = {"PCM_16": 2, "PCM_24": 3, "FLOAT": 4, "DOUBLE": 8, "ULAW": 1}
 
 
 def write_originals(folder):

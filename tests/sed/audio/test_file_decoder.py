@@ -162,6 +162,29 @@ def test_a_flac_that_promises_less_is_read_to_its_end(tmp_path, total):
     check(path)
 
 
+@pytest.mark.parametrize("total", [128_000, 0])
+@pytest.mark.parametrize("place", ["start", "end"])
+@pytest.mark.parametrize("has_sizes", [True, False])
+def test_damage_at_either_end_of_a_flac_is_reported_and_moves_nothing(
+    tmp_path, total, place, has_sizes
+):
+    pytest.importorskip("av", reason="needs the av extra")
+    path = tmp_path / "x.flac"
+    content = bytearray(with_total(write(path, np.tile(BOTH, 2)), total))
+    if not has_sizes:  # of frames
+        content[12:18] = bytes(6)
+    start = 90 if place == "start" else len(content) - 30_000
+    content[start : start + 30_000] = np.random.default_rng(0).bytes(30_000)
+    path.write_bytes(content)
+    samples, message = decoded(path)
+    assert "damaged at " in message
+    whole = [seconds + 4 * n for n in (0, 1) for seconds in AT]
+    kept = [t for t in whole if (t > 1.5 if place == "start" else t < 6.0)]
+    found = [t for t in onsets(samples) if (t > 1.6 if place == "start" else t < 6.0)]
+    assert kept[-len(found) :] == pytest.approx(found, abs=0.005)
+    assert len(found) >= len(kept) - 1
+
+
 @pytest.mark.parametrize("total", [64_000, 0])
 def test_damage_in_a_flac_costs_itself(tmp_path, total):
     pytest.importorskip("av")

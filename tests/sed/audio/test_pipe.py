@@ -91,6 +91,7 @@ def test_formats_that_need_no_seek(tmp_path, name, subtype):
     ("name", "subtype", "change"),
     [
         ("x.flac", "PCM_16", "middle"),
+        ("x.flac", "PCM_16", "behind"),
         ("x.ogg", "VORBIS", "middle"),
         ("x.ogg", "VORBIS", "behind"),
         ("x.mp3", "MPEG_LAYER_III", "middle"),
