@@ -12,7 +12,7 @@ from sed.audio.decoders.ffmpeg import ContainerDecoder
 from sed.audio.decoders.libsndfile import LibsndfileError, SoundFileDecoder
 from sed.audio.decoders.local_file import LocalFile, Pipe, PipeEnds
 from sed.audio.decoders.piped import PipedDecoder
-from sed.audio.decoders.wav import WavPart, read_layout
+from sed.audio.decoders.wav import WavPart, longer_than_promised, read_layout
 from sed.errors import MissingExtraError, RecordingError
 
 # File name endings of the formats that libsndfile reads.
@@ -118,6 +118,8 @@ def open_decoder(file: LocalFile, start: int) -> SoundFileDecoder | ContainerDec
     """
     head = file.read(start, HEAD_BYTES)
     source = file.whole() if start == 0 else file.ranges([(start, file.n_bytes - start)])
+    if start == 0 and (parts := longer_than_promised(file)):
+        source = file.ranges(parts)
     # The codec follows the header of an Ogg page.
     if head[28:35] == b"\x01vorbis" and isinstance(source, bytes):
         decoder = _vorbis_decoder()(file.path, source)

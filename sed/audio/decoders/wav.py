@@ -1,4 +1,4 @@
-"""Read where the samples of a WAV file lie, whatever its header says about it.
+"""Read where the samples of WAV, AIFF and CAF lie, whatever the header says about it.
 
 Recorders that lose power, streams that are longer than 4 GB and programs that stop in the middle
 leave headers that contradict the file. The bytes decide: what follows the promised samples and is
@@ -17,13 +17,18 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from sed.audio.decoders.joins import MIN_REST_BYTES, is_metadata
 from sed.audio.decoders.local_file import LocalFile
 from sed.audio.decoders.pcm import MAX_ALIGNMENT_BYTES, METADATA, is_unknown_size
 
 MAGICS = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 MAX_CHUNKS = 10_000  # of a file
 MAX_FORMAT_BYTES = 4_096
+MAX_HEADER_BYTES = 1 << 24  # of AIFF and CAF
 LARGEST_RIFF_BYTES = 0xFFFF_FF00 - MAX_FORMAT_BYTES  # of samples
+# Encodings of AIFC and CAF whose samples all have the same length.
+_PLAIN_AIFC = (b"NONE", b"twos", b"sowt", b"raw ", b"fl32", b"FL32", b"fl64", b"FL64", b"in24")
+_PLAIN_CAF = (b"lpcm", b"ulaw", b"alaw")
 _NAME = re.compile(rb"[ -~]{4}")
 
 
@@ -96,6 +101,68 @@ def read_layout(file: LocalFile) -> WavLayout | None:
     if file.read(0, 4) not in MAGICS or file.read(8, 4) != b"WAVE":
         return None
     return _Reader(file).read()
+
+
+def longer_than_promised(file: LocalFile) -> list[bytes | tuple[int, int]] | None:
+    """Return an AIFF or CAF file whose header promises all the sound that the file holds.
+
+    Returns
+    -------
+    Its header and the range of its samples, for `LocalFile.ranges`; None if the header is right or
+    cannot be read.
+    """
+    head = file.read(0, 12)
+    is_aiff = head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC")
+    if not is_aiff and head[:4] != b"caff":
+        return None
+    kind, layout, position = ("AIFF", ">4sI", 12) if is_aiff else ("CAF", ">4sQ", 8)
+    n_head, described = struct.calcsize(layout), 0  # where the format is described
+    for _ in range(MAX_CHUNKS):
+        chunk = file.read(position, n_head)
+        if len(chunk) < n_head:
+            return None
+        name, n_bytes = struct.unpack(layout, chunk)
+        body = position + n_head
+        if name in (b"SSND", b"data"):
+            break
+        described = body if name in (b"COMM", b"desc") else described
+        position = body + n_bytes + (n_bytes % 2 if is_aiff else 0)
+    else:
+        return None
+    end, start = body + n_bytes, body + (8 if is_aiff else 4)
+    n_left = file.n_bytes - end
+    if not described or n_left < MIN_REST_BYTES or is_metadata(file, end, kind):
+        return None
+    header = bytearray(file.read(0, start))
+    if len(header) > MAX_HEADER_BYTES or not _promise(header, described, file.n_bytes - body):
+        return None
+    return [bytes(header), (start, file.n_bytes - start)]
+
+
+def _promise(header: bytearray, described: int, n_bytes: int) -> bool:
+    """Write a number of bytes of samples into a header of AIFF or CAF; return if that is possible.
+
+    Parameters
+    ----------
+    header
+        Up to the first sample.
+    described
+        Where the format is described in it.
+    n_bytes
+        Bytes of the chunk of samples, from its body on.
+    """
+    if header[:4] == b"caff":
+        struct.pack_into(">q", header, len(header) - 12, n_bytes)
+        return bytes(header[described + 8 : described + 12]) in _PLAIN_CAF
+    n_channels, _, n_bits = struct.unpack_from(">hIh", header, described)
+    is_plain = header[8:12] == b"AIFF" or header[described + 18 : described + 22] in _PLAIN_AIFC
+    n_sample = n_channels * -(-n_bits // 8)
+    if not is_plain or n_sample <= 0 or len(header) + n_bytes > LARGEST_RIFF_BYTES:
+        return False
+    struct.pack_into(">I", header, 4, len(header) + n_bytes - 16)
+    struct.pack_into(">I", header, described + 2, (n_bytes - 8) // n_sample)
+    struct.pack_into(">I", header, len(header) - 12, n_bytes)
+    return True
 
 
 class _Reader:

@@ -116,6 +116,27 @@ def test_of_an_odd_wav_all_samples_are_read(tmp_path, content):
     check(path, padding=0.002)
 
 
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+@pytest.mark.parametrize(
+    ("ending", "name", "n_size"), [("aiff", b"SSND", 4), ("aifc", b"SSND", 4), ("caf", b"data", 8)]
+)
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_an_aiff_or_caf_with_a_size_too_small_is_read_to_its_end(
+    tmp_path, subtype, ending, name, n_size, share
+):
+    path = tmp_path / f"x.{ending}"
+    content = bytearray(write(path, subtype=subtype, format="CAF" if ending == "caf" else "AIFF"))
+    at = content.find(name) + 4
+    size = int.from_bytes(content[at : at + n_size], "big")
+    content[at : at + n_size] = int(size * share).to_bytes(n_size, "big")
+    if ending != "caf":  # the number of samples of an unfinished file too
+        comm = content.find(b"COMM") + 10
+        n_samples = int.from_bytes(content[comm : comm + 4], "big")
+        content[comm : comm + 4] = int(n_samples * share).to_bytes(4, "big")
+    path.write_bytes(content)
+    check(path, padding=0.01)
+
+
 def test_joined_wavs_of_other_rates_and_channels_become_those_of_the_first(tmp_path):
     path = tmp_path / "x.wav"
     second = np.repeat(np.stack([SECOND, SECOND], 1), 3, axis=0)  # at 48 kHz
@@ -343,13 +364,12 @@ def test_tags_of_mp3_are_no_sound(tmp_path):
     file.close()
 
 
-@pytest.mark.parametrize("ending", ["aiff", "caf"])
-def test_what_cannot_be_decoded_behind_the_sound_is_damage(tmp_path, ending):
-    path = tmp_path / f"x.{ending}"
-    path.write_bytes(write(path) + b"\xff" * 9_000)
+def test_what_cannot_be_decoded_behind_the_sound_is_damage(tmp_path):
+    path = tmp_path / "x.caf"
+    path.write_bytes(write(path, subtype="ALAC_16") + b"\xff" * 9_000)
     samples, message = decoded(path)
     assert len(samples) == 64_000
-    assert "damaged at 4.000 s: 9,000 bytes follow that cannot be decoded" in message
+    assert "damaged at 4.000 s: 9,001 bytes follow that cannot be decoded" in message
 
 
 def test_without_ffmpeg_the_error_says_what_to_install(tmp_path, monkeypatch):
