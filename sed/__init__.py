@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         TableError,
         UsageError,
     )
+    from sed.events.reading.event_tables import read_event_tables
     from sed.events.reading.events import read_events
     from sed.events.scoring.match import match_events
     from sed.events.sqlite import DatabaseError
@@ -68,6 +69,8 @@ if TYPE_CHECKING:
     from streaming.pipeline.config import DetectorConfig
     from streaming.pipeline.decoder import Detection
     from streaming.pipeline.detector import Detector
+    from streaming.results.clips.choose import ChoiceConfig
+    from streaming.results.clips.save import save_clips
     from streaming.search.search import SearchConfig, search
     from train.config.recipe import load_recipe
     from train.config.train import TrainConfig
@@ -90,6 +93,7 @@ _MODULES = {
     "sed.events.scoring.match": "match_events",
     "sed.events.tracker": "Event EventTracker TrackerConfig track_events",
     "sed.events.reading.events": "read_events",
+    "sed.events.reading.event_tables": "read_event_tables",
     "sed.features.log_mel": "LogMelConfig",
     "sed.features.log_mel_torch": "LogMel",
     "sed.models.backbone": "ModelConfig",
@@ -118,6 +122,8 @@ _MODULES = {
     "streaming.pipeline.config": "DetectorConfig",
     "streaming.pipeline.decoder": "Detection",
     "streaming.pipeline.detector": "Detector",
+    "streaming.results.clips.choose": "ChoiceConfig",
+    "streaming.results.clips.save": "save_clips",
     "streaming.search.search": "SearchConfig search",
     "train.config.recipe": "load_recipe",
     "train.config.train": "TrainConfig",

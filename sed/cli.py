@@ -24,6 +24,7 @@ COMMANDS = {
     "embed": ("streaming.cli.embed", "Embeddings"),
     "devices": ("streaming.cli.devices", "Detection"),
     "search": ("streaming.cli.search", "Embeddings"),
+    "clips": ("streaming.results.cli.clips", "Results"),
     "prepare": ("train.cli.prepare", "Training"),
     "train": ("train.cli.train", "Training"),
     "evaluate": ("train.cli.evaluate", "Training"),

@@ -90,7 +90,7 @@ DOORS = {
         "train/loop/optimizer.py",
         "train/loop/schedule.py",
     },
-    "soundfile": {"sed/audio/decoders/libsndfile.py", "sed/audio/flac.py"},
+    "soundfile": {"sed/audio/decoders/libsndfile.py", "sed/audio/sound_file.py"},
     "sounddevice": {"streaming/live/microphone.py"},
     "onnx": {"streaming/export/onnx.py"},
     "ai_edge_litert": {"streaming/engines/graphs/tflite.py"},

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from sed.audio.blocks import to_mono
-from sed.audio.flac import quantize_24bit
+from sed.audio.sound_file import quantize_24bit
 from sed.errors import UsageError
 from sed.events.tracker import Event
 from sed.text import printable

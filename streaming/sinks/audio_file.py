@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sed.audio.flac import MAX_CHANNELS, FlacFile
+from sed.audio.sound_file import MAX_CHANNELS, FlacFile
 from sed.errors import OutputError
 from sed.text import printable, slug, timestamp
 from streaming.messages import AudioBlock, FaultReporter, Message, Problem, Status

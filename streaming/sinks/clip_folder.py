@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sed.audio.flac import write_flac
+from sed.audio.sound_file import write_flac
 from sed.errors import OutputError
 from sed.events.tracker import Event
 from sed.files import remove_parts

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sed.audio.flac import MAX_CHANNELS
+from sed.audio.sound_file import MAX_CHANNELS
 from sed.errors import OutputError, UsageError
 from sed.events.tracker import Event
 from sed.timeline import samples_from_seconds

@@ -17,6 +17,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from sed.features.log_mel import LogMelConfig, hz_to_mel, mel_to_hz
+from sed.features.picture import MAGMA
 from sed.features.waterfall import Waterfall
 from sed.types import Floats
 
@@ -31,10 +32,6 @@ FAINT_PERCENTILE, STRONG_PERCENTILE = 35.0, 99.7  # of the decibels: ends of the
 MIN_RANGE_DB = 36.0  # that the palette spans, so that noise alone stays dark
 ADAPTING_SECONDS = 4.0  # time constant with which the palette follows the sound
 
-MAGMA = (
-    "#000004", "#1c1044", "#4f127b", "#812581", "#b5367a",
-    "#e55064", "#fb8761", "#fec287", "#fcfdbf",
-)  # fmt: skip
 SIXTEEN = (
     "black",
     "blue",

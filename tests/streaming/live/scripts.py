@@ -2,7 +2,7 @@
 
 import time
 
-from sed.audio.flac import quantize_24bit
+from sed.audio.sound_file import quantize_24bit
 from sed.models.devices import DeviceError
 from streaming.engines.pytorch import TorchEngine
 from streaming.messages import EventEnded

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sed.audio.decode import open_recording
-from sed.audio.flac import quantize_24bit
+from sed.audio.sound_file import quantize_24bit
 from sed.errors import UsageError
 from sed.models.devices import DeviceError
 from streaming.engines.pytorch import TorchEngine

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from sed.audio.blocks import read_recording
-from sed.audio.flac import quantize_24bit, write_flac
+from sed.audio.sound_file import quantize_24bit, write_flac
 from sed.errors import OutputError, UsageError
 from sed.events.reading.events import read_events
 from sed.events.tracker import Event
@@ -194,7 +194,7 @@ def test_saved_sound_survives_a_full_disk(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as broken:
-        broken.setattr("sed.audio.flac.FlacFile.write", full)
+        broken.setattr("sed.audio.sound_file.FlacFile.write", full)
         (problem,) = saved.handle(audio_block(np.ones(800) / 2, 800))
         assert re.search(r"No space left.*Detection continues without saved audio", problem.text)
         for first in range(1_600, 20_000, 800):  # it is tried again, and not reported again

@@ -6,7 +6,8 @@ import torch
 from rich.style import Style
 
 from sed.features.log_mel_torch import LogMel
-from streaming.live.terminal.spectrogram import LOST, MAGMA, Painter, Spectrogram
+from sed.features.picture import MAGMA
+from streaming.live.terminal.spectrogram import LOST, Painter, Spectrogram
 from tests.streaming.live.terminal.stage import FRONT_END, Stage, noise
 
 

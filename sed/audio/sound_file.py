@@ -1,4 +1,4 @@
-"""Write sound to FLAC, lossless for the samples of a sound device."""
+"""Write sound: FLAC, lossless for the samples of a sound device, also WAV and Ogg Vorbis."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ from sed.types import Floats
 
 MAX_CHANNELS = 8  # of a FLAC file
 FULL_SCALE = 1 << 23  # of 24-bit samples
+OGG_BLOCK = 8_192  # samples; libsndfile overflows the stack when it encodes long blocks
+
+# Endings of files that `write_sound` writes, and what is in them.
+SOUND_FORMATS = {"flac": "24 bits", "wav": "24 bits", "ogg": "Vorbis"}
 
 
 class FlacFile:
@@ -108,6 +112,43 @@ def write_flac(path: str | os.PathLike[str], samples: Floats, sample_rate: int) 
     """
     with written_whole(path) as part:
         part.write_bytes(_encoded(samples, sample_rate))
+
+
+def write_sound(path: str | os.PathLike[str], samples: Floats, sample_rate: int) -> None:
+    """Write samples to a file in the format of its ending, complete or not at all.
+
+    Parameters
+    ----------
+    path
+        The file; its ending is a key of `SOUND_FORMATS`.
+    samples
+        Shape (samples, channels), full scale 1.
+    sample_rate
+        Samples per second.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written, or the format does not support the rate or the channels.
+    """
+    format = os.path.splitext(path)[1][1:].lower()
+    if format == "flac":
+        write_flac(path, samples, sample_rate)
+        return
+    subtype = "VORBIS" if format == "ogg" else "PCM_24"
+    with written_whole(path) as part:
+        try:
+            with soundfile.SoundFile(
+                part, "w", sample_rate, samples.shape[1], subtype, format=format.upper()
+            ) as file:
+                for first in range(0, len(samples), OGG_BLOCK):
+                    block = samples[first : first + OGG_BLOCK]
+                    file.write(_to_int32(block) if format == "wav" else block)
+        except soundfile.LibsndfileError as error:
+            form = f"{sample_rate} Hz, channels: {samples.shape[1]}"
+            raise OSError(
+                errno.EINVAL, f"{format.upper()} cannot hold such sound ({form})"
+            ) from error
 
 
 def _encoded(samples: Floats, sample_rate: int) -> memoryview:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from sed.audio.flac import FlacFile, write_flac
+from sed.audio.sound_file import FlacFile, write_flac
 from sed.errors import OutputError
 
 

@@ -1,0 +1,1 @@
+"""Cut the sound of events from their recordings."""

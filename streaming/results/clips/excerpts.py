@@ -1,0 +1,126 @@
+"""Read parts of a recording at its own rate and with all its channels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from sed.audio.decode import open_recording
+from sed.audio.file_decoder import FileDecoder
+from sed.errors import RecordingError
+from sed.types import Floats
+
+SEEK_SECONDS = 5.0  # decoding up to so much sound is as fast as opening the file again
+
+
+class Excerpt(NamedTuple):
+    """A part of a recording."""
+
+    number: int  # of the span that was asked for
+    start_seconds: float  # in the recording
+    samples: Floats  # (samples, channels)
+    sample_rate: int
+
+
+@dataclass
+class _Span:
+    """The samples of a part that were read so far."""
+
+    number: int
+    start: int
+    end: int
+    parts: list[Floats] = field(default_factory=list)
+
+    def excerpt(self, sample_rate: int) -> Excerpt:
+        samples = np.concatenate(self.parts)
+        return Excerpt(self.number, self.start / sample_rate, samples, sample_rate)
+
+
+def read_excerpts(path: str, spans: Sequence[tuple[float, float]]) -> Iterator[Excerpt]:
+    """Yield parts of a recording, in the order of their ends.
+
+    Formats that seek exactly are decoded only where parts are, others once up to the last part.
+    Parts that reach beyond the start or the end of the recording are shorter.
+
+    Parameters
+    ----------
+    path
+        The recording.
+    spans
+        Start and end of each part in seconds, in any order; they may overlap.
+
+    Raises
+    ------
+    RecordingError
+        If the recording cannot be read, or ends before a part begins; after all that can be read.
+    """
+    with closing(open_recording(path)) as decoder:
+        rate = decoder.sample_rate
+        can_seek = isinstance(decoder, FileDecoder) and decoder.seeks_exactly
+    waiting = sorted(
+        (_Span(i, max(0, round(a * rate)), round(b * rate)) for i, (a, b) in enumerate(spans)),
+        key=lambda span: (span.start, span.end),
+    )
+    gap = SEEK_SECONDS * rate if can_seek else float("inf")
+    for group in _groups(waiting, gap):
+        with closing(open_recording(path)) as decoder:
+            start = 0
+            if can_seek and group[0].start > gap:
+                assert isinstance(decoder, FileDecoder)
+                start = decoder.seek(group[0].start)
+            blocks = decoder.blocks()
+            yield from _read(path, blocks, start, rate, group)
+
+
+def _groups(spans: Sequence[_Span], gap: float) -> Iterator[list[_Span]]:
+    """Yield spans, sorted by their starts, in groups that are further apart than a gap."""
+    group: list[_Span] = []
+    end = 0
+    for span in spans:
+        if group and span.start > end + gap:
+            yield group
+            group = []
+        group.append(span)
+        end = max(end, span.end)
+    if group:
+        yield group
+
+
+def _read(
+    path: str, blocks: Iterator[Floats], position: int, rate: int, waiting: list[_Span]
+) -> Iterator[Excerpt]:
+    """Yield the excerpts of spans from blocks that begin at a position, in samples."""
+    waiting = waiting[::-1]
+    active: list[_Span] = []
+    failure: RecordingError | None = None
+    while waiting or active:
+        try:
+            block = next(blocks, None)
+        except RecordingError as error:
+            failure, block = error, None
+        if block is None:
+            break
+        end = position + len(block)
+        while waiting and waiting[-1].start < end:
+            active.append(waiting.pop())
+        for span in active:
+            first, last = max(0, span.start - position), max(0, span.end - position)
+            span.parts.append(block[first:last].copy())
+        for span in sorted((s for s in active if s.end <= end), key=lambda s: s.end):
+            yield span.excerpt(rate)
+        active = [span for span in active if span.end > end]
+        position = end
+    for span in active:
+        yield span.excerpt(rate)
+    if failure is not None and (waiting or active):
+        raise failure
+    if waiting:
+        raise RecordingError(
+            path,
+            f"ends at {position / rate:.3f} s, before an event at {waiting[-1].start / rate:.3f} s."
+            " Check that the events are of this recording.",
+        )

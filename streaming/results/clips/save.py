@@ -1,0 +1,244 @@
+"""Cut chosen events from their recordings, with a picture of each and a contact sheet of all."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from sed.audio.sound_file import SOUND_FORMATS, write_sound
+from sed.errors import OutputError, RecordingError, SedError, UsageError
+from sed.events.event_table import EventTable
+from sed.events.reading.audio_files import AudioFinder
+from sed.events.tracker import Event
+from sed.features.picture import spectrogram_picture
+from sed.files import written_whole
+from sed.text import iso_time, near, slug
+from streaming.results.clips.choose import ChoiceConfig, choose_events
+from streaming.results.clips.excerpts import Excerpt, read_excerpts
+from streaming.results.clips.sheet import write_sheet
+
+INDEX, SHEET = "clips.csv", "index.html"
+COLUMNS = (
+    *("file", "onset", "offset", "label", "score", "time"),
+    *("recording", "recording_onset", "recording_offset", "picture"),
+)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip that was saved.
+
+    Attributes
+    ----------
+    path
+        The sound, relative to the folder of all clips.
+    picture
+        Its spectrogram, relative too.
+    event
+        The event in its recording.
+    recording
+        Path of the recording.
+    start_seconds
+        Start of the clip in the recording.
+    seconds
+        Length of the clip.
+    """
+
+    path: str
+    picture: str
+    event: Event
+    recording: str
+    start_seconds: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A clip to be cut: which event, and its name without ending."""
+
+    event: Event
+    stem: str
+
+
+def save_clips(
+    events: EventTable,
+    output: str | os.PathLike[str],
+    config: ChoiceConfig | None = None,
+    *,
+    format: str = "flac",
+    audio: Sequence[str | os.PathLike[str]] = (),
+    on_clip: Callable[[int, int], None] = lambda *_: None,
+    on_error: Callable[[SedError], None] = lambda _: None,
+) -> list[Clip]:
+    """Cut events from their recordings into a folder for each class.
+
+    ::
+
+        output/dog/001_0.9445_village_24.640.flac    sound of the event, and what is around it
+        output/dog/001_0.9445_village_24.640.png     its spectrogram; dashed lines are its borders
+        output/clips.csv                             a row for each clip
+        output/index.html                            contact sheet
+
+    Recordings are read at their own rate and with all channels, several at once.
+
+    Parameters
+    ----------
+    events
+        Events of any number of recordings, as `sed.events.reading.event_tables` reads them.
+    output
+        The folder; clips of an earlier call are replaced where they have the same name.
+    config
+        Which events, and how much sound around them.
+    format
+        ``flac``, ``wav`` or ``ogg``.
+    audio
+        Folders to look for the recordings in, beside their paths as the table has them.
+    on_clip
+        Called with the number of clips done and in all.
+    on_error
+        Called with the error of each recording that cannot be read; its events are left out.
+
+    Returns
+    -------
+    list[Clip]
+        Sorted by class, best first.
+
+    Raises
+    ------
+    UsageError
+        If the format is unknown.
+    OutputError
+        If the folder cannot be written.
+    """
+    if format not in SOUND_FORMATS:
+        raise UsageError(f"unknown format {format!r}. {near(format, SOUND_FORMATS)}")
+    config = config or ChoiceConfig()
+    folder = Path(output)
+    wanted = _named(events, config)
+    _make_folders(folder, wanted)
+    by_recording: dict[str, list[_Wanted]] = defaultdict(list)
+    for clip in wanted:
+        by_recording[clip.event.file].append(clip)
+    finder = AudioFinder([Path.cwd(), *map(Path, audio)])
+    cut = partial(_cut, folder=folder, config=config, format=format, finder=finder)
+    clips: list[Clip] = []
+    n_done = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            for group, (saved, error) in zip(
+                by_recording.values(), pool.map(cut, by_recording.values()), strict=True
+            ):
+                clips += saved
+                n_done += len(group)
+                if error is not None:
+                    on_error(error)
+                on_clip(n_done, len(wanted))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+        finally:
+            # What is done is kept after Ctrl-C too.
+            clips.sort(key=lambda clip: (clip.event.label, clip.path))
+            _write_index(folder / INDEX, clips)
+            write_sheet(folder / SHEET, clips)
+    return clips
+
+
+def _named(events: EventTable, config: ChoiceConfig) -> list[_Wanted]:
+    """Return the chosen events with names that are different and sort by class and score."""
+    folders: dict[str, int] = {}
+    wanted = []
+    for label, rows in zip(events.labels, choose_events(events, config), strict=True):
+        if not len(rows):
+            continue
+        name = slug(label)
+        n = folders[name] = folders.get(name, 0) + 1
+        place = name if n == 1 else f"{name}-{n}"
+        for i, row in enumerate(rows.tolist(), start=1):
+            event = events.event(row)
+            recording = slug(Path(event.file).stem)
+            wanted.append(
+                _Wanted(event, f"{place}/{i:03d}_{event.score:.4f}_{recording}_{event.onset:.3f}")
+            )
+    return wanted
+
+
+def _make_folders(folder: Path, wanted: Iterable[_Wanted]) -> None:
+    for path in dict.fromkeys([folder, *((folder / clip.stem).parent for clip in wanted)]):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(path, error) from error
+
+
+def _cut(
+    wanted: Sequence[_Wanted],
+    *,
+    folder: Path,
+    config: ChoiceConfig,
+    format: str,
+    finder: AudioFinder,
+) -> tuple[list[Clip], SedError | None]:
+    """Write the clips of one recording; return those, and what went wrong."""
+    name, pad = wanted[0].event.file, config.pad_seconds
+    clips: list[Clip] = []
+    try:
+        recording = _found(finder, name)
+        spans = [
+            (e.onset - pad, min(e.offset + pad, max(0.0, e.onset - pad) + config.max_seconds))
+            for e in (clip.event for clip in wanted)
+        ]
+        for excerpt in read_excerpts(recording, spans):
+            clips.append(_write(wanted[excerpt.number], excerpt, folder, format, recording))
+    except SedError as error:
+        return clips, error
+    return clips, None
+
+
+def _found(finder: AudioFinder, name: str) -> str:
+    if os.path.isfile(name):
+        return name
+    try:
+        return finder.find_anywhere(name)
+    except ValueError as error:
+        raise RecordingError(
+            name, f"{error}. Run this where the paths of the table hold, or give --audio DIR."
+        ) from error
+
+
+def _write(wanted: _Wanted, excerpt: Excerpt, folder: Path, format: str, recording: str) -> Clip:
+    event = wanted.event
+    path, picture = f"{wanted.stem}.{format}", f"{wanted.stem}.png"
+    write_sound(folder / path, excerpt.samples, excerpt.sample_rate)
+    marks = event.onset - excerpt.start_seconds, event.offset - excerpt.start_seconds
+    drawn = spectrogram_picture(excerpt.samples, excerpt.sample_rate, marks=marks)
+    with written_whole(folder / picture) as part:
+        part.write_bytes(drawn)
+    seconds = len(excerpt.samples) / excerpt.sample_rate
+    return Clip(path, picture, event, recording, excerpt.start_seconds, seconds)
+
+
+def _write_index(path: Path, clips: Sequence[Clip]) -> None:
+    """Write a table of clips that `sed train` and `sed score` read as events in the clips."""
+    with (
+        written_whole(path) as part,
+        open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(COLUMNS)
+        for clip in clips:
+            event = clip.event
+            onset = max(0.0, event.onset - clip.start_seconds)
+            offset = min(clip.seconds, event.offset - clip.start_seconds)
+            row = (
+                *(clip.path, f"{onset:.3f}", f"{offset:.3f}", event.label, f"{event.score:.4f}"),
+                *(iso_time(event.time), clip.recording),
+                *(f"{event.onset:.3f}", f"{event.offset:.3f}", clip.picture),
+            )
+            rows.writerow(row)

@@ -1,0 +1,90 @@
+"""Write a contact sheet: one page with the picture and the sound of each clip, by class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+from string import Template
+from typing import Protocol
+from urllib.parse import quote
+
+from sed.events.tracker import Event
+from sed.files import written_whole
+from sed.text import clock_time, iso_time, pluralize, to_utf8, without_controls
+
+
+class Shown(Protocol):
+    """What the sheet needs to know of a clip."""
+
+    @property
+    def path(self) -> str:
+        """Sound, relative to the page."""
+        ...
+
+    @property
+    def picture(self) -> str:
+        """Picture, relative to the page."""
+        ...
+
+    @property
+    def event(self) -> Event:
+        """The event in its recording."""
+        ...
+
+    @property
+    def start_seconds(self) -> float:
+        """Start of the clip in the recording."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """Length of the clip."""
+        ...
+
+
+def write_sheet(path: Path, clips: Sequence[Shown]) -> None:
+    """Write a page that shows clips, which are sorted by class; it needs no other server or script.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    groups = [(label, [*group]) for label, group in groupby(clips, lambda clip: clip.event.label)]
+    title = f"{pluralize(len(clips), 'clip')} of {len(groups)} classes"
+    if len(groups) == 1:
+        title = f"{pluralize(len(clips), 'clip')} of one class"
+    links = " ".join(f'<a href="#c{i}">{_text(name)}</a>' for i, (name, _) in enumerate(groups))
+    sections = "\n".join(
+        f'<h2 id="c{i}">{_text(label)} <small>{pluralize(len(group), "clip")}</small></h2>\n<ol>\n'
+        + "\n".join(map(_item, group))
+        + "\n</ol>"
+        for i, (label, group) in enumerate(groups)
+    )
+    template = files(__package__).joinpath("sheet.html").read_text("utf-8")
+    page = Template(template).substitute(title=title, links=links, sections=sections)
+    with written_whole(path) as part:
+        part.write_text(to_utf8(page), "utf-8")
+
+
+def _item(clip: Shown) -> str:
+    event = clip.event
+    sound, picture = (escape(quote(to_utf8(name))) for name in (clip.path, clip.picture))
+    times = f"{event.onset:.2f} to {event.offset:.2f} s"
+    if event.onset >= 60:
+        times = f"{clock_time(int(event.onset))}, {event.offset - event.onset:.2f} s long"
+    when = f" · {iso_time(event.time)[:19].replace('T', ' ')}" if event.time else ""
+    end = clip.start_seconds + clip.seconds
+    return (
+        f'<li><img loading="lazy" src="{picture}" alt="spectrogram of {_text(event.label)}">'
+        f'<div class="axis"><span>{clip.start_seconds:.1f} s</span><span>{end:.1f} s</span></div>'
+        f'<audio controls preload="none" src="{sound}"></audio>'
+        f"<p><b>{event.score:.2f}</b> · {times}{when}<br>{_text(event.file)}</p></li>"
+    )
+
+
+def _text(text: str) -> str:
+    return escape(without_controls(to_utf8(text)))
