@@ -31,7 +31,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Clip:
+class SavedClip:
     """A clip that was saved.
 
     Attributes
@@ -75,7 +75,7 @@ def save_clips(
     audio: Sequence[str | os.PathLike[str]] = (),
     on_clip: Callable[[int, int], None] = lambda *_: None,
     on_error: Callable[[SedError], None] = lambda _: None,
-) -> list[Clip]:
+) -> list[SavedClip]:
     """Cut events from their recordings into a folder for each class.
 
     ::
@@ -106,7 +106,7 @@ def save_clips(
 
     Returns
     -------
-    list[Clip]
+    list[SavedClip]
         Sorted by class, best first.
 
     Raises
@@ -127,7 +127,7 @@ def save_clips(
         by_recording[clip.event.file].append(clip)
     finder = AudioFinder([Path.cwd(), *map(Path, audio)])
     cut = partial(_cut, folder=folder, config=config, format=format, finder=finder)
-    clips: list[Clip] = []
+    clips: list[SavedClip] = []
     n_done = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
@@ -184,10 +184,10 @@ def _cut(
     config: ChoiceConfig,
     format: str,
     finder: AudioFinder,
-) -> tuple[list[Clip], SedError | None]:
+) -> tuple[list[SavedClip], SedError | None]:
     """Write the clips of one recording; return those, and what went wrong."""
     name, pad = wanted[0].event.file, config.pad_seconds
-    clips: list[Clip] = []
+    clips: list[SavedClip] = []
     try:
         recording = _found(finder, name)
         spans = [
@@ -212,7 +212,9 @@ def _found(finder: AudioFinder, name: str) -> str:
         ) from error
 
 
-def _write(wanted: _Wanted, excerpt: Excerpt, folder: Path, format: str, recording: str) -> Clip:
+def _write(
+    wanted: _Wanted, excerpt: Excerpt, folder: Path, format: str, recording: str
+) -> SavedClip:
     event = wanted.event
     path, picture = f"{wanted.stem}.{format}", f"{wanted.stem}.png"
     write_sound(folder / path, excerpt.samples, excerpt.sample_rate)
@@ -221,10 +223,10 @@ def _write(wanted: _Wanted, excerpt: Excerpt, folder: Path, format: str, recordi
     with written_whole(folder / picture) as part:
         part.write_bytes(drawn)
     seconds = len(excerpt.samples) / excerpt.sample_rate
-    return Clip(path, picture, event, recording, excerpt.start_seconds, seconds)
+    return SavedClip(path, picture, event, recording, excerpt.start_seconds, seconds)
 
 
-def _write_index(path: Path, clips: Sequence[Clip]) -> None:
+def _write_index(path: Path, clips: Sequence[SavedClip]) -> None:
     """Write a table of clips that `sed train` and `sed score` read as events in the clips."""
     with (
         written_whole(path) as part,
