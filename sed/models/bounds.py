@@ -58,6 +58,9 @@ RANGES: Mapping[str, Mapping[str, Range]] = {
         "median_filter_frames": (1, 10_001),
         "min_duration_seconds": (0, 86_400),
         "min_gap_seconds": (0, 86_400),
+        "step_filter_seconds": (0, 60),
+        "merge_threshold_absolute": _SHARE,
+        "merge_threshold_relative": _SHARE,
     },
     "added_heads": {
         "n_classes": (1, MAX_LABELS),

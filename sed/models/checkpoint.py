@@ -5,7 +5,6 @@ Loading executes nothing that is in the files.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -158,7 +157,7 @@ def save_checkpoint(
         "labels": list(checkpoint.labels),
         **checkpoint.model.as_dict(),
         "window_seconds": checkpoint.window_seconds,
-        "post_processing": dataclasses.asdict(checkpoint.post_processing),
+        "post_processing": checkpoint.post_processing.as_dict(),
         "metrics": checkpoint.metrics,
         "data": checkpoint.data,
         "versions": checkpoint.versions or library_versions(),

@@ -130,7 +130,7 @@ class ModelSpec:
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain values for JSON; the last two only where there are any."""
         values = dataclasses.asdict(dataclasses.replace(self, hierarchy=None))
-        values |= {"labels": list(self.labels)}
+        values |= {"labels": list(self.labels), "post_processing": self.post_processing.as_dict()}
         del values["hierarchy"]
         if not self.species:
             del values["species"]

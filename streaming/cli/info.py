@@ -92,8 +92,8 @@ def _describe_checkpoint(path: Path, *, with_classes: bool = False) -> str:
             f"  events    onset threshold {_range(tracker['onset_threshold'])}, offset threshold "
             f"{_range(tracker['offset_threshold'])}, median filter "
             f"{_range(tracker['median_filter_frames'])} frames, at least "
-            f"{tracker['min_duration_seconds']:g} s, gaps of more than "
-            f"{tracker['min_gap_seconds']:g} s",
+            f"{_range(tracker['min_duration_seconds'])} s, gaps of more than "
+            f"{_range(tracker['min_gap_seconds'])} s",
             *(f"  {_words(k):9} {_metrics(v)}" for k, v in metadata["metrics"].items() if v),
             *(f"  {_words(k):9} {_value(v)}" for k, v in metadata["data"].items() if v),
             "  made with " + ", ".join(f"{k} {v}" for k, v in metadata["versions"].items()),

@@ -184,10 +184,9 @@ def tracker_config(
     UsageError
         If the offset threshold is higher than the onset threshold.
     """
-    fitted = spec.post_processing
     chosen = list(selected)
+    fitted = spec.post_processing.select(chosen)
     onsets, offsets = (tuple(each[chosen].tolist()) for each in class_thresholds(spec, config))
-    medians = np.broadcast_to(np.asarray(fitted.median_filter_frames), len(spec.labels))
     if any(off > on for off, on in zip(offsets, onsets, strict=True)):
         raise UsageError(
             "expected an offset threshold no higher than the onset threshold, got "
@@ -202,6 +201,5 @@ def tracker_config(
         fitted,
         onset_threshold=onsets,
         offset_threshold=offsets,
-        median_filter_frames=tuple(medians[chosen].tolist()),
         **replaced,
     )

@@ -124,7 +124,7 @@ class EventDecoder:
         self._tracker = EventTracker(tracker, self.labels, spec.timeline, hierarchy)
         # Sound that must follow a moment before it is decided: what the aggregator waits for, the
         # rest of the frame, half of the median filter, and the wait for more specific classes.
-        n_frames = 1 + self._tracker.half_median_frames + self._tracker.hold_frames
+        n_frames = 1 + self._tracker.lag_frames + self._tracker.hold_frames
         n_frames += self._kinds.frames.half_median_frames if self._kinds else 0
         n_frames += self._unknown.lag_frames if self._unknown else 0
         self.lookahead_columns = aggregator.lookahead_columns + n_frames * spec.frame_columns

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,19 @@ from sed.events.hierarchy import Hierarchy
 from sed.events.tracker import TrackerConfig
 from sed.events.tracking.kinds import KindFrames, KindProbs
 from streaming.pipeline.unknown import UNKNOWN
+
+# How the values of a kind follow from those of its classes, where each has its own: no event that
+# is long enough for one of them is dropped, and none are merged that one of them would keep apart.
+# Change detection finds the events of a kind only if it finds those of all its classes.
+OF_KINDS: Mapping[str, Callable[[Any], Any]] = {
+    "min_duration_seconds": min,
+    "min_gap_seconds": min,
+    "decoder": max,
+    "step_filter_seconds": min,
+    "merge_threshold_absolute": min,
+    "merge_threshold_relative": min,
+    "event_score": min,
+}
 
 
 class KindLevel:
@@ -64,8 +78,16 @@ class KindLevel:
         )
         lengths = np.asarray(tracker.median_filter_frames, np.int64)
         self.frames = KindFrames(self.probs, np.broadcast_to(lengths, len(labels)))
+
+        def of_kinds(name: str, combine: Callable[[Any], Any]) -> Any:
+            value = getattr(tracker, name)
+            if not isinstance(value, tuple):
+                return value
+            return tuple(combine([value[c] for c in numbers]) for numbers in members.values())
+
         self.tracker = dataclasses.replace(
             tracker,
+            **{name: of_kinds(name, combine) for name, combine in OF_KINDS.items()},
             onset_threshold=tuple(self.probs.onset.tolist()),
             offset_threshold=tuple(self.probs.offset.tolist()),
             median_filter_frames=1,

@@ -19,7 +19,6 @@ the scores of a file.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -195,18 +194,12 @@ def add_unknown(
     given = config.threshold if config.onset_threshold is None else config.onset_threshold
     onset = ONSET_THRESHOLD if given is None else given
     offset = config.offset_threshold or OFFSET_RATIO * onset
-    onsets, offsets, medians = (
-        np.broadcast_to(value, len(labels)).tolist()
-        for value in (
-            tracker.onset_threshold,
-            tracker.offset_threshold,
-            tracker.median_filter_frames,
-        )
-    )
-    tracker = dataclasses.replace(
-        tracker,
-        onset_threshold=(*onsets, onset),
-        offset_threshold=(*offsets, min(offset, onset)),
-        median_filter_frames=(*medians, 1),
+    tracker = tracker.with_classes(
+        len(labels),
+        1,
+        onset_threshold=onset,
+        offset_threshold=min(offset, onset),
+        median_filter_frames=1,
+        decoder="hysteresis",
     )
     return (*labels, UNKNOWN), tracker

@@ -198,14 +198,20 @@ def fit_class_thresholds(
     present = marked_frames(clips, labels, len(frame_probs), "present")
     absent[:, background] = ~present[:, background]
     filtered = _filtered(frame_probs, tracker, len(labels))
-    gap_frames = timeline.frames_from_seconds(tracker.min_gap_seconds)
+    gaps = tracker.values("min_gap_seconds", len(labels)).tolist()
     frame_hours = timeline.frame_seconds / 3600
     fitted, scores = [], []
     for c, label in enumerate(labels):
         probs, here = filtered[:, c], [one for one in clips if label in one.present]
         scores += [np.array([probs[one.first : one.last].max() for one in here], np.float32)]
         threshold = _class_threshold(
-            label, probs, absent[:, c], scores[c], frame_hours, gap_frames, config
+            label,
+            probs,
+            absent[:, c],
+            scores[c],
+            frame_hours,
+            timeline.frames_from_seconds(gaps[c]),
+            config,
         )
         fitted += [replace(threshold, rule="background") if background[c] else threshold]
     masked = np.where(absent, frame_probs, 0).astype(np.float32)

@@ -210,17 +210,14 @@ def _post_processing(
     old, n_old = base.post_processing, len(base.labels)
     onset = np.broadcast_to(old.onset_threshold, n_old)
     offset = np.broadcast_to(old.offset_threshold, n_old)
-    median = np.broadcast_to(old.median_filter_frames, n_old)
-    n_new = len(thresholds)
-    kept = slice(0, n_old if keep else 0)
     ratio = float(np.median(offset / onset)) if n_old else OFFSET_RATIO
-    common = int(np.median(median)) if n_old else 1
-    return dataclasses.replace(
-        old,
-        onset_threshold=(*onset[kept].tolist(), *thresholds.tolist()),
-        offset_threshold=(*offset[kept].tolist(), *(ratio * thresholds).tolist()),
-        median_filter_frames=(*median[kept].tolist(), *[common | 1] * n_new),
+    joined = old.with_classes(
+        n_old,
+        len(thresholds),
+        onset_threshold=tuple(thresholds.tolist()),
+        offset_threshold=tuple((ratio * thresholds).tolist()),
     )
+    return joined if keep else joined.select(range(n_old, n_old + len(thresholds)))
 
 
 def _mean(values: NDArray[np.float64]) -> float:

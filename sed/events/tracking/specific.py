@@ -47,11 +47,11 @@ class SpecificEvents:
     ancestors
         Of each class the numbers of its ancestors.
     hold_frames, rest_frames
-        The two durations of the rule in frames.
+        The two durations of the rule in frames, the second of each class.
     """
 
     def __init__(
-        self, ancestors: Sequence[tuple[int, ...]], hold_frames: int, rest_frames: int
+        self, ancestors: Sequence[tuple[int, ...]], hold_frames: int, rest_frames: Sequence[int]
     ) -> None:
         self.hold_frames = hold_frames
         self._rest_frames = rest_frames
@@ -139,7 +139,7 @@ class SpecificEvents:
             self._schedule(event, frame)
         elif not is_first and not self._n_on[c]:
             first = max(event.start, self._last_stop[c])
-            reached = event.reaches(first + self._rest_frames)
+            reached = event.reaches(first + self._rest_frames[c])
             if reached is not None and reached <= frame:
                 del self._silent[c]
                 self._report(event, first)
@@ -147,7 +147,7 @@ class SpecificEvents:
     def _schedule(self, event: TracedEvent, frame: int) -> None:
         """Check a silent event where it has lasted long enough after its descendants."""
         first = max(event.start, self._last_stop[event.c])
-        reached = event.reaches(first + self._rest_frames)
+        reached = event.reaches(first + self._rest_frames[event.c])
         if reached is not None and not self._n_on[event.c]:
             self._put_check(max(frame, reached), event)
 

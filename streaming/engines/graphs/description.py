@@ -275,6 +275,7 @@ def read_graph_model(path: str | os.PathLike[str]) -> GraphModel:
 def graph_metadata(model: GraphModel) -> bytes:
     """Return the content of the JSON file of a graph, which `read_graph_model` reads."""
     values: dict[str, Any] = dataclasses.asdict(model)
+    values["post_processing"] = model.post_processing.as_dict()
     in_graph = ("file", "sha256", "input", "output", "activation")
     licence = values.pop("licence")
     metadata = {

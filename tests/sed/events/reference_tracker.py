@@ -90,8 +90,13 @@ class ReferenceTracker:
         self._off = self._per_class(config.offset_threshold, "offset_threshold").astype(np.float32)
         medians = self._per_class(config.median_filter_frames, "median_filter_frames")
         self._median = ReferenceMedian(medians.astype(np.int64))
-        self._min_frames = timeline.frames_from_seconds(config.min_duration_seconds)
-        self.gap_frames = timeline.frames_from_seconds(config.min_gap_seconds)
+        self._min_frames, self.gap_frames = (
+            [timeline.frames_from_seconds(s) for s in self._per_class(seconds, name).tolist()]
+            for seconds, name in (
+                (config.min_duration_seconds, "min_duration_seconds"),
+                (config.min_gap_seconds, "min_gap_seconds"),
+            )
+        )
         self.reset()
 
     def reset(self) -> None:
@@ -185,10 +190,10 @@ class ReferenceTracker:
     def _release(self, c: int, before: int) -> list[tuple[int, int, _Run]]:
         """Return the held event if no run that starts at `before` or later can extend it."""
         held = self._held[c]
-        if held is None or before - held.stop <= self.gap_frames:
+        if held is None or before - held.stop <= self.gap_frames[c]:
             return []
         self._held[c] = None
-        return [(max(held.decided_at, held.stop + self.gap_frames), c, held)]
+        return [(max(held.decided_at, held.stop + self.gap_frames[c]), c, held)]
 
     def _update_started(self, done: list[tuple[int, int, _Run]]) -> None:
         """Note the events, done or not, that nothing can take back, each once."""
@@ -200,17 +205,17 @@ class ReferenceTracker:
             elif held is not None:
                 certain.append((c, held))
         for c, run in certain:
-            if run.start > self._last_started[c] and self._is_long_enough(run):
+            if run.start > self._last_started[c] and self._is_long_enough(c, run):
                 self._last_started[c] = run.start
                 self._started.append((c, run))
 
     def _events(self, done: list[tuple[int, int, _Run]]) -> list[Event]:
         """Return events sorted by the frame of decision, which does not depend on block sizes."""
-        done = [d for d in done if self._is_long_enough(d[2])]
+        done = [d for d in done if self._is_long_enough(d[1], d[2])]
         return [self._event(c, run) for _, c, run in sorted(done, key=lambda d: d[:2])]
 
-    def _is_long_enough(self, run: _Run) -> bool:
-        return run.stop - run.start >= self._min_frames
+    def _is_long_enough(self, c: int, run: _Run) -> bool:
+        return run.stop - run.start >= self._min_frames[c]
 
     def _event(self, c: int, run: _Run) -> Event:
         times = self.timeline.frame_time(run.start), self.timeline.frame_time(run.stop)

@@ -83,12 +83,17 @@ def streams(draw):
     per_class = st.sampled_from([0.3, 0.5, 0.8])
     onsets = tuple(draw(st.lists(per_class, min_size=n_classes, max_size=n_classes)))
     medians = st.lists(st.sampled_from([1, 3, 7, 17]), min_size=n_classes, max_size=n_classes)
+
+    def of_classes(values):
+        one = st.sampled_from(values)
+        return one | st.lists(one, min_size=n_classes, max_size=n_classes).map(tuple)
+
     config = TrackerConfig(
         onset_threshold=onsets,
         offset_threshold=tuple(draw(st.sampled_from([0.5, 1.0])) * on for on in onsets),
         median_filter_frames=draw(st.sampled_from([1, 3]) | medians.map(tuple)),
-        min_duration_seconds=draw(st.sampled_from([0.0, 0.1, 0.3, 1.0])),
-        min_gap_seconds=draw(st.sampled_from([0.0, 0.1, 0.4, 1.5])),
+        min_duration_seconds=draw(of_classes([0.0, 0.1, 0.3, 1.0])),
+        min_gap_seconds=draw(of_classes([0.0, 0.1, 0.4, 1.5])),
     )
     return "abcdef"[:n_classes], probs, config, draw(cuts)
 
@@ -99,8 +104,8 @@ def test_every_push_gives_what_the_reference_gives(stream, max_block):
     """Compare all that is returned, event by event and bit by bit, with the reference."""
     labels, probs, config, cuts = stream
     ours, reference = (kind(config, labels, GRID) for kind in (EventTracker, ReferenceTracker))
-    assert ours.half_median_frames == reference.half_median_frames
-    with patch("sed.events.tracker.MAX_BLOCK", max_block):
+    assert ours.lag_frames == reference.half_median_frames
+    with patch("sed.events.tracking.hysteresis.MAX_BLOCK", max_block):
         for number, part in enumerate(np.split(probs, cuts)):
             assert ours.push(part) == reference.push(part)
             if number % 2:
