@@ -131,12 +131,25 @@ def test_of_a_recording_with_several_tracks_one_is_read_and_another_can_be_chose
     assert refused.exit_code == 1
     assert "has no track 3: it has 2, counted from 1" in refused.stderr
     info = CliRunner().invoke(app(), ["info", "two.mkv"]).stdout
-    assert "\n  track 1: flac, 1 channel, 16,000 Hz, deu\n  track 2: flac, 1 channel" in info
+    assert "\n  track 1: flac, 1 channel, 16,000 Hz, deu, read\n  track 2: flac, 1 channel" in info
     assert "\x1b" not in info
     embedded = CliRunner().invoke(
         app(), ["embed", "two.mkv", "-o", "store", "--model", str(model), "--track", "2"]
     )
     assert embedded.exit_code == 0, embedded.stderr
+
+
+def test_info_says_about_a_recording_what_detect_does(tmp_path, model):
+    path = tmp_path / "cut.wav"
+    soundfile.write(path, rising_noise(48_000), 16_000)
+    path.write_bytes(path.read_bytes()[:64_044])
+    done = CliRunner().invoke(app(), ["info", str(path)])
+    assert "PCM_16, 2.000 s (32,000 samples), 16,000 Hz, 1 channel\n" in done.stdout
+    assert isinstance(done.exception, sed.RecordingError)
+    assert str(done.exception) in " ".join(detect(path, "--model", model).stderr.split())
+    assert "damaged at 2.000 s: the header promises 96000 bytes" in str(done.exception)
+    assert run(["info", str(path)]) == 1
+    assert run(["info", str(path), "--track", "2"]) == 1
 
 
 def test_a_channel_that_is_not_there(tmp_path, model):

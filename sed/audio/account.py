@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
+from typing import NamedTuple
+
 from sed.audio.decoders import joins, mpeg
 from sed.audio.decoders.ffmpeg import ContainerDecoder
 from sed.audio.decoders.libsndfile import KEPT, SoundFileDecoder
 from sed.audio.decoders.local_file import LocalFile, Pipe, Readable
 from sed.audio.decoders.mpeg import Run
+from sed.audio.decoders.wav import WavPart
+from sed.audio.first_decoder import open_part
 from sed.text import pluralize
 
 UNREADABLE = f"cannot be decoded. {KEPT}"
@@ -16,8 +22,20 @@ MAX_PADDING_SECONDS = 0.5
 
 MAX_PAGE_SECONDS = 1.1  # of an Ogg file, as encoders write them
 
+# A larger file is not read from end to end for what its headers say.
+MAX_SCAN_BYTES = 1 << 30
+
 # Of these, chunks or pages say what follows.
 _KNOWN = ("WAV", "WAVEX", "RF64", "OGG")
+
+
+class HeaderAccount(NamedTuple):
+    """What headers say about a recording, without decoding."""
+
+    n_samples: int | None  # None if they do not say
+    seconds: float  # where the fault is
+    fault: str  # empty if there is none
+    starts_soon: bool = True  # whether decoding does, or reads a large file from end to end first
 
 
 def kind_of(form: str) -> str:
@@ -143,6 +161,66 @@ def mpeg_fault(run: Run, n_samples: int, sample_rate: int, n_recordings: int) ->
     if missing <= MAX_PADDING_SECONDS * n_recordings:
         return ""
     return f"about {missing:.1f} s before {UNREADABLE}"
+
+
+def by_headers(
+    file: LocalFile, decoder: SoundFileDecoder | ContainerDecoder, parts: Sequence[WavPart]
+) -> HeaderAccount:
+    """Return what headers say about the length and the damage of a file.
+
+    Parameters
+    ----------
+    file
+        The file; read from end to end if it is MP3, Ogg or FLAC of at most `MAX_SCAN_BYTES`.
+    decoder
+        The decoder of its first recording, before it has decoded anything.
+    parts
+        All parts of a WAV file whose header is not right.
+    """
+    rate, n_samples = decoder.sample_rate, decoder.n_samples
+    kind = kind_of(decoder.format)
+    if isinstance(decoder, ContainerDecoder):
+        return HeaderAccount(n_samples, 0.0, "")
+    if parts:
+        return _by_parts(file, rate, parts)
+    if kind == "MP3":
+        is_small = file.n_bytes <= MAX_SCAN_BYTES
+        return _by_frames(file, rate) if is_small else HeaderAccount(None, 0.0, "", False)
+    end = joins.flac_end(file) if kind == "FLAC" else None
+    if end is not None and n_samples is not None and n_samples - end > MAX_PADDING_SECONDS * rate:
+        promised = n_samples / rate
+        fault = f"it is cut off there; its header promises {promised:.3f} s. {KEPT}"
+        return HeaderAccount(end, end / rate, fault)
+    fault = decoder.header_fault
+    fault = f"{fault}. {KEPT}" if fault else ""
+    if kind in ("OGG", "FLAC"):
+        fault = fault or ogg_fault(file, decoder.format, n_samples or 0, rate, 1)
+        is_small = file.n_bytes <= MAX_SCAN_BYTES
+        find, start = (joins.next_ogg, 0) if kind == "OGG" else (joins.next_flac, 4)
+        if not is_small or find(file, start) is not None:  # other recordings follow, or may
+            return HeaderAccount(None, 0.0, "")
+    return HeaderAccount(n_samples, (n_samples or 0) / rate, fault)
+
+
+def _by_parts(file: LocalFile, rate: int, parts: Sequence[WavPart]) -> HeaderAccount:
+    """Return the samples of all parts of a WAV file, at the rate of the first."""
+    n_samples, seconds, fault = 0, 0.0, ""
+    for part in parts:
+        with closing(open_part(file, part)) as decoder:
+            n_samples += round((decoder.n_samples or 0) * rate / decoder.sample_rate)
+        if part.fault and not fault:
+            seconds, fault = n_samples / rate, f"{part.fault}. {KEPT}"
+    return HeaderAccount(n_samples, seconds, fault)
+
+
+def _by_frames(file: LocalFile, rate: int) -> HeaderAccount:
+    """Return about how many samples the frames of an MP3 file have, and where some are missing."""
+    n_samples, fault, seconds = 0, "", 0.0
+    for run in mpeg.mpeg_runs(file, 0):
+        if (run.n_lost or not run.n_samples) and not fault:
+            seconds, fault = n_samples / rate, f"about {run.n_lost / rate:.3f} s {UNREADABLE}"
+        n_samples += run.n_samples + run.n_lost
+    return HeaderAccount(n_samples, seconds, fault)
 
 
 def _n_bytes_read(file: LocalFile, decoder: SoundFileDecoder, start: int) -> int:

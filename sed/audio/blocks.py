@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from sed.audio.decode import Decoder, open_recording
 from sed.audio.file_decoder import FileDecoder
 from sed.audio.quality import QualityMeter
 from sed.audio.resample import Resampler, equal_durations, seek_period
-from sed.errors import NoSoundError, RecordingError
+from sed.errors import DamagedRecordingError, NoSoundError, RecordingError
 from sed.types import Floats
 
 
@@ -210,6 +211,52 @@ def _seek(decoder: Decoder, sample_rate: int, start: int, validator: SampleValid
     latest = max(0, start * n_in // n_out - n_lead)
     validator.position = decoder.seek(latest // period * period)
     return start - validator.position // n_in * n_out
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What a recording holds."""
+
+    n_samples: int | None  # per channel; None if only decoding all of it would say
+    n_decoded: int  # samples from the start on
+    is_complete: bool  # whether all were decoded, so that length and failure are exact
+    failure: RecordingError | None  # what is known to be wrong
+
+
+def examine(path: str, decoder: Decoder, *, max_seconds: float | None = None) -> Examination:
+    """Return length and damage of an opened recording, as an analysis of it would find them.
+
+    Parameters
+    ----------
+    path
+        Name of the recording in messages.
+    decoder
+        The opened recording, before its first block. A stream, which may be live, is not read.
+    max_seconds
+        Decode for about so long; beyond that, what headers say counts. Without limit if not given.
+    """
+    if not isinstance(decoder, FileDecoder):
+        return Examination(decoder.n_samples, 0, is_complete=False, failure=None)
+    expected = None if max_seconds is None else decoder.header_account()
+    validator, end = SampleValidator(), time.monotonic() + (max_seconds or 0.0)
+    failure: RecordingError | None = None
+    is_complete = expected is None or expected.starts_soon
+    try:
+        for _ in mono_blocks(path, decoder, validator=validator) if is_complete else ():
+            if expected is not None and time.monotonic() > end:
+                is_complete = False
+                break
+        if validator.n_nonfinite:
+            validator.raise_errors(path, decoder.sample_rate, None)
+    except RecordingError as error:
+        failure = error
+    if is_complete or expected is None:
+        return Examination(
+            validator.position, validator.position, is_complete=True, failure=failure
+        )
+    if expected.fault and failure is None:
+        failure = DamagedRecordingError(path, expected.seconds, expected.fault)
+    return Examination(expected.n_samples, validator.position, is_complete=False, failure=failure)
 
 
 def read_recording(

@@ -18,7 +18,7 @@ from contextlib import closing, suppress
 import numpy as np
 
 from sed.audio import account
-from sed.audio.account import UNREADABLE
+from sed.audio.account import UNREADABLE, HeaderAccount
 from sed.audio.decoders import mpeg
 from sed.audio.decoders.faults import Faults
 from sed.audio.decoders.ffmpeg import ContainerDecoder
@@ -84,6 +84,7 @@ class FileDecoder:
         self.is_container = isinstance(self._decoder, ContainerDecoder)
         self.notice: str = getattr(self._decoder, "notice", "")
         self.tracks = self._decoder.tracks if isinstance(self._decoder, ContainerDecoder) else ()
+        self.track = getattr(self._decoder, "track", None)
         if self._parts:
             self._parts.popleft()
         self.n_samples = None if self._parts else self._decoder.n_samples
@@ -103,6 +104,12 @@ class FileDecoder:
             and self._file.place is not None
             and not self._parts
         )
+
+    def header_account(self) -> HeaderAccount:
+        """Return what headers say about length and damage; to be called before `blocks`."""
+        with recording_errors(self.path):
+            parts = () if self._part is None else (self._part, *self._parts)
+            return account.by_headers(self._file, self._decoder, parts)
 
     def seek(self, position: int) -> int:
         """Set the first sample of `blocks`; return its position, which is 0 if the seek fails."""

@@ -10,9 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from sed.errors import CheckpointError, UsageError
-from sed.text import pluralize, printable, without_controls
-from streaming.cli.options import INPUT, OUTPUT, Verbose
+from sed.errors import CheckpointError, SedError, UsageError
+from sed.text import clock_time, pluralize, printable, without_controls
+from streaming.cli.options import INPUT, OUTPUT, Track, Verbose
+
+MAX_SECONDS = 2.0  # for decoding a recording, unless all of it is to be checked
 
 
 def _describe_program(*, with_classes: bool = False) -> str:
@@ -29,8 +31,16 @@ def _describe_program(*, with_classes: bool = False) -> str:
     return "\n".join(lines)
 
 
-def describe(name: str | os.PathLike[str], *, with_classes: bool = False) -> str:
+def describe(
+    name: str | os.PathLike[str],
+    *,
+    with_classes: bool = False,
+    track: int | None = None,
+    is_checked: bool = False,
+) -> tuple[str, SedError | None]:
     """Return a few lines about a recording, a model, the best checkpoint of a run, or a store.
+
+    Of a recording also what is wrong with it, if anything is known to be.
 
     Parameters
     ----------
@@ -39,6 +49,10 @@ def describe(name: str | os.PathLike[str], *, with_classes: bool = False) -> str
         of embeddings.
     with_classes
         Of a checkpoint, give a line to each class, with its thresholds.
+    track
+        Track of a recording, counted from 1; its default if not given.
+    is_checked
+        Decode all of a recording, however long that takes, and not `MAX_SECONDS` at most.
 
     Raises
     ------
@@ -53,12 +67,12 @@ def describe(name: str | os.PathLike[str], *, with_classes: bool = False) -> str
         raise UsageError("expected the name of a model, or a file, got an empty text")
     path = find_model(name) if is_registered(os.fspath(name)) else Path(name)
     if os.path.exists(path / "store.json"):
-        return _describe_store(path)
+        return _describe_store(path), None
     if (graph := find_graph(path)) is not None:
-        return describe_graph_model(graph)
+        return describe_graph_model(graph), None
     is_run = os.path.isdir(path) and os.path.exists(path / "best.json")
     if is_run or path.suffix in (".safetensors", ".json"):
-        return _describe_checkpoint(path, with_classes=with_classes)
+        return _describe_checkpoint(path, with_classes=with_classes), None
     if os.path.isdir(path):
         raise CheckpointError(
             f"{printable(str(path))}: is a folder without best.json and store.json. Give a run "
@@ -69,7 +83,7 @@ def describe(name: str | os.PathLike[str], *, with_classes: bool = False) -> str
             f"{printable(str(path))}: is an exported graph. Give the checkpoint that it was "
             "exported from."
         )
-    return _describe_recording(path)
+    return _describe_recording(os.fspath(name), track=track, is_checked=is_checked)
 
 
 def _describe_checkpoint(path: Path, *, with_classes: bool = False) -> str:
@@ -154,30 +168,40 @@ def _words(key: str) -> str:
     return key.replace("_", " ")
 
 
-def _describe_recording(path: Path) -> str:
-    """Return the format, length, sample rate, channels and start time."""
+def _describe_recording(
+    name: str, *, track: int | None = None, is_checked: bool = False
+) -> tuple[str, SedError | None]:
+    """Return format, length, sample rate, channels, start time and tracks; and what is wrong."""
     # Imported here, since `sed --help` should not wait for NumPy.
+    from sed.audio.blocks import examine
     from sed.audio.decode import open_recording
     from sed.audio.start_time import recording_start
 
-    decoder = open_recording(path)
+    decoder = open_recording(name, track=track)
     try:
-        n_samples = decoder.n_samples
-        length = "of unknown length"
-        if n_samples is not None:
-            seconds = n_samples / decoder.sample_rate
-            length = f"{seconds:.3f} s ({n_samples:,} samples)"
-        start = recording_start(path)
-        started = "" if start is None else f"\n  started {start.isoformat(' ')}"
-        if start is not None and start.tzinfo is None:
-            started += " by the recorder's clock, whose zone is not stored"
-        tracks = getattr(decoder, "tracks", ())
-        listed = [f"\n  track {track.number}: {track}" for track in tracks if len(tracks) > 1]
-        return (
-            f"{printable(str(path))}: a recording\n  {decoder.format}, {length}, "
-            f"{decoder.sample_rate:,} Hz, "
-            f"{pluralize(decoder.n_channels, 'channel')}{started}{''.join(listed)}"
-        )
+        found = examine(name, decoder, max_seconds=None if is_checked else MAX_SECONDS)
+        rate, length = decoder.sample_rate, "of unknown length"
+        if found.n_samples is not None:
+            length = f"{found.n_samples / rate:.3f} s ({found.n_samples:,} samples)"
+        lines = [
+            f"{printable(name)}: a recording",
+            f"  {decoder.format}, {length}, {rate:,} Hz, "
+            f"{pluralize(decoder.n_channels, 'channel')}",
+        ]
+        if not found.is_complete and name != "-":
+            lines.append(
+                f"  {'' if found.n_samples is None else 'by its headers: '}only the first "
+                f"{clock_time(found.n_decoded // rate)} were decoded, --check decodes all of it"
+            )
+        if (start := recording_start(name)) is not None:
+            of_clock = " by the recorder's clock, whose zone is not stored"
+            lines.append(
+                f"  started {start.isoformat(' ')}{of_clock if start.tzinfo is None else ''}"
+            )
+        tracks, taken = getattr(decoder, "tracks", ()), getattr(decoder, "track", None)
+        for each in tracks if len(tracks) > 1 else ():
+            lines.append(f"  track {each.number}: {each}{', read' if each == taken else ''}")
+        return "\n".join(lines), found.failure
     finally:
         decoder.close()
 
@@ -252,6 +276,16 @@ def info(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
+    track: Track = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Decode all of a recording, however long that takes; otherwise for "
+            f"{MAX_SECONDS:g} s at most, and beyond that its headers count.",
+            rich_help_panel=INPUT,
+        ),
+    ] = False,
     verbose: Verbose = False,
 ) -> None:
     """Describe a recording, a model or a store; else the versions and the default model."""
@@ -261,4 +295,7 @@ def info(
     if name is None:
         print(without_controls(_describe_program(with_classes=classes)))
     else:
-        print(without_controls(describe(name, with_classes=classes)))
+        lines, failure = describe(name, with_classes=classes, track=track, is_checked=check)
+        print(without_controls(lines))
+        if failure is not None:
+            raise failure

@@ -87,6 +87,11 @@ class SoundFileDecoder:
         except OSError:
             return None
 
+    @property
+    def header_fault(self) -> str:
+        """How the header contradicts the file, as far as opening it shows; empty if it does not."""
+        return "" if self.n_samples is None else self._shortfall(self.n_samples)
+
     def seek(self, position: int) -> int:
         """Set the first sample of `blocks`; return its position, which is 0 if the seek fails."""
         try:
