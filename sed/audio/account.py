@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sed.audio.decoders import joins, mpeg
 from sed.audio.decoders.ffmpeg import ContainerDecoder
-from sed.audio.decoders.libsndfile import KEPT, SoundFileDecoder
+from sed.audio.decoders.libsndfile import KEPT, LibsndfileError, SoundFileDecoder
 from sed.audio.decoders.local_file import LocalFile, Pipe, Readable
 from sed.audio.decoders.mpeg import Run
 from sed.audio.decoders.wav import WavPart
@@ -180,7 +180,7 @@ def by_headers(
     rate, n_samples = decoder.sample_rate, decoder.n_samples
     kind = kind_of(decoder.format)
     if isinstance(decoder, ContainerDecoder):
-        return HeaderAccount(n_samples, 0.0, "")
+        return HeaderAccount(None if len(parts) > 1 else n_samples, 0.0, "")
     if parts:
         return _by_parts(file, rate, parts)
     if kind == "MP3":
@@ -206,8 +206,12 @@ def _by_parts(file: LocalFile, rate: int, parts: Sequence[WavPart]) -> HeaderAcc
     """Return the samples of all parts of a WAV file, at the rate of the first."""
     n_samples, seconds, fault = 0, 0.0, ""
     for part in parts:
-        with closing(open_part(file, part)) as decoder:
-            n_samples += round((decoder.n_samples or 0) * rate / decoder.sample_rate)
+        try:
+            with closing(open_part(file, part)) as decoder:
+                n_samples += round((decoder.n_samples or 0) * rate / decoder.sample_rate)
+        except LibsndfileError:
+            text = f"{pluralize(part.n_bytes, 'byte')} follow that {UNREADABLE}"
+            return HeaderAccount(n_samples, n_samples / rate, text)
         if part.fault and not fault:
             seconds, fault = n_samples / rate, f"{part.fault}. {KEPT}"
     return HeaderAccount(n_samples, seconds, fault)

@@ -45,8 +45,8 @@ def describe(
     Parameters
     ----------
     name
-        Name of a model, a recording, one of the files of a checkpoint, a run directory, or a store
-        of embeddings.
+        Name of a model, a recording, one of the files of a checkpoint, an exported graph, a run
+        directory, or a store of embeddings.
     with_classes
         Of a checkpoint, give a line to each class, with its thresholds.
     track
@@ -79,10 +79,7 @@ def describe(
             "directory, a store of embeddings, a checkpoint or a recording."
         )
     if path.suffix in (".onnx", ".xml"):
-        raise CheckpointError(
-            f"{printable(str(path))}: is an exported graph. Give the checkpoint that it was "
-            "exported from."
-        )
+        return _describe_exported(path, with_classes=with_classes), None
     return _describe_recording(os.fspath(name), track=track, is_checked=is_checked)
 
 
@@ -97,17 +94,11 @@ def _describe_checkpoint(path: Path, *, with_classes: bool = False) -> str:
         tracker = metadata["post_processing"]
         lines = [
             f"{printable(str(path))}: a checkpoint",
-            f"  input     {log_mel['sample_rate'] / 1000:g} kHz, {log_mel['n_mels']} mel bands "
-            f"{log_mel['f_min']:g}–{log_mel['f_max']:g} Hz, windows of "
-            f"{metadata['window_seconds']:g} s",
+            _input_line(log_mel, metadata["window_seconds"]),
             f"  network   {model['backbone']}, {pluralize(model['in_channels'], 'channel')}, "
             f"{_hidden(model['hidden'])}, {pluralize(model['n_heads'], 'attention head')}; "
             f"{metadata['weights']['dtype']}",
-            f"  events    onset threshold {_range(tracker['onset_threshold'])}, offset threshold "
-            f"{_range(tracker['offset_threshold'])}, median filter "
-            f"{_range(tracker['median_filter_frames'])} frames, at least "
-            f"{_range(tracker['min_duration_seconds'])} s, gaps of more than "
-            f"{_range(tracker['min_gap_seconds'])} s",
+            _events_line(tracker),
             *(f"  {_words(k):9} {_metrics(v)}" for k, v in metadata["metrics"].items() if v),
             *(f"  {_words(k):9} {_value(v)}" for k, v in metadata["data"].items() if v),
             "  made with " + ", ".join(f"{k} {v}" for k, v in metadata["versions"].items()),
@@ -119,6 +110,58 @@ def _describe_checkpoint(path: Path, *, with_classes: bool = False) -> str:
             f"{printable(str(path))}: the metadata is incomplete: {error}. Copy both files again."
         ) from error
     return "\n".join(lines)
+
+
+def _describe_exported(path: Path, *, with_classes: bool = False) -> str:
+    """Return what an exported graph says about its input, its events and its classes."""
+    from streaming.engines.graph import read_graph_spec
+    from streaming.export.onnx import EMBEDDINGS, read_onnx_metadata
+    from streaming.export.openvino import read_openvino_graph, read_openvino_metadata
+
+    if path.suffix == ".onnx":
+        form, metadata = "ONNX", read_onnx_metadata(path)
+    else:
+        form, metadata = "OpenVINO", read_openvino_metadata(read_openvino_graph(path), path)
+    spec, field = read_graph_spec(path, metadata)
+    context = "the whole window" if field is None else f"{field.before} before, {field.after} after"
+    step = spec.frame_columns * spec.log_mel.hop_length / spec.log_mel.sample_rate
+    values = spec.as_dict()
+    tables = {name: metadata.get(name) for name in (EMBEDDINGS, "data", "versions")}
+    embeddings, data, versions = (t if isinstance(t, dict) else {} for t in tables.values())
+    lines = [
+        f"{printable(str(path))}: an exported graph, {form}",
+        _input_line(values["log_mel"], spec.window_seconds),
+        f"  output    {pluralize(spec.n_frames, 'frame')} of {step:g} s; a frame depends on "
+        f"{context}",
+        *([f"  layer     {_value(embeddings['layer'])}"] if "layer" in embeddings else ()),
+        _events_line(values["post_processing"]),
+        *(f"  {_words(k):9} {_value(v)}" for k, v in data.items() if v),
+        *(
+            ["  made with " + ", ".join(f"{k} {v}" for k, v in versions.items())]
+            if versions
+            else ()
+        ),
+        *_class_lines(values, with_thresholds=with_classes),
+    ]
+    return "\n".join(line.replace("\n", "\\n") for line in lines)
+
+
+def _input_line(log_mel: Mapping[str, Any], window_seconds: float) -> str:
+    """Return the line about the spectrogram and the windows."""
+    return (
+        f"  input     {log_mel['sample_rate'] / 1000:g} kHz, {log_mel['n_mels']} mel bands "
+        f"{log_mel['f_min']:g}–{log_mel['f_max']:g} Hz, windows of {window_seconds:g} s"
+    )
+
+
+def _events_line(tracker: Mapping[str, Any]) -> str:
+    """Return the line about the post-processing."""
+    return (
+        f"  events    onset threshold {_range(tracker['onset_threshold'])}, offset threshold "
+        f"{_range(tracker['offset_threshold'])}, median filter "
+        f"{_range(tracker['median_filter_frames'])} frames, at least "
+        f"{tracker['min_duration_seconds']:g} s, gaps of more than {tracker['min_gap_seconds']:g} s"
+    )
 
 
 def _class_lines(metadata: Mapping[str, Any], *, with_thresholds: bool) -> list[str]:
@@ -159,7 +202,7 @@ def _class_lines(metadata: Mapping[str, Any], *, with_thresholds: bool) -> list[
 def _thresholds(tracker: Mapping[str, Any], n_classes: int) -> tuple[list[float], list[float]]:
     """Return the onset and the offset threshold of each class."""
     found = (tracker["onset_threshold"], tracker["offset_threshold"])
-    onsets, offsets = (v if isinstance(v, list) else [v] * n_classes for v in found)
+    onsets, offsets = (list(v) if isinstance(v, list | tuple) else [v] * n_classes for v in found)
     return onsets, offsets
 
 
@@ -237,7 +280,7 @@ def _hidden(width: int) -> str:
 
 
 def _range(value: Any) -> str:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         low, high = min(value), max(value)
         return f"{low:g}" if low == high else f"{low:g} to {high:g} by class"
     return f"{value:g}"
@@ -262,8 +305,8 @@ def info(
         str | None,
         typer.Argument(
             metavar="NAME|FILE",
-            help="Name of a model, recording, checkpoint (.safetensors), run directory of "
-            "`sed train`, or store of `sed embed`.",
+            help="Name of a model, recording, checkpoint (.safetensors), exported graph (.onnx, "
+            ".xml), run directory of `sed train`, or store of `sed embed`.",
             show_default="this program and its default model",
             rich_help_panel=INPUT,
         ),

@@ -53,22 +53,7 @@ class GraphEngine(Engine):
         layer: str | None = None,
     ) -> None:
         name = printable(str(path))
-        version = metadata.get("format_version", 1)
-        if version != FORMAT_VERSION:
-            newer = isinstance(version, int) and version > FORMAT_VERSION
-            raise CheckpointError(
-                f"{name}: exported by a newer version. Upgrade: pip install -U sed-engine."
-                if newer
-                else f"{name}: exported by an older version: export again with `sed export`."
-            )
-        try:
-            self.spec = ModelSpec.from_dict(metadata["spec"])
-            field = metadata["receptive_field"]
-            self._receptive_field = None if field is None else _receptive_field(*field)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"{name}: the metadata of this graph is incomplete ({error}). Export it again."
-            ) from error
+        self.spec, self._receptive_field = read_graph_spec(path, metadata)
         self.n_streams = n_streams
         self.n_threads = n_threads
         self.output_names: tuple[str, ...] = FRAME_OUTPUT_NAMES
@@ -113,6 +98,42 @@ class GraphEngine(Engine):
     @abstractmethod
     def _infer(self, log_mel: Floats) -> FrameOutput:
         """Return the output for a sub-batch."""
+
+
+def read_graph_spec(
+    path: Path, metadata: Mapping[str, Any]
+) -> tuple[ModelSpec, ReceptiveField | None]:
+    """Return input and output of an exported graph, and its receptive field, which may be none.
+
+    Parameters
+    ----------
+    path
+        The graph, for messages.
+    metadata
+        The metadata that was exported with the graph.
+
+    Raises
+    ------
+    CheckpointError
+        If the metadata is of another version, incomplete, or has numbers out of bounds.
+    """
+    name = printable(str(path))
+    version = metadata.get("format_version", 1)
+    if version != FORMAT_VERSION:
+        newer = isinstance(version, int) and version > FORMAT_VERSION
+        raise CheckpointError(
+            f"{name}: exported by a newer version. Upgrade: pip install -U sed-engine."
+            if newer
+            else f"{name}: exported by an older version: export again with `sed export`."
+        )
+    try:
+        field = metadata["receptive_field"]
+        is_local = field is not None
+        return ModelSpec.from_dict(metadata["spec"]), _receptive_field(*field) if is_local else None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{name}: the metadata of this graph is incomplete ({error}). Export it again."
+        ) from error
 
 
 def _receptive_field(before: int, after: int) -> ReceptiveField:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sed.errors import CheckpointError, MissingExtraError
 from sed.files import written_whole
 from sed.models.metadata import parse_metadata
-from sed.text import printable
+from sed.text import message_of, printable
 
 if TYPE_CHECKING:
     import torch
@@ -217,7 +217,7 @@ def _load(path: Path, *, external_data: bool = True) -> Any:
     except Exception as error:
         # protobuf has exceptions of its own.
         raise CheckpointError(
-            f"{printable(str(path))}: cannot be read as ONNX ({error}). Export it again."
+            f"{printable(str(path))}: cannot be read as ONNX ({message_of(error)}). Export it again."
         ) from error
 
 
