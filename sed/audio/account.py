@@ -121,6 +121,10 @@ def packet_fault(file: Readable, decoder: ContainerDecoder) -> str:
         if is_cut or n_left > joins.MIN_REST_BYTES:
             return f"bytes follow that are no frame and {UNREADABLE}"
     n_bytes = decoder.n_bytes_read
+    n_early = decoder.packet_bytes.start - mpeg.mpeg_start(file, 0) if n_bytes else 0
+    if n_early > joins.MIN_REST_BYTES:
+        early = pluralize(n_early, "byte")
+        return f"{early} before the first sound {UNREADABLE} All times are too early."
     n_left = mpeg.mpeg_end(file) - n_bytes if n_bytes else 0
     if n_left <= joins.MIN_REST_BYTES:
         return ""
@@ -144,8 +148,8 @@ def pipe_fault(pipe: Pipe, decoder: ContainerDecoder, n_samples: int) -> str:
     while data := pipe.read(joins.READ_AHEAD_BYTES):
         n_after += len(data)
     ends, form = pipe.ends(), decoder.format
-    # Where the clock of a stream starts is not known, as for a chain.
-    fault = ogg_fault(ends, form, n_samples, decoder.sample_rate, n_recordings=2)
+    # Of a chain only the last stream is counted, which is less than all of it.
+    fault = ogg_fault(ends, form, n_samples, decoder.sample_rate, n_recordings=1)
     if fault := fault or packet_fault(ends, decoder):
         return fault
     if n_after <= joins.MIN_REST_BYTES:

@@ -220,6 +220,7 @@ class PacketBytes:
     def __init__(self, *, is_bare: bool, n_channels: int) -> None:
         self.is_bare = is_bare
         self._max_bytes = MAX_PACKET_BYTES * n_channels
+        self.start = -1  # first byte of the first packet
         self.end = self.n_last = 0  # byte after the last packet, and its bytes
         self._n_bytes = self._n_packets = 0  # of all packets
 
@@ -228,6 +229,7 @@ class PacketBytes:
         if not n_bytes or position is None:
             return 0
         self.n_last = n_bytes
+        self.start = position if self.start < 0 else self.start
         if not self.is_bare:
             self.end = position + n_bytes
             return 0

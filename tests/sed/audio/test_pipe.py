@@ -94,6 +94,8 @@ def test_formats_that_need_no_seek(tmp_path, name, subtype):
         ("x.flac", "PCM_16", "behind"),
         ("x.ogg", "VORBIS", "middle"),
         ("x.ogg", "VORBIS", "behind"),
+        ("x.mp3", "MPEG_LAYER_III", "start"),
+        ("x.ogg", "OPUS", "page"),
         ("x.mp3", "MPEG_LAYER_III", "middle"),
         ("x.mp3", "MPEG_LAYER_III", "behind"),
     ],
@@ -104,13 +106,19 @@ def test_what_cannot_be_decoded_is_damage(tmp_path, name, subtype, change):
     content = encoded(tmp_path, name, subtype, noise)
     half, rest = len(content) // 2, len(content) // 8
     garbage = bytes(range(128)) * (rest // 128)
-    if change == "middle":
+    if change == "start":
+        content = content[:200] + bytes(5_000) + content[5_200:]
+    elif change == "page":  # the first one with sound
+        page = content.find(b"OggS", content.find(b"OpusTags"))
+        content = content[:page] + b"xxxx" + content[page + 4 :]
+    elif change == "middle":
         content = content[:half] + garbage + content[half + len(garbage) :]
     else:
         content += garbage
     samples, message = read(content)
     assert "damaged at " in message
-    assert len(samples) / RATE == pytest.approx(8, abs=1.5)  # bytes are a measure of time in MP3
+    rate = 48_000 if subtype == "OPUS" else RATE
+    assert len(samples) / rate == pytest.approx(8, abs=1.5)  # bytes are a measure of time in MP3
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 5_000, b"some text " * 99, b"\xff\xfb" * 999])
