@@ -58,6 +58,11 @@ def message_of(error: BaseException) -> str:
     return without_controls(" ".join(str(error).split())[:MAX_REASON])
 
 
+def split_names(text: str) -> tuple[str, ...]:
+    """Return the names in a list joined by commas; spaces around them are dropped."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def some(names: Sequence[str], most: int = 10) -> str:
     """Return the first `most` names on one line, and how many more there are."""
     more = f" and {len(names) - most} more" * (len(names) > most)

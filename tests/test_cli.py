@@ -18,6 +18,7 @@ import streaming.cli.detect
 import train.cli.train
 from sed.audio.find import find_recordings
 from sed.cli import COMMANDS, app
+from sed.errors import UsageError
 from sed.events.reading.events import read_events
 from sed.events.writing.formats import TEXT_WRITERS
 from sed.models.checkpoint import save_checkpoint
@@ -169,6 +170,7 @@ def test_standard_input_wav_and_raw(noise_wav, model):
             ("--onset-threshold", "0.9", "--offset-threshold", "0.8"),
             {"onset_threshold": 0.9, "offset_threshold": 0.8},
         ),
+        (("--threshold", "0.9,beep=0.1"), {"threshold": 0.9, "class_thresholds": {"beep": 0.1}}),
         (("--top-k", "1"), {"top_k": 1}),
         (("--min-duration", "0.6"), {"min_duration_seconds": 0.6}),
         (("--min-gap", "5"), {"min_gap_seconds": 5.0}),
@@ -183,6 +185,22 @@ def test_options_reach_the_detector_and_change_what_is_found(noise_wav, model, o
     plain = [(round(e.onset, 3), e.label) for e in detect(noise_wav, model)]
     assert found == expected
     assert found != plain
+
+
+def test_a_file_of_thresholds_changes_what_is_found(noise_wav, model, tmp_path):
+    tuned = tmp_path / "tuned.toml"
+    tuned.write_text("[class.beep]\nonset_threshold = 0.9\n", "utf-8")
+    arguments = "--model", model, "-q", "--format", "jsonl", "--thresholds", tuned
+    done = sed("detect", noise_wav, *arguments)
+    assert done.exit_code == 0
+    labels = {e.label for e in detect(noise_wav, model, thresholds=tuned)}
+    assert {json.loads(line)["label"] for line in done.stdout.splitlines()} == labels
+    assert "beep" not in labels
+    assert "beep" in {e.label for e in detect(noise_wav, model)}
+    tuned.write_text("[class.beeb]\nonset_threshold = 0.9\n", "utf-8")
+    error = sed("detect", noise_wav, *arguments).exception
+    assert isinstance(error, UsageError)
+    assert str(error) == f"{tuned}: the model has no class 'beeb'. Did you mean beep?"
 
 
 def test_recordings_of_one_name_from_several_places_do_not_meet(tmp_path):

@@ -33,6 +33,7 @@ of calibrated probabilities.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import tomllib
@@ -41,7 +42,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sed.errors import SedError, UsageError
-from sed.events.tracking.calibration import Calibration, read_calibration
+from sed.events.tracking.calibration import Calibration, is_number, read_calibration
 from sed.events.tracking.config import TrackerConfig
 from sed.files import written_whole
 from sed.text import near, printable, without_controls
@@ -66,7 +67,7 @@ class ClassPostProcessing:
     Attributes
     ----------
     values
-        Fields of `TrackerConfig`, sorted by name, each with one value.
+        Fields of `TrackerConfig`, sorted, each with one value.
     calibration
         What makes probabilities of the scores of the model; nothing if None.
     """
@@ -91,11 +92,7 @@ class PostProcessing:
     source: str = ""
 
     @classmethod
-    def from_dict(
-        cls,
-        tables: Mapping[str, Mapping[str, Any]],
-        source: str = "",
-    ) -> PostProcessing:
+    def from_dict(cls, tables: Mapping[str, Any], source: str = "") -> PostProcessing:
         """Return what is set in a table per class, with the keys of the file.
 
         Raises
@@ -205,6 +202,17 @@ class PostProcessing:
                 f"{self._name}the onset threshold of {printable(labels[wrong])!r} is "
                 f"{onsets[wrong]:g}, below its offset threshold of {offsets[wrong]:g}: set both"
             ) from None
+
+    @property
+    def name(self) -> str:
+        """Name of the file, without its folder."""
+        return os.path.basename(self.source)
+
+    @property
+    def checksum(self) -> str:
+        """Twelve hexadecimal digits that change with what is set."""
+        text = repr(sorted((label, repr(one)) for label, one in self.classes))
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
     @property
     def _name(self) -> str:
@@ -317,17 +325,13 @@ def _checked(where: str, key: str, value: Any) -> Any:
         least, most = RANGES.get(key, (0, 1))
         is_whole = isinstance(default, int)
         words = "a whole number" if is_whole else "a number"
-        if not _is_number(value) or (is_whole and not isinstance(value, int)):
+        if not is_number(value) or (is_whole and not isinstance(value, int)):
             raise ValueError(f"expected {where} as {words}, got {value!r}")
         if not least <= value <= most:  # nor is NaN
             raise ValueError(f"{where} is {value}, expected {least:,} to {most:,}")
     if "set_threshold" not in key:  # onset and offset are looked at together
         TrackerConfig(**{key: value})
     return float(value) if isinstance(default, float) else value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _quoted(text: str) -> str:

@@ -38,6 +38,7 @@ from streaming.cli.options import (
     SpeciesList,
     SpreadsheetSafe,
     Threshold,
+    Thresholds,
     Timeout,
     TimeZone,
     TopK,
@@ -45,8 +46,6 @@ from streaming.cli.options import (
     Unknown,
     Verbose,
     Workers,
-    class_names,
-    split_names,
 )
 
 
@@ -64,6 +63,7 @@ def detect(
     hop_seconds: Hop = None,
     mode: Mode = "auto",
     threshold: Threshold = None,
+    thresholds: Thresholds = None,
     onset_threshold: OnsetThreshold = None,
     offset_threshold: OffsetThreshold = None,
     min_duration_seconds: MinDuration = None,
@@ -163,18 +163,23 @@ def detect(
     from sed.cli import show_log
     from sed.errors import UsageError
     from sed.files import refuse_to_replace
+    from sed.text import split_names
     from streaming.cli.scanning import ScanOptions, parsed_zone, raw_stdin, run_scan
+    from streaming.engines.graphs.labels import class_names
     from streaming.offline.detect import batch_size_for
     from streaming.offline.embedding_rows import EmbeddingConfig
     from streaming.offline.job_config import JobConfig
     from streaming.offline.outputs import OutputConfig
-    from streaming.pipeline.config import DetectorConfig
+    from streaming.pipeline.config import DetectorConfig, parse_thresholds
 
     show_log(quiet=quiet, verbose=verbose)
+    common, of_classes = parse_thresholds(threshold)
     config = DetectorConfig(
         hop_seconds=hop_seconds,
         mode=mode,  # type: ignore[arg-type]  # which checks it
-        threshold=threshold,
+        threshold=common,
+        class_thresholds=of_classes,
+        thresholds=thresholds,
         onset_threshold=onset_threshold,
         offset_threshold=offset_threshold,
         min_duration_seconds=min_duration_seconds,

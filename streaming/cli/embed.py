@@ -36,7 +36,6 @@ from streaming.cli.options import (
     Track,
     Verbose,
     Workers,
-    split_names,
 )
 
 if TYPE_CHECKING:
@@ -142,6 +141,7 @@ def embed(
     The exit status is 1 if a recording could not be analysed whole, 2 if the command was misused.
     """
     from sed.cli import show_log
+    from sed.text import split_names
     from streaming.cli.scanning import ScanOptions, parsed_zone, raw_stdin, run_scan
     from streaming.offline.detect import batch_size_for
     from streaming.offline.embed import place_clips

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sed.errors import UsageError
+from sed.errors import CheckpointError, UsageError
 from sed.text import printable
 
 GRAPH = "Graphs of others (.onnx, .xml, .tflite)"
@@ -270,3 +270,49 @@ def describe_graph_model(path: Path) -> str:
         f"  {len(model.labels)} classes: " + printable(", ".join(model.labels)),
     ]
     return "\n".join(lines)
+
+
+def post_processing_columns(name: str) -> list[list[str]]:
+    """Return what turns the probabilities of a model into events, class by class.
+
+    Parameters
+    ----------
+    name
+        Name of a model, a checkpoint, or a registered graph.
+
+    Returns
+    -------
+    The columns of a table: the name of each and its values.
+
+    Raises
+    ------
+    CheckpointError
+        If it is none, or its metadata is incomplete.
+    """
+    from sed.config import config_from_dict
+    from sed.events.tracker import TrackerConfig
+    from sed.models.metadata import read_metadata
+    from sed.models.registry import find_model
+    from streaming.engines.graphs.description import find_graph, read_graph_model
+
+    path = find_model(name)
+    if (described := find_graph(path)) is not None:
+        graph = read_graph_model(described)
+        labels, config = graph.labels, graph.post_processing
+    else:
+        metadata = read_metadata(path)
+        try:
+            labels = tuple(map(str, metadata["labels"]))
+            values = metadata["post_processing"]
+            config = config_from_dict(TrackerConfig, values, "post_processing")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(
+                f"{printable(str(path))}: the metadata is incomplete: {error}. Copy both files "
+                "again."
+            ) from error
+    columns = [["class", *map(printable, labels)]]
+    for key in vars(config):
+        if key in config.as_dict() or key == "decoder":
+            cells = [v if isinstance(v, str) else f"{v:g}" for v in config.values(key, len(labels))]
+            columns.append([key, *cells])
+    return columns

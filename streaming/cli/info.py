@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,13 +63,14 @@ def describe(
     """
     from sed.models.registry import find_model, is_registered
     from streaming.cli.graphs import describe_graph_model
+    from streaming.cli.search import describe_store
     from streaming.engines.graphs.description import find_graph
 
     if not os.fspath(name):
         raise UsageError("expected the name of a model, or a file, got an empty text")
     path = find_model(name) if is_registered(os.fspath(name)) else Path(name)
     if os.path.exists(path / "store.json"):
-        return _describe_store(path), None
+        return describe_store(path), None
     if (graph := find_graph(path)) is not None:
         return describe_graph_model(graph), None
     is_run = os.path.isdir(path) and os.path.exists(path / "best.json")
@@ -160,7 +163,8 @@ def _events_line(tracker: Mapping[str, Any]) -> str:
         f"  events    onset threshold {_range(tracker['onset_threshold'])}, offset threshold "
         f"{_range(tracker['offset_threshold'])}, median filter "
         f"{_range(tracker['median_filter_frames'])} frames, at least "
-        f"{tracker['min_duration_seconds']:g} s, gaps of more than {tracker['min_gap_seconds']:g} s"
+        f"{_range(tracker['min_duration_seconds'])} s, gaps of more than "
+        f"{_range(tracker['min_gap_seconds'])} s"
     )
 
 
@@ -180,9 +184,7 @@ def _class_lines(metadata: Mapping[str, Any], *, with_thresholds: bool) -> list[
             row = (printable(label), names, f"{onset:.3f}", f"{offset:.3f}", rules.get(label, ""))
             rows.append(row)
         columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
-        widths = [max(map(len, column)) for column in columns]
-        lines = ("  ".join(map(str.ljust, row, widths)) for row in zip(*columns, strict=True))
-        return [f"  {line}".rstrip() for line in lines]
+        return [f"  {line}" for line in _aligned(columns)]
     if hierarchy is None:
         return [f"  {len(labels)} classes: " + ", ".join(map(printable, labels))]
     members: dict[str, list[str]] = {}
@@ -197,6 +199,13 @@ def _class_lines(metadata: Mapping[str, Any], *, with_thresholds: bool) -> list[
             for kind, names in members.items()
         ),
     ]
+
+
+def _aligned(columns: Sequence[Sequence[str]]) -> list[str]:
+    """Return the rows of a table as lines with columns of one width."""
+    widths = [max(map(len, column)) for column in columns]
+    rows = zip(*columns, strict=True)
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def _thresholds(tracker: Mapping[str, Any], n_classes: int) -> tuple[list[float], list[float]]:
@@ -249,32 +258,6 @@ def _describe_recording(
         decoder.close()
 
 
-def _describe_store(path: Path) -> str:
-    """Return rows, size, what the vectors are, and whether the index is current."""
-    from sed.events.embedding_store.store import EmbeddingStore
-    from streaming.search.index import read_state
-
-    store = EmbeddingStore(path)
-    config = store.config
-    index = "none"
-    if state := read_state(store):
-        missing = f"lacks {pluralize(state.n_missing, 'row')}" if state.n_missing else "current"
-        index = f"{state.metric}, {missing}"
-    return "\n".join(
-        [
-            f"{printable(str(path))}: a store of embeddings",
-            f"  rows      {store.n_rows:,} of {pluralize(store.n_recordings, 'recording')}, "
-            f"{store.n_bytes / 1e6:,.1f} MB",
-            f"  vectors   {config.dimension} values, {', '.join(config.pool)} of the layer "
-            f"{config.layer}",
-            f"  cut       {config.cut}",
-            f"  model     {printable(config.model)} ({config.model_sha256})",
-            f"  index     {index}",
-            "  made with " + ", ".join(f"{k} {v}" for k, v in config.versions.items()),
-        ]
-    )
-
-
 def _hidden(width: int) -> str:
     return f"hidden {width}" if width else "no hidden layer"
 
@@ -295,7 +278,7 @@ def _metrics(values: Any) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
@@ -329,13 +312,30 @@ def info(
             rich_help_panel=INPUT,
         ),
     ] = False,
+    thresholds: Annotated[
+        bool,
+        typer.Option(
+            "--thresholds",
+            help="Of a model, print only the thresholds, durations and decoder of each class: a "
+            "table, or CSV where it does not go to a terminal.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     verbose: Verbose = False,
 ) -> None:
     """Describe a recording, a model or a store; else the versions and the default model."""
     from sed.cli import show_log
+    from sed.models.registry import DEFAULT_ALIAS
+    from streaming.cli.graphs import post_processing_columns
 
     show_log(verbose=verbose)
-    if name is None:
+    if thresholds:
+        columns = post_processing_columns(DEFAULT_ALIAS if name is None else name)
+        if sys.stdout.isatty():
+            print(without_controls("\n".join(_aligned(columns))))
+        else:
+            csv.writer(sys.stdout, lineterminator="\n").writerows(zip(*columns, strict=True))
+    elif name is None:
         print(without_controls(_describe_program(with_classes=classes)))
     else:
         lines, failure = describe(name, with_classes=classes, track=track, is_checked=check)

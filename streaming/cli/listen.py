@@ -37,10 +37,10 @@ from streaming.cli.options import (
     SpeciesList,
     SpreadsheetSafe,
     Threshold,
+    Thresholds,
     TopK,
     Unknown,
     Verbose,
-    class_names,
 )
 
 log = logging.getLogger("sed.listen")
@@ -77,6 +77,7 @@ def listen(
         ),
     ] = None,
     threshold: Threshold = None,
+    thresholds: Thresholds = None,
     onset_threshold: OnsetThreshold = None,
     offset_threshold: OffsetThreshold = None,
     min_duration_seconds: MinDuration = None,
@@ -258,16 +259,20 @@ def listen(
     from sed.models.registry import model_name
     from sed.signals import GracefulExit
     from streaming.cli.outputs import LiveOutputs
+    from streaming.engines.graphs.labels import class_names
     from streaming.engines.select import open_engine
     from streaming.live.listener import Listener, live_config
-    from streaming.pipeline.config import DetectorConfig
+    from streaming.pipeline.config import DetectorConfig, parse_thresholds
     from streaming.sinks.text import format_status
 
     show_log(quiet=quiet, verbose=verbose)
+    common, of_classes = parse_thresholds(threshold)
     config = DetectorConfig(
         hop_seconds=hop_seconds,
         mode="sliding_window",
-        threshold=threshold,
+        threshold=common,
+        class_thresholds=of_classes,
+        thresholds=thresholds,
         onset_threshold=onset_threshold,
         offset_threshold=offset_threshold,
         min_duration_seconds=min_duration_seconds,

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from sed.errors import UsageError
-
 INPUT, MODEL, DETECTION = "Input", "Model", "Detection"
 OUTPUT, PERFORMANCE = "Output", "Performance"
 
@@ -70,11 +68,23 @@ Mode = Annotated[
     ),
 ]
 Threshold = Annotated[
-    float | None,
+    str | None,
     typer.Option(
-        help="Score that an event has to reach, for all classes; the event lasts while the score "
-        "is at least half of it, and all of it for a graph of others.",
+        metavar="SCORE|CLASS=SCORE,…",
+        help="Score that an event has to reach: one for all classes (0.5), for some (dog=0.4, "
+        "animal=0.7, which are all animals), or both (0.5,dog=0.4). The event lasts while the "
+        "score is at least half of it, and all of it for a graph of others.",
         show_default="the model's, per class",
+        rich_help_panel=DETECTION,
+    ),
+]
+Thresholds = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Thresholds, durations, decoder and calibration of classes, in a TOML file "
+        "that `sed tune` wrote. Other options override it.",
+        show_default="the model's",
         rich_help_panel=DETECTION,
     ),
 ]
@@ -324,27 +334,3 @@ Pool = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
-
-
-def class_names(classes: str, species_list: Path | None) -> tuple[str, ...]:
-    """Return the classes that are requested by name or in a file.
-
-    Raises
-    ------
-    UsageError
-        If both are given, or the file is empty.
-    SedError
-        If the file cannot be read.
-    """
-    from streaming.engines.graphs.labels import read_species_list
-
-    if species_list is None:
-        return split_names(classes)
-    if classes:
-        raise UsageError("--classes and --species-list both choose classes: give one of them")
-    return read_species_list(species_list)
-
-
-def split_names(text: str) -> tuple[str, ...]:
-    """Return the names in a list joined by commas; spaces around them are dropped."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sed.text import pluralize, printable
 from streaming.cli.options import (
     MODEL,
     OUTPUT,
@@ -280,3 +281,29 @@ def _write(
         with open_writer(target, format, dated=dated, spreadsheet_safe=spreadsheet_safe) as writer:
             for event in events:
                 writer.write(event)
+
+
+def describe_store(path: Path) -> str:
+    """Return rows, size, what the vectors are, and whether the index is current."""
+    from sed.events.embedding_store.store import EmbeddingStore
+    from streaming.search.index import read_state
+
+    store = EmbeddingStore(path)
+    config = store.config
+    index = "none"
+    if state := read_state(store):
+        missing = f"lacks {pluralize(state.n_missing, 'row')}" if state.n_missing else "current"
+        index = f"{state.metric}, {missing}"
+    return "\n".join(
+        [
+            f"{printable(str(path))}: a store of embeddings",
+            f"  rows      {store.n_rows:,} of {pluralize(store.n_recordings, 'recording')}, "
+            f"{store.n_bytes / 1e6:,.1f} MB",
+            f"  vectors   {config.dimension} values, {', '.join(config.pool)} of the layer "
+            f"{config.layer}",
+            f"  cut       {config.cut}",
+            f"  model     {printable(config.model)} ({config.model_sha256})",
+            f"  index     {index}",
+            "  made with " + ", ".join(f"{k} {v}" for k, v in config.versions.items()),
+        ]
+    )

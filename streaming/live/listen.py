@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 from sed.errors import SedError
+from sed.events.post_processing import PostProcessing
 from sed.events.tracker import Event
 from streaming.engines.base import Engine
 from streaming.engines.select import open_engine
@@ -31,6 +32,8 @@ def listen(
     precision: str = "auto",
     hop_seconds: float | None = None,
     threshold: float | None = None,
+    class_thresholds: Mapping[str, float] | None = None,
+    thresholds: PostProcessing | str | os.PathLike[str] | None = None,
     onset_threshold: float | None = None,
     offset_threshold: float | None = None,
     min_duration_seconds: float | None = None,
@@ -66,8 +69,9 @@ def listen(
     hop_seconds
         Seconds from one window to the next; if None 0.5, and for a graph of others the hop that it
         was registered with.
-    threshold, onset_threshold, offset_threshold, min_duration_seconds, \
-min_gap_seconds, lookahead_seconds, classes, all_classes, at_level, unknown, top_k
+    threshold, class_thresholds, thresholds, onset_threshold, offset_threshold, \
+min_duration_seconds, min_gap_seconds, lookahead_seconds, classes, all_classes, at_level, \
+unknown, top_k
         See `DetectorConfig`. A single class may be given as a string.
     buffer_seconds
         Seconds of sound that may wait for the model.
@@ -86,6 +90,8 @@ min_gap_seconds, lookahead_seconds, classes, all_classes, at_level, unknown, top
         hop_seconds=hop_seconds,
         mode="sliding_window",
         threshold=threshold,
+        class_thresholds=class_thresholds or (),
+        thresholds=thresholds,
         onset_threshold=onset_threshold,
         offset_threshold=offset_threshold,
         min_duration_seconds=min_duration_seconds,
@@ -156,6 +162,8 @@ async def listen_async(
     precision: str = "auto",
     hop_seconds: float | None = None,
     threshold: float | None = None,
+    class_thresholds: Mapping[str, float] | None = None,
+    thresholds: PostProcessing | str | os.PathLike[str] | None = None,
     onset_threshold: float | None = None,
     offset_threshold: float | None = None,
     min_duration_seconds: float | None = None,
@@ -183,6 +191,8 @@ async def listen_async(
         precision=precision,
         hop_seconds=hop_seconds,
         threshold=threshold,
+        class_thresholds=class_thresholds,
+        thresholds=thresholds,
         onset_threshold=onset_threshold,
         offset_threshold=offset_threshold,
         min_duration_seconds=min_duration_seconds,

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from datetime import datetime, tzinfo
@@ -18,6 +18,7 @@ from sed.audio.quality import QualityMeter
 from sed.audio.start_time import recording_start
 from sed.audio.start_time import time_zone as parse_time_zone
 from sed.errors import RecordingError, UsageError
+from sed.events.post_processing import PostProcessing
 from sed.events.timestamps import with_timestamps
 from sed.events.tracker import Event
 from sed.text import printable
@@ -46,6 +47,8 @@ def detect(
     hop_seconds: float | None = None,
     mode: Literal["auto", "sliding_window", "fully_convolutional"] = "auto",
     threshold: float | None = None,
+    class_thresholds: Mapping[str, float] | None = None,
+    thresholds: PostProcessing | str | os.PathLike[str] | None = None,
     onset_threshold: float | None = None,
     offset_threshold: float | None = None,
     min_duration_seconds: float | None = None,
@@ -84,6 +87,12 @@ def detect(
     threshold
         Score that an event must reach, for all classes; it lasts while the score is at least half
         of it. The checkpoint's, per class, if not given.
+    class_thresholds
+        As `threshold`, for a class or a kind with all that belongs to it, by its name. The
+        narrowest name decides.
+    thresholds
+        Post-processing of some or all classes, or a file that holds it, as `sed tune` writes it;
+        see `sed.events.post_processing`. Other parameters override it.
     onset_threshold, offset_threshold
         Score that an event must reach, and score down to which it lasts, instead of `threshold`.
     min_duration_seconds
@@ -141,6 +150,8 @@ def detect(
         hop_seconds=hop_seconds,
         mode=mode,
         threshold=threshold,
+        class_thresholds=class_thresholds or (),
+        thresholds=thresholds,
         onset_threshold=onset_threshold,
         offset_threshold=offset_threshold,
         min_duration_seconds=min_duration_seconds,

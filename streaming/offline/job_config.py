@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sed.errors import UsageError
 from sed.events.embedding_store.store import StoreConfig, create_store
+from sed.events.post_processing import PostProcessing
 from sed.models.metadata import library_versions
 from sed.models.registry import DEFAULT_ALIAS
 from sed.text import printable
@@ -88,6 +89,11 @@ def result_settings(job: JobConfig) -> dict[str, str]:
         "window_seconds": job.window_seconds,
     }
     del settings["batch_size"]  # it changes the speed only
+    thresholds = job.config.thresholds
+    if isinstance(thresholds, PostProcessing):
+        settings["thresholds"] = f"{thresholds.name} {thresholds.checksum}"
+    if not settings["class_thresholds"]:  # left out, as journals of earlier releases do
+        del settings["class_thresholds"]
     if outputs.recorder_zone is not None:  # as the next
         settings["recorder_zone"] = str(outputs.recorder_zone)
     if outputs.spreadsheet_safe:  # left out otherwise, as journals of earlier releases do

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed.errors import UsageError
+from sed.events.hierarchy import choose_classes
+from sed.events.post_processing import PostProcessing, read_post_processing
 from sed.events.tracker import TrackerConfig
 from sed.models.spec import ModelSpec
 from sed.text import near
@@ -22,6 +25,7 @@ Level = Literal["class", "kind"]
 
 LEVELS = ("class", "kind")
 MODES = ("auto", "sliding_window", "fully_convolutional")
+UNKNOWN = "unknown"  # the class of `streaming.pipeline.unknown`
 OFFSET_RATIO = 0.5  # offset threshold / onset threshold, where only one threshold is given
 
 
@@ -41,6 +45,12 @@ class DetectorConfig:
     threshold
         Score in (0, 1] for all classes: an event must reach it, and lasts while its score stays
         above half of it; above all of it, if the model has one frame for a window.
+    class_thresholds
+        As `threshold`, for a class or a kind with all that belongs to it, by its name: a mapping,
+        or pairs. The narrowest name decides, and overrides the thresholds for all classes.
+    thresholds
+        Post-processing of some or all classes, or the path of a file that holds it, which is read
+        at once; see `sed.events.post_processing`. Other options override it.
     onset_threshold, offset_threshold
         Score that an event must reach, and above which it lasts; they override `threshold`.
     min_duration_seconds
@@ -73,6 +83,8 @@ class DetectorConfig:
     hop_seconds: float | None = None
     mode: ModeName = "auto"
     threshold: float | None = None
+    class_thresholds: Mapping[str, float] | tuple[tuple[str, float], ...] = ()
+    thresholds: PostProcessing | str | os.PathLike[str] | None = None
     onset_threshold: float | None = None
     offset_threshold: float | None = None
     min_duration_seconds: float | None = None
@@ -89,6 +101,15 @@ class DetectorConfig:
         """Reject impossible values."""
         if isinstance(self.classes, str):
             object.__setattr__(self, "classes", (self.classes,))
+        if isinstance(self.class_thresholds, Mapping):
+            object.__setattr__(self, "class_thresholds", tuple(self.class_thresholds.items()))
+        if isinstance(self.thresholds, str | os.PathLike):
+            object.__setattr__(self, "thresholds", read_post_processing(self.thresholds))
+        for name, value in dict(self.class_thresholds).items():
+            if not 0 < value <= 1:
+                raise UsageError(
+                    f"expected a threshold of {name} above 0 and up to 1, got {value:g}"
+                )
         if self.mode not in MODES:
             raise UsageError(f"unknown mode {self.mode!r}. {near(self.mode, MODES)}")
         if self.at_level not in LEVELS:
@@ -148,6 +169,55 @@ def hop_columns(spec: ModelSpec, hop_seconds: float | None) -> int:
     return columns
 
 
+def parse_thresholds(text: str | None) -> tuple[float | None, tuple[tuple[str, float], ...]]:
+    """Return the threshold of all classes and those of some in a text such as ``0.5,dog=0.4``.
+
+    A name may contain commas.
+
+    Raises
+    ------
+    UsageError
+        If it is no such text.
+    """
+    common: float | None = None
+    of_classes: dict[str, float] = {}
+    name = ""
+    for part in (text or "").split(","):
+        before, equals, number = part.rpartition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            if equals:
+                raise UsageError(f"expected a number after {before}=, got {number!r}") from None
+            name += f"{part},"
+            continue
+        name = f"{name}{before}".strip()
+        if bool(name) != bool(equals) or name in of_classes or (not name and common is not None):
+            break
+        if name:
+            of_classes[name] = value
+        else:
+            common = value
+        name = ""
+    else:
+        if not name.strip(",") or text is None:
+            return common, tuple(of_classes.items())
+    raise UsageError(f"expected thresholds as 0.5 or dog=0.4,animal=0.7, got {text!r}")
+
+
+def fitted_config(spec: ModelSpec, config: DetectorConfig) -> TrackerConfig:
+    """Return the post-processing of all classes of a model, with that of `thresholds` applied.
+
+    Raises
+    ------
+    UsageError
+        If the model lacks a class of `thresholds`.
+    """
+    if not isinstance(config.thresholds, PostProcessing):
+        return spec.post_processing
+    return config.thresholds.apply(spec.post_processing, spec.labels, spec.resolve)
+
+
 def class_thresholds(
     spec: ModelSpec, config: DetectorConfig
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -156,22 +226,38 @@ def class_thresholds(
     Returns
     -------
     Two arrays, (classes,). An offset threshold may be higher than the one of the onset.
+
+    Raises
+    ------
+    UsageError
+        If the model lacks a class that has a threshold of its own.
     """
-    fitted = spec.post_processing
+    fitted = fitted_config(spec, config)
     given = config.threshold if config.onset_threshold is None else config.onset_threshold
     onset = fitted.onset_threshold if given is None else given
+    # The score of a window says nothing of its parts, which do not rise and decay.
+    ratio = 1.0 if spec.is_of_windows else OFFSET_RATIO
     if config.offset_threshold is not None:
         offset: float | tuple[float, ...] = config.offset_threshold
     elif given is not None:
-        # The score of a window says nothing of its parts, which do not rise and decay.
-        offset = given if spec.is_of_windows else OFFSET_RATIO * given
+        offset = ratio * given
     else:
         offset = fitted.offset_threshold
     onsets, offsets = (
-        np.broadcast_to(np.asarray(value, np.float64), len(spec.labels))
+        np.broadcast_to(np.asarray(value, np.float64), len(spec.labels)).copy()
         for value in (onset, offset)
     )
+    for numbers, value in sorted(_numbers_of(spec, config), key=lambda one: -len(one[0])):
+        onsets[numbers] = value
+        offsets[numbers] = ratio * value if config.offset_threshold is None else offset
     return onsets, offsets
+
+
+def _numbers_of(spec: ModelSpec, config: DetectorConfig) -> Iterator[tuple[list[int], float]]:
+    """Yield the numbers of the classes that have a threshold of their own, and it."""
+    for name, value in dict(config.class_thresholds).items():
+        if name != UNKNOWN or name in spec.labels or not config.unknown:
+            yield choose_classes(spec.labels, spec.resolve([name]), spec.hierarchy), value
 
 
 def tracker_config(
@@ -185,7 +271,7 @@ def tracker_config(
         If the offset threshold is higher than the onset threshold.
     """
     chosen = list(selected)
-    fitted = spec.post_processing.select(chosen)
+    fitted = fitted_config(spec, config).select(chosen)
     onsets, offsets = (tuple(each[chosen].tolist()) for each in class_thresholds(spec, config))
     if any(off > on for off, on in zip(offsets, onsets, strict=True)):
         raise UsageError(

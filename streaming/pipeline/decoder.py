@@ -15,10 +15,10 @@ from sed.events.tracking.top_classes import TopClasses
 from sed.models.spec import ModelSpec
 from sed.types import Floats
 from streaming.engines.base import FrameOutput
-from streaming.pipeline.config import DetectorConfig, class_thresholds, tracker_config
+from streaming.pipeline.config import UNKNOWN, DetectorConfig, class_thresholds, tracker_config
 from streaming.pipeline.levels import KindLevel
 from streaming.pipeline.modes import Aggregator
-from streaming.pipeline.unknown import UNKNOWN, UnknownScore, add_unknown
+from streaming.pipeline.unknown import UnknownScore, add_unknown
 from streaming.pipeline.windows import Batch
 
 

@@ -12,7 +12,7 @@ from sed.errors import UsageError
 from sed.events.hierarchy import Hierarchy
 from sed.events.tracker import TrackerConfig
 from sed.events.tracking.kinds import KindFrames, KindProbs
-from streaming.pipeline.unknown import UNKNOWN
+from streaming.pipeline.config import UNKNOWN
 
 # How the values of a kind follow from those of its classes, where each has its own: no event that
 # is long enough for one of them is dropped, and none are merged that one of them would keep apart.

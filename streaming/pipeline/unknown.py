@@ -31,9 +31,8 @@ from sed.features.log_mel import LogMelConfig
 from sed.features.shown import ShownSpectrogram
 from sed.models.spec import ModelSpec
 from sed.types import Floats
-from streaming.pipeline.config import OFFSET_RATIO, DetectorConfig
+from streaming.pipeline.config import OFFSET_RATIO, UNKNOWN, DetectorConfig
 
-UNKNOWN = "unknown"
 AMBIENCE = "ambience"  # the kind of the classes that are no sound of their own
 ONSET_THRESHOLD = 0.5
 RISE_DB, RISE_SCALE_DB = 12.0, 2.0
@@ -192,6 +191,7 @@ def add_unknown(
     if UNKNOWN in spec.labels:
         raise UsageError(f"the model has a class {UNKNOWN!r} of its own. Leave out --unknown")
     given = config.threshold if config.onset_threshold is None else config.onset_threshold
+    given = dict(config.class_thresholds).get(UNKNOWN, given)
     onset = ONSET_THRESHOLD if given is None else given
     offset = config.offset_threshold or OFFSET_RATIO * onset
     tracker = tracker.with_classes(

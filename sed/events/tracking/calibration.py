@@ -139,7 +139,7 @@ def _made(kind: type[Platt] | type[Isotonic], where: str, table: Mapping[str, An
     }
     for key, value in values.items():
         numbers = value if kind is Isotonic and isinstance(value, tuple) else (value,)
-        if not all(map(_is_number, numbers)):
+        if not all(map(is_number, numbers)):
             raise ValueError(f"expected {where}.{key} as numbers, got {str(value)[:40]}")
     try:
         return kind(**values)
@@ -147,5 +147,6 @@ def _made(kind: type[Platt] | type[Isotonic], where: str, table: Mapping[str, An
         raise ValueError(f"{where}: {error}") from error
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a value of TOML or JSON is a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)

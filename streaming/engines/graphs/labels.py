@@ -12,7 +12,7 @@ from sed.errors import UsageError
 from sed.events.reading.header import column_key
 from sed.events.reading.table import log_assumed, read_text_table
 from sed.events.reading.text_file import from_windows_1252, lines_of, read_text_file
-from sed.text import printable, some
+from sed.text import printable, some, split_names
 
 # Columns of a CSV file, by their names in lower case with underscores.
 SCIENTIFIC = ("scientific_name", "scientific", "species")
@@ -170,3 +170,20 @@ def _csv_labels(path: Path) -> Labels:
 
 def _column(columns: Mapping[str, list[str]], names: Sequence[str]) -> list[str]:
     return next((columns[name] for name in names if name in columns), [])
+
+
+def class_names(classes: str, species_list: Path | None) -> tuple[str, ...]:
+    """Return the classes that are requested by name or in a file.
+
+    Raises
+    ------
+    UsageError
+        If both are given, or the file is empty.
+    SedError
+        If the file cannot be read.
+    """
+    if species_list is None:
+        return split_names(classes)
+    if classes:
+        raise UsageError("--classes and --species-list both choose classes: give one of them")
+    return read_species_list(species_list)

@@ -176,6 +176,30 @@ def test_info_groups_classes_by_kind_and_gives_their_thresholds(sed, own, saved)
     ]
 
 
+def test_info_lists_the_post_processing_of_each_class(sed, own, saved, monkeypatch):
+    json_path = saved.with_suffix(".json")
+    metadata = json.loads(json_path.read_text("utf-8"))
+    metadata["labels"] = ["Chicken, rooster", "wren", "hum"]
+    metadata["post_processing"] |= {
+        "onset_threshold": [0.5, 0.25, 0.75],
+        "offset_threshold": 0.125,
+        "min_gap_seconds": [0.0, 0.2, 1.0],
+        "median_filter_frames": 3,
+    }
+    json_path.write_text(json.dumps(metadata))
+    assert sed("info", saved, "--thresholds")[1].splitlines() == [
+        "class,onset_threshold,offset_threshold,median_filter_frames,min_duration_seconds,"
+        "min_gap_seconds,decoder",
+        '"Chicken, rooster",0.5,0.125,3,0,0,hysteresis',
+        "wren,0.25,0.125,3,0,0.2,hysteresis",
+        "hum,0.75,0.125,3,0,1,hysteresis",
+    ]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    lines = sed("info", saved, "--thresholds")[1].splitlines()
+    assert lines[2].split() == ["wren", "0.25", "0.125", "3", "0", "0.2", "hysteresis"]
+    assert lines[0].index("onset_threshold") == lines[1].index("0.5 ")
+
+
 @pytest.mark.parametrize(
     "command", [("info", ""), ("models", "add", "", "x"), ("models", "path", "")]
 )

@@ -258,6 +258,17 @@ def test_another_time_zone_is_another_setting():
     )
 
 
+def test_a_changed_file_of_thresholds_is_another_setting(tmp_path):
+    tuned, settings = tmp_path / "tuned.toml", []
+    for threshold in (0.4, 0.5):
+        tuned.write_text(f"[class.dog]\nonset_threshold = {threshold}", "utf-8")
+        config = DetectorConfig(thresholds=tuned)
+        settings.append(result_settings(JobConfig(OutputConfig(), "none", config))["thresholds"])
+    assert all(text.startswith('"tuned.toml ') for text in settings)
+    assert settings[0] != settings[1]
+    assert result_settings(JobConfig(OutputConfig(), "none"))["thresholds"] == "default"
+
+
 def test_one_parquet_table_of_all_is_written_in_the_end(archive, tmp_path):
     pytest.importorskip("pyarrow")
     folder = archive(b="x", a="x")

@@ -1,14 +1,18 @@
 """The detector as a whole: however samples arrive, the events are the same."""
 
+import dataclasses
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sed.errors import UsageError
+from sed.events.hierarchy import Hierarchy
 from sed.events.tracker import track_events
 from streaming.engines.pytorch import TorchEngine
-from streaming.pipeline.config import DetectorConfig, tracker_config
+from streaming.pipeline.config import DetectorConfig, parse_thresholds, tracker_config
 from streaming.pipeline.detector import Detector
 from streaming.pipeline.front_end import mono_floats
 from tests.conftest import rising_noise
@@ -219,3 +223,78 @@ def test_samples_that_are_not_mono_numbers_are_refused_with_the_remedy(engine, s
 
 def test_one_class_may_be_given_as_a_string():
     assert DetectorConfig(classes="dog").classes == ("dog",)
+
+
+def test_thresholds_of_some_classes_override_those_of_all(tiny_checkpoint, tmp_path):
+    spec = dataclasses.replace(
+        tiny_checkpoint.spec,
+        labels=("wren", "owl", "rain"),
+        hierarchy=Hierarchy.from_dict(
+            ("wren", "owl", "rain"), {"wren": ["bird"], "owl": ["bird"], "rain": ["weather"]}
+        ),
+        species=(("Troglodytes", "Wren"), ("Strix", "Owl"), ("", "Rain")),
+    )
+
+    def of(**options):
+        tracker = tracker_config(spec, DetectorConfig(**options), [0, 1, 2])
+        return tracker.onset_threshold, tracker.offset_threshold
+
+    by_class = {"Strix": 0.2, "bird": 0.8}
+    assert of(class_thresholds=by_class) == ((0.8, 0.2, 0.6), (0.4, 0.1, 0.4))
+    assert of(class_thresholds={"rain": 0.8}, threshold=0.5, offset_threshold=0.1) == (
+        (0.5, 0.5, 0.8),
+        (0.1, 0.1, 0.1),
+    )
+    with pytest.raises(UsageError, match=r"no class 'brid'\. Did you mean bird"):
+        of(class_thresholds={"brid": 0.5})
+    with pytest.raises(UsageError, match="threshold of owl above 0 and up to 1, got 2"):
+        of(class_thresholds={"owl": 2.0})
+    path = tmp_path / "tuned.toml"
+    path.write_text("[class.Owl]\nonset_threshold = 0.7\nmin_gap_seconds = 3", "utf-8")
+    assert of(thresholds=path) == ((0.6, 0.7, 0.6), (0.4, 0.4, 0.4))
+    assert of(thresholds=path, class_thresholds={"owl": 0.3}, threshold=0.5) == (
+        (0.5, 0.3, 0.5),
+        (0.25, 0.15, 0.25),
+    )
+    config = DetectorConfig(thresholds=path)
+    assert tracker_config(spec, config, [1, 2]).min_gap_seconds == (3.0, 0.7)
+    assert pickle.loads(pickle.dumps(config)) == config
+
+
+def test_unknown_has_a_threshold_of_its_own(tiny_checkpoint, engine):
+    config = DetectorConfig(unknown=True, class_thresholds={"unknown": 0.9, "beep": 0.3})
+    assert Detector(engine, config).labels[-1] == "unknown"
+    with pytest.raises(UsageError, match="no class 'unknown'"):
+        Detector(engine, DetectorConfig(class_thresholds={"unknown": 0.9}))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (None, (None, ())),
+        ("0.5", (0.5, ())),
+        ("dog=0.4, frog = 0.9", (None, (("dog", 0.4), ("frog", 0.9)))),
+        ("0.5,dog=0.4", (0.5, (("dog", 0.4),))),
+        ("dog=0.4,0.5", (0.5, (("dog", 0.4),))),
+        ("Chicken, rooster=0.4,a=b=1", (None, (("Chicken, rooster", 0.4), ("a=b", 1.0)))),
+    ],
+)
+def test_thresholds_are_read_from_an_option(text, wanted):
+    assert parse_thresholds(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "thresholds as 0.5 or dog=0.4,animal=0.7, got ''"),
+        ("dog", "got 'dog'"),
+        ("dog=0.4,frog", "got 'dog=0.4,frog'"),
+        ("dog=x", "a number after dog=, got 'x'"),
+        ("=0.4", "got '=0.4'"),
+        ("0.4,0.5", "got '0.4,0.5'"),
+        ("dog=0.4,dog=0.5", "got 'dog=0.4,dog=0.5'"),
+    ],
+)
+def test_what_is_no_threshold_is_refused(text, message):
+    with pytest.raises(UsageError, match=message):
+        parse_thresholds(text)
