@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_FORMULA = re.compile("[ \ufeff]*[=+@\t\r\n\uff1d\uff0b\uff0d\uff20-]")
+_FORMULA = re.compile("'*[ \ufeff]*[=+@\t\r\n\uff1d\uff0b\uff0d\uff20-]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 MAX_REASON = 250  # characters of a library's message in one of ours
 MAX_SLUG_BYTES = 80  # two slugs, a timestamp and an extension fit into the usual 255 bytes
@@ -35,9 +35,19 @@ def spreadsheet_cell(text: str) -> str:
     """Return the text of a cell so that a spreadsheet does not take it for a formula.
 
     An apostrophe is put before a text that starts as one, with ``=``, ``+``, ``-``, ``@``, their
-    full-width forms, a tab or a line break (OWASP, *CSV Injection*). Numbers stay numbers.
+    full-width forms, a tab or a line break (OWASP, *CSV Injection*). Numbers stay numbers. A text
+    that starts so behind apostrophes gets another one, so that `from_spreadsheet_cell` is exact.
     """
-    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+    return f"'{text}" if _is_formula(text) else text
+
+
+def from_spreadsheet_cell(cell: str) -> str:
+    """Return the text that `spreadsheet_cell` was given."""
+    return cell[1:] if cell[:1] == "'" and _is_formula(cell[1:]) else cell
+
+
+def _is_formula(text: str) -> bool:
+    return _FORMULA.match(text) is not None and not _NUMBER.fullmatch(text)
 
 
 def to_utf8(text: str) -> str:

@@ -217,7 +217,8 @@ def _load(path: Path, *, external_data: bool = True) -> Any:
     except Exception as error:
         # protobuf has exceptions of its own.
         raise CheckpointError(
-            f"{printable(str(path))}: cannot be read as ONNX ({message_of(error)}). Export it again."
+            f"{printable(str(path))}: cannot be read as ONNX ({message_of(error)}). Export it "
+            "again."
         ) from error
 
 

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from sed.errors import SedError
 from sed.files import written_whole
-from sed.text import printable
+from sed.text import printable, spreadsheet_cell
 from streaming.offline.job import JobResult
 
 PROBLEMS = "problems.csv"  # the table of problems, beside a journal
@@ -111,5 +111,5 @@ def write_problems(path: Path, problems: Iterable[RecordingProblem]) -> bool:
         rows.writerow(("file", "kind", "what", "remedy"))
         for name, kind, message in itertools.chain([first], rest):
             what, _, remedy = message.removeprefix(f"{printable(name)}: ").partition(". ")
-            rows.writerow((name, kind, what, remedy))
+            rows.writerow(map(spreadsheet_cell, (name, kind, what, remedy)))
     return True

@@ -3,9 +3,12 @@
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sed.text import (
     clock_time,
+    from_spreadsheet_cell,
     iso_time,
     lines,
     near,
@@ -83,12 +86,22 @@ def test_what_steers_a_terminal_becomes_an_escape():
         "＠x",
         " =1",
         "--1",
+        "'=1",
+        "''-5",
     ],
 )
 def test_a_formula_gets_an_apostrophe(text):
     assert spreadsheet_cell(text) == f"'{text}"
+    assert from_spreadsheet_cell(f"'{text}") == text
 
 
-@pytest.mark.parametrize("text", ["-3.25", "+5", "-1e-3", "-.5", "", "wren", "a=b", "5-3", "'=1"])
+@pytest.mark.parametrize(
+    "text", ["-3.25", "+5", "-1e-3", "-.5", "", "wren", "a=b", "5-3", "'n' roll"]
+)
 def test_numbers_and_words_stay_as_they_are(text):
-    assert spreadsheet_cell(text) == text
+    assert spreadsheet_cell(text) == from_spreadsheet_cell(text) == text
+
+
+@given(text=st.text("'=-+@ \t5e.a", max_size=8))
+def test_a_cell_is_read_back_exactly(text):
+    assert from_spreadsheet_cell(spreadsheet_cell(text)) == text

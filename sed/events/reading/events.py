@@ -14,7 +14,7 @@ from sed.events.reading.table import log_assumed, number, read_text_table
 from sed.events.reading.text_file import read_text_file
 from sed.events.tracker import Event
 from sed.events.writing.writers import GAP, NAME_COLUMNS
-from sed.text import lines, near, pluralize, printable
+from sed.text import from_spreadsheet_cell, lines, near, pluralize, printable
 
 OF_OTHERS = ("birdnet", "kaleidoscope", "audioset", "textgrid", "sonic_visualiser")
 _READERS = ("csv", "jsonl", "audacity", "raven", "tsv", *OF_OTHERS)
@@ -83,7 +83,9 @@ def _table_rows(path: str | os.PathLike[str], format: str) -> _Numbered:
             return None  # a recording without events
         score = number("score", row["score"]) if row.get("score", "").strip() else 1.0
         times = number("onset", row["onset"]), number("offset", row["offset"])
-        return Event(*times, row[label], score, row[file], _time(row.get("time")))
+        # As a table has them that was written for spreadsheets.
+        names = from_spreadsheet_cell(row[label]), from_spreadsheet_cell(row[file])
+        return Event(*times, names[0], score, names[1], _time(row.get("time")))
 
     for i, row in table.records():
         yield i, partial(event, row)

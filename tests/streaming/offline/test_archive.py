@@ -311,10 +311,12 @@ def test_a_report_says_what_is_wrong_and_what_to_do(tmp_path):
     problems = [
         RecordingProblem("a\nb", "damaged", "'a\\nb': it, or so. Do this. Or that."),
         RecordingProblem("c", "notice", "c: odd"),
+        RecordingProblem("=c", "failed", "=c: -d. @e"),
     ]
     assert write_problems(path, problems)
     assert table(path)[1:] == [
-        ["a\nb", "damaged", "it, or so", "Do this. Or that."], ["c", "notice", "odd", ""]
+        ["a\nb", "damaged", "it, or so", "Do this. Or that."], ["c", "notice", "odd", ""],
+        ["'=c", "failed", "'-d", "'@e"],
     ]  # fmt: skip
     assert not write_problems(path, [])
     assert not path.exists()

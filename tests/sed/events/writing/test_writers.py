@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sed.errors import UsageError
+from sed.events.reading.event_tables import read_event_table
 from sed.events.reading.events import read_events
 from sed.events.tracker import Event
 from sed.events.writing.formats import FORMATS, TEXT_WRITERS, format_of, open_writer
@@ -151,6 +152,20 @@ def test_a_table_for_spreadsheets_has_no_formulas(format, cell):
         with open_writer(out, format, spreadsheet_safe=safe) as writer:
             writer.write(event)
         assert (cell in out.getvalue(), "'-a.wav" in out.getvalue()) == (safe, safe)
+
+
+@pytest.mark.parametrize("format", ["csv", "tsv"])
+@pytest.mark.parametrize("label", ["=1+1", "@now", "-a", "'=1", "'n' roll", "＝1"])
+def test_events_of_a_table_for_spreadsheets_are_read_back(tmp_path, format, label):
+    path = tmp_path / f"a.{format}"
+    event = Event(1.0, 2.0, label, 1.0, "-a.wav")
+    with (
+        open(path, "w", newline="", encoding="utf-8") as out,
+        open_writer(out, format, spreadsheet_safe=True) as writer,
+    ):
+        writer.write(event)
+    assert read_events(path, format) == [event]
+    assert read_event_table(path).labels == (label,)
 
 
 def test_a_terminal_gets_no_control_characters_and_a_file_all_of_them():
