@@ -71,6 +71,8 @@ if TYPE_CHECKING:
     from streaming.pipeline.detector import Detector
     from streaming.results.clips.choose import ChoiceConfig
     from streaming.results.clips.save import save_clips
+    from streaming.results.summary.effort import recorded_spans
+    from streaming.results.summary.summarise import summarise
     from streaming.search.search import SearchConfig, search
     from train.config.recipe import load_recipe
     from train.config.train import TrainConfig
@@ -124,6 +126,8 @@ _MODULES = {
     "streaming.pipeline.detector": "Detector",
     "streaming.results.clips.choose": "ChoiceConfig",
     "streaming.results.clips.save": "save_clips",
+    "streaming.results.summary.effort": "recorded_spans",
+    "streaming.results.summary.summarise": "summarise",
     "streaming.search.search": "SearchConfig search",
     "train.config.recipe": "load_recipe",
     "train.config.train": "TrainConfig",

@@ -22,6 +22,7 @@ OURS = frozenset(
         "devices",
         "search",
         "clips",
+        "summary",
         "prepare",
         "train",
         "evaluate",

@@ -25,6 +25,7 @@ COMMANDS = {
     "devices": ("streaming.cli.devices", "Detection"),
     "search": ("streaming.cli.search", "Embeddings"),
     "clips": ("streaming.results.cli.clips", "Results"),
+    "summary": ("streaming.results.cli.summary", "Results"),
     "prepare": ("train.cli.prepare", "Training"),
     "train": ("train.cli.train", "Training"),
     "evaluate": ("train.cli.evaluate", "Training"),

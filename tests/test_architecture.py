@@ -117,7 +117,11 @@ DOORS = {
     "yt_dlp": {"train/prepare/web_audio.py"},
     "ray": {"streaming/offline/cluster.py"},
     "usearch": {"streaming/search/index.py"},
-    "matplotlib": {"sed/events/plots.py", "train/evaluate/plots.py"},
+    "matplotlib": {
+        "sed/events/plots.py",
+        "streaming/results/summary/plots.py",
+        "train/evaluate/plots.py",
+    },
     "torchlibrosa": {"train/augment/spectrogram.py"},
     "albumentations": {"train/augment/images.py"},
     "colorednoise": {"train/augment/noise.py"},

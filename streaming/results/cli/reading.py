@@ -37,6 +37,12 @@ def read_events(paths: Sequence[Path], classes: str = "") -> EventTable:
     return table.take(np.isin(table.label, [table.labels.index(name) for name in names]))
 
 
+def folders_of(table: EventTable) -> list[Path]:
+    """Return the folders of recordings that are there, without those below others."""
+    folders = {Path(file).parent for file in table.files if Path(file).is_file()}
+    return sorted(folder for folder in folders if not {*folder.parents} & folders)
+
+
 class Bar:
     """A progress bar on standard error, or none.
 
