@@ -15,8 +15,11 @@ from typing import Any
 import numpy as np
 
 from sed.events.hierarchy import Hierarchy
+from sed.events.tracking.change_detection import WAIT_SECONDS, ChangeDetection
 from sed.events.tracking.config import TrackerConfig
+from sed.events.tracking.event_boxes import ChangeParameters
 from sed.events.tracking.hysteresis import Hysteresis
+from sed.events.tracking.mixed import Decoder, MixedDecoder
 from sed.events.tracking.specific import END, HOLD_SECONDS, REST_SECONDS, SpecificEvents
 from sed.timeline import Timeline, seconds_from_samples
 from sed.types import Floats
@@ -93,16 +96,43 @@ class EventTracker:
                 timeline.frames_from_seconds(HOLD_SECONDS),
                 [max(rest, shortest) for shortest in self._min_frames],
             )
-        n_classes = len(self.labels)
-        self._decoder = Hysteresis(
-            config.values("onset_threshold", n_classes).astype(np.float32),
-            config.values("offset_threshold", n_classes).astype(np.float32),
-            config.values("median_filter_frames", n_classes).astype(np.int64),
+        self._decoder = self._make_decoder(config, gaps)
+        self.reset()
+
+    def _make_decoder(self, config: TrackerConfig, gaps: list[int]) -> Decoder:
+        """Return what finds the events of all classes."""
+        n_classes, traced = len(self.labels), self._specific is not None
+        onsets = config.values("onset_threshold", n_classes).astype(np.float32)
+        offsets = config.values("offset_threshold", n_classes).astype(np.float32)
+        medians = config.values("median_filter_frames", n_classes).astype(np.int64)
+        changing = config.values("decoder", n_classes) == "change_detection"
+        own: list[int] = changing.nonzero()[0].tolist()
+        hysteresis = Hysteresis(
+            np.where(changing, np.float32(np.inf), onsets),
+            np.where(changing, np.float32(np.inf), offsets),
+            np.where(changing, 1, medians),
             self._min_frames,
             gaps,
-            traced=self._specific is not None,
+            traced=traced,
         )
-        self.reset()
+        if not own:
+            return hysteresis
+        wait = self.timeline.frames_from_seconds(WAIT_SECONDS)
+        halves = [n // 2 for n in self._frames(config, "step_filter_seconds")]
+        parameters = ChangeParameters(
+            onsets[own],
+            offsets[own],
+            medians[own],
+            np.maximum(1, halves)[own],
+            config.values("merge_threshold_absolute", n_classes)[own],
+            config.values("merge_threshold_relative", n_classes)[own],
+            config.values("event_score", n_classes)[own] == "max",
+            [self._min_frames[c] for c in own],
+            [gaps[c] or -1 for c in own],
+        )
+        decoder = ChangeDetection(parameters, own, max(1, wait), traced=traced)
+        self.gap_frames = max(self.gap_frames, 2 * wait + max(0, *parameters.gap_frames))
+        return decoder if len(own) == n_classes else MixedDecoder(hysteresis, decoder, own)
 
     def reset(self) -> None:
         """Start a new recording."""
