@@ -19,7 +19,7 @@ from sed.events.tracking.change_detection import WAIT_SECONDS, ChangeDetection
 from sed.events.tracking.config import TrackerConfig
 from sed.events.tracking.event_boxes import ChangeParameters
 from sed.events.tracking.hysteresis import Hysteresis
-from sed.events.tracking.mixed import Decoder, MixedDecoder
+from sed.events.tracking.mixed import FrameDecoder, MixedDecoder
 from sed.events.tracking.specific import END, HOLD_SECONDS, REST_SECONDS, SpecificEvents
 from sed.timeline import Timeline, seconds_from_samples
 from sed.types import Floats
@@ -99,7 +99,7 @@ class EventTracker:
         self._decoder = self._make_decoder(config, gaps)
         self.reset()
 
-    def _make_decoder(self, config: TrackerConfig, gaps: list[int]) -> Decoder:
+    def _make_decoder(self, config: TrackerConfig, gaps: list[int]) -> FrameDecoder:
         """Return what finds the events of all classes."""
         n_classes, traced = len(self.labels), self._specific is not None
         onsets = config.values("onset_threshold", n_classes).astype(np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 from sed.types import Floats
 
 
-class Decoder(Protocol):
+class FrameDecoder(Protocol):
     """Finds events in a stream of frames of all classes.
 
     Attributes
@@ -54,7 +54,7 @@ class MixedDecoder:
         Their numbers.
     """
 
-    def __init__(self, whole: Decoder, partial: Decoder, classes: Sequence[int]) -> None:
+    def __init__(self, whole: FrameDecoder, partial: FrameDecoder, classes: Sequence[int]) -> None:
         self._whole, self._partial = whole, partial
         self._classes = np.asarray(classes, np.int64)
         self.lag_frames = max(whole.lag_frames, partial.lag_frames)
