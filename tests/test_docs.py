@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 import sed
 from sed.cli import app, with_values
+from sed.events.post_processing import read_post_processing
 from streaming.sinks.database import EventDatabase
 from tests.conftest import ROOT, rising_noise
 from train.config.recipe import load_recipe
@@ -206,7 +207,7 @@ def run_page(page, workspace, *, with_slow):
             case "toml":
                 path = workspace / "recipe.toml"
                 path.write_text(block.code)
-                load_recipe(path)
+                (read_post_processing if "[class." in block.code else load_recipe)(path)
             case "sql":
                 EventDatabase(workspace / "events.sqlite").close()
                 with closing(sqlite3.connect(workspace / "events.sqlite")) as database:

@@ -16,6 +16,7 @@ from sed.errors import UsageError
 from sed.events.hierarchy import choose_classes
 from sed.events.post_processing import PostProcessing, read_post_processing
 from sed.events.tracker import TrackerConfig
+from sed.events.tracking.calibration import Calibration
 from sed.models.spec import ModelSpec
 from sed.text import near
 
@@ -182,7 +183,9 @@ def parse_thresholds(text: str | None) -> tuple[float | None, tuple[tuple[str, f
     common: float | None = None
     of_classes: dict[str, float] = {}
     name = ""
-    for part in (text or "").split(","):
+    if text is None:
+        return None, ()
+    for part in text.split(","):
         before, equals, number = part.rpartition("=")
         try:
             value = float(number)
@@ -191,7 +194,7 @@ def parse_thresholds(text: str | None) -> tuple[float | None, tuple[tuple[str, f
                 raise UsageError(f"expected a number after {before}=, got {number!r}") from None
             name += f"{part},"
             continue
-        name = f"{name}{before}".strip()
+        name = f"{name}{before}".strip(", ")
         if bool(name) != bool(equals) or name in of_classes or (not name and common is not None):
             break
         if name:
@@ -200,7 +203,7 @@ def parse_thresholds(text: str | None) -> tuple[float | None, tuple[tuple[str, f
             common = value
         name = ""
     else:
-        if not name.strip(",") or text is None:
+        if not name.strip(", ") and (of_classes or common is not None):
             return common, tuple(of_classes.items())
     raise UsageError(f"expected thresholds as 0.5 or dog=0.4,animal=0.7, got {text!r}")
 
@@ -216,6 +219,20 @@ def fitted_config(spec: ModelSpec, config: DetectorConfig) -> TrackerConfig:
     if not isinstance(config.thresholds, PostProcessing):
         return spec.post_processing
     return config.thresholds.apply(spec.post_processing, spec.labels, spec.resolve)
+
+
+def calibrations_of(spec: ModelSpec, config: DetectorConfig) -> dict[int, Calibration]:
+    """Return the calibrations in `thresholds` by the number of the class.
+
+    Raises
+    ------
+    UsageError
+        If the model lacks a class of `thresholds`.
+    """
+    if not isinstance(config.thresholds, PostProcessing):
+        return {}
+    found = config.thresholds.resolve(spec.labels, spec.resolve)
+    return {c: one.calibration for c, one in found.items() if one.calibration is not None}
 
 
 def class_thresholds(

@@ -11,11 +11,18 @@ import numpy as np
 from sed.errors import UsageError
 from sed.events.hierarchy import choose_classes
 from sed.events.tracker import Event, EventTracker
+from sed.events.tracking.calibration import calibrate
 from sed.events.tracking.top_classes import TopClasses
 from sed.models.spec import ModelSpec
 from sed.types import Floats
 from streaming.engines.base import FrameOutput
-from streaming.pipeline.config import UNKNOWN, DetectorConfig, class_thresholds, tracker_config
+from streaming.pipeline.config import (
+    UNKNOWN,
+    DetectorConfig,
+    calibrations_of,
+    class_thresholds,
+    tracker_config,
+)
 from streaming.pipeline.levels import KindLevel
 from streaming.pipeline.modes import Aggregator
 from streaming.pipeline.unknown import UnknownScore, add_unknown
@@ -104,6 +111,7 @@ class EventDecoder:
             above = lone if hierarchy is None else hierarchy.ancestor_numbers(spec.labels)
             self._top = TopClasses(config.top_k, above)
         self._aggregator = aggregator
+        self._calibrations = calibrations_of(spec, config)
         names, self._selected = _chosen(spec, config)
         self.labels = tuple(spec.labels[c] for c in self._selected)
         tracker = tracker_config(spec, config, self._selected)
@@ -157,6 +165,8 @@ class EventDecoder:
         n_classes = len(self._spec.labels)
         n_values = n_classes + (self._n_features + 1 if self._n_features else 0)
         values = _stack_rows([frames for frames, _ in final if frames.size], n_values)
+        if self._calibrations:
+            values[:, :n_classes] = calibrate(values[:, :n_classes], self._calibrations)
         scores = None
         if self._unknown is not None:
             values, scores = self._unknown.push(batch.log_mel, values, is_last=batch.is_last)

@@ -1,7 +1,9 @@
 """The detector as a whole: however samples arrive, the events are the same."""
 
 import dataclasses
+import json
 import pickle
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from sed.errors import UsageError
 from sed.events.hierarchy import Hierarchy
 from sed.events.tracker import track_events
+from sed.events.tracking.calibration import Platt, calibrate
 from streaming.engines.pytorch import TorchEngine
 from streaming.pipeline.config import DetectorConfig, parse_thresholds, tracker_config
 from streaming.pipeline.detector import Detector
@@ -259,6 +262,48 @@ def test_thresholds_of_some_classes_override_those_of_all(tiny_checkpoint, tmp_p
     config = DetectorConfig(thresholds=path)
     assert tracker_config(spec, config, [1, 2]).min_gap_seconds == (3.0, 0.7)
     assert pickle.loads(pickle.dumps(config)) == config
+
+
+def test_frame_probabilities_are_calibrated_before_all_else(tiny_checkpoint, engine, tmp_path):
+    path, samples = tmp_path / "tuned.toml", rising_noise(40_000)
+    path.write_text("[class.beep.calibration]\nslope = 2\nintercept = 1", "utf-8")
+    c = tiny_checkpoint.labels.index("beep")
+    plain = run(Detector(engine, DetectorConfig(hop_seconds=0.5)), [samples])[1]
+    config = DetectorConfig(hop_seconds=0.5, thresholds=path)
+    parts = np.split(samples, [1_000, 17_000])
+    events, probs, _ = run(Detector(engine, config), parts)
+    np.testing.assert_array_equal(probs, calibrate(plain, {c: Platt(2, 1)}))
+    assert not np.array_equal(probs, plain)
+    expected = track_events(
+        probs, tiny_checkpoint.labels, tiny_checkpoint.timeline, tiny_checkpoint.post_processing
+    )
+    assert [(e.onset, e.label, e.score) for e in events] == [
+        (e.onset, e.label, e.score) for e in expected
+    ]
+
+
+@pytest.mark.parametrize("level", ["class", "kind"])
+def test_change_detection_in_a_stream_is_that_of_a_file(tiny_checkpoint, engine, tmp_path, level):
+    path, samples = tmp_path / "tuned.toml", rising_noise(60_000)
+    path.write_text(
+        "".join(
+            f"[class.{json.dumps(label)}]\ndecoder = 'change_detection'\nmin_gap_seconds = 0\n"
+            for label in tiny_checkpoint.labels
+        ),
+        "utf-8",
+    )
+    spec = dataclasses.replace(
+        engine.spec, hierarchy=Hierarchy.from_dict(engine.spec.labels, {"beep": ["sound"]})
+    )
+    options = {"hop_seconds": 0.5, "threshold": 0.4}
+    config = DetectorConfig(**options, thresholds=path, at_level=level)
+    with patch.object(engine, "spec", spec):
+        whole, *_ = run(Detector(engine, config), [samples])
+        streamed, *_ = run(Detector(engine, config), np.split(samples, [123, 20_000, 20_001]))
+        other, *_ = run(Detector(engine, DetectorConfig(**options, at_level=level)), [samples])
+    assert whole == streamed
+    assert whole
+    assert whole != other
 
 
 def test_unknown_has_a_threshold_of_its_own(tiny_checkpoint, engine):
