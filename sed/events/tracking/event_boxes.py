@@ -126,6 +126,9 @@ class EventBoxes:
         self._numbers = list(numbers)
         self._place = {number: c for c, number in enumerate(numbers)}
         self._wait, self._before = wait_frames, before
+        self._absolute: list[float] = parameters.absolute.tolist()
+        self._relative: list[float] = parameters.relative.tolist()
+        self._is_max: list[bool] = parameters.is_max.tolist()
         self._halves: list[int] = parameters.halves.tolist()
         self._on: list[float] = parameters.onsets.tolist()
         self._traced = traced
@@ -156,7 +159,7 @@ class EventBoxes:
     def follow(
         self,
         c: int,
-        points: list[tuple[int, int]],
+        points: list[tuple[int, int, int]],
         sums: NDArray[np.int64],
         values: NDArray[np.int64],
         start: int,
@@ -187,22 +190,23 @@ class EventBoxes:
 
         def peak(until: int) -> None:
             part = sound.part
-            if self._values.is_max[c] and part is not None and not part.belongs:
+            if self._is_max[c] and part is not None and not part.belongs:
                 highest = values[sound.now + shift : until + shift].max(initial=part.peak)
                 part.peak = int(highest)
             sound.now = until
 
-        for place, what in points:
+        for place, what, before in points:
             place += start
             self._wait_until(c, sound, place, total, peak, done)
-            self._release(c, sound, place, done)
+            if self.live:
+                self._release(c, sound, place, done)
             peak(place)
             if what == QUIET:
-                self._go_on(c, sound, place, total(place))
+                self._go_on(c, sound, place, base + before)
                 self._finish(c, sound, place, done)
                 sound.part = None
             else:
-                self._border(c, sound, place, total(place), done, rose=what == RISE)
+                self._border(c, sound, place, base + before, done, rose=what == RISE)
         self._wait_until(c, sound, stop, total, peak, done)
         peak(stop)
         sound.sum = total(stop)
@@ -263,8 +267,7 @@ class EventBoxes:
             if part.start > box.stop:
                 low = (part.sum - box.sum_stop) / ((part.start - box.stop) * SCALE)
             high = max(score, before)
-            values = self._values
-            if high - low <= max(values.absolute[c], values.relative[c] * high):
+            if high - low <= max(self._absolute[c], self._relative[c] * high):
                 box.peak = max(box.peak, part.peak)
                 self._extend(c, box, stop, total, stop)
                 self._decide(c, box, stop, done)
@@ -291,7 +294,7 @@ class EventBoxes:
         self, c: int, box: _Box, now: int, done: list[Any], *, is_over: bool = False
     ) -> None:
         """Decide whether an event is one, as soon as its score is known."""
-        if box.live is not None or (box.is_decided and not self._values.is_max[c]):
+        if box.live is not None or (box.is_decided and not self._is_max[c]):
             return
         if not is_over and (box.sum_wait is None or box.stop < box.start + self._wait):
             return
@@ -344,4 +347,4 @@ class EventBoxes:
         return self._scaled(c, box.peak, box.sum_stop - box.sum_start, n)
 
     def _scaled(self, c: int, peak: int, total: int, n: int) -> float:
-        return peak / SCALE if self._values.is_max[c] else total / (n * SCALE)
+        return peak / SCALE if self._is_max[c] else total / (n * SCALE)

@@ -22,14 +22,15 @@ class Changes(NamedTuple):
     Attributes
     ----------
     points
-        Of each column the places and what happens there, in the order of time.
+        Of each column the places, what happens there, and the sum of the frames of the window
+        before them, in the order of time.
     sums
         Of the frames before each place of the window, shape (frames + 1, columns).
     rising
         Of each column, whether the output of the filter rose where it last changed.
     """
 
-    points: list[list[tuple[int, int]]]
+    points: list[list[tuple[int, int, int]]]
     sums: Integers
     rising: NDArray[np.bool_]
 
@@ -69,10 +70,14 @@ def find_changes(
     longest = int(halves.max())
     sums = np.zeros((len(frames) + 1, frames.shape[1]), np.int64)
     np.cumsum(frames, axis=0, out=sums[1:])
-    places = np.arange(before - 1, before + n + longest)[:, None]
-    output = np.take_along_axis(sums, places + halves, axis=0)
-    output += np.take_along_axis(sums, places - halves, axis=0)
-    output -= 2 * sums[before - 1 : before + n + longest]
+    first, last = before - 1, before + n + longest
+    if (halves == longest).all():
+        output = sums[first + longest : last + longest] + sums[first - longest : last - longest]
+    else:
+        places = np.arange(first, last)[:, None]
+        output = np.take_along_axis(sums, places + halves, axis=0)
+        output += np.take_along_axis(sums, places - halves, axis=0)
+    output -= 2 * sums[first:last]
     steps = np.ascontiguousarray(np.diff(output, axis=0).T)
     width = steps.shape[1]
     flat = steps.ravel()
@@ -91,14 +96,15 @@ def find_changes(
     falls = ~up & (place < n) & ~goes_on
     falls[falls] = values[column[falls], place[falls]] < 0
     quiet_columns, quiet_places = _quiet(frames, halves, n, before)
-    points: list[list[tuple[int, int]]] = [[] for _ in halves]
+    points: list[list[tuple[int, int, int]]] = [[] for _ in halves]
     for columns, where, what in (
         (quiet_columns, quiet_places, QUIET),
         (column[falls], place[falls], FALL),
         (column[after], place[after] - 1, RISE),
     ):
-        for c, p in zip(columns.tolist(), where.tolist(), strict=True):
-            points[c].append((p, what))
+        totals = sums[where + before, columns].tolist()
+        for c, p, total in zip(columns.tolist(), where.tolist(), totals, strict=True):
+            points[c].append((p, what, total))
     for each in points:
         each.sort()
     rising = rising.copy()
