@@ -28,6 +28,11 @@ if TYPE_CHECKING:
         TableError,
         UsageError,
     )
+    from sed.events.post_processing import (
+        PostProcessing,
+        read_post_processing,
+        write_post_processing,
+    )
     from sed.events.reading.event_tables import read_event_tables
     from sed.events.reading.events import read_events
     from sed.events.scoring.match import match_events
@@ -93,6 +98,7 @@ _MODULES = {
     "RecordingError SedError TableError UsageError",
     "sed.events.sqlite": "DatabaseError",
     "sed.events.scoring.match": "match_events",
+    "sed.events.post_processing": "PostProcessing read_post_processing write_post_processing",
     "sed.events.tracker": "Event EventTracker TrackerConfig track_events",
     "sed.events.reading.events": "read_events",
     "sed.events.reading.event_tables": "read_event_tables",

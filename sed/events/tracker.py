@@ -91,10 +91,16 @@ class EventTracker:
         self._specific: SpecificEvents | None = None
         if any(ancestors):
             rest = timeline.frames_from_seconds(REST_SECONDS)
+            decoders = config.values("decoder", len(self.labels)).tolist()
+            is_late = any(
+                above and decoder == "change_detection"
+                for above, decoder in zip(ancestors, decoders, strict=True)
+            )
             self._specific = SpecificEvents(
                 ancestors,
                 timeline.frames_from_seconds(HOLD_SECONDS),
                 [max(rest, shortest) for shortest in self._min_frames],
+                timeline.frames_from_seconds(WAIT_SECONDS) if is_late else 0,
             )
         self._decoder = self._make_decoder(config, gaps)
         self.reset()
@@ -149,7 +155,7 @@ class EventTracker:
     @property
     def hold_frames(self) -> int:
         """Frames by which events wait for those of more specific classes; 0 without a hierarchy."""
-        return 0 if self._specific is None else self._specific.hold_frames
+        return 0 if self._specific is None else self._specific.decision_frames
 
     def push(self, frame_probs: Floats) -> list[Event]:
         """Add the next frames, shape (frames, classes); return the events that are now complete."""

@@ -11,9 +11,9 @@
 
 The rule, for a class with descendants in the model:
 
-- A moment (`HOLD_SECONDS`) after its event has become certain it is decided: if none of its
-  descendants has been on since its start, or in the moment before, it is reported whole, whatever
-  comes later. Else it is silent.
+- A moment (`HOLD_SECONDS`) after its event has become certain, and later if change detection finds
+  events of its descendants, it is decided: if none of its descendants has been on since its start,
+  or in the moment before, it is reported whole, whatever comes later. Else it is silent.
 - A silent event that lasts `REST_SECONDS` longer than the last of its descendants is reported from
   there: sound that the more specific class does not explain.
 
@@ -48,12 +48,20 @@ class SpecificEvents:
         Of each class the numbers of its ancestors.
     hold_frames, rest_frames
         The two durations of the rule in frames, the second of each class.
+    wait_frames
+        How much longer the decision waits, since change detection is certain of an event so much
+        later.
     """
 
     def __init__(
-        self, ancestors: Sequence[tuple[int, ...]], hold_frames: int, rest_frames: Sequence[int]
+        self,
+        ancestors: Sequence[tuple[int, ...]],
+        hold_frames: int,
+        rest_frames: Sequence[int],
+        wait_frames: int = 0,
     ) -> None:
-        self.hold_frames = hold_frames
+        self.decision_frames = hold_frames + wait_frames  # after an event is certain
+        self._hold_frames = hold_frames
         self._rest_frames = rest_frames
         self._ancestors = ancestors
         self._parents = {a for each in ancestors for a in each}
@@ -122,7 +130,7 @@ class SpecificEvents:
         for a in self._ancestors[event.c]:
             self._n_on[a] += 1
         if event.c in self._parents:
-            self._put_check(frame + self.hold_frames, event)
+            self._put_check(frame + self.decision_frames, event)
         else:
             self._report(event, event.start)
 
@@ -153,7 +161,7 @@ class SpecificEvents:
 
     def _end(self, event: TracedEvent, frame: int) -> None:
         """End an event, and with it the silence of its ancestors."""
-        until = max(event.decided_at, event.stop + self.hold_frames)
+        until = max(event.decided_at, event.stop + self._hold_frames)
         for a in self._ancestors[event.c]:
             self._n_on[a] -= 1
             if until > self._silent_until[a]:

@@ -249,3 +249,13 @@ def test_a_long_sound_starts_after_the_wait_and_its_event_ends_when_it_does():
     assert begun == [(10 + wait, 1.0)]
     assert [(n, e.onset, e.offset) for n, e in ended] == [(210 + 4 + tracker.lag_frames, 1.0, 21.0)]
     assert tracker.gap_frames == 100
+
+
+def test_a_parent_waits_for_a_class_whose_events_are_certain_later():
+    config = dataclasses.replace(CONFIG, decoder=("hysteresis", "change_detection", "hysteresis"))
+    probs = np.zeros((120, 3), np.float32)
+    probs[10:60, 0], probs[12:42, 1] = 0.9, 0.8
+    tracker = EventTracker(config, "abc", GRID, TREE.with_labels("abc"))
+    assert tracker.hold_frames == 60
+    events, _ = run(tracker, [probs])
+    assert [(e.label, e.onset, e.offset) for e in events] == [("b", 1.2, 4.2)]
