@@ -99,7 +99,7 @@ def test_text_of_others_steers_no_terminal(edited, saved):
     hostile = "a\x1b]0;x\x07\x9b2J\u202e"
     edited([hostile, "b\nc", "d"], "labels", load=lambda _: None)
     assert read_metadata(saved)["labels"][0] == r"a\x1b]0;x\x07\x9b2J\u202e"
-    lines = describe(saved).splitlines()
+    lines = describe(saved)[0].splitlines()
     assert lines[-1].endswith(r"classes: a\x1b]0;x\x07\x9b2J\u202e, 'b\nc', d")
     edited({"author": hostile, hostile: "x\ny"}, "data", load=lambda _: None)
     text = describe(saved)
