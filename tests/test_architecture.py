@@ -32,7 +32,7 @@ ARROWS = {
     "sed/events/tracking": "sed",
     "sed/events/embedding_store": "sed sed/events sed/events/writing",
     "sed/events/reading": "sed sed/audio sed/events sed/events/writing",
-    "sed/events/scoring": "sed/events",
+    "sed/events/scoring": "sed sed/events sed/events/reading",
     "sed/events/writing": "sed sed/events",
     "sed/models": "sed sed/features sed/events sed/models/heads",
     "sed/models/heads": "",
@@ -100,7 +100,7 @@ DOORS = {
     "onnxruntime": {"streaming/engines/onnx.py", "streaming/encoders/onnx.py"},
     "transformers": {"streaming/encoders/hub.py"},
     "openvino": {"streaming/export/openvino.py", "train/distill/inference.py"},
-    "scipy": {"sed/features/log_mel.py"},
+    "scipy": {"sed/events/scoring/collar.py", "sed/features/log_mel.py"},
     "sqlite3": {
         "sed/events/sqlite.py",
         "streaming/sinks/database.py",

@@ -1,0 +1,59 @@
+"""Find the same recordings by the names that two tables have for them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sed.errors import TableError
+from sed.events.reading.audio_files import stem
+from sed.text import printable
+
+
+def match_names(names: Sequence[str], known: Sequence[str]) -> list[str | None]:
+    """Return for each name the one of the same recording among those that are known, or none.
+
+    Names are the same as they are written; else if their last parts are, without the endings of
+    sounds: as many parts as both have, at least the file name.
+
+    >>> match_names(["found/north/a.csv", "b.wav"], ["rec/north/a", "rec/south/a", "rec/b.flac"])
+    ['rec/north/a', 'rec/b.flac']
+
+    Raises
+    ------
+    TableError
+        If several recordings fit equally well.
+    """
+    exact = {*known}
+    by_stem: dict[str, list[str]] = defaultdict(list)
+    for name in known:
+        by_stem[_parts(name)[-1]].append(name)
+    return [name if name in exact else _best(name, by_stem) for name in names]
+
+
+def _best(name: str, by_stem: dict[str, list[str]]) -> str | None:
+    parts = _parts(name)
+    found = by_stem.get(parts[-1], [])
+    if len(found) < 2:
+        return found[0] if found else None
+    common = [_n_common(parts, _parts(other)) for other in found]
+    best = [other for other, n in zip(found, common, strict=True) if n == max(common)]
+    if len(best) > 1:
+        raise TableError(
+            f"the recording {printable(name)} may be {printable(best[0])} or "
+            f"{printable(best[1])}. Write more of its path."
+        )
+    return best[0]
+
+
+def _parts(name: str) -> list[str]:
+    *folders, last = name.replace("\\", "/").split("/")
+    plain = stem(last)
+    return [*folders, plain[:-4] if plain.lower().endswith((".csv", ".tsv", ".npz")) else plain]
+
+
+def _n_common(one: Sequence[str], other: Sequence[str]) -> int:
+    n = 0
+    while n < min(len(one), len(other)) and one[-1 - n] == other[-1 - n]:
+        n += 1
+    return n

@@ -1,0 +1,298 @@
+"""Score detections against reference events with all metrics of the field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sed.errors import UsageError
+from sed.events.event_table import EventTable
+from sed.events.reading.frames import FrameScores
+from sed.events.scoring.collar import CollarConfig, CollarPairs
+from sed.events.scoring.frames import runs_of
+from sed.events.scoring.intersection import IntersectionConfig, Intersections
+from sed.events.scoring.psds import (
+    SCENARIO_1,
+    SCENARIO_2,
+    OperatingPoints,
+    PsdRoc,
+    PsdsConfig,
+    operating_points,
+    psd_roc,
+    roc_of_curves,
+)
+from sed.events.scoring.rates import ClassRates
+from sed.events.scoring.reference import Events, Reference, align
+from sed.events.scoring.segments import segment_rates
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """Parameters of the metrics; the defaults are those of DCASE's task 4.
+
+    Attributes
+    ----------
+    collar
+        Of event-based metrics.
+    segment_seconds
+        Length of a segment.
+    intersection
+        Tolerances of intersection-based metrics.
+    psds1, psds2
+        The two scenarios of the polyphonic sound detection score.
+    threshold
+        Detections with a lower score do not count in the F1 figures. Of frame probabilities, 0.5 if
+        it is None.
+    """
+
+    collar: CollarConfig = field(default_factory=CollarConfig)
+    segment_seconds: float = 1.0
+    intersection: IntersectionConfig = field(default_factory=IntersectionConfig)
+    psds1: PsdsConfig = SCENARIO_1
+    psds2: PsdsConfig = SCENARIO_2
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        if self.threshold is not None and not 0 < self.threshold <= 1:
+            raise UsageError(f"expected a threshold above 0 and up to 1, got {self.threshold:g}")
+
+
+@dataclass(frozen=True)
+class Score:
+    """The metrics of detections.
+
+    Attributes
+    ----------
+    labels
+        Names of the classes: those of the truth, then those that only detections have.
+    hours
+        Length of all recordings.
+    events
+        Event-based, with onset and offset.
+    onsets
+        Event-based, with the onset alone.
+    segments
+        Segment-based.
+    intersections
+        Intersection-based; only the classes of the truth.
+    psds1, psds2
+        Curves and scores.
+    onset_errors, offset_errors
+        Detection minus reference in seconds, of the pairs whose onsets fit.
+    n_points
+        Operating points that PSDS rests on; None if all thresholds count.
+    """
+
+    labels: tuple[str, ...]
+    hours: float
+    events: ClassRates
+    onsets: ClassRates
+    segments: ClassRates
+    intersections: ClassRates
+    psds1: PsdRoc
+    psds2: PsdRoc
+    onset_errors: np.ndarray[tuple[int], np.dtype[np.float64]]
+    offset_errors: np.ndarray[tuple[int], np.dtype[np.float64]]
+    n_points: int | None
+
+    def as_dict(self) -> dict[str, object]:
+        """Return all figures for JSON; those that are not defined are None."""
+        micro = self.events.micro
+        return {
+            "event_f1": _shares(self.events, "f1"),
+            "event_precision": _shares(self.events, "precision"),
+            "event_recall": _shares(self.events, "recall"),
+            "error_rate": _shares(self.events, "error_rate")
+            | {
+                part: _defined(getattr(micro, f"{part}_rate"))
+                for part in ("substitution", "deletion", "insertion")
+            },
+            "onset_f1": _shares(self.onsets, "f1"),
+            "segment_f1": _shares(self.segments, "f1"),
+            "segment_precision": _shares(self.segments, "precision"),
+            "segment_recall": _shares(self.segments, "recall"),
+            "segment_error_rate": _shares(self.segments, "error_rate"),
+            "intersection_f1": _defined(self.intersections.macro("f1")),
+            "intersection_f1_micro": _defined(self.intersections.micro.f1),
+            "intersection_f1_classes": _shares(self.intersections, "f1")["classes"],
+            "psds1": self.psds1.score,
+            "psds2": self.psds2.score,
+            "false_per_hour": {
+                "all": self.false_per_hour(),
+                "classes": {label: self.false_per_hour(label) for label in self.labels},
+            },
+            "onset_error_seconds": _errors(self.onset_errors),
+            "offset_error_seconds": _errors(self.offset_errors),
+            "n_true": micro.n_true,
+            "n_found": micro.n_found,
+            "hours": self.hours,
+            "operating_points": self.n_points,
+        }
+
+    def false_per_hour(self, label: str | None = None) -> float | None:
+        """Return false events per hour, of one class or of all; None if nothing was recorded."""
+        rates = self.events.micro if label is None else self.events.classes[label]
+        return (rates.n_found - rates.n_matched) / self.hours if self.hours else None
+
+
+def score(
+    truth: EventTable,
+    predictions: EventTable | Sequence[EventTable] | Sequence[FrameScores],
+    *,
+    durations: Mapping[str, float] | None = None,
+    config: ScoreConfig | None = None,
+) -> Score:
+    """Score detections of any system against reference events.
+
+    Parameters
+    ----------
+    truth
+        The reference events.
+    predictions
+        Detections with their scores: PSDS then counts all thresholds on the scores. Or several
+        tables, each an operating point of the system: F1 figures are those of the table with the
+        highest event-based F1. Or frame probabilities of recordings: PSDS counts all thresholds
+        exactly, and F1 figures those frames that reach `ScoreConfig.threshold`.
+    durations
+        Seconds of all recordings, also those without reference events. Without it recordings end
+        with their last event.
+    config
+        Parameters of the metrics.
+
+    Raises
+    ------
+    TableError
+        If names of recordings are ambiguous, or some have no duration.
+    UsageError
+        If there are no predictions.
+    """
+    config = config or ScoreConfig()
+    if isinstance(predictions, EventTable):
+        return _of_scored(truth, predictions, durations, config)
+    if not predictions:
+        raise UsageError("there are no predictions to score")
+    if isinstance(predictions[0], FrameScores):
+        frames = [one for one in predictions if isinstance(one, FrameScores)]
+        return _of_frames(truth, frames, durations, config)
+    tables = [one for one in predictions if isinstance(one, EventTable)]
+    if len(tables) == 1:
+        return _of_scored(truth, tables[0], durations, config)
+    reference, points = align(truth, tables, durations)
+    rates = [CollarPairs.of(reference, found, config.collar).rates() for found in points]
+    best = int(np.argmax([-1.0 if np.isnan(r.micro.f1) else r.micro.f1 for r in rates]))
+    rocs = [_roc_of_points(reference, points, psds) for psds in (config.psds1, config.psds2)]
+    return _score(reference, points[best], config, rocs, len(points))
+
+
+def _of_scored(
+    truth: EventTable,
+    predictions: EventTable,
+    durations: Mapping[str, float] | None,
+    config: ScoreConfig,
+) -> Score:
+    reference, (found,) = align(truth, [predictions], durations)
+    rocs = []
+    for psds in (config.psds1, config.psds2):
+        inter = Intersections.of(reference, found, psds.intersection)
+        curves = inter.curves(np.full(len(found), -np.inf), found.score)
+        rocs.append(roc_of_curves(reference, curves, psds))
+    if config.threshold is not None:
+        found = found.take(found.score >= config.threshold)
+    n_points = len(np.unique(predictions.score))
+    return _score(reference, found, config, rocs, n_points if n_points < 2 else None)
+
+
+def _of_frames(
+    truth: EventTable,
+    frames: Sequence[FrameScores],
+    durations: Mapping[str, float] | None,
+    config: ScoreConfig,
+) -> Score:
+    # One row for each recording brings its name and, where it is not given, its length.
+    ends = [float(one.edges[-1]) for one in frames]
+    label = truth.labels[0] if truth.labels else ""
+    names = EventTable.of_columns(
+        [one.file for one in frames], [label] * len(frames), np.zeros(len(frames)), ends
+    )
+    reference, (rows,) = align(truth, [names], durations)
+    if len(rows) != len(frames):
+        raise UsageError("frame probabilities of recordings that have no duration")
+    found = runs_of(frames, rows.file.tolist(), reference.labels)
+    rocs = []
+    for psds in (config.psds1, config.psds2):
+        inter = Intersections.of(reference, found.events, psds.intersection)
+        rocs.append(roc_of_curves(reference, inter.curves(found.first, found.last), psds))
+    threshold = 0.5 if config.threshold is None else config.threshold
+    at = (found.first < threshold) & (threshold <= found.last)
+    return _score(reference, found.events.take(at), config, rocs, None)
+
+
+def _roc_of_points(reference: Reference, points: Sequence[Events], config: PsdsConfig) -> PsdRoc:
+    """Return the curve of systems that are not thresholds of one another."""
+    counts = []
+    for found in points:
+        everywhere = np.full(len(found), -np.inf), np.ones(len(found))
+        counts.append(Intersections.of(reference, found, config.intersection).curves(*everywhere))
+    classes: list[OperatingPoints] = []
+    for c in range(reference.n_true_labels):
+        # At one threshold, a curve has one point, or none without detections.
+        n_found, n_false = (
+            np.array([int(getattr(curves[c], name).sum()) for curves in counts])
+            for name in ("n_found", "n_false")
+        )
+        n_cross = np.stack([curves[c].n_cross.sum(axis=0) for curves in counts])
+        classes.append(operating_points(reference, c, n_found, n_false, n_cross, config))
+    return psd_roc(classes, config)
+
+
+def _score(
+    reference: Reference,
+    found: Events,
+    config: ScoreConfig,
+    rocs: Sequence[PsdRoc],
+    n_points: int | None,
+) -> Score:
+    onset_only = CollarConfig(config.collar.onset_collar, None)
+    near = CollarPairs.of(reference, found, onset_only)
+    i, j = near.matches()
+    truth = reference.events
+    return Score(
+        reference.labels,
+        reference.hours,
+        CollarPairs.of(reference, found, config.collar).rates(),
+        near.rates(),
+        segment_rates(reference, found, config.segment_seconds),
+        Intersections.of(reference, found, config.intersection).rates(),
+        rocs[0],
+        rocs[1],
+        found.onset[i] - truth.onset[j],
+        found.offset[i] - truth.offset[j],
+        n_points,
+    )
+
+
+def _shares(rates: ClassRates, name: str) -> dict[str, object]:
+    return {
+        "micro": _defined(getattr(rates.micro, name)),
+        "macro": _defined(rates.macro(name)),
+        "classes": {label: _defined(getattr(own, name)) for label, own in rates.classes.items()},
+    }
+
+
+def _errors(seconds: np.ndarray[tuple[int], np.dtype[np.float64]]) -> dict[str, float | None]:
+    """Return the mean with its sign, and the mean and the median without."""
+    if not len(seconds):
+        return {"mean": None, "mean_absolute": None, "median_absolute": None}
+    size = np.abs(seconds)
+    return {
+        "mean": float(seconds.mean()),
+        "mean_absolute": float(size.mean()),
+        "median_absolute": float(np.median(size)),
+    }
+
+
+def _defined(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
