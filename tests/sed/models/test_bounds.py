@@ -102,7 +102,7 @@ def test_text_of_others_steers_no_terminal(edited, saved):
     lines = describe(saved)[0].splitlines()
     assert lines[-1].endswith(r"classes: a\x1b]0;x\x07\x9b2J\u202e, 'b\nc', d")
     edited({"author": hostile, hostile: "x\ny"}, "data", load=lambda _: None)
-    text = describe(saved)
+    text, _ = describe(saved)
     assert text.replace("\n", "").isprintable()
     assert r"x\ny" in text
 
