@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sed.events.reading.event_tables import read_event_tables
     from sed.events.reading.events import read_events
     from sed.events.scoring.match import match_events
+    from sed.events.scoring.score import Score, ScoreConfig, score
     from sed.events.sqlite import DatabaseError
     from sed.events.tracker import Event, EventTracker, TrackerConfig, track_events
     from sed.features.log_mel import LogMelConfig
@@ -98,6 +99,7 @@ _MODULES = {
     "RecordingError SedError TableError UsageError",
     "sed.events.sqlite": "DatabaseError",
     "sed.events.scoring.match": "match_events",
+    "sed.events.scoring.score": "Score ScoreConfig score",
     "sed.events.post_processing": "PostProcessing read_post_processing write_post_processing",
     "sed.events.tracker": "Event EventTracker TrackerConfig track_events",
     "sed.events.reading.events": "read_events",

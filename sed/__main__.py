@@ -21,6 +21,7 @@ OURS = frozenset(
         "embed",
         "devices",
         "search",
+        "score",
         "clips",
         "summary",
         "prepare",

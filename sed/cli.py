@@ -24,6 +24,7 @@ COMMANDS = {
     "embed": ("streaming.cli.embed", "Embeddings"),
     "devices": ("streaming.cli.devices", "Detection"),
     "search": ("streaming.cli.search", "Embeddings"),
+    "score": ("streaming.results.cli.score", "Results"),
     "clips": ("streaming.results.cli.clips", "Results"),
     "summary": ("streaming.results.cli.summary", "Results"),
     "prepare": ("train.cli.prepare", "Training"),

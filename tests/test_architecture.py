@@ -121,6 +121,7 @@ DOORS = {
     "usearch": {"streaming/search/index.py"},
     "matplotlib": {
         "sed/events/plots.py",
+        "streaming/results/score/plots.py",
         "streaming/results/summary/plots.py",
         "train/evaluate/plots.py",
     },

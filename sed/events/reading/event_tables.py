@@ -27,7 +27,9 @@ ENDINGS = (
     *(".sqlite", ".sqlite3", ".db"),
 )
 _SQLITE = b"SQLite format 3\0"
-_PLAIN = ["file", "onset", "offset", "label", "score"]  # the header of CSV that `sed` writes
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+# Names of the columns of tables that are read fast: those of `sed`, and of DCASE.
+_PLAIN = (("file", "filename"), ("onset",), ("offset",), ("label", "event_label"))
 _ZONE = re.compile(r"[+-]\d\d:\d\d$")
 
 
@@ -150,26 +152,28 @@ def _text_format(path: Path) -> str:
 
 
 def _read_plain(path: Path) -> EventTable | None:
-    """Return the events of CSV as `sed` writes it, which is read fast; None if it is another."""
-    if path.suffix.lower() != ".csv":
+    """Return the events of plain CSV or TSV, which is read fast; None if it is not plain."""
+    delimiter = _DELIMITERS.get(path.suffix.lower())
+    if delimiter is None:
         return None
     try:
         with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows = csv.reader(file, strict=True)
+            rows = csv.reader(file, delimiter=delimiter, strict=True)
             header = next(rows, [])
-            if header[:5] != _PLAIN or "" in header:
+            needed = [[name for name in header if name in names] for names in _PLAIN]
+            if any(len(names) != 1 for names in needed) or len({*header}) != len(header):
                 return None
-            columns = [*zip(*rows, strict=True)] or [()] * len(header)
-            if len(columns) != len(header):
-                return None
-            files, onset, offset, labels, score = columns[:5]
+            cells = [*zip(*rows, strict=True)] or [()] * len(header)
+            columns = dict(zip(header, cells, strict=True))
+            files, onset, offset, labels = (columns[name] for (name,) in needed)
+            score = columns.get("score", ("1",) * len(onset))
             onsets, offsets, scores = (
                 np.fromiter(map(float, column), np.float64, len(column))
                 for column in (onset, offset, score)
             )
             local, minutes = None, None
-            if "time" in header:
-                local, minutes = _local_times(columns[header.index("time")])
+            if "time" in columns:
+                local, minutes = _local_times(columns["time"])
     # Rows without events, decimal commas and faults are for the reader that explains them.
     except (OSError, csv.Error, ValueError):
         return None

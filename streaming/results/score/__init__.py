@@ -1,0 +1,1 @@
+"""Score tables of events against what is true, and write the figures."""

@@ -1,0 +1,223 @@
+"""Read what `sed score` compares: truth, predictions of any system, durations, names of labels."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+
+from sed.audio.decode import open_recording
+from sed.errors import SedError, TableError, UsageError
+from sed.events.event_table import EventTable
+from sed.events.reading.audio_files import Recordings, stem
+from sed.events.reading.event_tables import event_files, read_event_table, read_event_tables
+from sed.events.reading.frames import FrameScores, read_frame_scores
+from sed.events.reading.header import column_key
+from sed.events.reading.table import cell_of, log_assumed, number, read_text_table
+from sed.text import lines, near, pluralize, printable, some
+
+_logger = logging.getLogger("sed.score")
+
+FILE_CELLS = ("filename", "file", "fname", "path", "recording")
+DURATION_CELLS = ("duration", "duration_seconds", "seconds", "length")
+
+Predictions = list[EventTable] | list[FrameScores]
+
+
+def read_predictions(paths: Sequence[Path]) -> Predictions:
+    """Return frame probabilities, if all paths hold such, or else a table for each path.
+
+    Parameters
+    ----------
+    paths
+        NPZ files and folders of them; or tables of events, or folders of tables, each path an
+        operating point of a system.
+
+    Raises
+    ------
+    SedError
+        If some cannot be read; all are listed.
+    UsageError
+        If there are both kinds.
+    """
+    archives = [file for path in paths for file in _archives(path)]
+    if not archives:
+        return [read_event_tables([path]) for path in paths]
+    if any(path.is_file() and path.suffix.lower() != ".npz" for path in paths):
+        raise UsageError("both frame probabilities and tables of events: give one kind")
+    frames, errors = [], []
+    for file in archives:
+        try:
+            frames.append(read_frame_scores(file))
+        except TableError as error:
+            errors.append(str(error))
+    if errors:
+        raise TableError(f"{pluralize(len(errors), 'file')} cannot be read:{lines(errors)}")
+    return frames
+
+
+def _archives(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(path.rglob("*.npz"))
+    return [path] if path.suffix.lower() == ".npz" else []
+
+
+def read_durations(path: Path) -> dict[str, float]:
+    """Return the seconds of recordings in a table with columns ``filename`` and ``duration``.
+
+    Raises
+    ------
+    TableError
+        If it cannot be read, or rows are faulty; all are listed.
+    """
+    table = read_text_table(path)
+    log_assumed(path, table.assumed)
+    if not ({*FILE_CELLS} & {*table.columns} and {*DURATION_CELLS} & {*table.columns}):
+        raise TableError(
+            f"{printable(str(path))}: expected columns filename and duration, got "
+            f"{some(table.header) or 'none'}. Name them so."
+        )
+    durations, faults = {}, []
+    for row, cells in table.records():
+        try:
+            seconds = number("duration", cell_of(cells, DURATION_CELLS))
+            if seconds <= 0:
+                raise ValueError(f"expected a duration above 0, got {seconds:g}")
+            durations[cell_of(cells, FILE_CELLS)] = seconds
+        except ValueError as error:
+            faults.append(f"row {row}: {error}")
+    if faults:
+        raise TableError(f"{printable(str(path))}: cannot be read:{lines(faults)}")
+    return durations
+
+
+def found_durations(truth: Sequence[Path], files: Sequence[str]) -> dict[str, float] | None:
+    """Return the seconds of the recordings of the truth, if all of them are found.
+
+    They are looked for where the names lead to, and beside the tables of the truth.
+
+    Parameters
+    ----------
+    truth
+        The tables.
+    files
+        Names of the recordings.
+    """
+    folders = dict.fromkeys(path if path.is_dir() else path.parent for path in truth)
+    beside = Recordings(file for folder in folders for file in folder.rglob("*"))
+    by_stem: dict[str, list[str]] = {}
+    for sound in beside.files:
+        by_stem.setdefault(stem(sound.name), []).append(str(sound))
+    durations = {}
+    for file in files:
+        place = [file] if os.path.isfile(file) else by_stem.get(stem(os.path.basename(file)), [])
+        if len(place) != 1:
+            return None
+        try:
+            with closing(open_recording(place[0])) as decoder:
+                if decoder.n_samples is None:
+                    return None
+                durations[file] = decoder.n_samples / decoder.sample_rate
+        except SedError:
+            return None
+    return durations or None
+
+
+def read_label_map(path: Path) -> dict[str, str]:
+    """Return the new name of each label in a table of two columns; empty names leave labels out.
+
+    Raises
+    ------
+    TableError
+        If it cannot be read, or has fewer than two columns.
+    """
+    table = read_text_table(path)
+    log_assumed(path, table.assumed)
+    if len(table.header) < 2:
+        raise TableError(
+            f"{printable(str(path))}: expected two columns, a label and its new name. Add them."
+        )
+    return {cells[0].strip(): cells[1].strip() for _, cells in table.rows}
+
+
+def with_labels(
+    table: EventTable, mapped: Mapping[str, str], classes: Sequence[str] = ()
+) -> EventTable:
+    """Return the events of some classes, with the new names of labels.
+
+    Parameters
+    ----------
+    table
+        Events.
+    mapped
+        New names by old ones; labels without one keep theirs, those with an empty one are left out.
+    classes
+        New names of the classes to keep; all if empty.
+    """
+    table = table.renamed(labels=[mapped.get(label, label) for label in table.labels])
+    kept = [bool(label) and (not classes or label in classes) for label in table.labels]
+    if all(kept):
+        return table
+    rows = np.array(kept, bool)[table.label]
+    names = [label if keep else "" for label, keep in zip(table.labels, kept, strict=True)]
+    fewer = table.take(rows)
+    numbers = np.cumsum(kept) - 1
+    return EventTable(
+        fewer.files,
+        tuple(name for name in names if name),
+        fewer.file,
+        numbers[fewer.label].astype(np.int32),
+        fewer.onset,
+        fewer.offset,
+        fewer.score,
+        fewer.local_time,
+        fewer.utc_offset_minutes,
+    )
+
+
+def frames_with_labels(frames: FrameScores, mapped: Mapping[str, str]) -> FrameScores:
+    """Return frame probabilities with the new names of labels; of equal names the highest."""
+    names = [mapped.get(label, label) for label in frames.labels]
+    new = [name for name in dict.fromkeys(names) if name]
+    if tuple(names) == frames.labels:
+        return frames
+    columns = [
+        frames.probs[:, [i for i, name in enumerate(names) if name == own]].max(axis=1)
+        for own in new
+    ]
+    probs = np.stack(columns, axis=1) if columns else frames.probs[:, :0]
+    return FrameScores(frames.file, tuple(new), frames.edges, probs)
+
+
+def check_classes(classes: Sequence[str], truth: EventTable) -> None:
+    """Refuse classes that the truth does not have.
+
+    Raises
+    ------
+    UsageError
+        With names that are near.
+    """
+    for name in classes:
+        if name not in truth.labels:
+            known = near(name, truth.labels)
+            raise UsageError(f"no reference event of the class {name!r}. {known}")
+
+
+def recordings_without_events(truth: Sequence[Path]) -> list[str]:
+    """Return the recordings that tables of the truth name without an event in them."""
+    names = []
+    for path in truth:
+        for file in event_files(path):
+            if column_key(file.suffix) not in (".csv", ".tsv", ".txt"):
+                continue
+            with_events = {*read_event_table(file).files}
+            names += [
+                own
+                for _, cells in read_text_table(file).records()
+                if (own := cell_of(cells, FILE_CELLS)) and own not in with_events
+            ]
+    return list(dict.fromkeys(names))
