@@ -62,10 +62,11 @@ ARROWS = {
     "streaming/engines/graphs streaming/pipeline streaming/offline streaming/search "
     "streaming/sinks streaming/live streaming/live/terminal streaming/web streaming/bench",
     "streaming/results": "",
-    "streaming/results/cli": "sed sed/audio sed/events sed/events/reading streaming/results/clips "
-    "streaming/results/summary",
+    "streaming/results/cli": "sed sed/audio sed/events sed/events/reading sed/events/scoring "
+    "streaming/results/clips streaming/results/summary streaming/results/score",
     "streaming/results/clips": "sed sed/audio sed/features sed/events sed/events/reading",
     "streaming/results/summary": "sed sed/audio sed/events",
+    "streaming/results/score": "sed sed/audio sed/events sed/events/reading sed/events/scoring",
     "train": "",
     "train/config": "sed sed/features sed/events sed/models",
     "train/data": "sed sed/audio sed/events sed/events/reading train/config",
