@@ -101,7 +101,7 @@ DOORS = {
     "onnxruntime": {"streaming/engines/onnx.py", "streaming/encoders/onnx.py"},
     "transformers": {"streaming/encoders/hub.py"},
     "openvino": {"streaming/export/openvino.py", "train/distill/inference.py"},
-    "scipy": {"sed/events/scoring/collar.py", "sed/features/log_mel.py"},
+    "scipy": {"sed/features/log_mel.py"},
     "sqlite3": {
         "sed/events/sqlite.py",
         "streaming/sinks/database.py",

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed.errors import UsageError
+from sed.events.scoring.matching import one_to_one
 from sed.events.scoring.overlaps import Pairs, overlapping
 from sed.events.scoring.rates import ClassRates, Rates
 from sed.events.scoring.reference import Events, Reference
@@ -96,7 +97,7 @@ class CollarPairs:
         pairs = self.pairs.take(found.label[self.pairs.found] == truth.label[self.pairs.true])
         if kept is not None:
             pairs = pairs.take(kept[pairs.found])
-        return one_to_one(pairs, len(found), len(truth))
+        return one_to_one(pairs)
 
     def rates(self, kept: NDArray[np.bool_] | None = None) -> ClassRates:
         """Return counts and rates; `kept` as for `matches`."""
@@ -134,26 +135,3 @@ class CollarPairs:
                 last = j
                 n += 1
         return n
-
-
-def one_to_one(pairs: Pairs, n_found: int, n_true: int) -> Pairs:
-    """Return as many pairs as can be in which each event occurs once (Hopcroft and Karp, 1973)."""
-    i, j = pairs
-    # Most events are in one pair only, which needs no search.
-    alone = (np.bincount(i, minlength=n_found)[i] == 1) & (np.bincount(j, minlength=n_true)[j] == 1)
-    if alone.all():
-        return pairs
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import maximum_bipartite_matching
-
-    found, i_left = np.unique(i[~alone], return_inverse=True)
-    true, j_left = np.unique(j[~alone], return_inverse=True)
-    edges = csr_array(
-        (np.ones(len(i_left), np.int8), (i_left, j_left)), shape=(len(found), len(true))
-    )
-    partner = maximum_bipartite_matching(edges, perm_type="column")
-    has_one = partner >= 0
-    return Pairs(
-        np.concatenate([i[alone], found[has_one]]),
-        np.concatenate([j[alone], true[partner[has_one]]]),
-    )
