@@ -76,7 +76,8 @@ def _augment(graph: dict[int, list[int]], matching: dict[int, int]) -> bool:
     # The event through which each detection was reached; None for those without a partner.
     before: dict[int, int | None] = {found: None for found in graph if found not in matched}
     reached: dict[int, list[int]] = {}
-    layer, ends = [*before], []
+    layer = [*before]
+    ends: list[int] = []
     while layer and not ends:
         new: dict[int, list[int]] = {}
         for found in layer:
