@@ -4,11 +4,15 @@
 
     blocks of all channels ─▶ 1,024 samples a second ─▶ 32 such slices at a time: sums, peaks
                                                          4 of them: a spectrum
+
+In a scan of short clips the caches hold other code when a clip is measured: each further function
+of NumPy costs several times its arithmetic. A few values are therefore lists.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,33 +37,33 @@ MAX_PEAK = 4.0  # full scales
 ALIGNED_BITS = (16, 24)  # of samples that may be right-aligned in 32 bits
 MIN_BAND_HZ, MIN_BAND_SHARE = 3_000.0, 0.65  # ends of bands; the second in that of the model
 MIN_EDGE_DB = 24.0  # how far the spectrum falls at the end of a band
+EDGE_DB = 6.0  # how far it still falls after the end
 MAX_SILENCE = 1e-4  # power of a slice in that of the loudest, below which it has no spectrum
 MAX_VALUE = 1e9  # keeps squares finite
 
 Doubles = NDArray[np.float64]
 _HANN = np.hanning(SLICE_SAMPLES).astype(np.float32)
-_ONES = np.ones(SLICE_SAMPLES, np.float32)
 
 
 @dataclass
 class _Sums:
-    """Sums over slices; arrays hold a value per channel."""
+    """Sums over slices."""
 
     n_slices: int
-    means: Doubles  # of slices
-    squared_means: Doubles
-    powers: Doubles  # mean squares of slices
-    clipped: Doubles  # shares of slices
-    mix_mean: float  # of the mean of all channels
-    mix_power: float
+    channels: Doubles  # (4, channels): of means, squared means, mean squares, shares of clipping
+    peaks: Doubles  # a value per channel
+    mix_power: float  # mean squares of the mean of all channels
     n_spectra: int
-    spectrum: Doubles  # dB, of the loudest channel; a value per frequency
+    spectrum: Doubles  # dB, of the loudest channel; a value per frequency of the band
 
     def add(self, other: _Sums) -> None:
         """Add the sums over other slices."""
-        for field in fields(self):
-            name = field.name
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.n_slices += other.n_slices
+        self.channels = self.channels + other.channels
+        self.peaks = np.maximum(self.peaks, other.peaks)
+        self.mix_power += other.mix_power
+        self.n_spectra += other.n_spectra
+        self.spectrum = self.spectrum + other.spectrum
 
 
 class QualityMeter:
@@ -81,11 +85,18 @@ class QualityMeter:
         self._channel = channel
         self._spacing = int(SPACING_SECONDS * sample_rate)
         self._n_until_slice = 0  # samples to skip
-        self._parts: list[Floats] = []  # of a slice, each (samples, channels)
-        self._n_in_parts = 0
-        self._slices: list[Floats] = []  # each (samples, channels)
+        self._parts: list[bytes] = []  # of slices, one after the other, each (samples, channels)
+        self._n_in_parts = 0  # samples
+        self._n_channels = 1  # in the parts
+        # Frequencies that are looked at, and possible ends of the band; no end at a low rate.
+        self._hz = sample_rate / SLICE_SAMPLES
+        first = max(8, int(MIN_BAND_HZ / self._hz))
+        n = min(int(model_band_hz / self._hz), SLICE_SAMPLES // 2 - 1)
+        last = min(int(MIN_BAND_SHARE * model_band_hz / self._hz), n)
+        self._is_low_rate = sample_rate / 2 <= MIN_BAND_SHARE * model_band_hz
+        self._ends = range(first, 0 if self._is_low_rate else last, max(1, first // 25))
+        self._band = slice(int(0.65 * first) - 1, n + 1)
         self._sums: _Sums | None = None
-        self._peaks: Floats | None = None
         self._are_integers = True  # all samples are multiples of 2^-31
         self._has_low_bits = False  # some sample is no multiple of 2^-23
 
@@ -95,42 +106,39 @@ class QualityMeter:
 
     def push(self, block: Floats) -> None:
         """Add the next block, shape (samples, channels)."""
-        start = self._n_until_slice
-        while start < len(block):
-            stop = start + SLICE_SAMPLES - self._n_in_parts
+        start, n_samples = self._n_until_slice, len(block)
+        self._n_channels = block.shape[1] if self._channel is None else 1
+        while start < n_samples:
+            stop = start + SLICE_SAMPLES - self._n_in_parts % SLICE_SAMPLES
             part = block[start:stop] if self._channel is None else block[start:stop, self._only]
             # A copy, so that the block is not kept.
-            self._parts.append(part.copy())
+            self._parts.append(part.tobytes())
             self._n_in_parts += len(part)
-            if self._n_in_parts < SLICE_SAMPLES:
-                start = len(block)
-                break
-            whole = self._parts[0] if len(self._parts) == 1 else np.concatenate(self._parts)
-            self._slices.append(whole)
-            self._parts, self._n_in_parts = [], 0
-            if len(self._slices) == N_TOGETHER:
+            if stop > n_samples:
+                self._n_until_slice = 0
+                return
+            if self._n_in_parts == N_TOGETHER * SLICE_SAMPLES:
                 self._measure()
                 self._spacing = int(LATER_SPACING_SECONDS * self._sample_rate)
             start = stop + max(0, self._spacing - SLICE_SAMPLES)
-        self._n_until_slice = start - len(block)
+        self._n_until_slice = start - n_samples
 
     def add(self, other: QualityMeter) -> None:
         """Add what was measured in another part of the recording."""
         self._measure()
         other._measure()
-        if other._sums is not None and other._peaks is not None:
-            self._add(other._sums, other._peaks)
+        if other._sums is not None:
+            self._add(other._sums)
             self._are_integers = self._are_integers and other._are_integers
             self._has_low_bits = self._has_low_bits or other._has_low_bits
 
     def notices(self) -> tuple[str, ...]:
         """Return what is odd about the blocks so far, each with what to do about it."""
         self._measure()
-        sums, peaks = self._sums, self._peaks
-        if sums is None or peaks is None or not peaks.any():
+        sums = self._sums
+        if sums is None or not (peak := max(sums.peaks.tolist())):
             return ()
-        found = [*self._channel_notices(sums, peaks)]
-        peak = float(peaks.max())
+        found = self._channel_notices(sums)
         if peak >= MAX_PEAK:
             found.append(
                 f"samples reach {peak:.4g} times full scale. Scale them to full scale: models "
@@ -147,67 +155,65 @@ class QualityMeter:
         return slice(self._channel - 1, self._channel)
 
     def _measure(self) -> None:
-        """Measure the slices that wait."""
-        if not self._slices:
+        """Measure the whole slices that wait."""
+        n_slices = self._n_in_parts // SLICE_SAMPLES
+        if not n_slices:
             return
-        # (channels, slices, samples)
-        x = np.ascontiguousarray(np.stack(self._slices).transpose(2, 0, 1))
-        self._slices = []
-        with np.errstate(invalid="ignore", over="ignore"):
-            power = np.einsum("csn,csn->cs", x, x)
-        if not np.isfinite(power.sum()):
+        samples = np.frombuffer(b"".join(self._parts), np.float32).reshape(-1, self._n_channels)
+        n_measured = n_slices * SLICE_SAMPLES
+        self._n_in_parts -= n_measured
+        self._parts = [samples[n_measured:].tobytes()] if self._n_in_parts else []
+        # (channels, slices, samples); of one channel it is no copy.
+        x = np.ascontiguousarray(samples[:n_measured].T).reshape(-1, n_slices, SLICE_SAMPLES)
+        means, powers = _moments(x)
+        if not math.isfinite(sum(map(sum, powers))):
             x = np.nan_to_num(x, posinf=0.0, neginf=0.0).clip(-MAX_VALUE, MAX_VALUE)
-            power = np.einsum("csn,csn->cs", x, x)
-        power = power.astype(np.float64) / SLICE_SAMPLES
-        means = (x @ _ONES).astype(np.float64) / SLICE_SAMPLES
-        peaks = np.maximum(x.max((1, 2)), -x.min((1, 2)))
-        mix_mean, mix_power = float(means.sum()), float(power.sum())
+            means, powers = _moments(x)
+        pairs = [[*zip(*both, strict=True)] for both in zip(means, powers, strict=True)]
+        variances = [[power - mean * mean for mean, power in those] for those in pairs]
+        levels = [*map(sum, variances)]
+        peaks, shares = zip(*map(_highest, x, levels), strict=True)
+        squares = [sum(mean * mean for mean in those) for those in means]
+        clipped = [share * n_slices for share in shares]
+        sums = np.array([[*map(sum, means)], squares, [*map(sum, powers)], clipped])
+        mix_power = float(sums[2, 0])
         if len(x) > 1:
-            mix = x.mean(0)
-            mix_mean, mix_power = float(mix.mean()), float(np.vdot(mix, mix) / SLICE_SAMPLES)
-            mix_mean *= mix.shape[0]
-        if peaks.max() < 2.0**-8 and self._are_integers:
+            mix = np.add.reduce(x, 0) / np.float32(len(x))
+            mix_power = float(np.vdot(mix, mix)) / SLICE_SAMPLES
+        if self._are_integers and max(peaks) < 2.0**-8:
             self._are_integers = _are_multiples(x, 31)
             self._has_low_bits = self._has_low_bits or not _are_multiples(x, 23)
-        variances = power - means**2
-        n_spectra, spectrum = _spectrum(x, variances)
-        sums = _Sums(
-            x.shape[1],
-            means.sum(1),
-            (means**2).sum(1),
-            power.sum(1),
-            _clipped(x, peaks, variances.sum(1) / x.shape[1]) * x.shape[1],
-            mix_mean,
-            mix_power,
-            n_spectra,
-            spectrum,
-        )
-        self._add(sums, peaks)
+        n_spectra, spectrum = 0, np.zeros(1)
+        loudest = levels.index(max(levels))
+        if self._ends and levels[loudest] > 0:
+            n_spectra, spectrum = _spectrum(x[loudest], variances[loudest], self._band)
+        self._add(_Sums(n_slices, sums, np.array(peaks), mix_power, n_spectra, spectrum))
 
-    def _add(self, sums: _Sums, peaks: Floats) -> None:
-        if self._sums is None or self._peaks is None:
-            self._sums, self._peaks = sums, peaks
-        elif len(peaks) == len(self._peaks):
+    def _add(self, sums: _Sums) -> None:
+        if self._sums is None:
+            self._sums = sums
+        elif sums.channels.shape == self._sums.channels.shape:
             self._sums.add(sums)
-            self._peaks = np.maximum(self._peaks, peaks)
 
-    def _channel_notices(self, sums: _Sums, peaks: Floats) -> list[str]:
+    def _channel_notices(self, sums: _Sums) -> list[str]:
         """Return what is odd about channels in comparison with each other."""
-        if len(peaks) == 1:
+        if sums.channels.shape[1] == 1:
             return []
-        powers = sums.powers / sums.n_slices - (sums.means / sums.n_slices) ** 2
+        means, _, powers, _ = sums.channels / sums.n_slices
+        powers -= means**2
         loudest = int(powers.argmax())
         if powers[loudest] <= 0:
             return []
         found = []
         for n in np.flatnonzero(powers <= MAX_QUIET * powers[loudest]):
-            if powers[n] <= 0:
-                what = "is dead: all its samples that were looked at are equal"
+            # Of equal samples there is the rounding of the sums.
+            if powers[n] <= 1e-6 * means[n] ** 2:
+                what = "is dead: all its samples that were looked at are about equal"
             else:
                 decibels = 10 * np.log10(powers[loudest] / powers[n])
                 what = f"is {decibels:.0f} dB quieter than channel {loudest + 1}"
             found.append(f"channel {n + 1} {what}. Choose the other with --channel {loudest + 1}.")
-        mix = sums.mix_power / sums.n_slices - (sums.mix_mean / sums.n_slices) ** 2
+        mix = sums.mix_power / sums.n_slices - means.mean() ** 2
         share = max(mix, 0.0) / powers.mean()
         if not found and share * len(powers) <= MAX_CANCELLED:
             decibels = -10 * np.log10(max(share, 1e-10))
@@ -228,19 +234,19 @@ class QualityMeter:
                 "right-aligned in 32 bits. Shift them to the left, or save the recording with "
                 f"{n_bits} bits."
             )
-        clipped = float(sums.clipped.max()) / sums.n_slices
+        # Of a few channels much faster without NumPy.
+        means, squared_means, _, shares = (sums.channels / sums.n_slices).tolist()
+        clipped = max(shares)
         if clipped >= MIN_CLIPPED:
             found.append(
                 f"{100 * clipped:.1f} % of the samples are clipped. Record with a lower gain."
             )
-        offsets = sums.means / sums.n_slices
-        variances = np.maximum(0.0, sums.squared_means / sums.n_slices - offsets**2)
-        errors = np.sqrt(variances / sums.n_slices)
-        is_offset = (np.abs(offsets) >= MIN_OFFSET) & (
-            np.abs(offsets) >= MIN_OFFSET_ERRORS * errors
-        )
-        if is_offset.any():
-            offset = offsets[np.abs(np.where(is_offset, offsets, 0.0)).argmax()]
+        offset = 0.0
+        for mean, squared_mean in zip(means, squared_means, strict=True):
+            error = math.sqrt(max(0.0, squared_mean - mean**2) / sums.n_slices)
+            if abs(mean) >= max(MIN_OFFSET, MIN_OFFSET_ERRORS * error, abs(offset)):
+                offset = mean
+        if offset:
             found.append(
                 f"the samples have an offset (DC) of {100 * offset:+.1f} % of full scale. Check "
                 "the recorder, or remove the offset with a high-pass filter."
@@ -251,7 +257,7 @@ class QualityMeter:
         """Return whether the spectrum ends far below the band that the model analyses."""
         upsampled = ""
         end: float | None = self._sample_rate / 2
-        if self._sample_rate / 2 > MIN_BAND_SHARE * self._model_band_hz:
+        if not self._is_low_rate:
             upsampled = f" in {self._sample_rate} samples per second"
             end = self._band_end(sums.spectrum / sums.n_spectra) if sums.n_spectra else None
         if end is None:
@@ -268,21 +274,23 @@ class QualityMeter:
         The median of the spectrum below an end is compared with the highest value above: lines of
         tones do not count, and what falls slowly is natural.
         """
-        hz = self._sample_rate / SLICE_SAMPLES
-        n = min(int(self._model_band_hz / hz), len(spectrum) - 1)
-        smooth = np.convolve(spectrum, np.full(3, 1 / 3), "same")[:n]
-        above = np.maximum.accumulate(smooth[::-1])[::-1]
-        first = max(8, int(MIN_BAND_HZ / hz))
-        last = min(int(MIN_BAND_SHARE * self._model_band_hz / hz), n)
+        start = self._band.start + 1
+        smooth = (spectrum[:-2] + spectrum[1:-1] + spectrum[2:]) / 3
         # Most recordings end here.
-        if first >= last or smooth[int(0.65 * first) :].max() - above[last - 1] < MIN_EDGE_DB:
+        if smooth.max() - smooth[self._ends[-1] - start :].max() < MIN_EDGE_DB:
             return None
-        ends = range(first, last, max(1, first // 25))
-        falls = [_median(spectrum[int(0.65 * k) : int(0.85 * k)]) - above[k] for k in ends]
-        if max(falls) < MIN_EDGE_DB:
+        # Or at fewer frequencies: a median is at most the highest value so far.
+        highest = np.maximum.accumulate(smooth).tolist()
+        floors = np.maximum.accumulate(smooth[::-1])[::-1].tolist()
+        falls = {}
+        for k in self._ends:
+            low, high, floor = int(0.65 * k) - start, int(0.85 * k) - start, floors[k - start]
+            if highest[high - 1] - floor > MIN_EDGE_DB - EDGE_DB:
+                falls[k] = _median(smooth[low:high]) - floor
+        if not falls or (greatest := max(falls.values())) < MIN_EDGE_DB:
             return None
         # A filter falls over some frequencies: its end is where most of it is done.
-        return next(k for k, fall in zip(ends, falls, strict=True) if fall > max(falls) - 6) * hz
+        return next(k for k, fall in falls.items() if fall > greatest - EDGE_DB) * self._hz
 
 
 def _median(values: Doubles) -> float:
@@ -296,27 +304,47 @@ def _are_multiples(samples: Floats, n_bits: int) -> bool:
     return bool((scaled == np.rint(scaled)).all())
 
 
-def _clipped(x: Floats, peaks: Floats, powers: Doubles) -> Doubles:
-    """Return the share of clipped samples of each channel of (channels, slices, samples)."""
-    shares = np.zeros(len(x))
-    for n, (peak, power) in enumerate(zip(peaks, powers, strict=True)):
-        # Most recordings end here.
-        if peak >= MIN_CLIPPED_PEAK and power >= MIN_CLIPPED_POWER * min(1.0, peak) ** 2:
-            is_high = np.abs(x[n]) >= LIMIT * min(1.0, peak)
-            shares[n] = np.count_nonzero(is_high[:, 1:] & is_high[:, :-1]) / is_high.size
-    return shares
+def _moments(x: Floats) -> tuple[list[list[float]], list[list[float]]]:
+    """Return means and mean squares of slices, each a list per channel."""
+    both = np.empty((2, *x.shape), np.float32)
+    both[0] = x
+    with np.errstate(invalid="ignore", over="ignore"):
+        np.multiply(x, x, out=both[1])
+        means, powers = (np.add.reduce(both, 3) / np.float32(SLICE_SAMPLES)).tolist()
+    return means, powers
 
 
-def _spectrum(x: Floats, variances: Doubles) -> tuple[int, Doubles]:
-    """Return the sum of the spectra in dB of a few slices of the loudest channel, and their number.
+def _highest(x: Floats, power: float) -> tuple[float, float]:
+    """Return the peak of a channel, shape (slices, samples), and the share of clipped samples.
+
+    `power` is the sum over slices.
+    """
+    high, low = float(x.max()), float(x.min())
+    peak = max(high, -low)
+    # Most recordings end here.
+    if peak < MIN_CLIPPED_PEAK or power < len(x) * MIN_CLIPPED_POWER * min(1.0, peak) ** 2:
+        return peak, 0.0
+    limit = LIMIT * min(1.0, peak)
+    if min(high, -low) >= limit:
+        is_high = np.abs(x) >= limit
+    else:
+        is_high = x >= limit if high >= limit else x <= -limit
+    # Or here; a search of bytes is fast.
+    if b"\1\1" not in is_high.tobytes():
+        return peak, 0.0
+    return peak, np.count_nonzero(is_high[:, 1:] & is_high[:, :-1]) / is_high.size
+
+
+def _spectrum(x: Floats, variances: list[float], band: slice) -> tuple[int, Doubles]:
+    """Return the sum of the spectra in dB of a few of (slices, samples), and their number.
 
     Quiet slices have none: only what is left of a sound by a filter shows where it ends.
     """
-    loudest = int(variances.sum(1).argmax())
-    those = variances[loudest]
-    if those.max() <= 0:
-        return 0, np.zeros(SLICE_SAMPLES // 2 + 1)
-    chosen = np.flatnonzero(those >= MAX_SILENCE * those.max())
+    least = MAX_SILENCE * max(variances)
+    chosen = [n for n, variance in enumerate(variances) if variance >= least]
     chosen = chosen[:: max(1, -(-len(chosen) // N_SPECTRA))]
-    power = np.abs(np.fft.rfft(x[loudest, chosen] * _HANN)) ** 2
-    return len(chosen), (10 * np.log10(power + 1e-12)).sum(0, dtype=np.float64)
+    bins = np.fft.rfft(x[chosen] * _HANN)[:, band]
+    power = bins.real**2 + bins.imag**2 + np.float32(1e-12)
+    # The sum of logarithms is the logarithm of the product.
+    product = np.multiply.reduce(power, 0, dtype=np.float64)
+    return len(chosen), np.log(product) * (10 / math.log(10))

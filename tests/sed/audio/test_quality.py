@@ -158,3 +158,22 @@ def test_parts_that_are_measured_apart_are_added():
         other.push(part)
         meter.add(other)
     assert [notice[:30] for notice in meter.notices()] == [n[:30] for n in notices(sound)]
+
+
+@pytest.mark.parametrize("level", [0.0, 0.001])
+def test_equal_samples_before_a_sound_leave_its_bandwidth_as_it_is(level):
+    upsampled = soxr.resample(noise(rate=8_000, seconds=60, level=0.03), 8_000, RATE)
+    # More than is measured at once.
+    late = np.concatenate([np.full(RATE * 40, level, np.float32), upsampled])
+    end = float(only(notices(late)).removeprefix("there is no sound above ").split()[0])
+    assert end == pytest.approx(4.0, abs=0.5)
+
+
+@pytest.mark.parametrize("n_slices", [1, 5, 31, 32, 33])
+def test_an_offset_is_the_mean_of_the_slices_of_a_second(n_slices):
+    sound = stereo(noise(level=0.3, seconds=200) + 0.2, noise(level=0.3, seconds=200, seed=1) - 0.1)
+    meter = QualityMeter(RATE, 7_500.0)
+    meter.push(sound[: (n_slices - 1) * RATE + 1_024])
+    (notice,) = meter.notices()
+    left = [sound[n * RATE : n * RATE + 1_024, 0].mean(dtype=np.float64) for n in range(n_slices)]
+    assert f"offset (DC) of {100 * np.mean(left):+.1f} % of full scale. " in notice
