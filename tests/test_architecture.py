@@ -74,16 +74,16 @@ ARROWS = {
     "train/augment": "sed sed/audio train/config train/data",
     "train/loop": "sed sed/events sed/events/reading sed/models sed/models/heads train/config "
     "train/data train/augment train/distill",
-    "train/evaluate": "sed sed/audio sed/events sed/events/reading sed/models train/config "
-    "train/data train/augment",
+    "train/evaluate": "sed sed/audio sed/events sed/events/reading sed/events/scoring sed/models "
+    "train/config train/data train/augment",
     "train/fit": "sed sed/audio sed/events sed/events/reading sed/models sed/models/heads "
     "train/data",
     "train/distill": "sed sed/features sed/events sed/events/tracking sed/models sed/models/heads "
     "train/config train/data",
     "train/run": "sed sed/models train/config train/data train/augment train/loop train/evaluate "
     "train/distill",
-    "train/cli": "sed sed/models train/config train/data train/prepare train/evaluate train/fit "
-    "train/run",
+    "train/cli": "sed sed/events/scoring sed/models train/config train/data train/prepare "
+    "train/evaluate train/fit train/run",
 }
 
 # One library, one door: the only modules that import it.

@@ -95,10 +95,18 @@ def map_at(targets: FloatArray, scores: FloatArray, k: int = 3) -> float:
 def accuracy(targets: FloatArray, scores: FloatArray) -> float:
     """Return the fraction of clips whose highest score is that of their highest target.
 
-    Clips without a label are left out; NaN if there are no others.
+    Clips without a label are left out. NaN if there are no others, or if clips have several labels,
+    of which one alone cannot be right.
     """
+    if has_several_labels(targets):
+        return float("nan")
     truth, predicted = _decisions(targets, scores)
     return _mean(truth == predicted)
+
+
+def has_several_labels(targets: FloatArray) -> bool:
+    """Return whether some clip has more than one label."""
+    return bool(((np.asarray(targets) > 0.5).sum(axis=1) > 1).any())
 
 
 def clip_metrics(targets: FloatArray, scores: FloatArray) -> dict[str, float]:
@@ -159,8 +167,12 @@ def decision_report(targets: FloatArray, scores: FloatArray) -> DecisionReport:
     """Return precision, recall and F1 of the class with the highest score.
 
     As scikit-learn's ``precision_recall_fscore_support`` with ``zero_division=0``: a class that
-    is true or predicted somewhere but never right has zeros.
+    is true or predicted somewhere but never right has zeros. All are NaN if clips have several
+    labels.
     """
+    if has_several_labels(targets):
+        unknown = np.full(np.shape(targets)[1], np.nan)
+        return DecisionReport(unknown, unknown, unknown, (np.asarray(targets) > 0.5).sum(axis=0))
     confusion = confusion_matrix(targets, scores)
     right = np.diagonal(confusion).astype(np.float64)
     support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from sed.events.scoring.score import Score
     from train.evaluate.evaluate import Evaluation
 
 _MAX_CLASSES_SHOWN = 12
@@ -113,11 +114,18 @@ def _show(evaluation: Evaluation) -> None:
     """Print the metrics to standard error."""
     from rich.console import Console
 
+    from sed.models.metrics import has_several_labels
+
     console = Console(stderr=True, highlight=False)
     metrics = evaluation.metrics
     n_clips = pluralize(metrics["n_clips"], "clip")
     console.print(f"{n_clips}: {evaluation.description}", markup=False, soft_wrap=True)
-    for part in (_overall_table(metrics), _class_table(evaluation), _confusions(evaluation)):
+    parts: list[Table | Text] = [_overall_table(metrics), _class_table(evaluation)]
+    if not has_several_labels(evaluation.predictions.targets):
+        parts.append(_confusions(evaluation))
+    if evaluation.events is not None:
+        parts += [_event_table(evaluation.events), _event_classes(evaluation.events)]
+    for part in parts:
         console.print()
         console.print(part)
 
@@ -125,13 +133,15 @@ def _show(evaluation: Evaluation) -> None:
 def _overall_table(metrics: dict[str, Any]) -> Table:
     from rich.table import Table
 
-    from train.config.optim import METRIC_NAMES
+    from train.config.optim import EVENT_METRICS, METRIC_NAMES
 
     columns = {
-        **{name: metrics[key] for key, name in METRIC_NAMES.items()},
+        **{name: metrics[key] for key, name in METRIC_NAMES.items() if key not in EVENT_METRICS},
         "F1 macro": metrics["macro"]["f1"],
         "F1 weighted": metrics["weighted"]["f1"],
     }
+    # Accuracy, of clips with several labels.
+    columns = {name: value for name, value in columns.items() if value == value}
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
         table.add_column(name, justify="right")
@@ -154,6 +164,51 @@ def _class_table(evaluation: Evaluation) -> Table:
         table.add_column(name, justify="right")
     for label, *values, support in shown:
         table.add_row(Text(printable(label)), *map(_number, values), f"{support:,}")
+    return table
+
+
+def _event_table(score: Score) -> Table:
+    """Return the metrics of events, of all classes together and their means."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("events", "F1", "precision", "recall", "error rate"):
+        table.add_column(name, justify="left" if name == "events" else "right")
+    kinds = (
+        ("collar 0.2 s", score.events),
+        ("onset only", score.onsets),
+        ("segments of 1 s", score.segments),
+        ("intersection", score.intersections),
+    )
+    for name, rates in kinds:
+        keys = ("f1", "precision", "recall", "error_rate")[: 3 if name == "intersection" else 4]
+        table.add_row(f"{name}, micro", *(_number(getattr(rates.micro, key)) for key in keys))
+        table.add_row(f"{name}, macro", *(_number(rates.macro(key)) for key in keys))
+    table.add_row("PSDS 1", _number(score.psds1.score))
+    table.add_row("PSDS 2", _number(score.psds2.score))
+    false = score.false_per_hour()
+    table.add_row("false per hour", "–" if false is None else f"{false:,.1f}")
+    return table
+
+
+def _event_classes(score: Score) -> Table:
+    """Return a row per class, those with the lowest event F1 first."""
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = [(label, own) for label, own in score.events.classes.items() if own.n_true]
+    rows.sort(key=lambda row: row[1].f1)
+    shown = rows[:_MAX_CLASSES_SHOWN]
+    heading = "class" if len(shown) == len(rows) else f"hardest {len(shown)} of {len(rows)} classes"
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column(heading, overflow="ellipsis", no_wrap=True, max_width=40)
+    for name in ("event F1", "precision", "recall", "events", "false/h"):
+        table.add_column(name, justify="right")
+    for label, own in shown:
+        rates = (_number(value) for value in (own.f1, own.precision, own.recall))
+        false = score.false_per_hour(label)
+        last = "–" if false is None else f"{false:,.1f}"
+        table.add_row(Text(printable(label)), *rates, f"{own.n_true:,}", last)
     return table
 
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from train.run.train import TrainCallbacks
 
 
+# Of each epoch, those that are defined.
+SHOWN_METRICS = ("accuracy", "padded_cmap_5", "event_f1", "psds1")
+
+
 def train(
     table: Annotated[
         Path | None,
@@ -71,6 +75,16 @@ def train(
             help="Change the recipe, as optim.batch_size=64; repeatable. --show-config prints all "
             "keys.",
             show_default=False,
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    monitor: Annotated[
+        str | None,
+        typer.Option(
+            help="Metric that the best epoch is chosen by. Those of events (event_f1, segment_f1, "
+            "intersection_f1, psds1, psds2) need labels with times.",
+            metavar="padded_cmap_5|map|event_f1|psds1|…",
+            show_default="the recipe's",
             rich_help_panel=MODEL,
         ),
     ] = None,
@@ -149,7 +163,7 @@ def train(
         "recipe": recipe,
         "init_weights": init_weights,
         "seed": seed,
-        "overrides": settings or (),
+        "overrides": [*(settings or ()), *([f"checkpoint.monitor={monitor}"] if monitor else [])],
     }
     if show_config:
         _print_config(arguments, epochs)
@@ -294,10 +308,11 @@ def _callbacks(*, shown: bool) -> tuple[TrainCallbacks | None, Bars]:
         bars.update(tasks[0], completed=step, total=n_steps, description=f"loss {loss:.3f}")
 
     def on_epoch(metrics: dict[str, float]) -> None:
+        names = [name for name in SHOWN_METRICS if metrics[name] == metrics[name]]
+        shown = "  ".join(f"{METRIC_NAMES[name]} {metrics[name]:.4f}" for name in names)
         console.print(
             f"epoch {metrics['epoch']:3.0f}  loss {metrics['loss']:.4f}  "
-            f"accuracy {metrics['accuracy']:.4f}  "
-            f"{METRIC_NAMES['padded_cmap_5']} {metrics['padded_cmap_5']:.4f}  "
+            f"{shown}  "
             f"{metrics['clips_per_second']:.0f} clips/s, "
             f"{metrics['data_wait_fraction']:.1%} waiting for data",
             soft_wrap=True,

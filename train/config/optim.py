@@ -19,7 +19,14 @@ METRIC_NAMES = {
     "accuracy": "accuracy",
     "map_at_3": "MAP@3",
     "auc": "macro AUC",
+    "event_f1": "event F1",
+    "segment_f1": "segment F1",
+    "intersection_f1": "intersection F1",
+    "psds1": "PSDS 1",
+    "psds2": "PSDS 2",
 }
+# Those of clips whose labels have times; not a number for others.
+EVENT_METRICS = ("event_f1", "segment_f1", "intersection_f1", "psds1", "psds2")
 
 
 @dataclass(frozen=True)

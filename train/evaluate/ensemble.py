@@ -50,6 +50,7 @@ class WindowPrediction:
     duration_seconds: float  # how much of the window is recording
     clip_probs: Floats  # (classes,)
     frame_probs: Floats  # (frames, classes), without the frames of the padding
+    frame_edges: NDArray[np.float64]  # (frames + 1,) in seconds of the recording
 
 
 def blend_probs(probs: Sequence[Floats], blend: str) -> Floats:
@@ -170,13 +171,17 @@ class Ensemble:
         remaining = iter(windows)
         while batch := list(islice(remaining, self._batch_size)):
             clip_probs, frame_probs = self._probabilities(batch)
+            edges = self.frame_edges() * self.window_seconds
             for i, window in enumerate(batch):
+                frames = self._frames_of(window)
+                own = edges[frames.start : frames.stop + 1] - window.lead_seconds
                 yield WindowPrediction(
                     window.source,
                     window.start_seconds,
                     window.duration_seconds,
                     clip_probs[i],
-                    frame_probs[i, self._frames_of(window)],
+                    frame_probs[i, frames],
+                    window.start_seconds + own,
                 )
 
     def _probabilities(self, batch: Sequence[WindowInput]) -> tuple[Floats, Floats]:

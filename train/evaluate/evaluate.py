@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed.errors import RecordingError, SedError, TableError, UsageError
+from sed.events.event_table import EventTable
 from sed.events.reading.audio_files import stem
+from sed.events.scoring.score import Score
 from sed.models.checkpoint import Checkpoint, load_checkpoint
 from sed.text import lines, printable
 from sed.types import Floats
@@ -24,6 +26,7 @@ from train.data.clips import Clip, ClipPredictions
 from train.data.folds import EXCLUDED, TRAIN_ONLY, assign_folds, load_folds, read_folds
 from train.data.tables import read_table
 from train.evaluate.ensemble import Ensemble, WindowInput
+from train.evaluate.events import ClipFrames, score_clips, warn_of_short_events
 from train.evaluate.report import ClassMetrics, class_metrics, overall_metrics, write_report
 
 OF_THE_TABLE = " of the table"  # folds that are not those of the run
@@ -41,11 +44,14 @@ class Evaluation:
     description: str  # which clips they are
     predictions: ClipPredictions  # arrays of shape (clips, classes)
     in_table: NDArray[np.bool_]  # whether the table has a class, (classes,)
+    events: Score | None = None  # of the events, if labels have times
+    detections: EventTable | None = None  # their recordings are `clip_key`s
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The metrics of all clips, see `train.evaluate.report.overall_metrics`."""
-        return overall_metrics(self.predictions, classes=self.in_table)
+        """The metrics of all clips, see `train.evaluate.report.overall_metrics`, and of events."""
+        metrics = overall_metrics(self.predictions, classes=self.in_table)
+        return metrics if self.events is None else metrics | {"events": self.events.as_dict()}
 
     @property
     def per_class(self) -> list[ClassMetrics]:
@@ -67,6 +73,9 @@ def evaluate(
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
     """Evaluate an ensemble of models on labelled clips.
+
+    Where labels have times, the events that the first model's thresholds give are scored too, see
+    `sed.events.scoring.score`.
 
     Secondary labels do not count as labels of a clip. The padded cmAP is a mean over the classes
     of the table.
@@ -103,9 +112,11 @@ def evaluate(
     table = read_table(data, table_format=table_format)
     chosen, description = choose_clips(loaded, table, fold)
     table_labels = {label for clip in table for label in clip.labels}
+    frames = ClipFrames(chosen)
     predictions = predict_clips(
         loaded,
         chosen,
+        frames,
         tta=tta,
         blend=blend,
         device=device,
@@ -114,7 +125,19 @@ def evaluate(
     )
     labels = loaded[0].labels
     in_table = np.array([label in table_labels for label in labels])
-    evaluation = Evaluation(labels, tuple(chosen), description, predictions, in_table)
+    spec = loaded[0].spec
+    warn_of_short_events(chosen, spec.timeline.frame_seconds)
+    scored = score_clips(
+        chosen,
+        frames.scores(labels),
+        config=spec.post_processing,
+        timeline=spec.timeline,
+        hierarchy=spec.hierarchy,
+    )
+    events, detections = scored or (None, None)
+    evaluation = Evaluation(
+        labels, tuple(chosen), description, predictions, in_table, events, detections
+    )
     if output is not None:
         write_report(
             output,
@@ -123,6 +146,7 @@ def evaluate(
             files=[clip.path for clip in chosen],
             starts=[clip.start_seconds for clip in chosen],
             classes=in_table,
+            events=events,
             facts={
                 "checkpoints": [os.fspath(path) for path in checkpoints],
                 "data": os.fspath(data),
@@ -137,6 +161,7 @@ def evaluate(
 def predict_clips(
     checkpoints: Sequence[Checkpoint],
     clips: Sequence[Clip],
+    frames: ClipFrames | None = None,
     *,
     tta: int = 1,
     blend: str = "arithmetic",
@@ -155,6 +180,8 @@ def predict_clips(
         Models of one class list.
     clips
         Clips with labels.
+    frames
+        Collects the frame probabilities.
     tta, blend, device, batch_size
         See `train.evaluate.ensemble.Ensemble`.
     on_progress
@@ -182,6 +209,8 @@ def predict_clips(
     errors: list[SedError] = []
     for window in ensemble.predict(_windows(ensemble, clips, errors)):
         clip_probs[window.source] = np.maximum(clip_probs[window.source], window.clip_probs)
+        if frames is not None:
+            frames.add(window)
         if on_progress is not None:
             on_progress(window.source + 1, len(clips))
     if errors:

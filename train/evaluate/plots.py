@@ -39,6 +39,8 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: str | os.PathLike[
     for key, colour in (("accuracy", "#c1440e"), ("padded_cmap_5", "#1f4e79")):
         name = METRIC_NAMES[key]
         values = [row[key] for row in history]
+        if np.isnan(values).all():  # accuracy, of clips with several labels
+            continue
         best = max(range(len(values)), key=values.__getitem__)
         right.plot(
             epochs, values, color=colour, marker=".", label=f"{name}, best {values[best]:.3f}"

@@ -22,12 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed.errors import UsageError
+from sed.events.scoring.score import Score
 from sed.files import written_whole
 from sed.models.metrics import (
     average_precision,
     clip_metrics,
     confusion_matrix,
     decision_report,
+    has_several_labels,
     padded_cmap,
     roc_auc,
 )
@@ -99,6 +101,7 @@ def write_report(
     files: Sequence[str],
     starts: Sequence[float] | None = None,
     classes: NDArray[np.bool_] | None = None,
+    events: Score | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Write report.json, per_class.csv, predictions.csv and confusion.png into a folder.
@@ -117,6 +120,8 @@ def write_report(
         The file of each clip, and where in it the clip starts, in seconds; 0 if not given.
     classes
         See `overall_metrics`.
+    events
+        Metrics of the events, where labels have times.
     facts
         Written before the metrics in report.json.
 
@@ -130,9 +135,10 @@ def write_report(
     folder = Path(folder)
     starts = [0.0] * len(files) if starts is None else starts
     _check_shapes(labels, predictions, files, starts)
-    write_json(
-        folder / "report.json", {**(facts or {}), **overall_metrics(predictions, classes=classes)}
-    )
+    metrics = {**(facts or {}), **overall_metrics(predictions, classes=classes)}
+    if events is not None:
+        metrics["events"] = events.as_dict()
+    write_json(folder / "report.json", metrics)
     write_table(
         folder / "per_class.csv",
         ClassMetrics._fields,
@@ -141,7 +147,11 @@ def write_report(
     header = ("file", "start", "true", "predicted", "probability", *labels)
     rows = _prediction_rows(labels, predictions, files, starts)
     write_table(folder / "predictions.csv", header, rows)
-    plot_confusion(confusion_matrix(*predictions), labels, folder / "confusion.png")
+    # Of clips with several labels, none is taken for another.
+    if has_several_labels(predictions.targets):
+        (folder / "confusion.png").unlink(missing_ok=True)
+    else:
+        plot_confusion(confusion_matrix(*predictions), labels, folder / "confusion.png")
 
 
 def write_json(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:

@@ -12,20 +12,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sed.events.hierarchy import read_hierarchy
+from sed.events.tracker import TrackerConfig
 from sed.models.checkpoint import Checkpoint
 from sed.models.devices import choose_precision
-from sed.models.losses import frame_maximum
 from sed.models.metrics import fit_thresholds
 from sed.models.network import SedModel
 from sed.signals import GracefulExit, sigterm_as_interrupt
-from sed.types import Floats
 from train.config.train import TrainConfig
-from train.data.clips import ClipPredictions
 from train.data.split import TrainingData
 from train.distill.classes import class_hierarchy, names_and_ids
 from train.loop.bad_batch import not_finite
@@ -44,6 +41,7 @@ from train.loop.sampler import EpochBatchSampler, TimedLoader, create_loader, st
 from train.loop.schedule import LRSchedule
 from train.loop.state import EpochMetrics, ResumableState, TrainState, load_state, save_state
 from train.loop.step import TrainingStep
+from train.loop.validation import Validation, predict_validation
 
 OnStep = Callable[[int, int, float], None]  # steps done, steps in all, loss
 
@@ -234,40 +232,10 @@ class Trainer:
 
     # ---------------------------------------------------------------------------------- validation
 
-    @torch.inference_mode()
-    def predict(self, model: SedModel) -> tuple[ClipPredictions, Floats]:
-        """Predict the validation clips in fp32.
-
-        Parameters
-        ----------
-        model
-            The model to predict with.
-
-        Returns
-        -------
-        tuple
-            Targets and clip probabilities, and the maximum of each clip's frame probabilities, all
-            of shape (clips, classes).
-        """
-        model.eval()
-        parts: list[tuple[NDArray[np.float32], ...]] = []
-        for batch in TimedLoader(self.val_loader):
-            output = model(batch.samples.to(self.device))
-            frame_max = frame_maximum(output).sigmoid()
-            parts.append(
-                (
-                    batch.targets.nan_to_num().numpy(),
-                    output.clip_probs.cpu().numpy(),
-                    frame_max.cpu().numpy(),
-                )
-            )
-        per_process = self.world.all_gather(parts)
-        # Batch by batch, process by process: the order of the clips.
-        ordered = [
-            share[i] for i in range(len(per_process[0])) for share in per_process if i < len(share)
-        ]
-        arrays = [np.concatenate(part) for part in zip(*ordered, strict=True)]
-        return ClipPredictions(arrays[0], arrays[1]), arrays[2]
+    def predict(self, model: SedModel) -> Validation:
+        """Predict the validation clips in fp32 with a model."""
+        data = self.data.val, self.device, self.world
+        return predict_validation(model, self.val_loader, *data)
 
     def log_epoch(self, metrics: EpochMetrics) -> bool:
         """Finish an epoch with its metrics; return whether it is the best so far."""
@@ -288,8 +256,7 @@ class Trainer:
     def checkpoint(
         self,
         model: SedModel,
-        predictions: ClipPredictions,
-        frame_max: Floats,
+        validation: Validation,
         metrics: EpochMetrics,
     ) -> Checkpoint:
         """Return a model with its metrics, and thresholds fitted on the validation clips.
@@ -298,20 +265,18 @@ class Trainer:
         ----------
         model
             The model, as `kept_model` returned it.
-        predictions, frame_max
+        validation
             What `predict` returned for it.
         metrics
             Of the epoch.
         """
-        config = self.config.post_processing
-        onset = fit_thresholds(predictions.targets, frame_max, beta=config.f_beta)
-        validation = {"fold": self.data.fold, "n_clips": len(predictions.targets), **metrics}
+        facts = {"fold": self.data.fold, "n_clips": len(self.data.val), **metrics}
         return Checkpoint(
             model,
             self.data.labels,
             self.config.data.window_seconds,
-            config.tracker(onset),
-            metrics={"validation": validation},
+            self.tracker_config(validation),
+            metrics={"validation": facts},
             data={
                 "n_clips": len(self.data.train),
                 "licences": sorted({c.licence for c in self.data.train if c.licence}),
@@ -320,6 +285,12 @@ class Trainer:
             hierarchy=self.hierarchy,
             audioset=self.audioset,
         )
+
+    def tracker_config(self, validation: Validation) -> TrackerConfig:
+        """Return the post-processing with thresholds fitted on the validation clips."""
+        config = self.config.post_processing
+        targets = validation.predictions.targets
+        return config.tracker(fit_thresholds(targets, validation.frame_max, beta=config.f_beta))
 
     # --------------------------------------------------------------------------------------- state
 

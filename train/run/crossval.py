@@ -109,7 +109,7 @@ def _best_epoch(run: Path, fold: int, monitor: str) -> dict[str, float | str]:
     return {
         "fold": str(fold),
         "epoch": int(best["epoch"]),
-        **{name: float(best[name]) for name in METRIC_NAMES},
+        **{name: float(best.get(name, float("nan"))) for name in METRIC_NAMES},
         "seconds_per_epoch": float(history["seconds"].median()),
     }
 

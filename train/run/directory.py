@@ -206,7 +206,7 @@ def write_run_report(run: Path, trainer: Trainer) -> None:
     """Write a report on the best epoch's predictions for the validation clips."""
     trainer.world.wait()
     best = load_checkpoint(run / "best.safetensors")
-    predictions, _ = trainer.predict(best.model.to(trainer.device))
+    predictions = trainer.predict(best.model.to(trainer.device)).predictions
     if trainer.world.is_first:
         clips = trainer.data.val
         write_report(

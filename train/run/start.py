@@ -1,16 +1,22 @@
-"""Start a run: one at a time in a directory, and never over a model that is there."""
+"""Start a run: one at a time in a directory, never over a model, with a metric that is defined."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sed.errors import OutputError, UsageError
 from sed.files import locked, remove_parts
+from sed.models.checkpoint import Checkpoint
 from sed.text import printable
+from train.config.optim import EVENT_METRICS
+from train.data.clips import Clip
+from train.evaluate.events import frame_event_metrics
 from train.loop.distributed import Distributed
+from train.loop.trainer import Trainer
+from train.loop.validation import Validation
 from train.run.directory import STATE
 
 LOCK = ".lock"
@@ -71,3 +77,46 @@ def refuse_finished_model(run: Path, world: Distributed) -> None:
             f"folder with --output, from these weights with --init-weights {printable(str(best))}, "
             "or delete the folder."
         )
+
+
+def check_monitor(metric: str, clips: Sequence[Clip]) -> None:
+    """Refuse to monitor a metric that validation clips do not define.
+
+    Parameters
+    ----------
+    metric
+        One of `METRIC_NAMES`.
+    clips
+        The validation clips.
+
+    Raises
+    ------
+    UsageError
+        If it is one of events, and no clip has labels with times; or accuracy, and clips have
+        several labels.
+    """
+    if metric in EVENT_METRICS and not any(clip.events for clip in clips):
+        raise UsageError(
+            f"cannot monitor {metric}: the labels of the validation clips have no times. Monitor "
+            "padded_cmap_5 or map, or give a table with onsets and offsets."
+        )
+    if metric == "accuracy" and any(len({*clip.labels}) > 1 for clip in clips):
+        raise UsageError(
+            "cannot monitor accuracy: validation clips have several labels. Monitor padded_cmap_5 "
+            "or map."
+        )
+
+
+def event_metrics(trainer: Trainer, validation: Validation) -> dict[str, float]:
+    """Return the metrics of the events in validation clips; NaN if labels have no times."""
+    if not len(validation.frame_targets):
+        return dict.fromkeys(EVENT_METRICS, float("nan"))
+    spec = Checkpoint(trainer.model, trainer.data.labels, trainer.config.data.window_seconds).spec
+    return frame_event_metrics(
+        validation.frame_targets,
+        validation.frame_probs,
+        labels=trainer.data.labels,
+        timeline=spec.timeline,
+        config=trainer.tracker_config(validation),
+        hierarchy=trainer.hierarchy,
+    )

@@ -43,7 +43,7 @@ from train.run.directory import (
     write_history,
     write_run_report,
 )
-from train.run.start import locked_run, refuse_finished_model
+from train.run.start import check_monitor, event_metrics, locked_run, refuse_finished_model
 
 _logger = logging.getLogger("sed.train")
 
@@ -157,6 +157,7 @@ def train(
             clips = map_labels(clips, config.data.label_map)
         classes = [c.name for c in read_classes()] if config.data.classes else []
         training_data = split_by_fold(clips, folds, fold, config, classes=classes)
+        check_monitor(config.checkpoint.monitor, training_data.val)
         if pseudo_labels is not None:
             min_prob = config.data.pseudo_label_min_prob
             pseudo = read_pseudo_labels(pseudo_labels, min_prob=min_prob)
@@ -251,11 +252,13 @@ def _run_epoch(trainer: Trainer, run: Path, curves: CurvePlot, callbacks: TrainC
     if trainer.world.is_first and not os.path.exists(run / STATE):
         trainer.save(run / STATE)  # a best checkpoint never stands without a state
     model = trainer.kept_model()
-    predictions, frame_max = trainer.predict(model)
+    validation = trainer.predict(model)
+    labelled = trainer.data.labelled
     metrics = {
         "epoch": progress.epoch + 1,
         "loss": loss,
-        **clip_metrics(*(part[:, trainer.data.labelled] for part in predictions)),
+        **clip_metrics(*(part[:, labelled] for part in validation.predictions)),
+        **event_metrics(trainer, validation),
         "learning_rate": trainer.schedule.learning_rate,
         "seconds": seconds,
         "clips_per_second": trainer.n_clips_from(first_batch) / seconds,
@@ -263,7 +266,7 @@ def _run_epoch(trainer: Trainer, run: Path, curves: CurvePlot, callbacks: TrainC
     }
     is_better = trainer.log_epoch(metrics)
     if trainer.world.is_first:
-        checkpoint = trainer.checkpoint(model, predictions, frame_max, metrics)
+        checkpoint = trainer.checkpoint(model, validation, metrics)
         if is_better:
             save_checkpoint(checkpoint, run / "best.safetensors")
         save_checkpoint(checkpoint, run / "last.safetensors")

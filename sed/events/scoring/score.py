@@ -144,6 +144,7 @@ def score(
     *,
     durations: Mapping[str, float] | None = None,
     config: ScoreConfig | None = None,
+    detections: EventTable | None = None,
 ) -> Score:
     """Score detections of any system against reference events.
 
@@ -161,6 +162,9 @@ def score(
         with their last event.
     config
         Parameters of the metrics.
+    detections
+        With frame probabilities: the events that F1 figures are of, in the place of the frames that
+        reach the threshold.
 
     Raises
     ------
@@ -176,7 +180,7 @@ def score(
         raise UsageError("there are no predictions to score")
     if isinstance(predictions[0], FrameScores):
         frames = [one for one in predictions if isinstance(one, FrameScores)]
-        return _of_frames(truth, frames, durations, config)
+        return _of_frames(truth, frames, durations, config, detections)
     tables = [one for one in predictions if isinstance(one, EventTable)]
     if len(tables) == 1:
         return _of_scored(truth, tables[0], durations, config)
@@ -210,6 +214,7 @@ def _of_frames(
     frames: Sequence[FrameScores],
     durations: Mapping[str, float] | None,
     config: ScoreConfig,
+    detections: EventTable | None,
 ) -> Score:
     # One row for each recording brings its name and, where it is not given, its length.
     ends = [float(one.edges[-1]) for one in frames]
@@ -217,7 +222,9 @@ def _of_frames(
     names = EventTable.of_columns(
         [one.file for one in frames], [label] * len(frames), np.zeros(len(frames)), ends
     )
-    reference, (rows,) = align(truth, [names], durations)
+    reference, (rows, *events) = align(
+        truth, [names, *([] if detections is None else [detections])], durations
+    )
     if len(rows) != len(frames):
         raise UsageError("frame probabilities of recordings that have no duration")
     found = runs_of(frames, rows.file.tolist(), reference.labels)
@@ -225,6 +232,8 @@ def _of_frames(
     for psds in (config.psds1, config.psds2):
         inter = Intersections.of(reference, found.events, psds.intersection)
         rocs.append(roc_of_curves(reference, inter.curves(found.first, found.last), psds))
+    if events:
+        return _score(reference, events[0], config, rocs, None)
     threshold = 0.5 if config.threshold is None else config.threshold
     at = (found.first < threshold) & (threshold <= found.last)
     return _score(reference, found.events.take(at), config, rocs, None)

@@ -23,7 +23,7 @@ STAGES = {
     "worker: augmentation": "train.loop.dataset.random_gain",
     "augmentation of the batch": "train.loop.batch_augment.gamma",
     "optimizer": "train.loop.trainer.nn.utils.clip_grad_norm_",
-    "validation": "train.loop.trainer.frame_maximum",
+    "validation": "train.loop.validation.frame_maximum",
     "metrics": "train.run.train.clip_metrics",
     "checkpoint": "train.run.train.save_checkpoint",
     "state": "train.loop.trainer.save_state",
