@@ -147,7 +147,7 @@ class OutputConfig:
                 "use --workers N and --resume"
             )
 
-    @property
+    @cached_property
     def folder(self) -> Path | None:
         """The folder for files per recording: one that exists, or a name without an ending."""
         if self.output is None:
@@ -157,12 +157,12 @@ class OutputConfig:
         is_folder = is_folder or not self.events
         return path if is_folder else None
 
-    @property
+    @cached_property
     def file_formats(self) -> list[str]:
         """The formats of the files about one recording each."""
         return [name for name in self.formats if name != "parquet"] if self.folder else []
 
-    @property
+    @cached_property
     def shared_file(self) -> tuple[Path, str] | None:
         """The file that the events of all recordings go to and its format; None if there is none.
 
