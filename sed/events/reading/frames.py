@@ -46,7 +46,8 @@ def read_frame_scores(path: str | os.PathLike[str]) -> FrameScores:
     """
     name = printable(os.fspath(path))
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # A file that numpy opens itself stays open if it is none of its own.
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
             file, labels = str(archive["file"]), archive["labels"]
             edges, probs = archive["edges"], archive["frame_probs"]
             fits = (

@@ -27,8 +27,9 @@ from sed.events.scoring.overlaps import overlapping
 from sed.events.scoring.rates import ClassRates, Rates
 from sed.events.scoring.reference import Events, Ints, Reals, Reference
 
-# Sums of shares differ by so much by the order in which they are added.
-ROUNDING = 1e-12
+# Shares that are exactly at a limit pass, though sums of decimal times are rounded. In
+# `sed_scores_eval` this is `time_decimals`; `psds_eval` leaves it to chance.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -126,13 +127,13 @@ class Intersections:
         share = seconds / (found.offset[i] - found.onset[i])
         is_same = found.label[i] == truth.label[j]
         inside = np.bincount(i[is_same], share[is_same], len(found))
-        is_relevant = inside >= config.dtc
+        is_relevant = inside >= config.dtc - ROUNDING
         covering = is_same & is_relevant[i]
         length = truth.offset[j] - truth.onset[j]
         n_classes = len(reference.labels)
         other = ~is_same & ~is_relevant[i]
         keys, numbers = np.unique(i[other] * n_classes + truth.label[j[other]], return_inverse=True)
-        crossing = keys[np.bincount(numbers, share[other], len(keys)) >= config.cttc]
+        crossing = keys[np.bincount(numbers, share[other], len(keys)) >= config.cttc - ROUNDING]
         # A detection behind the end of its recording is not in the time that is evaluated.
         is_within = found.onset < reference.durations[found.file]
         return cls(
@@ -163,7 +164,9 @@ class Intersections:
         own = rows[self.cover_of]
         truth = self.reference.events
         covered = np.bincount(self.covers[own], self.share[own], len(truth))
-        hit = (covered >= self.gtc) & (np.bincount(self.covers[own], minlength=len(truth)) > 0)
+        hit = (covered >= self.gtc - ROUNDING) & (
+            np.bincount(self.covers[own], minlength=len(truth)) > 0
+        )
         n_hit = np.bincount(truth.label[hit], minlength=n)
         n_false = np.bincount(self.label[rows & self.is_false], minlength=n)
         n_true = np.bincount(truth.label, minlength=n)
@@ -227,7 +230,7 @@ class Intersections:
         starts = np.flatnonzero(np.diff(event, prepend=-1) != 0)
         before = np.repeat(sums[starts] - change[starts], np.diff(starts, append=len(event)))
         # What one event sums up may not carry the rounding of all the others before it.
-        rounding = ROUNDING * max(1.0, float(np.abs(sums).max(initial=0.0)))
+        rounding = max(ROUNDING, 1e-12 * float(np.abs(sums).max(initial=0.0)))
         is_hit = (sums - before)[ends] >= self.gtc - rounding
         event, at = event[ends], at[ends]
         was_hit = np.concatenate([[False], is_hit[:-1]])

@@ -22,13 +22,22 @@ def match_names(names: Sequence[str], known: Sequence[str]) -> list[str | None]:
     Raises
     ------
     TableError
-        If several recordings fit equally well.
+        If several recordings fit equally well, or names of other folders fit one.
     """
     exact = {*known}
     by_stem: dict[str, list[str]] = defaultdict(list)
     for name in known:
         by_stem[_parts(name)[-1]].append(name)
-    return [name if name in exact else _best(name, by_stem) for name in names]
+    found = [name if name in exact else _best(name, by_stem) for name in names]
+    named: dict[str, str] = {}
+    for name, own in zip(names, found, strict=True):
+        other = name if own is None else named.setdefault(own, name)
+        if not _is_tail(_parts(name), _parts(other)):
+            raise TableError(
+                f"{printable(other)} and {printable(name)} may both be {printable(own or '')}. "
+                "Write more of its path."
+            )
+    return found
 
 
 def _best(name: str, by_stem: dict[str, list[str]]) -> str | None:
@@ -57,3 +66,7 @@ def _n_common(one: Sequence[str], other: Sequence[str]) -> int:
     while n < min(len(one), len(other)) and one[-1 - n] == other[-1 - n]:
         n += 1
     return n
+
+
+def _is_tail(one: Sequence[str], other: Sequence[str]) -> bool:
+    return _n_common(one, other) == min(len(one), len(other))

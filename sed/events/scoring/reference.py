@@ -117,7 +117,7 @@ def align(
     for table in predictions:
         own = match_names(table.files, names)
         new = [file if name is None else name for file, name in zip(table.files, own, strict=True)]
-        names += [name for name in dict.fromkeys(new) if name not in {*names}]
+        names = list(dict.fromkeys([*names, *new]))
         tables.append(table.renamed(files=new))
     n_true = len(truth.labels)
     events = [_numbered(table, names, labels) for table in (truth, *tables)]

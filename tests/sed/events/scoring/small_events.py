@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from fractions import Fraction
 from types import ModuleType
 
 import numpy as np
@@ -75,7 +76,7 @@ def largest_matching(fits):
 
 def shared(a, b):
     """Return how many seconds two events, each an onset and an offset, have in common."""
-    return max(0.0, min(a[1], b[1]) - max(a[0], b[0]))
+    return max(Fraction(0), min(a[1], b[1]) - max(a[0], b[0]))
 
 
 def intersection_counts(reference, found, config):
@@ -84,9 +85,10 @@ def intersection_counts(reference, found, config):
     hits, false, cross = np.zeros(n, int), np.zeros(n, int), np.zeros((n, n), int)
     true, detected = spans(reference.events), spans(found)
     relevant = []
+    # Fractions, since many shares are exactly at a limit.
     for file, label, span in detected:
         length = span[1] - span[0]
-        inside = np.zeros(n)
+        inside = [Fraction(0)] * n
         for other_file, other, event in true:
             if file == other_file:
                 inside[other] += shared(span, event) / length
@@ -108,7 +110,7 @@ def spans(events):
     """Return the recording, the class, and onset and offset of each event."""
     columns = events.file, events.label, events.onset, events.offset
     rows = zip(*(column.tolist() for column in columns), strict=True)
-    return [(file, label, (onset, offset)) for file, label, onset, offset in rows]
+    return [(file, label, (Fraction(a), Fraction(b))) for file, label, a, b in rows]
 
 
 def sed_eval():

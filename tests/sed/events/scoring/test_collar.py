@@ -47,7 +47,7 @@ def test_a_detection_in_the_place_of_another_class_is_one_error_not_two():
     assert rates.macro("error_rate") == 1.0
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(SEEDS, CONFIGS, st.sampled_from([0.1, 0.5]))
 def test_the_matching_is_the_largest_there_is(seed, config, threshold):
     truth, found = draw_table(seed, max_events=4), draw_table(seed + 1, max_events=4)
@@ -76,7 +76,7 @@ def test_the_matching_is_the_largest_there_is(seed, config, threshold):
     assert rates.micro.n_found == kept.sum()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(SEEDS, st.sampled_from([0.2, 1.0, 2.0]))
 def test_rates_are_those_of_sed_eval(seed, collar):
     truth, found = (jittered(draw_table(s), s) for s in (seed, seed + 1))
