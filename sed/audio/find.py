@@ -104,6 +104,10 @@ class _Places:
                 return False
             above = parent
 
+    def is_one(self, real_path: str) -> bool:
+        """Return whether a file or folder is one of the places itself."""
+        return real_path in self._real
+
     def add(self, real_path: str) -> bool:
         """Return whether a target of a link is new; it is then one of the places."""
         is_new = not self.has(real_path)
@@ -175,8 +179,12 @@ def _sounds_below(
     errors: list[RecordingError],
     *,
     in_order: bool = False,
+    is_linked: bool = False,
 ) -> Iterator[tuple[str, str]]:
-    """Yield the path and the real path of each sound file below a folder."""
+    """Yield the path and the real path of each sound file below a folder.
+
+    Below a link (`is_linked`), places that are searched anyway are left out.
+    """
     try:
         with os.scandir(folder) as scanned:
             entries: Iterable[os.DirEntry[str]] = scanned
@@ -187,6 +195,8 @@ def _sounds_below(
                 if entry.name.startswith(".") or not (is_folder or _is_sound_file(entry)):
                     continue
                 real_path = os.path.join(real_folder, entry.name)
+                if is_linked and not entry.is_symlink() and places.is_one(real_path):
+                    continue
                 if entry.is_symlink():
                     real_path = os.path.realpath(entry.path)
                     is_shown = is_folder or _is_sound(os.path.basename(real_path))
@@ -195,7 +205,12 @@ def _sounds_below(
                         continue
                 if is_folder:
                     yield from _sounds_below(
-                        entry.path, real_path, places, errors, in_order=in_order
+                        entry.path,
+                        real_path,
+                        places,
+                        errors,
+                        in_order=in_order,
+                        is_linked=is_linked or entry.is_symlink(),
                     )
                 else:
                     yield entry.path, real_path

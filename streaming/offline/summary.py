@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,9 @@ from streaming.offline.job import JobResult
 
 PROBLEMS = "problems.csv"  # the table of problems, beside a journal
 MAX_FAILURES = 1_000  # in the summary, and as many notices; with a journal, the report has all
+
+_SENTENCES = re.compile(r"(?<=\.) (?=[A-Z])")
+_FURTHER = re.compile(r"At \d|And \d|Silence ")  # more of what is wrong
 
 
 class RecordingProblem(NamedTuple):
@@ -110,6 +114,15 @@ def write_problems(path: Path, problems: Iterable[RecordingProblem]) -> bool:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(("file", "kind", "what", "remedy"))
         for name, kind, message in itertools.chain([first], rest):
-            what, _, remedy = message.removeprefix(f"{printable(name)}: ").partition(". ")
+            what, remedy = _parted(message.removeprefix(f"{printable(name)}: "))
             rows.writerow(map(spreadsheet_cell, (name, kind, what, remedy)))
     return True
+
+
+def _parted(message: str) -> tuple[str, str]:
+    """Return what is wrong, at all places of a recording, and the remedy."""
+    first, _, rest = message.partition(". ")
+    sentences = _SENTENCES.split(rest) if rest else []
+    what = [first, *(sentence for sentence in sentences if _FURTHER.match(sentence))]
+    remedy = [sentence for sentence in sentences if not _FURTHER.match(sentence)]
+    return ". ".join(text.removesuffix(".") for text in what), " ".join(remedy)

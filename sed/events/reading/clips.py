@@ -14,7 +14,7 @@ from sed.events.reading.text_file import from_windows_1252
 from sed.events.tracker import Event
 from sed.events.writing.formats import TEXT_WRITERS, format_of
 from sed.events.writing.parquet import read_parquet_events
-from sed.text import printable
+from sed.text import from_spreadsheet_cell, printable
 
 # Names of columns in tables of clips, the first that is there counts.
 FILE = ("file", "filename", "fname", "filepath", "path", "recording", "slice_file_name")
@@ -120,7 +120,9 @@ def _clip(row: Mapping[str, str], file: str) -> Event:
         raise ValueError(f"expected 0 <= onset < offset, got {onset:g} and {offset:g}")
     cell = cell_of(row, ("score",))
     score = number("score", cell) if cell else 1.0
-    return Event(onset, offset, cell_of(row, LABEL), score, _existing(file))
+    # As a table has them that was written for spreadsheets.
+    label, name = (from_spreadsheet_cell(text) for text in (cell_of(row, LABEL), file))
+    return Event(onset, offset, label, score, _existing(name))
 
 
 def _existing(file: str) -> str:

@@ -11,16 +11,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sed.errors import SedError, TableError
+from sed.errors import SedError, TableError, UsageError
 from sed.events.event_table import NO_ZONE, EventTable
 from sed.events.reading.annotations import LAYOUTS, is_annotation, layout_of
 from sed.events.reading.audio_files import Recordings, recording_name
 from sed.events.reading.events import read_events
 from sed.events.reading.header import read_columns
+from sed.events.reading.table import log_once
+from sed.events.reading.text_file import has_surrogates
 from sed.events.sqlite import LIVE_RECORD, LIVE_RECORD_VERSION, read_sqlite
+from sed.events.writing.formats import EXTENSIONS
 from sed.events.writing.parquet import read_parquet_events
 from sed.events.writing.writers import GAP
-from sed.text import lines, pluralize, printable
+from sed.text import lines, message_of, pluralize, printable, some, without_controls
 
 ENDINGS = (
     *(".csv", ".tsv", ".txt", ".tab", ".jsonl", ".parquet", ".textgrid", ".svl"),
@@ -30,6 +33,8 @@ _SQLITE = b"SQLite format 3\0"
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 # Names of the columns of tables that are read fast: those of `sed`, and of DCASE.
 _PLAIN = (("file", "filename"), ("onset",), ("offset",), ("label", "event_label"))
+# Endings of results, the best for reading first: those that store scores and times.
+_OURS = tuple(EXTENSIONS[name] for name in ("csv", "jsonl", "parquet", "raven", "tsv", "audacity"))
 _ZONE = re.compile(r"[+-]\d\d:\d\d$")
 
 
@@ -64,9 +69,10 @@ def read_event_tables(
                 f"{printable(os.fspath(path))}: no tables of events in it. Check the name."
             )
         files += found
+    folders: dict[Path, Recordings] = {}
     for i, file in enumerate(dict.fromkeys(files), start=1):
         try:
-            tables.append(read_event_table(file))
+            tables.append(read_event_table(file, folders))
         except SedError as error:
             errors.append(str(error))
         on_read(i)
@@ -78,22 +84,53 @@ def read_event_tables(
 
 
 def event_files(path: str | os.PathLike[str]) -> list[Path]:
-    """Return a file, or the tables of events in a folder and below, sorted."""
+    """Return a file, or the tables of events in a folder and below, sorted.
+
+    Of the results of one recording that a scan wrote in several formats, one is taken.
+    """
     path = Path(path)
     if not path.is_dir():
         return [path]
-    return [
-        file
-        for file in sorted(path.rglob("*"))
-        if file.suffix.lower() in ENDINGS
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        and file.is_file()
-        and _holds_events(file)
-    ]
+    return _once(
+        path,
+        [
+            file
+            for file in sorted(path.rglob("*"))
+            if file.suffix.lower() in ENDINGS
+            and not any(part.startswith(".") for part in file.relative_to(path).parts)
+            and file.is_file()
+            and _holds_events(file)
+        ],
+    )
 
 
-def read_event_table(path: str | os.PathLike[str]) -> EventTable:
+def _once(folder: Path, files: Sequence[Path]) -> list[Path]:
+    """Return the first format of files that differ in the ending of a format of ours alone."""
+    formats: dict[Path, list[tuple[int, Path]]] = {}
+    for file in files:
+        # The longest ending first: that of Raven ends as others do.
+        ending = next((e for e in sorted(_OURS, key=len)[::-1] if file.name.endswith(e)), "")
+        name = file.with_name(file.name.removesuffix(ending)) if ending else file
+        rank = _OURS.index(ending) if ending else 0
+        formats.setdefault(name, []).append((rank, file))
+    chosen = {min(same)[1] for same in formats.values()}
+    if len(chosen) < len(files):
+        left = [str(file.relative_to(folder)) for file in files if file not in chosen]
+        log_once(folder, f"the same recordings in several formats: left out {some(left, 3)}")
+    return [file for file in files if file in chosen]
+
+
+def read_event_table(
+    path: str | os.PathLike[str], folders: dict[Path, Recordings] | None = None
+) -> EventTable:
     """Return the events in one file of any format; see `read_event_tables`.
+
+    Parameters
+    ----------
+    path
+        The file.
+    folders
+        Recordings of folders that were listed before; others are added.
 
     Raises
     ------
@@ -101,16 +138,42 @@ def read_event_table(path: str | os.PathLike[str]) -> EventTable:
         If it cannot be read, or rows are faulty.
     """
     path = Path(path)
-    ending = path.suffix.lower()
+    try:
+        table = _read(path)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise TableError(
+            f"{printable(os.fspath(path))}: cannot be read as events: {message_of(error)}. Make it "
+            "again, or correct it."
+        ) from error
+    _check_times(table, path)
+    return _with_names(table, path, {} if folders is None else folders)
+
+
+def _read(path: Path) -> EventTable:
     if _begins_with(path, _SQLITE):
         return _read_live_record(path)
-    if ending == ".parquet":
-        table = EventTable.of_events(read_parquet_events(path))
-    elif (plain := _read_plain(path)) is not None:
-        table = plain
-    else:
-        table = EventTable.of_events(read_events(path, _text_format(path)))
-    return _with_names(table, path)
+    if path.suffix.lower() == ".parquet":
+        return EventTable.of_events(read_parquet_events(path))
+    plain = _read_plain(path)
+    if plain is not None:
+        return plain
+    return EventTable.of_events(read_events(path, _text_format(path)))
+
+
+def _check_times(table: EventTable, path: Path) -> None:
+    """Refuse events whose times are no numbers, negative or in the wrong order."""
+    right = (table.onset >= 0) & (table.offset >= table.onset) & np.isfinite(table.offset)
+    if wrong := np.flatnonzero(~right).tolist():
+        rows = [
+            f"{without_controls(event.label)} from {event.onset:g} to {event.offset:g} s"
+            for event in map(table.event, wrong[:20])
+        ]
+        raise TableError(
+            f"{printable(os.fspath(path))}: {pluralize(len(wrong), 'event')} with times that "
+            f"cannot be; correct or remove them:{lines(rows)}"
+        )
 
 
 def _holds_events(file: Path) -> bool:
@@ -182,6 +245,8 @@ def _read_plain(path: Path) -> EventTable | None:
     is_plain = all(np.isfinite(values).all() for values in (onsets, offsets, scores)) and not any(
         not name.strip() or name[0] == "'" for name in names
     )
+    # And text that is not UTF-8, which names of files may be.
+    is_plain = is_plain and not any(map(has_surrogates, {*labels}))
     if not is_plain:
         return None
     table = EventTable.of_columns(files, labels, onsets, offsets, scores, local, minutes)
@@ -200,7 +265,10 @@ def _local_times(cells: Sequence[str]) -> tuple[NDArray[np.datetime64], NDArray[
     zones = [cell[-6:] if _ZONE.search(cell, 16) else "" for cell in cells]
     for zone in dict.fromkeys(zones):
         if zone:
-            minutes[zone] = int(zone[:1] + "1") * (int(zone[1:3]) * 60 + int(zone[4:]))
+            hours, rest = int(zone[1:3]), int(zone[4:])
+            if hours > 23 or rest > 59:
+                raise ValueError(f"no such time zone: {zone}")
+            minutes[zone] = int(zone[:1] + "1") * (60 * hours + rest)
     plain = [cell[:-6] if zone else cell or "NaT" for cell, zone in zip(cells, zones, strict=True)]
     if any(len(cell) not in (3, 19, 23, 26) for cell in plain):
         raise ValueError("a time in another form")
@@ -216,13 +284,15 @@ def _read_live_record(path: Path) -> EventTable:
     return EventTable.of_columns(files, labels, onset, offset, score, *_local_times(times))
 
 
-def _with_names(table: EventTable, path: Path) -> EventTable:
+def _with_names(table: EventTable, path: Path, folders: dict[Path, Recordings]) -> EventTable:
     """Return events with a recording, and labels without spaces around them.
 
     Where events name no recording, it is that of the file's name.
     """
     if "" in table.files:
-        beside = Recordings(path.parent.iterdir()).beside(path)
+        if path.parent not in folders:
+            folders[path.parent] = Recordings(path.parent.iterdir())
+        beside = folders[path.parent].beside(path)
         own = str(beside[0]) if len(beside) == 1 else str(path.with_name(recording_name(path)))
         table = table.renamed(files=[name or own for name in table.files])
     return table.renamed(labels=[label.strip() for label in table.labels])

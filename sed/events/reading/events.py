@@ -54,7 +54,7 @@ def read_events(path: str | os.PathLike[str], format: str) -> list[Event]:
     for i, make in rows:
         try:
             event = make()
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             faults.append(f"row {i}: {error}")
             continue
         if event is not None and event.label != GAP:
@@ -105,6 +105,7 @@ def _jsonl_rows(path: str | os.PathLike[str]) -> _Numbered:
         found = Event(**fields | {"time": _time(fields.get("time"))})
         if not all(isinstance(x, int | float) for x in (found.onset, found.offset, found.score)):
             raise ValueError("expected numbers for onset, offset and score")
+        float(found.onset), float(found.offset)  # or they are too large for times
         if not isinstance(found.label, str) or not isinstance(found.file, str):
             raise ValueError("expected text for label and file")
         return found

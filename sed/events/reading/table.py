@@ -93,8 +93,8 @@ def read_text_table(path: str | os.PathLike[str], *, quoted: bool = True) -> Tex
     """
     name = printable(os.fspath(path))
     decoded = read_text_file(path)
-    head = find_header(decoded.text, path)
     try:
+        head = find_header(decoded.text, path)
         records, unquoted = _parsed(head, quoted=quoted)
     except csv.Error as error:
         raise TableError(f"{name}: cannot be read as a table: {error}. Correct it.") from error

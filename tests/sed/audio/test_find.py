@@ -43,6 +43,20 @@ def test_names_do_not_depend_on_how_a_folder_is_called(archive, monkeypatch):
     assert [r.path for r in found("../")[0]] == [f"../{name}" for name in names]
 
 
+def test_places_that_are_searched_anyway_are_not_searched_below_a_link(tmp_path):
+    data = tmp_path / "top" / "data"
+    data.mkdir(parents=True)
+    for name in ("data/a.wav", "b.wav"):
+        (tmp_path / "top" / name).write_bytes(b"x")
+    (data / "up").symlink_to("..", target_is_directory=True)
+    (data / "one.wav").symlink_to("../b.wav")
+    names = sorted(recording.name for recording in found(data)[0])
+    assert len(names) == 2
+    assert names[0] == "a.wav"
+    assert sorted(r.path for r in find_recordings([data])[0])[0] == str(data / "a.wav")
+    assert len(find_recordings([data])[0]) == 2
+
+
 def test_a_link_to_a_folder_is_followed_and_a_loop_is_not(archive):
     (archive / "deep" / "loop").symlink_to(archive, target_is_directory=True)
     (archive / "deep" / "er").rename(archive / ".er")

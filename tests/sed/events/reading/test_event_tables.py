@@ -9,7 +9,7 @@ from sed.events.reading import event_tables
 from sed.events.reading.event_tables import read_event_table, read_event_tables
 from sed.events.sqlite import LIVE_RECORD, LIVE_RECORD_VERSION
 from sed.events.tracker import Event
-from sed.events.writing.formats import open_writer
+from sed.events.writing.formats import EXTENSIONS, open_writer
 from sed.files import written_whole
 
 TIME = datetime(2026, 5, 1, 4, 30, 1, 250_000, tzinfo=timezone(timedelta(hours=-2, minutes=-30)))
@@ -105,3 +105,73 @@ def test_all_that_cannot_be_read_is_listed(tmp_path):
     assert "row 2: expected a number for onset, got 'x'" in message
     with pytest.raises(SedError, match="no tables of events in it"):
         read_event_tables([tmp_path / "empty"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("e.jsonl", '{"file": "a", "onset": 1' + "0" * 400 + ', "offset": 2, "label": "d", '
+         '"score": 1}\n', "1 row cannot be read as jsonl"),
+        ("e.jsonl", '{"file": "a", "onset": NaN, "offset": 2, "label": "d", "score": 1}\n',
+         "1 event with times that cannot be; correct or remove them:\n  d from nan to 2 s"),
+        ("e.csv", "file,onset,offset,label,score\na,5,1,d,1\na,1,2,d,1\na,-3,1,d,1\n",
+         "2 events with times that cannot be; correct or remove them:\n  d from 5 to 1 s\n"
+         "  d from -3 to 1 s"),
+        ("e.csv", "file,onset,offset,label,score,time\na,1,2,d,1,2026-05-01T00:00:00+99:00\n",
+         "1 row cannot be read as csv"),
+        ("e.csv", "a" * 200_000 + "\n1\n", "is no table of events"),
+    ],
+)  # fmt: skip
+def test_values_that_cannot_be(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(TableError) as caught:
+        read_event_table(tmp_path / name)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("values", ["NULL", "'noon'", "'2026-05-01T00:00:00+99:00'"])
+def test_a_database_with_odd_values(tmp_path, values):
+    path = tmp_path / "events.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "CREATE TABLE events (id INTEGER, source, label, onset, offset, score, time);"
+            f"INSERT INTO events VALUES (1, 'garden', 'dog', 1.0, 2.0, 0.5, {values});"
+            f"PRAGMA application_id = {LIVE_RECORD}; PRAGMA user_version = {LIVE_RECORD_VERSION};"
+        )
+    with pytest.raises(TableError, match=r"events\.sqlite: cannot be read as events"):
+        read_event_table(path)
+
+
+def test_text_that_is_not_utf_8_is_that_of_windows(tmp_path):
+    path = tmp_path / "e.csv"
+    path.write_bytes(b"file,onset,offset,label,score\na.wav,1,2,m\xe9sange,0.5\n")
+    assert read_event_table(path).labels == ("mésange",)
+
+
+def test_one_of_several_formats_of_a_scan_is_read(tmp_path, caplog):
+    caplog.set_level("WARNING", logger="sed")
+    for format in ("csv", "jsonl", "audacity", "raven"):
+        path = tmp_path / f"b.wav{EXTENSIONS[format]}"
+        with open_writer(path, format) as writer:
+            writer.write(EVENTS[1])
+    (tmp_path / "c.labels.txt").write_text("1\t2\tdog\n")
+    assert [e.label for e in read_event_tables([tmp_path]).events()] == ["owl", "dog"]
+    assert "the same recordings in several formats: left out b.wav.jsonl" in caplog.text
+
+
+def test_a_folder_is_listed_once_for_all_annotations_in_it(tmp_path, monkeypatch):
+    for i in range(5):
+        (tmp_path / f"{i}.wav").touch()
+        (tmp_path / f"{i}.labels.txt").write_text("1\t2\tdog\n")
+    n_made = 0
+    make = event_tables.Recordings
+
+    def counted(files):
+        nonlocal n_made
+        n_made += 1
+        return make(files)
+
+    monkeypatch.setattr(event_tables, "Recordings", counted)
+    table = read_event_tables([tmp_path])
+    assert table.files == tuple(str(tmp_path / f"{i}.wav") for i in range(5))
+    assert n_made == 1
