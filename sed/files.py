@@ -190,7 +190,7 @@ def result_path(folder: Path, name: str, ending: str) -> Path:
         Such as ``.csv``.
     """
     parent, base = os.path.split(name)
-    return folder / parent / (short_name(base, MAX_NAME_BYTES - len(ending)) + ending)
+    return folder / os.path.join(parent, short_name(base, MAX_NAME_BYTES - len(ending)) + ending)
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -268,7 +268,9 @@ def _acquire(path: Path, on_busy: Callable[[str], None] = lambda _: None) -> int
             _wait(lock, on_busy)
             # The process that had the lock may have renamed or removed the file.
             if _is_at(lock, path):
-                os.ftruncate(lock, 0)
+                # Some file systems write what was truncated at once when it is closed.
+                if os.fstat(lock).st_size:
+                    os.ftruncate(lock, 0)
                 _held.add(lock)
                 return lock
         except BaseException:

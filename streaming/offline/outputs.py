@@ -185,7 +185,7 @@ class OutputConfig:
         plot_folder = folder or (Path(self.output).parent if self.output else Path())
         extensions = [EXTENSIONS[name] for name in self.file_formats]
         paths = [result_path(folder, recording.name, e) for e in extensions] if folder else []
-        paths += [result_path(plot_folder, recording.name, PLOT_EXTENSION)] * self.plot
+        paths += [result_path(plot_folder, recording.name, e) for e in [PLOT_EXTENSION] * self.plot]
         return [*paths, *self._embedding_paths(recording)]
 
     def _embedding_paths(self, recording: Recording) -> tuple[Path, ...]:
