@@ -47,7 +47,8 @@ ARROWS = {
     "streaming/pipeline": "sed sed/audio sed/features sed/events sed/events/tracking sed/models "
     "streaming/engines",
     "streaming/offline": "sed sed/audio sed/events sed/events/embedding_store sed/events/writing "
-    "sed/models streaming/engines streaming/pipeline",
+    "sed/models streaming/engines streaming/pipeline streaming/offline/detections",
+    "streaming/offline/detections": "sed sed/audio sed/events streaming/pipeline",
     "streaming/search": "sed sed/audio sed/events sed/events/embedding_store sed/models "
     "streaming/engines streaming/pipeline streaming/offline",
     "streaming/sinks": "sed sed/audio sed/events sed/events/writing streaming streaming/pipeline",
@@ -59,8 +60,9 @@ ARROWS = {
     "streaming/engines streaming/pipeline streaming/offline",
     "streaming/cli": "sed sed/audio sed/events sed/events/embedding_store sed/events/reading "
     "sed/events/writing sed/models streaming streaming/export streaming/engines "
-    "streaming/engines/graphs streaming/pipeline streaming/offline streaming/search "
-    "streaming/sinks streaming/live streaming/live/terminal streaming/web streaming/bench",
+    "streaming/engines/graphs streaming/pipeline streaming/offline streaming/offline/detections "
+    "streaming/search streaming/sinks streaming/live streaming/live/terminal streaming/web "
+    "streaming/bench",
     "streaming/results": "",
     "streaming/results/cli": "sed sed/audio sed/events sed/events/reading sed/events/scoring "
     "streaming/results/clips streaming/results/summary streaming/results/score",

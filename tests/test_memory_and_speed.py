@@ -10,7 +10,7 @@ import soundfile
 
 from benchmarks.speed import peak
 from streaming.engines.pytorch import TorchEngine
-from streaming.offline.overview import _Downsampler
+from streaming.offline.detections.overview import _Downsampler
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
 from streaming.pipeline.prefetch import Prefetcher

@@ -121,6 +121,22 @@ def common_root(sources: Iterable[str | os.PathLike[str]]) -> str:
     return os.path.commonpath([p if os.path.isdir(p) else os.path.dirname(p) for p in places])
 
 
+def searched_root(sources: Iterable[str | os.PathLike[str]]) -> str:
+    """Return the path or address of the deepest folder that contains all that is searched.
+
+    It is empty if there is none, for recordings here and elsewhere.
+    """
+    given = [os.fspath(source) for source in sources if os.fspath(source) != "-"]
+    if not any(map(is_remote, given)):
+        return common_root(given) if given else ""
+    folders = [
+        source.rpartition("/")[0] if _is_sound(source.rpartition("/")[2]) else source.rstrip("/")
+        for source in given
+    ]
+    common = os.path.commonprefix([folder.split("/") for folder in folders])
+    return "/".join(common) if len(common) > 2 else ""
+
+
 def iter_recordings(
     sources: Iterable[str | os.PathLike[str]], root: str, errors: list[RecordingError]
 ) -> Iterator[Recording]:

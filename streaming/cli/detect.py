@@ -89,7 +89,7 @@ def detect(
     format: Annotated[
         str | None,
         typer.Option(
-            metavar="csv|jsonl|audacity|raven|tsv|parquet|npz",
+            metavar="csv|jsonl|tsv|audacity|raven|kaleidoscope|parquet|npz",
             help="Format of the results. parquet is one table of all recordings; npz holds the "
             "probabilities of all frames (steps of the model's output) and windows. With a folder "
             "as --output several, as csv,raven.",
@@ -108,6 +108,27 @@ def detect(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    combined: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="With a folder as --output: also write one table of all recordings, in the "
+            "format of its ending (.csv, .tsv, .jsonl, .parquet).",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    columns: Annotated[
+        str,
+        typer.Option(
+            metavar="date,time,site",
+            help="More columns: day (2026-05-01) and time of day (04:30:01) of the onset, in the "
+            "place of the time that --time-zone writes, and the site, which is the first folder "
+            "below the one that is searched.",
+            show_default="none",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = "",
     plot: Annotated[
         bool,
         typer.Option(
@@ -167,7 +188,7 @@ def detect(
     from streaming.cli.scanning import ScanOptions, parsed_zone, raw_stdin, run_scan
     from streaming.engines.graphs.labels import class_names
     from streaming.offline.detect import batch_size_for
-    from streaming.offline.embedding_rows import EmbeddingConfig
+    from streaming.offline.detections.embedding_rows import EmbeddingConfig
     from streaming.offline.job_config import JobConfig
     from streaming.offline.outputs import OutputConfig
     from streaming.pipeline.config import DetectorConfig, parse_thresholds
@@ -192,7 +213,8 @@ def detect(
         top_k=top_k,
         batch_size=batch_size_for(recordings) if batch_size is None else batch_size,
     )
-    refuse_to_replace(output, recordings)
+    for target in (output, combined):
+        refuse_to_replace(target, recordings)
     formats = tuple(dict.fromkeys(split_names(format or "")))
     if every_seconds is not None and embeddings is None:
         raise UsageError("--every is about embeddings: give --embeddings STORE too")
@@ -212,6 +234,8 @@ def detect(
         embeddings=kept,
         spreadsheet_safe=spreadsheet_safe,
         channel=channel or 1,
+        columns=tuple(dict.fromkeys(split_names(columns))),
+        combined=combined,
     )
     if channel is not None and channel < 1:
         raise UsageError(f"channels are counted from 1, got {channel}")

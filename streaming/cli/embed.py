@@ -144,8 +144,8 @@ def embed(
     from sed.text import split_names
     from streaming.cli.scanning import ScanOptions, parsed_zone, raw_stdin, run_scan
     from streaming.offline.detect import batch_size_for
+    from streaming.offline.detections.embedding_rows import EmbeddingConfig
     from streaming.offline.embed import place_clips
-    from streaming.offline.embedding_rows import EmbeddingConfig
     from streaming.offline.job_config import JobConfig
     from streaming.offline.outputs import OutputConfig
     from streaming.pipeline.config import DetectorConfig

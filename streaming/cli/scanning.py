@@ -152,9 +152,8 @@ def _executor(options: ScanOptions, recordings: list[str]) -> Executor:
 def _resume_hint(outputs: OutputConfig, *, has_journal: bool) -> str:
     """Return how to continue an interrupted run."""
     if has_journal:
-        is_shared = outputs.shared_file is not None
-        where = " in a journal, and written when all is done" if is_shared else ""
+        where = " in a journal, and written when all is done" if outputs.shared_files else ""
         return f"{where}. The same command with --resume continues"
-    if outputs.folder is not None and outputs.shared_file is None:
+    if outputs.folder is not None and not outputs.shared_files:
         return ". The same command with --skip-existing continues"
     return ""

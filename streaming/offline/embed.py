@@ -16,7 +16,7 @@ from sed.models.devices import n_cores
 from sed.types import Floats
 from streaming.engines.base import Engine
 from streaming.offline.detect import batch_size_for, log_notices
-from streaming.offline.embedding_rows import EmbeddingConfig, EmbeddingRow
+from streaming.offline.detections.embedding_rows import EmbeddingConfig, EmbeddingRow
 from streaming.offline.executor import ThreadExecutor
 from streaming.offline.job import JobFinished, JobProgress
 from streaming.offline.job_config import JobConfig

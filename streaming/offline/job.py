@@ -23,8 +23,9 @@ from sed.models.registry import find_model, model_name
 from streaming.engines.base import EnginePool
 from streaming.engines.select import open_engine, runs_on_cpu
 from streaming.offline.detect import share_of, stream_detections, track_notices
-from streaming.offline.embedding_rows import EmbeddingRow
+from streaming.offline.detections.embedding_rows import EmbeddingRow
 from streaming.offline.job_config import JobConfig, open_store
+from streaming.offline.output_files import open_outputs
 from streaming.pipeline.detector import Detector
 
 logger = logging.getLogger("sed.offline")
@@ -116,7 +117,7 @@ def run_job(
         decoder = decoder or open_recording(recording.path, track=job.track)
         notices = track_notices(decoder)
         quality = QualityMeter(decoder.sample_rate, detector.spec.log_mel.f_max, job.channel)
-        with job.outputs.open_outputs(recording, detector) as files:
+        with open_outputs(job.outputs, recording, detector) as files:
             was_opened = True
             try:
                 for detection in stream_detections(

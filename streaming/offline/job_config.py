@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sed.errors import UsageError
 from sed.events.embedding_store.store import StoreConfig, create_store
 from sed.events.post_processing import PostProcessing
+from sed.files import MAX_NAME_BYTES, result_path, short_name
 from sed.models.metadata import library_versions
 from sed.models.registry import DEFAULT_ALIAS
 from sed.text import printable
@@ -24,6 +25,9 @@ from streaming.pipeline.detector import Detector
 
 if TYPE_CHECKING:
     from sed.models.checkpoint import Checkpoint
+
+JOURNAL = ".sed-journal.sqlite"
+PROBLEMS = "problems.csv"  # the table of problems, beside a journal
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,10 @@ def result_settings(job: JobConfig) -> dict[str, str]:
         del settings["class_thresholds"]
     if outputs.recorder_zone is not None:  # as the next
         settings["recorder_zone"] = str(outputs.recorder_zone)
+    if outputs.columns:
+        settings["columns"] = ",".join(outputs.columns)
+    if outputs.combined is not None:
+        settings["combined"] = os.path.abspath(outputs.combined)
     if outputs.spreadsheet_safe:  # left out otherwise, as journals of earlier releases do
         settings["spreadsheet_safe"] = True
     if (embeddings := outputs.embeddings) is not None:
@@ -210,3 +218,27 @@ def check_resumed(
                 f"{name}: was started with {setting} {was}, and now it is {is_now}. Give the "
                 "same to resume, or give another --output."
             )
+
+
+def journal_places(outputs: OutputConfig) -> tuple[Path, Path]:
+    """Return where the journal and the table of problems go.
+
+    Raises
+    ------
+    UsageError
+        If the outputs have no place for them, or no room for several recordings.
+    """
+    if outputs.skip_existing:
+        raise UsageError("--skip-existing is not for --workers: --resume knows what is finished")
+    if outputs.folder is not None:
+        return outputs.folder / JOURNAL, outputs.folder / PROBLEMS
+    if outputs.output is None:
+        raise UsageError("--workers and --resume keep a journal beside the results: give --output")
+    outputs.check_shared()
+    output = Path(outputs.output)
+    # SQLite puts a log with a longer name beside the journal.
+    room = MAX_NAME_BYTES - len(JOURNAL) - len("-journal")
+    return (
+        output.with_name(short_name(f".{output.name}", room) + JOURNAL),
+        result_path(output.parent, output.name, f".{PROBLEMS}"),
+    )

@@ -4,46 +4,41 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from datetime import datetime, tzinfo
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
-
 from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.audio.find import Recording
 from sed.audio.start_time import recording_start
 from sed.errors import OutputError, UsageError
-from sed.events.embedding_store.store import (
-    EmbeddingStore,
-    EmbeddingWriter,
-    recording_paths,
-    recording_written_whole,
-)
+from sed.events.embedding_store.store import EmbeddingStore, recording_paths
 from sed.events.writing.formats import (
+    COLUMN_FORMATS,
     EXTENSIONS,
     FORMATS,
+    TABLE_FORMATS,
     WRITERS,
     check_parquet,
     format_of,
     open_writer,
 )
-from sed.events.writing.npz import FramesWriter
-from sed.events.writing.writers import EventWriter
+from sed.events.writing.writers import COLUMNS, EventWriter, EventWriters
 from sed.files import result_path, written_whole
 from sed.models.spec import ModelSpec
 from sed.text import near, printable, to_utf8
-from streaming.offline.embedding_rows import EmbeddingConfig, EmbeddingRow, EmbeddingRows
-from streaming.offline.overview import DetectionPlot
-from streaming.pipeline.decoder import Detection
-from streaming.pipeline.detector import Detector
+from streaming.offline.detections.embedding_rows import EmbeddingConfig
 
 TABLE = "events.parquet"  # name of the one table of all recordings, in an output folder
 PLOT_EXTENSION = ".png"
+SKIPS = (
+    "with --skip-existing the one table would lack the recordings that are skipped: "
+    "use --workers N and --resume"
+)
 
 
 @dataclass(frozen=True)
@@ -71,14 +66,23 @@ class OutputConfig:
     spreadsheet_safe
         Whether no cell of CSV and TSV may be a formula.
     channel
-        The channel that is read, for Raven; 1 for the mean.
+        The channel that is read, for Raven and Kaleidoscope; 1 for the mean.
+    columns
+        More columns of tables, of ``date``, ``time`` and ``site``; see `sed.events.writing`.
+        A column ``time`` takes the place of that of `zone`.
+    combined
+        One table of the events of all recordings, besides the files about each in a folder; its
+        ending names the format.
+    root
+        Absolute path or address of the folder that is searched, which holds the sites; a scan
+        sets it.
 
     Raises
     ------
     UsageError
-        If a format is unknown, or formats, output and options do not go together.
+        If a format or a column is unknown, or formats, output and options do not go together.
     MissingExtraError
-        If the format is parquet and pyarrow is not installed.
+        If a format is parquet and pyarrow is not installed.
     """
 
     formats: tuple[str, ...] = ()
@@ -91,6 +95,9 @@ class OutputConfig:
     events: bool = True
     spreadsheet_safe: bool = False
     channel: int = 1
+    columns: tuple[str, ...] = ()
+    combined: str | os.PathLike[str] | None = None
+    root: str = ""
 
     def __post_init__(self) -> None:
         """Refuse formats and combinations that cannot be."""
@@ -109,13 +116,16 @@ class OutputConfig:
                 raise UsageError(f"unknown format {name!r}. {near(name, FORMATS)}")
         if self.folder is None:
             self._check_file()
-        if "parquet" in self.formats:
+        if self.combined is not None:
+            self._check_combined(Path(self.combined))
+        self._check_columns()
+        if any(format == "parquet" for _, format in self.shared_files) or "parquet" in self.formats:
             self._check_parquet()
 
-    def _refuse_recording(self, path: Path) -> None:
+    def _refuse_recording(self, path: Path, option: str = "--output") -> None:
         if path.suffix.lower() in SOUND_SUFFIXES | CONTAINER_SUFFIXES:
             raise UsageError(
-                f"--output {printable(str(path))} is the name of a recording, and results would "
+                f"{option} {printable(str(path))} is the name of a recording, and results would "
                 "take its place: give a name that ends in .csv, or DIR/"
             )
 
@@ -131,7 +141,9 @@ class OutputConfig:
             return
         (format,) = self.formats
         for other, extension in EXTENSIONS.items():
-            if other != format and str(self.output).lower().endswith(extension):
+            # A table for Kaleidoscope is also named id.csv, as its own.
+            is_end = EXTENSIONS[format].endswith(extension)
+            if not is_end and str(self.output).lower().endswith(extension):
                 raise UsageError(
                     f"--output {printable(str(self.output))} ends like {other}, and --format is "
                     f"{format}: leave out one of them"
@@ -142,10 +154,29 @@ class OutputConfig:
         if self.output is None:
             raise UsageError("parquet needs a file: give --output events.parquet, or DIR/")
         if self.skip_existing:
+            raise UsageError(SKIPS)
+
+    def _check_columns(self) -> None:
+        for name in self.columns:
+            if name not in COLUMNS:
+                raise UsageError(f"unknown column {name!r}. {near(name, COLUMNS)}")
+        formats = {*self.formats, *(format for _, format in self.shared_files)}
+        if self.columns and formats.isdisjoint(COLUMN_FORMATS):
             raise UsageError(
-                "with --skip-existing the one table would lack the recordings that are skipped: "
-                "use --workers N and --resume"
+                f"--columns is about {', '.join(COLUMN_FORMATS)}, and --format is "
+                f"{','.join(self.formats)}"
             )
+
+    def _check_combined(self, path: Path) -> None:
+        if self.folder is None:
+            raise UsageError(
+                "--combined is one table besides the files about each recording: give "
+                "--output DIR/ too, or --output for the one table alone"
+            )
+        self._refuse_recording(path, "--combined")
+        format_of(path, TABLE_FORMATS)
+        if self.skip_existing:
+            raise UsageError(SKIPS)
 
     @cached_property
     def folder(self) -> Path | None:
@@ -163,16 +194,19 @@ class OutputConfig:
         return [name for name in self.formats if name != "parquet"] if self.folder else []
 
     @cached_property
-    def shared_file(self) -> tuple[Path, str] | None:
-        """The file that the events of all recordings go to and its format; None if there is none.
+    def shared_files(self) -> list[tuple[Path, str]]:
+        """The files that the events of all recordings go to, and their formats.
 
-        There is none either if they go to standard output.
+        There are none if they go to standard output.
         """
         if self.output is None or not self.events:
-            return None
+            return []
         if self.folder is None:
-            return Path(self.output), self.formats[0]
-        return (self.folder / TABLE, "parquet") if "parquet" in self.formats else None
+            return [(Path(self.output), self.formats[0])]
+        files = [(self.folder / TABLE, "parquet")] if "parquet" in self.formats else []
+        if self.combined is not None:
+            files.append((Path(self.combined), format_of(self.combined, TABLE_FORMATS)))
+        return files
 
     def paths(self, recording: Recording) -> list[Path]:
         """Return the files that are written about one recording alone.
@@ -209,7 +243,9 @@ class OutputConfig:
 
     def start_time(self, recording: Recording) -> datetime | None:
         """Return when a recording began; None if that is unknown or no output has it."""
-        has_time = self.zone or self.recorder_zone or "parquet" in self.formats
+        formats = {*self.formats, *(format for _, format in self.shared_files)}
+        has_time = self.zone or self.recorder_zone or formats & {"parquet", "kaleidoscope"}
+        has_time = has_time or {"date", "time"} & {*self.columns}
         return recording_start(recording.path, self.zone, self.recorder_zone) if has_time else None
 
     def exist(self, recording: Recording) -> bool:
@@ -250,101 +286,34 @@ class OutputConfig:
         OutputError
             If it cannot be written.
         """
-        if self.shared_file is not None:
-            path, format = self.shared_file
-            with written_whole(path) as part, self._open(part, format, spec) as writer:
-                yield writer
+        if files := self.shared_files:
+            with ExitStack() as stack:
+                writers = [
+                    stack.enter_context(
+                        self.open_writer(stack.enter_context(written_whole(path)), format, spec)
+                    )
+                    for path, format in files
+                ]
+                yield writers[0] if len(writers) == 1 else EventWriters(writers)
         elif self.folder is not None or not self.events:
             yield None
         else:
             try:
-                yield self._open(sys.stdout, self.formats[0], spec)
+                yield self.open_writer(sys.stdout, self.formats[0], spec)
             except BrokenPipeError:
                 raise
             except OSError as error:
                 raise OutputError("standard output", error) from error
 
-    @contextmanager
-    def open_outputs(self, recording: Recording, detector: Detector) -> Iterator[_OutputFiles]:
-        """Open the files about one recording alone; all of them are kept, or none.
-
-        Raises
-        ------
-        OutputError
-            If a file cannot be written.
-        """
-        files = _OutputFiles()
-        paths = self.paths(recording)
-        with ExitStack() as stack:
-            for path, format in zip(paths, self.file_formats, strict=False):
-                part = stack.enter_context(written_whole(path))
-                if format == "npz":
-                    files.frames = stack.enter_context(_open_frames(part, recording, detector))
-                else:
-                    writer = self._open(part, format, detector.spec)
-                    files.writers.append(stack.enter_context(writer))
-            if self.plot:
-                files.plot = DetectionPlot(detector, recording)
-            if self.embeddings is not None:
-                files.rows = EmbeddingRows(
-                    self.embeddings,
-                    detector.timeline,
-                    detector.spec.window_seconds,
-                    recording.path,
-                    self.start_time(recording),
-                )
-                if (store := self.embeddings.store) is not None:
-                    dimension = len(self.embeddings.pool) * detector.engine.n_features
-                    files.vectors = stack.enter_context(
-                        recording_written_whole(store, recording.place, dimension)
-                    )
-            yield files
-            if files.plot:
-                files.plot.draw(paths[len(self.file_formats)])
-
-    def _open(self, to: Path | TextIO, format: str, spec: ModelSpec | None) -> EventWriter:
-        options: dict[str, Any] = {"channel": self.channel}
+    def open_writer(self, to: Path | TextIO, format: str, spec: ModelSpec | None) -> EventWriter:
+        """Open a writer of events with these options; see `sed.events.writing.formats`."""
+        options: dict[str, Any] = {
+            "channel": self.channel,
+            "columns": self.columns,
+            "root": self.root,
+        }
         if spec is not None:
             options["band_hz"] = spec.log_mel.f_min, spec.log_mel.f_max
             options |= {"labels": spec.labels, "species": spec.names_by_label()}
         dated, safe = bool(self.zone or self.recorder_zone), self.spreadsheet_safe
         return open_writer(to, format, dated=dated, spreadsheet_safe=safe, **options)
-
-
-@dataclass
-class _OutputFiles:
-    """The open files about one recording."""
-
-    writers: list[EventWriter] = field(default_factory=list)
-    frames: FramesWriter | None = None
-    plot: DetectionPlot | None = None
-    rows: EmbeddingRows | None = None
-    vectors: EmbeddingWriter | None = None
-    n_rows: int = 0  # of embeddings so far
-
-    def write(self, detection: Detection) -> tuple[EmbeddingRow, ...]:
-        """Write the next detection of the recording; return embeddings that go to no store."""
-        for event in detection.events:
-            for writer in self.writers:
-                writer.write(event)
-        if self.frames:
-            self.frames.write(detection.frame_probs, detection.clip_probs)
-        if self.plot:
-            self.plot.add(detection)
-        return self._keep(self.rows.push(detection)) if self.rows else ()
-
-    def finish(self) -> tuple[EmbeddingRow, ...]:
-        """Write what the end of the recording completes; return embeddings that go to no store."""
-        return self._keep(self.rows.flush()) if self.rows else ()
-
-    def _keep(self, rows: Sequence[EmbeddingRow]) -> tuple[EmbeddingRow, ...]:
-        self.n_rows += len(rows)
-        if self.vectors is None or not rows:
-            return tuple(rows)
-        self.vectors.write([row.event for row in rows], np.stack([row.vector for row in rows]))
-        return ()
-
-
-def _open_frames(part: Path, recording: Recording, detector: Detector) -> FramesWriter:
-    frame_seconds, hop_seconds = detector.timeline.frame_seconds, detector.clip_hop_seconds
-    return FramesWriter(part, detector.labels, frame_seconds, hop_seconds, recording.path)

@@ -19,12 +19,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sed.audio.decode import is_pipe
-from sed.audio.find import Recording, common_root, find_recordings, iter_recordings
+from sed.audio.find import (
+    Recording,
+    common_root,
+    find_recordings,
+    iter_recordings,
+    searched_root,
+)
 from sed.errors import RecordingError, SedError, UsageError
 from sed.events.embedding_store.store import Compactor
 from sed.events.tracker import Event
 from sed.events.writing.writers import EventWriter
-from sed.files import MAX_NAME_BYTES, remove_parts, result_path, short_name
+from sed.files import remove_parts
 from sed.signals import sigterm_as_interrupt
 from sed.text import printable, some
 from streaming.offline.executor import Executor, ThreadExecutor
@@ -35,10 +41,9 @@ from streaming.offline.job import (
     JobStarted,
     WorkerFailed,
 )
-from streaming.offline.job_config import JobConfig, result_settings
+from streaming.offline.job_config import JobConfig, journal_places, result_settings
 from streaming.offline.outputs import OutputConfig
 from streaming.offline.summary import (
-    PROBLEMS,
     RecordingProblem,
     ScanCallbacks,
     Summary,
@@ -48,7 +53,6 @@ from streaming.offline.summary import (
 if TYPE_CHECKING:
     from streaming.offline.journal import Journal
 
-JOURNAL = ".sed-journal.sqlite"
 IN_ORDER = attrgetter("onset", "offset")  # of events of one recording
 
 
@@ -100,7 +104,7 @@ class Scan:
         self.summary = Summary()
         self._job = job
         self._executor = executor
-        self._places = _journal_places(job.outputs) if journal or resume else None
+        self._places = journal_places(job.outputs) if journal or resume else None
         self._resume = resume
         self._callbacks = callbacks or ScanCallbacks()
         self._running: dict[str, Recording] = {}  # by name, in the order of their start
@@ -152,7 +156,7 @@ class Scan:
         return self.summary
 
     def _run(self, sources: Sequence[str]) -> None:
-        outputs = self._job.outputs
+        outputs = self._know_root(searched_root(sources))
         found, unreadable = find_recordings(sources)
         recordings = [r for r in found if not (outputs.skip_existing and outputs.exist(r))]
         self.summary.n_skipped = len(found) - len(recordings)
@@ -171,6 +175,12 @@ class Scan:
                 self._interrupt()
             for error in self._executor.close():
                 self._add_failure(error)
+
+    def _know_root(self, root: str) -> OutputConfig:
+        """Let the outputs know which folder holds the sites."""
+        outputs = dataclasses.replace(self._job.outputs, root=root)
+        self._job = dataclasses.replace(self._job, outputs=outputs)
+        return outputs
 
     def _still_missing(self, recordings: Iterable[Recording]) -> Iterator[Recording]:
         """Yield recordings; skip those that another run into the same folder has finished."""
@@ -193,6 +203,7 @@ class Scan:
                 root = journal.begin(
                     result_settings(self._job), common_root(sources), resume=self._resume
                 )
+                self._know_root(root if root != common_root(sources) else searched_root(sources))
                 # One after the other: an archive need not fit into memory.
                 journal.plan(iter_recordings(sources, root, unreadable), self._job.outputs.exist)
                 for unread in unreadable:
@@ -205,7 +216,7 @@ class Scan:
                 self._callbacks.on_start(totals.n_recordings, totals.n_bytes)
                 n_recordings = totals.n_recordings - totals.n_finished
                 self._process(journal.waiting(), n_recordings, journal=journal)
-                if self._job.outputs.shared_file is not None:
+                if self._job.outputs.shared_files:
                     with self._job.outputs.open_shared(spec) as writer:
                         _write_all(writer, journal.events())
             except KeyboardInterrupt:
@@ -260,7 +271,7 @@ class Scan:
     def _add_events(
         self, recording: Recording, events: Sequence[Event], journal: Journal | None
     ) -> None:
-        if journal or self._job.outputs.shared_file is not None:  # sorted when it is finished
+        if journal or self._job.outputs.shared_files:  # sorted when it is finished
             self._events.setdefault(recording.name, []).extend(events)
         else:
             _write_all(self._writer, events)
@@ -313,8 +324,7 @@ class Scan:
         """Remove unfinished outputs of killed processes."""
         outputs = self._job.outputs
         paths = [path for recording in recordings for path in outputs.paths(recording)]
-        if outputs.shared_file is not None:
-            paths.append(outputs.shared_file[0])
+        paths += [path for path, _ in outputs.shared_files]
         remove_parts([*paths, *(self._places or ())])
 
 
@@ -322,27 +332,3 @@ def _write_all(writer: EventWriter | None, events: Iterable[Event]) -> None:
     if writer is not None:
         for event in events:
             writer.write(event)
-
-
-def _journal_places(outputs: OutputConfig) -> tuple[Path, Path]:
-    """Return where the journal and the table of problems go.
-
-    Raises
-    ------
-    UsageError
-        If the outputs have no place for them, or no room for several recordings.
-    """
-    if outputs.skip_existing:
-        raise UsageError("--skip-existing is not for --workers: --resume knows what is finished")
-    if outputs.folder is not None:
-        return outputs.folder / JOURNAL, outputs.folder / PROBLEMS
-    if outputs.output is None:
-        raise UsageError("--workers and --resume keep a journal beside the results: give --output")
-    outputs.check_shared()
-    output = Path(outputs.output)
-    # SQLite puts a log with a longer name beside the journal.
-    room = MAX_NAME_BYTES - len(JOURNAL) - len("-journal")
-    return (
-        output.with_name(short_name(f".{output.name}", room) + JOURNAL),
-        result_path(output.parent, output.name, f".{PROBLEMS}"),
-    )

@@ -15,7 +15,6 @@ from sed.files import written_whole
 from sed.text import printable, spreadsheet_cell
 from streaming.offline.job import JobResult
 
-PROBLEMS = "problems.csv"  # the table of problems, beside a journal
 MAX_FAILURES = 1_000  # in the summary, and as many notices; with a journal, the report has all
 
 _SENTENCES = re.compile(r"(?<=\.) (?=[A-Z])")

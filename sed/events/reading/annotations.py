@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -294,7 +295,7 @@ def _annotation(
     text = row[label]
     file = cell_of(row, layout.files)
     if layout.needs[0] == "in_file":  # Kaleidoscope has the folder in a cell of its own
-        file = str(PureWindowsPath(row.get("folder", "").strip(), file)) if file else ""
+        file = _place(row.get("indir", "").strip(), row.get("folder", "").strip(), file)
     return Annotation(
         i,
         row[layout.onset],
@@ -305,6 +306,13 @@ def _annotation(
         row.get(layout.file_offset, ""),
         cell_of(row, layout.scores),
     )
+
+
+def _place(above: str, folder: str, file: str) -> str:
+    """Return the path of a recording of Kaleidoscope; of Windows, that below the input folder."""
+    if "\\" in above + folder:
+        return str(PureWindowsPath(folder, file)) if file else ""
+    return posixpath.join(above, folder, file) if file else ""
 
 
 def _once(

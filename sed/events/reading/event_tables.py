@@ -236,7 +236,10 @@ def _read_plain(path: Path) -> EventTable | None:
             )
             local, minutes = None, None
             if "time" in columns:
-                local, minutes = _local_times(columns["time"])
+                times = columns["time"]
+                if "date" in columns:
+                    times = _with_days(times, columns["date"])
+                local, minutes = _local_times(times)
     # Rows without events, decimal commas and faults are for the reader that explains them.
     except (OSError, csv.Error, ValueError):
         return None
@@ -251,6 +254,14 @@ def _read_plain(path: Path) -> EventTable | None:
         return None
     table = EventTable.of_columns(files, labels, onsets, offsets, scores, local, minutes)
     return table.take(table.label != table.labels.index(GAP)) if GAP in names else table
+
+
+def _with_days(times: Sequence[str], days: Sequence[str]) -> tuple[str, ...]:
+    """Return times of a day with the day before each; times in ISO 8601 have one."""
+    return tuple(
+        f"{day}T{time}" if day and len(time) == len("04:30:01") else time
+        for time, day in zip(times, days, strict=True)
+    )
 
 
 def _local_times(cells: Sequence[str]) -> tuple[NDArray[np.datetime64], NDArray[np.int16]]:

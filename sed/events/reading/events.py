@@ -85,7 +85,7 @@ def _table_rows(path: str | os.PathLike[str], format: str) -> _Numbered:
         times = number("onset", row["onset"]), number("offset", row["offset"])
         # As a table has them that was written for spreadsheets.
         names = from_spreadsheet_cell(row[label]), from_spreadsheet_cell(row[file])
-        return Event(*times, names[0], score, names[1], _time(row.get("time")))
+        return Event(*times, names[0], score, names[1], _time(row.get("time"), row.get("date")))
 
     for i, row in table.records():
         yield i, partial(event, row)
@@ -101,7 +101,8 @@ def _jsonl_rows(path: str | os.PathLike[str]) -> _Numbered:
             raise ValueError("expected an object")
         if "gap" in values:
             return None
-        fields = {key: value for key, value in values.items() if key not in NAME_COLUMNS}
+        others = (*NAME_COLUMNS, "date", "site")
+        fields = {key: value for key, value in values.items() if key not in others}
         found = Event(**fields | {"time": _time(fields.get("time"))})
         if not all(isinstance(x, int | float) for x in (found.onset, found.offset, found.score)):
             raise ValueError("expected numbers for onset, offset and score")
@@ -130,5 +131,8 @@ def _annotation_rows(path: str | os.PathLike[str], format: str) -> _Numbered:
         yield row.row, partial(event, row)
 
 
-def _time(text: object) -> datetime | None:
+def _time(text: object, date: str | None = None) -> datetime | None:
+    """Return a time in ISO 8601, or of a day and a time of that day; a time of no day is none."""
+    if isinstance(text, str) and "-" not in text and "T" not in text:
+        text = f"{date}T{text}" if date and text else None
     return datetime.fromisoformat(text) if isinstance(text, str) and text else None

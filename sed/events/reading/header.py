@@ -18,7 +18,7 @@ DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 # Columns that readers know, as they or the programs that write them spell the names.
 FILE_COLUMNS = (
     *("file", "filename", "fname", "filepath", "path", "recording", "slice_file_name"),
-    *("File", "IN FILE", "FOLDER", "INDIR", "Begin File", "Begin Path", "url"),
+    *("File", "IN FILE", "FOLDER", "INDIR", "CHANNEL", "Begin File", "Begin Path", "url"),
 )
 LABEL_COLUMNS = (
     *("label", "event_label", "event_labels", "category", "class", "primary_label", "secondary"),

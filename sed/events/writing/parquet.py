@@ -10,6 +10,7 @@
     utc_offset_minutes  int16                   local time minus UTC at the place; or null
     local_time          timestamp[us]           what a clock at the place showed; or null
     scientific_name, common_name  string, dictionary    of models that know species only
+    site                string, dictionary      on request
 
 `pandas.read_parquet("events.parquet")`, `polars.scan_parquet("events.parquet")` and
 `duckdb.sql("SELECT label, count(*) FROM 'events.parquet' GROUP BY label")` open it. The local hour
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from types import TracebackType
@@ -33,7 +34,7 @@ from numpy.typing import NDArray
 
 from sed.errors import MissingExtraError, SedError
 from sed.events.tracker import Event
-from sed.events.writing.writers import NAME_COLUMNS, EventWriter
+from sed.events.writing.writers import EventWriter
 from sed.files import parse_json
 from sed.text import printable, to_utf8
 
@@ -59,8 +60,8 @@ class ParquetWriter(EventWriter):
         All labels of the model, stored in the metadata as a JSON list, ``sed.labels``.
     rows_per_group
         Events in a row group.
-    species
-        Scientific and common name of each label, for columns of these; no such columns if None.
+    texts
+        Names of more columns, and what returns the text of an event there.
 
     Raises
     ------
@@ -80,11 +81,10 @@ class ParquetWriter(EventWriter):
         *,
         labels: Sequence[str] = (),
         rows_per_group: int = ROWS_PER_GROUP,
-        species: Mapping[str, tuple[str, str]] | None = None,
+        texts: Mapping[str, Callable[[Event], str]] | None = None,
     ) -> None:
-        self._species = species or {}
-        if self._species:
-            self._columns = (*self._columns, *NAME_COLUMNS)
+        self._texts = dict(texts or {})
+        self._columns = (*self._columns, *self._texts)
         self._arrow = _pyarrow(path)
         metadata = {"sed.labels": json.dumps(list(labels))} if labels else {}
         self._schema = _schema(self._arrow, metadata, self._columns)
@@ -124,10 +124,8 @@ class ParquetWriter(EventWriter):
     def _write_group(self) -> None:
         events, self._events = self._events, []
         if events:
-            names = [self._species.get(event.label, ("", "")) for event in events]
-            columns = zip(NAME_COLUMNS, zip(*names, strict=True), strict=True)
-            more = {name: [*map(to_utf8, column)] for name, column in columns}
-            self._writer.write_table(self._table(events, **more if self._species else {}))
+            more = {name: [to_utf8(text(e)) for e in events] for name, text in self._texts.items()}
+            self._writer.write_table(self._table(events, **more))
 
     def _table(self, events: Sequence[Event], **more: list[str]) -> Any:
         columns = {

@@ -17,11 +17,13 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self, TextIO
 
+from sed.events.sites import site_name
 from sed.events.tracker import Event
 from sed.text import iso_time, spreadsheet_cell, without_controls
 
 GAP = "[gap]"  # label of lost sound, in formats that hold events only
 NAME_COLUMNS = ("scientific_name", "common_name")  # of events of models that know species
+COLUMNS = ("date", "time", "site")  # that are written on request
 
 
 class EventWriter(ABC):
@@ -59,6 +61,27 @@ class EventWriter(ABC):
         self.close()
 
 
+class EventWriters(EventWriter):
+    """Writes each event with several writers, which others close.
+
+    Parameters
+    ----------
+    writers
+        The writers.
+    """
+
+    def __init__(self, writers: Sequence[EventWriter]) -> None:
+        self._writers = writers
+
+    def write(self, event: Event) -> None:
+        """Write an event with each."""
+        for writer in self._writers:
+            writer.write(event)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 class LineWriter(EventWriter):
     """Base of the text formats: one line per event, flushed at once.
 
@@ -80,6 +103,12 @@ class LineWriter(EventWriter):
         Raven then have columns for them.
     spreadsheet_safe
         Let no cell of CSV and TSV be a formula; see `sed.text.spreadsheet_cell`.
+    columns
+        More columns of CSV and TSV, of `COLUMNS`, in their order: the day and the time of day of
+        the onset as a clock at the place showed them (2026-05-01, 04:30:01; empty if unknown), and
+        the site. JSON Lines get the day and the site.
+    root
+        Folder that was searched for the recordings: sites are folders in it.
 
     Raises
     ------
@@ -97,6 +126,8 @@ class LineWriter(EventWriter):
         continued: bool = False,
         species: Mapping[str, tuple[str, str]] | None = None,
         spreadsheet_safe: bool = False,
+        columns: Sequence[str] = (),
+        root: str = "",
     ) -> None:
         self._opened: TextIO | None = None
         if isinstance(target, str | os.PathLike):
@@ -107,7 +138,10 @@ class LineWriter(EventWriter):
         # A terminal would obey what a label or a file name of others holds.
         self._is_shown = target.isatty()
         self._is_safe = spreadsheet_safe
-        self._dated = dated
+        # Both would be called time.
+        self._dated = dated and "time" not in columns
+        self._columns = tuple(columns)
+        self._root = root
         self._band_hz = band_hz
         self._channel = channel
         self._species = species or {}
@@ -140,7 +174,7 @@ class LineWriter(EventWriter):
 
     def _row(self, cells: Sequence[str], delimiter: str) -> str:
         """Return a line of CSV."""
-        return _quoted([spreadsheet_cell(c) for c in cells] if self._is_safe else cells, delimiter)
+        return csv_line([spreadsheet_cell(c) for c in cells] if self._is_safe else cells, delimiter)
 
     @property
     def _name_columns(self) -> list[str]:
@@ -151,29 +185,35 @@ class LineWriter(EventWriter):
         """Return the cells of these columns."""
         return list(self._species.get(event.label, ("", ""))) if self._species else []
 
+    def _requested(self, event: Event) -> list[str]:
+        """Return the cells of the columns that were requested."""
+        return [column_cell(name, event, self._root) for name in self._columns]
+
 
 class CsvWriter(LineWriter):
     """CSV with a header: ``file,onset,offset,label,score``, and ``time`` if `dated`.
 
-    With species ``scientific_name,common_name`` follow the score.
+    With species ``scientific_name,common_name`` follow the score. Columns on request are the last.
     """
 
     extension = ".csv"
 
     def _header(self) -> str:
         columns = ["file", "onset", "offset", "label", "score", *self._name_columns]
-        return _quoted(columns + ["time"] * self._dated, ",")
+        return csv_line([*columns, *["time"] * self._dated, *self._columns], ",")
 
     def _line(self, event: Event) -> str:
         times = f"{event.onset:.3f}", f"{event.offset:.3f}"
         cells = [event.file, *times, event.label, f"{event.score:.4f}", *self._names(event)]
-        return self._row(cells + [iso_time(event.time)] * self._dated, ",")
+        cells += [iso_time(event.time)] * self._dated
+        return self._row(cells + self._requested(event), ",")
 
 
 class JsonlWriter(LineWriter):
     """One JSON object per line: file, onset, offset, label, score, and time where it is known.
 
-    With species ``scientific_name`` and ``common_name`` follow the score.
+    With species ``scientific_name`` and ``common_name`` follow the score. The time is always
+    in ISO 8601; on request ``date`` and ``site`` follow it.
     """
 
     extension = ".jsonl"
@@ -190,7 +230,9 @@ class JsonlWriter(LineWriter):
     def _object(self, event: Event, fields: dict[str, object]) -> str:
         times = {"onset": round(event.onset, 3), "offset": round(event.offset, 3)}
         dated = {"time": iso_time(event.time)} if event.time else {}
-        values = {"file": event.file} | times | fields | dated
+        more = dict(zip(self._columns, self._requested(event), strict=True))
+        more.pop("time", None)
+        values = {"file": event.file} | times | fields | dated | more
         return json.dumps(values, ensure_ascii=False) + "\n"
 
 
@@ -200,11 +242,11 @@ class TsvWriter(LineWriter):
     extension = ".tsv"
 
     def _header(self) -> str:
-        return _quoted(["filename", "onset", "offset", "event_label"], "\t")
+        return csv_line(["filename", "onset", "offset", "event_label", *self._columns], "\t")
 
     def _line(self, event: Event) -> str:
         times = f"{event.onset:.3f}", f"{event.offset:.3f}"
-        return self._row([event.file, *times, event.label], "\t")
+        return self._row([event.file, *times, event.label, *self._requested(event)], "\t")
 
 
 class AudacityWriter(LineWriter):
@@ -258,7 +300,17 @@ class RavenWriter(LineWriter):
         return "\t".join(values) + "\n"
 
 
-def _quoted(values: Sequence[str], delimiter: str) -> str:
+def column_cell(name: str, event: Event, root: str) -> str:
+    """Return the cell of one of `COLUMNS`; see `LineWriter`."""
+    if name == "site":
+        return site_name(event.file, root)
+    if event.time is None:
+        return ""
+    # Whole seconds, and the day beside them: a spreadsheet takes other forms for text.
+    return f"{event.time:%Y-%m-%d}" if name == "date" else f"{event.time:%H:%M:%S}"
+
+
+def csv_line(values: Sequence[str], delimiter: str) -> str:
     """Return a line of CSV."""
     # The csv module quotes a line break only if it occurs in its own line terminator. With CR and
     # LF there, cells with either are quoted.

@@ -1,6 +1,6 @@
 import pytest
 
-from sed.events.sites import site_names
+from sed.events.sites import site_name, site_names
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,25 @@ from sed.events.sites import site_names
 )
 def test_sites_are_folders_below_the_common_one(files, sites):
     assert site_names(files) == sites
+
+
+@pytest.mark.parametrize(
+    ("file", "root", "site"),
+    [
+        ("/r/north/may/a.wav", "/r", "north"),
+        ("/r/a.wav", "/r", "r"),
+        ("/elsewhere/b/a.wav", "/r", "b"),
+        ("/r2/a.wav", "/r", "r2"),
+        ("/north/a.wav", "/", "north"),
+        ("/r/north/a.wav", "", "north"),
+        ("s3://bucket/r/north/may/a.wav", "s3://bucket/r", "north"),
+        ("-", "/r", ""),
+    ],
+)
+def test_the_site_of_a_recording_is_a_folder_in_the_one_that_was_searched(file, root, site):
+    assert site_name(file, root) == site
+
+
+def test_relative_names_have_the_same_site(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert site_name("rec/pond/a.wav", str(tmp_path / "rec")) == "pond"

@@ -22,10 +22,10 @@ from sed.events.writing.parquet import read_parquet_events
 from sed.files import written_whole
 from sed.models.checkpoint import save_checkpoint
 from streaming.engines.select import open_engine
-from streaming.offline.job_config import JobConfig, result_settings
+from streaming.offline.job_config import JOURNAL, PROBLEMS, JobConfig, result_settings
 from streaming.offline.outputs import OutputConfig
-from streaming.offline.scan import JOURNAL, Scan
-from streaming.offline.summary import PROBLEMS, RecordingProblem, ScanCallbacks, write_problems
+from streaming.offline.scan import Scan
+from streaming.offline.summary import RecordingProblem, ScanCallbacks, write_problems
 from streaming.offline.workers import ProcessExecutor
 from streaming.pipeline.config import DetectorConfig
 from tests.conftest import ROOT, rising_noise
@@ -55,9 +55,11 @@ def scan(
     formats=("csv",),
     n_workers=1,
     timeout=60.0,
+    outputs=None,
     **options,
 ):
-    job = JobConfig(OutputConfig(formats, str(out)), "none", config or DetectorConfig())
+    outputs = OutputConfig(formats, str(out), **outputs or {})
+    job = JobConfig(outputs, "none", config or DetectorConfig())
     executor = ProcessExecutor(n_workers, timeout_seconds=timeout, make_runner=runner)
     return Scan(job, executor, journal=True, **options)
 
@@ -275,6 +277,57 @@ def test_one_parquet_table_of_all_is_written_in_the_end(archive, tmp_path):
     scan(tmp_path / "out", formats=("parquet",)).run([folder])
     events = read_parquet_events(tmp_path / "out" / "events.parquet")
     assert [event.file for event in events] == [f"{folder}/a.wav", f"{folder}/b.wav"]
+
+
+def test_one_table_of_all_beside_the_files_about_each(archive, tmp_path):
+    folder = archive(south_b="x x", north_a="x")
+    out, table_path = tmp_path / "out", tmp_path / "all.csv"
+    outputs = {"combined": table_path, "columns": ("site", "date")}
+    scan(out, outputs=outputs).run([folder])
+    assert files(out) == [JOURNAL, "north/a.wav.csv", "south/b.wav.csv"]
+    assert [(Path(row[0]).name, row[3], *row[5:]) for row in table(table_path)] == [
+        ("file", "label", "site", "date"),
+        ("a.wav", "väl0", "north", ""),
+        ("b.wav", "väl0", "south", ""),
+        ("b.wav", "väl1", "south", ""),
+    ]
+    first = table_path.read_bytes()
+    table_path.unlink()
+    (tmp_path / ".all.csv.7.part").write_text("what a kill left")
+    # Names and sites are relative to the folder of the first run.
+    summary = scan(out, outputs=outputs, resume=True).run([folder / "south"])
+    assert summary.n_files == 0
+    assert table_path.read_bytes() == first
+    assert files(tmp_path) == [
+        "all.csv", "archive/north/a.wav", "archive/south/b.wav",
+        *(f"out/{name}" for name in files(out)),
+    ]  # fmt: skip
+    for changed in ({"columns": ("site",)}, {"combined": tmp_path / "b.csv"}):
+        with pytest.raises(UsageError, match=f"was started with {next(iter(changed))} "):
+            scan(out, outputs=outputs | changed, resume=True).run([folder])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"combined": "a.csv"}, "--combined is one table besides the files about each recording"),
+        ({"output": "out/", "combined": "a.npz"}, r"a\.npz: the ending is of no format"),
+        ({"output": "out/", "combined": "a.flac"}, r"--combined a\.flac is the name of a rec"),
+        ({"output": "out/", "combined": "a.csv", "skip_existing": True}, "one table would lack"),
+        ({"columns": ("sites",)}, "unknown column 'sites'. Did you mean site"),
+        ({"formats": ("npz", "raven"), "output": "o/", "columns": ("site",)}, "--columns is about"),
+        ({"formats": ("csv",), "output": "a.kaleidoscope.csv"}, "ends like kaleidoscope"),
+    ],
+)
+def test_outputs_that_do_not_go_together_are_refused(options, message):
+    with pytest.raises(UsageError, match=message):
+        OutputConfig(**options)
+
+
+def test_a_table_for_kaleidoscope_may_have_its_own_name():
+    assert OutputConfig(("kaleidoscope",), "id.csv").shared_files == [
+        (Path("id.csv"), "kaleidoscope")
+    ]
 
 
 def test_recordings_of_one_name_from_several_places_do_not_meet(archive, tmp_path):

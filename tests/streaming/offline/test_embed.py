@@ -20,8 +20,12 @@ from sed.events.embedding_store.store import EmbeddingStore, read_store_config
 from sed.models.checkpoint import save_checkpoint
 from sed.timeline import Timeline
 from streaming.engines.select import open_engine
+from streaming.offline.detections.embedding_rows import (
+    EmbeddingConfig,
+    EmbeddingRows,
+    frames_between,
+)
 from streaming.offline.embed import embed, place_clips
-from streaming.offline.embedding_rows import EmbeddingConfig, EmbeddingRows, frames_between
 from streaming.offline.executor import EMBEDDINGS_AHEAD
 from streaming.offline.job_config import JobConfig, result_settings
 from streaming.offline.outputs import OutputConfig

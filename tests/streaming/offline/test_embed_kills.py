@@ -21,7 +21,7 @@ sys.path.insert(0, {tests!r})
 if __name__ == "__main__":
     from sed.events.embedding_store.store import Compactor
     from streaming.offline import scan
-    from streaming.offline.embedding_rows import EmbeddingConfig
+    from streaming.offline.detections.embedding_rows import EmbeddingConfig
     from streaming.offline.job_config import JobConfig
     from streaming.offline.outputs import OutputConfig
     from streaming.offline.workers import ProcessExecutor

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from sed.errors import RecordingError, UsageError
+from sed.events.reading.events import read_events
 from streaming.engines.pytorch import TorchEngine
 from streaming.offline.cluster import RayExecutor
 from streaming.offline.executor import ThreadExecutor
@@ -62,6 +63,29 @@ def test_results_do_not_depend_on_how_many_run_at_once(
     assert together.n_files == alone.n_files == 6
     assert [error.path for error in together.failures] == [str(recordings / "3b.wav")]
     assert isinstance(together.failures[0], RecordingError)
+
+
+def test_several_formats_and_one_table_of_all_at_once(tiny_checkpoint, recordings, tmp_path):
+    engine = SlowAtFirst(tiny_checkpoint, "cpu", n_streams=2)
+    (recordings / "pond").mkdir()
+    (recordings / "2.wav").rename(recordings / "pond" / "20260501_043000.wav")
+    table, out = tmp_path / "all.jsonl", tmp_path / "out"
+    columns = ("date", "time", "site")
+    outputs = OutputConfig(("csv", "tsv", "npz"), f"{out}/", combined=table, columns=columns)
+    summary = Scan(JobConfig(outputs, engine, CONFIG), ThreadExecutor(n_at_once=3)).run(
+        [recordings]
+    )
+    assert len(list(out.rglob("*.npz"))) == len(list(out.rglob("*.tsv"))) == 6
+    events = read_events(table, "jsonl")
+    assert len(events) == summary.n_events > 10
+    assert [e.file for e in events] == sorted(e.file for e in events)
+    own = [read_events(path, "csv") for path in sorted(out.glob("*.csv"))]
+    dated = read_events(out / "pond/20260501_043000.wav.csv", "csv")
+    assert [e.onset for e in events] == [
+        onset for part in [*own, dated] for onset in sorted(e.onset for e in part)
+    ]
+    assert {e.time.date().isoformat() for e in dated} == {"2026-05-01"}
+    assert (out / "pond/20260501_043000.wav.csv").read_text().splitlines()[1].endswith(",pond")
 
 
 def test_progress_only_grows_and_ends_with_all(tiny_checkpoint, recordings):

@@ -132,6 +132,8 @@ def test_what_these_formats_have_besides_times(tmp_path):
     assert sed.read_events(path, "birdnet") == [Event(0, 3, "Robin", 0.91, "C:\\x\\a.wav")]
     path.write_text("INDIR,FOLDER,IN FILE,OFFSET,DURATION,AUTO ID\nC:\\x,s,a.wav,1,2,Owl\n")
     assert sed.read_events(path, "kaleidoscope") == [Event(1, 3, "Owl", 1.0, "s\\a.wav")]
+    path.write_text("INDIR,FOLDER,IN FILE,OFFSET,DURATION,AUTO ID\n/x,s/t,a.wav,1,2,Owl\n")
+    assert sed.read_events(path, "kaleidoscope") == [Event(1, 3, "Owl", 1.0, "/x/s/t/a.wav")]
     assert read_annotations(path).assumed == (
         "labels of the column AUTO ID, which a program wrote",
     )

@@ -35,6 +35,33 @@ def test_what_is_written_is_read(tmp_path, format):
         assert [e.score for e in read] == pytest.approx([0.9, 0.25])
 
 
+@pytest.mark.parametrize("format", ["csv", "tsv", "jsonl", "parquet"])
+def test_columns_for_spreadsheets_give_the_time_of_the_place(tmp_path, format):
+    path = tmp_path / f"events.{format}"
+    if format == "parquet":
+        pytest.importorskip("pyarrow")
+    columns = ("site", "time", "date")
+    with written_whole(path) as part, open_writer(part, format, columns=columns) as writer:
+        for event in [*EVENTS, Event(5.0, 6.0, "cat", 0.5, "c.wav")]:
+            writer.write(event)
+    *dated, undated = read_event_table(path).events()
+    local = [e.time.replace(tzinfo=None, microsecond=0) for e in dated]
+    assert local == [datetime(2026, 5, 1, 4, 30, 1)] * 2
+    assert undated.time is None
+    if format == "parquet":
+        import pandas
+
+        assert pandas.read_parquet(path)["site"].tolist()[0] == "site"
+
+
+@pytest.mark.parametrize("days", ["", ",date"])
+def test_a_time_without_a_day_is_no_time(tmp_path, days):
+    (tmp_path / "e.csv").write_text(
+        f"file,onset,offset,label,score,time{days}\na.wav,1,2,dog,0.5,04:30:01{days and ','}\n"
+    )
+    assert [*read_event_table(tmp_path / "e.csv").events()] == [Event(1, 2, "dog", 0.5, "a.wav")]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -58,6 +85,10 @@ def test_plain_csv_is_read_without_a_row_by_row_reader(tmp_path, monkeypatch):
     monkeypatch.setattr(event_tables, "read_events", fail)
     (tmp_path / "e.csv").write_text("file,onset,offset,label,score\na.wav,1,2,dog,0.5\n")
     assert len(read_event_table(tmp_path / "e.csv")) == 1
+    (tmp_path / "e.csv").write_text(
+        "file,onset,offset,label,score,date,time\na.wav,1,2,dog,0.5,2026-05-01,04:30:01\n"
+    )
+    assert read_event_table(tmp_path / "e.csv").event(0).time == datetime(2026, 5, 1, 4, 30, 1)
 
 
 def test_events_without_a_recording_are_of_that_beside_the_table(tmp_path):

@@ -125,7 +125,7 @@ def test_an_unknown_format_is_refused(tmp_path):
 def test_the_ending_of_a_file_names_its_format():
     assert [format_of(f"x{kind.extension}") for kind in TEXT_WRITERS.values()] == [*TEXT_WRITERS]
     assert format_of("X.CSV") == "csv"
-    assert len(FORMATS) == 7
+    assert len(FORMATS) == 8
     expected = (
         r"x\.txt: the ending is of no format: expected \.csv \(csv\), \.jsonl \(jsonl\)\. Give"
     )
@@ -180,3 +180,75 @@ def test_a_terminal_gets_no_control_characters_and_a_file_all_of_them():
             writer.write(event)
     assert r'\x9b.wav,1.000,2.000,"a\x1b[2Jb' in shown.getvalue()
     assert '\x9b.wav,1.000,2.000,"a\x1b[2Jb' in kept.getvalue()
+
+
+DAWN = Event(
+    1.5, 3.0, "dog", 0.5, "/rec/north/05-01/a.wav", datetime(2026, 5, 1, 4, 30, 1, 999_000)
+)
+UNDATED = Event(1.5, 3.0, "owl", 0.5, "/rec/b.wav")
+
+
+def lines_of(format, events=(DAWN, UNDATED), **options):
+    out = io.StringIO()
+    with open_writer(out, format, **options) as writer:
+        for event in events:
+            writer.write(event)
+    return out.getvalue().splitlines()
+
+
+def test_columns_on_request_follow_all_others_in_their_order():
+    columns = ("date", "time", "site")
+    assert lines_of("csv", columns=columns, root="/rec", species={"dog": ("Canis", "Dog")}) == [
+        "file,onset,offset,label,score,scientific_name,common_name,date,time,site",
+        "/rec/north/05-01/a.wav,1.500,3.000,dog,0.5000,Canis,Dog,2026-05-01,04:30:01,north",
+        "/rec/b.wav,1.500,3.000,owl,0.5000,,,,,rec",
+    ]
+    assert lines_of("tsv", columns=columns[::-1], root="/rec")[:2] == [
+        "filename\tonset\toffset\tevent_label\tsite\ttime\tdate",
+        "/rec/north/05-01/a.wav\t1.500\t3.000\tdog\tnorth\t04:30:01\t2026-05-01",
+    ]
+    first, second = map(json.loads, lines_of("jsonl", columns=columns, root="/rec"))
+    assert (first["time"], first["date"], first["site"]) == (
+        "2026-05-01T04:30:01.999", "2026-05-01", "north"
+    )  # fmt: skip
+    assert ("time" in second, second["date"], second["site"]) == (False, "", "rec")
+
+
+def test_a_requested_time_takes_the_place_of_the_dated_one():
+    both = lines_of("csv", [DAWN], dated=True, columns=("time",))
+    assert both[0] == "file,onset,offset,label,score,time"
+    assert both[1].endswith(",0.5000,04:30:01")
+    day = lines_of("csv", [DAWN], dated=True, columns=("date",))
+    assert day[1].endswith(",0.5000,2026-05-01T04:30:01.999,2026-05-01")
+
+
+def test_a_site_is_no_formula():
+    event = Event(1.0, 2.0, "dog", 0.5, "/rec/=1+1/a.wav")
+    options = {"columns": ("site",), "root": "/rec"}
+    assert lines_of("csv", [event], **options)[1].endswith(",=1+1")
+    assert lines_of("csv", [event], spreadsheet_safe=True, **options)[1].endswith(",'=1+1")
+
+
+def test_kaleidoscope_has_the_columns_of_its_own_table(tmp_path):
+    header, dawn, undated = lines_of("kaleidoscope", root="/rec", channel=2)
+    assert header == (
+        "INDIR,FOLDER,IN FILE,CHANNEL,OFFSET,DURATION,DATE,TIME,HOUR,DATE-12,TIME-12,HOUR-12,"
+        "AUTO ID,confidence,MANUAL ID"
+    )
+    assert dawn == (
+        "/rec,north/05-01,a.wav,1,1.500,1.500,2026-05-01,04:30:01,4,2026-04-30,16:30:01,16,"
+        "dog,0.5000,"
+    )
+    assert undated == "/rec,,b.wav,1,1.500,1.500,,,,,,,owl,0.5000,"
+    outside = Event(0.0, 1.0, "dog", 0.5, "/elsewhere/c.wav")
+    assert lines_of("kaleidoscope", [outside], root="/rec")[1].startswith("/elsewhere,,c.wav,")
+
+
+def test_kaleidoscope_is_read_back(tmp_path):
+    path = tmp_path / "id.csv"
+    with open_writer(path, "kaleidoscope", root="/rec") as writer:
+        writer.write(DAWN)
+    assert [*read_event_table(path).events()] == [
+        Event(1.5, 3.0, "dog", 0.5, "/rec/north/05-01/a.wav")
+    ]
+    assert format_of("x.kaleidoscope.csv") == "kaleidoscope"
