@@ -45,7 +45,7 @@ class FlacFile:
 
     def __init__(self, path: str | os.PathLike[str], sample_rate: int, n_channels: int) -> None:
         self.path = os.fspath(path)
-        _encoded(np.zeros((1, n_channels), np.float32), sample_rate)
+        encoded_flac(np.zeros((1, n_channels), np.float32), sample_rate)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
         with self._failures():
             self._file = soundfile.SoundFile(
@@ -111,7 +111,7 @@ def write_flac(path: str | os.PathLike[str], samples: Floats, sample_rate: int) 
         If it cannot be written, or FLAC does not support the rate or the channels.
     """
     with written_whole(path) as part:
-        part.write_bytes(_encoded(samples, sample_rate))
+        part.write_bytes(encoded_flac(samples, sample_rate))
 
 
 def write_sound(path: str | os.PathLike[str], samples: Floats, sample_rate: int) -> None:
@@ -151,10 +151,21 @@ def write_sound(path: str | os.PathLike[str], samples: Floats, sample_rate: int)
             ) from error
 
 
-def _encoded(samples: Floats, sample_rate: int) -> memoryview:
-    """Return an encoded FLAC file.
+def encoded_flac(samples: Floats, sample_rate: int) -> memoryview:
+    """Return the bytes of a FLAC file of 24 bits.
 
-    libsndfile refuses some sample rates only when it encodes.
+    Parameters
+    ----------
+    samples
+        Shape (samples, channels), full scale 1.
+    sample_rate
+        Samples per second.
+
+    Raises
+    ------
+    OSError
+        If FLAC does not support the rate, which libsndfile notices only when it encodes, or the
+        channels.
     """
     encoded = io.BytesIO()
     try:

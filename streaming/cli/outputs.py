@@ -110,7 +110,8 @@ class LiveOutputs:
             yield EventFileSink(self.output, self.format, species, spreadsheet_safe=safe)
         yield from self._alerts()
         if self.web is not None and database is not None:
-            from streaming.web.server import WebView, parse_address
+            from streaming.web.http_server import parse_address
+            from streaming.web.server import WebView
 
             detector = listener.detector
             host, port = parse_address(self.web)

@@ -8,7 +8,7 @@
                       page of another site cannot send that, even by DNS rebinding.
     with a token      Accepted as a header, a cookie or a query parameter. A browser that sends the
                       parameter receives the cookie and is redirected to the address without it.
-    WebSocket         The Origin header, if there is one, must be that of this server.
+    WebSocket, POST   The Origin header, if there is one, must be that of this server.
 """
 
 from __future__ import annotations
@@ -97,7 +97,9 @@ class AuthMiddleware:
             return
         if is_authorized:
             self._connections.authorize(scope["client"], is_viewer=False)
-        if is_browser and self._is_token(parameter):
+        if scope["method"] not in ("GET", "HEAD") and not _has_own_origin(headers):
+            await _respond(send_with_headers, 403, b"text/plain", b"Another site sent this.\n")
+        elif is_browser and self._is_token(parameter):
             await self._set_cookie(scope, send_with_headers)
         elif is_authorized or scope["path"] == LOGIN_STYLE:
             await self._application(scope, receive, send_with_headers)
@@ -232,7 +234,7 @@ def _is_own_host(host: bytes) -> bool:
 
 
 def _has_own_origin(headers: dict[bytes, bytes]) -> bool:
-    """Return whether a WebSocket was opened by a page of this server, or by a program."""
+    """Return whether a page of this server sent a request, or a program."""
     origin, host = headers.get(b"origin"), headers.get(b"host", b"")
     # Programs send no Origin header; browsers always do.
     if origin is None:

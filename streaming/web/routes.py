@@ -69,12 +69,7 @@ class Routes:
         self._has_reported = False
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(metrics)
-        self._files = {
-            f"/{path.name}": (path.read_bytes(), MEDIA_TYPES[path.suffix])
-            for path in PAGE.iterdir()
-            if path.suffix in MEDIA_TYPES
-        }
-        self._files["/"] = self._files.pop("/page.html")
+        self._files = page_files(PAGE)
 
     def application(self) -> Starlette:
         """Return the ASGI application."""
@@ -184,6 +179,20 @@ def _bounded(text: str, least: int, most: int) -> int | None:
     if len(text) > len(str(most)) or not (text.isascii() and text.isdecimal()):
         return None
     return int(text) if least <= int(text) <= most else None
+
+
+def page_files(folder: Path) -> dict[str, tuple[bytes, str]]:
+    """Return the content and media type of the files in a folder by their paths in a URL.
+
+    The page itself, ``page.html``, has the path ``/``.
+    """
+    files = {
+        f"/{path.name}": (path.read_bytes(), MEDIA_TYPES[path.suffix])
+        for path in folder.iterdir()
+        if path.suffix in MEDIA_TYPES
+    }
+    files["/"] = files.pop("/page.html")
+    return files
 
 
 class MetricsCollector(Collector):

@@ -8,78 +8,31 @@
                      ┊                          ▲
                      ┊  Connections ─▶ AuthMiddleware ─▶ Routes
 
-Neither thread waits for the other.
+Neither thread waits for the other. The server itself is `streaming.web.http_server`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
-import re
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from sed.errors import MissingExtraError, UsageError
+from sed.errors import MissingExtraError
 from sed.events.sqlite import DatabaseError
 from sed.events.tracker import Event
 from sed.features.log_mel import LogMelConfig
 from streaming.messages import ClipSaved, FaultReporter, Message, Problem
 from streaming.sinks.history import find_event
-from streaming.web.auth import AuthMiddleware, bind_socket
-from streaming.web.connections import Connections, ConnectionsConfig
+from streaming.web.connections import ConnectionsConfig
 from streaming.web.feed import Feed, Viewers, row_json
+from streaming.web.http_server import HOST, PORT, HttpServer
 
-HOST, PORT = "127.0.0.1", 8765
 MAX_INBOX = 200  # messages between the two threads; each may hold audio
 MAX_CLIPS = 20  # clips that wait until they are in the database
-CLOSE_SECONDS = 5.0
-SERVER_OPTIONS: dict[str, Any] = {
-    "ws": "websockets-sansio",
-    "ws_max_size": 1024,
-    "ws_per_message_deflate": False,
-    "lifespan": "off",
-    "log_config": None,
-    "log_level": "critical",  # standard error may belong to the terminal view
-    "access_log": False,
-    "proxy_headers": False,
-    "server_header": False,
-    "timeout_graceful_shutdown": 1,
-}
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Return the host and port of ``HOST:PORT``, ``PORT``, ``HOST`` or ``[::1]:PORT``.
-
-    A missing host is `HOST`, and a missing port is `PORT`.
-
-    Raises
-    ------
-    UsageError
-        If the text is not an address.
-    """
-    host, port = text.strip(), ""
-    if host.isdecimal():
-        host, port = "", host
-    elif host.count(":") == 1 or "]:" in host:
-        host, _, port = host.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") or HOST
-    port = port or str(PORT)
-    is_port = port.isascii() and port.isdecimal() and int(port) < 65_536
-    if not is_port or not (re.fullmatch(r"[\w.-]+", host) or _is_ipv6(host)):
-        raise UsageError(f"{text!r} is not an address. Give HOST:PORT, like {HOST}:{PORT}")
-    return host, int(port)
-
-
-def _is_ipv6(host: str) -> bool:
-    try:
-        return bool(ipaddress.IPv6Address(host))
-    except ValueError:
-        return False
 
 
 class WebView:
@@ -127,8 +80,6 @@ class WebView:
         connections: ConnectionsConfig | None = None,
     ) -> None:
         try:
-            import uvicorn
-
             # uvicorn itself would import it only when the first viewer connects.
             import websockets  # noqa: F401
 
@@ -148,25 +99,21 @@ class WebView:
         self._n_missed = 0  # messages that the inbox had no room for
         self._is_scheduled = False  # a call of `_empty_inbox`
         self._notices: list[Message] = []
-        self._socket = bind_socket(host, port, token)
-        self._address: tuple[str, int] = self._socket.getsockname()[:2]
         routes = Routes(self._database, self._viewers, self._metrics, self._report)
-        self._connections = Connections(connections or ConnectionsConfig.for_this_process())
-        application = AuthMiddleware(
-            routes.application(), token, f"sed_{self._address[1]}", self._connections
+        self._server = HttpServer(
+            routes.application(),
+            host,
+            port,
+            token=token,
+            on_failure=self._report_failure,
+            connections=connections,
         )
-        self._server = uvicorn.Server(uvicorn.Config(application, **SERVER_OPTIONS))
-        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        self._loop = self._runner.get_loop()
-        self._thread = threading.Thread(target=self._serve, name="web view", daemon=True)
-        self._thread.start()
+        self._loop = self._server.loop
 
     @property
     def url(self) -> str:
         """The address of the page, as a browser on this machine can open it."""
-        host, port = self._address
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-        return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+        return self._server.url
 
     def handle(self, message: Message) -> Sequence[Message]:
         """Put a message into the inbox without waiting; a full inbox drops its oldest message."""
@@ -186,38 +133,13 @@ class WebView:
 
     def close(self) -> Sequence[Message]:
         """Disconnect all viewers and stop the server."""
-        self._server.should_exit = True
-        self._thread.join(CLOSE_SECONDS)
+        self._server.close()
         return self._notices
 
-    def _serve(self) -> None:
-        with self._runner, self._socket:
-            try:
-                self._runner.run(self._accept())
-            except Exception as error:
-                self._report(f"the web view at {self.url} stopped: {error!r}")
-
-    async def _accept(self) -> None:
-        self._loop.set_exception_handler(self._report_failure)
-        async with asyncio.TaskGroup() as tasks:
-            accepting = tasks.create_task(
-                self._connections.accept(self._socket, self._create_protocol)
-            )
-            await self._server.serve([])
-            accepting.cancel()
-
-    def _create_protocol(self) -> asyncio.Protocol:
-        """Return what serves the requests of one connection."""
-        config = self._server.config
-        create: Callable[..., asyncio.Protocol] = config.http_protocol_class
-        return create(config=config, server_state=self._server.server_state, app_state={})
-
-    def _report_failure(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Report what fails in the event loop, once; asyncio itself would print it."""
-        error = context.get("exception")
-        fault = f"the web view: {context['message']}" + f": {error!r}" * (error is not None)
+    def _report_failure(self, text: str) -> None:
+        """Report what fails in the event loop, once."""
         with self._lock:
-            self._notices += self._loop_faults.update(fault)
+            self._notices += self._loop_faults.update(text)
 
     def _report(self, text: str) -> None:
         with self._lock:

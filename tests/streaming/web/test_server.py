@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from sed.errors import MissingExtraError, SedError, UsageError
-from streaming.web.server import WebView, parse_address
+from streaming.web.http_server import parse_address
+from streaming.web.server import WebView
 from tests.streaming.web.viewer import LABELS, LOG_MEL, get, live, receive, viewed
 
 
