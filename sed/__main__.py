@@ -24,6 +24,7 @@ OURS = frozenset(
         "score",
         "clips",
         "summary",
+        "review",
         "prepare",
         "train",
         "evaluate",

@@ -27,6 +27,7 @@ COMMANDS = {
     "score": ("streaming.results.cli.score", "Results"),
     "clips": ("streaming.results.cli.clips", "Results"),
     "summary": ("streaming.results.cli.summary", "Results"),
+    "review": ("streaming.results.cli.review", "Results"),
     "prepare": ("train.cli.prepare", "Training"),
     "train": ("train.cli.train", "Training"),
     "evaluate": ("train.cli.evaluate", "Training"),

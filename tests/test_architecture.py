@@ -65,10 +65,13 @@ ARROWS = {
     "streaming/bench",
     "streaming/results": "",
     "streaming/results/cli": "sed sed/audio sed/events sed/events/reading sed/events/scoring "
-    "streaming/results/clips streaming/results/summary streaming/results/score",
+    "streaming/web streaming/results/clips streaming/results/summary streaming/results/score "
+    "streaming/results/review",
     "streaming/results/clips": "sed sed/audio sed/features sed/events sed/events/reading",
     "streaming/results/summary": "sed sed/audio sed/events",
     "streaming/results/score": "sed sed/audio sed/events sed/events/reading sed/events/scoring",
+    "streaming/results/review": "sed sed/audio sed/features sed/events sed/events/reading "
+    "streaming/web streaming/results/clips",
     "train": "",
     "train/config": "sed sed/features sed/events sed/models",
     "train/data": "sed sed/audio sed/events sed/events/reading train/config",
@@ -108,9 +111,10 @@ DOORS = {
         "sed/events/sqlite.py",
         "streaming/sinks/database.py",
         "streaming/offline/journal.py",
+        "streaming/results/review/store.py",
     },
-    "starlette": {"streaming/web/routes.py"},
-    "uvicorn": {"streaming/web/server.py"},
+    "starlette": {"streaming/web/routes.py", "streaming/results/review/routes.py"},
+    "uvicorn": {"streaming/web/http_server.py"},
     "prometheus_client": {"streaming/web/routes.py"},
     "websockets": {"streaming/web/server.py"},
     "paho": {"streaming/sinks/mqtt.py"},
@@ -329,7 +333,14 @@ EXCEPTIONS = {
     # The method of files that returns their position.
     "sed/audio/start_time.py": {"tell": 2},
 }
-PROSE = ("README.md", "CONTRIBUTING.md", "docs/*.md", "docs/recipes/*.md", "streaming/web/page/*")
+PROSE = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/*.md",
+    "docs/recipes/*.md",
+    "streaming/web/page/*",
+    "streaming/results/review/page/*",
+)
 
 
 def words_of(text):

@@ -1,0 +1,1 @@
+"""Review events on a local page: queue, decisions, precision, export."""

@@ -1,0 +1,106 @@
+"""Cut the sound of an event and draw its spectrogram, for the page; the last ones are kept."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
+
+from sed.audio.sound_file import MAX_CHANNELS, encoded_flac
+from sed.errors import RecordingError
+from sed.events.reading.audio_files import AudioFinder
+from sed.events.tracker import Event
+from sed.features.picture import spectrogram_picture
+from streaming.results.clips.excerpts import read_excerpts
+
+WIDTH, HEIGHT = 1_200, 320  # pixels
+MAX_SECONDS = 60.0  # of a longer event its start is shown
+N_KEPT = 48
+NOT_FOUND = "Run this where the paths of the table hold, or give --audio DIR."
+
+
+class EventSound(NamedTuple):
+    """The sound around an event."""
+
+    start_seconds: float  # in the recording
+    seconds: float
+    sample_rate: int
+    flac: bytes
+    png: bytes
+
+
+class EventSounds:
+    """Reads the sound around events. Threads may share it.
+
+    Parameters
+    ----------
+    audio
+        Folders to look for recordings in, beside their paths as tables have them.
+    pad_seconds
+        Sound before and after an event.
+    """
+
+    def __init__(self, audio: Sequence[str | os.PathLike[str]], pad_seconds: float) -> None:
+        self._finder = AudioFinder([Path.cwd(), *map(Path, audio)])
+        self._pad = pad_seconds
+        self._kept: OrderedDict[int, EventSound] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, row: int, event: Event) -> EventSound:
+        """Return the sound around an event.
+
+        Parameters
+        ----------
+        row
+            The number that it is kept by.
+        event
+            The event.
+
+        Raises
+        ------
+        RecordingError
+            If there is no such recording, or it cannot be read.
+        """
+        with self._lock:
+            if (kept := self._kept.get(row)) is not None:
+                self._kept.move_to_end(row)
+                return kept
+        sound = self._read(event)
+        with self._lock:
+            self._kept[row] = sound
+            while len(self._kept) > N_KEPT:
+                self._kept.popitem(last=False)
+        return sound
+
+    def _read(self, event: Event) -> EventSound:
+        start = max(0.0, event.onset - self._pad)
+        span = start, min(max(event.offset, start) + self._pad, start + MAX_SECONDS)
+        excerpt = next(read_excerpts(self._find(event.file), [span]))
+        samples, rate = excerpt.samples, excerpt.sample_rate
+        if not len(samples):
+            raise RecordingError(event.file, f"has no sound at {event.onset:.3f} s")
+        if samples.shape[1] > MAX_CHANNELS:
+            samples = samples.mean(axis=1, keepdims=True)
+        try:
+            flac = bytes(encoded_flac(samples, rate))
+        except OSError as error:
+            raise RecordingError(event.file, f"cannot be played: {error.strerror}") from error
+        return EventSound(
+            excerpt.start_seconds,
+            len(samples) / rate,
+            rate,
+            flac,
+            spectrogram_picture(samples, rate, width=WIDTH, height=HEIGHT),
+        )
+
+    def _find(self, name: str) -> str:
+        if os.path.isfile(name):
+            return name
+        with self._lock:
+            try:
+                return self._finder.find_anywhere(name)
+            except ValueError as error:
+                raise RecordingError(name, f"{error}. {NOT_FOUND}") from error
