@@ -306,8 +306,8 @@ def test_what_is_odd_is_in_the_summary_and_the_exit_status_is_0(tmp_path, model,
     sound = 0.5 * rising_noise(48_000)
     soundfile.write(odd, np.stack([sound, -0.9 * sound], axis=1), 16_000)
     notice = (
-        "the channels cancel in their mean, which is 26 dB quieter than they are. Choose one with "
-        "--channel 1."
+        "the channels cancel in their mean, which is 26 dB quieter than they are. Choose the "
+        "loudest with --channel 1."
     )
     with caplog.at_level("WARNING", "sed"):
         list(sed.detect(odd, model))

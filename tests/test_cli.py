@@ -312,7 +312,7 @@ def test_commands_have_the_names_and_defaults_of_their_functions():
     command = defaults(streaming.cli.detect.detect)
     for function in (detect, DetectorConfig):
         for name, default in defaults(function).items():
-            if name in ("classes", "model") or (
+            if name in ("classes", "model", "class_thresholds") or (
                 function is DetectorConfig and name == "batch_size"
             ):
                 continue  # text on the command line; larger batches for files

@@ -13,6 +13,7 @@ from sed.audio.remote import RemoteFile, is_remote, remote_files
 from sed.errors import RecordingError
 
 SUFFIXES = SOUND_SUFFIXES | CONTAINER_SUFFIXES
+_TYPESCRIPT = (".ts", ".mts")  # endings that sources of programs have too
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,19 @@ def _is_sound_file(entry: os.DirEntry[str]) -> bool:
     Opening a pipe would wait until something is written to it, and a device is no recording.
     """
     is_file = entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
-    return is_file and _is_sound(entry.name)
+    if not is_file or not _is_sound(entry.name):
+        return False
+    return not entry.name.lower().endswith(_TYPESCRIPT) or _is_transport_stream(entry.path)
+
+
+def _is_transport_stream(path: str) -> bool:
+    """Return whether a file is of MPEG-TS: packets begin with G, or behind a time of 4 bytes."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(5)
+    except OSError:
+        return True  # which is reported when it is opened
+    return head[:1] == b"G" or head[4:] == b"G"
 
 
 def _remote_sounds(source: str, errors: list[RecordingError]) -> Iterator[RemoteFile]:

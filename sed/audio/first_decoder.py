@@ -28,7 +28,8 @@ CONTAINER_SUFFIXES = frozenset(
     f".{name}"
     for name in (
         *("m4a", "mp4", "aac", "wma", "mka", "mkv", "webm", "mov", "avi", "amr", "ac3", "3gp"),
-        *("mpc", "ape", "wv"),
+        *("mpc", "ape", "wv", "tta", "mp2", "m4b", "m4v", "3g2", "mpg", "mpeg", "wmv", "flv"),
+        *("ts", "mts", "m2ts", "vob", "spx"),
     )
 )
 

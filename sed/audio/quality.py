@@ -34,6 +34,7 @@ MIN_CLIPPED_PEAK, MIN_CLIPPED_POWER = 0.25, 0.02  # lower limits; the power is t
 MIN_OFFSET = 0.05  # of full scale
 MIN_OFFSET_ERRORS = 4.0  # standard errors: slices of low sounds have means too
 MAX_PEAK = 4.0  # full scales
+MIN_SILENT_SECONDS, MIN_SILENT_SHARE = 10.0, 0.05  # of nothing but zeros, where there is sound too
 ALIGNED_BITS = (16, 24)  # of samples that may be right-aligned in 32 bits
 MIN_BAND_HZ, MIN_BAND_SHARE = 3_000.0, 0.65  # ends of bands; the second in that of the model
 MIN_EDGE_DB = 24.0  # how far the spectrum falls at the end of a band
@@ -55,6 +56,8 @@ class _Sums:
     mix_power: float  # mean squares of the mean of all channels
     n_spectra: int
     spectrum: Doubles  # dB, of the loudest channel; a value per frequency of the band
+    seconds: float  # that the slices stand for
+    silent: Doubles  # of these, nothing but zeros; a value per channel
 
     def add(self, other: _Sums) -> None:
         """Add the sums over other slices."""
@@ -64,6 +67,8 @@ class _Sums:
         self.mix_power += other.mix_power
         self.n_spectra += other.n_spectra
         self.spectrum = self.spectrum + other.spectrum
+        self.seconds += other.seconds
+        self.silent = self.silent + other.silent
 
 
 class QualityMeter:
@@ -138,7 +143,7 @@ class QualityMeter:
         sums = self._sums
         if sums is None or not (peak := max(sums.peaks.tolist())):
             return ()
-        found = self._channel_notices(sums)
+        found = self._channel_notices(sums) + self._silence_notices(sums)
         if peak >= MAX_PEAK:
             found.append(
                 f"samples reach {peak:.4g} times full scale. Scale them to full scale: models "
@@ -187,7 +192,21 @@ class QualityMeter:
         loudest = levels.index(max(levels))
         if self._ends and levels[loudest] > 0:
             n_spectra, spectrum = _spectrum(x[loudest], variances[loudest], self._band)
-        self._add(_Sums(n_slices, sums, np.array(peaks), mix_power, n_spectra, spectrum))
+        spacing = self._spacing / self._sample_rate
+        # Usually no slice is silent.
+        silent = np.array([those.count(0.0) * spacing for those in powers])
+        self._add(
+            _Sums(
+                n_slices,
+                sums,
+                np.array(peaks),
+                mix_power,
+                n_spectra,
+                spectrum,
+                n_slices * spacing,
+                silent,
+            )
+        )
 
     def _add(self, sums: _Sums) -> None:
         if self._sums is None:
@@ -204,7 +223,7 @@ class QualityMeter:
         loudest = int(powers.argmax())
         if powers[loudest] <= 0:
             return []
-        found = []
+        faults = []
         for n in np.flatnonzero(powers <= MAX_QUIET * powers[loudest]):
             # Of equal samples there is the rounding of the sums.
             if powers[n] <= 1e-6 * means[n] ** 2:
@@ -212,17 +231,38 @@ class QualityMeter:
             else:
                 decibels = 10 * np.log10(powers[loudest] / powers[n])
                 what = f"is {decibels:.0f} dB quieter than channel {loudest + 1}"
-            found.append(f"channel {n + 1} {what}. Choose the other with --channel {loudest + 1}.")
+            faults.append(f"channel {n + 1} {what}")
+        which = "the other" if len(powers) == 2 else "the loudest"
+        found = [
+            f"{', '.join(faults)}. Choose {which} with --channel {loudest + 1}." for _ in faults[:1]
+        ]
         mix = sums.mix_power / sums.n_slices - means.mean() ** 2
         share = max(mix, 0.0) / powers.mean()
         if not found and share * len(powers) <= MAX_CANCELLED:
             decibels = -10 * np.log10(max(share, 1e-10))
             how = f"is {decibels:.0f} dB quieter than they are" if share > 1e-10 else "is silent"
             found.append(
-                f"the channels cancel in their mean, which {how}. Choose one with "
+                f"the channels cancel in their mean, which {how}. Choose the loudest with "
                 f"--channel {loudest + 1}."
             )
         return found
+
+    def _silence_notices(self, sums: _Sums) -> list[str]:
+        """Return whether a part of the recording, or of a channel with sound, is all zeros."""
+        found = []
+        silent = sums.silent.tolist()
+        for n, (seconds, peak) in enumerate(zip(silent, sums.peaks.tolist(), strict=True), start=1):
+            share = seconds / sums.seconds
+            if peak and seconds >= MIN_SILENT_SECONDS and share >= MIN_SILENT_SHARE:
+                which = f"of channel {n} " * (len(silent) > 1 and seconds > min(silent))
+                found.append(f"{which}about {seconds:.0f} s, {100 * share:.0f} %")
+        if not found:
+            return []
+        found = list(dict.fromkeys(found))
+        return [
+            f"{', '.join(found)} are digital silence. Check the microphone, its cable and the "
+            "power of the recorder."
+        ]
 
     def _level_notices(self, sums: _Sums, peak: float) -> list[str]:
         """Return what is odd about the range of the samples."""

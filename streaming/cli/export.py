@@ -54,6 +54,7 @@ def export(
     path = Path(checkpoint.path)
     # A run's model is named after the run, so that those of two runs do not replace each other.
     name = path.absolute().parent.name if path.stem in ("best", "last") else path.stem
+    name += "-last" * (path.stem == "last")
     written = export_graph(checkpoint, output or Path(name), to)
     print(
         f"{written}: samples (batch, n) at {checkpoint.timeline.sample_rate:,} Hz → frame_probs "

@@ -81,5 +81,6 @@ def summary_line(summary: Summary, *, has_events: bool = True) -> str:
         parts.append(f"{summary.n_skipped} skipped")
     if summary.n_notices:
         parts.append(f"{summary.n_notices} to look at")
-    parts.append(pluralize(summary.n_failures, "failure"))
+    damaged = f" ({summary.n_damaged} damaged)" if summary.n_damaged else ""
+    parts.append(pluralize(summary.n_failures, "failure") + damaged)
     return " · ".join(parts)

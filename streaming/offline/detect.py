@@ -17,7 +17,7 @@ from sed.audio.decode import Decoder, is_pipe, open_recording
 from sed.audio.quality import QualityMeter
 from sed.audio.start_time import recording_start
 from sed.audio.start_time import time_zone as parse_time_zone
-from sed.errors import RecordingError, UsageError
+from sed.errors import RecordingError, SedError, UsageError
 from sed.events.post_processing import PostProcessing
 from sed.events.timestamps import with_timestamps
 from sed.events.tracker import Event
@@ -174,11 +174,17 @@ def detect(
     decoder = open_recording(path, track=track)
     log_notices(path, track_notices(decoder))
     quality = QualityMeter(decoder.sample_rate, detector.spec.log_mel.f_max, channel)
-    for detection in stream_detections(
-        detector, path, channel=channel, decoder=decoder, start=start, quality=quality
-    ):
-        yield from detection.events
+    failure: SedError | None = None
+    try:
+        for detection in stream_detections(
+            detector, path, channel=channel, decoder=decoder, start=start, quality=quality
+        ):
+            yield from detection.events
+    except SedError as error:
+        failure = error
     log_notices(path, quality.notices())
+    if failure is not None:
+        raise failure
 
 
 def batch_size_for(sources: Iterable[str]) -> int | None:

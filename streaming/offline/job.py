@@ -144,6 +144,10 @@ def run_job(
                 failure = files.rows.failure
     except SedError as error:
         failure = error
+    finally:
+        # What reads it closes it.
+        if decoder is not None and not was_opened:
+            decoder.close()
     is_damaged = isinstance(failure, DamagedRecordingError)
     if quality is not None:
         notices += quality.notices()

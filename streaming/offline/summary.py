@@ -41,6 +41,7 @@ class Summary:
     wall_seconds: float = 0.0
     n_failures: int = 0  # recordings that failed, also in part, and other problems
     failures: list[SedError] = field(default_factory=list)  # the first `MAX_FAILURES`
+    n_damaged: int = 0  # of these, analysed but for some damage
     n_notices: int = 0  # recordings with something odd, which is no failure
     notices: list[tuple[str, str]] = field(default_factory=list)  # path and text of the first
     interrupted: str = ""  # recordings in progress at Ctrl-C
@@ -50,6 +51,7 @@ class Summary:
     def add(self, path: str, result: JobResult) -> None:
         """Count a recording, and its notices; its failure is added with `add_failure`."""
         self.n_files += result.was_opened
+        self.n_damaged += result.is_damaged
         self.n_events += len(result.events)
         self.n_embeddings += result.n_embeddings
         self.audio_seconds += result.processed_seconds

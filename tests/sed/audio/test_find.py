@@ -110,3 +110,16 @@ def test_pipes_are_no_recordings_and_a_broken_link_is_reported_when_it_is_opened
     assert sorted(r.path for r in find_recordings([archive])[0]) == [
         str(archive / name) for name in names
     ]
+
+
+def test_transport_streams_are_found_and_sources_of_programs_are_not(tmp_path):
+    (tmp_path / "app.ts").write_text("export const rate = 48000;\n")
+    (tmp_path / "app.mts").write_text("export {}\n")
+    (tmp_path / "camera.ts").write_bytes(b"G" + bytes(187))
+    (tmp_path / "camera.MTS").write_bytes(bytes(4) + b"G" + bytes(187))
+    (tmp_path / "film.wmv").write_bytes(b"x")
+    assert sorted(r.name for r in find_recordings([tmp_path])[0]) == [
+        "camera.MTS",
+        "camera.ts",
+        "film.wmv",
+    ]

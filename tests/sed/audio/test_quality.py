@@ -62,8 +62,8 @@ def test_channels_that_cancel_are_noticed():
     same, other = noise(), noise(seed=1)
     notice = only(notices(stereo(same, -same + 0.1 * other)))
     assert notice == (
-        "the channels cancel in their mean, which is 26 dB quieter than they are. Choose one with "
-        "--channel 2."
+        "the channels cancel in their mean, which is 26 dB quieter than they are. Choose the "
+        "loudest with --channel 2."
     )
     assert "which is silent. " in only(notices(stereo(same, -same)))
     assert notices(stereo(same, -same), channel=1) == ()
@@ -165,7 +165,11 @@ def test_equal_samples_before_a_sound_leave_its_bandwidth_as_it_is(level):
     upsampled = soxr.resample(noise(rate=8_000, seconds=60, level=0.03), 8_000, RATE)
     # More than is measured at once.
     late = np.concatenate([np.full(RATE * 40, level, np.float32), upsampled])
-    end = float(only(notices(late)).removeprefix("there is no sound above ").split()[0])
+    silent = ("about 40 s, 40 % are digital silence. Check the microphone, its cable and the power "
+              "of the recorder.",)  # fmt: skip
+    found = notices(late)
+    assert found[:-1] == (silent if level == 0 else ())
+    end = float(found[-1].removeprefix("there is no sound above ").split()[0])
     assert end == pytest.approx(4.0, abs=0.5)
 
 
@@ -177,3 +181,25 @@ def test_an_offset_is_the_mean_of_the_slices_of_a_second(n_slices):
     (notice,) = meter.notices()
     left = [sound[n * RATE : n * RATE + 1_024, 0].mean(dtype=np.float64) for n in range(n_slices)]
     assert f"offset (DC) of {100 * np.mean(left):+.1f} % of full scale. " in notice
+
+
+def test_a_lasting_silence_is_noticed_with_its_length():
+    sound, zeros = noise(seconds=60), np.zeros(RATE * 40, np.float32)
+    remedy = "are digital silence. Check the microphone, its cable and the power of the recorder."
+    assert notices(np.concatenate([sound, zeros])) == (f"about 40 s, 40 % {remedy}",)
+    died = stereo(noise(seconds=100, seed=1), np.concatenate([sound, zeros]))
+    assert notices(died) == (f"of channel 2 about 40 s, 40 % {remedy}",)
+    both = np.concatenate([stereo(sound, noise(seconds=60, seed=1)), stereo(zeros, zeros)])
+    assert notices(both) == (f"about 40 s, 40 % {remedy}",)
+    # A pause of a few seconds, or a small share, is no fault.
+    assert notices(np.concatenate([sound, zeros[: RATE * 8]])) == ()
+    assert notices(np.concatenate([noise(seconds=400), zeros[: RATE * 12]])) == ()
+
+
+def test_one_notice_names_all_faulty_channels_of_several():
+    sound = noise()
+    four = np.stack([sound, 0 * sound, noise(seed=1), 1e-3 * noise(seed=2)], axis=1)
+    notice = only(notices(four))
+    assert notice.startswith("channel 2 is dead: ")
+    assert ", channel 4 is 60 dB quieter than channel " in notice
+    assert notice.count("--channel") == 1

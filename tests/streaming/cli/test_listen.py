@@ -274,6 +274,7 @@ def test_the_command_has_the_names_and_defaults_of_the_functions():
             live = {"lookahead_seconds": 1.0} if function is DetectorConfig else {}
             if name not in (
                 "classes",
+                "class_thresholds",
                 "model",
                 "batch_size",
                 "mode",
