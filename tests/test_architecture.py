@@ -25,8 +25,9 @@ MAX_LINES = 350  # of a file
 # The folders that each folder may import from; CONTRIBUTING.md has the same table.
 ARROWS = {
     "sed": "",
-    "sed/audio": "sed sed/audio/decoders",
+    "sed/audio": "sed sed/audio/decoders sed/audio/quality",
     "sed/audio/decoders": "sed",
+    "sed/audio/quality": "sed",
     "sed/features": "sed",
     "sed/events": "sed sed/features sed/events/tracking",
     "sed/events/tracking": "sed",
@@ -46,8 +47,9 @@ ARROWS = {
     "streaming/export streaming/encoders",
     "streaming/pipeline": "sed sed/audio sed/features sed/events sed/events/tracking sed/models "
     "streaming/engines",
-    "streaming/offline": "sed sed/audio sed/events sed/events/embedding_store sed/events/writing "
-    "sed/models streaming/engines streaming/pipeline streaming/offline/detections",
+    "streaming/offline": "sed sed/audio sed/audio/quality sed/events sed/events/embedding_store "
+    "sed/events/writing sed/models streaming/engines streaming/pipeline "
+    "streaming/offline/detections",
     "streaming/offline/detections": "sed sed/audio sed/events streaming/pipeline",
     "streaming/search": "sed sed/audio sed/events sed/events/embedding_store sed/models "
     "streaming/engines streaming/pipeline streaming/offline",

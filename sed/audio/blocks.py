@@ -11,7 +11,7 @@ import numpy as np
 
 from sed.audio.decode import Decoder, open_recording
 from sed.audio.file_decoder import FileDecoder
-from sed.audio.quality import QualityMeter
+from sed.audio.quality.meter import QualityMeter
 from sed.audio.resample import Resampler, equal_durations, seek_period
 from sed.errors import DamagedRecordingError, NoSoundError, RecordingError
 from sed.types import Floats

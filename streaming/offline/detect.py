@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sed.audio.blocks import SampleValidator, read_blocks
 from sed.audio.decode import Decoder, is_pipe, open_recording
-from sed.audio.quality import QualityMeter
+from sed.audio.quality.meter import QualityMeter
 from sed.audio.start_time import recording_start
 from sed.audio.start_time import time_zone as parse_time_zone
 from sed.errors import RecordingError, SedError, UsageError

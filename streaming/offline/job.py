@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from sed.audio.decode import Decoder, open_recording
 from sed.audio.find import Recording
-from sed.audio.quality import QualityMeter
+from sed.audio.quality.meter import QualityMeter
 from sed.errors import DamagedRecordingError, SedError, UsageError
 from sed.events.tracker import Event
 from sed.models.devices import has_gpu

@@ -25,7 +25,7 @@ from typing import NamedTuple
 from sed.audio.blocks import SampleValidator, read_blocks
 from sed.audio.decode import Decoder, open_recording
 from sed.audio.file_decoder import FileDecoder
-from sed.audio.quality import QualityMeter
+from sed.audio.quality.meter import QualityMeter
 from sed.errors import RecordingError
 from sed.types import Floats
 from streaming.pipeline.front_end import FrontEnd

@@ -8,7 +8,7 @@ import soundfile
 import soxr
 
 from sed.audio.decode import open_recording
-from sed.audio.quality import QualityMeter
+from sed.audio.quality.meter import QualityMeter
 
 RATE = 16_000
 SECONDS = 20

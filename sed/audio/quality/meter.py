@@ -15,22 +15,26 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from sed.audio.quality.measures import (
+    SLICE_SAMPLES,
+    Doubles,
+    are_multiples,
+    highest,
+    median,
+    moments,
+    sum_of_spectra,
+)
 from sed.types import Floats
 
-SLICE_SAMPLES = 1_024
 SPACING_SECONDS = 1.0  # from one slice to the next
 LATER_SPACING_SECONDS = 4.0  # after the first that are measured at once
 N_TOGETHER = 32  # slices that are measured at once
-N_SPECTRA = 4  # of these
 
 # Thresholds; 781 recordings of eight collections were measured to set them.
 MAX_CANCELLED = 0.2  # power of the mean of the channels, in that of the mean of unrelated ones
 MAX_QUIET = 0.0101  # power of a channel in that of the loudest: 20 dB, and a little for rounding
 MIN_CLIPPED = 0.01  # share of samples that are at a limit, as their successors are
-LIMIT = 0.9999  # of full scale, or of a lower peak
-MIN_CLIPPED_PEAK, MIN_CLIPPED_POWER = 0.25, 0.02  # lower limits; the power is that in peak²
 MIN_OFFSET = 0.05  # of full scale
 MIN_OFFSET_ERRORS = 4.0  # standard errors: slices of low sounds have means too
 MAX_PEAK = 4.0  # full scales
@@ -39,11 +43,7 @@ ALIGNED_BITS = (16, 24)  # of samples that may be right-aligned in 32 bits
 MIN_BAND_HZ, MIN_BAND_SHARE = 3_000.0, 0.65  # ends of bands; the second in that of the model
 MIN_EDGE_DB = 24.0  # how far the spectrum falls at the end of a band
 EDGE_DB = 6.0  # how far it still falls after the end
-MAX_SILENCE = 1e-4  # power of a slice in that of the loudest, below which it has no spectrum
 MAX_VALUE = 1e9  # keeps squares finite
-
-Doubles = NDArray[np.float64]
-_HANN = np.hanning(SLICE_SAMPLES).astype(np.float32)
 
 
 @dataclass
@@ -170,14 +170,14 @@ class QualityMeter:
         self._parts = [samples[n_measured:].tobytes()] if self._n_in_parts else []
         # (channels, slices, samples); of one channel it is no copy.
         x = np.ascontiguousarray(samples[:n_measured].T).reshape(-1, n_slices, SLICE_SAMPLES)
-        means, powers = _moments(x)
+        means, powers = moments(x)
         if not math.isfinite(sum(map(sum, powers))):
             x = np.nan_to_num(x, posinf=0.0, neginf=0.0).clip(-MAX_VALUE, MAX_VALUE)
-            means, powers = _moments(x)
+            means, powers = moments(x)
         pairs = [[*zip(*both, strict=True)] for both in zip(means, powers, strict=True)]
         variances = [[power - mean * mean for mean, power in those] for those in pairs]
         levels = [*map(sum, variances)]
-        peaks, shares = zip(*map(_highest, x, levels), strict=True)
+        peaks, shares = zip(*map(highest, x, levels), strict=True)
         squares = [sum(mean * mean for mean in those) for those in means]
         clipped = [share * n_slices for share in shares]
         sums = np.array([[*map(sum, means)], squares, [*map(sum, powers)], clipped])
@@ -186,12 +186,12 @@ class QualityMeter:
             mix = np.add.reduce(x, 0) / np.float32(len(x))
             mix_power = float(np.vdot(mix, mix)) / SLICE_SAMPLES
         if self._are_integers and max(peaks) < 2.0**-8:
-            self._are_integers = _are_multiples(x, 31)
-            self._has_low_bits = self._has_low_bits or not _are_multiples(x, 23)
+            self._are_integers = are_multiples(x, 31)
+            self._has_low_bits = self._has_low_bits or not are_multiples(x, 23)
         n_spectra, spectrum = 0, np.zeros(1)
         loudest = levels.index(max(levels))
         if self._ends and levels[loudest] > 0:
-            n_spectra, spectrum = _spectrum(x[loudest], variances[loudest], self._band)
+            n_spectra, spectrum = sum_of_spectra(x[loudest], variances[loudest], self._band)
         spacing = self._spacing / self._sample_rate
         # Usually no slice is silent.
         silent = np.array([those.count(0.0) * spacing for those in powers])
@@ -326,65 +326,8 @@ class QualityMeter:
         for k in self._ends:
             low, high, floor = int(0.65 * k) - start, int(0.85 * k) - start, floors[k - start]
             if highest[high - 1] - floor > MIN_EDGE_DB - EDGE_DB:
-                falls[k] = _median(smooth[low:high]) - floor
+                falls[k] = median(smooth[low:high]) - floor
         if not falls or (greatest := max(falls.values())) < MIN_EDGE_DB:
             return None
         # A filter falls over some frequencies: its end is where most of it is done.
         return next(k for k, fall in falls.items() if fall > greatest - EDGE_DB) * self._hz
-
-
-def _median(values: Doubles) -> float:
-    """Return the upper median; on a few values much faster than NumPy's."""
-    return float(np.sort(values)[len(values) // 2])
-
-
-def _are_multiples(samples: Floats, n_bits: int) -> bool:
-    """Whether all samples are multiples of ``2 ** -n_bits``."""
-    scaled = samples * np.float32(2.0**n_bits)
-    return bool((scaled == np.rint(scaled)).all())
-
-
-def _moments(x: Floats) -> tuple[list[list[float]], list[list[float]]]:
-    """Return means and mean squares of slices, each a list per channel."""
-    both = np.empty((2, *x.shape), np.float32)
-    both[0] = x
-    with np.errstate(invalid="ignore", over="ignore"):
-        np.multiply(x, x, out=both[1])
-        means, powers = (np.add.reduce(both, 3) / np.float32(SLICE_SAMPLES)).tolist()
-    return means, powers
-
-
-def _highest(x: Floats, power: float) -> tuple[float, float]:
-    """Return the peak of a channel, shape (slices, samples), and the share of clipped samples.
-
-    `power` is the sum over slices.
-    """
-    high, low = float(x.max()), float(x.min())
-    peak = max(high, -low)
-    # Most recordings end here.
-    if peak < MIN_CLIPPED_PEAK or power < len(x) * MIN_CLIPPED_POWER * min(1.0, peak) ** 2:
-        return peak, 0.0
-    limit = LIMIT * min(1.0, peak)
-    if min(high, -low) >= limit:
-        is_high = np.abs(x) >= limit
-    else:
-        is_high = x >= limit if high >= limit else x <= -limit
-    # Or here; a search of bytes is fast.
-    if b"\1\1" not in is_high.tobytes():
-        return peak, 0.0
-    return peak, np.count_nonzero(is_high[:, 1:] & is_high[:, :-1]) / is_high.size
-
-
-def _spectrum(x: Floats, variances: list[float], band: slice) -> tuple[int, Doubles]:
-    """Return the sum of the spectra in dB of a few of (slices, samples), and their number.
-
-    Quiet slices have none: only what is left of a sound by a filter shows where it ends.
-    """
-    least = MAX_SILENCE * max(variances)
-    chosen = [n for n, variance in enumerate(variances) if variance >= least]
-    chosen = chosen[:: max(1, -(-len(chosen) // N_SPECTRA))]
-    bins = np.fft.rfft(x[chosen] * _HANN)[:, band]
-    power = bins.real**2 + bins.imag**2 + np.float32(1e-12)
-    # The sum of logarithms is the logarithm of the product.
-    product = np.multiply.reduce(power, 0, dtype=np.float64)
-    return len(chosen), np.log(product) * (10 / math.log(10))

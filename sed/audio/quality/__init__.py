@@ -1,0 +1,1 @@
+"""Notice what is odd about a recording and no damage."""
