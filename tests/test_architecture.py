@@ -50,7 +50,7 @@ ARROWS = {
     "streaming/offline": "sed sed/audio sed/audio/quality sed/events sed/events/embedding_store "
     "sed/events/writing sed/models streaming/engines streaming/pipeline "
     "streaming/offline/detections",
-    "streaming/offline/detections": "sed sed/audio sed/events streaming/pipeline",
+    "streaming/offline/detections": "sed sed/events streaming/pipeline",
     "streaming/search": "sed sed/audio sed/events sed/events/embedding_store sed/models "
     "streaming/engines streaming/pipeline streaming/offline",
     "streaming/sinks": "sed sed/audio sed/events sed/events/writing streaming streaming/pipeline",
@@ -129,6 +129,7 @@ DOORS = {
     "ray": {"streaming/offline/cluster.py"},
     "usearch": {"streaming/search/index.py"},
     "matplotlib": {
+        "sed/events/plot_axes.py",
         "sed/events/plots.py",
         "streaming/results/score/plots.py",
         "streaming/results/summary/plots.py",

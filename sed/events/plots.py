@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cache
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import MultipleLocator
 
+from sed.events.plot_axes import (
+    TimeAxis,
+    class_colour,
+    draw_log_mel,
+    draw_probabilities,
+    draw_time,
+    elapsed,
+    label_text,
+    short_text,
+)
 from sed.events.tracker import Event
-from sed.features.log_mel import LogMelConfig, hz_to_mel
+from sed.features.log_mel import LogMelConfig
 from sed.files import written_whole
-from sed.text import clock_time, pluralize
+from sed.text import pluralize
 from sed.types import Floats
 
 MAX_CLASSES = 28  # rows of probabilities
 MAX_LANES = 7  # rows of labels over the spectrogram
+MAX_LABELLED = 150  # events; of more, few labels would find a place
 LABEL_POINTS = 8.5  # size of the letters of a label
 
 
@@ -37,6 +46,11 @@ def plot_detections(
     labels: Sequence[str],
     events: Sequence[Event],
     n_events: int,
+    thresholds: Sequence[float] = (),
+    first_seconds: float = 0.0,
+    start: datetime | None = None,
+    sample_rate: int | None = None,
+    page: int | None = None,
 ) -> None:
     """Plot a recording into a PNG file: spectrogram with events, probabilities of classes below.
 
@@ -61,7 +75,17 @@ def plot_detections(
     events
         Events to draw.
     n_events
-        Number of events in the recording; `events` may be the first of them.
+        Number of events in the picture; `events` may be the first of them.
+    thresholds
+        Onset threshold of each class, or none.
+    first_seconds
+        Where the picture begins in the recording.
+    start
+        When the recording began: the axis then shows the time of day.
+    sample_rate
+        Of the recording, to mark the band that the model does not analyse.
+    page
+        Number of the picture, if it is a part of the recording.
 
     Raises
     ------
@@ -73,76 +97,71 @@ def plot_detections(
     rows_inches = 0.27 * max(3, len(shown))
     figure = Figure(figsize=(13, 3.6 + rows_inches), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.9, rows_inches])
-    _draw_log_mel(top, log_mel, column_seconds, config)
     duration = len(log_mel) * column_seconds
-    _draw_events(top, events, colours, duration / 11.0)
+    time = TimeAxis(first_seconds, duration, start)
+    draw_log_mel(top, log_mel, time, config, sample_rate)
+    draw_time(bottom, time)
+    _draw_events(top, events, colours, duration / 11.0, config.n_mels / top.get_ylim()[1])
     top.set_title(short_text(title), loc="left", fontsize=12, weight="bold", parse_math=False)
-    summary = f"{pluralize(n_events, 'event')} in {_clock(duration)}"
+    summary = f"{pluralize(n_events, 'event')} in {elapsed(duration)}"
+    if page is not None:
+        span = f"{elapsed(first_seconds)} to {elapsed(first_seconds + duration)}"
+        summary = f"page {page}, {span} of the recording: {pluralize(n_events, 'event')}"
     if n_events > len(events):
         summary += f", the first {len(events):,} drawn"
     top.set_title(summary, loc="right", fontsize=10)
-    _draw_probabilities(bottom, frame_probs[:, shown], frame_seconds, [labels[c] for c in shown])
-    bottom.set_xlim(0, duration)
-    bottom.xaxis.set_major_locator(MultipleLocator(_tick_seconds(duration)))
-    bottom.xaxis.set_major_formatter(lambda seconds, _: _clock(seconds))
-    bottom.set_xlabel("time")
+    draw_probabilities(
+        bottom,
+        frame_probs[:, shown],
+        TimeAxis(first_seconds, len(frame_probs) * frame_seconds, start),
+        [labels[c] for c in shown],
+        [thresholds[c] for c in shown] if thresholds else (),
+    )
     save_figure(figure, path, dpi=120)
 
 
-def _draw_log_mel(axes: Axes, log_mel: Floats, column_seconds: float, config: LogMelConfig) -> None:
-    low, high = np.percentile(log_mel, [2, 99.7])
-    axes.imshow(
-        log_mel.T,
-        origin="lower",
-        aspect="auto",
-        cmap="magma",
-        vmin=low,
-        vmax=max(high, low + 1e-3),
-        extent=(0, len(log_mel) * column_seconds, 0, config.n_mels),
-        interpolation="antialiased",
-    )
-    first, last = hz_to_mel(np.array([config.f_min, config.f_max]), config.mel_scale)
-    marks_hz = np.array([250, 500, 1000, 2000, 4000, 8000, 16000])
-    marks_hz = marks_hz[(marks_hz >= config.f_min) & (marks_hz <= config.f_max)]
-    places = (hz_to_mel(marks_hz, config.mel_scale) - first) / (last - first) * config.n_mels
-    axes.set_yticks(places, [f"{hz / 1000:g}" for hz in marks_hz])
-    axes.set_ylabel("kHz, mel scale")
-
-
 def _draw_events(
-    axes: Axes, events: Sequence[Event], colours: Mapping[str, str], seconds_per_inch: float
+    axes: Axes,
+    events: Sequence[Event],
+    colours: Mapping[str, str],
+    seconds_per_inch: float,
+    height_share: float = 1.0,
 ) -> None:
     """Draw each event as a bar with its label, in the first lane with space for both.
 
-    Where more events are close together than there are lanes, the last have no label.
+    The lanes are in the lower `height_share` of the axes.
+    Where more events are close together than there are lanes, the last have no label; none has one
+    if there are too many.
     """
-    free_from = [0.0] * MAX_LANES
-    last = axes.get_xlim()[1]
+    first_shown, last = axes.get_xlim()
+    free_from = [first_shown] * MAX_LANES
+    is_labelled = len(events) <= MAX_LABELLED
     for event in sorted(events, key=lambda e: e.onset):
-        text_seconds = _text_inches(label_text(event.label)) * seconds_per_inch
-        at_the_end = event.onset + text_seconds > last
-        first = min(event.onset, event.offset - text_seconds) if at_the_end else event.onset
+        text_seconds = _text_inches(label_text(event.label)) * seconds_per_inch * is_labelled
+        onset, offset = max(event.onset, first_shown), min(event.offset, last)
+        at_the_end = onset + text_seconds > last
+        first = min(onset, offset - text_seconds) if at_the_end else onset
         lane = next((i for i, t in enumerate(free_from) if t <= first), None)
         has_label = lane is not None
         if lane is None:
             lane = free_from.index(min(free_from))
-        stop = max(event.offset, first + text_seconds * has_label) + 0.1 * seconds_per_inch
+        stop = max(offset, first + text_seconds * has_label) + 0.1 * seconds_per_inch
         free_from[lane] = max(free_from[lane], stop)
-        height = 0.93 - lane * 0.125
+        height = (0.93 - lane * 0.125) * height_share
         colour = colours.get(event.label, "#dddddd")
-        axes.axvspan(event.onset, event.offset, color=colour, alpha=0.12, lw=0)
+        axes.axvspan(onset, offset, ymax=height_share, color=colour, alpha=0.12, lw=0)
         axes.plot(
-            [event.onset, event.offset],
+            [onset, offset],
             [height - 0.035] * 2,
             color=colour,
             lw=3.5,
             solid_capstyle="butt",
             transform=axes.get_xaxis_transform(),
         )
-        if not has_label:
+        if not has_label or not is_labelled:
             continue
         axes.text(
-            event.offset if at_the_end else event.onset,
+            offset if at_the_end else onset,
             height - 0.01,
             label_text(event.label),
             color="white",
@@ -164,26 +183,6 @@ def _text_inches(text: str) -> float:
     return float(path.get_extents().width) / 72 if text else 0.0
 
 
-def _draw_probabilities(
-    axes: Axes, probs: Floats, frame_seconds: float, names: Sequence[str]
-) -> None:
-    """Draw a row for each class with its probability as a filled curve."""
-    edges = np.arange(len(probs) + 1) * frame_seconds
-    for i, name in enumerate(names):
-        base = len(names) - 1 - i
-        colour = class_colour(i)
-        axes.stairs(base + 0.9 * probs[:, i], edges, baseline=base, fill=True, color=colour)
-        axes.axhline(base, color="#bbbbbb", lw=0.5)
-        axes.text(
-            -0.008, base + 0.4, label_text(name), color=colour, fontsize=9, ha="right",
-            va="center", transform=axes.get_yaxis_transform(), parse_math=False,
-        )  # fmt: skip
-    axes.set_ylim(0, max(1, len(names)))
-    axes.set_yticks([])
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.set_title("probability of each class", loc="left", fontsize=9, color="#555555")
-
-
 def _classes_to_show(
     frame_probs: Floats, labels: Sequence[str], events: Sequence[Event]
 ) -> list[int]:
@@ -193,36 +192,6 @@ def _classes_to_show(
     order = sorted(range(len(labels)), key=lambda c: (labels[c] not in detected, -peak[c]))
     shown = order[: max(4, min(MAX_CLASSES, len(detected)))]
     return sorted(shown, key=lambda c: frame_probs[:, c].argmax())
-
-
-def class_colour(i: int) -> str:
-    """Return the i-th colour of a palette that is legible on black and on white."""
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
-
-    return to_hex(colormaps["tab20"]((2 * i + (i // 10)) % 20))
-
-
-def _tick_seconds(duration: float) -> float:
-    """Return a round distance of ticks for about ten of them."""
-    steps = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
-    return next((step for step in steps if duration / step <= 14), 86400.0)
-
-
-def label_text(label: str) -> str:
-    """Return a label as a short text of words on one line."""
-    return short_text(label.replace("_", " "))
-
-
-def short_text(text: str) -> str:
-    """Return a text on one line, cut to 60 letters."""
-    shown = "".join(c if c.isprintable() else " " for c in text)
-    return shown if len(shown) <= 60 else shown[:57] + "..."
-
-
-def _clock(seconds: float) -> str:
-    """Return a time for an axis, without leading zeros: ``1:05``, ``2:01:05``."""
-    return re.sub("^0:0?", "", clock_time(round(seconds)))
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int) -> None:

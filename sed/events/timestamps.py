@@ -26,10 +26,11 @@ def with_timestamps(events: Iterable[Event], start: datetime | None) -> list[Eve
     """
     if start is None:
         return list(events)
-    return [replace(event, time=_later(start, event.onset)) for event in events]
+    return [replace(event, time=later(start, event.onset)) for event in events]
 
 
-def _later(start: datetime, seconds: float) -> datetime:
+def later(start: datetime, seconds: float) -> datetime:
+    """Return a moment of a recording that began at `start`; see `with_timestamps`."""
     if start.tzinfo is None:
         return start + timedelta(seconds=seconds)
     time = (start.astimezone(UTC) + timedelta(seconds=seconds)).astimezone(start.tzinfo)

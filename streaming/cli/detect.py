@@ -134,7 +134,7 @@ def detect(
         typer.Option(
             "--plot",
             help="Also draw each recording and its events: a PNG in the output folder, or in the "
-            "current one.",
+            "current one, and of long ones a folder of pages of 10 minutes.",
             rich_help_panel=OUTPUT,
         ),
     ] = False,

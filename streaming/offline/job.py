@@ -117,7 +117,7 @@ def run_job(
         decoder = decoder or open_recording(recording.path, track=job.track)
         notices = track_notices(decoder)
         quality = QualityMeter(decoder.sample_rate, detector.spec.log_mel.f_max, job.channel)
-        with open_outputs(job.outputs, recording, detector) as files:
+        with open_outputs(job.outputs, recording, detector, decoder.sample_rate) as files:
             was_opened = True
             try:
                 for detection in stream_detections(

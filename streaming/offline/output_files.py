@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -10,12 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from sed.audio.find import Recording
+from sed.audio.start_time import recording_start
 from sed.events.embedding_store.store import EmbeddingWriter, recording_written_whole
+from sed.events.sites import parent_folder, site_name
 from sed.events.writing.npz import FramesWriter
 from sed.events.writing.writers import EventWriter
 from sed.files import written_whole
 from streaming.offline.detections.embedding_rows import EmbeddingRow, EmbeddingRows
-from streaming.offline.detections.overview import DetectionPlot
+from streaming.offline.detections.overview import DetectionPlot, PlotConfig
 from streaming.offline.outputs import OutputConfig
 from streaming.pipeline.decoder import Detection
 from streaming.pipeline.detector import Detector
@@ -23,9 +26,23 @@ from streaming.pipeline.detector import Detector
 
 @contextmanager
 def open_outputs(
-    outputs: OutputConfig, recording: Recording, detector: Detector
+    outputs: OutputConfig,
+    recording: Recording,
+    detector: Detector,
+    sample_rate: int | None = None,
 ) -> Iterator[OutputFiles]:
     """Open the files about one recording alone; all of them are kept, or none.
+
+    Parameters
+    ----------
+    outputs
+        What is written.
+    recording
+        The recording.
+    detector
+        Gives the labels and the time scale.
+    sample_rate
+        Of the recording, in Hz, for pictures; None if it is unknown.
 
     Raises
     ------
@@ -43,7 +60,7 @@ def open_outputs(
                 writer = outputs.open_writer(part, format, detector.spec)
                 files.writers.append(stack.enter_context(writer))
         if outputs.plot:
-            files.plot = DetectionPlot(detector, recording)
+            files.plot = DetectionPlot(detector, _plot_config(outputs, recording, sample_rate))
         if outputs.embeddings is not None:
             files.rows = EmbeddingRows(
                 outputs.embeddings,
@@ -99,3 +116,14 @@ class OutputFiles:
 def _open_frames(part: Path, recording: Recording, detector: Detector) -> FramesWriter:
     frame_seconds, hop_seconds = detector.timeline.frame_seconds, detector.clip_hop_seconds
     return FramesWriter(part, detector.labels, frame_seconds, hop_seconds, recording.path)
+
+
+def _plot_config(
+    outputs: OutputConfig, recording: Recording, sample_rate: int | None
+) -> PlotConfig:
+    title = os.path.basename(recording.path)
+    # Recordings that were named one by one, or lie in the searched folder, are of no known site.
+    if outputs.root and parent_folder(recording.path) not in ("", outputs.root):
+        title = f"{site_name(recording.path, outputs.root)} · {title}"
+    start = recording_start(recording.path, outputs.zone, outputs.recorder_zone)
+    return PlotConfig(title, start, sample_rate, outputs.pages_folder(recording))

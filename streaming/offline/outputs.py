@@ -215,12 +215,21 @@ class OutputConfig:
         dawn.wav and dawn.flac do not share a file.
         """
         folder = self.folder
-        # Without a folder, plots go next to the one file, or into the current directory.
-        plot_folder = folder or (Path(self.output).parent if self.output else Path())
         extensions = [EXTENSIONS[name] for name in self.file_formats]
         paths = [result_path(folder, recording.name, e) for e in extensions] if folder else []
-        paths += [result_path(plot_folder, recording.name, e) for e in [PLOT_EXTENSION] * self.plot]
+        paths += [
+            result_path(self._plot_folder, recording.name, e) for e in [PLOT_EXTENSION] * self.plot
+        ]
         return [*paths, *self._embedding_paths(recording)]
+
+    def pages_folder(self, recording: Recording) -> Path:
+        """Return the folder for the pages of the picture of a long recording."""
+        return result_path(self._plot_folder, recording.name, ".pages")
+
+    @property
+    def _plot_folder(self) -> Path:
+        """Without a folder, plots go next to the one file, or into the current directory."""
+        return self.folder or (Path(self.output).parent if self.output else Path())
 
     def _embedding_paths(self, recording: Recording) -> tuple[Path, ...]:
         store = self.embeddings and self.embeddings.store

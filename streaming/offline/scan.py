@@ -320,11 +320,12 @@ class Scan:
         for recording in started:
             journal.undo(recording)
 
-    def _remove_parts(self, recordings: Iterable[Recording]) -> None:
+    def _remove_parts(self, recordings: Sequence[Recording]) -> None:
         """Remove unfinished outputs of killed processes."""
         outputs = self._job.outputs
         paths = [path for recording in recordings for path in outputs.paths(recording)]
         paths += [path for path, _ in outputs.shared_files]
+        paths += [outputs.pages_folder(r) for r in recordings if outputs.plot]
         remove_parts([*paths, *(self._places or ())])
 
 

@@ -128,6 +128,8 @@ class EventDecoder:
         if config.at_level == "kind":
             self._kinds = KindLevel(spec.hierarchy, names, self.labels, tracker)
             self.labels, tracker = self._kinds.labels, self._kinds.tracker
+        onsets = tracker.values("onset_threshold", len(self.labels))
+        self.onset_thresholds: tuple[float, ...] = tuple(map(float, onsets))  # one per label
         hierarchy = None if self._kinds or config.all_classes else spec.hierarchy
         self._tracker = EventTracker(tracker, self.labels, spec.timeline, hierarchy)
         # Sound that must follow a moment before it is decided: what the aggregator waits for, the

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from sed.events.plots import class_colour, label_text, save_figure
+from sed.events.plot_axes import class_colour, label_text
+from sed.events.plots import save_figure
 from train.config.optim import METRIC_NAMES
 
 

@@ -7,7 +7,8 @@ import os
 import numpy as np
 from matplotlib.figure import Figure
 
-from sed.events.plots import class_colour, label_text, save_figure
+from sed.events.plot_axes import class_colour, label_text
+from sed.events.plots import save_figure
 from sed.events.scoring.psds import PsdRoc
 from sed.events.scoring.score import Score
 

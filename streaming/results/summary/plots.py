@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from sed.events.plots import label_text, save_figure
+from sed.events.plot_axes import label_text
+from sed.events.plots import save_figure
 from sed.text import pluralize
 from streaming.results.summary.counts import UNKNOWN, Grouped
 

@@ -1,5 +1,7 @@
 """The picture of a recording: labels of events over the spectrogram."""
 
+from datetime import datetime, timedelta, timezone
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,10 @@ from sed.events.tracker import Event
 pytest.importorskip("matplotlib")
 from matplotlib.figure import Figure
 
+from sed.events import plots
+from sed.events.plot_axes import ROW, TimeAxis, draw_log_mel, draw_probabilities
 from sed.events.plots import _draw_events
+from sed.features.log_mel import LogMelConfig
 
 SECONDS = 60.0
 WIDTH_INCHES = 10.0
@@ -46,3 +51,65 @@ def test_a_few_close_events_all_have_their_labels():
     boxes, _ = drawn([Event(10 + 0.1 * n, 11 + 0.1 * n, "church_bells", 0.5) for n in range(7)])
     assert len(boxes) == 7
     assert np.ptp([box.y0 for box in boxes]) > 100
+
+
+def test_of_very_many_events_there_are_bars_alone(monkeypatch):
+    monkeypatch.setattr(plots, "MAX_LABELLED", 5)
+    events = [Event(8 * n, 8 * n + 1, "dog", 0.5) for n in range(6)]
+    assert [len(found) if isinstance(found, list) else found for found in drawn(events)] == [0, 6]
+    assert len(drawn(events[:-1])[0]) == 5
+
+
+def test_the_axis_has_round_times_of_day_where_they_are_known():
+    start = datetime(2026, 5, 1, 23, 54, 30, tzinfo=timezone(timedelta(hours=2)))
+    axis = TimeAxis(600.0, 600.0, start)  # from 00:04:30
+    places, texts = axis.ticks()
+    assert (places[0], places[-1]) == (630.0, 1170.0)
+    assert (texts[0], texts[-1]) == ("00:05", "00:14")
+    assert axis.title == "time of day, 2026-05-02, UTC+02:00"
+    assert TimeAxis(0.0, 600.0, start).title == "time of day, 2026-05-01 to 2026-05-02, UTC+02:00"
+    # To midnight is one day; the zone of the clock is unknown.
+    assert TimeAxis(0.0, 330.0, start.replace(tzinfo=None)).title == "time of day, 2026-05-01"
+    assert TimeAxis(0.0, 4.0, start).ticks()[1][:2] == ["23:54:30", "23:54:30"]
+
+
+def test_without_a_clock_the_axis_has_the_time_in_the_recording():
+    axis = TimeAxis(600.0, 600.0)
+    assert axis.ticks()[0][:3] == [600.0, 660.0, 720.0]
+    assert axis.ticks()[1][:2] == ["10:00", "11:00"]
+    assert axis.title == "time in the recording"
+
+
+def axes_of_a_spectrogram(sample_rate):
+    axes = Figure().subplots()
+    config = LogMelConfig()
+    draw_log_mel(axes, np.zeros((10, config.n_mels)), TimeAxis(0, 1), config, sample_rate)
+    return axes, config
+
+
+@pytest.mark.parametrize(
+    ("sample_rate", "text", "height"),
+    [
+        (48_000, "not analysed: 7.5 to 24 kHz", 1.065),
+        (8_000, "recording\nends at\n4 kHz", 1.0),
+        (16_000, None, 1.0),
+        (None, None, 1.0),
+    ],
+)
+def test_the_ends_of_bands_are_marked(sample_rate, text, height):
+    axes, config = axes_of_a_spectrogram(sample_rate)
+    assert [drawn.get_text() for drawn in axes.texts] == ([text] if text else [])
+    assert axes.get_ylim()[1] == pytest.approx(height * config.n_mels)
+
+
+def test_probabilities_have_an_axis_from_0_to_1_and_their_thresholds():
+    axes = Figure().subplots()
+    probs = np.array([[0.0, 1.0], [0.5, 0.25]])
+    draw_probabilities(axes, probs, TimeAxis(10, 4), ["dog", "owl"], [0.5, 0.25])
+    dashed = [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == "--"]
+    assert dashed == pytest.approx([1 + 0.5 * ROW, 0.25 * ROW])
+    assert axes.get_yticks().tolist() == pytest.approx([1, 1 + ROW, 0, ROW])
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["0", "1", "0", "1"]
+    values, edges, base = axes.patches[0].get_data()
+    assert values == pytest.approx([1, 1 + 0.5 * ROW])
+    assert (edges.tolist(), base) == ([10, 12, 14], 1)
