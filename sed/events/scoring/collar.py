@@ -78,11 +78,26 @@ class CollarPairs:
 
     @classmethod
     def of(
-        cls, reference: Reference, found: Events, config: CollarConfig | None = None
+        cls,
+        reference: Reference,
+        found: Events,
+        config: CollarConfig | None = None,
+        pairs: Pairs | None = None,
     ) -> CollarPairs:
-        """Return the pairs that fit."""
+        """Return the pairs that fit.
+
+        Parameters
+        ----------
+        reference, found
+            Reference events and detections.
+        config
+            Tolerances.
+        pairs
+            All pairs of events that are an onset collar apart or less, if they are known.
+        """
         config = config or CollarConfig()
-        pairs = overlapping(found, reference.events, config.onset_collar)
+        if pairs is None:
+            pairs = overlapping(found, reference.events, config.onset_collar)
         return cls(reference, found, pairs.take(config.fits(pairs, found, reference.events)))
 
     def matches(self, kept: NDArray[np.bool_] | None = None) -> Pairs:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed.errors import UsageError
-from sed.events.scoring.overlaps import overlapping
+from sed.events.scoring.overlaps import Pairs, overlapping
 from sed.events.scoring.rates import ClassRates, Rates
 from sed.events.scoring.reference import Events, Ints, Reals, Reference
 
@@ -115,15 +115,30 @@ class Intersections:
 
     @classmethod
     def of(
-        cls, reference: Reference, found: Events, config: IntersectionConfig | None = None
+        cls,
+        reference: Reference,
+        found: Events,
+        config: IntersectionConfig | None = None,
+        pairs: Pairs | None = None,
     ) -> Intersections:
-        """Return detections with what they overlap with."""
+        """Return detections with what they overlap with.
+
+        Parameters
+        ----------
+        reference, found
+            Reference events and detections.
+        config
+            Limits.
+        pairs
+            All pairs of events that overlap, and maybe others, if they are known.
+        """
         config = config or IntersectionConfig()
         truth = reference.events
-        i, j = overlapping(found, truth)
-        seconds = np.minimum(found.offset[i], truth.offset[j]) - np.maximum(
-            found.onset[i], truth.onset[j]
-        )
+        i, j = pairs or overlapping(found, truth)
+        begin = np.maximum(found.onset[i], truth.onset[j])
+        seconds = np.minimum(found.offset[i], truth.offset[j]) - begin
+        real = seconds > 0
+        i, j, seconds = i[real], j[real], seconds[real]
         share = seconds / (found.offset[i] - found.onset[i])
         is_same = found.label[i] == truth.label[j]
         inside = np.bincount(i[is_same], share[is_same], len(found))

@@ -38,12 +38,16 @@ def overlapping(found: Events, truth: Events, margin: float = 0.0) -> Pairs:
     keys = truth.file[true_row] * n_cells + true_cell
     order = np.argsort(keys, kind="stable")
     keys, true_row = keys[order], true_row[order]
-    parts = [*_joined(found, truth, margin, cell, n_cells, keys, true_row)]
+    # A search for keys in their order is several times faster than one here and there.
+    found_keys = found.file * n_cells + (np.maximum(found.onset, 0) / cell).astype(np.int64)
+    ordered = np.argsort(found_keys)
+    parts = [*_joined(found, ordered, truth, margin, cell, n_cells, keys, true_row)]
     return Pairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _joined(
     found: Events,
+    ordered: NDArray[np.intp],
     truth: Events,
     margin: float,
     cell: float,
@@ -52,8 +56,8 @@ def _joined(
     true_row: Ints,
 ) -> Iterator[Pairs]:
     """Yield the pairs of some found events after the other."""
-    for first in range(0, len(found), CHUNK):
-        rows = np.arange(first, min(first + CHUNK, len(found)))
+    for first in range(0, len(ordered), CHUNK):
+        rows = ordered[first : first + CHUNK]
         begin = np.maximum(0.0, found.onset[rows] - margin)
         end = found.offset[rows] + margin
         own, own_cell = _cells(begin, end, cell)

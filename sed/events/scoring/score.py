@@ -12,7 +12,8 @@ from sed.events.event_table import EventTable
 from sed.events.reading.frames import FrameScores
 from sed.events.scoring.collar import CollarConfig, CollarPairs
 from sed.events.scoring.frames import runs_of
-from sed.events.scoring.intersection import IntersectionConfig, Intersections
+from sed.events.scoring.intersection import Curve, IntersectionConfig, Intersections
+from sed.events.scoring.overlaps import overlapping
 from sed.events.scoring.psds import (
     SCENARIO_1,
     SCENARIO_2,
@@ -185,9 +186,7 @@ def score(
     if len(tables) == 1:
         return _of_scored(truth, tables[0], durations, config)
     reference, points = align(truth, tables, durations)
-    rates = [CollarPairs.of(reference, found, config.collar).rates() for found in points]
-    best = int(np.argmax([-1.0 if np.isnan(r.micro.f1) else r.micro.f1 for r in rates]))
-    rocs = [_roc_of_points(reference, points, psds) for psds in (config.psds1, config.psds2)]
+    best, rocs = _best_and_rocs(reference, points, config)
     return _score(reference, points[best], config, rocs, len(points))
 
 
@@ -198,9 +197,9 @@ def _of_scored(
     config: ScoreConfig,
 ) -> Score:
     reference, (found,) = align(truth, [predictions], durations)
-    rocs = []
+    rocs, pairs = [], overlapping(found, reference.events)
     for psds in (config.psds1, config.psds2):
-        inter = Intersections.of(reference, found, psds.intersection)
+        inter = Intersections.of(reference, found, psds.intersection, pairs)
         curves = inter.curves(np.full(len(found), -np.inf), found.score)
         rocs.append(roc_of_curves(reference, curves, psds))
     if config.threshold is not None:
@@ -228,9 +227,9 @@ def _of_frames(
     if len(rows) != len(frames):
         raise UsageError("frame probabilities of recordings that have no duration")
     found = runs_of(frames, rows.file.tolist(), reference.labels)
-    rocs = []
+    rocs, pairs = [], overlapping(found.events, reference.events)
     for psds in (config.psds1, config.psds2):
-        inter = Intersections.of(reference, found.events, psds.intersection)
+        inter = Intersections.of(reference, found.events, psds.intersection, pairs)
         rocs.append(roc_of_curves(reference, inter.curves(found.first, found.last), psds))
     if events:
         return _score(reference, events[0], config, rocs, None)
@@ -239,12 +238,30 @@ def _of_frames(
     return _score(reference, found.events.take(at), config, rocs, None)
 
 
-def _roc_of_points(reference: Reference, points: Sequence[Events], config: PsdsConfig) -> PsdRoc:
-    """Return the curve of systems that are not thresholds of one another."""
-    counts = []
+def _best_and_rocs(
+    reference: Reference, points: Sequence[Events], config: ScoreConfig
+) -> tuple[int, list[PsdRoc]]:
+    """Return the number of the point with the highest F1, and the curves of all of them."""
+    scenarios = config.psds1, config.psds2
+    counts: list[list[list[Curve]]] = [[] for _ in scenarios]
+    f1 = []
     for found in points:
+        pairs = overlapping(found, reference.events, config.collar.onset_collar)
+        f1.append(CollarPairs.of(reference, found, config.collar, pairs).rates().micro.f1)
         everywhere = np.full(len(found), -np.inf), np.ones(len(found))
-        counts.append(Intersections.of(reference, found, config.intersection).curves(*everywhere))
+        for psds, own in zip(scenarios, counts, strict=True):
+            inter = Intersections.of(reference, found, psds.intersection, pairs)
+            own.append(inter.curves(*everywhere))
+    rocs = [
+        _roc_of_points(reference, own, psds) for psds, own in zip(scenarios, counts, strict=True)
+    ]
+    return int(np.argmax(np.nan_to_num(f1, nan=-1.0))), rocs
+
+
+def _roc_of_points(
+    reference: Reference, counts: Sequence[Sequence[Curve]], config: PsdsConfig
+) -> PsdRoc:
+    """Return the curve of the counts of each point."""
     classes: list[OperatingPoints] = []
     for c in range(reference.n_true_labels):
         # At one threshold, a curve has one point, or none without detections.
