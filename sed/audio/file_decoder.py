@@ -19,7 +19,7 @@ import numpy as np
 
 from sed.audio import account
 from sed.audio.account import UNREADABLE, HeaderAccount
-from sed.audio.decoders import mpeg
+from sed.audio.decoders import joins, mpeg
 from sed.audio.decoders.faults import Faults
 from sed.audio.decoders.ffmpeg import ContainerDecoder
 from sed.audio.decoders.guard import recording_errors
@@ -82,12 +82,20 @@ class FileDecoder:
         self.n_channels = self._decoder.n_channels
         self.format = self._decoder.format
         self.is_container = isinstance(self._decoder, ContainerDecoder)
-        self.notice: str = getattr(self._decoder, "notice", "")
+        self.notice: str = getattr(self._decoder, "notice", "") or self._beyond
         self.tracks = self._decoder.tracks if isinstance(self._decoder, ContainerDecoder) else ()
         self.track = getattr(self._decoder, "track", None)
         if self._parts:
             self._parts.popleft()
         self.n_samples = None if self._parts else self._decoder.n_samples
+
+    @property
+    def _beyond(self) -> str:
+        """What is read of a WAV file beyond the samples that its header promises, in words."""
+        if self._part is None or not self._part.n_beyond:
+            return ""
+        n_bytes = pluralize(self._part.n_beyond, "byte")
+        return f"{n_bytes} beyond its promised length are read as sound too. Listen to the end."
 
     @property
     def has_exact_length(self) -> bool:
@@ -140,7 +148,7 @@ class FileDecoder:
         self._n_samples = self._position
         is_mpeg = account.kind_of(self.format) == "MP3"
         runs = mpeg.mpeg_runs(self._file, 0) if is_mpeg else []
-        if len(runs) > 1 or any(run.n_lost for run in runs):
+        if len(runs) > 1 or any(run.n_lost or run.n_before for run in runs):
             self.is_intact = False
             yield from self._mpeg(runs)
         else:
@@ -184,6 +192,7 @@ class FileDecoder:
                 text = f"{pluralize(run.end - run.start, 'byte')} follow that {UNREADABLE}"
                 self._faults.add(self._n_samples / self.sample_rate, text)
                 continue
+            self._note_before(run)
             yield from self._lost(run.n_lost)
             n_before, n_expected, n_early = self._n_samples, run.n_samples, 0
             start = run.start
@@ -198,6 +207,19 @@ class FileDecoder:
             n_missing = n_expected - (self._n_samples - n_before)
             if n_missing > account.MAX_PADDING_SECONDS * self.sample_rate:
                 yield from self._lost(n_missing)
+
+    def _note_before(self, run: Run) -> None:
+        """Note bytes before the first frame, unless they are padding or less than a frame."""
+        if run.n_before < joins.MIN_REST_BYTES:
+            return
+        first = run.start - run.n_before
+        is_padding = all(
+            not any(self._file.read(at, min(1 << 20, run.start - at)))
+            for at in range(first, run.start, 1 << 20)
+        )
+        if not is_padding:
+            text = f"{pluralize(run.n_before, 'byte')} before the sound that {UNREADABLE}"
+            self._faults.add(0.0, text)
 
     def _lost(self, n_samples: int) -> Iterator[Floats]:
         """Yield silence in the place of samples that are lost; note the damage."""
@@ -287,6 +309,19 @@ class FileDecoder:
             return None
         return account.next_start(self._file, self._decoder, self._start)
 
+    def _note_gap(self, following: int) -> None:
+        """Note bytes between a recording and the next that were not decoded."""
+        assert isinstance(self._decoder, SoundFileDecoder)
+        kind = account.kind_of(self.format)
+        if kind == "OGG":
+            n_bytes = joins.ogg_torn_bytes(self._file, self._start, following)
+        else:
+            n_bytes = following - self._start - (self._decoder.n_bytes_read or 0)
+            n_bytes = n_bytes if n_bytes > joins.READ_AHEAD_BYTES else 0
+        if n_bytes:
+            text = f"{pluralize(n_bytes, 'byte')} before the next recording that {UNREADABLE}"
+            self._faults.add(self._n_samples / self.sample_rate, text)
+
     def _open_next(self) -> bool:
         """Open the recording that follows, if there is one."""
         n_bytes, part = 0, None
@@ -296,6 +331,7 @@ class FileDecoder:
                 n_bytes = part.n_bytes
                 decoder: SoundFileDecoder | ContainerDecoder = open_part(self._file, part)
             elif (start := self._next_start()) is not None:
+                self._note_gap(start)
                 n_bytes = self._file.n_bytes - start
                 decoder = open_decoder(self._file, start)
                 self._start = start

@@ -26,6 +26,7 @@ def next_ogg(file: LocalFile, start: int) -> int | None:
     Streams that run side by side, as of sound and picture, start together: they are one.
     """
     position, is_begin = start, True
+    last = start  # of the pages that were followed
     while block := file.read(position, OGG_BLOCK_BYTES):
         at = 0
         while block[at : at + 4] == b"OggS" and at + 27 + 255 <= len(block):
@@ -33,14 +34,38 @@ def next_ogg(file: LocalFile, start: int) -> int | None:
             if is_first and not is_begin:
                 return position + at
             is_begin = is_begin and is_first
+            last = position + at
             at += 27 + block[at + 26] + sum(block[at + 27 : at + 27 + block[at + 26]])
         if at + 27 + 255 > len(block) and len(block) == OGG_BLOCK_BYTES:
             position += at
             continue
-        # Damage, or the end of the file: the next first page, if there is any.
-        found = file.find(_OGG_FIRST_PAGE, position + max(at, 1))
+        # Damage, or the end of the file: the next first page, if there is any. A page that is torn
+        # claims bytes of the next stream.
+        found = file.find(_OGG_FIRST_PAGE, last + 4)
         return found if found >= 0 else None
     return None
+
+
+def ogg_torn_bytes(file: LocalFile, start: int, following: int) -> int:
+    """Return how many bytes before the next stream of a chain are no whole page.
+
+    Parameters
+    ----------
+    file
+        The file.
+    start, following
+        First bytes of a stream and of the next.
+    """
+    position = start
+    while position < following:
+        head = file.read(position, 27 + 255)
+        if head[:4] != b"OggS" or len(head) < 27:
+            break
+        n_page = 27 + head[26] + sum(head[27 : 27 + head[26]])
+        if position + n_page > following:
+            break
+        position += n_page
+    return following - position
 
 
 class OggEnd(NamedTuple):

@@ -47,12 +47,16 @@ class Run:
         Samples per channel of all its frames.
     n_lost
         About how many samples are missing before it; 0 if it only has another format.
+    n_before
+        Bytes before the first run that are no frames. How long they are is unknown: they may never
+        have been sound.
     """
 
     start: int
     end: int
     n_samples: int
     n_lost: int = 0
+    n_before: int = 0
 
 
 def mpeg_start(file: Readable, start: int) -> int:
@@ -157,8 +161,10 @@ class _Walk:
                     runs.append(Run(after_tags, self._end, 0, round(gap * mean)))
                 break
             run = self._run(begin)
-            if gap:
-                run.n_lost = round(gap * (mean or run.n_samples / (run.end - run.start)))
+            if frames:
+                run.n_lost = round(gap * mean)
+            else:
+                run.n_before = gap
             last = runs[-1] if runs else None
             if last is not None and not gap and self._header(last.start) == self._header(begin):
                 # Only a tag lies between: libmpg123 skips it.

@@ -30,6 +30,18 @@ LARGEST_RIFF_BYTES = 0xFFFF_FF00 - MAX_FORMAT_BYTES  # of samples
 _PLAIN_AIFC = (b"NONE", b"twos", b"sowt", b"raw ", b"fl32", b"FL32", b"fl64", b"FL64", b"in24")
 _PLAIN_CAF = (b"lpcm", b"ulaw", b"alaw")
 _NAME = re.compile(rb"[ -~]{4}")
+# First bytes of tags that programs put behind the samples, as behind those of MP3.
+_TAGS = (
+    b"ID3\x02",
+    b"ID3\x03",
+    b"ID3\x04",
+    b"TAG",
+    b"APETAGEX",
+    b"LYRICSBEGIN",
+    b"<?xml",
+    b"<x:xmp",
+)
+_OTHERS = {b"fLaC\0\0\0\x22": "FLAC", b"OggS\0\x02": "Ogg"}  # recordings that were joined to it
 
 
 @dataclass
@@ -46,12 +58,18 @@ class WavPart:
         Offset and length of each range of bytes with samples.
     n_promised
         Bytes of samples that the header promises, if they are cut off; else 0.
+    n_beyond
+        Bytes of samples beyond those that the header promises.
+    joined
+        What follows the samples and is not read: bytes of a recording in another format.
     """
 
     magic: bytes
     form: bytes
     ranges: list[tuple[int, int]] = field(default_factory=list)
     n_promised: int = 0
+    n_beyond: int = 0
+    joined: str = ""
 
     @property
     def n_bytes(self) -> int:
@@ -61,6 +79,8 @@ class WavPart:
     @property
     def fault(self) -> str:
         """How its header contradicts the file; empty if it does not."""
+        if self.joined:
+            return f"{self.joined} follow that are not read: take the file apart"
         if self.n_promised <= self.n_bytes:
             return ""
         return f"the header promises {self.n_promised} bytes of sound, there are {self.n_bytes}"
@@ -242,11 +262,21 @@ class _Reader:
             if self._is_explained(after, order):
                 part.ranges.append((start, promised))
                 return after
-        # More follows than is promised: a size of 32 bits that was too small, or never written.
         self._is_regular = False
+        tail = self._bytes(end, 16)
+        if tail.startswith(_TAGS) or tail[promised % 2 :].startswith(_TAGS):
+            part.ranges.append((start, promised))
+            return self._size
+        for magic, kind in _OTHERS.items():
+            if tail.startswith(magic) and promised:
+                part.ranges.append((start, promised))
+                part.joined = f"{self._size - end} bytes of {kind}"
+                return self._size
+        # More follows than is promised: a size of 32 bits that was too small, or never written.
         wrapped = range(end + (1 << 32), self._size + 1, 1 << 32)
         end = next((end for end in wrapped if self._is_explained(end, order)), self._size)
         part.ranges.append((start, end - start))
+        part.n_beyond += 0 if is_placeholder else end - start - promised
         return end
 
     def _is_explained(self, position: int, order: str) -> bool:

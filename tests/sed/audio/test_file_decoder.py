@@ -408,3 +408,85 @@ def test_nothing_of_c_libraries_is_printed(tmp_path, capfd):
     decoded(path)
     out, err = capfd.readouterr()
     assert (out, err) == ("", "")
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.77, 0.93])
+def test_a_torn_ogg_stream_costs_none_of_the_next(tmp_path, share):
+    path = tmp_path / "x.ogg"
+    first = write(path, np.tile(FIRST, 20), format="OGG", subtype="VORBIS")
+    second = write(path, SECOND, format="OGG", subtype="VORBIS")
+    cut = first[: int(share * len(first))]
+    path.write_bytes(cut + second)
+    samples, message = decoded(path)
+    assert "before the next recording that cannot be decoded" in message
+    # The second is whole, behind what is left of the first.
+    end = len(samples) / RATE
+    assert onsets(samples)[-2:] == pytest.approx([end - 1.75, end - 0.75], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"ID3\x03\0\0\0\0\x10\0" + b"t" * 4_000,
+        b"TAG" + b"t" * 125,
+        b"<?xml version='1.0'?>" + b"<a>text</a>" * 400,
+        b"APETAGEX" + b"t" * 3_000,
+    ],
+)
+def test_tags_behind_a_wav_are_no_sound(tmp_path, tail):
+    path = tmp_path / "x.wav"
+    path.write_bytes(write(path) + tail)
+    samples, message = decoded(path)
+    assert message == ""
+    assert len(samples) == 4 * RATE
+
+
+def test_a_recording_of_another_format_behind_a_wav_is_reported(tmp_path):
+    path = tmp_path / "x.wav"
+    flac = write(tmp_path / "y.flac")
+    path.write_bytes(write(path) + flac)
+    samples, message = decoded(path)
+    assert len(samples) == 4 * RATE
+    assert f"at 4.000 s: {len(flac)} bytes of FLAC follow that are not read" in message
+
+
+def test_sound_beyond_the_promise_of_a_wav_is_a_notice(tmp_path):
+    path = tmp_path / "x.wav"
+    content = bytearray(write(path))
+    half = len(PCM) // 2
+    content[40:44] = struct.pack("<I", half)
+    content[4:8] = struct.pack("<I", 36 + half)
+    path.write_bytes(content)
+    decoder = open_recording(path)
+    assert decoder.notice == (
+        f"{half:,} bytes beyond its promised length are read as sound too. Listen to the end."
+    )
+    decoder.close()
+    assert len(decoded(path)[0]) == 4 * RATE
+
+
+def test_bytes_between_joined_flacs_are_reported(tmp_path):
+    path = tmp_path / "x.flac"
+    second = write(tmp_path / "y.flac", SECOND)
+    path.write_bytes(write(path, FIRST) + b"j" * 200_000 + second)
+    samples, message = decoded(path)
+    assert len(samples) == 4 * RATE
+    assert "bytes before the next recording that cannot be decoded" in message
+
+
+@pytest.mark.parametrize(
+    ("junk", "is_reported"),
+    [
+        (bytes(50_000), False),
+        (b"ID3\x03\0\0\0\0\0\x0a" + bytes(10) + b"j" * 5_000, True),
+    ],
+)
+def test_junk_before_an_mp3_moves_no_times(tmp_path, junk, is_reported):
+    path = tmp_path / "x.mp3"
+    plain = write(path)
+    path.write_bytes(plain)
+    expected = onsets(decoded(path)[0])
+    path.write_bytes(junk + plain)
+    samples, message = decoded(path)
+    assert onsets(samples) == pytest.approx(expected, abs=0.03)
+    assert ("before the sound that cannot be decoded" in message) == is_reported
