@@ -3,8 +3,7 @@
     python -m benchmarks.speed.events
 
 Saves docs/results/events.json. Twenty recordings of an hour are made from the example, and a
-million events at random times and scores, of 100 classes. `sed score` gets 100,000 reference events
-and the detections, by their scores and as 50 operating points.
+million events at random times and scores, of 100 classes.
 """
 
 from __future__ import annotations
@@ -20,10 +19,8 @@ import numpy as np
 import soundfile
 
 from benchmarks.store import Results, save
-from sed.events.event_table import EventTable
-from sed.events.scoring.score import score
 
-N_EVENTS, N_TRUE, N_CLASSES, N_RECORDINGS, N_POINTS = 1_000_000, 100_000, 100, 20, 50
+N_EVENTS, N_CLASSES, N_RECORDINGS = 1_000_000, 100, 20
 HOUR_SECONDS = 3600
 EXAMPLE = Path(__file__).parents[2] / "examples" / "village.ogg"
 
@@ -41,7 +38,6 @@ def main() -> None:
             "clips": 10 * N_CLASSES,
             "clips_seconds": command("clips", table, "--output", place / "clips"),
             **review(table, place),
-            **scoring(),
         }
     save("events", results)
     for name, value in results.items():
@@ -83,7 +79,7 @@ def command(name: str, table: Path, *arguments: object) -> float:
 
 
 def review(table: Path, place: Path) -> Results:
-    """Return the seconds until the page of `sed review` is there, and of one of its answers."""
+    """Return the seconds until the page of `sed review` is there, and to load it again."""
     port = 8767
     words = [sys.executable, "-m", "sed", "review", str(table), "--web", f"127.0.0.1:{port}"]
     started = time.perf_counter()
@@ -105,38 +101,6 @@ def review(table: Path, place: Path) -> Results:
         finally:
             process.terminate()
     return {"review_ready_seconds": ready, "review_page_seconds": float(np.median(times))}
-
-
-def scoring() -> Results:
-    """Return the seconds to score detections, by their scores and as 50 operating points."""
-    rng = np.random.default_rng(1)
-    n_files = 1_000
-    files = [f"{i}.wav" for i in range(n_files)]
-
-    def made_up(n: int) -> EventTable:
-        onset = rng.uniform(0, HOUR_SECONDS - 5, n)
-        return EventTable.of_columns(
-            [files[i] for i in rng.integers(0, n_files, n)],
-            [f"class {i}" for i in rng.integers(0, N_CLASSES // 2, n)],
-            onset,
-            onset + rng.uniform(0.2, 4, n),
-            rng.uniform(0, 1, n),
-        )
-
-    truth, found = made_up(N_TRUE), made_up(N_EVENTS)
-    durations = dict.fromkeys(files, float(HOUR_SECONDS))
-    started = time.perf_counter()
-    score(truth, found, durations=durations)
-    all_thresholds = time.perf_counter() - started
-    point = rng.integers(0, N_POINTS, N_EVENTS)
-    tables = [found.take(point == i) for i in range(N_POINTS)]
-    started = time.perf_counter()
-    score(truth, tables, durations=durations)
-    return {
-        "score_true": N_TRUE,
-        "score_all_thresholds_seconds": all_thresholds,
-        "score_50_points_seconds": time.perf_counter() - started,
-    }
 
 
 if __name__ == "__main__":
