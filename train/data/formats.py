@@ -242,12 +242,16 @@ def _row_by_row(
     finder = AudioFinder(audio_folders(path, audio))
     errors = RowErrors(path, len(table.rows))
     clips = []
+    names: dict[str, str] = {}  # of each recording, as the first row spells it
     for i, row in table.records():
-        with errors.row(i, row[column_key(needs[0])]):
+        name = row[column_key(needs[0])]
+        with errors.row(i, name):
             require(row, needs)
-            clips.append(clip(row, finder.find))
+            if (one := clip(row, finder.find)) is not None:
+                own = names.setdefault(one.path, name)
+                clips.append(one if one.group else replace(one, group=own))
     errors.finish((*table.assumed, *finder.assumed))
-    return [clip for clip in clips if clip is not None]
+    return clips
 
 
 def read_audioset(path: Path) -> list[Clip]:

@@ -1,4 +1,4 @@
-"""Read the rows of tables whose rows are clips."""
+"""Read the rows of tables whose rows are clips; a clip without a group is one of its recording."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def index_clip(row: Row, find: Find) -> Clip:
     return Clip(
         find(row["file"]),
         labels,
-        row.get("group", "").strip() or row["file"],
+        row.get("group", "").strip(),
         split or row.get("fold", "").strip(),
         row.get("licence", "").strip(),
         several(row.get("secondary", "")),
@@ -55,7 +55,7 @@ def esc50_clip(row: Row, find: Find) -> Clip:
     return Clip(
         find(row["filename"]),
         (row["category"].strip(),),
-        row.get("src_file") or row["filename"],
+        row.get("src_file", ""),
         row["fold"].strip(),
         row.get("licence", ""),
     )
@@ -87,7 +87,7 @@ def birdclef_clip(row: Row, find: Find) -> Clip:
     return Clip(
         find(name, f"{label}/{name}"),  # the 2021 table names files without their folder
         (label,),
-        row.get("author", "").strip() or name,
+        row.get("author", "").strip(),
         licence=row.get("license", ""),
         secondary=tuple(x for x in literal_list(row.get("secondary_labels", "")) if x != label),
     )
@@ -101,7 +101,7 @@ def fsdkaggle2018_clip(row: Row, find: Find) -> Clip | None:
     return Clip(
         find(row["fname"]),
         (row["label"].strip(),),
-        row.get("freesound_id") or row["fname"],
+        row.get("freesound_id", ""),
         "test" if usage else "",
         row.get("license", ""),
     )
@@ -109,7 +109,7 @@ def fsdkaggle2018_clip(row: Row, find: Find) -> Clip | None:
 
 def weak_clip(row: Row, find: Find) -> Clip:
     """Return the clip of a row of DCASE's weak labels, which commas separate."""
-    return Clip(find(row["filename"]), several(row["event_labels"], ",;"), row["filename"])
+    return Clip(find(row["filename"]), several(row["event_labels"], ",;"), "")
 
 
 def several(cell: str, separators: str = ";") -> tuple[str, ...]:

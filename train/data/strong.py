@@ -182,6 +182,10 @@ class _Events:
                 row.times()
                 self._errors.leave_out(row.row, name, "no label")
             return
+        onset, offset = row.times()
+        if onset == offset >= 0:
+            self._errors.leave_out(row.row, name, "a point in time, which has no length")
+            return
         event = row.event()
         if file not in self._seconds:
             self._seconds[file] = recording_seconds(file)

@@ -80,7 +80,8 @@ def _clip(row: Mapping[str, str]) -> Clip:
         if end <= (start or 0):
             raise ValueError(f"ends at {row['end'].strip()}, not after its start")
         times["duration"] = str(float(end - (start or 0)))
-    return index_clip({**row, **times, "file": url}, lambda name: name)
+    clip = index_clip({**row, **times, "file": url}, lambda name: name)
+    return clip if clip.group else replace(clip, group=url)
 
 
 def seconds_of(cell: str) -> Fraction | None:

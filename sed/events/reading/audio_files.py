@@ -133,6 +133,7 @@ class AudioFinder:
 
     Names are looked up as they are written first. Where there is none, spaces around a name,
     backslashes, the form of Unicode, its case, and the folders of a Windows computer may differ.
+    All names of one file give one path, that which was found first.
 
     Parameters
     ----------
@@ -144,6 +145,7 @@ class AudioFinder:
         self._folders = folders
         self._listings: dict[Path, dict[str, list[str]]] = {}
         self._below: dict[str, list[str]] | None = None
+        self._paths: dict[tuple[int, int], str] = {}  # by device and number of the file
         self._example = ""
         self._n_respelled = 0
 
@@ -166,13 +168,13 @@ class AudioFinder:
         for folder in self._folders:
             for name in names:
                 if os.path.isfile(folder / name):
-                    return str(folder / name)
+                    return self._first_path(str(folder / name))
         for name in names:
             for parts in _spellings(name):
                 for folder in self._folders:
                     if (found := self._resolved(folder, parts)) is not None:
                         self._note(name, found)
-                        return str(found)
+                        return self._first_path(str(found))
         raise ValueError(f"no such file in {printable(str(self._folders[0]))}")
 
     def find_anywhere(self, *names: str) -> str:
@@ -201,8 +203,15 @@ class AudioFinder:
                         f"several recordings have this name: {some(found, 3)}"
                     ) from None
                 if found:
-                    return found[0]
+                    return self._first_path(found[0])
             raise
+
+    def _first_path(self, path: str) -> str:
+        """Return the path under which a file was found first."""
+        status = os.stat(path)
+        # Some file systems have no numbers of files.
+        own = (status.st_dev, status.st_ino)
+        return self._paths.setdefault(own, path) if status.st_ino else path
 
     def _resolved(self, folder: Path, parts: Sequence[str]) -> Path | None:
         """Return the file at a path whose parts may be spelled otherwise; none if there is none."""

@@ -185,3 +185,25 @@ def test_weak_labels_of_dcase_are_separated_by_commas(tmp_path):
     (tmp_path / "a.wav").touch()
     (tmp_path / "weak.tsv").write_text("filename\tevent_labels\na.wav\tdog, cat\n")
     assert read_table(tmp_path) == [Clip(str(tmp_path / "a.wav"), ("dog", "cat"), "a.wav")]
+
+
+@pytest.mark.parametrize(
+    "columns", ["file,label,start,duration", "filename,event_labels", "file,onset,offset,label"]
+)
+def test_clips_of_a_recording_are_one_source_however_it_is_spelled(tmp_path, columns):
+    """Else some of them would be in the fold that is held out, and others not."""
+    for site in ("SiteA", "SiteB"):
+        (tmp_path / site).mkdir()
+        (tmp_path / site / "053000.wav").touch()
+    (tmp_path / "link").symlink_to("SiteA")
+    spellings = ("SiteA/053000.wav", "sitea\\053000.wav", "./SiteA/053000.wav",
+                 "SiteB/../SiteA/053000.WAV", str(tmp_path / "SiteA" / "053000.wav"),
+                 "link/053000.wav", "SiteB/053000.wav")  # fmt: skip
+    row = {"file,label,start,duration": "{},dog,{},1", "filename,event_labels": "{},dog"}
+    lines = [row.get(columns, "{0},{1},{1}.5,dog").format(s, i) for i, s in enumerate(spellings)]
+    (tmp_path / "t.csv").write_text("\n".join([columns, *lines]))
+    clips = read_table(tmp_path / "t.csv")
+    assert {(clip.path, clip.group) for clip in clips} == {
+        (str(tmp_path / site / "053000.wav"), f"{site}/053000.wav") for site in ("SiteA", "SiteB")
+    }
+    assert len(clips) == (2 if "onset" in columns else len(spellings))

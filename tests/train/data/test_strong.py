@@ -379,3 +379,11 @@ def test_audioset_has_our_names_and_what_was_not_downloaded_is_left_out(tmp_path
     )
     [clip] = read_table(strong)
     assert (clip.labels, clip.events) == (("dog",), (Event(0.5, 1.5, "dog", 1.0),))
+
+
+def test_a_point_in_time_costs_itself(tmp_path, seconds, caplog):
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "a.txt").write_text("1\t2\towl\n5\t5\tdog\n")
+    (clip,) = read_table(tmp_path)
+    assert clip.events == (Event(1, 2, "owl", 1.0),)
+    assert "row 2: a.txt: a point in time, which has no length" in caplog.text
