@@ -227,8 +227,12 @@ queue.form.addEventListener("change", () => {
 queue.form.addEventListener("submit", (event) => event.preventDefault());
 
 at("filters").open = !matchMedia("(max-width: 46rem)").matches;
+at("reviewer").value = localStorage.getItem("reviewer") || "";
+// Of many events the counts take longer than the first event, which is shown meanwhile.
+const opened = openQueue();
 await attempt(async () => {
   await refresh();
-  at("reviewer").value = overview.reviewer || localStorage.getItem("reviewer") || "";
+  if (overview.reviewer) at("reviewer").value = overview.reviewer;
 });
-await openQueue();
+await opened;
+draw();
