@@ -120,6 +120,10 @@ def packet_fault(file: Readable, decoder: ContainerDecoder) -> str:
         is_cut = not decoder.n_samples and joins.flac_is_cut(file, 0)
         if is_cut or n_left > joins.MIN_REST_BYTES:
             return f"bytes follow that are no frame and {UNREADABLE}"
+    if decoder.packet_bytes.n_odd:
+        return f"{pluralize(decoder.packet_bytes.n_odd, 'byte')} at the end {UNREADABLE}"
+    if joined := joins.mp4_rest(file):
+        return f"{pluralize(joined, 'byte')} behind the recording are not read. {KEPT}"
     n_bytes = decoder.n_bytes_read
     n_early = decoder.packet_bytes.start - mpeg.mpeg_start(file, 0) if n_bytes else 0
     if n_early > joins.MIN_REST_BYTES:

@@ -14,6 +14,8 @@ READ_AHEAD_BYTES = 65_536  # that a decoder may have read beyond the last sample
 
 OGG_BLOCK_BYTES = 1 << 20
 
+MAX_BOXES = 100_000  # of an mp4 file; each fragment has two
+
 MAX_FIRST_PAGES = 64  # of headers of an Ogg file
 
 _OGG_FIRST_PAGE = b"OggS\0\x02"  # capture pattern, version, flag of a first page
@@ -172,6 +174,31 @@ def _is_flac_frame(head: bytes) -> bool:
         for _ in range(8):
             remainder = (remainder << 1 ^ (0x07 if remainder & 0x80 else 0)) & 0xFF
     return remainder == head[n_bytes]
+
+
+def mp4_rest(file: Readable) -> int:
+    """Return how many bytes of an mp4 file are behind its boxes, or in a second file behind them.
+
+    0 if it is no mp4 file, or nothing is there.
+    """
+    position, n_files = 0, 0
+    for _ in range(MAX_BOXES):
+        head = file.read(position, 16)
+        if len(head) < 8:
+            break
+        n_bytes, name = struct.unpack(">I4s", head[:8])
+        if not position and name != b"ftyp":
+            return 0
+        n_files += name == b"ftyp"
+        if n_bytes == 1 and len(head) == 16:
+            (n_bytes,) = struct.unpack(">Q", head[8:])
+        is_box = all(32 <= byte < 127 for byte in name) and n_bytes >= 8
+        if n_files > 1 or not is_box:
+            # A box of no length reaches to the end of the file.
+            left = file.n_bytes - position
+            return left if left >= MIN_REST_BYTES and n_bytes != 0 else 0
+        position += n_bytes
+    return 0
 
 
 def is_metadata(file: Readable, position: int, kind: str) -> bool:

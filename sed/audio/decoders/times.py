@@ -223,6 +223,9 @@ class PacketBytes:
         self.start = -1  # first byte of the first packet
         self.end = self.n_last = 0  # byte after the last packet, and its bytes
         self._n_bytes = self._n_packets = 0  # of all packets
+        # Bytes of the last packet if it is far too long. What it holds is missing sound only if
+        # another packet follows; at the end of a file it may be anything.
+        self.n_odd = 0
 
     def missing(self, position: int | None, n_bytes: int) -> int:
         """Take the next packet; return how many are missing before it."""
@@ -235,9 +238,11 @@ class PacketBytes:
             return 0
         gap = position - self.end if self.end else 0
         n_missing = self.n_packets(gap) if gap > 0 else 0
-        self.end = position + n_bytes
+        n_missing += self.n_packets(self.n_odd) - 1 if self.n_odd else 0
+        self.end, self.n_odd = position + n_bytes, 0
         if n_bytes > self._max_bytes:
-            return n_missing + self.n_packets(n_bytes) - 1
+            self.n_odd = n_bytes
+            return n_missing
         self._n_bytes, self._n_packets = self._n_bytes + n_bytes, self._n_packets + 1
         return n_missing
 
