@@ -78,8 +78,9 @@ class RowErrors:
         """
         if self._reasons:
             raise TableError(
-                f"{printable(os.fspath(self._path))}: {len(self._reasons)} faulty rows of "
-                f"{self._n_rows}; correct or remove them:{lines(self._reasons)}"
+                f"{printable(os.fspath(self._path))}: "
+                f"{pluralize(len(self._reasons), 'faulty row')} of {self._n_rows}; "
+                f"correct or remove them:{lines(self._reasons)}"
             )
         log_assumed(self._path, assumed)
         if self._left_out:

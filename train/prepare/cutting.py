@@ -115,7 +115,12 @@ def clip_segment(clip: Clip, segment: Range, sample_rate: int) -> Clip:
         return clip
     begin, end = (seconds_from_samples(edge, sample_rate) for edge in segment)
     events = tuple(
-        replace(event, onset=max(event.onset, begin) - begin, offset=min(event.offset, end) - begin)
+        replace(
+            event,
+            # Without the rest that a difference of floats leaves, as 15.100000000000001.
+            onset=round(max(event.onset, begin) - begin, 6),
+            offset=round(min(event.offset, end) - begin, 6),
+        )
         for event in clip.events
         if samples_from_seconds(min(event.offset, end), sample_rate)
         > samples_from_seconds(max(event.onset, begin), sample_rate)

@@ -207,3 +207,9 @@ def test_clips_of_a_recording_are_one_source_however_it_is_spelled(tmp_path, col
         (str(tmp_path / site / "053000.wav"), f"{site}/053000.wav") for site in ("SiteA", "SiteB")
     }
     assert len(clips) == (2 if "onset" in columns else len(spellings))
+
+
+def test_one_faulty_row_is_one_row(tmp_path):
+    (tmp_path / "t.csv").write_text("file,label\ngone.wav,dog\n")
+    with pytest.raises(TableError, match="1 faulty row of 1; correct"):
+        read_table(tmp_path / "t.csv")

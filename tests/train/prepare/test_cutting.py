@@ -173,3 +173,10 @@ def test_first_seconds_are_those_behind_the_silence():
     sound = np.r_[np.zeros(RATE), np.ones(3 * RATE)].astype(np.float32)
     config = CuttingConfig(RATE, trim_db=30, max_seconds=2.0)
     assert kept_range(sound, (0, 4 * RATE), config) == (RATE, 3 * RATE)
+
+
+def test_times_of_events_have_no_rests_of_differences():
+    event = Event(5.1, 8.3, "dog", 1.0)  # 5.1 - 5 is 0.09999999999999964
+    clip = Clip("a.wav", ("dog",), "a", events=(event,))
+    [cut] = clip_segment(clip, (40_000, 80_000), 8_000).events
+    assert (cut.onset, cut.offset) == (0.1, 3.3)
