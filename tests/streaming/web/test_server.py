@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+import streaming.web
 from sed.errors import MissingExtraError, SedError, UsageError
 from streaming.web.http_server import parse_address
 from streaming.web.server import WebView
@@ -70,6 +71,8 @@ def test_a_missing_library_is_named(path, monkeypatch):
     for name in ("uvicorn", "websockets", "starlette.applications", "prometheus_client"):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, name, None)
+            # Both the module and the attribute of its package come back afterwards.
             patch.delitem(sys.modules, "streaming.web.routes", raising=False)
+            patch.delattr(streaming.web, "routes", raising=False)
             with pytest.raises(MissingExtraError, match=r"the web view needs .*\[web\]"):
                 WebView(port=0, database_path=path, labels=LABELS, log_mel=LOG_MEL)
