@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sed.errors import SedError, UsageError
 from sed.text import pluralize, printable
 from train.cli.options import (
     INPUT,
@@ -65,6 +66,18 @@ def evaluate(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    n_errors: Annotated[
+        int,
+        typer.Option(
+            "--errors",
+            min=0,
+            help="Write the worst N false alarms and misses of each class as clips with pictures "
+            "and a page, into the folder errors in --output.",
+            metavar="N",
+            show_default="none",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = 0,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -85,6 +98,8 @@ def evaluate(
     from train.evaluate.evaluate import evaluate as run
 
     show_log(quiet=quiet, verbose=verbose)
+    if n_errors and output is None:
+        raise UsageError("--errors writes clips: give a folder for them with --output")
     with progress_bar("clips", shown=not quiet) as advance:
         evaluation = run(
             checkpoints,
@@ -100,6 +115,8 @@ def evaluate(
         )
     if not quiet:
         _show(evaluation)
+    if n_errors and output is not None:
+        _save_errors(evaluation, output / "errors", n_errors, quiet=quiet)
     if as_json:
         import json
 
@@ -108,6 +125,24 @@ def evaluate(
         metrics = {"clips": evaluation.description, **evaluation.metrics}
         metrics["per_class"] = [row._asdict() for row in evaluation.per_class]
         print(json.dumps(plain(metrics), ensure_ascii=False))
+
+
+def _save_errors(evaluation: Evaluation, folder: Path, n_errors: int, *, quiet: bool) -> None:
+    """Write the worst errors, and say where; end with exit status 1 if any cannot be written."""
+    from rich.console import Console
+
+    from train.evaluate.errors import save_errors
+
+    console = Console(stderr=True, highlight=False)
+    faults: list[SedError] = []
+    with progress_bar("errors", shown=not quiet) as advance:
+        n = save_errors(evaluation, folder, n_errors, on_clip=advance, on_error=faults.append)
+    if not quiet:
+        place = printable(str(folder / "index.html"))
+        text = f"\n{pluralize(n, 'error')} to listen to: {place}" if n else "\nno errors"
+        console.print(text, markup=False, soft_wrap=True)
+    if faults:
+        raise SedError("; ".join(map(str, faults)))
 
 
 def _show(evaluation: Evaluation) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sed.errors import RecordingError, SedError, TableError, UsageError
 from sed.events.event_table import EventTable
 from sed.events.reading.audio_files import stem
+from sed.events.reading.frames import FrameScores
 from sed.events.scoring.score import Score
 from sed.models.checkpoint import Checkpoint, load_checkpoint
 from sed.text import lines, printable
@@ -46,6 +47,8 @@ class Evaluation:
     in_table: NDArray[np.bool_]  # whether the table has a class, (classes,)
     events: Score | None = None  # of the events, if labels have times
     detections: EventTable | None = None  # their recordings are `clip_key`s
+    frames: Mapping[int, FrameScores] = field(default_factory=dict)  # of clips with events
+    thresholds: Floats | None = None  # from which on a class is found, (classes,)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -127,17 +130,20 @@ def evaluate(
     in_table = np.array([label in table_labels for label in labels])
     spec = loaded[0].spec
     warn_of_short_events(chosen, spec.timeline.frame_seconds)
+    frame_scores = frames.scores(labels)
     scored = score_clips(
         chosen,
-        frames.scores(labels),
+        frame_scores,
         config=spec.post_processing,
         timeline=spec.timeline,
         hierarchy=spec.hierarchy,
     )
     events, detections = scored or (None, None)
-    evaluation = Evaluation(
-        labels, tuple(chosen), description, predictions, in_table, events, detections
+    facts = (labels, tuple(chosen), description, predictions, in_table, events, detections)
+    thresholds = np.broadcast_to(
+        np.asarray(spec.post_processing.onset_threshold, np.float32), len(labels)
     )
+    evaluation = Evaluation(*facts, frame_scores, thresholds)
     if output is not None:
         write_report(
             output,

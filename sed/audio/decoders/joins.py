@@ -14,6 +14,7 @@ READ_AHEAD_BYTES = 65_536  # that a decoder may have read beyond the last sample
 
 OGG_BLOCK_BYTES = 1 << 20
 
+_BOXES = (b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"uuid", b"sidx", b"mfra")
 MAX_BOXES = 100_000  # of an mp4 file; each fragment has two
 
 MAX_FIRST_PAGES = 64  # of headers of an Ogg file
@@ -192,7 +193,9 @@ def mp4_rest(file: Readable) -> int:
         n_files += name == b"ftyp"
         if n_bytes == 1 and len(head) == 16:
             (n_bytes,) = struct.unpack(">Q", head[8:])
-        is_box = all(32 <= byte < 127 for byte in name) and n_bytes >= 8
+        # A box that is cut off reaches beyond the file, and so does what is none.
+        is_known = name in _BOXES or position + n_bytes <= file.n_bytes
+        is_box = all(32 <= byte < 127 for byte in name) and n_bytes >= 8 and is_known
         if n_files > 1 or not is_box:
             # A box of no length reaches to the end of the file.
             left = file.n_bytes - position

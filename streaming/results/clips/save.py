@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from sed.audio.sound_file import SOUND_FORMATS, write_sound
 from sed.errors import OutputError, RecordingError, SedError, UsageError
@@ -48,6 +50,8 @@ class SavedClip:
         Start of the clip in the recording.
     seconds
         Length of the clip.
+    kind
+        What the event is an example of, if the caller says so.
     """
 
     path: str
@@ -56,6 +60,7 @@ class SavedClip:
     recording: str
     start_seconds: float
     seconds: float
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class _Wanted:
 
     event: Event
     stem: str
+    kind: str = ""
 
 
 def save_clips(
@@ -73,6 +79,7 @@ def save_clips(
     *,
     format: str = "flac",
     audio: Sequence[str | os.PathLike[str]] = (),
+    kinds: Sequence[str] | None = None,
     on_clip: Callable[[int, int], None] = lambda *_: None,
     on_error: Callable[[SedError], None] = lambda _: None,
 ) -> list[SavedClip]:
@@ -99,6 +106,9 @@ def save_clips(
         ``flac``, ``wav`` or ``ogg``.
     audio
         Folders to look for the recordings in, beside their paths as the table has them.
+    kinds
+        What each event is an example of, such as ``missed``. Then all events become clips, in the
+        order of the table, and the index and the sheet have them by class and kind.
     on_clip
         Called with the number of clips done and in all.
     on_error
@@ -112,7 +122,7 @@ def save_clips(
     Raises
     ------
     UsageError
-        If the format is unknown.
+        If the format is unknown, or there is not one kind for each event.
     OutputError
         If the folder cannot be written.
     """
@@ -120,7 +130,7 @@ def save_clips(
         raise UsageError(f"unknown format {format!r}. {near(format, SOUND_FORMATS)}")
     config = config or ChoiceConfig()
     folder = Path(output)
-    wanted = _named(events, config)
+    wanted = _named(events, config) if kinds is None else _named_by_kind(events, kinds)
     _make_folders(folder, wanted)
     by_recording: dict[str, list[_Wanted]] = defaultdict(list)
     for clip in wanted:
@@ -152,21 +162,42 @@ def save_clips(
 
 def _named(events: EventTable, config: ChoiceConfig) -> list[_Wanted]:
     """Return the chosen events with names that are different and sort by class and score."""
-    folders: dict[str, int] = {}
+    chosen = choose_events(events, config)
+    return [
+        _Wanted(events.event(row), f"{place}/{_name(events, row, i)}")
+        for place, rows in zip(_places(events, map(len, chosen)), chosen, strict=True)
+        for i, row in enumerate(rows.tolist(), start=1)
+    ]
+
+
+def _named_by_kind(events: EventTable, kinds: Sequence[str]) -> list[_Wanted]:
+    """Return all events with names that sort by class, kind and row."""
+    if len(kinds) != len(events):
+        raise UsageError(f"expected a kind for each of {len(events)} events, got {len(kinds)}")
+    places = _places(events, np.bincount(events.label, minlength=len(events.labels)).tolist())
+    numbers: Counter[tuple[int, str]] = Counter()
     wanted = []
-    for label, rows in zip(events.labels, choose_events(events, config), strict=True):
-        if not len(rows):
-            continue
-        name = slug(label)
-        n = folders[name] = folders.get(name, 0) + 1
-        place = name if n == 1 else f"{name}-{n}"
-        for i, row in enumerate(rows.tolist(), start=1):
-            event = events.event(row)
-            recording = slug(Path(event.file).stem)
-            wanted.append(
-                _Wanted(event, f"{place}/{i:03d}_{event.score:.4f}_{recording}_{event.onset:.3f}")
-            )
+    for row, (label, kind) in enumerate(zip(events.label.tolist(), kinds, strict=True)):
+        numbers[label, kind] += 1
+        name = f"{slug(kind)}_{_name(events, row, numbers[label, kind])}"
+        wanted.append(_Wanted(events.event(row), f"{places[label]}/{name}", kind))
     return wanted
+
+
+def _places(events: EventTable, n_clips: Iterable[int]) -> list[str]:
+    """Return a folder for each class; those of classes with clips are different."""
+    folders: Counter[str] = Counter()
+    places = []
+    for label, n in zip(events.labels, n_clips, strict=True):
+        name = slug(label)
+        folders[name] += n > 0
+        places.append(name if folders[name] <= 1 else f"{name}-{folders[name]}")
+    return places
+
+
+def _name(events: EventTable, row: int, number: int) -> str:
+    event = events.event(row)
+    return f"{number:03d}_{event.score:.4f}_{slug(Path(event.file).stem)}_{event.onset:.3f}"
 
 
 def _make_folders(folder: Path, wanted: Iterable[_Wanted]) -> None:
@@ -223,7 +254,7 @@ def _write(
     with written_whole(folder / picture) as part:
         part.write_bytes(drawn)
     seconds = len(excerpt.samples) / excerpt.sample_rate
-    return SavedClip(path, picture, event, recording, excerpt.start_seconds, seconds)
+    return SavedClip(path, picture, event, recording, excerpt.start_seconds, seconds, wanted.kind)
 
 
 def _write_index(path: Path, clips: Sequence[SavedClip]) -> None:
@@ -233,7 +264,8 @@ def _write_index(path: Path, clips: Sequence[SavedClip]) -> None:
         open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(COLUMNS)
+        has_kinds = any(clip.kind for clip in clips)
+        rows.writerow((*COLUMNS, "kind") if has_kinds else COLUMNS)
         for clip in clips:
             event = clip.event
             onset = max(0.0, event.onset - clip.start_seconds)
@@ -243,4 +275,4 @@ def _write_index(path: Path, clips: Sequence[SavedClip]) -> None:
                 *(iso_time(event.time), clip.recording),
                 *(f"{event.onset:.3f}", f"{event.offset:.3f}", clip.picture),
             )
-            rows.writerow(row)
+            rows.writerow((*row, clip.kind) if has_kinds else row)

@@ -44,19 +44,27 @@ class Shown(Protocol):
         """Length of the clip."""
         ...
 
+    @property
+    def kind(self) -> str:
+        """What the event is an example of; sections are of one class and kind."""
+        ...
+
 
 def write_sheet(path: Path, clips: Sequence[Shown]) -> None:
-    """Write a page that shows clips, which are sorted by class; it needs no other server or script.
+    """Write a page that shows clips, sorted by class and kind; it needs no other server or script.
 
     Raises
     ------
     OutputError
         If it cannot be written.
     """
-    groups = [(label, [*group]) for label, group in groupby(clips, lambda clip: clip.event.label)]
-    title = f"{pluralize(len(clips), 'clip')} of {len(groups)} classes"
-    if len(groups) == 1:
-        title = f"{pluralize(len(clips), 'clip')} of one class"
+    groups = [
+        (f"{label}: {kind}" if kind else label, [*group])
+        for (label, kind), group in groupby(clips, lambda clip: (clip.event.label, clip.kind))
+    ]
+    n_classes = len({clip.event.label for clip in clips})
+    classes = "one class" if n_classes == 1 else f"{n_classes} classes"
+    title = f"{pluralize(len(clips), 'clip')} of {classes}"
     links = " ".join(f'<a href="#c{i}">{_text(name)}</a>' for i, (name, _) in enumerate(groups))
     sections = "\n".join(
         f'<h2 id="c{i}">{_text(label)} <small>{pluralize(len(group), "clip")}</small></h2>\n<ol>\n'

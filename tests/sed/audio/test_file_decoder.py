@@ -492,11 +492,12 @@ def test_junk_before_an_mp3_moves_no_times(tmp_path, junk, is_reported):
     assert ("before the sound that cannot be decoded" in message) == is_reported
 
 
-@pytest.mark.parametrize("kind", ["joined", "junk"])
+@pytest.mark.parametrize("kind", ["joined", "junk", "text"])
 def test_bytes_behind_an_mp4_are_reported(tmp_path, kind):
     path = tmp_path / "x.m4a"
     content = encode(path, "aac")
-    rest = content if kind == "joined" else np.random.default_rng(0).bytes(50_000)
+    junk = np.random.default_rng(0).bytes(50_000)
+    rest = {"joined": content, "junk": junk, "text": b"U" * 50_000}[kind]
     path.write_bytes(content + rest)
     message = decoded(path)[1]
     assert f"{len(rest):,} bytes behind the recording are not read" in message

@@ -52,6 +52,23 @@ def test_clips_have_the_sound_of_their_recording(site, tmp_path, format):
     assert (clips[1].start_seconds, clips[1].seconds) == (0.0, 2.0)
 
 
+def test_events_of_a_kind_have_their_order_and_a_column(site, tmp_path):
+    file = str(site / "a.wav")
+    events = [Event(2.0, 3.0, "dog", 0.1, file), Event(2.5, 4.0, "dog", 0.4, file)]
+    events.append(Event(6.0, 7.0, "dog", 0.9, file))
+    kinds = ["missed", "missed", "false alarm"]
+    clips, _ = saved(events, tmp_path / "out", kinds=kinds)
+    assert [(clip.path, clip.kind) for clip in clips] == [
+        ("dog/false-alarm_001_0.9000_a_6.000.flac", "false alarm"),
+        ("dog/missed_001_0.1000_a_2.000.flac", "missed"),
+        ("dog/missed_002_0.4000_a_2.500.flac", "missed"),
+    ]
+    with open(tmp_path / "out" / "clips.csv", newline="") as table:
+        assert [row["kind"] for row in csv.DictReader(table)] == sorted(kinds)
+    with pytest.raises(UsageError, match="a kind for each of 3 events, got 1"):
+        saved(events, tmp_path / "out", kinds=["missed"])
+
+
 def test_the_index_is_a_table_of_events_in_the_clips(site, tmp_path):
     file = str(site / "a.wav")
     saved([Event(2.0, 3.0, "dog", 0.5, file), Event(0.5, 1.0, "owl", 0.75, file)], tmp_path / "out")
