@@ -82,8 +82,8 @@ Thresholds = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Thresholds, durations, decoder and calibration of classes, in a TOML file "
-        "that `sed tune` wrote. Other options override it.",
+        help="Thresholds, durations, decoder and calibration of classes, in a TOML file (see "
+        "docs/events.md). Other options override it.",
         show_default="the model's",
         rich_help_panel=DETECTION,
     ),

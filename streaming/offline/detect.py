@@ -91,7 +91,7 @@ def detect(
         As `threshold`, for a class or a kind with all that belongs to it, by its name. The
         narrowest name decides.
     thresholds
-        Post-processing of some or all classes, or a file that holds it, as `sed tune` writes it;
+        Post-processing of some or all classes, or a TOML file that holds it;
         see `sed.events.post_processing`. Other parameters override it.
     onset_threshold, offset_threshold
         Score that an event must reach, and score down to which it lasts, instead of `threshold`.

@@ -66,7 +66,7 @@ def review(
     """Say of each event whether it is right, on a local page, with its sound and spectrogram.
 
     The page shows the precision by score and suggests a threshold. Each decision is on the disk
-    at once. Ctrl-C ends it and writes reviews.tsv, which `sed score`, `sed tune`, `sed train` and
+    at once. Ctrl-C ends it and writes reviews.tsv, which `sed score`, `sed train` and
     `sed fit` read, and reviews.csv with all decisions.
     """
     from threading import Event
