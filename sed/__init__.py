@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from streaming.offline.job_config import JobConfig
     from streaming.offline.outputs import OutputConfig
     from streaming.offline.scan import Scan
-    from streaming.offline.summary import Summary
+    from streaming.offline.summary import ScanCallbacks, Summary
     from streaming.offline.workers import ProcessExecutor
     from streaming.pipeline.config import DetectorConfig
     from streaming.pipeline.decoder import Detection
@@ -86,6 +86,8 @@ if TYPE_CHECKING:
     from train.evaluate.predict import predict
     from train.fit.fit import FitResult, fit
     from train.run.train import TrainCallbacks, train
+    from train.tune.report import TuneResult
+    from train.tune.tune import tune
 
     __version__: str
 
@@ -127,7 +129,7 @@ _MODULES = {
     "streaming.offline.job_config": "JobConfig",
     "streaming.offline.outputs": "OutputConfig",
     "streaming.offline.scan": "Scan",
-    "streaming.offline.summary": "Summary",
+    "streaming.offline.summary": "ScanCallbacks Summary",
     "streaming.offline.workers": "ProcessExecutor",
     "streaming.pipeline.config": "DetectorConfig",
     "streaming.pipeline.decoder": "Detection",
@@ -143,6 +145,8 @@ _MODULES = {
     "train.evaluate.predict": "predict",
     "train.fit.fit": "FitResult fit",
     "train.run.train": "TrainCallbacks train",
+    "train.tune.report": "TuneResult",
+    "train.tune.tune": "tune",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 

@@ -30,6 +30,7 @@ OURS = frozenset(
         "evaluate",
         "fit",
         "predict",
+        "tune",
         "plot",
         "bench",
         "export",

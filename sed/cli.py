@@ -33,6 +33,7 @@ COMMANDS = {
     "evaluate": ("train.cli.evaluate", "Training"),
     "fit": ("train.cli.fit", "Training"),
     "predict": ("train.cli.predict", "Training"),
+    "tune": ("train.cli.tune", "Training"),
     "plot": ("train.cli.plot", "Training"),
     "bench": ("streaming.cli.bench", "Models"),
     "export": ("streaming.cli.export", "Models"),

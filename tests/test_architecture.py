@@ -90,7 +90,9 @@ ARROWS = {
     "train/run": "sed sed/models train/config train/data train/augment train/loop train/evaluate "
     "train/distill",
     "train/cli": "sed sed/events/scoring sed/models train/config train/data train/prepare "
-    "train/evaluate train/fit train/run",
+    "train/evaluate train/fit train/run train/tune",
+    "train/tune": "sed sed/events sed/events/tracking sed/events/reading sed/events/scoring "
+    "sed/models train/data",
 }
 
 # One library, one door: the only modules that import it.
@@ -134,12 +136,17 @@ DOORS = {
         "streaming/results/score/plots.py",
         "streaming/results/summary/plots.py",
         "train/evaluate/plots.py",
+        "train/tune/plots.py",
     },
     "torchlibrosa": {"train/augment/spectrogram.py"},
     "albumentations": {"train/augment/images.py"},
     "colorednoise": {"train/augment/noise.py"},
     "tensorboardX": {"train/run/directory.py"},
-    "sklearn": {"train/data/folds.py", "train/fit/estimators.py"},
+    "sklearn": {
+        "train/data/folds.py",
+        "train/fit/estimators.py",
+        "train/tune/calibration.py",
+    },
     "lightgbm": {"train/fit/trees.py"},
     "optuna": {"train/fit/search.py"},
 }

@@ -1,0 +1,280 @@
+"""The command `sed tune`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sed.text import printable, some
+from train.cli.options import INPUT, MODEL, OUTPUT, Device, Quiet, TableFormat, Verbose
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+    from rich.table import Table
+
+    from train.tune.frame_probs import OnProgress
+    from train.tune.report import TuneResult
+    from train.tune.tune import OnClass
+
+TARGET = "Target"
+_MAX_CLASSES_SHOWN = 60
+
+
+def tune(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="The name of a model (sed models), a checkpoint or an exported graph.",
+            show_default=False,
+        ),
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Labels of your recordings, with times or of whole clips: a table as for sed "
+            "train, or a folder of recordings with annotations.",
+            show_default=False,
+            rich_help_panel=INPUT,
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The file of thresholds (TOML), for sed detect --thresholds.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    update: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CHECKPOINT",
+            help="Write a copy of the model with what was chosen.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    maximise: Annotated[
+        str,
+        typer.Option(
+            help="What is to be as high as possible.",
+            metavar="event_f1|segment_f1|psds1",
+            rich_help_panel=TARGET,
+        ),
+    ] = "event_f1",
+    max_false_per_hour: Annotated[
+        float | None,
+        typer.Option(
+            help="Instead, find as much as possible with no more false events of a class per hour.",
+            metavar="N",
+            show_default=False,
+            rich_help_panel=TARGET,
+        ),
+    ] = None,
+    min_precision: Annotated[
+        float | None,
+        typer.Option(
+            help="Instead, find as much as possible with such a share of right events, or a "
+            "higher one.",
+            metavar="SHARE",
+            show_default=False,
+            rich_help_panel=TARGET,
+        ),
+    ] = None,
+    collar: Annotated[
+        float,
+        typer.Option(help="Onset collar of event_f1 in seconds.", rich_help_panel=TARGET),
+    ] = 0.2,
+    offset_collar: Annotated[
+        float,
+        typer.Option(help="Offset collar of event_f1 in seconds.", rich_help_panel=TARGET),
+    ] = 0.2,
+    offset_share: Annotated[
+        float,
+        typer.Option(
+            help="Or this share of the labelled event, whichever is larger.", rich_help_panel=TARGET
+        ),
+    ] = 0.2,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            help="Also make the scores probabilities: how often the class is there.",
+            metavar="platt|isotonic",
+            show_default=False,
+            rich_help_panel=TARGET,
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Reliability diagram of the calibration (PNG).",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Frame probabilities of sed detect --format npz, which are computed otherwise.",
+            show_default=False,
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Keep computed frame probabilities here, so that the next time is quick.",
+            show_default=False,
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    table_format: TableFormat = "auto",
+    folds: Annotated[
+        int,
+        typer.Option(
+            min=2, help="Parts that are held out, one after the other.", rich_help_panel=MODEL
+        ),
+    ] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the folds.", rich_help_panel=MODEL)] = 0,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    device: Device = "auto",
+) -> None:
+    """Choose thresholds and durations of each class for recordings like yours.
+
+    A class without a gain on recordings that were held out keeps the settings of the model. Use
+    the file with sed detect and sed listen: --thresholds tuned.toml.
+    """
+    from sed.cli import show_log
+    from sed.errors import FAILED, UsageError
+    from sed.events.scoring.collar import CollarConfig
+    from train.tune.tune import tune as run
+
+    show_log(quiet=quiet, verbose=verbose)
+    if output is None and update is None:
+        raise UsageError("nothing would be written: give --output tuned.toml")
+    with _progress(shown=not quiet) as (on_progress, on_class):
+        result = run(
+            model,
+            data,
+            output,
+            update=update,
+            maximise=maximise,
+            max_false_per_hour=max_false_per_hour,
+            min_precision=min_precision,
+            collar=CollarConfig(collar, offset_collar, offset_share),
+            calibration=calibrate,
+            plot=plot,
+            scores=scores,
+            cache=cache,
+            table_format=table_format,
+            n_folds=folds,
+            seed=seed,
+            device=device,
+            on_progress=on_progress,
+            on_class=on_class,
+            on_error=lambda error: print(f"sed: {error}", file=sys.stderr),
+        )
+    if not quiet:
+        _show(result, output, update)
+    if result.failures:
+        raise typer.Exit(FAILED)
+
+
+@contextmanager
+def _progress(*, shown: bool) -> Iterator[tuple[OnProgress, OnClass]]:
+    """Draw bars for recordings and for classes; yield what advances each."""
+    from rich.console import Console
+
+    from sed.errors import INTERRUPTED
+    from train.cli.bars import progress_bars
+
+    bars = progress_bars(Console(stderr=True), shown=shown)
+    tasks: dict[str, TaskID] = {}
+
+    def advance(noun: str, n_done: int, n_all: int) -> None:
+        if noun not in tasks:
+            tasks[noun] = bars.add_task(noun, total=n_all)
+        bars.update(tasks[noun], completed=n_done, total=n_all)
+
+    try:
+        with bars:
+            yield (
+                lambda n_done, n_all: advance("MB", n_done // 1_000_000, n_all // 1_000_000),
+                lambda n_done, n_all: advance("classes", n_done, n_all),
+            )
+    except KeyboardInterrupt:
+        print("sed: stopped; nothing was written", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _show(result: TuneResult, output: Path | None, update: Path | None) -> None:
+    """Print what was chosen and what it gains, to standard error."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    if result.left_out:
+        console.print(
+            f"no class of the model, left out: {some([printable(x) for x in result.left_out])}",
+            markup=False,
+            soft_wrap=True,
+        )
+    console.print(_class_table(result))
+    for line in result.comments("")[1:]:
+        console.print(line, markup=False, soft_wrap=True)
+    for name, rates in result.rates.items():
+        console.print(
+            f"{name} on held-out parts: precision {rates['precision']:.3f}, recall "
+            f"{rates['recall']:.3f}, {rates['false_per_hour']:.1f} false per hour of all classes",
+            markup=False,
+            soft_wrap=True,
+        )
+    for path, use in ((output, "--thresholds"), (update, "--model")):
+        if path is not None:
+            name = printable(str(path))
+            console.print(
+                f"written: {name}. Use it: sed detect RECORDINGS {use} {name}",
+                markup=False,
+                soft_wrap=True,
+            )
+
+
+def _class_table(result: TuneResult) -> Table:
+    """Return a row per class: events, what is gained on held-out parts, and what was chosen."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("class", overflow="ellipsis", no_wrap=True, max_width=30)
+    for name in ("labelled", "model", "tuned", "onset", "offset", "median", "least s", "gap s"):
+        table.add_column(name, justify="right")
+    table.add_column("settings")
+    shown = sorted(result.classes, key=lambda one: one.model - one.tuned)[:_MAX_CLASSES_SHOWN]
+    for one in shown:
+        setting = one.setting
+        source = one.source + ", changes" * (setting.decoder != "hysteresis")
+        table.add_row(
+            Text(printable(one.label)),
+            f"{one.n_true:,}",
+            f"{one.model:.3f}",
+            f"{one.tuned:.3f}",
+            f"{setting.onset_threshold:.3g}",
+            f"{setting.offset_threshold:.3g}",
+            str(setting.median_filter_frames),
+            f"{setting.min_duration_seconds:g}",
+            f"{setting.min_gap_seconds:g}",
+            source,
+        )
+    if (n_more := len(result.classes) - len(shown)) > 0:
+        table.add_row(Text(f"and {n_more:,} more"))
+    return table
