@@ -254,11 +254,11 @@ def _class_table(result: TuneResult) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("class", overflow="ellipsis", no_wrap=True, max_width=30)
-    for name in ("labelled", "model", "tuned", "onset", "offset", "median", "least s", "gap s"):
-        table.add_column(name, justify="right")
-    table.add_column("settings")
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table.add_column("class", overflow="ellipsis", no_wrap=True, max_width=22)
+    for name in ("labelled", "model", "tuned", "onset", "offset", "median", "min s", "gap s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("settings", no_wrap=True)
     shown = sorted(result.classes, key=lambda one: one.model - one.tuned)[:_MAX_CLASSES_SHOWN]
     for one in shown:
         setting = one.setting
@@ -266,10 +266,9 @@ def _class_table(result: TuneResult) -> Table:
         table.add_row(
             Text(printable(one.label)),
             f"{one.n_true:,}",
-            f"{one.model:.3f}",
-            f"{one.tuned:.3f}",
-            f"{setting.onset_threshold:.3g}",
-            f"{setting.offset_threshold:.3g}",
+            *("beyond" if figure < 0 else f"{figure:.3f}" for figure in (one.model, one.tuned)),
+            f"{setting.onset_threshold:.3f}",
+            f"{setting.offset_threshold:.3f}",
             str(setting.median_filter_frames),
             f"{setting.min_duration_seconds:g}",
             f"{setting.min_gap_seconds:g}",

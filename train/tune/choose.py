@@ -157,7 +157,7 @@ class Chooser:
     target
         What settings are chosen for.
     min_events
-        A class with fewer labelled events is not tuned by itself.
+        A class with fewer labelled events is not tuned by itself, but for a limit.
     """
 
     def __init__(
@@ -175,6 +175,10 @@ class Chooser:
         # Rates of false events are those of a class.
         is_rate = target.is_limit or target.maximise == "psds1"
         self._n_summed = len(self._counts) if is_rate else 1
+
+    def must_change(self, number: int) -> bool:
+        """Return whether the model is beyond the limit on the data of a class."""
+        return self._is_beyond(self._counts[number], range(self._n_folds))
 
     def choose(self) -> list[Choice]:
         """Return the choice of each class from all folds."""
@@ -205,9 +209,10 @@ class Chooser:
         for c, counts in enumerate(self._counts):
             hours = float(self._hours[list(folds)].sum())
             is_rare = counts.n_true[list(folds)].sum() < self._min_events
-            n_variants = 1 + len(best[c])
-            if is_rare:
-                n_variants = 1 if self._target.is_limit else 2
+            if self._is_beyond(counts, folds):
+                choices.append(Choice(int(best[c][0]), 1))
+                continue
+            n_variants = 2 if is_rare else 1 + len(best[c])
             goals = []
             for variant in range(n_variants):
                 parts = [
@@ -222,6 +227,11 @@ class Chooser:
             setting = MODEL if not variant else int(best[c][variant - 1])
             choices.append(Choice(setting, variant))
         return choices
+
+    def _is_beyond(self, counts: Counts, folds: Sequence[int]) -> bool:
+        """Return whether the setting of the model is beyond the limit, so that it cannot stay."""
+        total, hours = counts.of(MODEL).total(folds), float(self._hours[list(folds)].sum())
+        return self._target.is_limit and bool(self._target.goals(total, hours)[0] < 0)
 
     def _best(self, folds: Sequence[int]) -> list[list[int]]:
         """Return the best setting of each class and variant in some folds."""

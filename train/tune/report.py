@@ -15,7 +15,7 @@ from train.tune.choose import WEIGHTS, HeldOut, TargetConfig
 from train.tune.counts import Counts
 from train.tune.settings import Setting
 
-VARIANTS = ("the model's", *("of all classes" if w == np.inf else "own" for w in WEIGHTS))
+MODELS, SHARED, OWN = "model", "shared", "own"  # whose setting a class gets
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ClassTuning:
     setting
         What was chosen on all data.
     source
-        ``the model's``, ``of all classes`` or ``own``.
+        ``model``: it keeps that of the model; ``shared``: what is best for all classes; ``own``.
     """
 
     label: str
@@ -109,7 +109,7 @@ class TuneResult:
                 f"expected calibration error on held-out parts: {found.before.error:.4f} before, "
                 f"{found.after.error:.4f} after"
             )
-        kept = [one.label for one in self.classes if one.source == VARIANTS[0]]
+        kept = [one.label for one in self.classes if one.source == MODELS]
         if kept:
             lines.append(f"{len(kept)} of {len(self.classes)} classes keep the model's settings")
         return lines
@@ -132,6 +132,13 @@ def figures(
         for name, each in (("model", held_out.model), ("tuned", held_out.tuned))
     }
     return model, tuned, float(np.std(gains)), rates
+
+
+def source_of(variant: int, target: TargetConfig) -> str:
+    """Return whose setting a variant is, by its number in a `Choice`."""
+    if not variant:
+        return MODELS
+    return SHARED if WEIGHTS[variant - 1] == np.inf and not target.is_limit else OWN
 
 
 def class_figure(counts: Counts, hours: NDArray[np.float64], target: TargetConfig) -> float:

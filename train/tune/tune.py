@@ -30,7 +30,7 @@ from train.tune.counts import Counter, Counts
 from train.tune.frame_probs import OnProgress, computed_scores, stored_scores
 from train.tune.labelled import TuningData, classes_of, folds_of, tuning_data
 from train.tune.plots import plot_reliability
-from train.tune.report import VARIANTS, ClassTuning, TuneResult, class_figure, figures
+from train.tune.report import MODELS, ClassTuning, TuneResult, class_figure, figures, source_of
 from train.tune.settings import Axes, Setting, levels_of, neighbours, rounded, settings_of
 from train.tune.signals import ClassSignal
 
@@ -66,7 +66,7 @@ def tune(
 
     Settings are chosen by cross-validation over the sources of the recordings, for each class by
     itself, for all classes together, or in between; a class without a gain on held-out parts keeps
-    those of the model. Classes are looked at one by one: where a model reports only the most
+    those of the model, unless they are beyond the limit. Classes are looked at one by one: where a model reports only the most
     specific class of a sound, that comes later.
 
     Parameters
@@ -190,9 +190,9 @@ def tune_data(
     for c, (label, choice) in enumerate(zip(data.labels, choices, strict=True)):
         model = class_figure(held_out.model[c], hours, target)
         tuned = class_figure(held_out.tuned[c], hours, target)
-        gains = tuned > model and choice.setting != MODEL
+        gains = choice.setting != MODEL and (tuned > model or chooser.must_change(c))
         setting = all_settings[c][choice.setting if gains else MODEL]
-        source = VARIANTS[choice.variant if gains else 0]
+        source = source_of(choice.variant if gains else MODEL, target)
         rows.append(ClassTuning(label, int(counts[c].n_true.sum()), model, tuned, setting, source))
     model_figure, tuned_figure, spread, rates = figures(held_out, hours, target)
     changed = tuple(
@@ -201,7 +201,7 @@ def tune_data(
             ClassPostProcessing(tuple(sorted(row.setting.values().items())), calibrations.get(c)),
         )
         for c, row in enumerate(rows)
-        if row.source != VARIANTS[0] or c in calibrations
+        if row.source != MODELS or c in calibrations
     )
     return TuneResult(
         PostProcessing(changed),

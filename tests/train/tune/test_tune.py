@@ -66,7 +66,7 @@ def test_thresholds_move_to_where_events_are(metric):
         assert 0.7 < frog.setting.onset_threshold < 0.8
         assert result.gain > 0.3
     # No event says anything about rain.
-    assert (rain.source, rain.n_true) == ("the model's", 0)
+    assert (rain.source, rain.n_true) == ("model", 0)
     changed = [label for label, _ in result.post_processing.classes]
     assert changed == (["dog"] if metric == "psds1" else ["dog", "frog"])
 
@@ -97,9 +97,12 @@ def test_a_limit_holds_on_the_data():
         one.probs[175:190, 0] = 0.95
     n_false = 8
     precise = tune_data(data, SPEC, TargetConfig(min_precision=0.85)).classes[0]
-    assert precise.source == "the model's"  # 60 of 68 are right already
-    strict = TargetConfig(min_precision=0.99)
-    assert tune_data(data, SPEC, strict).classes[0].model == pytest.approx(60 / 68 - 0.99)
+    assert precise.source == "model"  # 60 of 68 are right already
+    strict = tune_data(data, SPEC, TargetConfig(min_precision=0.99))
+    assert strict.classes[0].model == pytest.approx(60 / 68 - 0.99)
+    # The model's setting cannot stay, although nothing better was found: only silence is precise.
+    ((_, one),) = strict.post_processing.classes
+    assert dict(one.values)["onset_threshold"] > 0.6
     hours = data.hours
     loose = TrackerConfig(0.2, 0.1, 1, 0.0, 0.0)
     spec = SimpleNamespace(labels=SPEC.labels, post_processing=loose)
@@ -120,8 +123,8 @@ def test_a_rare_class_is_tuned_like_all_others():
     data = TuningData(SPEC.labels, TIMELINE, tuple(few), is_strong=True)
     dog, frog, _ = tune_data(data, SPEC, TargetConfig()).classes
     assert frog.n_true == 3
-    assert dog.source != "the model's"
-    assert frog.source == "of all classes"
+    assert dog.source != "model"
+    assert frog.source == "shared"
 
 
 def test_clips_without_times_get_thresholds_only():
