@@ -256,7 +256,7 @@ def _class_table(result: TuneResult) -> Table:
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     table.add_column("class", overflow="ellipsis", no_wrap=True, max_width=22)
-    for name in ("labelled", "model", "tuned", "onset", "offset", "median", "min s", "gap s"):
+    for name in ("n", "model", "tuned", "onset", "offset", "median", "min s", "gap s"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("settings", no_wrap=True)
     shown = sorted(result.classes, key=lambda one: one.model - one.tuned)[:_MAX_CLASSES_SHOWN]
@@ -266,7 +266,7 @@ def _class_table(result: TuneResult) -> Table:
         table.add_row(
             Text(printable(one.label)),
             f"{one.n_true:,}",
-            *("beyond" if figure < 0 else f"{figure:.3f}" for figure in (one.model, one.tuned)),
+            *("over" if figure < 0 else f"{figure:.3f}" for figure in (one.model, one.tuned)),
             f"{setting.onset_threshold:.3f}",
             f"{setting.offset_threshold:.3f}",
             str(setting.median_filter_frames),

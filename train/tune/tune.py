@@ -66,8 +66,8 @@ def tune(
 
     Settings are chosen by cross-validation over the sources of the recordings, for each class by
     itself, for all classes together, or in between; a class without a gain on held-out parts keeps
-    those of the model, unless they are beyond the limit. Classes are looked at one by one: where a model reports only the most
-    specific class of a sound, that comes later.
+    those of the model, unless they are beyond the limit. Classes are looked at one by one: where a
+    model reports only the most specific class of a sound, that comes later.
 
     Parameters
     ----------

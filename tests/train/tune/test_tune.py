@@ -25,6 +25,17 @@ SPEC = SimpleNamespace(
 )
 
 
+@pytest.fixture(autouse=True)
+def few_settings(monkeypatch):
+    """Compare few settings, which takes less time; `test_signals` has all."""
+    few = {
+        "RATIOS": (0.4,), "MEDIAN_SECONDS": (0.0,), "GAP_SECONDS": (0.0, 1.0),
+        "DURATION_SECONDS": (0.0, 0.3), "STEP_SECONDS": (),
+    }  # fmt: skip
+    for name, values in few.items():
+        monkeypatch.setattr(f"train.tune.settings.{name}", values)
+
+
 def stretch(number, levels, false_levels, n_frames=600, *, has_times=True):
     """Return a recording with an event of each class every 100 frames, and false peaks between."""
     generator = np.random.default_rng(number)
