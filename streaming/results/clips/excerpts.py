@@ -1,10 +1,13 @@
-"""Read parts of a recording at its own rate and with all its channels."""
+"""Find the recordings of events, and read parts of them at their own rate, with all channels."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +15,8 @@ import numpy as np
 from sed.audio.decode import open_recording
 from sed.audio.file_decoder import FileDecoder
 from sed.errors import RecordingError
+from sed.events.reading.audio_files import AudioFinder
+from sed.events.tracker import Event
 from sed.types import Floats
 
 SEEK_SECONDS = 5.0  # decoding up to so much sound is as fast as opening the file again
@@ -24,6 +29,55 @@ class Excerpt(NamedTuple):
     start_seconds: float  # in the recording
     samples: Floats  # (samples, channels)
     sample_rate: int
+
+
+class RecordingFinder:
+    """Finds the recordings of events. Threads may share it.
+
+    Parameters
+    ----------
+    audio
+        Folders to look for recordings in, beside their paths as tables have them.
+    """
+
+    def __init__(self, audio: Sequence[str | os.PathLike[str]]) -> None:
+        self._finder = AudioFinder([Path.cwd(), *map(Path, audio)])
+        self._lock = Lock()
+
+    def find(self, name: str) -> str:
+        """Return the path of the recording that a table calls so.
+
+        Raises
+        ------
+        RecordingError
+            If there is none, or several.
+        """
+        if os.path.isfile(name):
+            return name
+        with self._lock:
+            try:
+                return self._finder.find_anywhere(name)
+            except ValueError as error:
+                raise RecordingError(
+                    name,
+                    f"{error}. Run this where the paths of the table hold, or give --audio DIR.",
+                ) from error
+
+
+def span_around(event: Event, pad_seconds: float, max_seconds: float) -> tuple[float, float]:
+    """Return the start and the end, in seconds, of an event and the sound around it.
+
+    Parameters
+    ----------
+    event
+        The event.
+    pad_seconds
+        Sound before and after it.
+    max_seconds
+        Of a longer event its start is taken.
+    """
+    start = max(0.0, event.onset - pad_seconds)
+    return start, min(max(event.offset, start) + pad_seconds, start + max_seconds)
 
 
 @dataclass

@@ -14,15 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from sed.audio.sound_file import SOUND_FORMATS, write_sound
-from sed.errors import OutputError, RecordingError, SedError, UsageError
+from sed.errors import OutputError, SedError, UsageError
 from sed.events.event_table import EventTable
-from sed.events.reading.audio_files import AudioFinder
 from sed.events.tracker import Event
 from sed.features.picture import spectrogram_picture
 from sed.files import written_whole
 from sed.text import iso_time, near, slug
 from streaming.results.clips.choose import ChoiceConfig, choose_events
-from streaming.results.clips.excerpts import Excerpt, read_excerpts
+from streaming.results.clips.excerpts import Excerpt, RecordingFinder, read_excerpts, span_around
 from streaming.results.clips.sheet import write_sheet
 
 INDEX, SHEET = "clips.csv", "index.html"
@@ -135,7 +134,7 @@ def save_clips(
     by_recording: dict[str, list[_Wanted]] = defaultdict(list)
     for clip in wanted:
         by_recording[clip.event.file].append(clip)
-    finder = AudioFinder([Path.cwd(), *map(Path, audio)])
+    finder = RecordingFinder(audio)
     cut = partial(_cut, folder=folder, config=config, format=format, finder=finder)
     clips: list[SavedClip] = []
     n_done = 0
@@ -214,33 +213,18 @@ def _cut(
     folder: Path,
     config: ChoiceConfig,
     format: str,
-    finder: AudioFinder,
+    finder: RecordingFinder,
 ) -> tuple[list[SavedClip], SedError | None]:
     """Write the clips of one recording; return those, and what went wrong."""
-    name, pad = wanted[0].event.file, config.pad_seconds
     clips: list[SavedClip] = []
     try:
-        recording = _found(finder, name)
-        spans = [
-            (e.onset - pad, min(e.offset + pad, max(0.0, e.onset - pad) + config.max_seconds))
-            for e in (clip.event for clip in wanted)
-        ]
+        recording = finder.find(wanted[0].event.file)
+        spans = [span_around(c.event, config.pad_seconds, config.max_seconds) for c in wanted]
         for excerpt in read_excerpts(recording, spans):
             clips.append(_write(wanted[excerpt.number], excerpt, folder, format, recording))
     except SedError as error:
         return clips, error
     return clips, None
-
-
-def _found(finder: AudioFinder, name: str) -> str:
-    if os.path.isfile(name):
-        return name
-    try:
-        return finder.find_anywhere(name)
-    except ValueError as error:
-        raise RecordingError(
-            name, f"{error}. Run this where the paths of the table hold, or give --audio DIR."
-        ) from error
 
 
 def _write(

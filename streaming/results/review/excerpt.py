@@ -5,21 +5,18 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
-from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
 from sed.audio.sound_file import MAX_CHANNELS, encoded_flac
 from sed.errors import RecordingError
-from sed.events.reading.audio_files import AudioFinder
 from sed.events.tracker import Event
 from sed.features.picture import spectrogram_picture
-from streaming.results.clips.excerpts import read_excerpts
+from streaming.results.clips.excerpts import RecordingFinder, read_excerpts, span_around
 
 WIDTH, HEIGHT = 1_200, 320  # pixels
 MAX_SECONDS = 60.0  # of a longer event its start is shown
 N_KEPT = 48
-NOT_FOUND = "Run this where the paths of the table hold, or give --audio DIR."
 
 
 class EventSound(NamedTuple):
@@ -44,7 +41,7 @@ class EventSounds:
     """
 
     def __init__(self, audio: Sequence[str | os.PathLike[str]], pad_seconds: float) -> None:
-        self._finder = AudioFinder([Path.cwd(), *map(Path, audio)])
+        self._finder = RecordingFinder(audio)
         self._pad = pad_seconds
         self._kept: OrderedDict[int, EventSound] = OrderedDict()
         self._lock = Lock()
@@ -76,9 +73,8 @@ class EventSounds:
         return sound
 
     def _read(self, event: Event) -> EventSound:
-        start = max(0.0, event.onset - self._pad)
-        span = start, min(max(event.offset, start) + self._pad, start + MAX_SECONDS)
-        excerpt = next(read_excerpts(self._find(event.file), [span]))
+        span = span_around(event, self._pad, MAX_SECONDS)
+        excerpt = next(read_excerpts(self._finder.find(event.file), [span]))
         samples, rate = excerpt.samples, excerpt.sample_rate
         if not len(samples):
             raise RecordingError(event.file, f"has no sound at {event.onset:.3f} s")
@@ -95,12 +91,3 @@ class EventSounds:
             flac,
             spectrogram_picture(samples, rate, width=WIDTH, height=HEIGHT),
         )
-
-    def _find(self, name: str) -> str:
-        if os.path.isfile(name):
-            return name
-        with self._lock:
-            try:
-                return self._finder.find_anywhere(name)
-            except ValueError as error:
-                raise RecordingError(name, f"{error}. {NOT_FOUND}") from error
