@@ -7,6 +7,7 @@ process that was killed. Where the system has no such locks, the number of the p
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import json
@@ -73,6 +74,22 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
             _release(lock)
     except OSError as error:
         raise OutputError(path, error) from error
+
+
+@contextmanager
+def written_csv(path: str | os.PathLike[str], *, delimiter: str = ",") -> Iterator[Any]:
+    """Write a CSV file as `written_whole` does; names of files may hold any bytes.
+
+    Yields
+    ------
+    csv.writer
+        What writes the rows.
+    """
+    with (
+        written_whole(path) as part,
+        open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        yield csv.writer(file, delimiter=delimiter, lineterminator="\n")
 
 
 def remove_parts(paths: Iterable[str | os.PathLike[str]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import re
 from collections.abc import Callable, Iterable
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from sed.errors import SedError
-from sed.files import written_whole
+from sed.files import written_csv
 from sed.text import printable, spreadsheet_cell
 from streaming.offline.job import JobResult
 
@@ -108,11 +107,7 @@ def write_problems(path: Path, problems: Iterable[RecordingProblem]) -> bool:
     if first is None:
         path.unlink(missing_ok=True)
         return False
-    with (
-        written_whole(path) as part,
-        open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        rows = csv.writer(file, lineterminator="\n")
+    with written_csv(path) as rows:
         rows.writerow(("file", "kind", "what", "remedy"))
         for name, kind, message in itertools.chain([first], rest):
             what, remedy = _parted(message.removeprefix(f"{printable(name)}: "))

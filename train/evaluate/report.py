@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from sed.errors import UsageError
 from sed.events.scoring.score import Score
-from sed.files import written_whole
+from sed.files import written_csv, written_whole
 from sed.models.metrics import (
     average_precision,
     clip_metrics,
@@ -139,14 +138,13 @@ def write_report(
     if events is not None:
         metrics["events"] = events.as_dict()
     write_json(folder / "report.json", metrics)
-    write_table(
-        folder / "per_class.csv",
-        ClassMetrics._fields,
-        [[_cell(value) for value in row] for row in class_metrics(labels, predictions)],
-    )
-    header = ("file", "start", "true", "predicted", "probability", *labels)
-    rows = _prediction_rows(labels, predictions, files, starts)
-    write_table(folder / "predictions.csv", header, rows)
+    with written_csv(folder / "per_class.csv") as table:
+        table.writerow(ClassMetrics._fields)
+        for row in class_metrics(labels, predictions):
+            table.writerow(map(_cell, row))
+    with written_csv(folder / "predictions.csv") as table:
+        table.writerow(("file", "start", "true", "predicted", "probability", *labels))
+        table.writerows(_prediction_rows(labels, predictions, files, starts))
     # Of clips with several labels, none is taken for another.
     if has_several_labels(predictions.targets):
         (folder / "confusion.png").unlink(missing_ok=True)
@@ -165,32 +163,6 @@ def write_json(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:
     with written_whole(path) as part:
         text = json.dumps(plain(values), indent=1, ensure_ascii=False)
         part.write_text(text + "\n", "utf-8", errors="surrogateescape")
-
-
-def write_table(
-    path: str | os.PathLike[str], header: Sequence[str], rows: Sequence[Sequence[object]]
-) -> None:
-    """Write a CSV file, whole or not at all.
-
-    Parameters
-    ----------
-    path
-        The file.
-    header, rows
-        Column names, and the cells of each row.
-
-    Raises
-    ------
-    OutputError
-        If the file cannot be written.
-    """
-    with (
-        written_whole(path) as part,
-        open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
 
 
 def plain(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +17,7 @@ from sed.errors import OutputError, SedError, UsageError
 from sed.events.event_table import EventTable
 from sed.events.tracker import Event
 from sed.features.picture import spectrogram_picture
-from sed.files import written_whole
+from sed.files import written_csv, written_whole
 from sed.text import iso_time, near, slug
 from streaming.results.clips.choose import ChoiceConfig, choose_events
 from streaming.results.clips.excerpts import Excerpt, RecordingFinder, read_excerpts, span_around
@@ -243,11 +242,7 @@ def _write(
 
 def _write_index(path: Path, clips: Sequence[SavedClip]) -> None:
     """Write a table of clips that `sed train` and `sed score` read as events in the clips."""
-    with (
-        written_whole(path) as part,
-        open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        rows = csv.writer(file, lineterminator="\n")
+    with written_csv(path) as rows:
         has_kinds = any(clip.kind for clip in clips)
         rows.writerow((*COLUMNS, "kind") if has_kinds else COLUMNS)
         for clip in clips:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from sed.files import written_whole
+from sed.files import written_csv
 from streaming.results.review.store import ReviewStore, consensus
 
 TSV_HEADER = ("filename", "onset", "offset", "event_label")
@@ -41,7 +38,9 @@ def export_reviews(store: ReviewStore) -> tuple[Path, Path]:
         (file, f"{onset:.3f}", f"{offset:.3f}", label)
         for file, onset, offset, label in dict.fromkeys(found)
     )
-    _write(labels, TSV_HEADER, rows, "\t")
+    with written_csv(labels, delimiter="\t") as table:
+        table.writerow(TSV_HEADER)
+        table.writerows(rows)
     decisions = (each for of_event in snapshot.values() for each in of_event)
     columns = (
         (
@@ -52,17 +51,7 @@ def export_reviews(store: ReviewStore) -> tuple[Path, Path]:
         )
         for each in sorted(decisions, key=lambda each: each.reviewed_at)
     )
-    _write(everything, CSV_HEADER, columns, ",")
+    with written_csv(everything) as table:
+        table.writerow(CSV_HEADER)
+        table.writerows(columns)
     return labels, everything
-
-
-def _write(
-    path: Path, header: tuple[str, ...], rows: Iterable[tuple[Any, ...]], delimiter: str
-) -> None:
-    with (
-        written_whole(path) as part,
-        open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
