@@ -65,13 +65,15 @@ ARROWS = {
     "streaming/engines/graphs streaming/pipeline streaming/offline streaming/offline/detections "
     "streaming/search streaming/sinks streaming/live streaming/live/terminal streaming/web "
     "streaming/bench",
-    "streaming/results": "",
+    "streaming/results": "sed",
     "streaming/results/cli": "sed sed/audio sed/events sed/events/reading sed/events/scoring "
     "streaming/web streaming/results/clips streaming/results/summary streaming/results/score "
     "streaming/results/review",
-    "streaming/results/clips": "sed sed/audio sed/features sed/events sed/events/reading",
-    "streaming/results/summary": "sed sed/audio sed/events",
-    "streaming/results/score": "sed sed/audio sed/events sed/events/reading sed/events/scoring",
+    "streaming/results/clips": "sed sed/audio sed/features sed/events sed/events/reading "
+    "streaming/results",
+    "streaming/results/summary": "sed sed/audio sed/events streaming/results",
+    "streaming/results/score": "sed sed/audio sed/events sed/events/reading sed/events/scoring "
+    "streaming/results",
     "streaming/results/review": "sed sed/audio sed/features sed/events streaming/web "
     "streaming/results/clips",
     "train": "",

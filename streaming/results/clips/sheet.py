@@ -7,13 +7,12 @@ from html import escape
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
-from string import Template
 from typing import Protocol
 from urllib.parse import quote
 
 from sed.events.tracker import Event
-from sed.files import written_whole
-from sed.text import clock_time, iso_time, pluralize, to_utf8, without_controls
+from sed.text import clock_time, iso_time, pluralize, to_utf8
+from streaming.results.output import html_text, write_page
 
 
 class Shown(Protocol):
@@ -65,17 +64,16 @@ def write_sheet(path: Path, clips: Sequence[Shown]) -> None:
     n_classes = len({clip.event.label for clip in clips})
     classes = "one class" if n_classes == 1 else f"{n_classes} classes"
     title = f"{pluralize(len(clips), 'clip')} of {classes}"
-    links = " ".join(f'<a href="#c{i}">{_text(name)}</a>' for i, (name, _) in enumerate(groups))
+    links = " ".join(f'<a href="#c{i}">{html_text(name)}</a>' for i, (name, _) in enumerate(groups))
     sections = "\n".join(
-        f'<h2 id="c{i}">{_text(label)} <small>{pluralize(len(group), "clip")}</small></h2>\n<ol>\n'
+        f'<h2 id="c{i}">{html_text(label)} <small>{pluralize(len(group), "clip")}</small></h2>\n'
+        + "<ol>\n"
         + "\n".join(map(_item, group))
         + "\n</ol>"
         for i, (label, group) in enumerate(groups)
     )
-    template = files(__package__).joinpath("sheet.html").read_text("utf-8")
-    page = Template(template).substitute(title=title, links=links, sections=sections)
-    with written_whole(path) as part:
-        part.write_text(to_utf8(page), "utf-8")
+    template = files(__package__) / "sheet.html"
+    write_page(path, template, title=title, links=links, sections=sections)
 
 
 def _item(clip: Shown) -> str:
@@ -87,12 +85,8 @@ def _item(clip: Shown) -> str:
     when = f" · {iso_time(event.time)[:19].replace('T', ' ')}" if event.time else ""
     end = clip.start_seconds + clip.seconds
     return (
-        f'<li><img loading="lazy" src="{picture}" alt="spectrogram of {_text(event.label)}">'
+        f'<li><img loading="lazy" src="{picture}" alt="spectrogram of {html_text(event.label)}">'
         f'<div class="axis"><span>{clip.start_seconds:.1f} s</span><span>{end:.1f} s</span></div>'
         f'<audio controls preload="none" src="{sound}"></audio>'
-        f"<p><b>{event.score:.2f}</b> · {times}{when}<br>{_text(event.file)}</p></li>"
+        f"<p><b>{event.score:.2f}</b> · {times}{when}<br>{html_text(event.file)}</p></li>"
     )
-
-
-def _text(text: str) -> str:
-    return escape(without_controls(to_utf8(text)))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from sed.errors import OutputError
 from sed.events.scoring.psds import PsdRoc
 from sed.events.scoring.score import Score
 from sed.files import written_whole
-from sed.text import spreadsheet_cell
+from streaming.results.output import write_table
 
 CLASS_HEADER = (
     *("label", "n_true", "n_found", "n_matched", "event_f1", "event_precision", "event_recall"),
@@ -40,10 +39,10 @@ def write_report(folder: str | os.PathLike[str], score: Score) -> None:
         raise OutputError(place, error) from error
     with written_whole(place / "scores.json") as part:
         part.write_text(json.dumps(score.as_dict(), indent=2, ensure_ascii=False) + "\n", "utf-8")
-    _write(place / "classes.csv", CLASS_HEADER, class_rows(score))
+    write_table(place / "classes.csv", CLASS_HEADER, class_rows(score))
     labels = tuple(score.intersections.classes)
     for i, roc in enumerate((score.psds1, score.psds2), start=1):
-        _write(place / f"psd_roc_{i}.csv", ("efpr", "etpr", *labels), _roc_rows(roc))
+        write_table(place / f"psd_roc_{i}.csv", ("efpr", "etpr", *labels), _roc_rows(roc))
         plot_psd_roc(place / f"psd_roc_{i}.png", roc, labels, f"PSDS {i}")
     plot_classes(place / "classes.png", score)
 
@@ -69,14 +68,3 @@ def _roc_rows(roc: PsdRoc) -> Iterable[list[str]]:
     for i, efpr in enumerate(roc.efpr):
         shares = [roc.etpr[i], *roc.tpr[:, i]]
         yield [f"{efpr:.4f}", *("" if np.isnan(share) else f"{share:.6f}" for share in shares)]
-
-
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    with (
-        written_whole(path) as part,
-        open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow([spreadsheet_cell(cell) for cell in header])
-        for row in rows:
-            table.writerow([spreadsheet_cell(cell) for cell in row])

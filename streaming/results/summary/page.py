@@ -5,13 +5,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from importlib.resources import files
 from pathlib import Path
-from string import Template
 
-from sed.files import written_whole
-from sed.text import to_utf8, without_controls
+from streaming.results.output import html_text, write_page
 
 MAX_ROWS = 600  # of a table on the page; the CSV has all
 
@@ -35,7 +32,7 @@ class PageTable:
     rows: Sequence[Sequence[str]]
 
 
-def write_page(
+def write_summary(
     path: Path,
     *,
     title: str,
@@ -44,7 +41,7 @@ def write_page(
     pictures: Mapping[str, Path],
     tables: Sequence[PageTable],
 ) -> None:
-    """Write the page.
+    """Write the page of a summary.
 
     Parameters
     ----------
@@ -66,27 +63,24 @@ def write_page(
     OutputError
         If it cannot be written.
     """
-    template = files(__package__).joinpath("page.html").read_text("utf-8")
-    page = Template(template).substitute(
-        title=_text(title),
-        facts="".join(
-            f"<div><dt>{_text(k)}</dt><dd>{_text(v)}</dd></div>" for k, v in facts.items()
-        ),
-        notes=" ".join(map(_text, notes)),
+    write_page(
+        path,
+        files(__package__) / "page.html",
+        title=html_text(title),
+        facts="".join(_fact(name, value) for name, value in facts.items()),
+        notes=" ".join(map(html_text, notes)),
         figures="\n".join(_figure(name, picture) for name, picture in pictures.items()),
         tables="\n".join(map(_table, tables)),
     )
-    with written_whole(path) as part:
-        part.write_text(to_utf8(page), "utf-8")
 
 
 def _fact(name: str, value: str) -> str:
-    return f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>"
+    return f"<div><dt>{html_text(name)}</dt><dd>{html_text(value)}</dd></div>"
 
 
 def _figure(name: str, picture: Path) -> str:
     data = base64.b64encode(picture.read_bytes()).decode()
-    return f'<figure><img alt="{_text(name)}" src="data:image/png;base64,{data}"></figure>'
+    return f'<figure><img alt="{html_text(name)}" src="data:image/png;base64,{data}"></figure>'
 
 
 def _table(table: PageTable) -> str:
@@ -95,17 +89,18 @@ def _table(table: PageTable) -> str:
     body = "\n".join(
         "<tr>"
         + "".join(
-            f"<td>{_bar(cell, highest) if i == 1 else ''}{_text(cell)}</td>"
+            f"<td>{_bar(cell, highest) if i == 1 else ''}{html_text(cell)}</td>"
             for i, cell in enumerate(row)
         )
         + "</tr>"
         for row in rows
     )
-    head = "".join(f"<th>{_text(name)}</th>" for name in table.header)
+    head = "".join(f"<th>{html_text(name)}</th>" for name in table.header)
     rest = len(table.rows) - len(rows)
     more = f'<p class="quiet">and {rest:,} more, see the CSV</p>' if rest else ""
     return (
-        f'<h2>{_text(table.title)}</h2>\n<div class="table"><table><thead><tr>{head}</tr></thead>'
+        f"<h2>{html_text(table.title)}</h2>\n"
+        f'<div class="table"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>\n{body}\n</tbody></table></div>{more}"
     )
 
@@ -116,7 +111,3 @@ def _bar(cell: str, highest: float) -> str:
 
 def _number(cell: str) -> float:
     return float(cell.replace(",", "") or 0)
-
-
-def _text(text: str) -> str:
-    return escape(without_controls(to_utf8(text)))

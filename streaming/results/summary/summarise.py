@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +11,11 @@ import numpy as np
 
 from sed.errors import OutputError, UsageError
 from sed.events.event_table import EventTable
-from sed.files import written_whole
-from sed.text import near, pluralize, spreadsheet_cell
+from sed.text import near, pluralize
+from streaming.results.output import write_table
 from streaming.results.summary.counts import GROUPINGS, Grouped, group_by, with_local_times
 from streaming.results.summary.effort import RecordedSpan
-from streaming.results.summary.page import PageTable, write_page
+from streaming.results.summary.page import PageTable, write_summary
 
 PAGE = "summary.html"
 TITLES = {"hour": "hour of the day", "day": "date", "week": "week", "site": "site", "file": "file"}
@@ -98,13 +97,13 @@ def summarise(
     labels = events.labels
     total = None if recordings is None else sum(span.seconds or 0.0 for span in recordings)
     classes = _class_rows(events, total)
-    _write(folder / "classes.csv", _class_header(total), classes)
+    write_table(folder / "classes.csv", _class_header(total), classes)
     effort = grouped[by].recorded_seconds
     header = [by, "label", "events", "minutes"] + ["events_per_hour"] * (effort is not None)
-    _write(folder / f"by_{by}.csv", header, _group_rows(grouped[by], labels))
+    write_table(folder / f"by_{by}.csv", header, _group_rows(grouped[by], labels))
     if effort is not None:
         rows = zip(grouped[by].groups, (f"{s / 3600:.4f}" for s in effort), strict=True)
-        _write(folder / "effort.csv", [by, "recorded_hours"], rows)
+        write_table(folder / "effort.csv", [by, "recorded_hours"], rows)
     n_untimed = int(np.isnat(events.local_time).sum())
     summary = EventSummary(
         len(events),
@@ -115,7 +114,7 @@ def summarise(
         sum(span.seconds is None for span in recordings or ()),
     )
     pictures = _pictures(folder, grouped, labels) if n_untimed < len(events) else {}
-    write_page(
+    write_summary(
         folder / PAGE,
         title="Summary of events",
         facts=_facts(summary, events),
@@ -229,15 +228,3 @@ def _notes(summary: EventSummary) -> list[str]:
         "An event counts where it begins; its minutes count in each hour that it reaches into."
     )
     return notes
-
-
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write a table for spreadsheets and R, in which no cell is a formula."""
-    with (
-        written_whole(path) as part,
-        open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(header)
-        for row in rows:
-            table.writerow([spreadsheet_cell(cell) for cell in row])
