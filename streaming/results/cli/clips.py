@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sed.errors import FAILED, SedError, UsageError
-from streaming.results.cli.options import CHOICE, INPUT, OUTPUT, Classes, Events, Quiet
+from streaming.results.cli.options import CHOICE, OUTPUT, Audio, Classes, Events, MinScore, Quiet
 
 
 def clips(
@@ -38,9 +38,7 @@ def clips(
         ),
     ] = "best",
     classes: Classes = "",
-    min_score: Annotated[
-        float, typer.Option(help="Only events with this score or more.", rich_help_panel=CHOICE)
-    ] = 0.0,
+    min_score: MinScore = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of random choices.", rich_help_panel=CHOICE)] = 0,
     pad: Annotated[
         float,
@@ -56,15 +54,7 @@ def clips(
         str,
         typer.Option(metavar="flac|wav|ogg", help="Format of the clips.", rich_help_panel=OUTPUT),
     ] = "flac",
-    audio: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder with the recordings, if they are not where the table says. May be "
-            "repeated.",
-            rich_help_panel=INPUT,
-        ),
-    ] = None,
+    audio: Audio = None,
     quiet: Quiet = False,
 ) -> None:
     """Cut the sound of events from their recordings: per class the best, or any others.

@@ -27,6 +27,17 @@ Classes = Annotated[
         rich_help_panel=CHOICE,
     ),
 ]
+MinScore = Annotated[
+    float, typer.Option(help="Only events with this score or more.", rich_help_panel=CHOICE)
+]
+Audio = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder with the recordings, if they are not where the table says. May be repeated.",
+        rich_help_panel=INPUT,
+    ),
+]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print errors only.", rich_help_panel=OUTPUT)
 ]

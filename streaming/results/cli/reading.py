@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from sed.errors import SedError, UsageError
 from sed.events.event_table import EventTable
 from sed.events.reading.event_tables import read_event_tables
-from sed.text import near
+from sed.text import near, split_names
 
 
 def read_events(paths: Sequence[Path], classes: str = "") -> EventTable:
@@ -28,7 +28,7 @@ def read_events(paths: Sequence[Path], classes: str = "") -> EventTable:
         If no event has such a class.
     """
     table = read_event_tables(paths)
-    names = [name.strip() for name in classes.split(",") if name.strip()]
+    names = split_names(classes)
     for name in names:
         if name not in table.labels:
             raise UsageError(f"no event of the class {name!r}. {near(name, table.labels)}")

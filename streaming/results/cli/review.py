@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from streaming.results.cli.options import CHOICE, INPUT, OUTPUT, Classes, Events, Quiet
+from streaming.results.cli.options import CHOICE, OUTPUT, Audio, Classes, Events, Quiet
 
 PAGE = "Page"
 
@@ -52,15 +52,7 @@ def review(
             rich_help_panel=CHOICE,
         ),
     ] = float("-inf"),
-    audio: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder with the recordings, if they are not where the table says. May be "
-            "repeated.",
-            rich_help_panel=INPUT,
-        ),
-    ] = None,
+    audio: Audio = None,
     quiet: Quiet = False,
 ) -> None:
     """Say of each event whether it is right, on a local page, with its sound and spectrogram.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -164,6 +165,7 @@ def score(
     from sed.events.scoring.intersection import IntersectionConfig
     from sed.events.scoring.psds import SCENARIO_1, SCENARIO_2
     from sed.events.scoring.score import ScoreConfig
+    from sed.text import split_names
 
     show_log(quiet=quiet)
     tolerances = {name: value for name, value in (("dtc", dtc), ("gtc", gtc)) if value is not None}
@@ -182,8 +184,7 @@ def score(
         replace(SCENARIO_2, **psds),  # type: ignore[arg-type]
         threshold,
     )
-    names = [name.strip() for name in classes.split(",") if name.strip()]
-    found = _scored(truth, predictions, durations, map_, names, config)
+    found = _scored(truth, predictions, durations, map_, split_names(classes), config)
     if output is not None:
         from streaming.results.score.report import write_report
 
@@ -201,7 +202,7 @@ def _scored(
     predictions: list[Path],
     durations: Path | None,
     map_: Path | None,
-    classes: list[str],
+    classes: Sequence[str],
     config: ScoreConfig,
 ) -> Score:
     from sed.events.event_table import EventTable
@@ -211,10 +212,10 @@ def _scored(
         check_classes,
         found_durations,
         frames_with_labels,
+        named_recordings,
         read_durations,
         read_label_map,
         read_predictions,
-        recordings_without_events,
         with_labels,
     )
 
@@ -227,8 +228,9 @@ def _scored(
     frames = [frames_with_labels(one, mapped) for one in given if not isinstance(one, EventTable)]
     lengths = None if durations is None else read_durations(durations)
     if lengths is None:
-        silent = recordings_without_events([truth])
-        lengths = found_durations([truth], [*reference.files, *silent])
+        # Those without events are in the tables alone.
+        files = dict.fromkeys([*reference.files, *named_recordings([truth])])
+        lengths = found_durations([truth], [*files])
     if lengths is None and not frames:
         _logger.warning(
             "%s: the lengths of its recordings are unknown: each is taken to end with its last "

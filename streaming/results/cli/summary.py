@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sed.errors import FAILED, SedError
-from streaming.results.cli.options import CHOICE, INPUT, OUTPUT, Classes, Events, Quiet
+from streaming.results.cli.options import INPUT, OUTPUT, Classes, Events, MinScore, Quiet
 
 
 def summary(
@@ -33,9 +33,7 @@ def summary(
         ),
     ] = "hour",
     classes: Classes = "",
-    min_score: Annotated[
-        float, typer.Option(help="Only events with this score or more.", rich_help_panel=CHOICE)
-    ] = 0.0,
+    min_score: MinScore = 0.0,
     audio: Annotated[
         list[Path] | None,
         typer.Option(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,8 @@ from sed.audio.decode import open_recording
 from sed.errors import SedError, TableError, UsageError
 from sed.events.event_table import EventTable
 from sed.events.reading.audio_files import Recordings, stem
-from sed.events.reading.event_tables import event_files, read_event_table, read_event_tables
+from sed.events.reading.event_tables import event_files, read_event_tables
 from sed.events.reading.frames import FrameScores, read_frame_scores
-from sed.events.reading.header import column_key
 from sed.events.reading.table import cell_of, log_assumed, number, read_text_table
 from sed.text import lines, near, pluralize, printable, some
 
@@ -162,21 +163,10 @@ def with_labels(
     kept = [bool(label) and (not classes or label in classes) for label in table.labels]
     if all(kept):
         return table
-    rows = np.array(kept, bool)[table.label]
-    names = [label if keep else "" for label, keep in zip(table.labels, kept, strict=True)]
-    fewer = table.take(rows)
-    numbers = np.cumsum(kept) - 1
-    return EventTable(
-        fewer.files,
-        tuple(name for name in names if name),
-        fewer.file,
-        numbers[fewer.label].astype(np.int32),
-        fewer.onset,
-        fewer.offset,
-        fewer.score,
-        fewer.local_time,
-        fewer.utc_offset_minutes,
-    )
+    fewer = table.take(np.array(kept)[table.label])
+    numbers = (np.cumsum(kept) - 1).astype(np.int32)
+    labels = tuple(compress(table.labels, kept))
+    return dataclasses.replace(fewer, labels=labels, label=numbers[fewer.label])
 
 
 def frames_with_labels(frames: FrameScores, mapped: Mapping[str, str]) -> FrameScores:
@@ -207,17 +197,13 @@ def check_classes(classes: Sequence[str], truth: EventTable) -> None:
             raise UsageError(f"no reference event of the class {name!r}. {known}")
 
 
-def recordings_without_events(truth: Sequence[Path]) -> list[str]:
-    """Return the recordings that tables of the truth name without an event in them."""
-    names = []
-    for path in truth:
-        for file in event_files(path):
-            if column_key(file.suffix) not in (".csv", ".tsv", ".txt"):
-                continue
-            with_events = {*read_event_table(file).files}
-            names += [
-                own
-                for _, cells in read_text_table(file).records()
-                if (own := cell_of(cells, FILE_CELLS)) and own not in with_events
-            ]
-    return list(dict.fromkeys(names))
+def named_recordings(truth: Sequence[Path]) -> list[str]:
+    """Return the recordings that tables of the truth name, also those without an event."""
+    names = (
+        cell_of(cells, FILE_CELLS)
+        for path in truth
+        for file in event_files(path)
+        if file.suffix.lower() in (".csv", ".tsv", ".txt")
+        for _, cells in read_text_table(file).records()
+    )
+    return [name for name in dict.fromkeys(names) if name]
