@@ -164,6 +164,34 @@ class EventTable:
         )
 
 
+def repeated_rows(table: EventTable, n_rows: Sequence[int]) -> NDArray[np.bool_]:
+    """Return which events of tables an earlier table has too, shape (events,).
+
+    Parameters
+    ----------
+    table
+        The tables, one below the other. Times are the same if they are to the millisecond.
+    n_rows
+        The number of rows of each table.
+    """
+    origin = np.repeat(np.arange(len(n_rows)), n_rows)
+    pairs = np.unique(table.file.astype(np.int64) * len(n_rows) + origin)
+    n_tables = np.bincount(pairs // len(n_rows), minlength=len(table.files))
+    repeated = np.zeros(len(table), bool)
+    # Most recordings are in one table alone.
+    rows = np.flatnonzero((n_tables > 1)[table.file])
+    times = (np.rint(seconds[rows] * 1e3) for seconds in (table.offset, table.onset))
+    columns = (*times, table.label[rows], table.file[rows])
+    order = np.lexsort((origin[rows], *columns))
+    if len(order):
+        new = np.any([np.diff(column[order]) != 0 for column in columns], axis=0)
+        starts = np.concatenate([[0], np.flatnonzero(new) + 1])
+        sorted_origin = origin[rows][order]
+        first = np.repeat(sorted_origin[starts], np.diff([*starts, len(order)]))
+        repeated[rows[order]] = sorted_origin != first
+    return repeated
+
+
 def _numbered(names: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
     """Return names once, in the order of their first row, and the number of each row's."""
     numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}

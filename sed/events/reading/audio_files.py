@@ -9,6 +9,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
@@ -139,10 +140,13 @@ class AudioFinder:
     ----------
     folders
         Where to look, in this order.
+    below
+        Folders that are searched at any depth for what is in none of them; `folders` if None.
     """
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    def __init__(self, folders: Sequence[Path], below: Sequence[Path] | None = None) -> None:
         self._folders = folders
+        self._searched = folders if below is None else below
         self._listings: dict[Path, dict[str, list[str]]] = {}
         self._below: dict[str, list[str]] | None = None
         self._paths: dict[tuple[int, int], str] = {}  # by device and number of the file
@@ -180,6 +184,8 @@ class AudioFinder:
     def find_anywhere(self, *names: str) -> str:
         """Return the path of a file as `find` does, or of the only one of its name in any folder.
 
+        Of several files of its name, it is the one in folders that are called most like its own.
+
         Parameters
         ----------
         names
@@ -194,10 +200,10 @@ class AudioFinder:
             return self.find(*names)
         except ValueError:
             if self._below is None:
-                self._below = _by_name(self._folders)
+                self._below = _by_name(self._searched)
             for name in names:
                 base = _parts(name)[-1:]
-                found = self._below.get(_folded(base[0]), []) if base else []
+                found = _nearest(name, self._below.get(_folded(base[0]), []) if base else [])
                 if len(found) > 1:
                     raise ValueError(
                         f"several recordings have this name: {some(found, 3)}"
@@ -268,10 +274,25 @@ def _folded(name: str) -> str:
     return _composed(name).casefold()
 
 
+def _nearest(name: str, found: list[str]) -> list[str]:
+    """Return the files with most folders, from the last to the first, in common with a name."""
+    if len(found) < 2:
+        return found
+    own = [*map(_folded, _parts(name)[-2::-1])]
+    counts = []
+    for file in found:
+        folders = map(_folded, Path(file).parts[-2::-1])
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(own, folders, strict=False))
+        counts.append(sum(1 for _ in same))
+    return [file for file, n in zip(found, counts, strict=True) if n == max(counts)]
+
+
 def _by_name(folders: Sequence[Path]) -> dict[str, list[str]]:
     """Return the sounds in folders and below, by their names with and without ending."""
     found: dict[str, list[str]] = {}
-    for file in sorted({file for folder in folders for file in folder.rglob("*")}):
+    # Folders may lie in one another.
+    files = {os.path.abspath(file): file for folder in folders for file in folder.rglob("*")}
+    for file in sorted(files.values()):
         if is_sound(file) and os.path.isfile(file):
             for name in {file.name, stem(file.name)}:
                 found.setdefault(_folded(name), []).append(str(file))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -12,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed.errors import SedError, TableError, UsageError
-from sed.events.event_table import NO_ZONE, EventTable
+from sed.events.event_table import NO_ZONE, EventTable, repeated_rows
 from sed.events.reading.annotations import LAYOUTS, is_annotation, layout_of
-from sed.events.reading.audio_files import Recordings, recording_name
+from sed.events.reading.audio_files import Recordings, recording_name, stem
 from sed.events.reading.events import read_events
 from sed.events.reading.header import read_columns
 from sed.events.reading.table import log_once
@@ -25,6 +26,8 @@ from sed.events.writing.parquet import read_parquet_events
 from sed.events.writing.writers import GAP
 from sed.text import lines, message_of, pluralize, printable, some, without_controls
 
+_logger = logging.getLogger("sed.tables")
+
 ENDINGS = (
     *(".csv", ".tsv", ".txt", ".tab", ".jsonl", ".parquet", ".textgrid", ".svl"),
     *(".sqlite", ".sqlite3", ".db"),
@@ -34,7 +37,10 @@ _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 # Names of the columns of tables that are read fast: those of `sed`, and of DCASE.
 _PLAIN = (("file", "filename"), ("onset",), ("offset",), ("label", "event_label"))
 # Endings of results, the best for reading first: those that store scores and times.
-_OURS = tuple(EXTENSIONS[name] for name in ("csv", "jsonl", "parquet", "raven", "tsv", "audacity"))
+_OURS = tuple(
+    EXTENSIONS[name]
+    for name in ("csv", "jsonl", "parquet", "kaleidoscope", "raven", "tsv", "audacity")
+)
 _ZONE = re.compile(r"[+-]\d\d:\d\d$")
 
 
@@ -80,7 +86,11 @@ def read_event_tables(
         if len(errors) == 1:
             raise TableError(errors[0])
         raise TableError(f"{pluralize(len(errors), 'input')} cannot be read:{lines(errors)}")
-    return EventTable.concat(tables)
+    table = EventTable.concat(tables)
+    repeated = repeated_rows(table, [*map(len, tables)])
+    if n := int(repeated.sum()):
+        _logger.warning("%s are in several tables: each counts once", pluralize(n, "event"))
+    return table.take(~repeated) if n else table
 
 
 def event_files(path: str | os.PathLike[str]) -> list[Path]:
@@ -298,8 +308,19 @@ def _read_live_record(path: Path) -> EventTable:
 def _with_names(table: EventTable, path: Path, folders: dict[Path, Recordings]) -> EventTable:
     """Return events with a recording, and labels without spaces around them.
 
-    Where events name no recording, it is that of the file's name.
+    Where events name no recording, it is that of the file's name. If a selection table of Raven
+    names that one, without its folder, it is beside the table: those of several sites may have one
+    name.
     """
+    if path.suffix.lower() == ".txt":
+        own_stem = stem(recording_name(path))
+        names = [
+            str(path.with_name(name))
+            if stem(name) == own_stem and "/" not in name and not os.path.isfile(name)
+            else name
+            for name in table.files
+        ]
+        table = table.renamed(files=names)
     if "" in table.files:
         if path.parent not in folders:
             folders[path.parent] = Recordings(path.parent.iterdir())

@@ -14,7 +14,8 @@ def match_names(names: Sequence[str], known: Sequence[str]) -> list[str | None]:
     """Return for each name the one of the same recording among those that are known, or none.
 
     Names are the same as they are written; else if their last parts are, without the endings of
-    sounds: as many parts as both have, at least the file name.
+    sounds: as many parts as both have, at least the file name. Of several names that fit one by
+    their last part alone, those are the same that fit it by all parts that both have, if any do.
 
     >>> match_names(["found/north/a.csv", "b.wav"], ["rec/north/a", "rec/south/a", "rec/b.flac"])
     ['rec/north/a', 'rec/b.flac']
@@ -29,6 +30,15 @@ def match_names(names: Sequence[str], known: Sequence[str]) -> list[str | None]:
     for name in known:
         by_stem[_parts(name)[-1]].append(name)
     found = [name if name in exact else _best(name, by_stem) for name in names]
+    fitting = {
+        own
+        for name, own in zip(names, found, strict=True)
+        if own is not None and _is_tail(_parts(name), _parts(own))
+    }
+    found = [
+        None if own in fitting and not _is_tail(_parts(name), _parts(own)) else own
+        for name, own in zip(names, found, strict=True)
+    ]
     named: dict[str, str] = {}
     for name, own in zip(names, found, strict=True):
         other = name if own is None else named.setdefault(own, name)

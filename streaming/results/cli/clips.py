@@ -64,7 +64,7 @@ def clips(
     """
     from sed.cli import show_log
     from sed.text import pluralize
-    from streaming.results.cli.reading import print_error, progress, read_events
+    from streaming.results.cli.reading import print_error, progress, read_events, with_paths
     from streaming.results.clips.choose import ChoiceConfig
     from streaming.results.clips.save import SHEET, save_clips
 
@@ -72,7 +72,7 @@ def clips(
     if per_class < 0:
         raise UsageError(f"expected 0 or more clips per class, got {per_class}")
     config = ChoiceConfig(per_class or None, pick, pad, max_seconds, seed)  # type: ignore[arg-type]
-    table = read_events(events, classes)
+    table = with_paths(read_events(events, classes), events)
     table = table.take(table.score >= min_score)
     errors: list[SedError] = []
     with progress("clips", shown=not quiet) as bar:

@@ -37,6 +37,26 @@ def read_events(paths: Sequence[Path], classes: str = "") -> EventTable:
     return table.take(np.isin(table.label, [table.labels.index(name) for name in names]))
 
 
+def table_folders(paths: Sequence[Path]) -> list[Path]:
+    """Return the folders of tables, which names of recordings may begin at."""
+    return [*dict.fromkeys(path if path.is_dir() else path.parent for path in paths)]
+
+
+def with_paths(table: EventTable, paths: Sequence[Path]) -> EventTable:
+    """Return events with paths of their recordings that hold from here.
+
+    Names that lead to no file from here, but from the folder of a table, get that folder.
+    """
+    folders = table_folders(paths)
+
+    def place(name: str) -> str:
+        found = (str(folder / name) for folder in folders if (folder / name).is_file())
+        return name if Path(name).is_file() else next(found, name)
+
+    names = [*map(place, table.files)]
+    return table if names == [*table.files] else table.renamed(files=names)
+
+
 def folders_of(table: EventTable) -> list[Path]:
     """Return the folders of recordings that are there, without those below others."""
     folders = {Path(file).parent for file in table.files if Path(file).is_file()}

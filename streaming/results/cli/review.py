@@ -67,7 +67,7 @@ def review(
     from sed.errors import UsageError
     from sed.signals import GracefulExit
     from sed.text import pluralize
-    from streaming.results.cli.reading import read_events
+    from streaming.results.cli.reading import read_events, table_folders
     from streaming.results.review.server import serve_review
     from streaming.results.review.session import ReviewSession
     from streaming.results.review.store import ReviewStore
@@ -83,7 +83,14 @@ def review(
         raise UsageError("there are no events to review")
     ended = Event()
     with ReviewStore(db) as store, GracefulExit(ended.set):
-        session = ReviewSession(table, store, audio=audio or (), pad_seconds=pad, reviewer=reviewer)
+        session = ReviewSession(
+            table,
+            store,
+            audio=audio or (),
+            tables=table_folders(events),
+            pad_seconds=pad,
+            reviewer=reviewer,
+        )
         server = serve_review(
             session, host, port, token=token, report=lambda text: print(text, file=sys.stderr)
         )

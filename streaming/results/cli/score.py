@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streaming.results.cli.options import INPUT, OUTPUT, Quiet
+from streaming.results.cli.options import INPUT, OUTPUT, Audio, Quiet
 
 if TYPE_CHECKING:
     from sed.events.scoring.score import Score, ScoreConfig
@@ -66,6 +66,7 @@ def score(
             rich_help_panel=INPUT,
         ),
     ] = "",
+    audio: Audio = None,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -184,7 +185,8 @@ def score(
         replace(SCENARIO_2, **psds),  # type: ignore[arg-type]
         threshold,
     )
-    found = _scored(truth, predictions, durations, map_, split_names(classes), config)
+    names = split_names(classes)
+    found = _scored(truth, predictions, durations, audio or [], map_, names, config)
     if output is not None:
         from streaming.results.score.report import write_report
 
@@ -201,6 +203,7 @@ def _scored(
     truth: Path,
     predictions: list[Path],
     durations: Path | None,
+    audio: Sequence[Path],
     map_: Path | None,
     classes: Sequence[str],
     config: ScoreConfig,
@@ -212,6 +215,7 @@ def _scored(
         check_classes,
         found_durations,
         frames_with_labels,
+        left_out,
         named_recordings,
         read_durations,
         read_label_map,
@@ -230,11 +234,16 @@ def _scored(
     if lengths is None:
         # Those without events are in the tables alone.
         files = dict.fromkeys([*reference.files, *named_recordings([truth])])
-        lengths = found_durations([truth], [*files])
-    if lengths is None and not frames:
-        _logger.warning(
-            "%s: the lengths of its recordings are unknown: each is taken to end with its last "
-            "event. Give --durations FILE.",
-            truth,
-        )
-    return score_events(reference, tables or frames, durations=lengths, config=config)
+        predicted = [name for table in tables for name in table.files]
+        lengths, missing = found_durations([*files], [truth], predicted, audio)
+        if missing:
+            lengths = None
+            if not frames:
+                _logger.warning(
+                    "the lengths of recordings are unknown: each is taken to end with its last "
+                    "event. Give --audio DIR or --durations FILE. (%s)",
+                    missing[0],
+                )
+    if lengths and (others := left_out(tables or frames, lengths)):
+        _logger.warning("left out: %s", others)
+    return score_events(reference, tables or frames, durations=lengths or None, config=config)

@@ -66,12 +66,18 @@ def summary(
     from sed.audio.start_time import time_zone as parsed
     from sed.cli import show_log
     from sed.text import pluralize
-    from streaming.results.cli.reading import Bar, folders_of, print_error, read_events
+    from streaming.results.cli.reading import (
+        Bar,
+        folders_of,
+        print_error,
+        read_events,
+        with_paths,
+    )
     from streaming.results.summary.effort import recorded_spans
     from streaming.results.summary.summarise import PAGE, summarise
 
     show_log(quiet=quiet)
-    table = read_events(events, classes)
+    table = with_paths(read_events(events, classes), events)
     table = table.take(table.score >= min_score)
     zone, clock = (name and parsed(name) for name in (time_zone, recorder_zone))
     errors: list[SedError] = []

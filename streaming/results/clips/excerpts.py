@@ -37,11 +37,19 @@ class RecordingFinder:
     Parameters
     ----------
     audio
-        Folders to look for recordings in, beside their paths as tables have them.
+        Folders to look for recordings in, at any depth, beside their paths as tables have them;
+        the folder that the process is in if none is given.
+    tables
+        Folders that paths in tables may begin at, too.
     """
 
-    def __init__(self, audio: Sequence[str | os.PathLike[str]]) -> None:
-        self._finder = AudioFinder([Path.cwd(), *map(Path, audio)])
+    def __init__(
+        self,
+        audio: Sequence[str | os.PathLike[str]],
+        tables: Sequence[str | os.PathLike[str]] = (),
+    ) -> None:
+        here, beside, below = Path.cwd(), [*map(Path, tables)], [*map(Path, audio)]
+        self._finder = AudioFinder([here, *beside, *below], below=below or [here, *beside])
         self._lock = Lock()
 
     def find(self, name: str) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
-from collections.abc import Sequence
 from threading import Lock
 from typing import NamedTuple
 
@@ -34,14 +32,14 @@ class EventSounds:
 
     Parameters
     ----------
-    audio
-        Folders to look for recordings in, beside their paths as tables have them.
+    finder
+        Finds the recordings.
     pad_seconds
         Sound before and after an event.
     """
 
-    def __init__(self, audio: Sequence[str | os.PathLike[str]], pad_seconds: float) -> None:
-        self._finder = RecordingFinder(audio)
+    def __init__(self, finder: RecordingFinder, pad_seconds: float) -> None:
+        self._finder = finder
         self._pad = pad_seconds
         self._kept: OrderedDict[int, EventSound] = OrderedDict()
         self._lock = Lock()

@@ -18,6 +18,7 @@ from sed.audio.start_time import start_from_name
 from sed.errors import SedError
 from sed.events.event_table import EventTable
 from sed.text import iso_time, to_utf8
+from streaming.results.clips.excerpts import RecordingFinder
 from streaming.results.review.excerpt import EventSounds
 from streaming.results.review.export import export_reviews
 from streaming.results.review.precision import precision_bins, thresholds_for
@@ -50,6 +51,8 @@ class ReviewSession:
         The decisions; those about events of other tables stay as they are.
     audio
         Folders to look for recordings in, beside their paths as the table has them.
+    tables
+        Folders that paths in the table may begin at, too.
     pad_seconds
         Sound before and after an event.
     reviewer
@@ -62,13 +65,14 @@ class ReviewSession:
         store: ReviewStore,
         *,
         audio: Sequence[str | os.PathLike[str]] = (),
+        tables: Sequence[str | os.PathLike[str]] = (),
         pad_seconds: float = 1.0,
         reviewer: str = "",
     ) -> None:
         self.queue = Queue(with_times(table))
         self.store = store
         self.reviewer = reviewer
-        self.sounds = EventSounds(audio, pad_seconds)
+        self.sounds = EventSounds(RecordingFinder(audio, tables), pad_seconds)
         self._queues: OrderedDict[int, Rows] = OrderedDict()
         self._n_queues = 0
         self._lock = threading.Lock()

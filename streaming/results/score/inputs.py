@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -15,13 +14,12 @@ import numpy as np
 from sed.audio.decode import open_recording
 from sed.errors import SedError, TableError, UsageError
 from sed.events.event_table import EventTable
-from sed.events.reading.audio_files import Recordings, stem
+from sed.events.reading.audio_files import AudioFinder, stem
 from sed.events.reading.event_tables import event_files, read_event_tables
 from sed.events.reading.frames import FrameScores, read_frame_scores
 from sed.events.reading.table import cell_of, log_assumed, number, read_text_table
+from sed.events.scoring.names import match_names
 from sed.text import lines, near, pluralize, printable, some
-
-_logger = logging.getLogger("sed.score")
 
 FILE_CELLS = ("filename", "file", "fname", "path", "recording")
 DURATION_CELLS = ("duration", "duration_seconds", "seconds", "length")
@@ -96,36 +94,83 @@ def read_durations(path: Path) -> dict[str, float]:
     return durations
 
 
-def found_durations(truth: Sequence[Path], files: Sequence[str]) -> dict[str, float] | None:
-    """Return the seconds of the recordings of the truth, if all of them are found.
+def found_durations(
+    files: Sequence[str],
+    truth: Sequence[Path],
+    predicted: Sequence[str] = (),
+    audio: Sequence[Path] = (),
+) -> tuple[dict[str, float], list[str]]:
+    """Return the seconds of the recordings of the truth, and why those of others are unknown.
 
-    They are looked for where the names lead to, and beside the tables of the truth.
+    They are looked for where the names lead to from here, from the tables of the truth and from
+    other folders; where predictions have them; and below all of these folders.
 
     Parameters
     ----------
-    truth
-        The tables.
     files
         Names of the recordings.
+    truth
+        The tables.
+    predicted
+        Names of the recordings in predictions.
+    audio
+        More folders.
     """
-    folders = dict.fromkeys(path if path.is_dir() else path.parent for path in truth)
-    beside = Recordings(file for folder in folders for file in folder.rglob("*"))
-    by_stem: dict[str, list[str]] = {}
-    for sound in beside.files:
-        by_stem.setdefault(stem(sound.name), []).append(str(sound))
-    durations = {}
+    folders = [path if path.is_dir() else path.parent for path in truth]
+    finder = AudioFinder([Path.cwd(), *folders, *audio], below=audio or folders)
+    there = [name for name in predicted if os.path.isfile(name)]
+    durations, missing = {}, []
     for file in files:
-        place = [file] if os.path.isfile(file) else by_stem.get(stem(os.path.basename(file)), [])
-        if len(place) != 1:
-            return None
         try:
-            with closing(open_recording(place[0])) as decoder:
-                if decoder.n_samples is None:
-                    return None
-                durations[file] = decoder.n_samples / decoder.sample_rate
-        except SedError:
-            return None
-    return durations or None
+            place = finder.find(file)
+        except ValueError:
+            place = _same_recording(file, there)
+        try:
+            place = place or finder.find_anywhere(file, stem(file))
+            durations[file] = _seconds(place)
+        except (ValueError, SedError) as error:
+            missing.append(f"{printable(file)}: {error}")
+    return durations, missing
+
+
+def left_out(predictions: Predictions, durations: Mapping[str, float]) -> str:
+    """Return what predictions have in recordings that have no duration, in words; may be nothing.
+
+    Raises
+    ------
+    TableError
+        If names are ambiguous.
+    """
+    known = list(durations)
+    n, others = 0, list[str]()
+    for one in predictions:
+        if isinstance(one, EventTable):
+            own = np.array([name is None for name in match_names(one.files, known)], bool)
+            n += int(own[one.file].sum())
+            others += compress(one.files, own)
+        elif match_names([one.file], known) == [None]:
+            others.append(one.file)
+    names = list(dict.fromkeys(others))
+    if not names:
+        return ""
+    what = f"{pluralize(n, 'detection')} in " if n else ""
+    where = pluralize(len(names), "recording")
+    return f"{what}{where} without reference events or duration: {some(names, 3)}"
+
+
+def _same_recording(file: str, names: Sequence[str]) -> str:
+    """Return the name of the same recording among some; nothing if there is none, or several."""
+    try:
+        return match_names([file], names)[0] or ""
+    except TableError:
+        return ""
+
+
+def _seconds(path: str) -> float:
+    with closing(open_recording(path)) as decoder:
+        if decoder.n_samples is None:
+            raise ValueError("its header has no length")
+        return decoder.n_samples / decoder.sample_rate
 
 
 def read_label_map(path: Path) -> dict[str, str]:

@@ -190,6 +190,42 @@ def test_one_of_several_formats_of_a_scan_is_read(tmp_path, caplog):
     assert "the same recordings in several formats: left out b.wav.jsonl" in caplog.text
 
 
+def test_every_format_of_a_scan_is_one_of_several(tmp_path):
+    event = Event(1.5, 2.25, "dog", 0.9, "rec/a.wav")
+    for format, ending in EXTENSIONS.items():
+        if format not in ("npz", "parquet"):
+            with (
+                open(tmp_path / f"a.wav{ending}", "w") as file,
+                open_writer(file, format) as writer,
+            ):
+                writer.write(event)
+    assert len(read_event_tables([tmp_path])) == 1
+
+
+def test_an_event_of_several_tables_counts_once(tmp_path, caplog):
+    header = "file,onset,offset,label,score\n"
+    dogs = "a.wav,1,2,dog,0.5\na.wav,1,2,dog,0.5\n"  # of one table, both count
+    (tmp_path / "a.wav.csv").write_text(header + dogs + "a.wav,3,4,owl,0.5\n")
+    (tmp_path / "all.csv").write_text(header + dogs + "a.wav,1,2,owl,0.5\nb.wav,1,2,dog,0.5\n")
+    table = read_event_tables([tmp_path])
+    found = [(e.file, e.onset, e.label) for e in table.events()]
+    assert found == [
+        *[("a.wav", 1, "dog")] * 2,
+        *[("a.wav", 3, "owl"), ("a.wav", 1, "owl"), ("b.wav", 1, "dog")],
+    ]
+    assert "2 events are in several tables: each counts once" in caplog.text
+
+
+def test_names_without_folders_are_those_of_the_site(tmp_path):
+    for site in ("north", "south"):
+        (tmp_path / site).mkdir()
+        path = tmp_path / site / "dawn.wav.selections.txt"
+        with open(path, "w") as file, open_writer(file, "raven") as writer:
+            writer.write(Event(1, 2, "dog", 0.5, f"rec/{site}/dawn.wav"))
+    files = read_event_tables([tmp_path]).files
+    assert files == (str(tmp_path / "north/dawn.wav"), str(tmp_path / "south/dawn.wav"))
+
+
 def test_a_folder_is_listed_once_for_all_annotations_in_it(tmp_path, monkeypatch):
     for i in range(5):
         (tmp_path / f"{i}.wav").touch()

@@ -25,6 +25,12 @@ def test_two_recordings_are_not_the_same_one():
     assert match_names(["rec/north/a.wav", "north/a"], ["a.wav"]) == ["a.wav", "a.wav"]
 
 
+def test_a_recording_of_another_folder_is_another_one():
+    known, names = ["north/a.wav"], ["rec/north/a.wav", "rec/south/a.wav"]
+    assert match_names(names, known) == ["north/a.wav", None]
+    assert match_names(names[1:], known) == ["north/a.wav"]  # which only the folder contradicts
+
+
 @given(st.lists(st.text(), unique=True))
 def test_names_as_they_are_written_are_themselves(names):
     assert match_names(names, names) == names

@@ -39,3 +39,11 @@ def test_a_recording_that_is_missing_gives_status_1(table, capsys):
 def test_a_class_that_no_event_has_is_refused(table, capsys):
     assert run(["clips", str(table), "-o", "out", "--classes", "dgo"]) == 2
     assert "no event of the class 'dgo'. Did you mean dog?" in capsys.readouterr().err
+
+
+def test_clips_of_clips_and_a_table_elsewhere(table, tmp_path, monkeypatch, capsys):
+    assert run(["clips", "events.csv", "-o", "out/clips", "-q"]) == 0
+    monkeypatch.chdir(tmp_path / "out")
+    assert run(["clips", "clips", "-o", "again"]) == 0
+    assert run(["clips", "../events.csv", "-o", "third"]) == 0
+    assert capsys.readouterr().out.startswith("3 clips in again; look at again/index.html\n3 clips")

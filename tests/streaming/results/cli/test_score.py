@@ -55,7 +55,10 @@ def test_without_durations_the_last_event_ends_a_recording_with_a_warning(tables
     assert run([*tables, "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["hours"] == 7 / 3600
-    assert "truth.tsv: the lengths of its recordings are unknown" in err
+    assert (
+        "the lengths of recordings are unknown: each is taken to end with its last event. Give "
+        "--audio DIR or --durations FILE. (a.wav: no such file in " in err
+    )
 
 
 def test_tables_and_a_folder_for_people(tables, tmp_path, capsys):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sed.errors import RecordingError
 from streaming.results.clips import excerpts
-from streaming.results.clips.excerpts import read_excerpts
+from streaming.results.clips.excerpts import RecordingFinder, read_excerpts
 
 RATE = 8_000
 
@@ -70,3 +70,16 @@ def test_what_is_before_damage_is_read(tmp_path):
     with pytest.raises(RecordingError, match="cut off"):
         found.extend(read_excerpts(str(path), [(1, 2), (18, 19)]))
     assert [excerpt.number for excerpt in found] == [0]
+
+
+def test_recordings_of_one_name_differ_by_their_folders(tmp_path, monkeypatch):
+    for site in ("north", "south"):
+        (tmp_path / "disk" / site).mkdir(parents=True)
+        soundfile.write(tmp_path / "disk" / site / "a.wav", np.zeros(800), RATE)
+    monkeypatch.chdir(tmp_path)
+    finder = RecordingFinder(["disk", tmp_path / "disk"])
+    assert finder.find("D:\\rec\\North\\a.wav").endswith("disk/north/a.wav")
+    assert finder.find("rec/south/a").endswith("disk/south/a.wav")
+    with pytest.raises(RecordingError, match=r"several recordings have this name: .*north.*south"):
+        finder.find("west/a.wav")
+    assert RecordingFinder([], tables=["disk/south"]).find("a.wav") == "disk/south/a.wav"

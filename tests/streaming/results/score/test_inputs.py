@@ -12,6 +12,7 @@ from streaming.results.score.inputs import (
     check_classes,
     found_durations,
     frames_with_labels,
+    left_out,
     read_durations,
     read_label_map,
     read_predictions,
@@ -89,12 +90,34 @@ def test_durations_from_a_table(tmp_path):
 
 
 def test_durations_from_recordings_beside_the_truth(tmp_path):
-    (tmp_path / "rec").mkdir()
-    soundfile.write(tmp_path / "rec" / "a.wav", np.zeros(12_000), 8_000)
-    table = tmp_path / "truth.tsv"
-    assert found_durations([table], ["a.wav"]) == {"a.wav": 1.5}
-    assert found_durations([table], ["x/a.flac"]) == {"x/a.flac": 1.5}
-    assert found_durations([table], ["a.wav", "gone.wav"]) is None
+    for site, seconds in (("north", 1), ("south", 2)):
+        (tmp_path / "rec" / site).mkdir(parents=True)
+        soundfile.write(tmp_path / "rec" / site / "a.wav", np.zeros(seconds * 8_000), 8_000)
+    soundfile.write(tmp_path / "rec" / "b.wav", np.zeros(12_000), 8_000)
+    table, recordings = tmp_path / "truth.tsv", tmp_path / "rec"
+    assert found_durations(["b.wav", "x/b.flac"], [table]) == ({"b.wav": 1.5, "x/b.flac": 1.5}, [])
+    # Recorders of all sites write the same names, so that folders decide.
+    names = ["old/north/a.wav", "south/a.wav"]
+    assert found_durations(names, [table])[0] == {names[0]: 1.0, names[1]: 2.0}
+    elsewhere = [tmp_path / "truth" / "t.tsv"]
+    assert found_durations(names, elsewhere, audio=[recordings])[0] == {names[0]: 1, names[1]: 2}
+    predicted = [str(file) for file in recordings.rglob("*.wav")]
+    assert found_durations(["south/a.wav"], elsewhere, predicted)[0] == {"south/a.wav": 2.0}
+    found, missing = found_durations(["b.wav", "gone.wav", "a.wav"], [table])
+    assert found == {"b.wav": 1.5}
+    assert "gone.wav: no such file" in missing[0]
+    assert "a.wav: several recordings have this name" in missing[1]
+
+
+def test_detections_in_recordings_that_the_truth_lacks_are_counted():
+    events = [Event(i, i + 1, "dog", 1, name) for i, name in enumerate("abb")]
+    table = EventTable.of_events(events)
+    lacking = "2 detections in 1 recording without reference events or duration: b"
+    assert left_out([table], {"x/a.wav": 1.0}) == lacking
+    assert left_out([table], {"x/a.wav": 1.0, "b": 2.0}) == ""
+    frames = FrameScores("c", ("dog",), np.array([0.0, 1.0]), np.zeros((1, 1), np.float32))
+    lacking = "1 recording without reference events or duration: c"
+    assert left_out([frames], {"a": 1.0}) == lacking
 
 
 def test_labels_get_new_names_or_are_left_out(tmp_path):
