@@ -74,8 +74,8 @@ ARROWS = {
     "streaming/results/summary": "sed sed/audio sed/events streaming/results",
     "streaming/results/score": "sed sed/audio sed/events sed/events/reading sed/events/scoring "
     "streaming/results",
-    "streaming/results/review": "sed sed/audio sed/features sed/events streaming/web "
-    "streaming/results/clips",
+    "streaming/results/review": "sed sed/audio sed/features sed/events sed/events/reading "
+    "streaming/web streaming/results/clips",
     "train": "",
     "train/config": "sed sed/features sed/events sed/models",
     "train/data": "sed sed/audio sed/events sed/events/reading train/config",

@@ -121,6 +121,20 @@ def read_sqlite(
         raise DatabaseError(f"{name}: cannot be read: {error}. {REMEDY}") from error
 
 
+def belongs_to(path: str | os.PathLike[str], application_id: int) -> bool:
+    """Return whether a database is one of a kind; also if it is damaged, so that nothing is known.
+
+    One that another process has locked belongs to it.
+    """
+    uri = f"{Path(path).absolute().as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(uri, uri=True, timeout=0)) as connection:
+            (found,) = connection.execute("PRAGMA application_id").fetchone()
+            return bool(found == application_id)
+    except sqlite3.Error as error:
+        return "locked" not in str(error)
+
+
 def _check(
     connection: sqlite3.Connection,
     path: str | os.PathLike[str],

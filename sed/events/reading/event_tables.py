@@ -20,7 +20,7 @@ from sed.events.reading.events import read_events
 from sed.events.reading.header import read_columns
 from sed.events.reading.table import log_once
 from sed.events.reading.text_file import has_surrogates
-from sed.events.sqlite import LIVE_RECORD, LIVE_RECORD_VERSION, read_sqlite
+from sed.events.sqlite import LIVE_RECORD, LIVE_RECORD_VERSION, belongs_to, read_sqlite
 from sed.events.writing.formats import EXTENSIONS
 from sed.events.writing.parquet import read_parquet_events
 from sed.events.writing.writers import GAP
@@ -187,7 +187,9 @@ def _check_times(table: EventTable, path: Path) -> None:
 
 
 def _holds_events(file: Path) -> bool:
-    if file.suffix.lower() in (".parquet", ".jsonl") or _begins_with(file, _SQLITE):
+    if _begins_with(file, _SQLITE):
+        return belongs_to(file, LIVE_RECORD)
+    if file.suffix.lower() in (".parquet", ".jsonl"):
         return True
     return layout_of(read_columns(file)) is not None or is_annotation(file)
 

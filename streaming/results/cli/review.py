@@ -68,6 +68,7 @@ def review(
     from sed.signals import GracefulExit
     from sed.text import pluralize
     from streaming.results.cli.reading import read_events, table_folders
+    from streaming.results.review.export import tables_to_review
     from streaming.results.review.server import serve_review
     from streaming.results.review.session import ReviewSession
     from streaming.results.review.store import ReviewStore
@@ -77,7 +78,7 @@ def review(
     if not 0 <= pad < float("inf"):
         raise UsageError(f"expected a padding of 0 s or more, got {pad:g}")
     host, port = parse_address(web)
-    table = read_events(events, classes)
+    table = read_events(tables_to_review(events, db), classes)
     table = table.take(table.score >= min_score)
     if not len(table):
         raise UsageError("there are no events to review")

@@ -4,9 +4,12 @@ import subprocess
 import sys
 
 import httpx
+import pytest
 
 from sed.cli import run
-from tests.streaming.results.review.reviewed import write_noise
+from streaming.results.review.export import export_reviews, tables_to_review
+from streaming.results.review.store import ReviewStore
+from tests.streaming.results.review.reviewed import decision, write_noise
 
 
 def test_the_command_serves_a_page_until_ctrl_c(tmp_path):
@@ -44,3 +47,38 @@ def test_nothing_to_review_is_misuse(tmp_path, monkeypatch, capsys):
     assert "there are no events to review" in capsys.readouterr().err
     assert run(["review", "events.csv", "--web", "0.0.0.0:0"]) == 2
     assert "give --token" in capsys.readouterr().err
+
+
+TABLE = "file,onset,offset,label,score\na.wav,1,2,dog,0.9\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["events.csv", "--db", "events.sqlite"], "events.csv exists already, and would be"),
+        (["events.csv", "--db", "new.csv"], "new.csv would be replaced by a table. Give --db a"),
+        (["kept.csv", "--db", "kept.sqlite"], "kept.csv would be replaced by the decisions about"),
+    ],
+)
+def test_a_table_that_is_not_of_the_review_is_never_replaced(
+    tmp_path, monkeypatch, capsys, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    with ReviewStore("kept.sqlite"):
+        pass
+    for name in ("events.csv", "kept.csv"):
+        (tmp_path / name).write_text(TABLE)
+    assert run(["review", *options, "--web", "0.0.0.0:0"]) == 2
+    assert message in capsys.readouterr().err
+    assert (tmp_path / "events.csv").read_text() == (tmp_path / "kept.csv").read_text() == TABLE
+
+
+def test_the_tables_of_a_review_in_the_folder_of_events_are_no_events(tmp_path):
+    (tmp_path / "events.csv").write_text(TABLE)
+    db = tmp_path / "reviews.sqlite"
+    with ReviewStore(db) as store:
+        store.add(decision(0))
+        export_reviews(store)
+        # The page is open.
+        assert tables_to_review([tmp_path], db) == [tmp_path / "events.csv"]
+    assert tables_to_review([tmp_path], db) == [tmp_path / "events.csv"]
