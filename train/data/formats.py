@@ -26,14 +26,10 @@ from functools import partial
 from pathlib import Path
 
 from sed.errors import TableError
-from sed.events.reading.annotations import (
-    KALEIDOSCOPE_LABELS,
-    RAVEN_LABELS,
-    SPECIES_LABELS,
-    is_annotation,
-)
+from sed.events.reading.annotations import is_annotation
 from sed.events.reading.audio_files import AudioFinder, audio_folders, is_sound
 from sed.events.reading.header import column_key, read_columns
+from sed.events.reading.layouts import KALEIDOSCOPE_LABELS, RAVEN_LABELS, SPECIES_LABELS
 from sed.events.reading.table import log_once, number, read_text_table
 from sed.events.reading.text_file import from_windows_1252, read_text_file
 from sed.text import printable, some

@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 from sed.errors import TableError
 from sed.events.reading.header import column_key, read_columns
+from sed.events.reading.layouts import LAYOUTS, AnnotationColumns, layout_of
 from sed.events.reading.sonic_visualiser import read_csv_layer, read_layer
 from sed.events.reading.table import TextTable, cell_of, number, read_text_table
 from sed.events.reading.text_file import (
@@ -99,78 +100,6 @@ class Annotations:
     format: str
     rows: tuple[Annotation, ...]
     assumed: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class AnnotationColumns:
-    """The columns of a table of annotations, by their keys; of several the first that is filled.
-
-    Attributes
-    ----------
-    needs
-        Columns that identify the table.
-    labels
-        Columns of labels; one has to be there.
-    onset
-        The column of onsets, in seconds.
-    offset, duration
-        The column of offsets or that of durations.
-    files
-        Columns of file names.
-    file_offset
-        The column of the onset in the file.
-    scores
-        Columns of scores.
-    """
-
-    needs: tuple[str, ...]
-    labels: tuple[str, ...]
-    onset: str
-    offset: str = ""
-    duration: str = ""
-    files: tuple[str, ...] = ()
-    file_offset: str = ""
-    scores: tuple[str, ...] = ("score", "confidence")
-
-
-SPECIES_LABELS = ("common_name", "scientific_name")
-KALEIDOSCOPE_LABELS = ("manual_id", *SPECIES_LABELS, "auto_id", "top1match")
-RAVEN_LABELS = ("label", "annotation", "species", "common_name", "species_code")
-LAYOUTS = {
-    "raven": AnnotationColumns(
-        ("begin_time_(s)", "end_time_(s)"), RAVEN_LABELS, "begin_time_(s)", "end_time_(s)",
-        files=("begin_file", "begin_path"), file_offset="file_offset_(s)",
-    ),
-    "birdnet": AnnotationColumns(
-        ("start_(s)", "end_(s)"), SPECIES_LABELS, "start_(s)", "end_(s)",
-        files=("file", "filepath", "begin_path"),
-    ),
-    "birdnet_r": AnnotationColumns(
-        ("filepath", "start", "end"), SPECIES_LABELS, "start", "end", files=("filepath",)
-    ),
-    "kaleidoscope": AnnotationColumns(
-        ("in_file", "offset", "duration"), KALEIDOSCOPE_LABELS,
-        "offset", duration="duration", files=("in_file",),
-    ),
-    "audioset": AnnotationColumns(
-        ("segment_id", "start_time_seconds", "end_time_seconds"), ("label",),
-        "start_time_seconds", "end_time_seconds", files=("segment_id",),
-    ),
-    "strong": AnnotationColumns(
-        ("filename", "onset", "offset"), ("event_label",), "onset", "offset", files=("filename",)
-    ),
-    "events": AnnotationColumns(
-        ("file", "onset", "offset"), ("label",), "onset", "offset", files=("file",)
-    ),
-}  # fmt: skip
-
-
-def layout_of(columns: Sequence[str]) -> str | None:
-    """Return which of `LAYOUTS` a table with these columns has, or none."""
-    for name, layout in LAYOUTS.items():
-        if {*layout.needs} <= {*columns} and {*layout.labels} & {*columns}:
-            return name
-    return None
 
 
 def is_annotation(path: str | os.PathLike[str]) -> bool:

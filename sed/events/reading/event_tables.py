@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from sed.errors import SedError, TableError, UsageError
 from sed.events.event_table import NO_ZONE, EventTable, repeated_rows
-from sed.events.reading.annotations import LAYOUTS, is_annotation, layout_of
+from sed.events.reading.annotations import is_annotation
 from sed.events.reading.audio_files import Recordings, recording_name, stem
 from sed.events.reading.events import read_events
 from sed.events.reading.header import read_columns
+from sed.events.reading.layouts import LAYOUTS, layout_of
 from sed.events.reading.table import log_once
 from sed.events.reading.text_file import has_surrogates
 from sed.events.sqlite import LIVE_RECORD, LIVE_RECORD_VERSION, belongs_to, read_sqlite
