@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.errors import UsageError
+from sed.events.reading.audio_files import is_hidden
 from sed.text import printable, some
 from train.data.formats import tables_in
 from train.data.strong import is_annotated
@@ -76,8 +77,8 @@ def _n_class_folders(folder: Path) -> int:
     """Return the number of folders with sounds in a folder; 0 for one, which is no choice."""
     suffixes = SOUND_SUFFIXES | CONTAINER_SUFFIXES
     n_folders = sum(
-        any(file.suffix.lower() in suffixes and file.name[0] != "." for file in path.iterdir())
+        any(file.suffix.lower() in suffixes and not is_hidden(file.name) for file in path.iterdir())
         for path in folder.iterdir()
-        if os.path.isdir(path) and path.name[0] != "." and os.access(path, os.R_OK)
+        if os.path.isdir(path) and not is_hidden(path.name) and os.access(path, os.R_OK)
     )
     return n_folders if n_folders > 1 else 0

@@ -27,25 +27,28 @@ from pathlib import Path
 
 from sed.errors import TableError
 from sed.events.reading.annotations import is_annotation
-from sed.events.reading.audio_files import AudioFinder, audio_folders, is_sound
+from sed.events.reading.audio_files import (
+    AudioFinder,
+    Recordings,
+    audio_folders,
+    files_below,
+    is_sound,
+)
 from sed.events.reading.header import column_key, read_columns
 from sed.events.reading.layouts import KALEIDOSCOPE_LABELS, RAVEN_LABELS, SPECIES_LABELS
-from sed.events.reading.table import log_once, number, read_text_table
+from sed.events.reading.table import log_once, read_text_table
 from sed.events.reading.text_file import from_windows_1252, read_text_file
 from sed.text import printable, some
-from train.data.audio import recording_seconds
+from train.data.audioset import read_audioset
 from train.data.clips import Clip
 from train.data.csv_rows import RowErrors, require
 from train.data.row_formats import (
     Find,
     Row,
-    audioset_files,
-    audioset_names,
     birdclef_clip,
     esc50_clip,
     fsdkaggle2018_clip,
     index_clip,
-    several,
     urbansound8k_clip,
     weak_clip,
 )
@@ -58,6 +61,7 @@ from train.data.strong import (
 )
 
 _NO_HEADER = (".textgrid", ".svl")
+_TABLES = (".csv", ".tsv")
 _N_NEAR = 3  # formats named in the error for an unknown table
 _DETECTION_COLUMNS = ("onset", "offset", "score")  # of events as sed detect writes them
 
@@ -136,8 +140,9 @@ def read_folder(path: Path, kinds: tuple[str, ...]) -> list[Clip]:
         return read_annotated(path)
     if "folders" in kinds:
         clips = read_folders(path)
-        inner = [] if len(kinds) == 1 else sorted(path.rglob("*.[ct]sv"))
-        if unread := [str(f.relative_to(path)) for f in inner if _kind(read_columns(f), kinds)]:
+        inner = [] if len(kinds) == 1 else files_below(path)
+        recordings = Recordings(inner)
+        if unread := [str(f.relative_to(path)) for f in inner if _is_unread(f, kinds, recordings)]:
             log_once(path, f"names of folders taken for labels, and not read: {some(unread, 3)}")
         return clips
     # Of a single table, say what it lacks.
@@ -175,10 +180,9 @@ def read_folders(path: Path) -> list[Clip]:
         If there are none.
     """
     clips = [
-        Clip(str(file), (from_windows_1252(folder.name).strip(),), str(file.relative_to(path)))
-        for folder in sorted(p for p in path.iterdir() if p.is_dir() and p.name[0] != ".")
-        for file in sorted(folder.rglob("*"))
-        if is_sound(file) and file.is_file()
+        Clip(str(file), (from_windows_1252(inner.parts[0]).strip(),), str(inner))
+        for file in files_below(path)
+        if is_sound(file) and file.is_file() and len((inner := file.relative_to(path)).parts) > 1
     ]
     if not clips:
         files = _files(path)
@@ -197,11 +201,18 @@ def _read(path: Path, kind: str) -> list[Clip]:
     return clips
 
 
+def _is_unread(file: Path, kinds: tuple[str, ...], recordings: Recordings) -> bool:
+    """Return whether a file below folders of classes is a table, or an empty text of a sound."""
+    if file.suffix.lower() == ".txt":
+        return bool(recordings.beside(file)) and is_annotation(file)
+    return file.suffix.lower() in _TABLES and _kind(read_columns(file), kinds) is not None
+
+
 def _files(folder: Path) -> list[Path]:
     """Return possible tables of a folder, also those in its ``meta`` or ``metadata`` folder."""
     inner = [p for p in folder.iterdir() if p.is_dir() and p.name.endswith(("meta", "metadata"))]
     files = [file for place in (folder, *sorted(inner)) for file in sorted(place.iterdir())]
-    return [file for file in files if file.suffix.lower() in (".csv", ".tsv") and file.is_file()]
+    return [file for file in files if file.suffix.lower() in _TABLES and file.is_file()]
 
 
 def _kind(header: tuple[str, ...], kinds: tuple[str, ...]) -> str | None:
@@ -247,48 +258,6 @@ def _row_by_row(
                 own = names.setdefault(one.path, name)
                 clips.append(one if one.group else replace(one, group=own))
     errors.finish((*table.assumed, *finder.assumed))
-    return clips
-
-
-def read_audioset(path: Path) -> list[Clip]:
-    """Return the clips of a table of AudioSet's segments with the names of our classes as labels.
-
-    Rows whose recording is not there are left out and reported: many are gone. A recording that is
-    longer than its segment is that of the whole video.
-
-    Raises
-    ------
-    TableError
-        If any row is faulty, or none of the recordings is there.
-    """
-    table = read_text_table(path)
-    finder = AudioFinder(audio_folders(path))
-    errors = RowErrors(path, len(table.rows))
-    names = audioset_names()
-    clips = []
-    for i, row in table.records():
-        video = row["ytid"].strip()
-        with errors.row(i, video):
-            start = number("start_seconds", row["start_seconds"])
-            end = number("end_seconds", row["end_seconds"])
-            labels = several(row["positive_labels"], ",;")
-            if not video or not labels or not 0 <= start < end:
-                raise ValueError("expected YTID, start_seconds, end_seconds and positive_labels")
-            try:
-                file = finder.find_anywhere(*audioset_files(f"{video}_{round(1_000 * start)}"))
-            except ValueError as error:
-                errors.leave_out(i, video, str(error))
-                continue
-            labels = tuple(names.get(label, label) for label in labels)
-            seconds = recording_seconds(file)
-            is_whole = seconds is None or seconds < end - start + 1.0
-            clip = Clip(file, labels, video)
-            if not is_whole:
-                clip = replace(clip, start_seconds=start, duration_seconds=end - start)
-            clips.append(clip)
-    errors.finish((*table.assumed, *finder.assumed))
-    if not clips and table.rows:
-        raise TableError(f"{printable(str(path))}: none of its recordings is there. Check --data.")
     return clips
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Mapping
-from functools import cache
-from importlib import resources
 
 from sed.events.reading.annotations import checked_event
 from sed.events.reading.table import number
@@ -122,36 +119,6 @@ def several(cell: str, separators: str = ";") -> tuple[str, ...]:
         cell = cell.replace(separator, separators[0])
     labels = (label.strip() for label in cell.split(separators[0]))
     return tuple(label for label in dict.fromkeys(labels) if label)
-
-
-@cache
-def audioset_names() -> Mapping[str, str]:
-    """Return the short name of each class of AudioSet by its id; others keep their ids."""
-    path = resources.files("train") / "distill" / "audioset_classes.csv"
-    with path.open(encoding="utf-8") as file:
-        return {row["audioset_id"]: row["name"] for row in csv.DictReader(file)}
-
-
-def audioset_files(segment: str) -> tuple[str, ...]:
-    """Return the names that the recording of a segment, ``YTID_MILLISECONDS``, may have."""
-    video, _, start = segment.rpartition("_")
-    if not video or not start.isdigit():
-        return (segment, f"Y{segment}")
-    seconds = int(start) / 1_000
-    starts = (start, f"{seconds:.3f}", f"{seconds:.0f}")
-    pieces = [f"{video}_{text}" for text in starts]
-    pieces += [f"{video}_{a}_{b}" for a, b in _ranges(int(start))]
-    return tuple(f"{prefix}{name}" for name in [*pieces, video] for prefix in ("", "Y"))
-
-
-def _ranges(milliseconds: int) -> tuple[tuple[str, str], ...]:
-    """Return start and end of a segment of ten seconds, as downloading programs write them."""
-    ends = milliseconds, milliseconds + 10_000
-    return (
-        (f"{ends[0]}", f"{ends[1]}"),
-        (f"{ends[0] / 1_000:.3f}", f"{ends[1] / 1_000:.3f}"),
-        (f"{ends[0] / 1_000:.0f}", f"{ends[1] / 1_000:.0f}"),
-    )
 
 
 def _events(cell: str) -> tuple[Event, ...] | None:

@@ -18,6 +18,7 @@ from sed.events.reading.annotations import (
     Annotation,
     Annotations,
     is_annotation,
+    is_empty,
     names_recordings,
     read_annotations,
 )
@@ -26,15 +27,17 @@ from sed.events.reading.audio_files import (
     AudioFinder,
     Recordings,
     audio_folders,
+    files_below,
+    is_hidden,
     words_of,
 )
 from sed.events.reading.table import log_assumed, log_once
 from sed.events.tracker import Event
 from sed.text import pluralize, printable, some
 from train.data.audio import recording_seconds
+from train.data.audioset import audioset_files, audioset_names
 from train.data.clips import Clip
 from train.data.csv_rows import RowErrors
-from train.data.row_formats import audioset_files, audioset_names
 
 STRONG_COLUMNS = ("filename", "onset", "offset", "event_label")
 
@@ -88,14 +91,19 @@ def read_strong(path: Path) -> list[Clip]:
 
 
 def is_annotated(folder: Path) -> bool:
-    """Return whether recordings in a folder, or in folders below it, have annotations."""
-    files = sorted(folder.rglob("*"))
+    """Return whether recordings in a folder, or in folders below it, have annotations.
+
+    Empty files alone are annotations only where there are no folders that may be classes.
+    """
+    files = files_below(folder)
     recordings = Recordings(files)
-    return any(
-        _may_be_annotation(file, recordings) and is_annotation(file)
+    found = (
+        file
         for file in files
-        if _is_visible(file)
+        if _is_visible(file) and _may_be_annotation(file, recordings) and is_annotation(file)
     )
+    is_flat = all(file.parent == folder for file in recordings.files)
+    return any(is_flat or not is_empty(file) for file in found)
 
 
 def is_beside_recording(file: Path) -> bool:
@@ -114,7 +122,7 @@ def read_annotated(folder: Path) -> list[Clip]:
     TableError
         If there are none, or any row is faulty; all are listed.
     """
-    files = sorted(folder.rglob("*"))
+    files = files_below(folder)
     recordings = Recordings(files)
     found = _annotation_files(files, recordings)
     n_rows = sum(1 if isinstance(one, str) else max(1, len(one.rows)) for one in found.values())
@@ -304,7 +312,7 @@ def _beside(annotation: Path) -> list[Path]:
 
 def _is_visible(file: Path) -> bool:
     suffix = file.suffix.lower()
-    return suffix in ANNOTATION_SUFFIXES and file.name[0] != "." and file.is_file()
+    return suffix in ANNOTATION_SUFFIXES and not is_hidden(file.name) and file.is_file()
 
 
 def _may_be_annotation(file: Path, recordings: Recordings) -> bool:

@@ -113,13 +113,23 @@ def is_annotation(path: str | os.PathLike[str]) -> bool:
     if layout_of(columns) or {"begin_time_(s)", "start_(s)"} & {*columns}:
         return True
     try:
-        text = read_text_file(path, 4_096).text
+        first = _first_line(path)
     except TableError:
         return False
-    first = next((line for line in lines_of(text) if line.strip()), "")
     if ending == ".csv":
         return bool(first) and read_csv_layer(path, probe=True) is not None
     return not first or _NUMBERS.match(first) is not None
+
+
+def is_empty(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file has no text in it, but for spaces.
+
+    Raises
+    ------
+    TableError
+        If it cannot be read.
+    """
+    return not _first_line(path)
 
 
 def names_recordings(path: str | os.PathLike[str]) -> bool:
@@ -185,6 +195,12 @@ def checked_event(onset: float, offset: float, label: str) -> Event:
             f"expected an onset of 0 or more and an offset after it, got {onset:g} and {offset:g}"
         )
     return Event(onset, offset, label, 1.0)
+
+
+def _first_line(path: str | os.PathLike[str]) -> str:
+    """Return the first line that is not empty."""
+    text = read_text_file(path, 4_096).text
+    return next((line for line in lines_of(text) if line.strip()), "")
 
 
 def _rows(

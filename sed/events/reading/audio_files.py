@@ -13,6 +13,7 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
+from sed.events.reading.table import log_once
 from sed.events.reading.text_file import from_windows_1252
 from sed.text import pluralize, printable, some
 
@@ -24,6 +25,11 @@ _WORDS = {
     *("table", "selection", "selections", "raven", "label", "labels", "audacity", "annotation"),
     *("annotations", "birdnet", "result", "results", "kaleidoscope", "r"),
 }
+# Folders that systems and programs make for themselves, besides those with a dot.
+_OF_SYSTEMS = {
+    *("__macosx", "$recycle.bin", "recycler", "#recycle", "system volume information"),
+    *("@eadir", "lost+found", "#snapshot", "@recycle"),
+}
 _LAST_WORD = re.compile(r"(.+)([._ -])([^._ -]+)")
 
 
@@ -32,6 +38,48 @@ def audio_folders(table: Path, names: Sequence[str] = ("audio",)) -> list[Path]:
     bases = table.parent, table.absolute().parent.parent
     beside = [base / name for base in bases for name in names]
     return [*(path for path in beside if os.path.isdir(path)), table.parent]
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return the files in a folder and in those below, sorted, without what is hidden.
+
+    Folders that are links are read like others, except for those that are reached anyway. A folder
+    that cannot be read is left out with a warning.
+    """
+
+    def leave_out(error: OSError) -> None:
+        log_once(error.filename, f"left out, since it cannot be read: {error.strerror}")
+
+    done = {os.path.realpath(folder)}  # the folder, and where links lead
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=leave_out, followlinks=True):
+        own = []
+        for name in sorted(name for name in folders if not is_hidden(name)):
+            path = os.path.join(place, name)
+            real_path = os.path.realpath(path)
+            if os.path.islink(path):
+                if any(_is_below(real_path, other) for other in done):
+                    continue
+                done.add(real_path)
+            elif real_path in done:
+                continue
+            own.append(name)
+        folders[:] = own
+        found += [Path(place, name) for name in names if not is_hidden(name)]
+    return sorted(found)
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name is hidden, or of the system and not of users."""
+    return name.startswith(".") or name.casefold() in _OF_SYSTEMS
+
+
+def _is_below(path: str, folder: str) -> bool:
+    """Return whether a path is a folder, or below it and not in a hidden one."""
+    if path == folder:
+        return True
+    start = os.path.join(folder, "")
+    return path.startswith(start) and not any(map(is_hidden, path[len(start) :].split(os.sep)))
 
 
 def is_sound(file: Path) -> bool:
@@ -291,7 +339,7 @@ def _by_name(folders: Sequence[Path]) -> dict[str, list[str]]:
     """Return the sounds in folders and below, by their names with and without ending."""
     found: dict[str, list[str]] = {}
     # Folders may lie in one another.
-    files = {os.path.abspath(file): file for folder in folders for file in folder.rglob("*")}
+    files = {os.path.abspath(file): file for folder in folders for file in files_below(folder)}
     for file in sorted(files.values()):
         if is_sound(file) and os.path.isfile(file):
             for name in {file.name, stem(file.name)}:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sed.errors import SedError, TableError, UsageError
 from sed.events.event_table import NO_ZONE, EventTable, repeated_rows
 from sed.events.reading.annotations import is_annotation
-from sed.events.reading.audio_files import Recordings, recording_name, stem
+from sed.events.reading.audio_files import Recordings, files_below, recording_name, stem
 from sed.events.reading.events import read_events
 from sed.events.reading.header import read_columns
 from sed.events.reading.layouts import LAYOUTS, layout_of
@@ -106,11 +106,8 @@ def event_files(path: str | os.PathLike[str]) -> list[Path]:
         path,
         [
             file
-            for file in sorted(path.rglob("*"))
-            if file.suffix.lower() in ENDINGS
-            and not any(part.startswith(".") for part in file.relative_to(path).parts)
-            and file.is_file()
-            and _holds_events(file)
+            for file in files_below(path)
+            if file.suffix.lower() in ENDINGS and file.is_file() and _holds_events(file)
         ],
     )
 

@@ -1,5 +1,6 @@
 """Strong labels: one table for many recordings, or annotations beside each."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -387,3 +388,80 @@ def test_a_point_in_time_costs_itself(tmp_path, seconds, caplog):
     (clip,) = read_table(tmp_path)
     assert clip.events == (Event(1, 2, "owl", 1.0),)
     assert "row 2: a.txt: a point in time, which has no length" in caplog.text
+
+
+def touch(*paths):
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+@pytest.mark.parametrize("text", ["0\t1\towl\n", None])
+def test_folders_that_are_links_are_read_as_others(tmp_path, seconds, text):
+    """Those of sites and of classes; links back, and to what is found anyway, are not followed."""
+    data = tmp_path / "data"
+    touch(tmp_path / "disk/n/x.wav", tmp_path / "disk/.s/deep/x.wav", data / "own/x.wav")
+    if text:
+        for folder in (tmp_path / "disk/n", tmp_path / "disk/.s/deep", data / "own"):
+            (folder / "x.txt").write_text(text)
+    (data / "north").symlink_to(tmp_path / "disk/n")
+    (data / "south").symlink_to(tmp_path / "disk/.s")
+    (data / "again").symlink_to(data / "own")
+    (tmp_path / "disk/n/back").symlink_to(data)
+    clips = read_table(data)
+    assert [clip.group for clip in clips] == ["north/x.wav", "own/x.wav", "south/deep/x.wav"]
+    own = [("owl",)] * 3 if text else [("north",), ("own",), ("south",)]
+    assert [clip.labels for clip in clips] == own
+
+
+def test_a_table_finds_recordings_below_links(tmp_path, seconds):
+    touch(tmp_path / "disk/x.wav")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/north").symlink_to(tmp_path / "disk")
+    (tmp_path / "data/all.txt").write_text(RAVEN + "1\t\t1\t1\t2\tx.wav\t1\towl\n")
+    [clip] = read_table(tmp_path / "data")
+    assert clip.path == str(tmp_path / "data/north/x.wav")
+
+
+@pytest.mark.parametrize("text", ["0\t1\towl\n", None])
+def test_hidden_folders_and_those_of_systems_are_neither_sites_nor_classes(tmp_path, seconds, text):
+    for folder in ("cat", "dog/2024"):
+        touch(tmp_path / folder / "x.wav")
+        if text:
+            (tmp_path / folder / "x.txt").write_text(text)
+    odd = (".Trash", ".ipynb_checkpoints", "__MACOSX", "$RECYCLE.BIN", "@eaDir", "lost+found")
+    for folder in (*odd, *(f"cat/{name}" for name in odd), "System Volume Information"):
+        touch(tmp_path / folder / "y.wav")
+        (tmp_path / folder / "y.txt").write_text("0\t1\tjay\n")
+    clips = read_table(tmp_path)
+    assert [clip.group for clip in clips] == ["cat/x.wav", "dog/2024/x.wav"]
+    assert [clip.labels for clip in clips] == ([("owl",)] * 2 if text else [("cat",), ("dog",)])
+
+
+def test_empty_texts_turn_no_folders_of_classes_into_strong_labels(tmp_path, caplog, seconds):
+    caplog.set_level("WARNING", logger="sed")
+    touch(tmp_path / "cat/x.wav", tmp_path / "dog/x.wav", tmp_path / "dog/x.txt")
+    (tmp_path / "cat/x.labels.txt").write_text("\n")
+    assert [clip.labels for clip in read_table(tmp_path)] == [("cat",), ("dog",)]
+    assert caplog.messages == [
+        f"{tmp_path}: names of folders taken for labels, and not read: cat/x.labels.txt, dog/x.txt"
+    ]
+    (tmp_path / "dog/x.txt").write_text("0\t1\towl\n")  # now they are annotations
+    assert [clip.labels for clip in read_table(tmp_path)] == [(), ("owl",)]
+
+
+def test_a_folder_that_cannot_be_read_is_reported(tmp_path, caplog, monkeypatch):
+    caplog.set_level("WARNING", logger="sed")
+    touch(tmp_path / "cat/x.wav", tmp_path / "dog/x.wav", tmp_path / "owl/x.wav")
+    listed = os.scandir
+
+    def scandir(path):
+        if os.fspath(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return listed(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    assert [clip.labels for clip in read_table(tmp_path)] == [("cat",), ("owl",)]
+    assert caplog.messages == [
+        f"{tmp_path}/dog: left out, since it cannot be read: Permission denied"
+    ]
