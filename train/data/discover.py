@@ -8,10 +8,10 @@ from pathlib import Path
 
 from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.errors import UsageError
+from sed.events.reading.annotation_files import is_annotated
 from sed.events.reading.audio_files import is_hidden
 from sed.text import printable, some
 from train.data.formats import tables_in
-from train.data.strong import is_annotated
 
 VARIABLE = "SED_DATA"
 

@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 
 from sed.errors import TableError
+from sed.events.reading.annotation_files import is_annotated
 from sed.events.reading.annotations import is_annotation
 from sed.events.reading.audio_files import (
     AudioFinder,
@@ -54,7 +55,6 @@ from train.data.row_formats import (
 )
 from train.data.strong import (
     STRONG_COLUMNS,
-    is_annotated,
     is_beside_recording,
     read_annotated,
     read_strong,

@@ -14,22 +14,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sed.errors import TableError
+from sed.events.reading.annotation_files import annotation_files
 from sed.events.reading.annotations import (
     Annotation,
     Annotations,
-    is_annotation,
-    is_empty,
-    names_recordings,
     read_annotations,
 )
 from sed.events.reading.audio_files import (
-    ANNOTATION_SUFFIXES,
     AudioFinder,
     Recordings,
     audio_folders,
     files_below,
-    is_hidden,
-    words_of,
 )
 from sed.events.reading.table import log_assumed, log_once
 from sed.events.tracker import Event
@@ -41,7 +36,6 @@ from train.data.csv_rows import RowErrors
 
 STRONG_COLUMNS = ("filename", "onset", "offset", "event_label")
 
-_MULTI = {"selections", "raven", "birdnet"}  # of annotations that are never of something else
 _ANYWHERE = ("raven", "birdnet", "birdnet_r", "kaleidoscope", "audioset")  # have bare file names
 _PADDED = ("birdnet", "birdnet_r", "kaleidoscope")  # detections in windows of fixed length
 
@@ -54,7 +48,7 @@ def read_strong(path: Path) -> list[Clip]:
     """Return a clip for each recording that a table of annotations names, in its order.
 
     Rows without a label, events beyond the end of their recording and, of AudioSet, rows whose
-    recording is not there are left out and reported.
+    recording is not there are left out and reported, as are recordings that lose all their rows.
 
     Raises
     ------
@@ -86,24 +80,8 @@ def read_strong(path: Path) -> list[Clip]:
         events.register(str(lone[0]))
     errors.finish((*found.assumed, *finder.assumed))
     names = {file: name for name, file in reversed(files.items()) if file is not None}
-    clips = [_clip(file, names.get(file, file), own) for file, own in events.of_files.items()]
+    clips = [_clip(file, names.get(file, file), own) for file, own in events.kept(path).items()]
     return [_named(clip) for clip in clips] if found.format == "audioset" else clips
-
-
-def is_annotated(folder: Path) -> bool:
-    """Return whether recordings in a folder, or in folders below it, have annotations.
-
-    Empty files alone are annotations only where there are no folders that may be classes.
-    """
-    files = files_below(folder)
-    recordings = Recordings(files)
-    found = (
-        file
-        for file in files
-        if _is_visible(file) and _may_be_annotation(file, recordings) and is_annotation(file)
-    )
-    is_flat = all(file.parent == folder for file in recordings.files)
-    return any(is_flat or not is_empty(file) for file in found)
 
 
 def is_beside_recording(file: Path) -> bool:
@@ -115,7 +93,7 @@ def read_annotated(folder: Path) -> list[Clip]:
     """Return a clip for each recording, in a folder or below, that has annotations.
 
     Rows without a label and events beyond the end of their recording are left out and reported, as
-    is the number of recordings without annotations.
+    are recordings that lose all their rows so, and those without annotations.
 
     Raises
     ------
@@ -124,7 +102,7 @@ def read_annotated(folder: Path) -> list[Clip]:
     """
     files = files_below(folder)
     recordings = Recordings(files)
-    found = _annotation_files(files, recordings)
+    found = annotation_files(files, recordings)
     n_rows = sum(1 if isinstance(one, str) else max(1, len(one.rows)) for one in found.values())
     errors = RowErrors(folder, n_rows)
     finder = AudioFinder([folder])
@@ -160,7 +138,7 @@ def read_annotated(folder: Path) -> list[Clip]:
         )
     return [
         _clip(file, str(Path(file).relative_to(folder)), own)
-        for file, own in events.of_files.items()
+        for file, own in events.kept(folder).items()
     ]
 
 
@@ -168,13 +146,14 @@ class _Events:
     """The events of each recording, and what is wrong with them."""
 
     def __init__(self, errors: RowErrors) -> None:
-        self.of_files: dict[str, list[Event]] = {}
+        self._of_files: dict[str, list[Event]] = {}
+        self._reduced: set[str] = set()  # recordings of which rows are left out
         self._errors = errors
         self._seconds: dict[str, float | None] = {}
 
     def register(self, file: str) -> None:
         """Note that a recording is annotated, also if it has no events."""
-        self.of_files.setdefault(file, [])
+        self._of_files.setdefault(file, [])
 
     def add(self, file: str, row: Annotation, name: str, *, format: str) -> None:
         """Add the event of a row, or note why it is left out; a row without times has none.
@@ -188,11 +167,11 @@ class _Events:
         if not row.label.strip():
             if (row.onset + row.offset + row.duration).strip():
                 row.times()
-                self._errors.leave_out(row.row, name, "no label")
+                self._leave_out(file, row, name, "no label")
             return
         onset, offset = row.times()
         if onset == offset >= 0:
-            self._errors.leave_out(row.row, name, "a point in time, which has no length")
+            self._leave_out(file, row, name, "a point in time, which has no length")
             return
         event = row.event()
         if file not in self._seconds:
@@ -203,10 +182,32 @@ class _Events:
             spare = PADDING_SECONDS if is_padded else ROUNDING_SECONDS
             if event.offset > seconds + spare or event.onset >= seconds:
                 reason = f"ends at {event.offset:g} s, and the recording at {seconds:g} s"
-                self._errors.leave_out(row.row, name, reason)
+                self._leave_out(file, row, name, reason)
                 return
             event = Event(event.onset, seconds, event.label, event.score)
-        self.of_files[file].append(event)
+        self._of_files[file].append(event)
+
+    def kept(self, source: Path) -> dict[str, list[Event]]:
+        """Return the events of each recording, without those all of whose rows are left out.
+
+        What is in these is not known, and they would count as recordings without events.
+
+        Raises
+        ------
+        TableError
+            If there were rows, and no recording is left.
+        """
+        lost = [file for file in self._reduced if not self._of_files[file]]
+        if lost and len(lost) == len(self._of_files):
+            raise TableError(f"{printable(str(source))}: no row can be used. Correct them.")
+        if lost:
+            left = f"{pluralize(len(lost), 'recording')} left out, no row of which can be used"
+            log_once(source, f"{left}: {some(sorted(lost), 3)}")
+        return {file: own for file, own in self._of_files.items() if file not in lost}
+
+    def _leave_out(self, file: str, row: Annotation, name: str, reason: str) -> None:
+        self._reduced.add(file)
+        self._errors.leave_out(row.row, name, reason)
 
 
 def _clip(path: str, group: str, events: Iterable[Event]) -> Clip:
@@ -228,25 +229,6 @@ def _named(clip: Clip) -> Clip:
 def _found(finder: AudioFinder, name: str, format: str) -> str:
     names = audioset_files(name) if format == "audioset" else (name,)
     return finder.find_anywhere(*names) if format in _ANYWHERE else finder.find(*names)
-
-
-def _annotation_files(
-    files: Sequence[Path], recordings: Recordings
-) -> dict[Path, Annotations | str]:
-    """Return the annotations among files: beside a recording, or of a kind that names its own.
-
-    Where one cannot be read, the reason takes its place.
-    """
-    found: dict[Path, Annotations | str] = {}
-    for file in filter(_is_visible, files):
-        # A text beside a recording is an annotation, and a faulty one if it does not look so.
-        is_text = file.suffix.lower() == ".txt" and bool(recordings.beside(file))
-        if is_text or (_may_be_annotation(file, recordings) and is_annotation(file)):
-            try:
-                found[file] = read_annotations(file)
-            except TableError as error:
-                found[file] = str(error).removeprefix(f"{printable(str(file))}: ")
-    return found
 
 
 def _by_recording(
@@ -308,16 +290,6 @@ def _has(folder: Path, name: str) -> bool:
 def _beside(annotation: Path) -> list[Path]:
     """Return the recordings beside an annotation that have its name."""
     return Recordings(annotation.parent.iterdir()).beside(annotation)
-
-
-def _is_visible(file: Path) -> bool:
-    suffix = file.suffix.lower()
-    return suffix in ANNOTATION_SUFFIXES and not is_hidden(file.name) and file.is_file()
-
-
-def _may_be_annotation(file: Path, recordings: Recordings) -> bool:
-    """Return whether a file is about a recording by its name, or by a column of recordings."""
-    return bool(recordings.about(file) or words_of(file) & _MULTI or names_recordings(file))
 
 
 def _only_one(recordings: Sequence[Path]) -> Path:

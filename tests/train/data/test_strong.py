@@ -465,3 +465,43 @@ def test_a_folder_that_cannot_be_read_is_reported(tmp_path, caplog, monkeypatch)
     assert caplog.messages == [
         f"{tmp_path}/dog: left out, since it cannot be read: Permission denied"
     ]
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["1\t2\t", "20\t30\towl", "1\t1\towl", "1\t2\t \n20\t30\towl"],
+    ids=["unlabelled", "beyond the end", "a point", "several"],
+)
+@pytest.mark.parametrize("is_table", [True, False])
+def test_a_recording_whose_rows_were_all_left_out_is_no_negative(
+    tmp_path, caplog, seconds, row, is_table
+):
+    """What is in it is not known; a recording that is listed without times has nothing in it."""
+    caplog.set_level("WARNING", logger="sed")
+    for name in ("lost.wav", "none.wav", "owl.wav"):
+        touch(tmp_path / name)
+    source = tmp_path
+    if is_table:
+        rows = [f"lost.wav\t{line}" for line in row.split("\n")]
+        text = "\n".join(["filename\tonset\toffset\tevent_label", *rows, "none.wav\t\t\t", ""])
+        source = tmp_path / "t.tsv"
+        source.write_text(text + "owl.wav\t1\t2\towl\n")
+    else:
+        (tmp_path / "lost.txt").write_text(row)
+        (tmp_path / "none.txt").touch()
+        (tmp_path / "owl.txt").write_text("1\t2\towl\n")
+    assert [(clip.group, clip.labels) for clip in read_table(source)] == [
+        ("none.wav", ()),
+        ("owl.wav", ("owl",)),
+    ]
+    assert caplog.messages[-1] == (
+        f"{source}: 1 recording left out, no row of which can be used: {tmp_path}/lost.wav"
+    )
+
+
+def test_an_annotation_of_rows_that_are_all_left_out_holds_nothing(folder, seconds):
+    (folder / "dawn.txt").write_text("1\t2\t\n")
+    message = f"{folder}: no row can be used. Correct them."
+    assert faults_of(folder) == message
+    (folder / "t.tsv").write_text("filename\tonset\toffset\tevent_label\ndawn.wav\t1\t2\t\n")
+    assert "t.tsv: no row can be used" in faults_of(folder / "t.tsv")
