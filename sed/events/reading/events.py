@@ -10,7 +10,7 @@ from functools import partial
 
 from sed.errors import TableError, UsageError
 from sed.events.reading.annotations import Annotation, read_annotations
-from sed.events.reading.table import log_assumed, number, read_text_table
+from sed.events.reading.table import log_assumed, log_once, number, read_text_table
 from sed.events.reading.text_file import read_text_file
 from sed.events.tracker import Event
 from sed.events.writing.writers import GAP, NAME_COLUMNS
@@ -50,20 +50,24 @@ def read_events(path: str | os.PathLike[str], format: str) -> list[Event]:
         rows = _table_rows(path, format)
     else:
         rows = _annotation_rows(path, format)
-    events, faults = [], []
+    events, faults, n_unlabelled = [], [], 0
     for i, make in rows:
         try:
             event = make()
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             faults.append(f"row {i}: {error}")
             continue
-        if event is not None and event.label != GAP:
+        if event is not None and not event.label.strip():
+            n_unlabelled += 1
+        elif event is not None and event.label != GAP:
             events.append(event)
     if faults:
         raise TableError(
             f"{printable(os.fspath(path))}: {pluralize(len(faults), 'row')} cannot be read as "
             f"{format}; correct or remove them:{lines(faults)}"
         )
+    if n_unlabelled:
+        log_once(path, f"{pluralize(n_unlabelled, 'row')} without a label left out")
     return events
 
 
@@ -79,7 +83,7 @@ def _table_rows(path: str | os.PathLike[str], format: str) -> _Numbered:
         )
 
     def event(row: dict[str, str]) -> Event | None:
-        if not row[label] and not row["onset"].strip():
+        if not row[label].strip() and not row["onset"].strip():
             return None  # a recording without events
         score = number("score", row["score"]) if row.get("score", "").strip() else 1.0
         times = number("onset", row["onset"]), number("offset", row["offset"])
@@ -122,8 +126,8 @@ def _annotation_rows(path: str | os.PathLike[str], format: str) -> _Numbered:
     log_assumed(path, found.assumed)
 
     def event(row: Annotation) -> Event | None:
-        if not row.label or row.label == GAP:
-            return None
+        if not (row.label + row.onset + row.offset + row.duration).strip():
+            return None  # a recording without events
         score = number("score", row.score) if row.score.strip() else 1.0
         return Event(*row.times(), row.label, score, row.file)
 

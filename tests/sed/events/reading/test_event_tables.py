@@ -242,3 +242,20 @@ def test_a_folder_is_listed_once_for_all_annotations_in_it(tmp_path, monkeypatch
     table = read_event_tables([tmp_path])
     assert table.files == tuple(str(tmp_path / f"{i}.wav") for i in range(5))
     assert n_made == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "file,onset,offset,label\nx.wav,1,2,\nx.wav,2,3, \nx.wav,3,4,owl\ny.wav,,,\n"),
+        ("a.tsv", "filename\tonset\toffset\tevent_label\nx\t1\t2\t\nx\t2\t3\t\nx\t3\t4\towl\n"),
+        ("a.txt", "1\t2\t\n2\t3\n3\t4\towl\n"),
+    ],
+)
+def test_rows_without_a_label_are_reported(tmp_path, caplog, name, text):
+    caplog.set_level("WARNING", logger="sed")
+    (tmp_path / name).write_text(text)
+    table = read_event_table(tmp_path / name)
+    assert table.labels == ("owl",)
+    assert table.onset.tolist() == [3.0]
+    assert caplog.messages == [f"{tmp_path / name}: 2 rows without a label left out"]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sed.errors import UsageError
@@ -43,11 +43,9 @@ def test_round_trip(format, tmp_path):
         assert [e.file for e in back] == [e.file for e in EVENTS]
 
 
-@given(st.text(min_size=1), st.sampled_from(list(TEXT_WRITERS)))
+@given(st.text(min_size=1).filter(str.strip), st.sampled_from(list(TEXT_WRITERS)))
 def test_any_label_survives(tmp_path_factory, label, format):
     label = label.encode("utf-8", "replace").decode()  # lone surrogates are no text
-    if format == "kaleidoscope":
-        assume(label.strip())  # there, nothing but spaces is no label
     path = tmp_path_factory.mktemp("labels") / "x"
     back = read_events(write(path, format, [Event(0.0, 1.0, label, 1.0, "x")] * 2), format)
     assert [e.label for e in back] == [label, label]
