@@ -7,6 +7,7 @@ the names of `psds_eval`:
   least `dtc` (detection tolerance criterion); else it is false.
 - A reference event is found if relevant detections cover a share of it of at least `gtc` (ground
   truth intersection criterion).
+- Events that do not last overlap with nothing, and count nowhere, as in `psds_eval`.
 - A false detection is a *cross-trigger* of another class if the share of it that lies in events of
   that class is at least `cttc`.
 
@@ -160,7 +161,7 @@ class Intersections:
             (seconds / length)[covering],
             crossing // n_classes,
             crossing % n_classes,
-            ~is_relevant & is_within,
+            ~is_relevant & is_within & found.lasts,
             config.gtc,
         )
 
@@ -184,7 +185,7 @@ class Intersections:
         )
         n_hit = np.bincount(truth.label[hit], minlength=n)
         n_false = np.bincount(self.label[rows & self.is_false], minlength=n)
-        n_true = np.bincount(truth.label, minlength=n)
+        n_true = np.bincount(truth.label[truth.lasts], minlength=n)
         per_class = {
             self.reference.labels[c]: Rates(
                 int(n_true[c]), int(n_hit[c] + n_false[c]), int(n_hit[c])
@@ -192,7 +193,7 @@ class Intersections:
             for c in range(n_true_labels)
         }
         micro = Rates(
-            len(truth), int(n_hit.sum() + n_false[:n_true_labels].sum()), int(n_hit.sum())
+            int(n_true.sum()), int(n_hit.sum() + n_false[:n_true_labels].sum()), int(n_hit.sum())
         )
         return ClassRates(micro, per_class)
 

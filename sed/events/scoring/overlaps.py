@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sed.events.scoring.reference import Events, Ints
 
+ROUNDING = 1e-6  # seconds
 CHUNK = 1 << 18  # events whose pairs are searched for at once
 
 
@@ -27,11 +28,14 @@ class Pairs(NamedTuple):
 def overlapping(found: Events, truth: Events, margin: float = 0.0) -> Pairs:
     """Return all pairs of events of one recording whose times overlap, or are a margin apart.
 
+    Pairs that touch, or that rounding brings beyond the margin, may be there too.
+
     Time is cut into cells of about the length of an event, and the events in each cell are joined,
     so that a few long events do not pair all others.
     """
     if not len(found) or not len(truth):
         return Pairs(np.empty(0, np.int64), np.empty(0, np.int64))
+    margin = margin + ROUNDING if margin else 0.0
     cell = float(np.clip(np.median(truth.offset - truth.onset), 1.0, 60.0)) + 2 * margin
     n_cells = int(max(found.offset.max(), truth.offset.max()) / cell) + 3
     true_row, true_cell = _cells(truth.onset, truth.offset, cell)
@@ -68,7 +72,8 @@ def _joined(
         i = rows[own[pair_of]]
         j = true_row[np.repeat(low - np.cumsum(n) + n, n) + np.arange(len(pair_of))]
         later = np.maximum(begin[own[pair_of]], truth.onset[j])
-        overlap = (begin[own[pair_of]] < truth.offset[j]) & (truth.onset[j] < end[own[pair_of]])
+        # Events that do not last are not within a span without its ends.
+        overlap = (begin[own[pair_of]] <= truth.offset[j]) & (truth.onset[j] <= end[own[pair_of]])
         # A pair that shares several cells counts in the first.
         is_first = (later / cell).astype(np.int64) == own_cell[pair_of]
         yield Pairs(i[overlap & is_first], j[overlap & is_first])

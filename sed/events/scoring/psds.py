@@ -112,7 +112,7 @@ def operating_points(
     n_cross: Ints,
     config: PsdsConfig,
 ) -> OperatingPoints:
-    """Return the rates of a class from its counts.
+    """Return the rates of a class from its counts; NaN if it has no reference events.
 
     Parameters
     ----------
@@ -128,15 +128,18 @@ def operating_points(
         Says how cross-triggers count.
     """
     truth = reference.events
-    n_true = int((truth.label == label).sum())
+    n_true = int((truth.lasts & (truth.label == label)).sum())
+    if not n_true:
+        return OperatingPoints(np.full(1, np.nan), np.zeros(1))
     efpr = n_false / reference.hours
-    others = [c for c in range(reference.n_true_labels) if c != label]
+    seconds = np.bincount(truth.label, truth.offset - truth.onset, len(reference.labels))
+    # What has no length triggers nothing.
+    others = [c for c in range(reference.n_true_labels) if c != label and seconds[c]]
     if config.alpha_ct and others:
-        seconds = np.bincount(truth.label, truth.offset - truth.onset, len(reference.labels))
         rates = n_cross[:, others] / (seconds[others] / 3600)
         n_means = len(others) + (config.cross_mean == "all")
         efpr = efpr + config.alpha_ct * rates.sum(axis=1) / n_means
-    return OperatingPoints(n_found / n_true if n_true else np.full(len(n_found), np.nan), efpr)
+    return OperatingPoints(n_found / n_true, efpr)
 
 
 def psd_roc(classes: Sequence[OperatingPoints], config: PsdsConfig) -> PsdRoc:

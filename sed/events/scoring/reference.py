@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 from sed.errors import TableError
 from sed.events.event_table import EventTable
 from sed.events.scoring.names import match_names
-from sed.text import printable
+from sed.text import pluralize, printable
+
+_logger = logging.getLogger("sed.score")
 
 Ints = NDArray[np.int64]
 Reals = NDArray[np.float64]
@@ -39,6 +42,12 @@ class Events:
 
     def __len__(self) -> int:
         return len(self.onset)
+
+    @property
+    def lasts(self) -> NDArray[np.bool_]:
+        """Which events are longer than 0 s; others overlap with nothing, shape (events,)."""
+        lasts: NDArray[np.bool_] = self.offset > self.onset
+        return lasts
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Events:
         """Return some events, by their numbers or by a mask."""
@@ -81,8 +90,6 @@ def align(
 ) -> tuple[Reference, list[Events]]:
     """Return reference events and detections of the same recordings.
 
-    Events that do not last are left out, as `psds_eval` does.
-
     Parameters
     ----------
     truth
@@ -105,8 +112,8 @@ def align(
         lacking = [file for file, own in zip(truth.files, of_truth, strict=True) if own is None]
         if lacking:
             raise TableError(
-                f"{len(lacking)} recordings of the truth have no duration, such as "
-                f"{printable(lacking[0])}. Add them to the table of durations."
+                f"no duration of {pluralize(len(lacking), 'recording')} of the truth, such as "
+                f"{printable(lacking[0])}. Add all to the table of durations."
             )
         names = list(durations)
         truth = truth.renamed(files=[own or "" for own in of_truth])
@@ -126,7 +133,12 @@ def align(
         np.maximum.at(lengths, own_events.file, own_events.offset)
     if durations is not None:
         lengths[: len(durations)] = list(durations.values())
-        # A detection in a recording that is not scored cannot be.
+        if len(names) > len(durations):
+            _logger.warning(
+                "detections in %s that have no duration are left out, such as %s",
+                pluralize(len(names) - len(durations), "recording"),
+                printable(names[len(durations)]),
+            )
         events = [one.take(one.file < len(durations)) for one in events]
         lengths = lengths[: len(durations)]
     return Reference(tuple(labels), n_true, lengths, events[0]), events[1:]
@@ -137,5 +149,4 @@ def _numbered(table: EventTable, names: Sequence[str], labels: Sequence[str]) ->
     column = {label: i for i, label in enumerate(labels)}
     files = np.array([number[file] for file in table.files], np.int64)
     classes = np.array([column[label] for label in table.labels], np.int64)
-    events = Events(files[table.file], classes[table.label], table.onset, table.offset, table.score)
-    return events.take(events.offset > events.onset)
+    return Events(files[table.file], classes[table.label], table.onset, table.offset, table.score)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import sys
 from fractions import Fraction
@@ -48,6 +49,12 @@ def jittered(table, seed):
     shift = rng.uniform(0.001, 0.02, (2, len(table)))
     rows = zip(table.events(), *shift, strict=True)
     return table_of([(e.file, e.label, e.onset + a, e.offset - b) for e, a, b in rows], table.score)
+
+
+def with_points(table, seed):
+    """Return events, some of which end where they begin."""
+    is_point = np.random.default_rng(seed).random(len(table)) < 0.1
+    return dataclasses.replace(table, offset=np.where(is_point, table.onset, table.offset))
 
 
 def aligned(truth, *predictions):

@@ -16,6 +16,7 @@ from tests.sed.events.scoring.small_events import (
     rows_of,
     sed_eval,
     table_of,
+    with_points,
 )
 
 CONFIGS = st.sampled_from(
@@ -79,7 +80,7 @@ def test_the_matching_is_the_largest_there_is(seed, config, threshold):
 @settings(deadline=None, max_examples=25)
 @given(SEEDS, st.sampled_from([0.2, 1.0, 2.0]))
 def test_rates_are_those_of_sed_eval(seed, collar):
-    truth, found = (jittered(draw_table(s), s) for s in (seed, seed + 1))
+    truth, found = (with_points(jittered(draw_table(s), s), s) for s in (seed, seed + 1))
     metric = sed_eval().sound_event.EventBasedMetrics(
         list(dict.fromkeys([*truth.labels, *found.labels])),
         t_collar=collar,

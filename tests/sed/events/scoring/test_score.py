@@ -10,6 +10,7 @@ import pytest
 from sed.errors import TableError, UsageError
 from sed.events.reading.event_tables import read_event_table
 from sed.events.reading.frames import FrameScores
+from sed.events.scoring.collar import CollarConfig
 from sed.events.scoring.psds import PsdsConfig
 from sed.events.scoring.score import ScoreConfig, score
 from tests.sed.events.scoring.small_events import table_of
@@ -157,6 +158,24 @@ def test_no_detections_score_zero_and_no_truth_is_not_defined():
     empty = score(nothing, TRUTH, durations={"a.wav": 10.0})
     assert math.isnan(empty.events.micro.f1)
     assert empty.as_dict()["event_f1"]["micro"] is None
+
+
+def test_events_without_length_count_as_in_sed_eval_and_psds_eval():
+    truth = table_of(
+        [("a.wav", "dog", 1.0, 2.0), ("a.wav", "dog", 5.5, 5.5), ("a.wav", "tick", 7.2, 7.2)]
+    )
+    # One is exactly at the collar, one is of another class, and one is in its own second.
+    found = table_of(
+        [("a.wav", "dog", 1.0, 2.0), ("a.wav", "dog", 5.25, 5.25), ("a.wav", "dog", 7.2, 7.2)]
+    )
+    config = ScoreConfig(CollarConfig(0.25, 0.25))
+    figures = score(truth, found, durations={"a.wav": 10.0}, config=config).as_dict()
+    assert figures["event_recall"]["classes"] == {"dog": 1.0, "tick": 0.0}
+    assert figures["error_rate"]["substitution"] == pytest.approx(1 / 3)
+    assert figures["segment_recall"]["classes"] == {"dog": 1.0, "tick": 0.0}
+    # Nothing overlaps with what has no length.
+    assert figures["intersection_f1_classes"] == {"dog": 1.0, "tick": None}
+    assert figures["psds1"] == figures["psds2"] == 1.0
 
 
 def test_impossible_requests_are_refused():

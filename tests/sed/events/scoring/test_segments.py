@@ -15,6 +15,7 @@ from tests.sed.events.scoring.small_events import (
     sed_eval,
     spans,
     table_of,
+    with_points,
 )
 
 
@@ -53,7 +54,7 @@ def test_counts_are_those_of_a_grid(seed, seconds):
 @settings(deadline=None, max_examples=20)
 @given(SEEDS)
 def test_rates_are_those_of_sed_eval(seed):
-    truth, found = (jittered(draw_table(s), s) for s in (seed, seed + 1))
+    truth, found = (with_points(jittered(draw_table(s), s), s) for s in (seed, seed + 1))
     metric = sed_eval().sound_event.SegmentBasedMetrics(
         list(dict.fromkeys([*truth.labels, *found.labels])),
         time_resolution=1.0,
