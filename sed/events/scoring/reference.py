@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,8 +12,6 @@ from sed.errors import TableError
 from sed.events.event_table import EventTable
 from sed.events.scoring.names import match_names
 from sed.text import pluralize, printable
-
-_logger = logging.getLogger("sed.score")
 
 Ints = NDArray[np.int64]
 Reals = NDArray[np.float64]
@@ -133,12 +130,7 @@ def align(
         np.maximum.at(lengths, own_events.file, own_events.offset)
     if durations is not None:
         lengths[: len(durations)] = list(durations.values())
-        if len(names) > len(durations):
-            _logger.warning(
-                "detections in %s that have no duration are left out, such as %s",
-                pluralize(len(names) - len(durations), "recording"),
-                printable(names[len(durations)]),
-            )
+        # A detection in a recording that is not scored cannot be.
         events = [one.take(one.file < len(durations)) for one in events]
         lengths = lengths[: len(durations)]
     return Reference(tuple(labels), n_true, lengths, events[0]), events[1:]

@@ -48,6 +48,13 @@ def test_a_detection_in_the_place_of_another_class_is_one_error_not_two():
     assert rates.macro("error_rate") == 1.0
 
 
+def test_rounding_decides_at_the_collar_as_in_published_figures():
+    truth = table_of([("a.wav", "dog", 7.688, 9.0), ("a.wav", "cat", 1.416, 4.0)])
+    found = table_of([("a.wav", "dog", 7.488, 9.0), ("a.wav", "cat", 1.216, 4.0)])
+    rates = CollarPairs.of(*aligned(truth, found), CollarConfig(0.2, 0.2)).rates()
+    assert [own.n_matched for own in rates.classes.values()] == [0, 1]
+
+
 @settings(deadline=None, max_examples=25)
 @given(SEEDS, CONFIGS, st.sampled_from([0.1, 0.5]))
 def test_the_matching_is_the_largest_there_is(seed, config, threshold):

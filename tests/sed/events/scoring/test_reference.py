@@ -39,14 +39,6 @@ def test_a_recording_without_a_duration_is_named():
         align(TRUTH, [], {"a.wav": 10.0})
 
 
-def test_detections_of_recordings_without_a_duration_are_reported(caplog):
-    found = table_of([("d.wav", "dog", 1.0, 2.0)])
-    _, (detected,) = align(TRUTH, [found], {"a.wav": 10.0, "b.wav": 20.0})
-    assert not len(detected)
-    message = "detections in 1 recording that have no duration are left out, such as d.wav"
-    assert [record.message for record in caplog.records] == [message]
-
-
 def test_many_recordings_that_only_detections_have_take_no_time():
     n = 20_000
     found = EventTable.of_columns([f"{i}.wav" for i in range(n)], ["dog"] * n, [0.0] * n, [1.0] * n)
