@@ -87,10 +87,19 @@ class LRSchedule:
         return {"schedule": plain, "rates": self._scheduled_rates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore what `state_dict` returned.
+
+        Raises
+        ------
+        ValueError
+            If it is of another number of rates.
+        """
+        rates = [float(rate) for rate in state["rates"]]
+        if len(rates) != len(self._scheduled_rates):
+            raise ValueError(f"{len(rates)} learning rates, expected {len(self._scheduled_rates)}")
         if self._schedule is not None:
             self._schedule.load_state_dict(self._schedule.state_dict() | state["schedule"])
-        self._scheduled_rates = list(state["rates"])
+        self._scheduled_rates = rates
 
     def _rates(self) -> list[float]:
         return [float(group["lr"]) for group in self.optimizer.param_groups]

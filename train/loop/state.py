@@ -12,6 +12,8 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,14 @@ class TrainState:
     history: list[EpochMetrics] = field(default_factory=list)  # of the epochs before
     best: float = -math.inf  # monitored metric of the best epoch
     best_epoch: int = 0  # counted from 1; 0: none yet
+
+    def __post_init__(self) -> None:
+        """Refuse values of other kinds, which a damaged file may give."""
+        counts = (self.epoch, self.batch, self.best_epoch)
+        numbers = [self.best, *self.losses, *(x for row in self.history for x in row.values())]
+        is_right = all(type(n) is int and n >= 0 for n in counts) and all(map(_is_number, numbers))
+        if not is_right:
+            raise ValueError("its progress is none of a run")
 
 
 @dataclass
@@ -103,50 +113,57 @@ def load_state(path: str | os.PathLike[str], state: ResumableState) -> None:
     CheckpointError
         If the file is not a state, damaged, of another format version, or of another model.
     """
-    name = printable(os.fspath(path))
-    remedy = (
-        "Go on from the weights of its last epoch with --init-weights "
-        f"{printable(str(Path(path).with_name('last.safetensors')))} and another --output, or "
-        "delete the run to start again."
-    )
-    try:
+    with resume_errors(path):
         content = Path(path).read_bytes()
-        header = _checked_header(name, content, remedy)
+        header = _checked_header(content)
         tensors = safetensors.torch.load(content)
         entries: dict[int, dict[str, Any]] = {
             int(index): dict(values) for index, values in header["optimizer_values"].items()
         }
+        groups = header["optimizer_groups"]
+        for own, saved in zip(state.optimizer.param_groups, groups, strict=True):
+            if odd := [k for k in saved if _is_number(own.get(k)) and not _is_number(saved[k])]:
+                raise ValueError(f"no number for {odd[0]}")
         for key, tensor in tensors.items():
             owner, _, rest = key.partition("/")
             index, _, name_in_entry = rest.partition("/")
             if owner == "optimizer":
                 entries.setdefault(int(index), {})[name_in_entry] = tensor
             elif owner == "group":
-                header["optimizer_groups"][int(index)][name_in_entry] = tensor
+                groups[int(index)][name_in_entry] = tensor
+        values = dict(header["values"])
         for owner, module in state.modules.items():
             prefix = f"{owner}/"
             own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
             module.load_state_dict(own)
-        state.optimizer.load_state_dict(
-            {"state": entries, "param_groups": header["optimizer_groups"]}
-        )
-    except (
-        safetensors.SafetensorError,
-        OSError,
-        KeyError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-        AttributeError,
-        IndexError,
-    ) as e:
-        reason = message_of(e)
-        raise CheckpointError(f"{name}: cannot resume from it ({reason}). {remedy}") from e
-    state.values.clear()
-    state.values.update(header["values"])
+        state.optimizer.load_state_dict({"state": entries, "param_groups": groups})
+        state.values.clear()
+        state.values.update(values)
 
 
-def _checked_header(name: str, content: bytes, remedy: str) -> dict[str, Any]:
+@contextmanager
+def resume_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn whatever a damaged state causes into a `CheckpointError` with the remedy."""
+    try:
+        yield
+    # Optimizers and schedules of any library check nothing: they raise any exception.
+    except Exception as error:
+        if isinstance(error, CheckpointError):
+            raise
+        name = printable(os.fspath(path))
+        last = printable(str(Path(path).with_name("last.safetensors")))
+        raise CheckpointError(
+            f"{name}: cannot resume from it ({message_of(error)}). Go on from the weights of its "
+            f"last epoch with --init-weights {last} and another --output, or delete the run to "
+            "start again."
+        ) from error
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _checked_header(content: bytes) -> dict[str, Any]:
     """Return the plain values of a state, after comparing its version and its checksum."""
     n_bytes = int.from_bytes(content[:8], "little")
     metadata = parse_json(content[8 : 8 + n_bytes])["__metadata__"]
@@ -157,7 +174,5 @@ def _checked_header(name: str, content: bytes, remedy: str) -> dict[str, Any]:
         if hashlib.sha256(empty).hexdigest() != checksum:
             raise ValueError("its checksum differs: the file is damaged")
     if version not in (FORMAT_VERSION, UNCHECKED_VERSION):
-        raise CheckpointError(
-            f"{name}: state of format version {version}, expected {FORMAT_VERSION}. {remedy}"
-        )
+        raise ValueError(f"state of format version {version}, expected {FORMAT_VERSION}")
     return header

@@ -39,7 +39,14 @@ from train.loop.optimizer import (
 )
 from train.loop.sampler import EpochBatchSampler, TimedLoader, create_loader, stop_workers
 from train.loop.schedule import LRSchedule
-from train.loop.state import EpochMetrics, ResumableState, TrainState, load_state, save_state
+from train.loop.state import (
+    EpochMetrics,
+    ResumableState,
+    TrainState,
+    load_state,
+    resume_errors,
+    save_state,
+)
 from train.loop.step import TrainingStep
 from train.loop.validation import Validation, predict_validation
 
@@ -299,12 +306,19 @@ class Trainer:
         save_state(path, self._state())
 
     def load(self, path: Path) -> None:
-        """Resume from a state."""
+        """Resume from a state.
+
+        Raises
+        ------
+        CheckpointError
+            If it is damaged, or of another model.
+        """
         state = self._state()
-        load_state(path, state)
-        self.progress = TrainState(**state.values["progress"])
-        self.schedule.load_state_dict(state.values["lr_schedule"])
-        self.scaler.load_state_dict(state.values["grad_scaler"])
+        with resume_errors(path):
+            load_state(path, state)
+            self.progress = TrainState(**state.values["progress"])
+            self.schedule.load_state_dict(state.values["lr_schedule"])
+            self.scaler.load_state_dict(state.values["grad_scaler"])
 
     def _state(self) -> ResumableState:
         modules: dict[str, nn.Module] = {

@@ -69,13 +69,15 @@ def refuse_finished_model(run: Path, world: Distributed) -> None:
     UsageError
         If there is one.
     """
-    best = run / "best.safetensors"
-    if world.all_gather(os.path.exists(best))[0]:
+    names = ("best.safetensors", "last.safetensors")
+    there = next((run / name for name in names if os.path.exists(run / name)), None)
+    # All processes do as the first one finds.
+    if (model := world.all_gather(there)[0]) is not None:
         raise UsageError(
-            f"{printable(str(run))} holds a trained model, {best.name}, and a new run would "
+            f"{printable(str(run))} holds a trained model, {model.name}, and a new run would "
             f"replace it; it cannot be resumed, since {STATE} is missing. Train into another "
-            f"folder with --output, from these weights with --init-weights {printable(str(best))}, "
-            "or delete the folder."
+            "folder with --output, from these weights with --init-weights "
+            f"{printable(str(model))}, or delete the folder."
         )
 
 

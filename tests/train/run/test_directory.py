@@ -37,7 +37,7 @@ def test_curves_are_drawn_now_and_then_and_at_the_end(tmp_path, monkeypatch):
 def test_folds_of_a_run_are_kept_and_never_mixed_with_other_settings(sounds, tiny, tmp_path):
     train(sounds, 0, recipe=tiny, epochs=1, output=tmp_path, device="cpu")
     before = (tmp_path / "folds.csv").read_bytes()
-    for name in ("state", "best"):
+    for name in ("state", "best", "last"):
         (tmp_path / f"{name}.safetensors").unlink()
     train(sounds, 1, recipe=tiny, epochs=1, output=tmp_path, device="cpu")
     assert (tmp_path / "folds.csv").read_bytes() == before
@@ -47,12 +47,16 @@ def test_folds_of_a_run_are_kept_and_never_mixed_with_other_settings(sounds, tin
         train(sounds, 1, recipe=tiny, epochs=1, seed=99, output=tmp_path, device="cpu")
 
 
-def test_a_model_without_a_state_is_not_erased(sounds, tiny, tmp_path):
+@pytest.mark.parametrize("kept", ["best", "last"])
+def test_a_model_without_a_state_is_not_erased(sounds, tiny, tmp_path, kept):
     train(sounds, 0, recipe=tiny, epochs=1, output=tmp_path, device="cpu")
-    (tmp_path / "state.safetensors").unlink()
+    for name in {"state", "best", "last"} - {kept}:
+        (tmp_path / f"{name}.safetensors").unlink()
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     for resume in (True, False):
-        with pytest.raises(UsageError, match=r"holds a trained model, best\.safetensors.*--init"):
+        with pytest.raises(
+            UsageError, match=rf"holds a trained model, {kept}\.safetensors.*--init"
+        ):
             train(sounds, 0, recipe=tiny, epochs=1, output=tmp_path, device="cpu", resume=resume)
     assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
 

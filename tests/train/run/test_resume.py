@@ -1,5 +1,7 @@
 """Runs that are stopped, killed and resumed."""
 
+import copy
+import json
 import os
 import shutil
 import signal
@@ -223,3 +225,48 @@ def test_another_run_is_not_resumed(sounds, tiny, tmp_path):
     (tmp_path / "state.safetensors").write_bytes(b"torn")
     with pytest.raises(CheckpointError, match=r"state\.safetensors: cannot resume from it"):
         train(sounds, 0, recipe=tiny, epochs=1, output=tmp_path, device="cpu", resume=True)
+
+
+DAMAGE = {
+    "no progress": lambda header: header["values"].pop("progress"),
+    "other progress": lambda header: header["values"]["progress"].update(more=1),
+    "epoch": lambda header: header["values"]["progress"].update(epoch="one"),
+    "losses": lambda header: header["values"]["progress"].update(losses=[{}]),
+    "history": lambda header: header["values"]["progress"].update(history=[1]),
+    "history of text": lambda header: header["values"]["progress"].update(history=[{"loss": "x"}]),
+    "best": lambda header: header["values"]["progress"].update(best=None),
+    "schedule": lambda header: header["values"].update(lr_schedule=None),
+    "rates": lambda header: header["values"]["lr_schedule"].update(rates=["fast"]),
+    "number of rates": lambda header: header["values"]["lr_schedule"].update(rates=[]),
+    "scaler": lambda header: header["values"].pop("grad_scaler"),
+    "no values": lambda header: header.pop("values"),
+    "values": lambda header: header.update(values=[]),
+    "optimizer": lambda header: header["optimizer_groups"][0].update(lr="fast"),
+    "groups": lambda header: header.update(optimizer_groups={}),
+    "no groups": lambda header: header.pop("optimizer_groups"),
+    "entries": lambda header: header.update(optimizer_values=[1]),
+}
+
+
+def test_a_damaged_state_without_a_checksum_is_refused(sounds, tiny, tmp_path):
+    """As earlier releases wrote them; the weights stay as they are."""
+    train(sounds, 0, recipe=tiny, epochs=1, output=tmp_path, device="cpu")
+    state = tmp_path / "state.safetensors"
+    with safetensors.safe_open(state, "pt") as file:
+        header = json.loads(file.metadata()["state"]) | {"format_version": 2}
+    tensors = safetensors.torch.load(state.read_bytes())
+    found = {}
+    for name, damage in DAMAGE.items():
+        damaged = copy.deepcopy(header)
+        damage(damaged)
+        state.write_bytes(safetensors.torch.save(tensors, {"state": json.dumps(damaged)}))
+        try:
+            train(sounds, 0, recipe=tiny, epochs=1, output=tmp_path, device="cpu", resume=True)
+            found[name] = "resumed"
+        except Exception as error:
+            found[name] = f"{type(error).__name__}: {error}"
+    assert {
+        name: text
+        for name, text in found.items()
+        if not text.startswith(f"CheckpointError: {state}: cannot resume from it (")
+    } == {}
