@@ -250,6 +250,9 @@ def read_post_processing(path: str | os.PathLike[str]) -> PostProcessing:
         return PostProcessing.from_dict(classes, os.fspath(path))
     except RecursionError as error:
         raise UsageError(f"{name}: nested too deeply") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        what = "is no file of thresholds, which is TOML, as `sed tune` writes it"
+        raise UsageError(f"{name}: {what}: {without_controls(str(error))}") from error
     except ValueError as error:
         raise UsageError(f"{name}: {without_controls(str(error))}") from error
 
@@ -277,6 +280,7 @@ def write_post_processing(
     """
     head = [line for comment in (HEAD, *comments) for line in comment.splitlines() or [""]]
     lines = [f"# {without_controls(line)}".rstrip() for line in head]
+    lines += [] if post_processing.classes else ["", "[class]"]
     for label, one in post_processing.classes:
         lines += ["", f"[class.{_quoted(label)}]"]
         values = dict(one.values)
@@ -284,9 +288,8 @@ def write_post_processing(
         if one.calibration is not None:
             lines += ["", f"[class.{_quoted(label)}.{CALIBRATION}]"]
             lines += [f"{k} = {_toml(v)}" for k, v in dataclasses.asdict(one.calibration).items()]
-    data = ("\n".join(lines) + "\n").encode()
     with written_whole(path) as partial:
-        partial.write_bytes(data)
+        partial.write_bytes(("\n".join(lines) + "\n").encode())
 
 
 def _class(name: str, table: Mapping[str, Any]) -> ClassPostProcessing:

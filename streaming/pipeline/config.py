@@ -195,8 +195,10 @@ def parse_thresholds(text: str | None) -> tuple[float | None, tuple[tuple[str, f
             name += f"{part},"
             continue
         name = f"{name}{before}".strip(", ")
-        if bool(name) != bool(equals) or name in of_classes or (not name and common is not None):
+        if bool(name) != bool(equals):
             break
+        if name in of_classes or (not name and common is not None):
+            raise UsageError(f"two thresholds of {name or 'all classes'}: {text!r}. Give one.")
         if name:
             of_classes[name] = value
         else:

@@ -62,13 +62,14 @@ def tune(
         ),
     ] = None,
     maximise: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="What is to be as high as possible.",
             metavar="event_f1|segment_f1|psds1",
+            show_default="event_f1",
             rich_help_panel=TARGET,
         ),
-    ] = "event_f1",
+    ] = None,
     max_false_per_hour: Annotated[
         float | None,
         typer.Option(
@@ -158,11 +159,18 @@ def tune(
     from sed.cli import show_log
     from sed.errors import FAILED, UsageError
     from sed.events.scoring.collar import CollarConfig
-    from train.tune.tune import tune as run
+    from train.tune.choose import METRICS, TargetConfig
 
     show_log(quiet=quiet, verbose=verbose)
     if output is None and update is None:
         raise UsageError("nothing would be written: give --output tuned.toml")
+    if maximise and (max_false_per_hour is not None or min_precision is not None):
+        raise UsageError("give one target: --maximise, or a limit within which recall is sought")
+    maximise = maximise or METRICS[0]
+    # Misuse is refused before the imports that take seconds.
+    TargetConfig(maximise, max_false_per_hour, min_precision)
+    from train.tune.tune import tune as run
+
     with _progress(shown=not quiet) as (on_progress, on_class):
         result = run(
             model,
@@ -239,6 +247,8 @@ def _show(result: TuneResult, output: Path | None, update: Path | None) -> None:
             markup=False,
             soft_wrap=True,
         )
+    if not len(result.post_processing.classes):
+        console.print("no class gains: the settings of the model are the best that were found")
     for path, use in ((output, "--thresholds"), (update, "--model")):
         if path is not None:
             name = printable(str(path))

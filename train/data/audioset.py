@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from sed.errors import TableError
-from sed.events.reading.audio_files import AudioFinder, audio_folders
+from sed.events.reading.audio_files import table_finder
 from sed.events.reading.table import number, read_text_table
 from sed.text import printable
 from train.data.audio import recording_seconds
@@ -31,7 +31,7 @@ def read_audioset(path: Path) -> list[Clip]:
         If any row is faulty, or none of the recordings is there.
     """
     table = read_text_table(path)
-    finder = AudioFinder(audio_folders(path))
+    finder = table_finder(path)
     errors = RowErrors(path, len(table.rows))
     names = audioset_names()
     clips = []

@@ -29,11 +29,10 @@ from sed.errors import TableError
 from sed.events.reading.annotation_files import is_annotated
 from sed.events.reading.annotations import is_annotation
 from sed.events.reading.audio_files import (
-    AudioFinder,
     Recordings,
-    audio_folders,
     files_below,
     is_sound,
+    table_finder,
 )
 from sed.events.reading.header import column_key, read_columns
 from sed.events.reading.layouts import KALEIDOSCOPE_LABELS, RAVEN_LABELS, SPECIES_LABELS
@@ -246,7 +245,7 @@ def _row_by_row(
             f"{printable(str(path))}: an index of version 1. Rename its columns begin and seconds "
             "to start and duration, or run sed prepare again into a new folder."
         )
-    finder = AudioFinder(audio_folders(path, audio))
+    finder = table_finder(path, audio)
     errors = RowErrors(path, len(table.rows))
     clips = []
     names: dict[str, str] = {}  # of each recording, as the first row spells it

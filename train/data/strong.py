@@ -23,8 +23,8 @@ from sed.events.reading.annotations import (
 from sed.events.reading.audio_files import (
     AudioFinder,
     Recordings,
-    audio_folders,
     files_below,
+    table_finder,
 )
 from sed.events.reading.table import log_assumed, log_once
 from sed.events.tracker import Event
@@ -56,7 +56,7 @@ def read_strong(path: Path) -> list[Clip]:
         If any row is faulty; all are listed.
     """
     found = read_annotations(path)
-    finder = AudioFinder(audio_folders(path))
+    finder = table_finder(path)
     errors = RowErrors(path, len(found.rows))
     lone = [] if any(row.file for row in found.rows) else _beside(path)
     files: dict[str, str | None] = {}  # path of the recording of each name; None: not there

@@ -11,7 +11,7 @@ import numpy as np
 
 from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.errors import TableError, UsageError
-from sed.events.reading.audio_files import AudioFinder, audio_folders
+from sed.events.reading.audio_files import table_finder
 from sed.events.reading.header import column_key
 from sed.events.reading.table import number, read_text_table
 from sed.events.tracker import Event
@@ -183,7 +183,7 @@ def _read_target(
     # Half of them, so that a gap among numbers is an error, and not a class.
     n_numbers = sum(_is_number(row[key]) for _, row in cells)
     numbers = task == "regress" or (task == "auto" and 2 * n_numbers >= max(1, len(cells)))
-    finder = AudioFinder(audio_folders(path))
+    finder = table_finder(path)
     clips, values, missing = [], [], []
     for i, row in cells:
         with errors.row(i, row[name]):

@@ -33,13 +33,6 @@ _OF_SYSTEMS = {
 _LAST_WORD = re.compile(r"(.+)([._ -])([^._ -]+)")
 
 
-def audio_folders(table: Path, names: Sequence[str] = ("audio",)) -> list[Path]:
-    """Return folders that may hold the audio of a table: beside it, above it, or its own."""
-    bases = table.parent, table.absolute().parent.parent
-    beside = [base / name for base in bases for name in names]
-    return [*(path for path in beside if os.path.isdir(path)), table.parent]
-
-
 def files_below(folder: Path) -> list[Path]:
     """Return the files in a folder and in those below, sorted, without what is hidden.
 
@@ -297,6 +290,17 @@ class AudioFinder:
         self._example = self._example or f"{name!a} is {printable(str(found))}"
 
 
+def table_finder(table: Path, names: Sequence[str] = ("audio",)) -> AudioFinder:
+    """Return what finds the files that a table names: around the table, or else from here.
+
+    `names` are those of folders beside the table, or above it, that may hold them.
+    """
+    bases = table.parent, table.absolute().parent.parent
+    beside = [base / name for base in bases for name in names]
+    folders = [*(path for path in beside if os.path.isdir(path)), table.parent]
+    return AudioFinder([*folders, Path()], below=folders)
+
+
 def _spellings(name: str) -> Iterator[Sequence[str]]:
     """Yield the parts of a path: with slashes, with backslashes, and without leading folders."""
     plain = from_windows_1252(name).strip()
@@ -324,15 +328,13 @@ def _folded(name: str) -> str:
 
 def _nearest(name: str, found: list[str]) -> list[str]:
     """Return the files with most folders, from the last to the first, in common with a name."""
-    if len(found) < 2:
-        return found
     own = [*map(_folded, _parts(name)[-2::-1])]
     counts = []
     for file in found:
         folders = map(_folded, Path(file).parts[-2::-1])
         same = takewhile(lambda pair: pair[0] == pair[1], zip(own, folders, strict=False))
         counts.append(sum(1 for _ in same))
-    return [file for file, n in zip(found, counts, strict=True) if n == max(counts)]
+    return [file for file, n in zip(found, counts, strict=True) if n == max(counts, default=0)]
 
 
 def _by_name(folders: Sequence[Path]) -> dict[str, list[str]]:

@@ -336,8 +336,8 @@ def test_thresholds_are_read_from_an_option(text, wanted):
         ("dog=0.4,frog", "got 'dog=0.4,frog'"),
         ("dog=x", "a number after dog=, got 'x'"),
         ("=0.4", "got '=0.4'"),
-        ("0.4,0.5", "got '0.4,0.5'"),
-        ("dog=0.4,dog=0.5", "got 'dog=0.4,dog=0.5'"),
+        ("0.4,0.5", "two thresholds of all classes: '0.4,0.5'. Give one"),
+        ("dog=0.4,dog=0.5", "two thresholds of dog: 'dog=0.4,dog=0.5'. Give one"),
     ],
 )
 def test_what_is_no_threshold_is_refused(text, message):

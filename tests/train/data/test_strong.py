@@ -69,6 +69,15 @@ def test_a_table_lists_recordings_without_events_too(folder):
     ]
 
 
+def test_recordings_are_found_from_here_too(folder, monkeypatch):
+    table = folder / "reviews" / "r.tsv"
+    table.parent.mkdir()
+    write_events(table, "tsv", [Event(2, 3, "b", 1, f"{folder.name}/dawn.wav")])
+    monkeypatch.chdir(folder.parent)
+    [clip] = read_table(table)
+    assert clip.path == f"{folder.name}/dawn.wav"
+
+
 def test_faulty_rows_of_a_table_are_reported_together(folder):
     lines = [
         "filename,onset,offset,event_label",

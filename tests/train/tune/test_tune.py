@@ -216,6 +216,14 @@ def test_the_command_writes_thresholds_that_detect_takes(place, tmp_path, capsys
     assert run(["detect", str(place / "0.wav"), "--model", model, "--thresholds", str(output)]) == 0
 
 
+def test_two_targets_are_refused_before_anything_is_read(capsys):
+    arguments = ["tune", "none", "--data", "none", "-o", "t.toml", "--maximise"]
+    assert run([*arguments, "psds1", "--min-precision", "0.9"]) == 2
+    assert "give one target: --maximise, or a limit" in capsys.readouterr().err
+    assert run([*arguments, "psds"]) == 2
+    assert "cannot maximise 'psds'. Did you mean psds1" in capsys.readouterr().err
+
+
 def test_a_copy_of_the_checkpoint_gets_the_settings(place, tmp_path):
     model = place / "model.safetensors"
     update, scores = tmp_path / "mine.safetensors", place / "scores"
