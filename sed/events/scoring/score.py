@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sed.errors import UsageError
+from sed.errors import TableError, UsageError
 from sed.events.event_table import EventTable
 from sed.events.reading.frames import FrameScores
 from sed.events.scoring.collar import CollarConfig, CollarPairs
 from sed.events.scoring.frames import runs_of
 from sed.events.scoring.intersection import Curve, IntersectionConfig, Intersections
+from sed.events.scoring.names import match_names
 from sed.events.scoring.overlaps import overlapping
 from sed.events.scoring.psds import (
     SCENARIO_1,
@@ -27,6 +28,7 @@ from sed.events.scoring.psds import (
 from sed.events.scoring.rates import ClassRates
 from sed.events.scoring.reference import Events, Reference, align
 from sed.events.scoring.segments import segment_rates
+from sed.text import printable
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,8 @@ def score(
     Raises
     ------
     TableError
-        If names of recordings are ambiguous, or some have no duration.
+        If names of recordings are ambiguous, some have no duration, or there are frame
+        probabilities of one twice.
     UsageError
         If there are no predictions.
     """
@@ -215,18 +218,17 @@ def _of_frames(
     config: ScoreConfig,
     detections: EventTable | None,
 ) -> Score:
-    # One row for each recording brings its name and, where it is not given, its length.
-    ends = [float(one.edges[-1]) for one in frames]
-    label = truth.labels[0] if truth.labels else ""
-    names = EventTable.of_columns(
-        [one.file for one in frames], [label] * len(frames), np.zeros(len(frames)), ends
-    )
-    reference, (rows, *events) = align(
-        truth, [names, *([] if detections is None else [detections])], durations
-    )
-    if len(rows) != len(frames):
-        raise UsageError("frame probabilities of recordings that have no duration")
-    found = runs_of(frames, rows.file.tolist(), reference.labels)
+    lengths = _lengths(truth, frames) if durations is None else durations
+    reference, events = align(truth, [] if detections is None else [detections], lengths)
+    number = {name: i for i, name in enumerate(lengths)}
+    names = match_names([one.file for one in frames], [*lengths])
+    # As detections are, those of other recordings are left out.
+    scored: dict[int, FrameScores] = {}
+    for one, name in zip(frames, names, strict=True):
+        if name is not None and scored.setdefault(number[name], one) is not one:
+            own = printable(one.file)
+            raise TableError(f"there are frame probabilities of {own} twice. Give one of them.")
+    found = runs_of([*scored.values()], [*scored], reference.labels)
     rocs, pairs = [], overlapping(found.events, reference.events)
     for psds in (config.psds1, config.psds2):
         inter = Intersections.of(reference, found.events, psds.intersection, pairs)
@@ -236,6 +238,18 @@ def _of_frames(
     threshold = 0.5 if config.threshold is None else config.threshold
     at = (found.first < threshold) & (threshold <= found.last)
     return _score(reference, found.events.take(at), config, rocs, None)
+
+
+def _lengths(truth: EventTable, frames: Sequence[FrameScores]) -> dict[str, float]:
+    """Return the seconds of each recording: its last frame ends there, or its last event."""
+    ends = np.zeros(len(truth.files))
+    np.maximum.at(ends, truth.file, truth.offset)
+    lengths = dict(zip(truth.files, ends.tolist(), strict=True))
+    names = match_names([one.file for one in frames], truth.files)
+    for one, name in zip(frames, names, strict=True):
+        own = one.file if name is None else name
+        lengths[own] = max(lengths.get(own, 0.0), float(one.edges[-1]))
+    return lengths
 
 
 def _best_and_rocs(

@@ -129,6 +129,27 @@ def test_frames_are_scored_at_the_threshold():
     assert score(truth, [frames], config=ScoreConfig(threshold=0.7)).events.micro.n_found == 0
 
 
+def frames_of(file, *probs):
+    column = np.array(probs, np.float32)[:, None]
+    return FrameScores(file, ("dog",), np.arange(len(probs) + 1) * 0.5, column)
+
+
+def test_frames_of_other_recordings_are_left_out_and_those_of_one_are_there_once():
+    truth = table_of([("a.wav", "dog", 0.5, 1.0)])
+    frames = [frames_of("a.wav", 0, 1, 0), frames_of("b.wav", 1, 1)]
+    scored = score(truth, frames, durations={"a.wav": 1.5})
+    assert (scored.events.micro.n_found, scored.psds1.score, scored.hours) == (1, 1.0, 1.5 / 3600)
+    # Without durations they are recordings without events, of the length of their frames.
+    scored = score(truth, frames)
+    assert (scored.events.micro.n_found, scored.hours) == (2, 2.5 / 3600)
+    with pytest.raises(TableError, match=r"frame probabilities of x/a\.wav twice"):
+        score(truth, [frames_of("a.wav", 0, 1, 0), frames_of("x/a.wav", 0, 1, 0)])
+
+
+def test_frames_without_a_truth_have_no_class():
+    assert score(table_of([]), [frames_of("a.wav", 0, 1, 0)]).as_dict()["event_f1"]["classes"] == {}
+
+
 def test_no_detections_score_zero_and_no_truth_is_not_defined():
     nothing = table_of([])
     figures = score(TRUTH, nothing, durations={"a.wav": 10.0}).as_dict()
