@@ -81,9 +81,10 @@ class TableError(SedError):
 
 
 class OutputError(SedError):
-    """A result cannot be written."""
+    """A result cannot be written, because of `error`."""
 
     def __init__(self, path: str | os.PathLike[str], error: OSError) -> None:
+        self.error = error
         reason = error.strerror or str(error)
         super().__init__(
             f"{printable(os.fspath(path))}: cannot write: {reason}. "

@@ -78,7 +78,7 @@ def cached_json(
 
 def read_values(path: Path) -> dict[str, Any] | None:
     """Return the values that `write_values` wrote to a file; None if it is missing or damaged."""
-    if not path.is_file():  # reading a pipe would wait for ever
+    if not os.path.isfile(path):  # reading a pipe would wait for ever
         return None
     try:
         kept = parse_json(path.read_bytes())
@@ -112,24 +112,31 @@ def clear(path: Path) -> None:
 
 
 @contextmanager
-def made_once(path: Path) -> Iterator[None]:
-    """Keep other threads and processes from making a file of the cache at the same time."""
+def made_once(path: Path) -> Iterator[OutputError | None]:
+    """Keep other threads and processes from making a file of the cache at the same time.
+
+    Yields
+    ------
+    OutputError | None
+        Why the file cannot be written, if so: each then makes its own.
+    """
 
     def wait(holder: str) -> None:
         _log.info("waiting for %s, which prepares the same model", holder)
 
     folder = path.parent
-    if os.path.lexists(folder) and not folder.is_dir():
+    is_own = folder != cache_folder()  # which may be anything that a user has named
+    if is_own and os.path.lexists(folder) and not os.path.isdir(folder):
         with suppress(OSError):
             folder.unlink()
     lock = locked(path.with_name(f".{path.name}.lock"), wait)
     try:
         lock.__enter__()
-    except OutputError:  # the folder cannot be written: each makes its own
-        yield
+    except OutputError as error:
+        yield error
         return
     try:
-        yield
+        yield None
     finally:
         lock.__exit__(None, None, None)
 

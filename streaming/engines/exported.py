@@ -10,10 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
 
+from sed.errors import OutputError
+from sed.files import private_folder
 from sed.models.metadata import sha256_of
 from streaming.engines.cache import cache_folder, clear, made_once, read_values, write_values
 
@@ -45,18 +48,18 @@ def export_cached(
     MissingExtraError
         If the packages for exporting are not installed.
     OutputError
-        If the folder cannot be written.
+        If neither the cache folder nor one for temporary files can be written.
     """
     layer = layer or FEATURES
     folder = export_folder(weights_path, json_path, layer)
-    graph, metadata = folder / GRAPH, folder / METADATA
-    if (kept := _kept(graph, metadata)) is not None:
-        return graph, kept
-    with made_once(metadata):
-        if (kept := _kept(graph, metadata)) is None:
-            _log.info("exporting the model for this engine, once")
-            kept = _export(weights_path, graph, metadata, layer)
-    return graph, kept
+    try:
+        return _exported(folder, weights_path, layer)
+    except OutputError as error:
+        own = private_folder() / folder.name
+        if own == folder:
+            raise
+        note = f"{error} The model is prepared in {own.parent} instead."
+        return _exported(own, weights_path, layer, note)
 
 
 def export_folder(weights_path: Path, json_path: Path, layer: str = FEATURES) -> Path:
@@ -70,11 +73,29 @@ def export_folder(weights_path: Path, json_path: Path, layer: str = FEATURES) ->
     return cache_folder() / _key(json_path, layer)
 
 
+def _exported(
+    folder: Path, weights_path: Path, layer: str, note: str = ""
+) -> tuple[Path, dict[str, Any]]:
+    """Return the graph in a folder and its metadata; export it if it is not there, with a note."""
+    graph, metadata = folder / GRAPH, folder / METADATA
+    if (kept := _kept(graph, metadata)) is not None:
+        return graph, kept
+    with made_once(metadata) as problem:
+        if (kept := _kept(graph, metadata)) is None:
+            if problem is not None:
+                raise OutputError(folder.parent, problem.error) from problem
+            if note:
+                _log.warning(note)
+            _log.info("exporting the model for this engine, once")
+            kept = _export(weights_path, graph, metadata, layer)
+    return graph, kept
+
+
 def _kept(graph: Path, metadata: Path) -> dict[str, Any] | None:
     """Return the metadata of a graph that was exported; None if either is missing or damaged."""
     kept = read_values(metadata)
     try:
-        if kept is None or not graph.is_file() or kept["graph_sha256"] != sha256_of(graph):
+        if kept is None or not os.path.isfile(graph) or kept["graph_sha256"] != sha256_of(graph):
             return None
         values: dict[str, Any] = kept["metadata"]
         return values

@@ -1,5 +1,6 @@
 """The cache is never the cause of an error or of another result, whatever happens to its files."""
 
+import errno
 import os
 import shutil
 import stat
@@ -13,6 +14,7 @@ import pytest
 import soundfile
 
 import sed
+from sed.files import written_whole
 from sed.models.checkpoint import save_checkpoint
 from streaming.engines import select
 from streaming.engines.cache import cache_folder, cached_json, read_values
@@ -211,6 +213,54 @@ def test_a_cache_that_another_user_may_have_prepared_is_not_taken(temporary):
     if user == 0:
         os.chown(folder, 1, 1)
         assert cache_folder() != folder
+
+
+REASONS = {
+    "file": errno.ENOTDIR,
+    "file/below": errno.ENOTDIR,
+    "n" * 300: errno.ENAMETOOLONG,
+    "/proc/sed": errno.ENOENT,
+}
+
+
+@pytest.mark.parametrize("place", REASONS, ids=["file", "below", "long", "read-only"])
+def test_a_cache_that_cannot_be_written_costs_a_notice(
+    saved, whole, tmp_path, temporary, monkeypatch, caplog, place
+):
+    """Also one that cannot even be looked at; a model is then prepared once, for its owner."""
+    (tmp_path / "file").touch()
+    cache = tmp_path / place
+    monkeypatch.setenv("SED_CACHE", str(cache))
+    n_exports = 0
+
+    def export(checkpoint, path, *_, **__):
+        nonlocal n_exports
+        n_exports += 1
+        with written_whole(path) as part:
+            shutil.copy(next(whole.rglob(GRAPH)), part)
+
+    monkeypatch.setattr("streaming.export.export.export", export)
+    monkeypatch.setattr(select, "_installed", lambda precision: ["onnx"])
+    monkeypatch.setattr(select, "_measure_engines", lambda *_: SPEEDS)
+    for name in ("onnx", "onnx", "auto"):
+        open_engine(saved, engine=name, device="cpu")
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    [own] = temporary.iterdir()
+    reason = os.strerror(REASONS[place])
+    assert warnings == [
+        f"{cache}: cannot write: {reason}. Free some space or choose another place. The model is "
+        f"prepared in {own} instead."
+    ]
+    assert n_exports == 1
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_a_file_in_place_of_the_cache_is_not_removed(tmp_path, monkeypatch):
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    monkeypatch.setenv("SED_CACHE", str(file))
+    assert cached_json(file / "batch.json", lambda: SPEEDS) == SPEEDS
+    assert file.read_text() == "mine"
 
 
 def test_a_home_that_can_be_written_is_used(tmp_path, monkeypatch):
