@@ -304,6 +304,7 @@ def test_without_a_folder_for_graphs_torch_is_chosen_and_that_is_logged(
     needs("openvino")
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("SED_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
     assert isinstance(open_engine(saved, device="cpu"), TorchEngine)
     assert "engine: torch, since the model cannot be exported for others" in caplog.messages[-1]
 
