@@ -43,6 +43,8 @@ class Stretch:
         What is labelled; a label without times lasts from the start to the end.
     unknown
         Numbers of the classes about which the labels say nothing.
+    recording
+        Path of the recording.
     """
 
     group: str
@@ -50,6 +52,7 @@ class Stretch:
     probs: Floats
     truth: Truth
     unknown: frozenset[int] = frozenset()
+    recording: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,20 @@ class TuningData:
         Recordings, or parts of them.
     is_strong
         Whether the times of events are known.
+    is_cut
+        Whether parts of one recording are in several folds.
     """
 
     labels: tuple[str, ...]
     timeline: Timeline
     stretches: tuple[Stretch, ...]
     is_strong: bool
+    is_cut: bool = False
+
+    @property
+    def n_recordings(self) -> int:
+        """Number of recordings."""
+        return len({one.recording for one in self.stretches})
 
     @property
     def hours(self) -> float:
@@ -143,7 +154,8 @@ def tuning_data(
     if not stretches:
         raise TableError("no recording of the table has frame probabilities")
     n_found = len({one.group for one in stretches})
-    if n_found < n_groups:
+    is_cut = n_found < n_groups
+    if is_cut:
         if not is_strong:
             raise TableError(
                 f"the clips are of {n_found} sources, and {n_groups} are needed to hold parts "
@@ -153,7 +165,7 @@ def tuning_data(
         stretches = [
             part for one in stretches for part in _cut(one, n_cuts, timeline.frame_seconds)
         ]
-    return TuningData(labels, timeline, tuple(stretches), is_strong)
+    return TuningData(labels, timeline, tuple(stretches), is_strong, is_cut)
 
 
 def folds_of(stretches: Sequence[Stretch], n_folds: int, seed: int) -> NDArray[np.int64]:
@@ -218,7 +230,8 @@ def _stretch(
         rows = [(c, 0.0, seconds) for c in here]
     unknown = frozenset(number[name] for name in (*clip.secondary, *clip.unknown) if name in number)
     group = clip.group or clip.path
-    return Stretch(group, seconds, probs, _truth(rows), frozenset() if is_strong else unknown)
+    unknown = frozenset() if is_strong else unknown
+    return Stretch(group, seconds, probs, _truth(rows), unknown, clip.path)
 
 
 def _truth(rows: Sequence[tuple[int, float, float]]) -> Truth:
@@ -245,5 +258,6 @@ def _cut(one: Stretch, n: int, frame_seconds: float) -> list[Stretch]:
         )
         probs = one.probs[first:last]
         if len(probs):
-            parts.append(Stretch(f"{one.group}, stretch {k}", end - begin, probs, truth))
+            group = f"{one.group}, stretch {k}"
+            parts.append(Stretch(group, end - begin, probs, truth, recording=one.recording))
     return parts

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed.events.post_processing import PostProcessing
+from sed.text import pluralize
 from train.tune.calibration import CalibrationResult
 from train.tune.choose import WEIGHTS, HeldOut, TargetConfig
 from train.tune.counts import Counts
@@ -66,6 +67,8 @@ class TuneResult:
         Precision, recall and false events per hour of both, by name, of all classes together.
     n_recordings, hours, n_folds
         Of the data.
+    is_cut
+        Whether parts of one recording are in several folds.
     calibration
         What calibration gains; None without.
     left_out
@@ -85,6 +88,7 @@ class TuneResult:
     n_recordings: int
     hours: float
     n_folds: int
+    is_cut: bool = False
     calibration: CalibrationResult | None = None
     left_out: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
@@ -98,11 +102,17 @@ class TuneResult:
         """Return lines for the head of the file."""
         lines = [
             f"model: {model}",
-            f"chosen for {self.target}, on {self.n_recordings} recordings, {self.hours:.2f} h",
+            f"chosen for {self.target}, on {pluralize(self.n_recordings, 'recording')}, "
+            f"{self.hours:.2f} h",
             f"{self.metric} on held-out parts: {self.model:.3f} with the settings of the model, "
             f"{self.tuned:.3f} tuned; gain {self.gain:+.3f}, standard deviation over "
             f"{self.n_folds} folds {self.spread:.3f}",
         ]
+        if self.is_cut:
+            lines.append(
+                "the parts are stretches of the same recordings, which are alike: the gain on "
+                "other recordings may be smaller"
+            )
         found = self.calibration
         if found is not None and found.before is not None and found.after is not None:
             lines.append(

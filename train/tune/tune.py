@@ -211,9 +211,10 @@ def tune_data(
         tuned_figure,
         spread,
         rates,
-        len(data.stretches),
+        data.n_recordings,
         data.hours,
         len(hours),
+        data.is_cut,
         fitted,
     )
 

@@ -242,6 +242,7 @@ def test_probabilities_are_computed_once_into_a_cache(place, tmp_path, monkeypat
         *arguments, cache=tmp_path / "cache", on_progress=lambda *both: sizes.append(both)
     )
     assert first.n_recordings == 5
+    assert "alike" not in "".join(first.comments(""))
     assert sizes[-1][0] == sizes[-1][1] > 0
     files = sorted((tmp_path / "cache").rglob("*.npz"))
     assert len(files) == 5
@@ -255,7 +256,10 @@ def test_one_recording_is_cut_into_stretches(place, tmp_path):
     one = place / "one.tsv"
     one.write_text("\n".join([lines[0], *(line for line in lines if line.startswith("0.wav"))]))
     result = tune(place / "model.safetensors", one, scores=place / "scores")
-    assert (result.n_recordings, result.n_folds) == (5, 5)
+    assert (result.n_recordings, result.n_folds) == (1, 5)
+    lines = result.comments("")
+    assert ", on 1 recording, " in lines[1]
+    assert "stretches of the same recordings, which are alike" in lines[3]
 
 
 def test_arguments_that_do_not_fit_are_refused(place, tmp_path):
