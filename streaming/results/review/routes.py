@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sed.errors import RecordingError, SedError, UsageError
-from sed.text import to_utf8
+from sed.text import to_utf8, without_controls
 from streaming.results.review.excerpt import EventSound
 from streaming.results.review.queue import QueueConfig
 from streaming.results.review.session import Json, ReviewSession
@@ -28,6 +28,7 @@ OWN_PAGE = Path(__file__).parent / "page"
 SHARED = ("/page.css", "/login.css", "/icon.svg")  # files of the live page
 MAX_EVENTS = 500  # in a response
 MAX_BODY = 20_000  # bytes of a request
+MAX_SECONDS = 1e8  # of a border
 MAX_TEXT = 200  # characters of a label or a name
 
 
@@ -175,7 +176,7 @@ class ReviewRoutes:
             self._session.decide,
             row,
             _short(body.get("reviewer", "")),
-            body.get("verdict", ""),
+            _short(body.get("verdict", "")),  # type: ignore[arg-type]  # which checks it
             _short(body.get("label", "")),
             borders,
         )
@@ -263,13 +264,23 @@ def _number(
 
 
 def _seconds(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not 0 <= value <= MAX_SECONDS
+    ):
         raise HTTPException(400, "expected onset and offset in seconds")
     return round(float(value), 3)
 
 
 def _short(value: object) -> str:
-    """Return a label or a name without spaces around it; refuse a long one."""
+    """Return a label or a name without spaces around it; refuse a long one.
+
+    One with control characters is refused too: tables with some could not be read again.
+    """
     if not isinstance(value, str) or len(value) > MAX_TEXT:
         raise HTTPException(400, f"expected a text of at most {MAX_TEXT} characters")
-    return " ".join(value.split())
+    text = " ".join(value.split())
+    if without_controls(text) != text:
+        raise HTTPException(400, "expected a text without control characters")
+    return text
