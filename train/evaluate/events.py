@@ -101,13 +101,13 @@ def score_clips(
     durations = {one.file: float(one.edges[-1]) for one in frames.values()}
     tracker = EventTracker(config, next(iter(frames.values())).labels, timeline, hierarchy)
     for one in frames.values():
-        # Positions are those of whole frames; padding before the clip shifts the first.
-        shift = float(one.edges[0])
         events = tracker.push(one.probs) + tracker.flush()
-        found += [
-            replace(e, onset=max(0.0, e.onset + shift), offset=e.offset + shift, file=one.file)
-            for e in events
-        ]
+        # The tracker counts in whole frames; the last one of each window is shorter.
+        numbers = np.arange(len(one.edges))
+        for event in events:
+            at = np.array([event.onset, event.offset]) / timeline.frame_seconds
+            onset, offset = np.interp(at, numbers, one.edges).tolist()
+            found.append(replace(event, onset=max(0.0, onset), offset=offset, file=one.file))
     detections = EventTable.of_events(found)
     figures = score_events(
         EventTable.of_events(truth),

@@ -38,6 +38,23 @@ def test_events_of_clips_are_those_of_their_frames():
     assert score_clips(clips[2:], {}, config=TrackerConfig(), timeline=TIMELINE) is None
 
 
+def test_events_of_a_long_recording_do_not_drift():
+    # Windows of 1.0 s have frames of 0.3 s, of which the last one is cut to 0.1 s.
+    edges = np.append((np.arange(20)[:, None] + [0.0, 0.3, 0.6, 0.9]).ravel(), 20.0)
+    probs = np.zeros((80, 1), np.float32)
+    probs[62:70] = 0.9  # from 15.6 s to 17.6 s
+    clips = [Clip("a.wav", ("dog",), "a", events=(Event(15.6, 17.6, "dog", 1.0),))]
+    score, found = score_clips(
+        clips,
+        {0: FrameScores("0:a.wav", ("dog",), edges, probs)},
+        config=TrackerConfig(median_filter_frames=1),
+        timeline=Timeline(8_000, 80, 30),
+    )
+    [event] = found.events()
+    assert (event.onset, event.offset) == (pytest.approx(15.6), pytest.approx(17.6))
+    assert score.events.micro.f1 == 1
+
+
 def test_metrics_of_windows_with_targets_in_frames():
     targets = np.zeros((2, 20, 2), np.float32)
     targets[0, 5:10, 0] = targets[1, 2:12, 1] = 1
