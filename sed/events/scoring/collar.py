@@ -39,7 +39,7 @@ class CollarConfig:
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        if self.onset_collar < 0 or (self.offset_collar or 0.0) < 0:
+        if not all(0 <= c < float("inf") for c in (self.onset_collar, self.offset_collar or 0.0)):
             raise UsageError("expected collars of 0 s or more")
         if not 0 <= self.offset_share <= 1:
             raise UsageError(f"expected an offset share of 0 to 1, got {self.offset_share:g}")

@@ -53,7 +53,7 @@ class PsdsConfig:
         """Refuse impossible values."""
         if not 0 <= self.alpha_ct <= 1:
             raise UsageError(f"expected an alpha_ct of 0 to 1, got {self.alpha_ct:g}")
-        if self.alpha_st < 0 or not 0 < self.max_efpr < float("inf"):
+        if not (0 <= self.alpha_st < float("inf") and 0 < self.max_efpr < float("inf")):
             raise UsageError("expected an alpha_st of 0 or more and a max_efpr above 0")
         if self.cross_mean not in CROSS_MEANS:
             raise UsageError(

@@ -13,6 +13,8 @@ from sed.errors import UsageError
 from sed.events.scoring.rates import ClassRates, Rates
 from sed.events.scoring.reference import Events, Ints, Reference
 
+LEAST_SECONDS = 0.001  # of a segment, since memory is taken for each
+
 
 def segment_rates(reference: Reference, found: Events, segment_seconds: float = 1.0) -> ClassRates:
     """Return counts and rates of segments.
@@ -30,10 +32,10 @@ def segment_rates(reference: Reference, found: Events, segment_seconds: float = 
     Raises
     ------
     UsageError
-        If the length is not positive.
+        If the length is below `LEAST_SECONDS`.
     """
-    if not 0 < segment_seconds < float("inf"):
-        raise UsageError(f"expected segments longer than 0 s, got {segment_seconds:g}")
+    if not LEAST_SECONDS <= segment_seconds < float("inf"):
+        raise UsageError(f"expected segments of {LEAST_SECONDS} s or more, got {segment_seconds:g}")
     n_classes = len(reference.labels)
     last = max((float(e.offset.max()) for e in (reference.events, found) if len(e)), default=0.0)
     n_segments = int(np.ceil(last / segment_seconds)) + 1

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -112,7 +114,15 @@ def test_rates_are_those_of_sed_eval(seed, collar):
         assert own.error_rate == pytest.approx(error_rate, abs=1e-9)
 
 
-@pytest.mark.parametrize("fields", [{"onset_collar": -1.0}, {"offset_share": 1.5}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"onset_collar": -1.0},
+        {"onset_collar": math.nan},
+        {"offset_collar": math.inf},
+        {"offset_share": 1.5},
+    ],
+)
 def test_impossible_collars_are_refused(fields):
     with pytest.raises(UsageError, match="expected"):
         CollarConfig(**fields)

@@ -178,7 +178,7 @@ def score_of_package(scores, events, config, n_labels):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"alpha_ct": 2.0}, {"alpha_st": -1.0}, {"max_efpr": 0.0}, {"cross_mean": "some"}],
+    [{"alpha_ct": 2.0}, {"alpha_st": float("nan")}, {"max_efpr": 0.0}, {"cross_mean": "some"}],
 )
 def test_impossible_parameters_are_refused(fields):
     with pytest.raises(UsageError):
