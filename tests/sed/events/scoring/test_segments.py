@@ -26,7 +26,7 @@ def test_a_class_is_active_in_each_segment_that_it_reaches_into():
     assert (rates.micro.n_true, rates.micro.n_found, rates.micro.n_matched) == (3, 2, 1)
     assert rates.micro.substitution_rate == pytest.approx(1 / 3)
     assert rates.micro.deletion_rate == pytest.approx(1 / 3)
-    with pytest.raises(UsageError, match="0.001 s or more, got 1e-09"):
+    with pytest.raises(UsageError, match=r"0\.001 s or more, got 1e-09"):
         segment_rates(*aligned(truth, found), 1e-9)
 
 
