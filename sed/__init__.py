@@ -159,7 +159,12 @@ def __getattr__(name: str) -> Any:
 
         value: Any = version("sed-engine")
     elif name in _MODULE_OF:
-        value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+        try:
+            value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+        except ModuleNotFoundError as error:
+            from sed.errors import missing_extra
+
+            raise missing_extra(f"sed.{name}", error) or error from error
     else:
         raise AttributeError(f"module 'sed' has no attribute {name!r}")
     globals()[name] = value

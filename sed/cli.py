@@ -14,7 +14,15 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from sed.errors import FAILED, MISUSE, OK, SedError, UsageError
+from sed.errors import (
+    FAILED,
+    MISUSE,
+    OK,
+    MissingExtraError,
+    SedError,
+    UsageError,
+    missing_extra,
+)
 from sed.text import without_controls
 
 # Command: the module of its function, and the panel of `sed --help` that it is listed in.
@@ -145,12 +153,29 @@ def run(arguments: Sequence[str]) -> int:
     except SedError as error:
         print(f"sed: {error}", file=sys.stderr)
         return FAILED
+    except ModuleNotFoundError as error:
+        if (missing := _missing_extra(arguments, error)) is None:
+            raise
+        print(f"sed: {missing}", file=sys.stderr)
+        return FAILED
     except OSError as error:
         # A name that no system call takes, or a disk that fails where none is expected to.
         reason = without_controls(f"{error.strerror or error}: {error.filename or 'a file'}")
         print(f"sed: {reason}. Check the name and the disk.", file=sys.stderr)
         return FAILED
     return OK
+
+
+def _missing_extra(
+    arguments: Sequence[str], error: ModuleNotFoundError
+) -> MissingExtraError | None:
+    """Return the error that names the extra for a package that is not installed, if one has it."""
+    command = next((argument for argument in arguments if argument in COMMANDS), "")
+    missing = missing_extra(f"sed {command}", error)
+    if missing is not None and command and COMMANDS[command][1] == "Training":
+        # These need all of it, whatever is missing first.
+        return MissingExtraError(f"sed {command}", "train")
+    return missing
 
 
 def with_values(arguments: Sequence[str]) -> list[str]:

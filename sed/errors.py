@@ -20,6 +20,7 @@ A message names the file or device, says what was expected, and ends with the re
 
 from __future__ import annotations
 
+import importlib.util
 import os
 
 from sed.text import printable, without_controls
@@ -95,5 +96,54 @@ class OutputError(SedError):
 class MissingExtraError(SedError):
     """An optional dependency is needed and not installed."""
 
-    def __init__(self, purpose: str, extra: str) -> None:
-        super().__init__(f"{purpose} needs an extra: pip install 'sed-engine[{extra}]'")
+    def __init__(self, purpose: str, extra: str, alternative: str = "") -> None:
+        super().__init__(
+            f"{purpose} needs an extra: pip install 'sed-engine[{extra}]'{alternative}"
+        )
+
+
+# The extra that brings a package.
+_EXTRAS = {
+    "albumentations": "train",
+    "colorednoise": "train",
+    "matplotlib": "plot",
+    "onnx": "torch",
+    "pandas": "train",
+    "pyarrow": "parquet",
+    "sklearn": "train",
+    "tensorboardX": "train",
+    "timm": "torch",
+    "torch": "torch",
+    "torchlibrosa": "train",
+}
+
+
+def check_extra(package: str, purpose: str) -> None:
+    """Make sure that a package of an extra is installed, before work begins that needs it.
+
+    Raises
+    ------
+    MissingExtraError
+        If it is not.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise MissingExtraError(purpose, _EXTRAS[package])
+
+
+def missing_extra(purpose: str, error: ModuleNotFoundError) -> MissingExtraError | None:
+    """Return the error that names the extra for a package that is not installed.
+
+    Parameters
+    ----------
+    purpose
+        What needs the package, for the message.
+    error
+        What the import raised.
+
+    Returns
+    -------
+    MissingExtraError or None
+        None if the package is of no extra: the error is one of this package or of its environment.
+    """
+    package = (error.name or "").partition(".")[0]
+    return MissingExtraError(purpose, _EXTRAS[package]) if package in _EXTRAS else None

@@ -7,20 +7,38 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from sed.events.tracker import TrackerConfig
 from sed.features.log_mel import LogMelConfig
-from sed.models.backbone import ModelConfig
-from sed.models.checkpoint import Checkpoint
-from sed.models.network import SedModel
+
+if TYPE_CHECKING:
+    from sed.models.checkpoint import Checkpoint
+
+# Packages of extras that tests need: `make test-lean` runs the tests that need none.
+EXTRA_PACKAGES = {
+    "httpx",
+    "librosa",
+    "matplotlib",
+    "onnx",
+    "pandas",
+    "pyarrow",
+    "sklearn",
+    "starlette",
+    "timm",
+    "torch",
+}
+# Folders whose fixtures need one.
+FOLDERS = {"train": "torch", "streaming/encoders": "torch", "streaming/web": "httpx"}
+collect_ignore = [folder for folder, name in FOLDERS.items() if not find_spec(name)]
 
 ROOT = Path(__file__).parents[1]
 TINY_LOG_MEL = LogMelConfig(
@@ -32,6 +50,26 @@ TINY_LOG_MEL = LogMelConfig(
     f_min=60.0,
     f_max=4_000.0,
 )
+
+
+class LeanModule(pytest.Module):
+    """A module of tests, which is skipped if it imports what comes with an extra and is missing."""
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        """Return the tests."""
+        try:
+            return super().collect()
+        except self.CollectError as error:
+            cause = error.__cause__
+            name = (cause.name or "") if isinstance(cause, ModuleNotFoundError) else ""
+            if name.partition(".")[0] not in EXTRA_PACKAGES:
+                raise
+            pytest.skip(f"needs {name}", allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
+    """Return the module of a file."""
+    return LeanModule.from_parent(parent, path=module_path)
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +95,11 @@ def dense_checkpoint() -> Checkpoint:
 
 def opinionated(backbone: str) -> Checkpoint:
     """Return a random model whose logits are spread, so that events come and go."""
+    torch = pytest.importorskip("torch")
+    from sed.models.backbone import ModelConfig
+    from sed.models.checkpoint import Checkpoint
+    from sed.models.network import SedModel
+
     with torch.random.fork_rng():
         torch.manual_seed(3)
         model = SedModel(ModelConfig(backbone, hidden=32), TINY_LOG_MEL, 3).eval()
@@ -123,7 +166,10 @@ def one_thread() -> None:
 
     Engines that a test opens, and processes that it starts, choose for themselves.
     """
-    torch.set_num_threads(1)
+    if find_spec("torch"):
+        import torch
+
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

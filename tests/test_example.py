@@ -14,6 +14,7 @@ MINUTES = 196 / 60
 
 @pytest.fixture(scope="module")
 def model():
+    pytest.importorskip("torch")
     return sed.load_model()
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING
 
-from sed.errors import SedError, UsageError
+from sed.errors import MissingExtraError, SedError, UsageError
 from sed.text import near
 
 if TYPE_CHECKING:
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+_log = logging.getLogger("sed.engines")
 
 
 class DeviceError(SedError):
@@ -91,11 +96,44 @@ def n_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def has_torch() -> bool:
+    """Return whether torch is installed, without importing it."""
+    return importlib.util.find_spec("torch") is not None
+
+
+def check_torch(model: str) -> None:
+    """Make sure that a checkpoint can be loaded.
+
+    Raises
+    ------
+    MissingExtraError
+        If torch is not installed.
+    """
+    if not has_torch():
+        raise MissingExtraError(
+            f"{model}: a checkpoint of your own",
+            "torch",
+            f". Or, where that is installed, `sed export {model}` writes a graph (.onnx), which "
+            "needs no extra here",
+        )
+
+
 def has_gpu() -> bool:
-    """Return whether torch finds a GPU; torch is imported only if there are signs of one."""
+    """Return whether torch finds a GPU; torch is imported only if there are signs of one.
+
+    Where torch is not installed, the log says once that it would use the GPU.
+    """
     signs = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
     if sys.platform != "win32" and not any(map(os.path.exists, signs)):
+        return False
+    if not has_torch():
+        _log_unused_gpu()
         return False
     import torch
 
     return torch.cuda.is_available()
+
+
+@functools.cache
+def _log_unused_gpu() -> None:
+    _log.warning("this machine has a GPU, and torch would use it: pip install 'sed-engine[gpu]'")

@@ -118,7 +118,7 @@ def _describe_checkpoint(path: Path, *, with_classes: bool = False) -> str:
 def _describe_exported(path: Path, *, with_classes: bool = False) -> str:
     """Return what an exported graph says about its input, its events and its classes."""
     from streaming.engines.graph import read_graph_spec
-    from streaming.export.onnx import EMBEDDINGS, read_onnx_metadata
+    from streaming.export.onnx_file import EMBEDDINGS, read_onnx_metadata
     from streaming.export.openvino import read_openvino_graph, read_openvino_metadata
 
     if path.suffix == ".onnx":

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from sed.errors import CheckpointError, MissingExtraError, UsageError
+from sed.errors import CheckpointError, UsageError
 from sed.models.spec import ModelSpec
 from sed.text import message_of, near, printable
 from sed.types import Floats
 from streaming.encoders.base import LAST_NAMES, WINDOW_SECONDS, AudioEncoder, encoder_spec
-from streaming.export.onnx import GraphDescription, GraphTensor, describe_onnx
+from streaming.export.onnx_file import GraphDescription, GraphTensor, describe_onnx
 
 RATE_KEYS = ("sample_rate", "sampling_rate")  # of the metadata of a graph
 HOP_PARTS = 10  # of a window with one frame: hops may be multiples of such a part
@@ -261,15 +261,11 @@ def open_session(path: str | os.PathLike[str], name: str, n_threads: int) -> tup
 
     Raises
     ------
-    MissingExtraError
-        If ONNX Runtime is not installed.
     CheckpointError
         If it does not take the graph.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingExtraError("the engine onnx", "onnx") from error
+    import onnxruntime  # not loaded for other engines
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = n_threads
     options.inter_op_num_threads = 1

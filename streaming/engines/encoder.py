@@ -15,7 +15,7 @@ from sed.types import Floats
 from streaming.encoders.base import AudioEncoder
 from streaming.encoders.hub import is_hub_name, load_pretrained, parse_hub_name
 from streaming.engines.base import Engine, FrameOutput, blocks_of_samples
-from streaming.export.onnx import is_exported_onnx
+from streaming.export.onnx_file import is_exported_onnx
 
 
 class EncoderEngine(Engine):

@@ -1,5 +1,8 @@
 """Export checkpoints to graphs once, and keep them: later runs load neither torch nor timm.
 
+A checkpoint with a graph beside it that is linked to its weights, as those that ship, needs none of
+this: see `streaming.export.export.export_linked`.
+
 The cache folder (see `streaming.engines.cache`) holds one folder per model, named by a hash of the
 checkpoint's metadata and of the versions that exported it. It may be deleted at any time. What is
 damaged in it is noticed by its checksum, and exported again.
@@ -11,14 +14,18 @@ import hashlib
 import json
 import logging
 import os
+from contextlib import suppress
 from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
 
-from sed.errors import OutputError
-from sed.files import private_folder
+from sed.errors import CheckpointError, OutputError
+from sed.files import parse_json, private_folder
+from sed.models.devices import check_torch
 from sed.models.metadata import sha256_of
+from sed.text import printable
 from streaming.engines.cache import cache_folder, clear, made_once, read_values, write_values
+from streaming.export.onnx_file import WEIGHTS_KEY, read_onnx_metadata
 
 GRAPH, METADATA = "graph.onnx", "metadata.json"
 FEATURES = "features"  # see sed.models.inference.layers, whose import would load torch
@@ -51,6 +58,8 @@ def export_cached(
         If neither the cache folder nor one for temporary files can be written.
     """
     layer = layer or FEATURES
+    if layer == FEATURES and (metadata := linked_metadata(weights_path, json_path)) is not None:
+        return weights_path.with_suffix(".onnx"), metadata
     folder = export_folder(weights_path, json_path, layer)
     try:
         return _exported(folder, weights_path, layer)
@@ -60,6 +69,25 @@ def export_cached(
             raise
         note = f"{error} The model is prepared in {own.parent} instead."
         return _exported(own, weights_path, layer, note)
+
+
+def linked_metadata(weights_path: Path, json_path: Path) -> dict[str, Any] | None:
+    """Return the metadata of the graph beside a checkpoint that refers to its weights.
+
+    Returns
+    -------
+    dict or None
+        None if there is no such graph, or it belongs to other weights.
+    """
+    path = weights_path.with_suffix(".onnx")
+    try:
+        if not path.is_file():
+            return None
+        metadata = read_onnx_metadata(path)
+        weights = parse_json(json_path.read_text("utf-8"))["weights"]["sha256"]
+    except (CheckpointError, OSError, LookupError, TypeError, ValueError):
+        return None
+    return metadata if metadata.get(WEIGHTS_KEY) == weights else None
 
 
 def export_folder(weights_path: Path, json_path: Path, layer: str = FEATURES) -> Path:
@@ -104,6 +132,7 @@ def _kept(graph: Path, metadata: Path) -> dict[str, Any] | None:
 
 
 def _export(weights_path: Path, graph: Path, metadata: Path, layer: str) -> dict[str, Any]:
+    check_torch(printable(str(weights_path)))
     from sed.models.checkpoint import load_checkpoint
     from streaming.export.export import export, graph_metadata
 
@@ -119,7 +148,8 @@ def _export(weights_path: Path, graph: Path, metadata: Path, layer: str) -> dict
 def _key(json_path: Path, layer: str) -> str:
     digest = hashlib.sha256(f"graph {GRAPH_VERSION} {layer}\n".encode())
     for name in ("sed-engine", "torch", "timm"):
-        digest.update(f"{name} {packages.version(name)}\n".encode())
+        with suppress(packages.PackageNotFoundError):
+            digest.update(f"{name} {packages.version(name)}\n".encode())
     # It has the checksum of the weights, which is compared where a model is opened.
     digest.update(json_path.read_bytes())
     return digest.hexdigest()[:24]

@@ -15,7 +15,7 @@ from sed.models.spec import ModelSpec, ReceptiveField
 from sed.text import printable
 from sed.types import Floats
 from streaming.engines.base import Engine, FrameOutput, concat, sub_batches
-from streaming.export.onnx import EMBEDDINGS, FRAME_OUTPUT_NAMES
+from streaming.export.onnx_file import EMBEDDINGS, FRAME_OUTPUT_NAMES
 
 MAX_FRAMES, MAX_FEATURES = 1_000_000, 1_000_000  # that metadata may give
 

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sed.errors import MissingExtraError, UsageError
+from sed.errors import UsageError
 from sed.types import Floats
 from streaming.engines.base import FrameOutput
 from streaming.engines.graph import GraphEngine
-from streaming.export.onnx import extract_subgraph, read_onnx_metadata
+from streaming.export.onnx_file import extract_subgraph, read_onnx_metadata
+
+WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 class OnnxEngine(GraphEngine):
@@ -33,8 +35,6 @@ class OnnxEngine(GraphEngine):
 
     Raises
     ------
-    MissingExtraError
-        If a package is not installed.
     CheckpointError
         If the graph cannot be read, or was not written by this version of `sed export`.
     UsageError
@@ -55,16 +55,16 @@ class OnnxEngine(GraphEngine):
     ) -> None:
         if precision not in ("auto", "fp32"):
             raise UsageError(f"the engine onnx computes in fp32, not in {precision}")
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise MissingExtraError("the engine onnx", "onnx") from error
+        import onnxruntime  # not loaded for other engines
+
         metadata = read_onnx_metadata(path) if metadata is None else metadata
         super().__init__(path, metadata, n_streams, n_threads, layer)
         self._version = onnxruntime.__version__
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = n_threads
         options.inter_op_num_threads = 1
+        # Where a linked graph has its weights.
+        options.add_session_config_entry(WEIGHTS_FOLDER, str(path.parent))
         self._session = onnxruntime.InferenceSession(
             extract_subgraph(path, self.output_names), options, providers=["CPUExecutionProvider"]
         )

@@ -17,23 +17,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from sed.errors import CheckpointError, SedError, UsageError
-from sed.models.devices import check_precision, has_gpu, n_cores
+from sed.models.devices import check_precision, check_torch, has_gpu, has_torch, n_cores
 from sed.models.metadata import check_weights, checkpoint_files, read_metadata
 from sed.models.registry import find_model
-from sed.text import message_of, near
+from sed.text import message_of, near, printable
 from streaming.engines.base import Engine, benchmark_engine
 from streaming.engines.cache import cached_json, machine_key
 from streaming.engines.encoder import is_encoder, open_encoder
-from streaming.engines.exported import export_cached
+from streaming.engines.exported import GRAPH, export_cached, export_folder
 from streaming.engines.graph_model import open_graph_model
 from streaming.engines.graphs.description import find_graph
-from streaming.export.onnx import read_onnx_metadata
+from streaming.export.onnx_file import read_onnx_metadata
 
 if TYPE_CHECKING:
     from sed.models.checkpoint import Checkpoint
 
 ENGINES = ("auto", "torch", "compile", "openvino", "onnx", "tflite")
-PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}  # that the engines for graphs need
+PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}  # of the engines for graphs
 GRAPH_SUFFIXES = (".onnx", ".xml")
 MEASUREMENT = 3  # raised when engines are measured in another way
 
@@ -180,6 +180,7 @@ class _Source:
         """Return the loaded checkpoint."""
         if self.path is None:
             return cast("Checkpoint", self._model)
+        check_torch(printable(str(self.path)))
         from sed.models.checkpoint import load_checkpoint
 
         return load_checkpoint(self.path)
@@ -195,6 +196,14 @@ class _Source:
             check_weights(weights_path, read_metadata(self.path))
             self._exported = export_cached(weights_path, json_path, self._layer)
         return self._exported
+
+    def cache_folder(self) -> Path:
+        """Return the folder for what is kept about the checkpoint, which need not exist."""
+        assert self.path is not None
+        graph, _ = self.exported()
+        # A linked graph lies beside the checkpoint, where nothing is written.
+        is_linked = graph.name != GRAPH
+        return export_folder(*checkpoint_files(self.path)) if is_linked else graph.parent
 
     def graph(self) -> tuple[Path, dict[str, Any] | None]:
         """Return the path of a graph, and its metadata unless the engine reads them there."""
@@ -284,15 +293,19 @@ def _open_fastest(source: _Source, options: _Options) -> Engine:
         )
         return _open_torch(source, options)
     try:
-        folder = source.exported()[0].parent
+        source.exported()
     except SedError as error:
-        if isinstance(error, CheckpointError):
+        if isinstance(error, CheckpointError) or not has_torch():
             raise
         _log.warning("engine: torch, since the model cannot be exported for others: %s", error)
         return _open_torch(source, options)
+    names = [*installed, *["torch"] * has_torch()]
+    if len(names) == 1:
+        _log.info("engine: %s, the only one installed", names[0])
+        return _OPENERS[names[0]](source, options)
     speeds = cached_json(
-        engine_speeds_file(folder, options.precision),
-        lambda: _measure_engines(source, options, [*installed, "torch"]),
+        engine_speeds_file(source.cache_folder(), options.precision),
+        lambda: _measure_engines(source, options, names),
         is_valid=lambda speeds: any(speeds.values()) and speeds.keys() <= _OPENERS.keys(),
     )
     if not any(speeds.values()):

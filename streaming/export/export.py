@@ -32,9 +32,10 @@ from sed.files import written_whole
 from sed.models.checkpoint import Checkpoint
 from sed.models.inference.layers import FEATURES, LayerNetwork
 from sed.models.inference.receptive_field import receptive_field
-from sed.models.metadata import FORMAT_VERSION, library_versions
+from sed.models.metadata import FORMAT_VERSION, library_versions, sha256_of
 from sed.text import near
-from streaming.export.graph import Conv2dSame, ExportableModel
+from streaming.export.graph import Conv2dSame, ExportableModel, ExportableNetwork
+from streaming.export.onnx_file import WEIGHTS_KEY
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
 
@@ -93,6 +94,39 @@ def export(
 
             write_openvino(graph, samples, metadata, path)
     return path
+
+
+def export_linked(checkpoint: Checkpoint) -> Path:
+    """Write the network as a graph in ONNX beside its checkpoint, whose weights it refers to.
+
+    It is small, from log-mel on, and engines use it in place of an export: without torch.
+
+    Parameters
+    ----------
+    checkpoint
+        The model, loaded from a file.
+
+    Returns
+    -------
+    Path
+        The graph: `NAME.onnx` beside `NAME.safetensors`.
+
+    Raises
+    ------
+    MissingExtraError
+        If the packages for exporting are not installed.
+    OutputError
+        If the file cannot be written.
+    """
+    from streaming.export.onnx import write_linked_onnx
+
+    weights = Path(checkpoint.path)
+    network = ExportableNetwork(copy.deepcopy(checkpoint.model))
+    metadata = graph_metadata(checkpoint) | {WEIGHTS_KEY: sha256_of(weights)}
+    log_mel = torch.zeros(2, checkpoint.window_columns, checkpoint.model.log_mel.config.n_mels)
+    with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return write_linked_onnx(network, log_mel, metadata, weights)
 
 
 def graph_metadata(checkpoint: Checkpoint, layer: str = FEATURES) -> dict[str, Any]:

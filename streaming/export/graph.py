@@ -13,6 +13,36 @@ from sed.features.log_mel_torch import LogMel
 from sed.models.checkpoint import Checkpoint
 from sed.models.inference.fusion import fuse_conv_bn
 from sed.models.inference.layers import FEATURES, LayerNetwork
+from sed.models.network import SedModel
+
+
+class ExportableNetwork(nn.Module):
+    """The network from log-mel spectrograms to the outputs of frames.
+
+    Parameters
+    ----------
+    model
+        The network, whose linear layers are replaced and which keeps a hook: give a copy.
+    layer
+        Layer whose output is given as embeddings; see `sed.models.inference.layers`.
+    """
+
+    def __init__(self, model: SedModel, layer: str = FEATURES) -> None:
+        super().__init__()
+        self.model = model.eval()
+        self.network = LayerNetwork(self.model, layer)
+        for module in (self.model, *self.model.heads, *self.model.added_heads):
+            for name, child in module.named_children():
+                if isinstance(child, nn.Linear):
+                    setattr(module, name, _PointwiseLinear(child))
+
+    def forward(self, log_mel: Tensor) -> tuple[Tensor, ...]:
+        """Map spectrograms (batch, columns, mels) to probabilities, attention and embeddings.
+
+        Out: the tensors of `FRAME_OUTPUT_NAMES` and `EMBEDDINGS` in `streaming.export.onnx_file`.
+        """
+        features, embeddings = self.network(log_mel)
+        return *self.model.frame_outputs(features), embeddings
 
 
 class ExportableModel(nn.Module):
@@ -29,19 +59,14 @@ class ExportableModel(nn.Module):
     def __init__(self, checkpoint: Checkpoint, layer: str = FEATURES) -> None:
         super().__init__()
         # fuse_conv_bn returns a copy, whose layers may be replaced.
-        self.model = fuse_conv_bn(checkpoint.model)
-        self.network = LayerNetwork(self.model, layer)
-        for module in (self.model, *self.model.heads, *self.model.added_heads):
-            for name, child in module.named_children():
-                if isinstance(child, nn.Linear):
-                    setattr(module, name, _PointwiseLinear(child))
+        self.network = ExportableNetwork(fuse_conv_bn(checkpoint.model), layer)
+        self.model = self.network.model
         self.log_mel = _ConvLogMel(self.model.log_mel)
 
     def forward(self, samples: Tensor) -> tuple[Tensor, ...]:
-        """Map clips (batch, samples) to the tensors of `streaming.export.onnx.OUTPUT_NAMES`."""
+        """Map clips (batch, samples) to the tensors of `OUTPUT_NAMES`, see `onnx_file`."""
         log_mel = self.log_mel(samples)
-        features, embeddings = self.network(log_mel)
-        frame_probs, probs, weights = self.model.frame_outputs(features)
+        frame_probs, probs, weights, embeddings = self.network(log_mel)
         clip_probs = ((weights * probs).sum(1) / weights.sum(1)).mean(1)
         return frame_probs, clip_probs, log_mel, probs, weights, embeddings
 

@@ -1,35 +1,29 @@
-"""Write graphs in ONNX, read their metadata, extract sub-graphs. Only this module imports `onnx`.
-
-Engines import this module, so torch is imported only where it is needed: loading takes seconds.
-"""
+"""Write graphs in ONNX. Only this module imports `onnx`."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sed.errors import CheckpointError, MissingExtraError
+from sed.errors import MissingExtraError
 from sed.files import written_whole
-from sed.models.metadata import parse_metadata
-from sed.text import message_of, printable
+from streaming.export.onnx_file import (
+    EMBEDDINGS,
+    FRAME_OUTPUT_NAMES,
+    INPUT_NAME,
+    METADATA_KEY,
+    OUTPUT_NAMES,
+)
 
 if TYPE_CHECKING:
     import torch
 
-    from streaming.export.graph import ExportableModel
+    from streaming.export.graph import ExportableModel, ExportableNetwork
 
 OPSET = 17
-METADATA_KEY = "sed-engine"  # in metadata_props
-
-# Tensors of a graph: all that it gives out, and those that an engine needs from the sub-graph.
-EMBEDDINGS = "embeddings"
-OUTPUT_NAMES = ("frame_probs", "clip_probs", "log_mel", "head_probs", "head_weights", EMBEDDINGS)
-FRAME_OUTPUT_NAMES = ("frame_probs", "head_probs", "head_weights")
+ONNX_TYPES = {"F32": "FLOAT", "F16": "FLOAT16", "BF16": "BFLOAT16"}  # by those of safetensors
 
 
 def write_onnx(
@@ -75,157 +69,112 @@ def write_onnx(
         onnx.save(model, part)
 
 
-def read_onnx_metadata(path: Path) -> dict[str, Any]:
-    """Return the metadata of a graph that `write_onnx` wrote.
+def write_linked_onnx(
+    network: ExportableNetwork, log_mel: torch.Tensor, metadata: dict[str, Any], weights: Path
+) -> Path:
+    """Write a network as a graph that takes its weights from the file of its checkpoint.
+
+    The graph has the structure alone and is small. Its weights have the numbers of the
+    checkpoint, in any floating-point type; runtimes fuse batch norms themselves.
+
+    Parameters
+    ----------
+    network
+        The network, of one that is not fused.
+    log_mel
+        Input to trace with, shape (batch, columns, mels). The first two axes are free.
+    metadata
+        Plain values for JSON.
+    weights
+        The .safetensors of the checkpoint. The graph lies beside it, and must stay there.
+
+    Returns
+    -------
+    Path
+        The graph.
 
     Raises
     ------
-    CheckpointError
-        If the file cannot be read, or has no such metadata.
     MissingExtraError
         If the package `onnx` is not installed.
+    OutputError
+        If the file cannot be written.
     """
-    for entry in _load(path).metadata_props:
-        if entry.key == METADATA_KEY:
-            return parse_graph_metadata(entry.value, path)
-    raise CheckpointError(
-        f"{printable(str(path))}: the metadata is missing: this graph was not written by "
-        "`sed export`. Export it from its checkpoint. `sed embed` takes any graph of samples."
-    )
+    import torch
 
-
-def parse_graph_metadata(text: str, path: Path) -> dict[str, Any]:
-    """Return the metadata in a graph.
-
-    Raises
-    ------
-    CheckpointError
-        If it is not a JSON object.
-    """
-    metadata = None
-    with suppress(ValueError):
-        metadata = parse_metadata(text)
-    if not isinstance(metadata, dict):
-        raise CheckpointError(
-            f"{printable(str(path))}: the metadata of this graph is damaged. Export it again."
+    onnx = _import_onnx()
+    outputs = [*FRAME_OUTPUT_NAMES, EMBEDDINGS]
+    path = weights.with_suffix(".onnx")
+    with written_whole(path) as part:
+        torch.onnx.export(
+            network,
+            (log_mel,),
+            str(part),
+            input_names=[INPUT_NAME],
+            output_names=outputs,
+            dynamic_axes={
+                INPUT_NAME: {0: "batch", 1: "columns"},
+                **{name: {0: "batch", 1: "frames"} for name in outputs},
+            },
+            opset_version=OPSET,
+            dynamo=False,
+            # Nothing is computed from weights here, so that they keep their names.
+            training=torch.onnx.TrainingMode.PRESERVE,
+            do_constant_folding=False,
         )
-    return metadata
+        model = onnx.load(part)
+        _link_weights(model.graph, weights)
+        onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata)})
+        part.write_bytes(model.SerializeToString())
+    return path
 
 
-def is_exported_onnx(path: str | os.PathLike[str]) -> bool:
-    """Return whether a graph has the metadata that `write_onnx` writes.
-
-    Raises
-    ------
-    CheckpointError
-        If the file cannot be read.
-    MissingExtraError
-        If the package `onnx` is not installed.
-    """
-    props = _load(Path(path), external_data=False).metadata_props
-    return any(entry.key == METADATA_KEY for entry in props)
-
-
-@dataclass(frozen=True)
-class GraphTensor:
-    """An input or output of a graph.
-
-    Attributes
-    ----------
-    name
-        Its name.
-    shape
-        Lengths of its axes, None where an axis has any length; None if the graph does not say.
-    is_float
-        Whether its values are fp32.
-    """
-
-    name: str
-    shape: tuple[int | None, ...] | None
-    is_float: bool
-
-
-@dataclass(frozen=True)
-class GraphDescription:
-    """What a graph says about itself.
-
-    Attributes
-    ----------
-    inputs, outputs
-        Its tensors, in their order.
-    properties
-        Its metadata, names and values.
-    """
-
-    inputs: tuple[GraphTensor, ...]
-    outputs: tuple[GraphTensor, ...]
-    properties: dict[str, str]
-
-
-def describe_onnx(path: str | os.PathLike[str]) -> GraphDescription:
-    """Return the inputs, outputs and metadata of any graph in ONNX.
-
-    Raises
-    ------
-    CheckpointError
-        If the file cannot be read.
-    MissingExtraError
-        If the package `onnx` is not installed.
-    """
-    model = _load(Path(path), external_data=False)
-    weights = {weight.name for weight in model.graph.initializer}
-    return GraphDescription(
-        tuple(_tensor(value) for value in model.graph.input if value.name not in weights),
-        tuple(_tensor(value) for value in model.graph.output),
-        {entry.key: entry.value for entry in model.metadata_props},
-    )
-
-
-def _tensor(value: Any) -> GraphTensor:
-    kind = value.type.tensor_type
-    axes = (
-        tuple(axis.dim_value if axis.HasField("dim_value") else None for axis in kind.shape.dim)
-        if kind.HasField("shape")
-        else None
-    )
-    return GraphTensor(value.name, axes, kind.elem_type == _import_onnx().TensorProto.FLOAT)
-
-
-def extract_subgraph(path: Path, names: Sequence[str] = FRAME_OUTPUT_NAMES) -> bytes:
-    """Return the sub-graph from log-mel to the tensors of some names, as ONNX.
-
-    Raises
-    ------
-    CheckpointError
-        If the file cannot be read.
-    MissingExtraError
-        If the package `onnx` is not installed.
-    """
+def _link_weights(graph: Any, weights: Path) -> None:
+    """Replace the weights in a graph by references to those of the same name in a file."""
     onnx = _import_onnx()
-    graph = onnx.shape_inference.infer_shapes(_load(path))
-    extractor = onnx.utils.Extractor(graph)
-    subgraph: bytes = extractor.extract_model(["log_mel"], list(names)).SerializeToString()
-    return subgraph
+    stored = _stored_tensors(weights)
+    casts = []
+    for weight in graph.initializer:
+        name = weight.name.removeprefix("model.").replace(".linear.", ".")
+        if name not in stored:
+            continue
+        kind, shape, offset, length = stored[name]
+        if list(weight.dims) != shape:
+            raise ValueError(f"{name}: expected shape {list(weight.dims)}, got {shape}")
+        linked = onnx.TensorProto(
+            name=weight.name,
+            dims=shape,
+            data_type=getattr(onnx.TensorProto, ONNX_TYPES[kind]),
+            data_location=onnx.TensorProto.EXTERNAL,
+        )
+        for key, value in (("location", weights.name), ("offset", offset), ("length", length)):
+            linked.external_data.add(key=key, value=str(value))
+        if kind != "F32":
+            linked.name += "_stored"
+            float32 = onnx.TensorProto.FLOAT
+            casts.append(onnx.helper.make_node("Cast", [linked.name], [weight.name], to=float32))
+        weight.CopyFrom(linked)
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
-def _load(path: Path, *, external_data: bool = True) -> Any:
-    onnx = _import_onnx()
-    try:
-        return onnx.load(path, load_external_data=external_data)
-    except FileNotFoundError:
-        raise CheckpointError(f"{printable(str(path))}: no such file. Check --model.") from None
-    except Exception as error:
-        # protobuf has exceptions of its own.
-        raise CheckpointError(
-            f"{printable(str(path))}: cannot be read as ONNX ({message_of(error)}). Export it "
-            "again."
-        ) from error
+def _stored_tensors(path: Path) -> dict[str, tuple[str, list[int], int, int]]:
+    """Return type, shape, first byte and number of bytes of each tensor of a .safetensors file."""
+    with open(path, "rb") as file:
+        (n_header,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(n_header))
+    return {
+        name: (entry["dtype"], entry["shape"], 8 + n_header + start, end - start)
+        for name, entry in header.items()
+        if name != "__metadata__"
+        for start, end in [entry["data_offsets"]]
+    }
 
 
 def _import_onnx() -> Any:
     try:
         import onnx
-        import onnx.utils
     except ImportError as error:
-        raise MissingExtraError("graphs in ONNX", "onnx") from error
+        raise MissingExtraError("writing graphs in ONNX", "torch") from error
     return onnx

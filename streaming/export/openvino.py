@@ -15,7 +15,8 @@ import numpy as np
 from sed.errors import CheckpointError, MissingExtraError
 from sed.files import written_whole
 from sed.text import message_of, printable
-from streaming.export.onnx import parse_graph_metadata, write_onnx
+from streaming.export.onnx import write_onnx
+from streaming.export.onnx_file import INPUT_NAME, parse_graph_metadata
 
 if TYPE_CHECKING:
     import torch
@@ -109,12 +110,15 @@ def extract_openvino_subgraph(graph: Any, n_mels: int, names: Sequence[str]) -> 
     Out: an `openvino.Model` that shares its nodes with the graph, which is changed.
     """
     openvino = _import_openvino()
-    source = graph.output("log_mel").get_node().input_value(0)
-    log_mel = openvino.opset13.parameter([-1, -1, n_mels], np.float32, name="log_mel")
+    results = [graph.output(name).get_node() for name in names]
+    inputs = {parameter.friendly_name: parameter for parameter in graph.get_parameters()}
+    if INPUT_NAME in inputs:
+        return openvino.Model(results, [inputs[INPUT_NAME]], "network")
+    source = graph.output(INPUT_NAME).get_node().input_value(0)
+    log_mel = openvino.opset13.parameter([-1, -1, n_mels], np.float32, name=INPUT_NAME)
     for target in source.get_target_inputs():
         if target.get_node().get_type_name() != "Result":
             target.replace_source_output(log_mel.output(0))
-    results = [graph.output(name).get_node() for name in names]
     return openvino.Model(results, [log_mel], "network")
 
 

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from sed.audio.decode import CONTAINER_SUFFIXES, SOUND_SUFFIXES
 from sed.audio.find import Recording
 from sed.audio.start_time import recording_start
-from sed.errors import OutputError, UsageError
+from sed.errors import OutputError, UsageError, check_extra
 from sed.events.embedding_store.store import EmbeddingStore, recording_paths
 from sed.events.writing.formats import (
     COLUMN_FORMATS,
@@ -23,7 +23,6 @@ from sed.events.writing.formats import (
     FORMATS,
     TABLE_FORMATS,
     WRITERS,
-    check_parquet,
     format_of,
     open_writer,
 )
@@ -82,7 +81,7 @@ class OutputConfig:
     UsageError
         If a format or a column is unknown, or formats, output and options do not go together.
     MissingExtraError
-        If a format is parquet and pyarrow is not installed.
+        If a format is parquet and pyarrow is not installed, or `plot` and matplotlib is not.
     """
 
     formats: tuple[str, ...] = ()
@@ -102,7 +101,7 @@ class OutputConfig:
     def __post_init__(self) -> None:
         """Refuse formats and combinations that cannot be."""
         if self.embeddings is not None and self.embeddings.store is not None:
-            check_parquet(f"{printable(self.embeddings.store)}: a store of embeddings")
+            check_extra("pyarrow", f"{printable(self.embeddings.store)}: a store of embeddings")
         if not self.events:
             return
         if self.output is not None and self.folder is None:
@@ -119,6 +118,8 @@ class OutputConfig:
         if self.combined is not None:
             self._check_combined(Path(self.combined))
         self._check_columns()
+        if self.plot:
+            check_extra("matplotlib", "--plot")
         if any(format == "parquet" for _, format in self.shared_files) or "parquet" in self.formats:
             self._check_parquet()
 
@@ -150,7 +151,7 @@ class OutputConfig:
                 )
 
     def _check_parquet(self) -> None:
-        check_parquet("the format parquet")
+        check_extra("pyarrow", "the format parquet")
         if self.output is None:
             raise UsageError("parquet needs a file: give --output events.parquet, or DIR/")
         if self.skip_existing:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TextIO
 
-from sed.errors import MissingExtraError, UsageError
+from sed.errors import UsageError
 from sed.events.sites import site_name
 from sed.events.tracker import Event
 from sed.events.writing.kaleidoscope import KaleidoscopeWriter
@@ -155,15 +154,3 @@ def format_of(path: str | os.PathLike[str], formats: Iterable[str] = FORMATS) ->
         f"{printable(os.fspath(path))}: the ending is of no format: expected {known}. Give one of "
         "these endings, or --format."
     )
-
-
-def check_parquet(what: str) -> None:
-    """Make sure that Parquet can be written.
-
-    Raises
-    ------
-    MissingExtraError
-        If pyarrow is not installed.
-    """
-    if importlib.util.find_spec("pyarrow") is None:
-        raise MissingExtraError(what, "parquet")

@@ -10,7 +10,7 @@ from sed.text import printable
 from sed.types import Floats
 from streaming.encoders.onnx import open_session
 from streaming.engines.graphs.runtime import GraphRuntime, does_not_run, float32, threads_text
-from streaming.export.onnx import GraphTensor
+from streaming.export.onnx_file import GraphTensor
 
 
 class OnnxRuntime(GraphRuntime):

@@ -13,7 +13,7 @@ from sed.text import near
 from sed.types import Floats
 from streaming.engines.graphs.description import Activation, GraphModel, input_shape
 from streaming.engines.graphs.runtime import GraphRuntime
-from streaming.export.onnx import GraphTensor
+from streaming.export.onnx_file import GraphTensor
 
 PROBES = "noise, loud noise, silence and an impulse"
 TOLERANCE = 1e-4  # by which rounded probabilities may leave 0 to 1

@@ -28,8 +28,8 @@ from streaming.engines.graphs.description import (
 from streaming.engines.graphs.labels import Labels
 from streaming.engines.graphs.output import with_output
 from streaming.engines.graphs.select import open_runtime
-from streaming.export.onnx import METADATA_KEY as ONNX_KEY
-from streaming.export.onnx import GraphTensor
+from streaming.export.onnx_file import METADATA_KEY as ONNX_KEY
+from streaming.export.onnx_file import GraphTensor
 from streaming.export.openvino import METADATA_KEY as OPENVINO_KEY
 
 # The metadata of `streaming.export`: an entry of metadata_props in protobuf, an element of XML.

@@ -15,7 +15,7 @@ import numpy as np
 from sed.errors import CheckpointError
 from sed.text import message_of, printable
 from sed.types import Floats
-from streaming.export.onnx import GraphTensor
+from streaming.export.onnx_file import GraphTensor
 
 
 class GraphRuntime(ABC):

@@ -20,7 +20,7 @@ from sed.errors import CheckpointError, MissingExtraError
 from sed.text import message_of, printable
 from sed.types import Floats
 from streaming.engines.graphs.runtime import GraphRuntime, does_not_run, float32, threads_text
-from streaming.export.onnx import GraphTensor
+from streaming.export.onnx_file import GraphTensor
 
 
 class TfliteRuntime(GraphRuntime):

@@ -162,6 +162,7 @@ def score(
     from dataclasses import replace
 
     from sed.cli import show_log
+    from sed.errors import check_extra
     from sed.events.scoring.collar import CollarConfig
     from sed.events.scoring.intersection import IntersectionConfig
     from sed.events.scoring.psds import SCENARIO_1, SCENARIO_2
@@ -186,6 +187,8 @@ def score(
         threshold,
     )
     names = split_names(classes)
+    if output is not None:
+        check_extra("matplotlib", "sed score --output")
     found = _scored(truth, predictions, durations, audio or [], map_, names, config)
     if output is not None:
         from streaming.results.score.report import write_report

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sed.errors import OutputError, UsageError
+from sed.errors import OutputError, UsageError, check_extra
 from sed.events.event_table import EventTable
 from sed.text import near, pluralize
 from streaming.results.output import write_table
@@ -84,9 +84,12 @@ def summarise(
         If `by` is unknown.
     OutputError
         If the folder cannot be written.
+    MissingExtraError
+        If matplotlib is not installed.
     """
     if by not in GROUPINGS:
         raise UsageError(f"unknown grouping {by!r}. {near(by, GROUPINGS)}")
+    check_extra("matplotlib", "sed summary")
     folder = Path(output)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -79,6 +79,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_headers_say_what_decoding_finds(originals, tmp_path, name):
+    pytest.importorskip("av")
     original, change, seconds, fault = CASES[name]
     path = tmp_path / "a"
     path.write_bytes(change(originals[original]))

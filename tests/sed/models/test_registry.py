@@ -49,6 +49,7 @@ def test_a_shipped_model_is_found_by_its_name_and_as_the_default(own):
 
 
 def test_a_name_loads_the_model_and_a_path_is_left_as_it_is(own):
+    pytest.importorskip("torch")
     assert sed.load_model("everyday").path == str(EVERYDAY)
     for path in ("./everyday", "runs/mine", "everyday.onnx", "hf:a/b", "/everyday", "~/x"):
         assert find_model(path) == Path(path)
@@ -65,6 +66,7 @@ def test_a_name_wins_over_a_path_without_separator_and_a_path_is_used_where_ther
 
 
 def test_an_unknown_name_is_an_error_that_lists_near_names_and_places(own):
+    pytest.importorskip("torch")
     added("village_birds")
     with pytest.raises(CheckpointError) as raised:
         sed.load_model("vilage_birds")
@@ -84,6 +86,7 @@ def test_a_shipped_model_that_is_missing_says_so(own, tmp_path, monkeypatch):
 
 
 def test_models_are_listed_with_what_their_json_says(own):
+    pytest.importorskip("torch")
     added()
     own.joinpath("broken.json").write_text("{")
     own.joinpath("other.json").write_text('{"format": "another"}')

@@ -7,7 +7,7 @@ import pytest
 import sed
 from sed.cli import run
 from sed.models.checkpoint import save_checkpoint
-from streaming.export.onnx import METADATA_KEY, read_onnx_metadata
+from streaming.export.onnx_file import METADATA_KEY, read_onnx_metadata
 from streaming.export.openvino import METADATA_KEY as OPENVINO_KEY
 
 onnx = pytest.importorskip("onnx", reason="needs the onnx extra")

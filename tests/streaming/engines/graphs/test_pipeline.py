@@ -29,7 +29,7 @@ from streaming.engines.graphs.register import add_graph
 from streaming.engines.graphs.runtime import GraphRuntime
 from streaming.engines.identity import model_identity
 from streaming.engines.select import open_engine
-from streaming.export.onnx import GraphTensor
+from streaming.export.onnx_file import GraphTensor
 from streaming.live.listener import LIVE, Listener, live_config
 from streaming.messages import AudioBlock, EventEnded
 from streaming.offline.outputs import OutputConfig

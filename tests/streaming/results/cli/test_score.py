@@ -62,6 +62,7 @@ def test_without_durations_the_last_event_ends_a_recording_with_a_warning(tables
 
 
 def test_tables_and_a_folder_for_people(tables, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
     assert run([*tables, "--durations", "d.csv", "--output", "out", "-q"]) == 0
     assert capsys.readouterr().out == ""
     assert {path.name for path in (tmp_path / "out").iterdir()} == {

@@ -18,6 +18,7 @@ def table(tmp_path, monkeypatch):
 
 
 def test_effort_is_that_of_the_folders_of_the_table_or_of_those_given(table, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
     assert run(["summary", table, "-o", "out"]) == 0
     assert capsys.readouterr().out == "1 event in 0.0 h; look at out/summary.html\n"
     assert (tmp_path / "out/by_hour.csv").read_text().splitlines() == [
@@ -33,6 +34,7 @@ def test_effort_is_that_of_the_folders_of_the_table_or_of_those_given(table, tmp
 
 
 def test_a_recording_that_cannot_be_read_gives_status_1(table, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
     (tmp_path / "r/north/bad.wav").write_bytes(b"no sound")
     assert run(["summary", table, "-o", "out", "-q"]) == 1
     assert "bad.wav" in capsys.readouterr().err

@@ -17,6 +17,8 @@ EVENTS = [
 ]
 SPANS = [RecordedSpan("r/north/a.wav", START, 3600.0), RecordedSpan("r/pond/c.wav", START, 1800.0)]
 
+pytest.importorskip("matplotlib")
+
 
 def rows_of(path):
     with open(path, newline="") as file:
