@@ -4,7 +4,7 @@
     python -m benchmarks.speed.install torch train     # these extras alone
 
 Each extra is installed into an environment of its own. pip and setuptools, which a new environment
-has already, are not counted. Saves docs/results/install.json and writes the table of docs/install.md.
+has already, are not counted. Saves docs/results/install.json, and the table of docs/install.md.
 """
 
 from __future__ import annotations
@@ -106,9 +106,9 @@ def table(results: dict[str, dict[str, object]]) -> str:
     lean = results[""]
     lines += [
         "",
-        f"The first event of the example is printed {lean['first_event_seconds']} s after the start "
-        f"of the first run, and after {lean['first_event_later_seconds']} s later (median of "
-        f"{LATER_RUNS}).",
+        f"The first event of the example is printed {lean['first_event_seconds']} s after the "
+        f"start of the first run, and after {lean['first_event_later_seconds']} s later (median "
+        f"of {LATER_RUNS}).",
     ]
     return "\n".join(lines)
 
