@@ -37,6 +37,12 @@ class FlacFile:
     n_channels
         Channels per block, at most `MAX_CHANNELS`.
 
+    Attributes
+    ----------
+    cut_at
+        Bytes that are left after another program has cut the file. What was written behind them is
+        removed when the file is closed.
+
     Raises
     ------
     OSError
@@ -45,6 +51,7 @@ class FlacFile:
 
     def __init__(self, path: str | os.PathLike[str], sample_rate: int, n_channels: int) -> None:
         self.path = os.fspath(path)
+        self.cut_at: int | None = None
         encoded_flac(np.zeros((1, n_channels), np.float32), sample_rate)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
         with self._failures():
@@ -79,8 +86,14 @@ class FlacFile:
         OSError
             If the disk is full.
         """
-        with self._failures():
-            self._file.close()
+        descriptor = None if self.cut_at is None else os.dup(self._descriptor)
+        try:
+            with self._failures():
+                self._file.close()
+        finally:
+            if descriptor is not None:
+                os.truncate(descriptor, self.cut_at or 0)
+                os.close(descriptor)
 
     @contextmanager
     def _failures(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import os
 from collections import deque
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from sed.audio.sound_file import MAX_CHANNELS, FlacFile
 from sed.errors import OutputError
 from sed.text import printable, slug, timestamp
 from streaming.messages import AudioBlock, FaultReporter, Message, Problem, Status
-from streaming.sinks.place import FilePlace
+from streaming.sinks.place import CUT, EMPTIED, FilePlace
 
 MAX_FILE_SECONDS = 3600.0
 RETRY_SECONDS = 5.0  # of sound, after a file could not be written
@@ -26,8 +27,9 @@ class AudioRecorder:
 
     The name of a file is the time of its first sample and the input. FLAC has at most eight
     channels: of an input with more, the first eight are saved. While nothing can be written, the
-    last `WAITING_SECONDS` wait in memory, and what is lost is reported. A file that was removed or
-    moved is reported within the time between two statuses, and another one is begun.
+    last `WAITING_SECONDS` wait in memory, and what is lost is reported. A file that was removed,
+    moved, emptied or cut is reported within the time between two statuses, and another one is
+    begun.
 
     Parameters
     ----------
@@ -75,12 +77,17 @@ class AudioRecorder:
         """Begin another file where one is no longer at its path."""
         messages: list[Message] = []
         for track in self._tracks.values():
-            file = track.file
-            change = "" if file is None or track.place is None else track.place.change()
-            if file is None or not change:
-                track.recent.clear()
+            file, place = track.file, track.place
+            change = "" if place is None else place.change()
+            if file is None or place is None or not change:
+                track.found(0 if place is None else place.size)
                 continue
-            lost = track.take_back() if file.is_deleted else 0.0
+            lost = 0.0
+            if change in (EMPTIED, CUT):
+                file.cut_at = place.size
+                lost = track.take_back(place.size)
+            elif file.is_deleted:
+                lost = track.take_back(0)
             went = f"; {lost:.1f} s of sound went with it" if lost else ""
             messages.append(Problem(f"{printable(file.path)}: {change}{went}"))
             track.finish()
@@ -122,8 +129,9 @@ class AudioRecorder:
             time += timedelta(milliseconds=1)
         track.file = FlacFile(path, block.sample_rate, min(block.block.shape[1], MAX_CHANNELS))
         track.start = track.stop = block.start
+        track.sample_rate = block.sample_rate
         track.named = time
-        track.place = FilePlace(path)
+        track.place = FilePlace(path, has_position=True)
         track.place.take()
 
     def _path(self, time: datetime, source: str) -> Path:
@@ -137,11 +145,13 @@ class _Track:
     file: FlacFile | None = None  # the open one
     place: FilePlace | None = None
     named: datetime | None = None  # the time in its name
+    sample_rate: int = 1  # of the file
     start: int = 0  # of the file
     stop: int = 0  # the end of what was written
     retry_at: int = 0  # where a file is opened again after a failure
     waiting: deque[AudioBlock] = field(default_factory=deque)  # blocks that are not written
     recent: list[AudioBlock] = field(default_factory=list)  # written since the file was looked for
+    sizes: list[tuple[int, int]] = field(default_factory=list)  # of the file then, and its `stop`
     lost_seconds: float = 0.0
 
     @property
@@ -165,22 +175,34 @@ class _Track:
         self.stop = block.start + len(block.block)
         self.recent.append(block)
 
-    def take_back(self) -> float:
-        """Let the blocks wait that went into a deleted file; return the seconds that are lost."""
+    def found(self, size: int) -> None:
+        """Record that the file is at its path, and its size in bytes."""
+        self.recent.clear()
+        self.sizes.append((size, self.stop))
+
+    def take_back(self, n_left: int) -> float:
+        """Let the blocks wait that were written last; return the seconds of a file that are lost.
+
+        Parameters
+        ----------
+        n_left
+            Bytes of the file that are left.
+        """
         recent, self.recent = self.recent, []
         first = recent[0].start if recent else self.stop
         self.waiting.extendleft(reversed(recent))
-        block = self.waiting[0] if self.waiting else None
-        return max(0, first - self.start) / block.sample_rate if block else 0.0
+        last = bisect.bisect_right(self.sizes, (n_left, first)) - 1
+        return max(0, first - (self.sizes[last][1] if last >= 0 else self.start)) / self.sample_rate
 
     def finish(self) -> None:
-        """Close the file; delete it if nothing was written to it."""
+        """Close the file; delete it if nothing is in it."""
         file, self.file, self.place = self.file, None, None
         self.recent.clear()
+        self.sizes.clear()
         if file is not None:
             # A full disk was already reported, and a disk may be gone.
             with suppress(OSError):
                 file.close()
-            if self.stop == self.start:
+            if self.stop == self.start or file.cut_at == 0:
                 with suppress(OSError):
                     Path(file.path).unlink(missing_ok=True)

@@ -21,6 +21,7 @@ from sed.events.tracker import Event
 from sed.files import remove_parts
 from sed.text import slug, timestamp
 from sed.types import Floats
+from streaming.sinks.place import FilePlace
 
 CLIP_NAME = re.compile(r"(\d{8})T\d{6}\.\d{3}Z_[^_]+_[^_]+(_\d+)?\.flac")
 
@@ -61,6 +62,7 @@ class ClipFolder:
         self._max_days = max_days
         self._now = now
         self._newest = ""
+        self._place = FilePlace(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not os.access(folder, os.W_OK | os.X_OK):
@@ -95,6 +97,10 @@ class ClipFolder:
         """
         name = self._free_name(event)
         path = self._folder / name
+        try:
+            self._place.check_disk()
+        except OSError as error:
+            raise OutputError(path, error) from error
         write_flac(path, samples, sample_rate)
         if self._has_limits:
             try:
@@ -114,6 +120,9 @@ class ClipFolder:
         OSError
             If some clips cannot be deleted; all others are deleted first.
         """
+        # Clips on a disk that is not there are deleted when it is back.
+        if not self._place.is_there:
+            return
         failure = None
         for clip in self._oldest_beyond_limits():
             try:

@@ -38,57 +38,19 @@ from typing import Any
 from sed.errors import OutputError
 from sed.events.sqlite import (
     LIVE_RECORD,
-    LIVE_RECORD_VERSION,
     TIMEOUT_SECONDS,
     DatabaseError,
-    open_sqlite,
+    begin_session,
+    has_id,
+    is_cut,
+    is_log_cut,
+    is_sound,
+    set_aside,
 )
 from sed.text import iso_time, printable, to_utf8
 from streaming.messages import ClipSaved, EventEnded, FaultReporter, Gap, Message, Problem, Status
-from streaming.sinks.place import EMPTIED, FilePlace
+from streaming.sinks.place import CUT, EMPTIED, FilePlace
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS sessions (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    started TEXT NOT NULL,
-    ended TEXT,
-    model TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS events (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    session_id INTEGER NOT NULL REFERENCES sessions (id),
-    source TEXT NOT NULL,
-    label TEXT NOT NULL,
-    onset REAL NOT NULL,
-    offset REAL NOT NULL,
-    score REAL NOT NULL,
-    time TEXT NOT NULL,
-    unix_time REAL NOT NULL,
-    clip_path TEXT
-);
-CREATE TABLE IF NOT EXISTS gaps (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    session_id INTEGER NOT NULL REFERENCES sessions (id),
-    source TEXT NOT NULL,
-    onset REAL NOT NULL,
-    offset REAL NOT NULL,
-    n_samples INTEGER NOT NULL,
-    reason TEXT NOT NULL,
-    time TEXT NOT NULL,
-    unix_time REAL NOT NULL
-);
-CREATE INDEX IF NOT EXISTS events_by_time ON events (unix_time);
-CREATE INDEX IF NOT EXISTS gaps_by_time ON gaps (unix_time);
-"""
-SPECIES_SCHEMA = """
-CREATE TABLE IF NOT EXISTS species (
-    label TEXT PRIMARY KEY,
-    scientific_name TEXT NOT NULL,
-    common_name TEXT NOT NULL
-)
-"""
-ADD_SPECIES = "INSERT OR REPLACE INTO species VALUES (?, ?, ?)"
-BEGIN_SESSION = "INSERT INTO sessions (started, model) VALUES (?, ?)"
 END_SESSION = "UPDATE sessions SET ended = ?2 WHERE id = ?1"
 ADD_EVENT = """
 INSERT INTO events (session_id, source, label, onset, offset, score, time, unix_time)
@@ -107,6 +69,7 @@ WHERE unix_time = ?3 AND session_id = ?1 AND source = ?4 AND label = ?5
 WRITE_TIMEOUT_SECONDS = 0.2
 RETRY_SECONDS = 0.5  # from one attempt to the next while writing fails
 RETRY_TIMEOUT_SECONDS = 0.02
+DAMAGED = "{}: is damaged; its events may be gone"
 MAX_PENDING = 10_000  # statements in memory that wait for the database
 # Errors after which a connection is of no use any more, and another one may be.
 BROKEN = frozenset(
@@ -120,7 +83,8 @@ class EventDatabase:
     While the database cannot be written (another process has locked it, the disk is full), up to
     `MAX_PENDING` statements wait in memory and are retried with later messages. A database that was
     removed, moved or replaced is reported, and another one is begun, within the time between two
-    statuses; a disk that was unmounted is waited for.
+    statuses; one that is damaged is kept under another name first. A disk that was unmounted is
+    waited for.
 
     Parameters
     ----------
@@ -148,13 +112,14 @@ class EventDatabase:
     ) -> None:
         self._path = Path(path)
         self._name = printable(os.fspath(path))
+        self._log_path = Path(f"{path}-wal")
         self._model, self._species = to_utf8(model), dict(species or {})
         self._connection: sqlite3.Connection | None = None
         self._session_id: int | None = None
         self._n_written = 0  # events and gaps in this database
+        self._notices: list[Message] = []
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._place = FilePlace(self._path)
+            self._place, self._log_place = FilePlace(self._path), FilePlace(self._log_path)
             self._connect()
         except OSError as error:
             raise OutputError(path, error) from error
@@ -213,39 +178,80 @@ class EventDatabase:
             self._n_lost += _n_rows([self._pending.popleft()])
 
     def _connect(self) -> None:
-        """Open the database and begin a session."""
+        """Open the database and begin a session; a damaged one is kept under another name.
+
+        Its disk is looked for first: else folders would be made where the disk was.
+        """
         self._place.check_disk()
-        self._connection, self._session_id = _begin_session(self._path, self._model, self._species)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if is_log_cut(self._path):
+            text = f"{self._name}-wal: is cut short; the last events before may be lost"
+            self._notices.append(Problem(text))
+        values = self._path, self._model, self._species
+        try:
+            if is_cut(self._path) and has_id(self._path, LIVE_RECORD):
+                self._set_aside(DAMAGED.format(self._name))
+            self._connection, self._session_id = begin_session(*values)
+        except (DatabaseError, sqlite3.Error):
+            if is_sound(self._path) or not has_id(self._path, LIVE_RECORD):
+                raise
+            self._set_aside(DAMAGED.format(self._name))
+            self._connection, self._session_id = begin_session(*values)
         self._place.take()
+        self._log_place.take()
         self._n_written = 0
 
-    def _disconnect(self) -> None:
+    def _disconnect(self, *, with_log: bool = True) -> None:
         """Close the connection; a database that was moved gets all that is still in its log."""
         connection, self._connection = self._connection, None
+        # The file, or its disk, may be gone.
         if connection is not None:
-            # The file, or its disk, may be gone.
             with suppress(sqlite3.Error):
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                if with_log:
+                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             with suppress(sqlite3.Error):
                 connection.close()
 
     def _follow(self) -> list[Message]:
         """Open the database again if its file is no longer the one at its path."""
-        messages: list[Message] = []
-        if self._connection is not None and (change := self._place.change()) not in ("", EMPTIED):
+        is_new = False
+        try:
+            if self._connection is not None:
+                self._look()
+            if is_new := self._connection is None:
+                self._connect()
+                self._set_timeout(WRITE_TIMEOUT_SECONDS)
+        except (OSError, sqlite3.Error, DatabaseError) as error:
+            return [*_taken(self._notices), *self._report_fault(error)]
+        opened = Problem(f"{self._name}: opened again, as a new session")
+        return [*_taken(self._notices), *[opened] * is_new]
+
+    def _look(self) -> None:
+        """Disconnect if the file or its log is no longer at its path, or is damaged."""
+        change, log_change = self._place.change(), self._log_place.change()
+        if change not in ("", CUT, EMPTIED):
             went = f"; {self._n_written} events and gaps of this session went with it"
-            messages.append(Problem(f"{self._name}: {change}{went * bool(self._n_written)}"))
+            text = f"{self._name}: {change}{went * bool(self._n_written)}"
+            self._notices.append(Problem(text))
             self._end_moved_session()
             self._disconnect()
-        if self._connection is None:
-            try:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._connect()
-            except (OSError, sqlite3.Error, DatabaseError) as error:
-                return [*messages, *self._report_fault(error)]
-            self._set_timeout(WRITE_TIMEOUT_SECONDS)
-            messages.append(Problem(f"{self._name}: opened again, as a new session"))
-        return messages
+        elif log_change not in ("", CUT, EMPTIED):
+            # What is in it is still open here, and is now written to the database.
+            self._disconnect()
+            self._notices.append(Problem(f"{self._name}-wal: {log_change}; nothing is lost"))
+        # SQLite deletes the log of an empty database, so that is not opened any more. A
+        # database that its user compacts is shorter too, but not damaged.
+        elif change == EMPTIED or ((change or log_change) and not is_sound(self._path)):
+            file = self._name if change else f"{self._name}-wal"
+            went = f"{self._n_written} events and gaps of this session may be gone"
+            self._set_aside(f"{file}: {change or log_change}; {went}")
+
+    def _set_aside(self, text: str) -> None:
+        """Keep a damaged database under another name, and report that."""
+        kept = set_aside(self._path)
+        # As its files were moved, nothing of the log is written to them any more.
+        self._disconnect(with_log=False)
+        self._notices.append(Problem(f"{text}; what is left is kept as {printable(str(kept))}"))
 
     def _end_moved_session(self) -> None:
         now = iso_time(datetime.now().astimezone())
@@ -266,12 +272,22 @@ class EventDatabase:
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", None)
             if code is not None and code & 0xFF in BROKEN:
-                self._disconnect()
-            return self._report_fault(error)
+                self._drop_broken()
+            return [*_taken(self._notices), *self._report_fault(error)]
+        self._place.grow()
+        self._log_place.grow()
         n_written = _n_rows(self._pending)
         self._n_written += n_written
         self._pending.clear()
         return self._report_recovery(n_written)
+
+    def _drop_broken(self) -> None:
+        """Disconnect from a database that cannot be used, and set it aside if it is damaged."""
+        if is_sound(self._path):
+            self._disconnect()
+            return
+        with suppress(OSError):  # it is tried again with the next message
+            self._set_aside(DAMAGED.format(self._name))
 
     def _report_fault(self, error: Exception) -> Sequence[Message]:
         self._retry_at = time.monotonic() + RETRY_SECONDS
@@ -303,30 +319,9 @@ def _unix_time(time: datetime | None) -> float:
     return time.timestamp()
 
 
-def _begin_session(
-    path: Path, model: str, species: Mapping[str, tuple[str, str]]
-) -> tuple[sqlite3.Connection, int | None]:
-    """Open a database and start a session; return the connection and the id of the session."""
-    connection = open_sqlite(
-        path,
-        application_id=LIVE_RECORD,
-        version=LIVE_RECORD_VERSION,
-        schema=SCHEMA,
-        timeout_seconds=TIMEOUT_SECONDS,
-    )
-    try:
-        now = iso_time(datetime.now().astimezone())
-        if species:
-            connection.execute(SPECIES_SCHEMA)
-            rows = ([to_utf8(label), *map(to_utf8, names)] for label, names in species.items())
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")
-                connection.executemany(ADD_SPECIES, rows)
-        session = connection.execute(BEGIN_SESSION, (now, model))
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection, session.lastrowid
+def _taken(notices: list[Message]) -> list[Message]:
+    taken, notices[:] = notices[:], []
+    return taken
 
 
 def _n_rows(statements: Sequence[tuple[str, Sequence[Any]]] | deque[tuple[str, Any]]) -> int:

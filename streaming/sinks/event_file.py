@@ -19,7 +19,7 @@ from sed.events.writing.writers import GAP, EventWriter
 from sed.files import parse_json
 from sed.text import near, pluralize, printable
 from streaming.messages import EventEnded, FaultReporter, Gap, Message, Problem, Status
-from streaming.sinks.place import EMPTIED, FilePlace
+from streaming.sinks.place import CUT, EMPTIED, FilePlace
 from streaming.sinks.text import redirect_to_null
 
 MAX_WAITING_LINES = 10_000
@@ -89,8 +89,8 @@ class EventFileSink:
     """Append each complete event, and each gap, as a line to a file.
 
     While the file cannot be written (the disk is full), up to `MAX_WAITING_LINES` lines wait in
-    memory. Only whole lines are appended. A file that was removed, moved, replaced or emptied, by
-    logrotate for example, is reported and opened again within the time between two statuses.
+    memory. Only whole lines are appended. A file that was removed, moved, replaced, emptied or cut,
+    by logrotate for example, is reported and opened again within the time between two statuses.
 
     Parameters
     ----------
@@ -138,8 +138,8 @@ class EventFileSink:
         self._faults = FaultReporter()
         self._retry_at = 0.0  # monotonic seconds
         self._file: BinaryIO | None = None
+        self._is_cut = False  # by another program, and not opened since
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
             self._place = FilePlace(self._path)
             self._open()
         except OSError as error:
@@ -175,11 +175,17 @@ class EventFileSink:
     def _name(self) -> str:
         return printable(str(self._path))
 
-    def _open(self) -> None:
-        """Open the file; a new one begins with the header."""
+    def _open(self, *, is_cut: bool = False) -> None:
+        """Open the file; a new one begins with the header, and of a cut one a last part is removed.
+
+        Before that its disk is looked for: else folders would be made where the disk was.
+        """
         self._place.check_disk()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             file = stack.enter_context(open(self._path, "ab+", buffering=0))
+            if is_cut:
+                _remove_partial_line(file)
             is_continued = self._prepare(file)
             self._place.take()
             stack.pop_all()
@@ -210,20 +216,24 @@ class EventFileSink:
     def _follow(self) -> list[Message]:
         """Open the file again if it is no longer the one at its path."""
         messages: list[Message] = []
+        size = self._place.size
         if self._file is not None and (change := self._place.change()):
+            self._is_cut = change == CUT
             lost = self._n_written if change == EMPTIED or _is_deleted(self._file) else 0
             went = f"; {pluralize(lost, 'line')} of this session went with it" if lost else ""
+            if self._is_cut:
+                went = f" from {size} to {self._place.size} bytes; what went is lost"
             messages.append(Problem(f"{self._name}: {change}{went}"))
             self._drop_file()
         if self._file is None and time.monotonic() >= self._retry_at:
             try:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._open()
+                self._open(is_cut=self._is_cut)
             except UsageError as error:
                 messages += self._fail(str(error))
             except OSError as error:
                 messages += self._fail(str(OutputError(self._path, error)))
             else:
+                self._is_cut = False
                 messages.append(Problem(f"{self._name}: opened again"))
         return messages
 
@@ -232,7 +242,9 @@ class EventFileSink:
             return ()
         try:
             while self._waiting:
-                self._n_bytes += self._file.write(self._waiting[0][self._n_bytes :])
+                n_bytes = self._file.write(self._waiting[0][self._n_bytes :])
+                self._n_bytes += n_bytes
+                self._place.size += n_bytes
                 if self._n_bytes == len(self._waiting[0]):
                     self._n_written += self._waiting.popleft() is not self._header
                     self._n_bytes = 0
@@ -256,6 +268,13 @@ class EventFileSink:
     def _fail(self, fault: str) -> list[Message]:
         self._retry_at = time.monotonic() + RETRY_SECONDS
         return self._faults.update(fault)
+
+
+def _remove_partial_line(file: BinaryIO) -> None:
+    """Remove what follows the last end of a line: a number that was cut would be another one."""
+    start = max(0, file.seek(0, os.SEEK_END) - MAX_HEADER_BYTES)
+    file.seek(start)
+    file.truncate(start + file.read().rfind(b"\n") + 1)
 
 
 def _is_deleted(file: BinaryIO) -> bool:

@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+import subprocess
+from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -220,6 +222,32 @@ def test_a_disk_that_is_really_full(tmp_path):
         results = clips.handle(EventEnded(again))
         assert problems(results) == [f"clips are saved again in {tmp_path}"]
         assert Path(results[-1].path).is_file()
+
+
+def test_no_clip_goes_where_a_disk_was_and_none_is_forgotten_meanwhile(tmp_path):
+    disk, link = tmp_path / "disk", tmp_path / "link"
+    disk.mkdir()
+    link.symlink_to(disk)
+    samples = sound(2)
+    with ExitStack() as stack:
+        stack.enter_context(tiny_disk(disk, 512))
+        now = [START]
+        config = ClipsConfig(max_days=1)
+        clips = ClipRecorder(link / "of", config, delay_seconds=1, now=lambda: now[0])
+        play(clips, samples, [(14_000, EventEnded(event(0.5, 1)))])
+        (clip,) = disk.glob("of/*/*.flac")
+        kept = clip.read_bytes()
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+        now[0] += timedelta(days=2)
+        results = play(clips, samples, [(14_000, EventEnded(event(0.5, 1, "dog")))])
+        (problem,) = problems([*results, *clips.handle(status("listening"))])
+        assert f"the disk at {disk} is not there" in problem
+        assert list(disk.iterdir()) == []
+        subprocess.run(["mount", "-t", "tmpfs", "none", str(disk)], check=True)
+        clip.parent.mkdir(parents=True)
+        clip.write_bytes(kept)
+        assert list(clips.handle(status("listening"))) == []
+        assert list(disk.glob("of/*/*.flac")) == []
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_at_once(tmp_path):

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -15,11 +16,12 @@ import soundfile
 
 from sed.audio.blocks import read_recording
 from sed.audio.sound_file import quantize_24bit, write_flac
-from sed.errors import OutputError, UsageError
+from sed.errors import OutputError, SedError, UsageError
 from sed.events.reading.events import read_events
 from sed.events.tracker import Event
 from streaming.messages import AudioBlock, EventEnded, EventStarted, Gap, Problem, Status
 from streaming.sinks.audio_file import AudioRecorder
+from streaming.sinks.database import EventDatabase
 from streaming.sinks.event_file import EventFileSink, EventStreamSink
 from streaming.sinks.text import ErrorSink, TextSink
 from tests.conftest import rising_noise, tiny_disk
@@ -264,6 +266,41 @@ def test_a_file_that_is_rotated_is_noticed_and_begun_again(tmp_path, how):
     assert lines_of(old) == lines_of(path) == ["label", "dog"]
 
 
+@pytest.mark.parametrize("format", ["csv", "jsonl"])
+def test_a_file_that_is_cut_short_is_noticed_and_continued_behind_its_last_whole_line(
+    tmp_path, format
+):
+    path = tmp_path / f"events.{format}"
+    file = EventFileSink(path)
+    for label in ("dog", "siren", "rain"):
+        file.handle(EventEnded(replace(DOG, label=label)))
+    # The file has grown since it was last looked for, which was before the last line.
+    size = path.stat().st_size
+    os.truncate(path, size - 10)
+    assert texts(file.handle(STATUS)) == [
+        f"{path}: was cut short from {size} to {size - 10} bytes; what went is lost",
+        f"{path}: opened again",
+    ]
+    os.truncate(path, 5)
+    # Before a line is written the file is looked for, so that it continues no other line.
+    assert len(texts(file.handle(EventEnded(DOG)))) == 2
+    assert list(file.handle(STATUS)) == []
+    file.close()
+    assert [event.label for event in read_events(path, format)] == ["dog"]
+
+
+def test_what_is_cut_off_is_no_row(tmp_path):
+    path = tmp_path / "events.csv"
+    file = EventFileSink(path)
+    for label in ("dog", "siren"):
+        file.handle(EventEnded(replace(DOG, label=label)))
+    # Without the rest of its time the row would be one of another time.
+    os.truncate(path, path.stat().st_size - len("00\n"))
+    assert len(texts(file.handle(EventEnded(ODD)))) == 2
+    file.close()
+    assert [event.label for event in read_events(path, "csv")] == ["dog", ODD.label]
+
+
 def test_lines_wait_in_bounds_until_the_place_of_a_file_is_there_again(tmp_path, monkeypatch):
     monkeypatch.setattr("streaming.sinks.event_file.RETRY_SECONDS", 0.0)
     monkeypatch.setattr("streaming.sinks.event_file.MAX_WAITING_LINES", 3)
@@ -304,6 +341,73 @@ def test_a_disk_that_is_unmounted_is_waited_for(tmp_path, monkeypatch):
         ]
         file.close()
         assert lines_of(path) == ["label", "dog"]
+
+
+@pytest.mark.parametrize("kind", ["lines", "database", "sound"])
+def test_a_disk_behind_a_symbolic_link_is_noticed_too(tmp_path, kind):
+    disk, link = tmp_path / "disk", tmp_path / "link"
+    disk.mkdir()
+    link.symlink_to(disk)
+    folder = link / "of"
+    with ExitStack() as stack:
+        stack.enter_context(tiny_disk(disk, 512))
+        sink = {
+            "lines": lambda: EventFileSink(folder / "events.csv"),
+            "database": lambda: EventDatabase(folder / "events.db"),
+            "sound": lambda: AudioRecorder(folder),
+        }[kind]()
+        sink.handle(audio_block(np.ones(800) / 2))
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+        first, *others = texts(sink.handle(STATUS))
+        assert first.endswith(": is on a disk that is not there any more")
+        assert len(others) == (kind != "sound")
+        sink.handle(audio_block(np.ones(800) / 2, 800))
+        sink.close()
+        # Nothing is written, and no folder made, where the disk was.
+        assert list(disk.iterdir()) == []
+        subprocess.run(["mount", "-t", "tmpfs", "none", str(disk)], check=True)
+
+
+def cut(path, part):
+    """Cut a file to a part of its size."""
+    os.truncate(path, round(part * path.stat().st_size))
+
+
+@pytest.mark.parametrize(("part", "left"), [(0.0, 0.0), (0.5, 2.0)])
+@pytest.mark.parametrize("is_noticed_at_once", [True, False])
+def test_saved_sound_that_is_emptied_or_cut_is_reported_with_its_length(
+    tmp_path, part, left, is_noticed_at_once
+):
+    saved = AudioRecorder(tmp_path)
+    sound = rising_noise(40_000)
+    for first in range(0, 32_000, 400):
+        saved.handle(audio_block(sound[first : first + 400], first))
+        if first % 4_000 == 3_600:
+            assert list(saved.handle(STATUS)) == []
+    (path,) = tmp_path.iterdir()
+    cut(path, part)
+    if not is_noticed_at_once:
+        # What is written meanwhile goes behind a hole of zeros.
+        for first in range(32_000, 40_000, 400):
+            saved.handle(audio_block(sound[first : first + 400], first))
+    (report,) = texts(saved.handle(STATUS))
+    what = "was emptied" if part == 0 else "was cut short"
+    match = re.fullmatch(rf"{re.escape(str(path))}: {what}; (\S+) s of sound went with it", report)
+    # What was written since the last status is written once more.
+    assert float(match[1]) == pytest.approx(4.0 - left, abs=0.6)
+    assert list(saved.handle(STATUS)) == []
+    saved.close()
+    files = sorted(tmp_path.iterdir())
+    if not is_noticed_at_once:
+        again = read_recording(files.pop(), RATE)
+        np.testing.assert_allclose(again, sound[32_000:], rtol=0, atol=2.0**-23)
+    if part == 0:
+        assert files == []
+    else:
+        # It ends where it was cut: no later sound follows behind a hole.
+        assert files == [path]
+        with pytest.raises(SedError, match=r"it is cut off there; its header promises"):
+            read_recording(path, RATE)
 
 
 def test_saved_sound_that_is_removed_is_begun_again_with_the_last_half_second(tmp_path):
