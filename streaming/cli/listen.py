@@ -217,8 +217,8 @@ def listen(
         list[str] | None,
         typer.Option(
             metavar="NAME:VALUE",
-            help="Send this header too, for example 'Authorization: env:HOOK_TOKEN'. May be given "
-            "several times.",
+            help="Send this header too, for example 'Authorization: Bearer env:HOOK_TOKEN'. May be "
+            "given several times.",
             show_default=False,
             rich_help_panel=OUTPUT,
         ),

@@ -6,6 +6,7 @@ What is on a command line is in the list of processes, which every user of a mac
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,6 +17,8 @@ TOKEN_VARIABLE = "SED_TOKEN"  # of the web page
 MQTT_PASSWORD_VARIABLE = "SED_MQTT_PASSWORD"
 SECRET_VARIABLES = frozenset([TOKEN_VARIABLE, MQTT_PASSWORD_VARIABLE])
 _FROM_ENVIRONMENT, _FROM_FILE = "env:", "file:"
+_IN_HEADER = re.compile(r"(?:(?P<scheme>[^\s:=,;\"']+)\s+)?(?P<secret>(?:env|file):.*)", re.DOTALL)
+_ELSEWHERE = re.compile(r"(?:^|[\s=,;\"'])(?:env|file):")
 
 
 def read_secret(text: str) -> str:
@@ -46,22 +49,35 @@ def read_secret(text: str) -> str:
 
 
 def read_header(text: str) -> tuple[str, str]:
-    """Return name and value of ``NAME: VALUE``; the value is read by `read_secret`.
+    """Return name and value of ``NAME: VALUE``.
+
+    The value is read by `read_secret`; one word may stand before ``env:`` or ``file:``, as in
+    ``Authorization: Bearer env:TOKEN``.
 
     Raises
     ------
     UsageError
-        If the text is no header, or there is no value. The message does not repeat the value.
+        If the text is no header, or there is no value; or if ``env:`` or ``file:`` stands elsewhere
+        in it and would be sent. The message does not repeat the value.
     SedError
         If a file cannot be read.
     """
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
         raise UsageError(
-            "expected a header as NAME: VALUE, like 'Authorization: env:MY_TOKEN' or "
-            "'Authorization: file:PATH'"
+            "expected a header as NAME: VALUE, like 'Authorization: Bearer env:MY_TOKEN' "
+            "or 'Authorization: file:PATH'"
         )
-    return name.strip(), read_secret(value.strip())
+    value = value.strip()
+    if found := _IN_HEADER.fullmatch(value):
+        secret = read_secret(found["secret"])
+        return name.strip(), f"{found['scheme']} {secret}" if found["scheme"] else secret
+    if _ELSEWHERE.search(value):
+        raise UsageError(
+            f"the header {printable(name.strip())} cannot be read: env: and file: stand alone or "
+            "after one word, like 'Authorization: Bearer env:MY_TOKEN'"
+        )
+    return name.strip(), read_secret(value)
 
 
 def secret_variables(texts: Iterable[str]) -> frozenset[str]:
@@ -70,9 +86,11 @@ def secret_variables(texts: Iterable[str]) -> frozenset[str]:
     Parameters
     ----------
     texts
-        Values for `read_secret`.
+        Values for `read_secret`, or of headers.
     """
-    named = (t.removeprefix(_FROM_ENVIRONMENT) for t in texts if t.startswith(_FROM_ENVIRONMENT))
+    found = (_IN_HEADER.fullmatch(text) for text in texts)
+    secrets = [match["secret"] for match in found if match]
+    named = [s.removeprefix(_FROM_ENVIRONMENT) for s in secrets if s.startswith(_FROM_ENVIRONMENT)]
     return SECRET_VARIABLES | frozenset(named)
 
 

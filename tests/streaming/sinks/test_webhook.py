@@ -16,7 +16,7 @@ from streaming.cli.outputs import LiveOutputs
 from streaming.messages import ClipSaved, EventEnded, EventStarted, Problem
 from streaming.sinks.delivery import DeliveryConfig
 from streaming.sinks.payload import payload_of
-from streaming.sinks.secrets import read_header, read_secret
+from streaming.sinks.secrets import read_header, read_secret, secret_variables
 from streaming.sinks.webhook import Webhook
 from tests.conftest import until
 from tests.streaming.sinks.alerts import EVENT, GAP, labelled, texts
@@ -294,9 +294,26 @@ def test_addresses_and_headers_come_from_the_environment_or_a_file(server, tmp_p
     assert read_secret("plain") == "plain"
 
 
+def test_a_secret_may_follow_one_word_in_a_header(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOOK_TOKEN", "s3cret")
+    (tmp_path / "a key").write_text("s3cret\n")
+    for value in ("Bearer env:HOOK_TOKEN", f"Bearer  file:{tmp_path}/a key"):
+        assert read_header(f"Authorization: {value}") == ("Authorization", "Bearer s3cret")
+    assert read_header("X-Link: https://host/env:x") == ("X-Link", "https://host/env:x")
+    # A command that an event runs does not inherit it.
+    assert "HOOK_TOKEN" in secret_variables(["Bearer env:HOOK_TOKEN"])
+
+
+@pytest.mark.parametrize("value", ["a b env:HOOK", "key=env:HOOK", '"env:HOOK"', "x, file:/k"])
+def test_a_secret_that_would_be_sent_as_it_is_written_is_refused(value):
+    with pytest.raises(UsageError, match=r"env: and file: stand alone or after one word, like"):
+        read_header(f"Authorization: {value}")
+
+
 @pytest.mark.parametrize(
     ("read", "text", "message"),
     [
+        (read_header, "Authorization: Bearer env:NO_SUCH", "env:NO_SUCH: there is no value"),
         (read_secret, "env:NO_SUCH", "env:NO_SUCH: there is no value"),
         (read_secret, "file:/no/such", "/no/such: cannot be read: No such file or directory"),
         (read_header, "s3cret", "expected a header as NAME: VALUE"),
