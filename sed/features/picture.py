@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from sed.errors import UsageError
 from sed.types import Floats
 
 MAGMA = (
@@ -55,7 +56,7 @@ def spectrogram_picture(
     """
     mono = samples if samples.ndim == 1 else samples.mean(axis=1)
     power = _power(np.nan_to_num(mono), sample_rate, width)
-    edges = np.linspace(0, min(1.0, 2 * (max_hz or sample_rate) / sample_rate), height + 1)
+    edges = np.linspace(0, 2 * top_hz(sample_rate, max_hz) / sample_rate, height + 1)
     levels = _rows(power, edges * (power.shape[1] - 1))
     decibels = 10 * np.log10(np.maximum(levels, 1e-20))
     decibels -= FLATTENED * np.median(decibels, axis=0)
@@ -70,6 +71,19 @@ def spectrogram_picture(
         if 0 < column < width:
             pixels[np.arange(height) % 6 < 3, column] = MARK
     return png(pixels)
+
+
+def top_hz(sample_rate: int, max_hz: float | None = None) -> float:
+    """Return the frequency of the upper edge of a picture.
+
+    Raises
+    ------
+    UsageError
+        If it is not above 0.
+    """
+    if max_hz is not None and not max_hz > 0:
+        raise UsageError(f"expected a highest frequency above 0 Hz, got {max_hz:g}")
+    return min(sample_rate / 2, max_hz or sample_rate / 2)
 
 
 def _power(mono: Floats, sample_rate: int, width: int) -> Floats:

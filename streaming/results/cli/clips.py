@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from sed.errors import FAILED, SedError, UsageError
-from streaming.results.cli.options import CHOICE, OUTPUT, Audio, Classes, Events, MinScore, Quiet
+from streaming.results.cli.options import (
+    CHOICE,
+    OUTPUT,
+    Audio,
+    Classes,
+    Events,
+    MaxFrequency,
+    MinScore,
+    Quiet,
+)
 
 
 def clips(
@@ -54,6 +63,7 @@ def clips(
         str,
         typer.Option(metavar="flac|wav|ogg", help="Format of the clips.", rich_help_panel=OUTPUT),
     ] = "flac",
+    max_frequency: MaxFrequency = None,
     audio: Audio = None,
     quiet: Quiet = False,
 ) -> None:
@@ -86,6 +96,7 @@ def clips(
             output,
             config,
             format=format,
+            max_hz=max_frequency,
             audio=audio or (),
             on_clip=bar.update,
             on_error=on_error,

@@ -38,6 +38,15 @@ Audio = Annotated[
         rich_help_panel=INPUT,
     ),
 ]
+MaxFrequency = Annotated[
+    float | None,
+    typer.Option(
+        metavar="HZ",
+        help="Upper edge of the spectrograms.",
+        show_default="half of the sample rate",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print errors only.", rich_help_panel=OUTPUT)
 ]

@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from streaming.results.cli.options import CHOICE, OUTPUT, Audio, Classes, Events, Quiet
+from streaming.results.cli.options import (
+    CHOICE,
+    OUTPUT,
+    Audio,
+    Classes,
+    Events,
+    MaxFrequency,
+    Quiet,
+)
 
 PAGE = "Page"
 
@@ -43,6 +51,7 @@ def review(
         float,
         typer.Option(help="Seconds of sound before and after an event.", rich_help_panel=PAGE),
     ] = 1.0,
+    max_frequency: MaxFrequency = None,
     classes: Classes = "",
     min_score: Annotated[
         float,
@@ -90,6 +99,7 @@ def review(
             audio=audio or (),
             tables=table_folders(events),
             pad_seconds=pad,
+            max_hz=max_frequency,
             reviewer=reviewer,
         )
         server = serve_review(

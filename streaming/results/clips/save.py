@@ -16,7 +16,7 @@ from sed.audio.sound_file import SOUND_FORMATS, write_sound
 from sed.errors import OutputError, SedError, UsageError
 from sed.events.event_table import EventTable
 from sed.events.tracker import Event
-from sed.features.picture import spectrogram_picture
+from sed.features.picture import spectrogram_picture, top_hz
 from sed.files import written_csv, written_whole
 from sed.text import iso_time, near, slug
 from streaming.results.clips.choose import ChoiceConfig, choose_events
@@ -50,6 +50,8 @@ class SavedClip:
         Length of the clip.
     kind
         What the event is an example of, if the caller says so.
+    top_hz
+        Frequency of the upper edge of its spectrogram.
     """
 
     path: str
@@ -59,6 +61,7 @@ class SavedClip:
     start_seconds: float
     seconds: float
     kind: str = ""
+    top_hz: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ def save_clips(
     *,
     format: str = "flac",
     audio: Sequence[str | os.PathLike[str]] = (),
+    max_hz: float | None = None,
     kinds: Sequence[str] | None = None,
     on_clip: Callable[[int, int], None] = lambda *_: None,
     on_error: Callable[[SedError], None] = lambda _: None,
@@ -104,6 +108,8 @@ def save_clips(
         ``flac``, ``wav`` or ``ogg``.
     audio
         Folders to look for the recordings in, beside their paths as the table has them.
+    max_hz
+        Frequency of the upper edge of spectrograms; half of the sample rate if None.
     kinds
         What each event is an example of, such as ``missed``. Then all events become clips, in the
         order of the table, and the index and the sheet have them by class and kind.
@@ -134,7 +140,8 @@ def save_clips(
     for clip in wanted:
         by_recording[clip.event.file].append(clip)
     finder = RecordingFinder(audio)
-    cut = partial(_cut, folder=folder, config=config, format=format, finder=finder)
+    top_hz(1, max_hz)  # refuses what it cannot be
+    cut = partial(_cut, folder=folder, config=config, format=format, max_hz=max_hz, finder=finder)
     clips: list[SavedClip] = []
     n_done = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -212,6 +219,7 @@ def _cut(
     folder: Path,
     config: ChoiceConfig,
     format: str,
+    max_hz: float | None,
     finder: RecordingFinder,
 ) -> tuple[list[SavedClip], SedError | None]:
     """Write the clips of one recording; return those, and what went wrong."""
@@ -220,24 +228,38 @@ def _cut(
         recording = finder.find(wanted[0].event.file)
         spans = [span_around(c.event, config.pad_seconds, config.max_seconds) for c in wanted]
         for excerpt in read_excerpts(recording, spans):
-            clips.append(_write(wanted[excerpt.number], excerpt, folder, format, recording))
+            clips.append(_write(wanted[excerpt.number], excerpt, folder, format, max_hz, recording))
     except SedError as error:
         return clips, error
     return clips, None
 
 
 def _write(
-    wanted: _Wanted, excerpt: Excerpt, folder: Path, format: str, recording: str
+    wanted: _Wanted,
+    excerpt: Excerpt,
+    folder: Path,
+    format: str,
+    max_hz: float | None,
+    recording: str,
 ) -> SavedClip:
     event = wanted.event
     path, picture = f"{wanted.stem}.{format}", f"{wanted.stem}.png"
     write_sound(folder / path, excerpt.samples, excerpt.sample_rate)
     marks = event.onset - excerpt.start_seconds, event.offset - excerpt.start_seconds
-    drawn = spectrogram_picture(excerpt.samples, excerpt.sample_rate, marks=marks)
+    drawn = spectrogram_picture(excerpt.samples, excerpt.sample_rate, marks=marks, max_hz=max_hz)
     with written_whole(folder / picture) as part:
         part.write_bytes(drawn)
     seconds = len(excerpt.samples) / excerpt.sample_rate
-    return SavedClip(path, picture, event, recording, excerpt.start_seconds, seconds, wanted.kind)
+    return SavedClip(
+        path,
+        picture,
+        event,
+        recording,
+        excerpt.start_seconds,
+        seconds,
+        wanted.kind,
+        top_hz(excerpt.sample_rate, max_hz),
+    )
 
 
 def _write_index(path: Path, clips: Sequence[SavedClip]) -> None:

@@ -44,6 +44,11 @@ class Shown(Protocol):
         ...
 
     @property
+    def top_hz(self) -> float:
+        """Frequency of the upper edge of its picture."""
+        ...
+
+    @property
     def kind(self) -> str:
         """What the event is an example of; sections are of one class and kind."""
         ...
@@ -81,12 +86,13 @@ def _item(clip: Shown) -> str:
     sound, picture = (escape(quote(to_utf8(name))) for name in (clip.path, clip.picture))
     times = f"{event.onset:.2f} to {event.offset:.2f} s"
     if event.onset >= 60:
-        times = f"{clock_time(int(event.onset))}, {event.offset - event.onset:.2f} s long"
+        times += f" ({clock_time(int(event.onset))})"
     when = f" · {iso_time(event.time)[:19].replace('T', ' ')}" if event.time else ""
     end = clip.start_seconds + clip.seconds
     return (
         f'<li><img loading="lazy" src="{picture}" alt="spectrogram of {html_text(event.label)}">'
-        f'<div class="axis"><span>{clip.start_seconds:.1f} s</span><span>{end:.1f} s</span></div>'
+        f'<div class="axis"><span>{clip.start_seconds:.1f} s</span>'
+        f"<span>0 to {clip.top_hz / 1000:g} kHz</span><span>{end:.1f} s</span></div>"
         f'<audio controls preload="none" src="{sound}"></audio>'
         f"<p><b>{event.score:.2f}</b> · {times}{when}<br>{html_text(event.file)}</p></li>"
     )

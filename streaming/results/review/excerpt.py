@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sed.audio.sound_file import MAX_CHANNELS, encoded_flac
 from sed.errors import RecordingError
 from sed.events.tracker import Event
-from sed.features.picture import spectrogram_picture
+from sed.features.picture import spectrogram_picture, top_hz
 from streaming.results.clips.excerpts import RecordingFinder, read_excerpts, span_around
 
 WIDTH, HEIGHT = 1_200, 320  # pixels
@@ -22,7 +22,7 @@ class EventSound(NamedTuple):
 
     start_seconds: float  # in the recording
     seconds: float
-    sample_rate: int
+    top_hz: float  # of the spectrogram
     flac: bytes
     png: bytes
 
@@ -36,11 +36,17 @@ class EventSounds:
         Finds the recordings.
     pad_seconds
         Sound before and after an event.
+    max_hz
+        Frequency of the upper edge of spectrograms; half of the sample rate if None.
     """
 
-    def __init__(self, finder: RecordingFinder, pad_seconds: float) -> None:
+    def __init__(
+        self, finder: RecordingFinder, pad_seconds: float, max_hz: float | None = None
+    ) -> None:
+        top_hz(1, max_hz)  # refuses what it cannot be
         self._finder = finder
         self._pad = pad_seconds
+        self._max_hz = max_hz
         self._kept: OrderedDict[int, EventSound] = OrderedDict()
         self._lock = Lock()
 
@@ -85,7 +91,7 @@ class EventSounds:
         return EventSound(
             excerpt.start_seconds,
             len(samples) / rate,
-            rate,
+            top_hz(rate, self._max_hz),
             flac,
-            spectrogram_picture(samples, rate, width=WIDTH, height=HEIGHT),
+            spectrogram_picture(samples, rate, max_hz=self._max_hz, width=WIDTH, height=HEIGHT),
         )

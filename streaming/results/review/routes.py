@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import secrets
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -49,6 +50,8 @@ class ReviewRoutes:
         self._session = session
         self._report = report
         self._has_reported = False
+        # Browsers keep pictures and sounds; those of another run have other addresses.
+        self._version = secrets.token_hex(4)
         shared = page_files(PAGE)
         self._files = {path: shared[path] for path in SHARED} | page_files(OWN_PAGE)
 
@@ -140,7 +143,8 @@ class ReviewRoutes:
             {
                 "start": round(sound.start_seconds, 4),
                 "seconds": round(sound.seconds, 4),
-                "sample_rate": sound.sample_rate,
+                "top_hz": sound.top_hz,
+                "version": self._version,
             }
         )
 

@@ -55,6 +55,8 @@ class ReviewSession:
         Folders that paths in the table may begin at, too.
     pad_seconds
         Sound before and after an event.
+    max_hz
+        Frequency of the upper edge of spectrograms; half of the sample rate if None.
     reviewer
         Name that the page begins with.
     """
@@ -67,12 +69,13 @@ class ReviewSession:
         audio: Sequence[str | os.PathLike[str]] = (),
         tables: Sequence[str | os.PathLike[str]] = (),
         pad_seconds: float = 1.0,
+        max_hz: float | None = None,
         reviewer: str = "",
     ) -> None:
         self.queue = Queue(with_times(table))
         self.store = store
         self.reviewer = reviewer
-        self.sounds = EventSounds(RecordingFinder(audio, tables), pad_seconds)
+        self.sounds = EventSounds(RecordingFinder(audio, tables), pad_seconds, max_hz)
         self._queues: OrderedDict[int, Rows] = OrderedDict()
         self._n_queues = 0
         self._lock = threading.Lock()

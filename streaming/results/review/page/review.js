@@ -46,7 +46,7 @@ async function show(index) {
 // The next event shall be there when its turn comes; what is wrong with it is said then.
 function preload(event) {
   get(`/events/${event.id}/sound`)
-    .then((sound) => { if (!sound.error) new Image().src = `/events/${event.id}/spectrogram.png`; })
+    .then((sound) => { if (!sound.error) new Image().src = `/events/${event.id}/spectrogram.png?${sound.version}`; })
     .catch(() => {});
 }
 

@@ -46,9 +46,9 @@ export class SoundView {
       return;
     }
     this.sound = sound;
-    at("picture").src = `/events/${event.id}/spectrogram.png`;
-    this.player.src = `/events/${event.id}/sound.flac`;
-    at("highest").textContent = `${(this.sound.sample_rate / 2000).toLocaleString("en", { maximumFractionDigits: 1 })} kHz`;
+    at("picture").src = `/events/${event.id}/spectrogram.png?${sound.version}`;
+    this.player.src = `/events/${event.id}/sound.flac?${sound.version}`;
+    at("highest").textContent = `${(this.sound.top_hz / 1000).toLocaleString("en", { maximumFractionDigits: 1 })} kHz`;
     this.drawAxis();
     this.draw();
     if (at("autoplay").checked) this.play();

@@ -153,3 +153,16 @@ def test_what_cannot_be_is_refused(site, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="file"):
         saved([event], tmp_path / "file" / "out")
+
+
+def test_spectrograms_end_at_a_frequency(site, tmp_path):
+    events = [Event(1, 2, "dog", 0.9, str(site / "a.wav"))]
+    pictures = []
+    for max_hz, top in ((None, 4), (2_500, 2.5), (9_000, 4)):
+        [clip], _ = saved(events, tmp_path / "out", max_hz=max_hz)
+        assert clip.top_hz == 1e3 * top
+        assert f"<span>0 to {top} kHz</span>" in (tmp_path / "out" / "index.html").read_text()
+        pictures.append((tmp_path / "out" / clip.picture).read_bytes())
+    assert pictures[0] == pictures[2] != pictures[1]
+    with pytest.raises(UsageError, match="a highest frequency above 0 Hz, got 0"):
+        saved(events, tmp_path / "out", max_hz=0)
