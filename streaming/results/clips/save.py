@@ -190,13 +190,18 @@ def _named_by_kind(events: EventTable, kinds: Sequence[str]) -> list[_Wanted]:
 
 
 def _places(events: EventTable, n_clips: Iterable[int]) -> list[str]:
-    """Return a folder for each class; those of classes with clips are different."""
-    folders: Counter[str] = Counter()
+    """Return a folder for each class; those of classes with clips differ, in more than case."""
+    names = [slug(label) if n else "" for label, n in zip(events.labels, n_clips, strict=True)]
+    own = {name.casefold() for name in names}
+    taken: set[str] = set()
     places = []
-    for label, n in zip(events.labels, n_clips, strict=True):
-        name = slug(label)
-        folders[name] += n > 0
-        places.append(name if folders[name] <= 1 else f"{name}-{folders[name]}")
+    for name in names:
+        place, number = name, 1
+        while name and (place.casefold() in taken or (number > 1 and place.casefold() in own)):
+            number += 1
+            place = f"{name}-{number}"
+        taken.add(place.casefold())
+        places.append(place)
     return places
 
 
@@ -269,8 +274,12 @@ def _write_index(path: Path, clips: Sequence[SavedClip]) -> None:
         rows.writerow((*COLUMNS, "kind") if has_kinds else COLUMNS)
         for clip in clips:
             event = clip.event
-            onset = max(0.0, event.onset - clip.start_seconds)
-            offset = min(clip.seconds, event.offset - clip.start_seconds)
+            # Of an event beyond the end of its recording the end of the clip is left.
+            onset, offset = np.clip(
+                [event.onset - clip.start_seconds, event.offset - clip.start_seconds],
+                0.0,
+                clip.seconds,
+            )
             row = (
                 *(clip.path, f"{onset:.3f}", f"{offset:.3f}", event.label, f"{event.score:.4f}"),
                 *(iso_time(event.time), clip.recording),

@@ -130,6 +130,20 @@ def test_classes_whose_names_look_alike_keep_their_own_folders(site, tmp_path):
     assert [clip.path.split("/")[0] for clip in clips] == ["a-b", "a-b-2"]
 
 
+def test_a_class_has_its_folder_alone_whatever_the_others_are_called(site, tmp_path):
+    file = str(site / "a.wav")
+    events = [Event(2.0, 3.0, label, 0.5, file) for label in ("dog", "dog!", "dog-2", "DOG")]
+    clips, _ = saved(events, tmp_path / "out")
+    folders = {clip.event.label: clip.path.split("/")[0] for clip in clips}
+    assert folders == {"dog": "dog", "dog!": "dog-3", "dog-2": "dog-2", "DOG": "DOG-4"}
+
+
+def test_the_index_can_be_read_where_an_event_begins_beyond_the_end(site, tmp_path):
+    saved([Event(10.5, 11.0, "dog", 0.5, str(site / "a.wav"))], tmp_path / "out")
+    (event,) = read_event_tables([tmp_path / "out" / "clips.csv"]).events()
+    assert (event.onset, event.offset) == (0.5, 0.5)
+
+
 def test_what_is_done_is_kept_when_it_is_interrupted(site, tmp_path):
     for i in range(3):
         soundfile.write(site / f"{i}.wav", np.zeros(RATE) + 0.1, RATE)
