@@ -87,10 +87,10 @@ class OutputError(SedError):
     def __init__(self, path: str | os.PathLike[str], error: OSError) -> None:
         self.error = error
         reason = error.strerror or str(error)
-        super().__init__(
-            f"{printable(os.fspath(path))}: cannot write: {reason}. "
-            "Free some space or choose another place."
-        )
+        # A file in the place of a folder, or the other way round.
+        is_taken = isinstance(error, (FileExistsError, NotADirectoryError, IsADirectoryError))
+        remedy = "Choose another name." if is_taken else "Free some space or choose another place."
+        super().__init__(f"{printable(os.fspath(path))}: cannot write: {reason}. {remedy}")
 
 
 class MissingExtraError(SedError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -138,9 +139,9 @@ def _heat_map(
             values, cmap="YlGnBu", edgecolors="white", linewidth=0.4,
             norm=LogNorm(low * 0.7, max(high, low * 1.01)),
         )  # fmt: skip
-        bar = figure.colorbar(mesh, ax=axes, pad=0.02, aspect=30)
+        bar = figure.colorbar(mesh, ax=axes, pad=0.02, aspect=30, ticks=_ticks(low, high))
         bar.ax.set_ylabel(unit)
-        bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.3g}")
         bar.ax.minorticks_off()
     if effort is not None:
         for i in np.flatnonzero(effort == 0).tolist():
@@ -166,6 +167,15 @@ def _heat_map(
     axes.set_title(f"{unit} by {axis}{more}{hatched}", loc="left", fontsize=10)
     axes.spines[:].set_visible(False)
     save_figure(figure, path, dpi=130)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return round numbers on a logarithmic axis, at least two; the ends where there are none."""
+    steps = (1, 2, 5) if high < 50 * low else (1,)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    round_ = [step * 10.0**power for power in powers for step in steps]
+    within = [tick for tick in round_ if low <= tick <= high]
+    return within if len(within) > 1 else sorted({low, high})
 
 
 def _every_day(names: Sequence[str]) -> list[str]:

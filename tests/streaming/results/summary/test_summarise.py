@@ -7,6 +7,7 @@ from sed.errors import OutputError, UsageError
 from sed.events.event_table import EventTable
 from sed.events.tracker import Event
 from streaming.results.summary.effort import RecordedSpan
+from streaming.results.summary.plots import _ticks
 from streaming.results.summary.summarise import summarise
 
 START = datetime(2026, 5, 1, 4)
@@ -88,3 +89,16 @@ def test_what_cannot_be_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="file"):
         summarise(table, tmp_path / "file" / "out")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (3, 3, [3]),
+        (1.2, 1.9, [1.2, 1.9]),
+        (3, 60, [5, 10, 20, 50]),
+        (0.3, 40_000, [1, 10, 100, 1_000, 10_000]),
+    ],
+)
+def test_colours_are_labelled_with_round_numbers(low, high, ticks):
+    assert _ticks(low, high) == pytest.approx(ticks)
