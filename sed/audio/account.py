@@ -27,6 +27,7 @@ MAX_SCAN_BYTES = 1 << 30
 
 # Of these, chunks or pages say what follows.
 _KNOWN = ("WAV", "WAVEX", "RF64", "OGG")
+_CHUNKED = ("AIFF", "CAF", "W64")
 
 
 class HeaderAccount(NamedTuple):
@@ -72,6 +73,8 @@ def next_start(file: LocalFile, decoder: SoundFileDecoder, start: int) -> int | 
     if kind == "FLAC":
         early = _n_bytes_read(file, decoder, start) - joins.READ_AHEAD_BYTES
         return joins.next_flac(file, max(start + 8, early))
+    if kind in _CHUNKED:
+        return joins.next_form(file, start)
     if kind == "MP3" and n_bytes_left(file, decoder, start):
         return mpeg.next_mpeg(file, _n_bytes_read(file, decoder, start))
     return None
@@ -122,8 +125,13 @@ def packet_fault(file: Readable, decoder: ContainerDecoder) -> str:
             return f"bytes follow that are no frame and {UNREADABLE}"
     if decoder.packet_bytes.n_odd:
         return f"{pluralize(decoder.packet_bytes.n_odd, 'byte')} at the end {UNREADABLE}"
-    if joined := joins.mp4_rest(file):
+    rest = joins.matroska_rest if decoder.format.startswith("matroska") else joins.mp4_rest
+    if joined := rest(file):
         return f"{pluralize(joined, 'byte')} behind the recording are not read. {KEPT}"
+    if decoder.format.startswith("tta"):  # its header says how many packets there are
+        n_left = mpeg.mpeg_end(file) - decoder.packet_bytes.end
+        left = f"{pluralize(n_left, 'byte')} follow that {UNREADABLE}"
+        return left if n_left > joins.MIN_REST_BYTES else ""
     n_bytes = decoder.n_bytes_read
     n_early = decoder.packet_bytes.start - mpeg.mpeg_start(file, 0) if n_bytes else 0
     if n_early > joins.MIN_REST_BYTES:
@@ -201,10 +209,12 @@ def by_headers(
         return HeaderAccount(end, end / rate, fault)
     fault = decoder.header_fault
     fault = f"{fault}. {KEPT}" if fault else ""
-    if kind in ("OGG", "FLAC"):
+    if kind in ("OGG", "FLAC", *_CHUNKED):
         fault = fault or ogg_fault(file, decoder.format, n_samples or 0, rate, 1)
-        is_small = file.n_bytes <= MAX_SCAN_BYTES
-        find, start = (joins.next_ogg, 0) if kind == "OGG" else (joins.next_flac, 4)
+        is_small = file.n_bytes <= MAX_SCAN_BYTES or kind in _CHUNKED
+        find, start = {"OGG": (joins.next_ogg, 0), "FLAC": (joins.next_flac, 4)}.get(
+            kind, (joins.next_form, 0)
+        )
         if not is_small or find(file, start) is not None:  # other recordings follow, or may
             return HeaderAccount(None, 0.0, "")
     return HeaderAccount(n_samples, (n_samples or 0) / rate, fault)

@@ -315,6 +315,8 @@ class FileDecoder:
         kind = account.kind_of(self.format)
         if kind == "OGG":
             n_bytes = joins.ogg_torn_bytes(self._file, self._start, following)
+        elif kind not in ("FLAC", "MP3"):  # their chunks say where the next one starts
+            n_bytes = 0
         else:
             n_bytes = following - self._start - (self._decoder.n_bytes_read or 0)
             n_bytes = n_bytes if n_bytes > joins.READ_AHEAD_BYTES else 0

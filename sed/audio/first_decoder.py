@@ -119,7 +119,9 @@ def open_decoder(file: LocalFile, start: int) -> SoundFileDecoder | ContainerDec
     """
     head = file.read(start, HEAD_BYTES)
     source = file.whole() if start == 0 else file.ranges([(start, file.n_bytes - start)])
-    if start == 0 and (parts := longer_than_promised(file)):
+    if end := joins.next_form(file, start):
+        source = file.ranges([(start, end - start)])
+    elif start == 0 and (parts := longer_than_promised(file)):
         source = file.ranges(parts)
     # The codec follows the header of an Ogg page.
     if head[28:35] == b"\x01vorbis" and isinstance(source, bytes):

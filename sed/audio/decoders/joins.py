@@ -20,6 +20,8 @@ MAX_BOXES = 100_000  # of an mp4 file; each fragment has two
 MAX_FIRST_PAGES = 64  # of headers of an Ogg file
 
 _OGG_FIRST_PAGE = b"OggS\0\x02"  # capture pattern, version, flag of a first page
+_W64_START = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0"
+_EBML, _SEGMENT, _EBML_VOID = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\xec"
 _FLAC_START = b"fLaC\0\0\0\x22"  # the mark, and the header of the first block of metadata
 
 
@@ -175,6 +177,59 @@ def _is_flac_frame(head: bytes) -> bool:
         for _ in range(8):
             remainder = (remainder << 1 ^ (0x07 if remainder & 0x80 else 0)) & 0xFF
     return remainder == head[n_bytes]
+
+
+def next_form(file: LocalFile, start: int) -> int | None:
+    """Return where another AIFF, CAF or W64 file starts behind the one at a byte; None if none does.
+
+    The first one has to be whole: its header gives its length.
+    """
+    head = file.read(start, 24)
+    position, n_magic = start + 8, 16
+    if len(head) < 24:
+        return None
+    if head[:4] == b"FORM":
+        n_bytes = int.from_bytes(head[4:8], "big")
+        position += n_bytes + n_bytes % 2
+        magic = head[:4] + head[8:11]  # AIFF and AIFC
+    elif head.startswith(_W64_START):
+        n_bytes = int.from_bytes(head[16:24], "little")
+        position = start + n_bytes + -n_bytes % 8
+        magic = _W64_START
+    elif head[:4] == b"caff":
+        magic = head[:6]
+        for _ in range(MAX_BOXES):
+            chunk = file.read(position, 12)
+            if len(chunk) < 12 or chunk.startswith(magic):
+                break
+            position += 12 + int.from_bytes(chunk[4:], "big")
+    else:
+        return None
+    found = file.read(position, n_magic)
+    found = found[:4] + found[8:11] if head[:4] == b"FORM" else found
+    return position if position > start and found.startswith(magic) else None
+
+
+def matroska_rest(file: Readable) -> int:
+    """Return how many bytes are behind the last segment of a Matroska file; few count as none.
+
+    A segment of unknown length, as of a live stream, reaches to the end.
+    """
+    position = 0
+    for _ in range(MAX_BOXES):
+        head = file.read(position, 12)
+        if not head and position < file.n_bytes:  # a part of a pipe that is not kept
+            return 0
+        n_name = 4 if head[:4] in (_EBML, _SEGMENT) else 1
+        if n_name == 1 and head[:1] != _EBML_VOID or len(head) <= n_name:
+            break
+        n_size = 9 - head[n_name].bit_length()  # bytes of the size, by its leading zero bits
+        size = int.from_bytes(head[n_name : n_name + n_size], "big") & (1 << 7 * n_size) - 1
+        if n_size > 8 or size == (1 << 7 * n_size) - 1:
+            return 0
+        position += n_name + n_size + size
+    left = file.n_bytes - position
+    return left if position and left >= MIN_REST_BYTES else 0
 
 
 def mp4_rest(file: Readable) -> int:

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import math
 from functools import partial
@@ -117,6 +118,10 @@ def test_of_several_operating_points_the_best_is_reported():
     result = score(TRUTH, [bad, good, bad], durations={"a.wav": 10.0})
     assert result.events.micro.f1 == 1.0
     assert result.n_points == 3
+    half = dataclasses.replace(good, score=np.array([0.9, 0.1]))
+    config = ScoreConfig(threshold=0.5)
+    result = score(TRUTH, [bad, half, bad], durations={"a.wav": 10.0}, config=config)
+    assert (result.events.micro.n_found, result.events.micro.n_matched) == (1, 1)
 
 
 def test_frames_are_scored_at_the_threshold():
