@@ -139,12 +139,21 @@ def read_folds(path: str | os.PathLike[str]) -> list[tuple[str, float, int]]:
     try:
         if missing := {"file", "start", "fold"} - {*table.columns}:
             raise ValueError(f"no column {', '.join(sorted(missing))}")
-        return [(row["file"], float(row["start"]), int(row["fold"])) for _, row in table.records()]
+        return [
+            (row["file"], float(row["start"]), _number(row["fold"])) for _, row in table.records()
+        ]
     except ValueError as error:
         raise TableError(
             f"{printable(os.fspath(path))}: is not a table of folds ({error}). Delete it to make "
             "new folds."
         ) from error
+
+
+def _number(cell: str) -> int:
+    """Return the number of a fold, which a spreadsheet may have written as 1.0."""
+    if (number := float(cell)).is_integer():
+        return int(number)
+    raise ValueError(f"expected a whole number for fold, got {cell!r}")
 
 
 def split_clips(

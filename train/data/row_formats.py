@@ -38,7 +38,7 @@ def index_clip(row: Row, find: Find) -> Clip:
         find(row["file"]),
         labels,
         row.get("group", "").strip(),
-        split or row.get("fold", "").strip(),
+        split or fold_name(row.get("fold", "")),
         row.get("licence", "").strip(),
         several(row.get("secondary", "")),
         events,
@@ -53,7 +53,7 @@ def esc50_clip(row: Row, find: Find) -> Clip:
         find(row["filename"]),
         (row["category"].strip(),),
         row.get("src_file", ""),
-        row["fold"].strip(),
+        fold_name(row["fold"]),
         row.get("licence", ""),
     )
 
@@ -66,7 +66,7 @@ def urbansound8k_clip(row: Row, find: Find) -> Clip:
     ValueError
         If the fold is unknown.
     """
-    fold, name = row["fold"].strip(), row["slice_file_name"]
+    fold, name = fold_name(row["fold"]), row["slice_file_name"]
     if fold not in map(str, range(1, _N_URBAN_FOLDS + 1)):
         raise ValueError(f"unknown fold {fold!r}: expected 1 to {_N_URBAN_FOLDS}")
     return Clip(find(f"fold{fold}/{name}", name), (row["class"].strip(),), row["fsid"], fold)
@@ -107,6 +107,17 @@ def fsdkaggle2018_clip(row: Row, find: Find) -> Clip | None:
 def weak_clip(row: Row, find: Find) -> Clip:
     """Return the clip of a row of DCASE's weak labels, which commas separate."""
     return Clip(find(row["filename"]), several(row["event_labels"], ",;"), "")
+
+
+def fold_name(cell: str) -> str:
+    """Return the name of a fold; a whole number has no point, as programs write it.
+
+    >>> fold_name("1.0"), fold_name(" 2 "), fold_name("a.0")
+    ('1', '2', 'a.0')
+    """
+    number, point, rest = cell.strip().replace(",", ".").partition(".")
+    is_whole = bool(point) and number.isdecimal() and not rest.strip("0")
+    return number if is_whole else cell.strip()
 
 
 def several(cell: str, separators: str = ";") -> tuple[str, ...]:

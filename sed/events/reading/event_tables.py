@@ -17,7 +17,7 @@ from sed.events.event_table import NO_ZONE, EventTable, repeated_rows
 from sed.events.reading.annotations import is_annotation
 from sed.events.reading.audio_files import Recordings, files_below, recording_name, stem
 from sed.events.reading.events import read_events
-from sed.events.reading.header import read_columns
+from sed.events.reading.header import column_key, read_columns
 from sed.events.reading.layouts import LAYOUTS, layout_of
 from sed.events.reading.table import log_once
 from sed.events.reading.text_file import has_surrogates
@@ -234,7 +234,7 @@ def _read_plain(path: Path) -> EventTable | None:
             rows = csv.reader(file, delimiter=delimiter, strict=True)
             header = next(rows, [])
             needed = [[name for name in header if name in names] for names in _PLAIN]
-            if any(len(names) != 1 for names in needed) or len({*header}) != len(header):
+            if any(len(names) != 1 for names in needed) or _has_doubles(header):
                 return None
             cells = [*zip(*rows, strict=True)] or [()] * len(header)
             columns = dict(zip(header, cells, strict=True))
@@ -264,6 +264,10 @@ def _read_plain(path: Path) -> EventTable | None:
         return None
     table = EventTable.of_columns(files, labels, onsets, offsets, scores, local, minutes)
     return table.take(table.label != table.labels.index(GAP)) if GAP in names else table
+
+
+def _has_doubles(header: Sequence[str]) -> bool:
+    return len({*map(column_key, header)}) < len(header)
 
 
 def _with_days(times: Sequence[str], days: Sequence[str]) -> tuple[str, ...]:

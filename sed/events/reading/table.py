@@ -39,6 +39,9 @@ _WHOLE = re.compile(r"\s*[-+]?\d*\s*")
 _QUOTED_BEHIND_SPACE = re.compile(' +"')
 _SPACED = re.compile(r"^\s+\S|\S\s+$|\S\s+;|;\s+\S")
 
+# Errors of Excel and LibreOffice in the languages of Europe, such as #REF!, #NOM? and #ÜBERLAUF!
+_ERROR = re.compile(r"#[¡¿]?[A-ZÀ-Ý]+(/0)?[!?]|#(N/A|N/D|NV|NB|GETTING_DATA)|Err:\d{3}")
+
 _logged: set[tuple[str, str]] = set()  # so that a table that is read again is not reported again
 
 
@@ -71,9 +74,31 @@ class TextTable:
         return tuple(map(column_key, self.header))
 
     def records(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """Yield the number of each row, and its cells by the names in `columns`."""
+        """Yield the number of each row, and its cells by the names in `columns`.
+
+        Raises
+        ------
+        TableError
+            If two columns of one name, however it is spelled, differ where neither is empty.
+        """
+        columns = self.columns
+        doubles = [
+            (columns.index(name), c)
+            for c, name in enumerate(columns)
+            if name in KNOWN_KEYS and name in columns[:c]
+        ]
         for number_, cells in self.rows:
-            yield number_, dict(zip(self.columns, cells, strict=True))
+            row = dict(zip(columns, cells, strict=True))
+            for first, c in doubles:
+                own, other = cells[first].strip(), cells[c].strip()
+                if own and other and own != other:
+                    raise TableError(
+                        f"{printable(self.path)}: columns {self.header[first]} and "
+                        f"{self.header[c]} differ in row {number_}. Remove one of them, or rename "
+                        "it."
+                    )
+                row[columns[c]] = cells[first] if own else cells[c]
+            yield number_, row
 
 
 def read_text_table(path: str | os.PathLike[str], *, quoted: bool = True) -> TextTable:
@@ -119,6 +144,8 @@ def read_text_table(path: str | os.PathLike[str], *, quoted: bool = True) -> Tex
         assumed.append(f"columns {some(list(other))} as {some(list(other.values()))}")
     if has_bytes(decoded.text):
         even = _without_bytes(even, columns, assumed)
+    if "#" in decoded.text or "Err:" in decoded.text:
+        even = _without_errors(even, assumed)
     even = _decimal_points(even, columns, assumed)
     _note_spaces(even, columns, assumed)
     cells = tuple((i, tuple(row)) for i, row in even)
@@ -241,6 +268,19 @@ def _trimmed(cells: list[str], n_columns: int) -> list[str]:
     while len(cells) > n_columns and not cells[-1].strip():
         cells = cells[:-1]
     return cells
+
+
+def _without_errors(
+    rows: Sequence[tuple[int, list[str]]], assumed: list[str]
+) -> list[tuple[int, list[str]]]:
+    """Return rows in which cells with errors of a spreadsheet are empty."""
+    errors = {c for _, cells in rows for c in cells if _ERROR.fullmatch(c.strip())}
+    if not errors:
+        return list(rows)
+    assumed.append(
+        f"errors of a spreadsheet as empty cells ({some(sorted(map(str.strip, errors)))})"
+    )
+    return [(i, ["" if cell in errors else cell for cell in cells]) for i, cells in rows]
 
 
 def _without_bytes(

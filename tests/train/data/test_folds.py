@@ -230,3 +230,12 @@ def test_the_balance_of_a_split_is_reported():
     ]
     header = balance_report(clips, [1, 0, TRAIN_ONLY, EXCLUDED]).splitlines()[0]
     assert " ".join(header.split()) == ("fold 0 fold 1 train only excluded clips sources share")
+
+
+def test_folds_that_a_spreadsheet_wrote(tmp_path):
+    path = tmp_path / "folds.csv"
+    path.write_text("file,start,fold\na.wav,0.0,1.0\nb.wav,0.0,-1.0\n")
+    assert read_folds(path) == [("a.wav", 0.0, 1), ("b.wav", 0.0, -1)]
+    path.write_text("file,start,fold\na.wav,0.0,1.5\n")
+    with pytest.raises(TableError, match=r"is not a table of folds \(.*1\.5"):
+        read_folds(path)

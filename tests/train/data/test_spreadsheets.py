@@ -213,3 +213,70 @@ def test_one_faulty_row_is_one_row(tmp_path):
     (tmp_path / "t.csv").write_text("file,label\ngone.wav,dog\n")
     with pytest.raises(TableError, match="1 faulty row of 1; correct"):
         read_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("file,label,Label\na.wav,owl,owl\n", ["owl"]),
+        ("file,label,Label\na.wav,,owl\n", ["owl"]),
+        ("file,Label,label\na.wav,owl,\n", ["owl"]),
+        ("file,label,note,Note\na.wav,owl,x,y\n", ["owl"]),
+        ("file,label,Label\na.wav,owl,jay\n", "columns label and Label differ in row 2"),
+        ("file,File,label\na.wav,b.wav,owl\n", "columns file and File differ in row 2"),
+        ("file,label,label\na.wav,,owl\na.wav,a,b\n", "columns label and label differ in row 3"),
+    ],
+)  # fmt: skip
+def test_two_columns_of_one_name_agree_or_are_refused(tmp_path, text, found):
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).touch()
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    if isinstance(found, list):
+        assert [*read_table(path)[0].labels] == found
+        return
+    with pytest.raises(TableError) as caught:
+        read_table(path)
+    assert str(caught.value) == f"{path}: {found}. Remove one of them, or rename it."
+
+
+@pytest.mark.parametrize(
+    ("text", "folds"),
+    [
+        ("file,label,fold\na.wav,x,1.0\nb.wav,y,2\na.wav,y, 3.00 \n", ["1", "2", "3"]),
+        ("filename,fold,category\na.wav,1.0,x\nb.wav,10.0,y\n", ["1", "10"]),
+        ("slice_file_name,fsID,fold,class\na.wav,7.0,1.0,x\nb.wav,8.0,2.0,y\n", ["1", "2"]),
+        ('file,label,fold\na.wav,x,"1,0"\nb.wav,y,2\n', ["1", "2"]),
+        ("file,label,fold\na.wav,x,1.5\nb.wav,y,v1.0\n", ["1.5", "v1.0"]),
+    ],
+)
+def test_folds_that_a_program_wrote_as_numbers_with_a_point(tmp_path, text, folds):
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).touch()
+    (tmp_path / "t.csv").write_text(text)
+    assert [clip.fold for clip in read_table(tmp_path / "t.csv")] == folds
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["#REF!", "#N/A", "#NAME?", "#VALUE!", "#DIV/0!", "#NULL!", "#NUM!", "#BEZUG!", "#WERT!",
+     "#NV", "#NOM?", "#¡REF!", "#¿NOMBRE?", "#ÜBERLAUF!", "#N/D", "Err:502", " #REF! "],
+)  # fmt: skip
+def test_errors_of_a_spreadsheet_are_no_labels(tmp_path, caplog, cell):
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).touch()
+    path = tmp_path / "t.csv"
+    path.write_text(f"file,label\na.wav,{cell}\nb.wav,owl\n")
+    with pytest.raises(TableError, match=r"1 faulty row of 2; .*\n  row 2: a\.wav: no label"):
+        read_table(path)
+    path.write_text(f"filename,onset,offset,event_label\na.wav,0,1,{cell}\nb.wav,0,1,owl\n")
+    assert [clip.labels for clip in read_table(path)] == [("owl",)]
+    note = f"read errors of a spreadsheet as empty cells ({cell.strip()})"
+    assert caplog.messages[0] == f"{path}: {note}"
+
+
+@pytest.mark.parametrize("label", ["#1", "#wow!", "C#", "Err", "N/A!"])
+def test_labels_that_look_a_little_like_errors_of_a_spreadsheet(tmp_path, label):
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "t.csv").write_text(f"file,label\na.wav,{label}\n")
+    assert read_table(tmp_path / "t.csv")[0].labels == (label,)

@@ -259,3 +259,10 @@ def test_rows_without_a_label_are_reported(tmp_path, caplog, name, text):
     assert table.labels == ("owl",)
     assert table.onset.tolist() == [3.0]
     assert caplog.messages == [f"{tmp_path / name}: 2 rows without a label left out"]
+
+
+def test_two_columns_of_one_name_are_not_mixed_up(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("file,onset,offset,label,Label\nx.wav,1,2,owl,jay\n")
+    with pytest.raises(TableError, match=r"columns label and Label differ in row 2"):
+        read_event_table(path)
