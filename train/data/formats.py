@@ -35,7 +35,7 @@ from sed.events.reading.audio_files import (
     table_finder,
 )
 from sed.events.reading.header import column_key, read_columns
-from sed.events.reading.layouts import KALEIDOSCOPE_LABELS, RAVEN_LABELS, SPECIES_LABELS
+from sed.events.reading.layouts import KALEIDOSCOPE_LABELS, SPECIES_LABELS
 from sed.events.reading.table import log_once, read_text_table
 from sed.events.reading.text_file import from_windows_1252, read_text_file
 from sed.text import printable, some
@@ -301,7 +301,7 @@ FORMATS = {
     ),
     "strong": TableFormat(read_strong, STRONG_COLUMNS),
     "events": TableFormat(read_strong, ("file", "onset", "offset", "label"), excluded=("score",)),
-    "raven": TableFormat(read_strong, ("Begin Time (s)", "End Time (s)"), RAVEN_LABELS),
+    "raven": TableFormat(read_strong, ("Begin Time (s)", "End Time (s)")),
     "birdnet": TableFormat(read_strong, ("Start (s)", "End (s)"), SPECIES_LABELS),
     "birdnet_r": TableFormat(read_strong, ("filepath", "start", "end"), SPECIES_LABELS),
     "kaleidoscope": TableFormat(

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sed.errors import TableError
-from sed.events.reading.annotation_files import annotation_files
+from sed.events.reading.annotation_files import annotation_files, choose_annotation
 from sed.events.reading.annotations import (
     Annotation,
     Annotations,
@@ -107,20 +107,31 @@ def read_annotated(folder: Path) -> list[Clip]:
     errors = RowErrors(folder, n_rows)
     finder = AudioFinder([folder])
     events = _Events(errors)
-    source: dict[str, Path] = {}  # the annotation of each recording
+    source: dict[str, dict[Path, list[Annotation]]] = {}  # the annotations of each recording
+    formats: dict[Path, str] = {}
     for file, own in found.items():
-        name = str(file.relative_to(folder))
-        with errors.row(1, name):
+        with errors.row(1, str(file.relative_to(folder))):
             if isinstance(own, str):
                 raise ValueError(own)
             log_assumed(file, own.assumed)
+            formats[file] = own.format
             for recording, rows in _by_recording(file, own, recordings, finder, errors):
-                if source.setdefault(recording, file) != file:
-                    raise ValueError(f"a second annotation of {Path(recording).name}; keep one")
-                events.register(recording)
-                for row in rows:
-                    with errors.row(row.row, name):
-                        events.add(recording, row, name, format=own.format)
+                source.setdefault(recording, {})[file] = rows
+    choices = []  # what was read, and what not, in words
+    for recording, several in source.items():
+        file, other = choose_annotation(several)
+        name = str(file.relative_to(folder))
+        if other is not None:
+            with errors.row(1, str(other.relative_to(folder))):
+                of = Path(recording).name
+                raise ValueError(f"a second annotation of {of}, beside {file.name}; keep one")
+        elif len(several) > 1:
+            others = some([str(x.relative_to(folder)) for x in several if x != file], 3)
+            choices.append(f"{printable(name)}, and not {others}")
+        events.register(recording)
+        for row in several[file]:
+            with errors.row(row.row, name):
+                events.add(recording, row, name, format=formats[file])
     errors.finish(finder.assumed)
     if not source:
         raise TableError(
@@ -128,18 +139,26 @@ def read_annotated(folder: Path) -> list[Clip]:
             f"the columns {', '.join(STRONG_COLUMNS)}, or NAME.txt (Audacity) or "
             "NAME.Table.1.selections.txt (Raven) for each recording."
         )
-    lacking = sorted({*map(str, recordings.files)} - {*source})
+    _note_unread(folder, choices, sorted({*map(str, recordings.files)} - {*source}), len(source))
+    return [
+        _clip(file, str(Path(file).relative_to(folder)), own)
+        for file, own in events.kept(folder).items()
+    ]
+
+
+def _note_unread(folder: Path, choices: list[str], lacking: list[str], n_used: int) -> None:
+    """Log which annotations were read in place of others, and the recordings without any."""
+    if choices:
+        what = pluralize(len(choices), "recording")
+        more = f" and {len(choices) - 3} more" * (len(choices) > 3)
+        log_once(folder, f"{what} with several annotations: read {'; '.join(choices[:3])}{more}")
     if lacking:
         names = [str(Path(file).relative_to(folder)) for file in lacking]
         log_once(
             folder,
             f"{pluralize(len(names), 'recording')} without annotations left out, "
-            f"{len(source)} used: {some(names, 3)}",
+            f"{n_used} used: {some(names, 3)}",
         )
-    return [
-        _clip(file, str(Path(file).relative_to(folder)), own)
-        for file, own in events.kept(folder).items()
-    ]
 
 
 class _Events:

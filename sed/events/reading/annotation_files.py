@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sed.errors import TableError
 from sed.events.reading.annotations import (
+    Annotation,
     Annotations,
     is_annotation,
     is_empty,
@@ -58,6 +59,40 @@ def annotation_files(
             except TableError as error:
                 found[file] = str(error).removeprefix(f"{printable(str(file))}: ")
     return found
+
+
+def choose_annotation(
+    several: Mapping[Path, Sequence[Annotation]],
+) -> tuple[Path, Path | None]:
+    """Return which of several annotations of one recording to read, and another as good, if any.
+
+    That of people goes before that of a program, which has a name of BirdNET or scores. Of those
+    with the same events, it is the first.
+
+    Parameters
+    ----------
+    several
+        The rows about the recording in each file.
+    """
+
+    def rank(file: Path) -> tuple[bool, bool]:
+        scores = [row.score.strip() for row in several[file]]
+        return "birdnet" in words_of(file), bool(scores) and all(scores)
+
+    first, *others = sorted(several, key=rank)
+    for other in others:
+        if rank(other) == rank(first) and not _are_same(several[first], several[other]):
+            return first, other
+    return first, None
+
+
+def _are_same(rows: Sequence[Annotation], others: Sequence[Annotation]) -> bool:
+    """Return whether rows have the same times and labels as others."""
+    try:
+        own, theirs = ({(*row.times(), row.label.strip()) for row in x} for x in (rows, others))
+    except ValueError:  # which is reported when they are read
+        return False
+    return own == theirs
 
 
 def _is_visible(file: Path) -> bool:

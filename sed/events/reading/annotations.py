@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from sed.errors import TableError
 from sed.events.reading.header import column_key, read_columns
-from sed.events.reading.layouts import LAYOUTS, AnnotationColumns, layout_of
+from sed.events.reading.layouts import LAYOUTS, AnnotationColumns, label_columns, layout_of
 from sed.events.reading.sonic_visualiser import read_csv_layer, read_layer
 from sed.events.reading.table import TextTable, cell_of, number, read_text_table
 from sed.events.reading.text_file import (
@@ -213,19 +213,29 @@ def _rows(
 def _of_table(path: str | os.PathLike[str], format: str) -> Annotations:
     table = read_text_table(path, quoted=format != "raven")
     layout = LAYOUTS[format]
-    columns = {*table.columns}
-    names = [name for name in layout.labels if name in columns]
-    if missing := [name for name in layout.needs if name not in columns] or ["label"] * (not names):
+    name = printable(os.fspath(path))
+    records = list(table.records())
+    names = [label for label in layout.labels if label in table.columns]
+    is_usual = bool(names)
+    if not names and format == "raven":
+        names = label_columns(table.columns, [row for _, row in records])
+        if len(names) > 1:
+            some_names = " or ".join(_spelled(table, label) for label in names)
+            raise TableError(f"{name}: which column has the labels, {some_names}? Name it Label.")
+    missing = [column for column in layout.needs if column not in table.columns]
+    if missing or (not names and (records or format != "raven")):
         raise TableError(
-            f"{printable(os.fspath(path))}: no column {', '.join(missing)}: a table of {format} "
+            f"{name}: no column {', '.join(missing) or 'label'}: a table of {format} "
             f"has {', '.join(layout.needs)}, and one of {', '.join(layout.labels)}. Add it."
         )
-    records = list(table.records())
     # A table without the first of its columns of labels, or with nothing in it, has the next.
-    label = next((n for n in names if any(row[n].strip() for _, row in records)), names[0])
+    filled = (label for label in names if any(row[label].strip() for _, row in records))
+    label = next(filled, names[0] if names else "")
     assumed = list(table.assumed)
     if format == "kaleidoscope" and label != "manual_id":
         assumed.append(f"labels of the column {_spelled(table, label)}, which a program wrote")
+    if not is_usual and label:
+        assumed.append(f"labels of the column {_spelled(table, label)}")
     rows = [_annotation(i, row, layout, label, is_escaped=format == "raven") for i, row in records]
     return Annotations(format, tuple(_once(rows, records)), tuple(assumed))
 

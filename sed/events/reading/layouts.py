@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -40,6 +40,10 @@ class AnnotationColumns:
 
 SPECIES_LABELS = ("common_name", "scientific_name")
 KALEIDOSCOPE_LABELS = ("manual_id", *SPECIES_LABELS, "auto_id", "top1match")
+# Words in the names that people give to columns of labels, and columns of Raven that hold others.
+_LABEL_WORDS = ("label", "annot", "species", "class", "categor", "type", "call", "code", "tag")
+_NO_LABELS = ("view", "channel", "selection")
+_MEASURED = ("begin_", "end_", "delta_")
 RAVEN_LABELS = ("label", "annotation", "species", "common_name", "species_code")
 LAYOUTS = {
     "raven": AnnotationColumns(
@@ -73,6 +77,31 @@ LAYOUTS = {
 def layout_of(columns: Sequence[str]) -> str | None:
     """Return which of `LAYOUTS` a table with these columns has, or none."""
     for name, layout in LAYOUTS.items():
-        if {*layout.needs} <= {*columns} and {*layout.labels} & {*columns}:
+        # The labels of Raven may be in a column of any name.
+        if {*layout.needs} <= {*columns} and (name == "raven" or {*layout.labels} & {*columns}):
             return name
     return None
+
+
+def label_columns(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the columns of a selection table that may hold its labels, by their keys.
+
+    They are those of text that Raven does not write itself; if there are several, those with a name
+    such as Call Type.
+
+    Parameters
+    ----------
+    columns
+        All columns.
+    rows
+        The cells of each row.
+    """
+    texts = [
+        name
+        for name in dict.fromkeys(columns)
+        if name
+        and not (name in _NO_LABELS or name.startswith(_MEASURED) or "(" in name)
+        and any(character.isalpha() for row in rows for character in row[name])
+    ]
+    likely = [name for name in texts if any(word in name for word in _LABEL_WORDS)]
+    return likely if likely and len(texts) > 1 else texts

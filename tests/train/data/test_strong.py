@@ -165,13 +165,13 @@ def test_faulty_annotations_are_reported_together(folder):
         (folder / f"twin.{ending}").touch()
     assert faults_of(folder).splitlines() == [
         f"{folder}: 6 faulty rows of 9; correct or remove them:",
-        "  row 2: dawn.txt: expected an onset of 0 or more and an offset after it, got 3 and 2",
-        "  row 5: dawn.txt: expected a number for onset, got '1;2;owl'",
-        "  row 1: dawn.wav.labels.txt: a second annotation of dawn.wav; keep one",
         "  row 1: dusk.raven.txt: no column label: a table of raven has begin_time_(s), "
         "end_time_(s), and one of label, annotation, species, common_name, species_code. Add it.",
         "  row 1: gone.Table.1.selections.txt: no such recording beside it",
         "  row 1: twin.txt: is it about twin.mp3 or twin.wav?",
+        "  row 1: dawn.wav.labels.txt: a second annotation of dawn.wav, beside dawn.txt; keep one",
+        "  row 2: dawn.txt: expected an onset of 0 or more and an offset after it, got 3 and 2",
+        "  row 5: dawn.txt: expected a number for onset, got '1;2;owl'",
     ]
 
 
@@ -514,3 +514,40 @@ def test_an_annotation_of_rows_that_are_all_left_out_holds_nothing(folder, secon
     assert faults_of(folder) == message
     (folder / "t.tsv").write_text("filename\tonset\toffset\tevent_label\ndawn.wav\t1\t2\t\n")
     assert "t.tsv: no row can be used" in faults_of(folder / "t.tsv")
+
+
+SELECTIONS = "Selection\tBegin Time (s)\tEnd Time (s)\tLabel\tConfidence\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "labels", "read", "not_read"),
+    [
+        ({"x.Table.1.selections.txt": SELECTIONS + "1\t1\t2\towl\t\n",
+          "x.BirdNET.selection.table.txt": SELECTIONS + "1\t1\t2\tjay\t0.9\n"},
+         ("owl",), "x.Table.1.selections.txt", "x.BirdNET.selection.table.txt"),
+        # Corrected in Raven, which keeps the scores.
+        ({"x.BirdNET.selection.table.txt": SELECTIONS + "1\t1\t2\tjay\t0.9\n",
+          "x.Table.1.selections.txt": SELECTIONS + "1\t1\t2\towl\t0.9\n"},
+         ("owl",), "x.Table.1.selections.txt", "x.BirdNET.selection.table.txt"),
+        ({"x.csv": "1.0,1.0,1.0,owl\n", "x.BirdNET.results.csv": BIRDNET + "1,2,P,jay,0.9\n"},
+         ("owl",), "x.csv", "x.BirdNET.results.csv"),
+        ({"x.txt": "1\t2\towl\n", "x.selections.txt": SELECTIONS + "1\t1\t2\tjay\t0.9\n"},
+         ("owl",), "x.txt", "x.selections.txt"),
+        # The same events in two formats.
+        ({"x.BirdNET.results.csv": BIRDNET + "1,2,P,jay,0.9\n",
+          "x.BirdNET.selection.table.txt": SELECTIONS + "1\t1\t2\tjay\t0.9\n"},
+         ("jay",), "x.BirdNET.results.csv", "x.BirdNET.selection.table.txt"),
+    ],
+    ids=["BirdNET", "corrected", "BirdNET in CSV", "with scores", "formats"],
+)  # fmt: skip
+def test_of_several_annotations_of_a_recording_that_of_people_is_read(
+    tmp_path, caplog, seconds, files, labels, read, not_read
+):
+    caplog.set_level("WARNING", logger="sed")
+    touch(tmp_path / "n/x.wav")
+    for name, text in files.items():
+        (tmp_path / "n" / name).write_text(text)
+    assert [clip.labels for clip in read_table(tmp_path)] == [labels]
+    assert caplog.messages == [
+        f"{tmp_path}: 1 recording with several annotations: read n/{read}, and not n/{not_read}"
+    ]

@@ -202,3 +202,57 @@ def test_events_in_a_table_of_a_spreadsheet(tmp_path):
     path = tmp_path / "events.csv"
     path.write_bytes("sep=;\r\nFile;Onset;Offset;Label\r\na.wav;0,5;1,5;Möwe\r\n".encode("cp1252"))
     assert sed.read_events(path, "csv") == [Event(0.5, 1.5, "Möwe", 1.0, "a.wav")]
+
+
+BOXES = (
+    "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tBegin File\tBegin Date"
+)
+BOX = "1\tSpectrogram 1\t1\t0.5\t1\t440.0\tx.wav\t2024/05/01"
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells", "label"),
+    [
+        ("Species", "owl", "owl"),
+        ("species code", "owl", "owl"),
+        ("ANNOTATION", "owl", "owl"),
+        ("Call Type", "hoot", "hoot"),
+        ("SpeciesID\tOccupancy", "owl\t0.5", "owl"),
+        ("Comments", "owl", "owl"),
+        ("Type\tNotes", "hoot\tfar away", "hoot"),
+        ("Label\tNotes", "\twind", ""),  # not labelled yet
+        ("Label\tCall Type", "owl\thoot", "owl"),
+        ("SpeciesID\tMood\tDelta Time (s)", "owl\tsad\t0.5", "owl"),
+    ],
+)
+def test_the_column_of_labels_in_tables_of_raven(tmp_path, columns, cells, label):
+    """People name it as they like: it is the one with text that is not Raven's own."""
+    path = tmp_path / "x.Table.1.selections.txt"
+    path.write_text(f"{BOXES}\t{columns}\n{BOX}\t{cells}\n")
+    assert is_annotation(path)
+    found = read_annotations(path)
+    assert [row.label for row in found.rows] == [label]
+    column = columns.split("\t")[cells.split("\t").index(label)]
+    is_usual = column.lower() in ("species", "species code", "annotation", "label")
+    assert (f"labels of the column {column}" in found.assumed) != is_usual
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells", "message"),
+    [
+        ("", "", r"no column label: a table of raven has .* and one of label, annotation"),
+        (
+            "Bird\tMood",
+            "owl\tsad",
+            r"which column has the labels, Bird or Mood\? Name it Label",
+        ),
+        ("Score", "0.5", r"no column label"),
+    ],
+)
+def test_tables_of_raven_without_a_clear_column_of_labels(tmp_path, columns, cells, message):
+    path = tmp_path / "x.Table.1.selections.txt"
+    path.write_text(f"{BOXES}\t{columns}\n{BOX}\t{cells}\n")
+    with pytest.raises(TableError, match=message):
+        read_annotations(path)
+    path.write_text(f"{BOXES}\t{columns}\n")  # and no selections
+    assert read_annotations(path).rows == ()
