@@ -157,7 +157,8 @@ def _class_rows(events: EventTable, total_seconds: float | None) -> list[list[st
     counts = np.bincount(events.label, minlength=n)
     seconds = np.bincount(events.label, np.maximum(0.0, events.offset - events.onset), n)
     means = np.bincount(events.label, events.score, n) / np.maximum(1, counts)
-    best = np.zeros(n)
+    # Scores of other programs may be negative, such as decibels.
+    best = np.full(n, -np.inf)
     np.maximum.at(best, events.label, events.score)
     return [
         [

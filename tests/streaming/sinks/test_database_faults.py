@@ -125,9 +125,7 @@ def test_a_disk_that_becomes_read_only_is_reported_once_each_way(tmp_path):
 
 def test_a_path_that_cannot_be_written_is_an_error_at_once(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        OutputError, match=r"file/events\.db: cannot write: File exists\. Choose"
-    ):
+    with pytest.raises(OutputError, match=r"file/events\.db: cannot write: File exists\. Choose"):
         EventDatabase(tmp_path / "file" / "events.db")
     with pytest.raises(DatabaseError, match="cannot be read: "):
         EventDatabase(tmp_path)

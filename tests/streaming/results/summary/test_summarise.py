@@ -59,8 +59,10 @@ def test_tables_pictures_and_the_page(tmp_path):
 
 
 def test_without_recordings_and_without_times(tmp_path):
-    table = EventTable.of_events([Event(0, 60, "<script>x</script>", 0.5, "a.wav")])
+    table = EventTable.of_events([Event(0, 60, "<script>x</script>", -12.5, "a.wav")])
     found = summarise(table, tmp_path)
+    (row,) = rows_of(tmp_path / "classes.csv")
+    assert (row["mean_score"], row["best_score"]) == ("-12.500", "-12.500")
     assert (found.n_untimed, found.recorded_hours) == (1, None)
     assert rows_of(tmp_path / "by_hour.csv") == [
         {"hour": "", "label": "<script>x</script>", "events": "1", "minutes": "1.000"}
