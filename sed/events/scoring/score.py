@@ -190,7 +190,7 @@ def score(
         return _of_scored(truth, tables[0], durations, config)
     reference, points = align(truth, tables, durations)
     best, rocs = _best_and_rocs(reference, points, config)
-    return _score(reference, points[best], config, rocs, len(points))
+    return _score(reference, _above(points[best], config), config, rocs, len(points))
 
 
 def _of_scored(
@@ -205,10 +205,15 @@ def _of_scored(
         inter = Intersections.of(reference, found, psds.intersection, pairs)
         curves = inter.curves(np.full(len(found), -np.inf), found.score)
         rocs.append(roc_of_curves(reference, curves, psds))
-    if config.threshold is not None:
-        found = found.take(found.score >= config.threshold)
     n_points = len(np.unique(predictions.score))
-    return _score(reference, found, config, rocs, n_points if n_points < 2 else None)
+    return _score(
+        reference, _above(found, config), config, rocs, n_points if n_points < 2 else None
+    )
+
+
+def _above(found: Events, config: ScoreConfig) -> Events:
+    """Return the detections that count in the F1 figures."""
+    return found if config.threshold is None else found.take(found.score >= config.threshold)
 
 
 def _of_frames(
@@ -261,7 +266,8 @@ def _best_and_rocs(
     f1 = []
     for found in points:
         pairs = overlapping(found, reference.events, config.collar.onset_collar)
-        f1.append(CollarPairs.of(reference, found, config.collar, pairs).rates().micro.f1)
+        kept = found.score >= (-np.inf if config.threshold is None else config.threshold)
+        f1.append(CollarPairs.of(reference, found, config.collar, pairs).rates(kept).micro.f1)
         everywhere = np.full(len(found), -np.inf), np.ones(len(found))
         for psds, own in zip(scenarios, counts, strict=True):
             inter = Intersections.of(reference, found, psds.intersection, pairs)
