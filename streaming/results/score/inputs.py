@@ -91,6 +91,8 @@ def read_durations(path: Path) -> dict[str, float]:
             faults.append(f"row {row}: {error}")
     if faults:
         raise TableError(f"{printable(str(path))}: cannot be read:{lines(faults)}")
+    if not durations:
+        raise TableError(f"{printable(str(path))}: has no rows. Add the recordings.")
     return durations
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from streaming.results.summary.effort import ClockHours, RecordedSpan, clock_hou
 
 GROUPINGS = ("hour", "day", "week", "site", "file")
 TIMED = ("hour", "day", "week")
+MINUTE = timedelta(minutes=1)
 UNKNOWN = ""  # the group of events and recordings whose time is unknown
 
 Counts = NDArray[np.int64]
@@ -70,6 +72,43 @@ def with_local_times(events: EventTable, spans: Sequence[RecordedSpan]) -> Event
     onset = np.rint(events.onset * 1e6).astype("timedelta64[us]")
     times = np.where(np.isnat(events.local_time), begin + onset, events.local_time)
     return dataclasses.replace(events, local_time=times)
+
+
+def with_clock_of(events: EventTable, spans: Sequence[RecordedSpan]) -> list[RecordedSpan]:
+    """Return recordings whose starts are on the clock that the times of a table are of.
+
+    A scan may have written them for another time zone than that of the recorder. A recording
+    without an event is shifted as the one that is nearest in time.
+
+    Parameters
+    ----------
+    events
+        Events with the times that the table has.
+    spans
+        Recordings.
+    """
+    timed = np.flatnonzero(~np.isnat(events.local_time))
+    onset = np.rint(events.onset[timed] * 1e6).astype("timedelta64[us]")
+    files, first = np.unique(events.file[timed], return_index=True)
+    begin = (events.local_time[timed] - onset)[first].tolist()
+    starts = {events.files[file]: start for file, start in zip(files, begin, strict=True)}
+    # Times in tables may be in whole seconds; clocks differ by minutes at least.
+    shifts = sorted(
+        (span.start, timedelta(minutes=round((starts[span.file] - span.start) / MINUTE)))
+        for span in spans
+        if span.start is not None and span.file in starts
+    )
+
+    def shifted(span: RecordedSpan) -> RecordedSpan:
+        if span.start is None:
+            return dataclasses.replace(span, start=starts.get(span.file))
+        if not shifts:
+            return span
+        place, start = bisect_left(shifts, (span.start,)), span.start
+        _, shift = min(shifts[max(0, place - 1) : place + 1], key=lambda one: abs(one[0] - start))
+        return dataclasses.replace(span, start=start + shift)
+
+    return [shifted(span) for span in spans]
 
 
 def group_by(grouping: str, events: EventTable, spans: Sequence[RecordedSpan] | None) -> Grouped:

@@ -13,7 +13,13 @@ from sed.errors import OutputError, UsageError, check_extra
 from sed.events.event_table import EventTable
 from sed.text import near, pluralize
 from streaming.results.output import write_table
-from streaming.results.summary.counts import GROUPINGS, Grouped, group_by, with_local_times
+from streaming.results.summary.counts import (
+    GROUPINGS,
+    Grouped,
+    group_by,
+    with_clock_of,
+    with_local_times,
+)
 from streaming.results.summary.effort import RecordedSpan
 from streaming.results.summary.page import PageTable, write_summary
 
@@ -95,6 +101,7 @@ def summarise(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(folder, error) from error
+    recordings = None if recordings is None else with_clock_of(events, recordings)
     events = with_local_times(events, recordings or ())
     grouped = {name: group_by(name, events, recordings) for name in {by, "hour", "day", "week"}}
     labels = events.labels

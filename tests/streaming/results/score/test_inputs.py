@@ -84,6 +84,9 @@ def test_durations_from_a_table(tmp_path):
         read_durations(path)
     assert "row 2: expected a number for duration, got 'x'" in str(caught.value)
     assert "row 3: expected a duration above 0, got 0" in str(caught.value)
+    path.write_text("filename,duration\n")
+    with pytest.raises(TableError, match="has no rows"):
+        read_durations(path)
     path.write_text("a,b\n1,2\n")
     with pytest.raises(TableError, match="expected columns filename and duration, got a, b"):
         read_durations(path)

@@ -1,4 +1,5 @@
-from datetime import datetime
+import time
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from sed.events.event_table import EventTable
 from sed.events.tracker import Event
-from streaming.results.summary.counts import GROUPINGS, group_by, with_local_times
+from streaming.results.summary.counts import GROUPINGS, group_by, with_clock_of, with_local_times
 from streaming.results.summary.effort import RecordedSpan
 
 DAWN = datetime(2026, 5, 1, 4, 30)
@@ -111,3 +112,35 @@ def test_times_come_from_the_table_then_the_recordings_then_their_names():
         datetime(2026, 5, 2, 1, 0, 2),
         None,
     ]
+
+
+def test_recordings_have_the_clock_of_the_table():
+    utc = [datetime(2026, month, 1, 23, 30) for month in (1, 6, 7)]
+    times = [(utc[0], 1), (utc[1], 2)]  # of Berlin, in winter and in summer
+    events = EventTable.of_events(
+        Event(90.5, 92, "owl", 1, f"{i}.wav", start + timedelta(hours=hours, seconds=90))
+        for i, (start, hours) in enumerate(times)
+    )
+    spans = [RecordedSpan(f"{i}.wav", start, 60.0) for i, start in enumerate(utc)]
+    found = with_clock_of(events, [*spans, RecordedSpan("x.wav", None, 60.0)])
+    # The last one has no event, and is of the same season as the second.
+    assert [span.start for span in found] == [
+        *(datetime(2026, 1, 2, 0, 30), datetime(2026, 6, 2, 1, 30)),
+        *(datetime(2026, 7, 2, 1, 30), None),
+    ]
+    undated = EventTable.of_events([Event(1, 2, "owl", 1, "0.wav")])
+    assert with_clock_of(undated, spans) == spans
+    late = [RecordedSpan("0.wav", None, 60.0)]  # whose name does not say when it began
+    assert with_clock_of(events, late)[0].start == datetime(2026, 1, 2, 0, 29, 59, 500_000)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_recordings_get_the_clock_of_the_table_soon():
+    n = 100_000
+    names = [f"{i}.wav" for i in range(n)]
+    begin = np.datetime64("2026-01-01") + np.arange(n) * np.timedelta64(60_000_000, "us")
+    spans = [RecordedSpan(name, t, 60.0) for name, t in zip(names, begin.tolist(), strict=True)]
+    table = EventTable.of_columns(names, ["owl"] * n, np.zeros(n), np.ones(n), None, begin)
+    start = time.perf_counter()
+    with_clock_of(table, spans)
+    assert time.perf_counter() - start < 5
