@@ -28,7 +28,7 @@ from sed.text import without_controls
 # Command: the module of its function, and the panel of `sed --help` that it is listed in.
 COMMANDS = {
     "detect": ("streaming.cli.detect", "Detection"),
-    "listen": ("streaming.cli.listen", "Detection"),
+    "listen": ("streaming.cli.live.listen", "Detection"),
     "embed": ("streaming.cli.embed", "Embeddings"),
     "devices": ("streaming.cli.devices", "Detection"),
     "search": ("streaming.cli.search", "Embeddings"),

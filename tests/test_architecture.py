@@ -61,10 +61,12 @@ ARROWS = {
     "streaming/bench": "sed sed/audio sed/audio/decoders sed/events sed/events/writing sed/models "
     "streaming/engines streaming/pipeline streaming/offline",
     "streaming/cli": "sed sed/audio sed/events sed/events/embedding_store sed/events/reading "
-    "sed/events/writing sed/models streaming streaming/export streaming/engines "
-    "streaming/engines/graphs streaming/pipeline streaming/offline streaming/offline/detections "
-    "streaming/search streaming/sinks streaming/live streaming/live/terminal streaming/web "
-    "streaming/bench",
+    "sed/events/writing sed/models streaming/export streaming/engines streaming/engines/graphs "
+    "streaming/pipeline streaming/offline streaming/offline/detections streaming/search "
+    "streaming/live streaming/bench",
+    "streaming/cli/live": "sed sed/models streaming streaming/engines streaming/engines/graphs "
+    "streaming/pipeline streaming/sinks streaming/live streaming/live/terminal streaming/web "
+    "streaming/cli",
     "streaming/results": "sed",
     "streaming/results/cli": "sed sed/audio sed/events sed/events/reading sed/events/scoring "
     "streaming/web streaming/results/clips streaming/results/summary streaming/results/score "
@@ -156,6 +158,7 @@ DOORS = {
 COMMAND_LIBRARIES = {"typer", "rich"}
 COMMAND_FOLDERS = {
     "streaming/cli",
+    "streaming/cli/live",
     "streaming/live/terminal",
     "streaming/results/cli",
     "train/cli",

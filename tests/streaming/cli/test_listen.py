@@ -18,12 +18,12 @@ import soundfile
 import torch
 from typer.testing import CliRunner
 
-import streaming.cli.listen
+import streaming.cli.live.listen
 from sed.cli import app, with_values
 from sed.errors import RecordingError, UsageError
 from sed.events.reading.events import read_events
 from sed.models.checkpoint import save_checkpoint
-from streaming.cli.outputs import LiveOutputs
+from streaming.cli.live.outputs import LiveOutputs
 from streaming.live import sources
 from streaming.live.listen import listen
 from streaming.offline.detect import detect
@@ -268,7 +268,7 @@ def test_the_command_has_the_names_and_defaults_of_the_functions():
             for name, parameter in inspect.signature(function).parameters.items()
         }
 
-    command = defaults(streaming.cli.listen.listen)
+    command = defaults(streaming.cli.live.listen.listen)
     for function in (listen, LiveOutputs, DetectorConfig):
         for name, default in defaults(function).items():
             live = {"lookahead_seconds": 1.0} if function is DetectorConfig else {}

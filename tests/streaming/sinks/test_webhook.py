@@ -12,7 +12,7 @@ from http import HTTPStatus
 import pytest
 
 from sed.errors import SedError, UsageError
-from streaming.cli.outputs import LiveOutputs
+from streaming.cli.live.outputs import LiveOutputs
 from streaming.messages import ClipSaved, EventEnded, EventStarted, Problem
 from streaming.sinks.delivery import DeliveryConfig
 from streaming.sinks.payload import payload_of

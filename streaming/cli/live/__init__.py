@@ -1,0 +1,1 @@
+"""The command `sed listen`: its options, its configuration file, and what it writes to."""

@@ -1,0 +1,186 @@
+"""Options of `sed listen` that no other command has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streaming.cli.options import DETECTION, INPUT, OUTPUT, PERFORMANCE
+
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="DEVICE|FILE|URL|-",
+        help="What to listen to: name, part of a name or number of a sound device (see `sed "
+        "devices`), a file (played at real speed), a URL, or - for standard input. May be "
+        "given several times.",
+        show_default="the default microphone",
+        rich_help_panel=INPUT,
+    ),
+]
+LiveHop = Annotated[
+    float | None,
+    typer.Option(
+        "--hop",
+        help="Hop: seconds from the start of one window, which is one input of the model, to "
+        "the start of the next. It divides the window.",
+        show_default="0.5, and of a graph of others its own",
+        rich_help_panel=DETECTION,
+    ),
+]
+LiveFormat = Annotated[
+    str | None,
+    typer.Option(
+        metavar="csv|jsonl|tsv",
+        help="Format of the events that are written.",
+        show_default="the ending of --output; without it a view in a terminal, or plain text",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="File to append events and gaps to.",
+        show_default="standard output",
+        rich_help_panel=OUTPUT,
+    ),
+]
+ClipFolder = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Save the sound of each event to this folder, as FLAC.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
+ClipPreRoll = Annotated[
+    float,
+    typer.Option(help="Seconds of a clip before the event.", rich_help_panel=OUTPUT),
+]
+ClipPostRoll = Annotated[
+    float,
+    typer.Option(help="Seconds of a clip after the event.", rich_help_panel=OUTPUT),
+]
+ClipMaxSeconds = Annotated[
+    float,
+    typer.Option(help="Seconds of an event that a clip contains at most.", rich_help_panel=OUTPUT),
+]
+ClipsMaxMb = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MB",
+        help="Delete the oldest clips when all of them exceed this many megabytes.",
+        show_default="keep all",
+        rich_help_panel=OUTPUT,
+    ),
+]
+ClipsMaxDays = Annotated[
+    float | None,
+    typer.Option(
+        metavar="DAYS",
+        help="Delete clips that are older than this.",
+        show_default="keep all",
+        rich_help_panel=OUTPUT,
+    ),
+]
+SaveAudio = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Record all inputs to this folder, as FLAC.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
+Database = Annotated[
+    Path | None,
+    typer.Option(
+        help="SQLite database to write events and gaps to.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
+Web = Annotated[
+    str | None,
+    typer.Option(
+        help="Serve a page for the browser, at 127.0.0.1:8765 if no address is given.",
+        metavar="[HOST:PORT]",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        help="Password of the page; required if other machines can reach it.",
+        envvar="SED_TOKEN",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
+OnEvent = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COMMAND",
+        help="Command to run after each event, for example 'notify {label} {score} {clip}'. "
+        "It is run without a shell.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
+OnOnset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COMMAND",
+        help="Command to run as soon as an event starts.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
+WebhookUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Post onsets, events and gaps to this URL; env:NAME or file:PATH keeps it out of "
+        "the list of processes.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
+WebhookHeader = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME:VALUE",
+        help="Send this header too, for example 'Authorization: Bearer env:HOOK_TOKEN'. May be "
+        "given several times.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
+MqttUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Publish to this MQTT broker: mqtt://user@host/topic. The password is read from "
+        "SED_MQTT_PASSWORD.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
+Buffer = Annotated[
+    float,
+    typer.Option(
+        "--buffer",
+        help="Seconds of sound that may wait for the model before some of it is dropped.",
+        rich_help_panel=PERFORMANCE,
+    ),
+]
+Threads = Annotated[
+    int,
+    typer.Option("--threads", help="CPU cores for the model.", rich_help_panel=PERFORMANCE),
+]
