@@ -80,13 +80,16 @@ def read_durations(path: Path) -> dict[str, float]:
             f"{printable(str(path))}: expected columns filename and duration, got "
             f"{some(table.header) or 'none'}. Name them so."
         )
-    durations, faults = {}, []
+    durations: dict[str, float] = {}
+    faults: list[str] = []
     for row, cells in table.records():
         try:
             seconds = number("duration", cell_of(cells, DURATION_CELLS))
             if seconds <= 0:
                 raise ValueError(f"expected a duration above 0, got {seconds:g}")
-            durations[cell_of(cells, FILE_CELLS)] = seconds
+            name = cell_of(cells, FILE_CELLS)
+            if durations.setdefault(name, seconds) != seconds:
+                raise ValueError(f"{name} lasts {seconds:g} s, and above {durations[name]:g} s")
         except ValueError as error:
             faults.append(f"row {row}: {error}")
     if faults:

@@ -90,6 +90,9 @@ def test_durations_from_a_table(tmp_path):
     path.write_text("a,b\n1,2\n")
     with pytest.raises(TableError, match="expected columns filename and duration, got a, b"):
         read_durations(path)
+    path.write_text("filename,duration\na.wav,1\na.wav,1.0\na.wav,2\n")
+    with pytest.raises(TableError, match=r"row 4: a\.wav lasts 2 s, and above 1 s"):
+        read_durations(path)
 
 
 def test_durations_from_recordings_beside_the_truth(tmp_path):
