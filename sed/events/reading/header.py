@@ -29,7 +29,8 @@ NUMBER_COLUMNS = (
     *("onset", "offset", "start", "end", "duration", "begin", "stop", "score"),
     *("start_seconds", "end_seconds", "start_time", "end_time", "duration_seconds"),
     *("Begin Time (s)", "End Time (s)", "File Offset (s)", "Start (s)", "End (s)"),
-    *("OFFSET", "DURATION", "start_time_seconds", "end_time_seconds", "Confidence", "Score"),
+    *("OFFSET", "DURATION", "start_time_seconds", "end_time_seconds"),
+    *("Confidence", "confidence", "Score"),
 )
 OTHER_COLUMNS = (
     *(

@@ -36,7 +36,7 @@ def print_score(score: Score) -> None:
         median = float(np.median(np.abs(score.onset_errors)))
         parts.append(f"median onset error {median:.3f} s")
     console.print()
-    console.print(" · ".join(parts))
+    console.print(" · ".join(parts), soft_wrap=True)
 
 
 def _overall(score: Score) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -15,11 +16,13 @@ from sed.audio.decode import open_recording
 from sed.errors import SedError, TableError, UsageError
 from sed.events.event_table import EventTable
 from sed.events.reading.audio_files import AudioFinder, stem
-from sed.events.reading.event_tables import event_files, read_event_tables
+from sed.events.reading.event_tables import ENDINGS, event_files, read_event_tables
 from sed.events.reading.frames import FrameScores, read_frame_scores
 from sed.events.reading.table import cell_of, log_assumed, number, read_text_table
 from sed.events.scoring.names import match_names
 from sed.text import lines, near, pluralize, printable, some
+
+_logger = logging.getLogger("sed.score")
 
 FILE_CELLS = ("filename", "file", "fname", "path", "recording")
 DURATION_CELLS = ("duration", "duration_seconds", "seconds", "length")
@@ -48,6 +51,11 @@ def read_predictions(paths: Sequence[Path]) -> Predictions:
         return [read_event_tables([path]) for path in paths]
     if any(path.is_file() and path.suffix.lower() != ".npz" for path in paths):
         raise UsageError("both frame probabilities and tables of events: give one kind")
+    beside = (file for path in paths if path.is_dir() for file in path.rglob("*"))
+    if any(file.suffix.lower() in ENDINGS for file in beside):
+        _logger.warning(
+            "frame probabilities are scored (NPZ), and the tables of events beside them left out"
+        )
     frames, errors = [], []
     for file in archives:
         try:

@@ -266,3 +266,14 @@ def test_two_columns_of_one_name_are_not_mixed_up(tmp_path):
     path.write_text("file,onset,offset,label,Label\nx.wav,1,2,owl,jay\n")
     with pytest.raises(TableError, match=r"columns label and Label differ in row 2"):
         read_event_table(path)
+
+
+def test_nothing_is_assumed_about_our_own_tables(tmp_path, caplog):
+    for format, ending in EXTENSIONS.items():
+        if format not in ("npz", "parquet"):
+            path = tmp_path / f"a.wav{ending}"
+            with open_writer(str(path), format) as writer:
+                writer.write(Event(1.5, 2.25, "dog", 0.9, "rec/a.wav"))
+            read_event_table(path)
+    [message] = caplog.messages
+    assert message.endswith("read labels of the column AUTO ID, which a program wrote")

@@ -62,7 +62,7 @@ def test_what_are_no_frame_probabilities(tmp_path, changed, message):
     assert message in str(caught.value)
 
 
-def test_each_table_is_an_operating_point(tmp_path):
+def test_each_table_is_an_operating_point(tmp_path, caplog):
     for name in ("a", "b"):
         (tmp_path / f"{name}.csv").write_text(
             f"file,onset,offset,label,score\nx.wav,1,2,{name},0.5\n"
@@ -73,6 +73,9 @@ def test_each_table_is_an_operating_point(tmp_path):
     write_frames(tmp_path / "c.npz")
     with pytest.raises(UsageError, match="give one kind"):
         read_predictions([tmp_path / "a.csv", tmp_path / "c.npz"])
+    [frames] = read_predictions([tmp_path])
+    assert frames.labels == ("dog", "owl")
+    assert "frame probabilities are scored (NPZ), and the tables of events" in caplog.text
 
 
 def test_durations_from_a_table(tmp_path):
