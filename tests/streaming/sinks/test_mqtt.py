@@ -36,20 +36,30 @@ def free_port():
 
 
 class Broker:
-    """A broker on this machine, and a client that receives all messages."""
+    """A broker on this machine, and a client that receives all messages.
+
+    The broker keeps the subscription of that client when it is stopped: else what is published in
+    the moment between a restart and a new subscription would never be received.
+    """
 
     def __init__(self, folder, password=None):
         self.port = free_port()
         self.received = []  # (topic, text, whether it was retained)
         self._password = password
         self._config = folder / "mosquitto.conf"
-        lines = [f"listener {self.port} 127.0.0.1", f"allow_anonymous {str(not password).lower()}"]
+        lines = [
+            f"listener {self.port} 127.0.0.1",
+            f"allow_anonymous {str(not password).lower()}",
+            "persistence true",
+            f"persistence_location {folder}/",
+            # Started by root, it would switch to a user that may not use the folder.
+            "user root",
+        ]
         if password:
             passwords = folder / "passwords"
             passwords.touch(mode=0o600)
             subprocess.run(["mosquitto_passwd", "-b", str(passwords), "ada", password], check=True)
-            # Started by root, it would switch to a user that may not read the passwords.
-            lines += [f"password_file {passwords}", "user root"]
+            lines += [f"password_file {passwords}"]
         self._config.write_text("\n".join(lines) + "\n")
         self.start()
 
@@ -74,7 +84,9 @@ class Broker:
         from paho.mqtt.enums import CallbackAPIVersion
 
         subscribed = threading.Event()
-        self._client = client = Client(CallbackAPIVersion.VERSION2)
+        self._client = client = Client(
+            CallbackAPIVersion.VERSION2, client_id="listener", clean_session=False
+        )
         client.on_message = lambda _, __, m: self.received.append(
             (m.topic, m.payload.decode(), m.retain)
         )
@@ -92,7 +104,8 @@ class Broker:
         self._client.disconnect()
         until(lambda: self._client._thread is None)
         self._client.on_message = self._client.on_subscribe = self._client.on_connect = None
-        self._process.kill()
+        # It writes its subscriptions to the disk when it is asked to end.
+        self._process.terminate()
         self._process.wait()
         self._process = None
 
