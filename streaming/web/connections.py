@@ -27,7 +27,9 @@ MAX_STRANGERS, MAX_REQUESTS, MAX_VIEWERS = 1_000, 100, 100
 # it receives, the database that it reads.
 STRANGERS_SHARE, REQUESTS_SHARE, VIEWERS_SHARE = 1 / 3, 1 / 12, 1 / 12
 N_ACCEPTED = 32  # connections that are accepted before any is served
-BACKLOG = 1024  # connections that the system accepts meanwhile
+# Connections that the system accepts meanwhile: where one finds no place, its system tries again only
+# after one, three and seven seconds.
+BACKLOG = 4096
 MAX_HEADER_BYTES = 1 << 14
 END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
 CHECK_SECONDS = 0.5  # from one check of the deadlines to the next

@@ -1,8 +1,12 @@
 """Connections without a token: none of them, and no number of them, locks out those with one."""
 
+import resource
+import selectors
 import socket
+import threading
 import time
 from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -161,6 +165,33 @@ def test_a_client_that_never_reads_is_disconnected(path, tmp_path, monkeypatch):
             received, _ = read_all(connection)
     assert received.startswith(b"HTTP/1.1 200 OK")
     assert len(received) < clip.stat().st_size
+
+
+def test_connections_wait_in_the_system_while_the_server_has_no_time(path):
+    """A connection that finds no place there is tried again by its system only after seconds."""
+    somaxconn = Path("/proc/sys/net/core/somaxconn")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if not somaxconn.exists() or int(somaxconn.read_text()) < 2_000 or hard < 4_096:
+        pytest.skip("needs a Linux that lets 2,000 connections wait, and 4,096 open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4_096), hard))
+    has_time = threading.Event()
+    try:
+        with page(path) as (web, _), ExitStack() as stack:
+            host, port = web.url.removeprefix("http://").rstrip("/").split(":")
+            web._loop.call_soon_threadsafe(has_time.wait, 10)
+            waiting = selectors.DefaultSelector()
+            stack.callback(waiting.close)
+            for _ in range(1_500):
+                connection = stack.enter_context(closing(socket.socket()))
+                connection.setblocking(False)
+                connection.connect_ex((host, int(port)))
+                waiting.register(connection, selectors.EVENT_WRITE)
+            until(lambda: len(waiting.select(0)) == 1_500)
+            has_time.set()
+            assert health(web)[0] == "listening"
+    finally:
+        has_time.set()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize(
