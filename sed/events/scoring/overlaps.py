@@ -20,6 +20,11 @@ class Pairs(NamedTuple):
     found: Ints
     true: Ints
 
+    @classmethod
+    def none(cls) -> Pairs:
+        """Return no pairs."""
+        return cls(np.empty(0, np.int64), np.empty(0, np.int64))
+
     def take(self, rows: NDArray[np.bool_]) -> Pairs:
         """Return some pairs."""
         return Pairs(self.found[rows], self.true[rows])
@@ -34,7 +39,7 @@ def overlapping(found: Events, truth: Events, margin: float = 0.0) -> Pairs:
     so that a few long events do not pair all others.
     """
     if not len(found) or not len(truth):
-        return Pairs(np.empty(0, np.int64), np.empty(0, np.int64))
+        return Pairs.none()
     margin = margin + ROUNDING if margin else 0.0
     cell = float(np.clip(np.median(truth.offset - truth.onset), 1.0, 60.0)) + 2 * margin
     n_cells = int(max(found.offset.max(), truth.offset.max()) / cell) + 3

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sed.errors import TableError, UsageError
 from sed.events.event_table import EventTable
@@ -14,7 +15,7 @@ from sed.events.scoring.collar import CollarConfig, CollarPairs
 from sed.events.scoring.frames import runs_of
 from sed.events.scoring.intersection import Curve, IntersectionConfig, Intersections
 from sed.events.scoring.names import match_names
-from sed.events.scoring.overlaps import overlapping
+from sed.events.scoring.overlaps import Pairs, overlapping
 from sed.events.scoring.psds import (
     SCENARIO_1,
     SCENARIO_2,
@@ -189,8 +190,8 @@ def score(
     if len(tables) == 1:
         return _of_scored(truth, tables[0], durations, config)
     reference, points = align(truth, tables, durations)
-    best, rocs = _best_and_rocs(reference, points, config)
-    return _score(reference, _above(points[best], config), config, rocs, len(points))
+    best, pairs, rocs = _best_and_rocs(reference, points, config)
+    return _score(reference, *_above(best, pairs, config), config, rocs, len(points))
 
 
 def _of_scored(
@@ -200,20 +201,23 @@ def _of_scored(
     config: ScoreConfig,
 ) -> Score:
     reference, (found,) = align(truth, [predictions], durations)
-    rocs, pairs = [], overlapping(found, reference.events)
+    rocs, pairs = [], overlapping(found, reference.events, config.collar.onset_collar)
     for psds in (config.psds1, config.psds2):
         inter = Intersections.of(reference, found, psds.intersection, pairs)
         curves = inter.curves(np.full(len(found), -np.inf), found.score)
         rocs.append(roc_of_curves(reference, curves, psds))
     n_points = len(np.unique(predictions.score))
-    return _score(
-        reference, _above(found, config), config, rocs, n_points if n_points < 2 else None
-    )
+    known = n_points if n_points < 2 else None
+    return _score(reference, *_above(found, pairs, config), config, rocs, known)
 
 
-def _above(found: Events, config: ScoreConfig) -> Events:
-    """Return the detections that count in the F1 figures."""
-    return found if config.threshold is None else found.take(found.score >= config.threshold)
+def _above(found: Events, pairs: Pairs, config: ScoreConfig) -> tuple[Events, Pairs]:
+    """Return the detections that count in the F1 figures, and their pairs."""
+    if config.threshold is None:
+        return found, pairs
+    kept = found.score >= config.threshold
+    pairs = pairs.take(kept[pairs.found])
+    return found.take(kept), Pairs((np.cumsum(kept) - 1)[pairs.found], pairs.true)
 
 
 def _of_frames(
@@ -238,11 +242,11 @@ def _of_frames(
     for psds in (config.psds1, config.psds2):
         inter = Intersections.of(reference, found.events, psds.intersection, pairs)
         rocs.append(roc_of_curves(reference, inter.curves(found.first, found.last), psds))
-    if events:
-        return _score(reference, events[0], config, rocs, None)
     threshold = 0.5 if config.threshold is None else config.threshold
     at = (found.first < threshold) & (threshold <= found.last)
-    return _score(reference, found.events.take(at), config, rocs, None)
+    detected = events[0] if events else found.events.take(at)
+    pairs = overlapping(detected, reference.events, config.collar.onset_collar)
+    return _score(reference, detected, pairs, config, rocs, None)
 
 
 def _lengths(truth: EventTable, frames: Sequence[FrameScores]) -> dict[str, float]:
@@ -259,15 +263,17 @@ def _lengths(truth: EventTable, frames: Sequence[FrameScores]) -> dict[str, floa
 
 def _best_and_rocs(
     reference: Reference, points: Sequence[Events], config: ScoreConfig
-) -> tuple[int, list[PsdRoc]]:
-    """Return the number of the point with the highest F1, and the curves of all of them."""
+) -> tuple[Events, Pairs, list[PsdRoc]]:
+    """Return the first point with the highest F1, its pairs, and the curves of all points."""
     scenarios = config.psds1, config.psds2
     counts: list[list[list[Curve]]] = [[] for _ in scenarios]
-    f1 = []
+    best, best_pairs, highest = points[0], Pairs.none(), -np.inf
     for found in points:
         pairs = overlapping(found, reference.events, config.collar.onset_collar)
         kept = found.score >= (-np.inf if config.threshold is None else config.threshold)
-        f1.append(CollarPairs.of(reference, found, config.collar, pairs).rates(kept).micro.f1)
+        f1 = CollarPairs.of(reference, found, config.collar, pairs).rates(kept).micro.f1
+        if (own_f1 := np.nan_to_num(f1, nan=-1.0)) > highest:
+            best, best_pairs, highest = found, pairs, own_f1
         everywhere = np.full(len(found), -np.inf), np.ones(len(found))
         for psds, own in zip(scenarios, counts, strict=True):
             inter = Intersections.of(reference, found, psds.intersection, pairs)
@@ -275,7 +281,7 @@ def _best_and_rocs(
     rocs = [
         _roc_of_points(reference, own, psds) for psds, own in zip(scenarios, counts, strict=True)
     ]
-    return int(np.argmax(np.nan_to_num(f1, nan=-1.0))), rocs
+    return best, best_pairs, rocs
 
 
 def _roc_of_points(
@@ -297,21 +303,23 @@ def _roc_of_points(
 def _score(
     reference: Reference,
     found: Events,
+    pairs: Pairs,
     config: ScoreConfig,
     rocs: Sequence[PsdRoc],
     n_points: int | None,
 ) -> Score:
+    """Return all metrics; `pairs` are those that are an onset collar apart or less."""
     onset_only = CollarConfig(config.collar.onset_collar, None)
-    near = CollarPairs.of(reference, found, onset_only)
+    near = CollarPairs.of(reference, found, onset_only, pairs)
     i, j = near.matches()
     truth = reference.events
     return Score(
         reference.labels,
         reference.hours,
-        CollarPairs.of(reference, found, config.collar).rates(),
+        CollarPairs.of(reference, found, config.collar, near.pairs).rates(),
         near.rates(),
         segment_rates(reference, found, config.segment_seconds),
-        Intersections.of(reference, found, config.intersection).rates(),
+        Intersections.of(reference, found, config.intersection, pairs).rates(),
         rocs[0],
         rocs[1],
         found.onset[i] - truth.onset[j],
