@@ -130,7 +130,8 @@ def group_by(grouping: str, events: EventTable, spans: Sequence[RecordedSpan] | 
     recorded = None if spans is None else _recorded(grouping, spans, sites)
     names = sorted({*parts.names, *(recorded or ())} - {UNKNOWN})
     names += [UNKNOWN] * (UNKNOWN in parts.names)
-    place = np.array([names.index(name) for name in parts.names], np.intp)[parts.group]
+    places = {name: i for i, name in enumerate(names)}
+    place = np.array([places[name] for name in parts.names], np.intp)[parts.group]
     shape = len(names), len(events.labels)
     counts, seconds = np.zeros(shape, np.int64), np.zeros(shape)
     label = events.label[parts.event]
