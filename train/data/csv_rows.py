@@ -21,6 +21,7 @@ from sed.text import lines, pluralize, printable
 pd.set_option("mode.string_storage", "python")
 
 MAX_SHOWN = 60  # characters of a faulty cell in a message
+_ERROR_COLUMNS = ("onset", "offset", "kind", "predicted")  # of errors as sed evaluate writes them
 
 
 def write_rows(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
@@ -37,6 +38,22 @@ def write_rows(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
         text = table.to_csv(index=False, float_format="%.6f", quoting=csv.QUOTE_NONNUMERIC)
     with written_whole(path) as part:
         part.write_text(text, "utf-8", errors="surrogateescape", newline="")
+
+
+def refuse_errors(path: Path, header: Sequence[str]) -> None:
+    """Refuse the errors of an evaluation: their false alarms are no examples of the class.
+
+    Raises
+    ------
+    TableError
+        If the keys of the columns of a table are those of errors.
+    """
+    if {*_ERROR_COLUMNS} <= {*header}:
+        raise TableError(
+            f"{printable(str(path))}: holds errors of an evaluation, false alarms among them, not "
+            "labels. Listen to them, correct the labels in the table that was evaluated, and give "
+            "that."
+        )
 
 
 class RowErrors:

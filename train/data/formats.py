@@ -41,7 +41,7 @@ from sed.events.reading.text_file import from_windows_1252, read_text_file
 from sed.text import printable, some
 from train.data.audioset import read_audioset
 from train.data.clips import Clip
-from train.data.csv_rows import RowErrors, require
+from train.data.csv_rows import RowErrors, refuse_errors, require
 from train.data.row_formats import (
     Find,
     Row,
@@ -98,6 +98,7 @@ def read_file(path: Path, kinds: tuple[str, ...]) -> list[Clip]:
     header = read_columns(path)
     if not header and path.suffix.lower() not in _NO_HEADER:
         read_text_file(path)  # which says why it cannot be read
+    refuse_errors(path, header)
     if (kind := _kind(header, kinds)) is None and "strong" in kinds and is_annotation(path):
         kind = "strong"
     if kind is None:
@@ -126,9 +127,11 @@ def read_folder(path: Path, kinds: tuple[str, ...]) -> list[Clip]:
     Raises
     ------
     TableError
-        If it holds none of these formats or several tables, or any row is faulty.
+        If it holds none of these formats, several tables, or errors, or any row is faulty.
     """
     files = _files(path)
+    for file in files:
+        refuse_errors(file, read_columns(file))
     tables = tables_in(path, kinds)
     if len(tables) > 1 and {*tables.values()} != {"fsdkaggle2018"}:  # which has a test table too
         names = ", ".join(str(file.relative_to(path)) for file in tables)

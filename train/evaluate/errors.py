@@ -32,6 +32,9 @@ def save_errors(
 ) -> int:
     """Write the worst false alarms and misses of each class as clips, see `sed.save_clips`.
 
+    In ``clips.csv``, misses have a ``label``; false alarms have none, and their class is in the
+    column ``predicted``. `train.data.tables.read_table` refuses the folder and its table.
+
     Parameters
     ----------
     evaluation
@@ -65,6 +68,7 @@ def save_errors(
         output,
         sed.ChoiceConfig(per_class=None),
         kinds=[kind for _, kind in worst],
+        wrong_kinds=(FALSE_ALARM,),
         on_clip=on_clip,
         on_error=on_error,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +28,7 @@ COLUMNS = (
     *("file", "onset", "offset", "label", "score", "time"),
     *("recording", "recording_onset", "recording_offset", "picture"),
 )
+KIND_COLUMNS = ("kind", "predicted")  # behind them, of events that are examples of something
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def save_clips(
     audio: Sequence[str | os.PathLike[str]] = (),
     max_hz: float | None = None,
     kinds: Sequence[str] | None = None,
+    wrong_kinds: Collection[str] = (),
     on_clip: Callable[[int, int], None] = lambda *_: None,
     on_error: Callable[[SedError], None] = lambda _: None,
 ) -> list[SavedClip]:
@@ -113,6 +115,9 @@ def save_clips(
     kinds
         What each event is an example of, such as ``missed``. Then all events become clips, in the
         order of the table, and the index and the sheet have them by class and kind.
+    wrong_kinds
+        Kinds of events that are not of their class. In the index their class is in the column
+        ``predicted``, and their ``label`` is empty, so that it is never taken for the truth.
     on_clip
         Called with the number of clips done and in all.
     on_error
@@ -160,7 +165,7 @@ def save_clips(
         finally:
             # What is done is kept after Ctrl-C too.
             clips.sort(key=lambda clip: (clip.event.label, clip.path))
-            _write_index(folder / INDEX, clips)
+            _write_index(folder / INDEX, clips, wrong_kinds)
             write_sheet(folder / SHEET, clips)
     return clips
 
@@ -267,13 +272,19 @@ def _write(
     )
 
 
-def _write_index(path: Path, clips: Sequence[SavedClip]) -> None:
-    """Write a table of clips that `sed train` and `sed score` read as events in the clips."""
+def _write_index(path: Path, clips: Sequence[SavedClip], wrong_kinds: Collection[str]) -> None:
+    """Write a table of clips that `sed train` and `sed score` read as events in the clips.
+
+    With kinds it has two columns more, by which `sed train` knows and refuses it.
+    """
     with written_csv(path) as rows:
         has_kinds = any(clip.kind for clip in clips)
-        rows.writerow((*COLUMNS, "kind") if has_kinds else COLUMNS)
+        rows.writerow((*COLUMNS, *KIND_COLUMNS) if has_kinds else COLUMNS)
         for clip in clips:
             event = clip.event
+            label, predicted = event.label, ""
+            if clip.kind in wrong_kinds:
+                label, predicted = predicted, label
             # Of an event beyond the end of its recording the end of the clip is left.
             onset, offset = np.clip(
                 [event.onset - clip.start_seconds, event.offset - clip.start_seconds],
@@ -281,8 +292,8 @@ def _write_index(path: Path, clips: Sequence[SavedClip]) -> None:
                 clip.seconds,
             )
             row = (
-                *(clip.path, f"{onset:.3f}", f"{offset:.3f}", event.label, f"{event.score:.4f}"),
+                *(clip.path, f"{onset:.3f}", f"{offset:.3f}", label, f"{event.score:.4f}"),
                 *(iso_time(event.time), clip.recording),
                 *(f"{event.onset:.3f}", f"{event.offset:.3f}", clip.picture),
             )
-            rows.writerow((*row, clip.kind) if has_kinds else row)
+            rows.writerow((*row, clip.kind, predicted) if has_kinds else row)

@@ -8,13 +8,14 @@ import pytest
 import soundfile
 
 from sed.cli import run as run_command
-from sed.errors import UsageError
+from sed.errors import TableError, UsageError
 from sed.events.event_table import EventTable
 from sed.events.reading.frames import FrameScores
 from sed.events.tracker import Event
 from sed.models.checkpoint import save_checkpoint
 from tests.conftest import rising_noise
 from train.data.clips import Clip, ClipPredictions
+from train.data.tables import read_table
 from train.evaluate.errors import save_errors, worst_errors
 from train.evaluate.evaluate import Evaluation
 
@@ -91,6 +92,18 @@ def test_the_command_writes_a_page_with_a_section_per_class_and_kind(
     page = (errors / "index.html").read_text("utf-8")
     for row in table:
         assert row["kind"] in ("false alarm", "missed")
-        assert f"{escape(row['label'])}: {row['kind']} <small>1 clip</small>" in page
+        assert bool(row["label"]) == (row["kind"] == "missed")
+        label = row["label"] or row["predicted"]
+        assert f"{escape(label)}: {row['kind']} <small>1 clip</small>" in page
         assert (errors / row["file"]).is_file()
     assert f"{len(table)} error" in capsys.readouterr().err
+    assert any(row["kind"] == "false alarm" for row in table)
+    for data in (errors, errors / "clips.csv"):
+        with pytest.raises(TableError, match="errors of an evaluation, false alarms among them"):
+            read_table(data)
+    # Also when the columns are renamed to those of strong labels, as messages about scores advise.
+    text = (errors / "clips.csv").read_text("utf-8").replace("predicted", "note", 1)
+    text = text.replace("file,", "filename,", 1).replace("label", "event_label", 1)
+    (errors / "clips.csv").write_text(text, "utf-8")
+    labelled = {event.label for clip in read_table(errors) for event in clip.events}
+    assert labelled == {row["label"] for row in table} - {""}

@@ -57,14 +57,15 @@ def test_events_of_a_kind_have_their_order_and_a_column(site, tmp_path):
     events = [Event(2.0, 3.0, "dog", 0.1, file), Event(2.5, 4.0, "dog", 0.4, file)]
     events.append(Event(6.0, 7.0, "dog", 0.9, file))
     kinds = ["missed", "missed", "false alarm"]
-    clips, _ = saved(events, tmp_path / "out", kinds=kinds)
+    clips, _ = saved(events, tmp_path / "out", kinds=kinds, wrong_kinds=["false alarm"])
     assert [(clip.path, clip.kind) for clip in clips] == [
         ("dog/false-alarm_001_0.9000_a_6.000.flac", "false alarm"),
         ("dog/missed_001_0.1000_a_2.000.flac", "missed"),
         ("dog/missed_002_0.4000_a_2.500.flac", "missed"),
     ]
     with open(tmp_path / "out" / "clips.csv", newline="") as table:
-        assert [row["kind"] for row in csv.DictReader(table)] == sorted(kinds)
+        rows = [(row["kind"], row["label"], row["predicted"]) for row in csv.DictReader(table)]
+    assert rows == [("false alarm", "", "dog"), ("missed", "dog", ""), ("missed", "dog", "")]
     with pytest.raises(UsageError, match="a kind for each of 3 events, got 1"):
         saved(events, tmp_path / "out", kinds=["missed"])
 
