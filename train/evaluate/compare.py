@@ -14,6 +14,8 @@ from sed.text import near, printable
 from train.config.optim import METRIC_NAMES
 from train.evaluate.plots import RunCurves, plot_run_curves
 
+HISTORY = "history.csv"
+
 
 def plot_runs(
     runs: Sequence[str | os.PathLike[str]],
@@ -52,7 +54,7 @@ def plot_runs(
     if not runs:
         raise UsageError("expected at least one run directory")
     paths = [Path(run) for run in runs]
-    folds = [_folds(path) for path in paths]
+    folds = [run_folders(path) for path in paths]
     errors = [
         f"{printable(str(path))}: holds no history.csv, nor folders fold0, fold1, … that do"
         for path, its_folds in zip(paths, folds, strict=True)
@@ -73,11 +75,12 @@ def plot_runs(
     return metric
 
 
-def _folds(run: Path) -> list[Path]:
-    """Return the directories of a run that hold a history: itself, or its folds."""
-    if (run / "history.csv").is_file():
+def run_folders(run: str | os.PathLike[str], file: str = HISTORY) -> list[Path]:
+    """Return the directories of a run that hold a file: itself, or its folds."""
+    run = Path(run)
+    if (run / file).is_file():
         return [run]
-    return sorted(path.parent for path in run.glob("fold*/history.csv"))
+    return sorted(path.parent for path in run.glob(f"fold*/{file}"))
 
 
 def _monitored(runs: Sequence[Path]) -> str:
@@ -95,7 +98,7 @@ def _monitored(runs: Sequence[Path]) -> str:
 
 def _history(run: Path, metric: str, errors: list[str]) -> pd.DataFrame:
     """Return the epochs of a run; if there are none, add an error and return an empty table."""
-    path = run / "history.csv"
+    path = run / HISTORY
     try:
         history = pd.read_csv(path)
         columns = pd.DataFrame({name: history[name].astype(float) for name in ("loss", metric)})

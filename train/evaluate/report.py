@@ -35,6 +35,9 @@ from sed.models.metrics import (
 from train.data.clips import ClipPredictions
 from train.evaluate.plots import plot_confusion
 
+PREDICTIONS = "predictions.csv"
+PREDICTION_COLUMNS = ("file", "start", "true", "predicted", "probability")  # then the classes
+
 
 class ClassMetrics(NamedTuple):
     """Metrics of a class; NaN where they are undefined."""
@@ -142,8 +145,8 @@ def write_report(
         table.writerow(ClassMetrics._fields)
         for row in class_metrics(labels, predictions):
             table.writerow(map(_cell, row))
-    with written_csv(folder / "predictions.csv") as table:
-        table.writerow(("file", "start", "true", "predicted", "probability", *labels))
+    with written_csv(folder / PREDICTIONS) as table:
+        table.writerow((*PREDICTION_COLUMNS, *labels))
         table.writerows(_prediction_rows(labels, predictions, files, starts))
     # Of clips with several labels, none is taken for another.
     if has_several_labels(predictions.targets):
