@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sed.errors import TableError, UsageError
 from sed.events.event_table import EventTable
@@ -206,9 +205,8 @@ def _of_scored(
         inter = Intersections.of(reference, found, psds.intersection, pairs)
         curves = inter.curves(np.full(len(found), -np.inf), found.score)
         rocs.append(roc_of_curves(reference, curves, psds))
-    n_points = len(np.unique(predictions.score))
-    known = n_points if n_points < 2 else None
-    return _score(reference, *_above(found, pairs, config), config, rocs, known)
+    n_points = None if len(np.unique(predictions.score)) > 1 else min(1, len(predictions))
+    return _score(reference, *_above(found, pairs, config), config, rocs, n_points)
 
 
 def _above(found: Events, pairs: Pairs, config: ScoreConfig) -> tuple[Events, Pairs]:
@@ -244,9 +242,9 @@ def _of_frames(
         rocs.append(roc_of_curves(reference, inter.curves(found.first, found.last), psds))
     threshold = 0.5 if config.threshold is None else config.threshold
     at = (found.first < threshold) & (threshold <= found.last)
-    detected = events[0] if events else found.events.take(at)
-    pairs = overlapping(detected, reference.events, config.collar.onset_collar)
-    return _score(reference, detected, pairs, config, rocs, None)
+    chosen = events[0] if events else found.events.take(at)
+    pairs = overlapping(chosen, reference.events, config.collar.onset_collar)
+    return _score(reference, chosen, pairs, config, rocs, None)
 
 
 def _lengths(truth: EventTable, frames: Sequence[FrameScores]) -> dict[str, float]:
@@ -308,7 +306,7 @@ def _score(
     rocs: Sequence[PsdRoc],
     n_points: int | None,
 ) -> Score:
-    """Return all metrics; `pairs` are those that are an onset collar apart or less."""
+    """Return all metrics; `pairs` are those within an onset collar."""
     onset_only = CollarConfig(config.collar.onset_collar, None)
     near = CollarPairs.of(reference, found, onset_only, pairs)
     i, j = near.matches()
