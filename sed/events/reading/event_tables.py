@@ -33,6 +33,7 @@ ENDINGS = (
     *(".csv", ".tsv", ".txt", ".tab", ".jsonl", ".parquet", ".textgrid", ".svl"),
     *(".sqlite", ".sqlite3", ".db"),
 )
+MAX_EVENT_SECONDS = 1e7  # four months
 _SQLITE = b"SQLite format 3\0"
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 # Names of the columns of tables that are read fast: those of `sed`, and of DCASE.
@@ -171,8 +172,10 @@ def _read(path: Path) -> EventTable:
 
 
 def _check_times(table: EventTable, path: Path) -> None:
-    """Refuse events whose times are no numbers, negative or in the wrong order."""
+    """Refuse events whose times are no numbers, negative, in the wrong order or far apart."""
     right = (table.onset >= 0) & (table.offset >= table.onset) & np.isfinite(table.offset)
+    # What is counted by the second or the hour takes memory for each.
+    right &= table.offset - table.onset <= MAX_EVENT_SECONDS
     if wrong := np.flatnonzero(~right).tolist():
         rows = [
             f"{without_controls(event.label)} from {event.onset:g} to {event.offset:g} s"

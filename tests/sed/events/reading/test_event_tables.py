@@ -148,6 +148,8 @@ def test_all_that_cannot_be_read_is_listed(tmp_path):
         ("e.csv", "file,onset,offset,label,score\na,5,1,d,1\na,1,2,d,1\na,-3,1,d,1\n",
          "2 events with times that cannot be; correct or remove them:\n  d from 5 to 1 s\n"
          "  d from -3 to 1 s"),
+        ("e.csv", "file,onset,offset,label,score\na,1,1e12,d,1\n",
+         "1 event with times that cannot be; correct or remove them:\n  d from 1 to 1e+12 s"),
         ("e.csv", "file,onset,offset,label,score,time\na,1,2,d,1,2026-05-01T00:00:00+99:00\n",
          "1 row cannot be read as csv"),
         ("e.csv", "a" * 200_000 + "\n1\n", "is no table of events"),
