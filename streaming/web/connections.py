@@ -27,8 +27,8 @@ MAX_STRANGERS, MAX_REQUESTS, MAX_VIEWERS = 1_000, 100, 100
 # it receives, the database that it reads.
 STRANGERS_SHARE, REQUESTS_SHARE, VIEWERS_SHARE = 1 / 3, 1 / 12, 1 / 12
 N_ACCEPTED = 32  # connections that are accepted before any is served
-# Connections that the system accepts meanwhile: where one finds no place, its system tries again only
-# after one, three and seven seconds.
+# Connections that the system accepts meanwhile. One that finds no place is tried again by the
+# system of the client, after one, three and seven seconds.
 BACKLOG = 4096
 MAX_HEADER_BYTES = 1 << 14
 END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")

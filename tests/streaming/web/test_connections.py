@@ -178,7 +178,8 @@ def test_connections_wait_in_the_system_while_the_server_has_no_time(path):
     try:
         with page(path) as (web, _), ExitStack() as stack:
             host, port = web.url.removeprefix("http://").rstrip("/").split(":")
-            web._loop.call_soon_threadsafe(has_time.wait, 10)
+            assert health(web)[0] == "listening"  # the server has started
+            web._loop.call_soon_threadsafe(has_time.wait, 20)
             waiting = selectors.DefaultSelector()
             stack.callback(waiting.close)
             for _ in range(1_500):
