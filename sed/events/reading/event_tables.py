@@ -19,11 +19,11 @@ from sed.events.reading.audio_files import Recordings, files_below, recording_na
 from sed.events.reading.events import read_events
 from sed.events.reading.header import column_key, read_columns
 from sed.events.reading.layouts import LAYOUTS, layout_of
+from sed.events.reading.parquet import read_parquet_table
 from sed.events.reading.table import log_once
 from sed.events.reading.text_file import has_surrogates
 from sed.events.sqlite import LIVE_RECORD, LIVE_RECORD_VERSION, belongs_to, read_sqlite
 from sed.events.writing.formats import EXTENSIONS
-from sed.events.writing.parquet import read_parquet_events
 from sed.events.writing.writers import GAP
 from sed.text import lines, message_of, pluralize, printable, some, without_controls
 
@@ -164,7 +164,7 @@ def _read(path: Path) -> EventTable:
     if _begins_with(path, _SQLITE):
         return _read_live_record(path)
     if path.suffix.lower() == ".parquet":
-        return EventTable.of_events(read_parquet_events(path))
+        return read_parquet_table(path)
     plain = _read_plain(path)
     if plain is not None:
         return plain

@@ -223,7 +223,7 @@ def read_parquet_events(path: str | os.PathLike[str]) -> list[Event]:
     SedError
         If the file cannot be read, or another program wrote it.
     """
-    with _opened(path) as file:
+    with open_parquet(path) as file:
         return [_event(row) for batch in file.iter_batches() for row in batch.to_pylist()]
 
 
@@ -245,7 +245,7 @@ def read_rows(path: str | os.PathLike[str], rows: NDArray[np.int64]) -> list[Eve
         If the file cannot be read, or another program wrote it.
     """
     events: dict[int, Event] = {}
-    with _opened(path) as file:
+    with open_parquet(path) as file:
         first = 0
         for i in range(file.metadata.num_row_groups):
             end = first + file.metadata.row_group(i).num_rows
@@ -269,13 +269,13 @@ def read_recordings(path: str | os.PathLike[str]) -> tuple[list[RecordingRows], 
     SedError
         If the file cannot be read, or another program wrote it.
     """
-    with _opened(path) as file:
+    with open_parquet(path) as file:
         recordings = parse_json(file.metadata.metadata[RECORDINGS.encode()])
         return [(name, first, n_rows) for name, first, n_rows in recordings], file.metadata.num_rows
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+def open_parquet(path: str | os.PathLike[str]) -> Iterator[Any]:
     """Open a Parquet file; errors of reading it become a `SedError` that names it."""
     arrow = _pyarrow(path)
     try:
@@ -296,7 +296,7 @@ def _read_slices(
     wanted = iter([(first, first + n) for first, n in slices if n])
     begin, end = next(wanted, (0, 0))
     position = 0
-    with _opened(path) as file:
+    with open_parquet(path) as file:
         for batch in file.iter_batches(STORE_ROWS_PER_GROUP):
             while begin < end and begin < position + len(batch):
                 part = batch.slice(begin - position, end - begin)
