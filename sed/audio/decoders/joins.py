@@ -180,7 +180,7 @@ def _is_flac_frame(head: bytes) -> bool:
 
 
 def next_form(file: LocalFile, start: int) -> int | None:
-    """Return where another AIFF, CAF or W64 file starts behind the one at a byte; None if none does.
+    """Return where an AIFF, CAF or W64 file starts behind the one at a byte; None if none does.
 
     The first one has to be whole: its header gives its length.
     """
@@ -221,7 +221,7 @@ def matroska_rest(file: Readable) -> int:
         if not head and position < file.n_bytes:  # a part of a pipe that is not kept
             return 0
         n_name = 4 if head[:4] in (_EBML, _SEGMENT) else 1
-        if n_name == 1 and head[:1] != _EBML_VOID or len(head) <= n_name:
+        if (n_name == 1 and head[:1] != _EBML_VOID) or len(head) <= n_name:
             break
         n_size = 9 - head[n_name].bit_length()  # bytes of the size, by its leading zero bits
         size = int.from_bytes(head[n_name : n_name + n_size], "big") & (1 << 7 * n_size) - 1
