@@ -116,23 +116,13 @@ def test_the_best_threshold_finds_most_at_few_false_events():
     assert events.best_threshold(result.tallies) == 0.5
     assert result.tally.found == 0.5
     assert result.tally.onset_errors == [0.0]
-    pytest.importorskip("psds_eval")
     figures = result.as_dict()
     assert figures["own"]["f1"] == pytest.approx(2 / 3)
     assert figures["psds_1"] == figures["psds_2"] == pytest.approx(1.0)
 
 
-def test_the_steps_of_a_curve_are_those_of_the_package():
-    x = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
-    curve = psds.step_curve(x, np.array([3.0, 1.0, 1.0]), np.array([0.2, 0.5, 0.4]))
-    assert curve.tolist() == [0.0, 0.5, 0.5, 0.5, 0.5]
-    assert psds.area(np.array([0.0, 1.0, 4.0]), np.array([0.0, 0.5, 1.0]), 3.0) == 1.0
-    assert psds.area(np.array([0.0, 1.0]), np.array([0.0, 0.5]), 3.0) == 1.0
-
-
 @pytest.mark.slow
 def test_the_score_is_the_published_one(shared):
-    pytest.importorskip("psds_eval")
     folder = shared / "reference" / "desed_student"
     if not folder.is_dir():
         pytest.skip("needs the folder reference/desed_student beside the data")

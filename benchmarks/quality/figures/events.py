@@ -20,7 +20,7 @@ from benchmarks.quality.figures.matching import (
     Tolerance,
     total,
 )
-from benchmarks.quality.figures.psds import has_psds, psds
+from benchmarks.quality.figures.psds import psds
 from benchmarks.quality.figures.scene_sets import Scene
 from benchmarks.quality.figures.subjects import Subject
 from sed.events.tracker import Event
@@ -88,9 +88,7 @@ class SceneResults:
         return {t: compare(self.matcher, self.scenes, found) for t, found in self.swept.items()}
 
     def psds(self) -> dict[str, float]:
-        """Return the polyphonic sound detection scores; none without the package."""
-        if not has_psds():
-            return {}
+        """Return the polyphonic sound detection scores."""
         names = [str(number) for number in range(len(self.scenes))]
         truth = {
             name: [e for e in scene.truth if e.label in self.matcher.known]

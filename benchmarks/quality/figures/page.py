@@ -183,8 +183,8 @@ def by_background(models: list[Results]) -> str:
         "pink noise that swells like passing cars; the music is synthetic, chords and a melody "
         "over drums, since there are no recordings of either. Classes that fit the background are "
         "not false. F1 (200 ms): the onset within 200 ms, the offset within 200 ms or a fifth of "
-        "the length; F1 (onset): the onset within 0.5 s. PSDS 1 and 2 are DCASE's scenarios, by "
-        "`psds_eval` from twenty single thresholds; detections of classes that are no category of "
+        "the length; F1 (onset): the onset within 0.5 s. PSDS 1 and 2 are DCASE's scenarios, "
+        "from twenty single thresholds; detections of classes that are no category of "
         "ESC-50 cost nothing in them.",
         "",
         *header(
