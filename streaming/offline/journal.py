@@ -19,17 +19,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sed.audio.find import Recording
 from sed.audio.version import is_version, recording_version
-from sed.errors import OutputError, UsageError
+from sed.errors import OutputError, SedError, UsageError
 from sed.events.sqlite import DatabaseError, open_sqlite
 from sed.events.tracker import Event
 from sed.text import printable
 from streaming.offline.job import JobResult
 from streaming.offline.job_config import check_resumed
-from streaming.offline.summary import RecordingProblem
+from streaming.offline.summary import RecordingProblem, Totals
 
 TIMEOUT_SECONDS = 0.5  # until a journal counts as in use by another run
 APPLICATION_ID = 0x5345444A  # "SEDJ"
@@ -83,7 +83,12 @@ NOT_REQUESTED = "UPDATE recordings SET state = 'not_requested' WHERE state = 'wa
 SET_STATE = (
     "UPDATE recordings SET state = ?, version = CAST(? AS TEXT) WHERE name = CAST(? AS TEXT)"
 )
-STATE = "SELECT n_bytes, state, version FROM recordings WHERE name = CAST(? AS TEXT)"
+# A damaged one was read as far as it can be, unless an extra reads on, which may be there now.
+FINISHED = """
+SELECT n_bytes, state, version, failure FROM recordings
+WHERE name = CAST(? AS TEXT) AND (state = 'done'
+    OR state = 'failed' AND is_damaged AND version != '' AND failure NOT LIKE '%pip install%')
+"""
 FINISH = """
 UPDATE recordings
 SET state = ?, processed_seconds = ?, failure = CAST(? AS TEXT), is_damaged = ?, notices = ?,
@@ -107,16 +112,6 @@ SELECT path, failure, is_damaged, notices FROM recordings
 WHERE state IN ('done', 'failed') AND failure || notices != '' ORDER BY name
 """
 PAGE = 256  # recordings to read from the list at once
-
-
-class _Totals(NamedTuple):
-    """Counts over all recordings of the journal."""
-
-    n_recordings: int
-    n_bytes: int
-    n_finished: int  # of the recordings
-    n_bytes_finished: int
-    n_not_requested: int  # waiting in an earlier run, and not requested in this one
 
 
 class Journal:
@@ -188,26 +183,30 @@ class Journal:
         self,
         recordings: Iterable[Recording],
         has_results: Callable[[Recording], bool] = lambda _: True,
+        on_damaged: Callable[[SedError], None] = lambda _: None,
     ) -> None:
         """Put any number of recordings on the list.
 
         One that is finished stays so, unless it has failed, has changed (it was perhaps still being
-        copied), or `has_results` is false: the files about it are gone.
+        copied), or `has_results` is false: the files about it are gone. One that is damaged stays
+        so too, and `on_damaged` is called with its damage.
         """
         with self._transaction() as connection:
             connection.execute(NOT_REQUESTED)
             for recording in recordings:
                 name = _raw(recording.name)
-                row = connection.execute(STATE, (name,)).fetchone()
+                row = connection.execute(FINISHED, (name,)).fetchone()
                 state, version = "waiting", ""
                 if (
                     row is not None
-                    and row[:2] == (recording.n_bytes, "done")
+                    and row[0] == recording.n_bytes
                     and is_version(recording, row[2])
                     and has_results(recording)
                 ):
                     # A journal of an earlier release knows no versions.
-                    state, version = "done", row[2] or recording_version(recording)
+                    state, version = row[1], row[2] or recording_version(recording)
+                    if state == "failed":
+                        on_damaged(SedError(row[3]))
                 row = name, _raw(recording.path), recording.n_bytes, state, _raw(version)
                 connection.execute(PLAN, row)
 
@@ -252,10 +251,10 @@ class Journal:
                 ),
             )
 
-    def totals(self) -> _Totals:
+    def totals(self) -> Totals:
         """Return the totals; a failed recording that waits is not finished."""
         with self._translate_errors():
-            return _Totals(*map(int, *self._rows(TOTALS)))
+            return Totals(*map(int, *self._rows(TOTALS)))
 
     def events(self) -> Iterator[Event]:
         """Yield all events, in the order of the names of the recordings."""

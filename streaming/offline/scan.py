@@ -205,7 +205,8 @@ class Scan:
                 )
                 self._know_root(root if root != common_root(sources) else searched_root(sources))
                 # One after the other: an archive need not fit into memory.
-                journal.plan(iter_recordings(sources, root, unreadable), self._job.outputs.exist)
+                recordings = iter_recordings(sources, root, unreadable)
+                journal.plan(recordings, self._job.outputs.exist, self._add_damage)
                 for unread in unreadable:
                     self._add_failure(unread)
                 totals = journal.totals()
@@ -304,6 +305,11 @@ class Scan:
     def _add_failure(self, error: SedError) -> None:
         self.summary.add_failure(error)
         self._callbacks.on_error(error)
+
+    def _add_damage(self, error: SedError) -> None:
+        """Count the damage of a recording that an earlier run has analysed."""
+        self.summary.n_damaged += 1
+        self._add_failure(error)
 
     def _interrupt(self) -> None:
         # Without a journal the recordings in progress are processed up to here.

@@ -28,6 +28,16 @@ class RecordingProblem(NamedTuple):
     message: str
 
 
+class Totals(NamedTuple):
+    """Counts over all recordings of a journal."""
+
+    n_recordings: int
+    n_bytes: int
+    n_finished: int  # of the recordings
+    n_bytes_finished: int
+    n_not_requested: int  # waiting in an earlier run, and not requested in this one
+
+
 @dataclass
 class Summary:
     """What became of the recordings of a scan."""

@@ -196,7 +196,9 @@ def test_notices_are_in_the_report_and_the_summary_and_no_failures(archive, tmp_
     ]
     assert table(out / PROBLEMS) == expected
     again = scan(out, resume=True).run([folder])
-    assert (again.n_files, again.n_skipped, again.n_notices) == (1, 2, 1)
+    # What is damaged is not analysed again, and is a failure as before.
+    assert (again.n_files, again.n_skipped, again.n_failures, again.n_damaged) == (0, 3, 1, 1)
+    assert str(again.failures[0]) == f"{folder}/c.wav: damaged at 1.000 s: gone. Copy it."
     assert table(out / PROBLEMS) == expected
 
 

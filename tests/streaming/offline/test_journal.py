@@ -9,7 +9,7 @@ from datetime import datetime
 import pytest
 
 from sed.audio.find import Recording
-from sed.errors import OutputError, SedError, UsageError
+from sed.errors import DamagedRecordingError, OutputError, SedError, UsageError
 from sed.events.sqlite import DatabaseError
 from sed.events.tracker import Event
 from streaming.offline.job import JobResult
@@ -73,6 +73,36 @@ def test_a_failure_keeps_its_events_and_is_tried_again(path):
         journal.finish(A, result(2))
         assert list(journal.problems()) == []
         assert list(journal.events()) == list(result(2).events)
+
+
+def damaged(path, reason):
+    failure = DamagedRecordingError(path, 3.0, reason)
+    return JobResult(result(1, path).events, 3.0, failure, is_damaged=True)
+
+
+def test_what_is_damaged_is_read_once_and_reported_each_time(path, tmp_path):
+    """Unless it was replaced, its results are gone, or an extra would read on."""
+    recordings = []
+    for name in "abcd":
+        (tmp_path / name).write_text("sound")
+        recordings.append(Recording(str(tmp_path / name), name, 5))
+    a, b, c, d = recordings
+    with started(path, recordings) as journal:
+        for recording in recordings:
+            journal.start(recording)
+            reason = "gone. With pip install av FFmpeg reads on." if recording == d else "gone."
+            journal.finish(recording, damaged(recording.path, reason))
+        problems = list(journal.problems())
+    (tmp_path / "b").write_text("other")
+    errors = []
+    with Journal(path) as journal:
+        journal.begin(SETTINGS, "/sound", resume=True)
+        journal.plan(recordings, lambda recording: recording != c, errors.append)
+        assert list(journal.waiting()) == [b, c, d]
+        assert [str(error) for error in errors] == [f"{a.path}: damaged at 3.000 s: gone."]
+        assert list(journal.problems()) == problems[:1]
+        assert list(journal.events()) == list(damaged(a.path, "").events)
+        assert journal.totals().n_finished == 1
 
 
 def test_new_recordings_and_those_that_have_grown_are_taken_in(path):
