@@ -120,8 +120,12 @@ class DeliveryQueue(Generic[Item]):
             )
             self._is_closed = True
             self._change.notify_all()
-            if n_left := len(self._waiting) + self._is_sending:
-                self._notices.append(Problem(f"{self._name}: closed with {n_left} not delivered"))
+            n_left = len(self._waiting) + self._is_sending
+            # Those of earlier faults were counted when these were over.
+            n_lost = self._n_lost if self._faults.is_faulty else 0
+            counts = (n_left, "not delivered"), (n_lost, "lost")
+            if counted := ", ".join(f"{n} {what}" for n, what in counts if n):
+                self._notices.append(Problem(f"{self._name}: closed with {counted}"))
         if not n_left:
             self._thread.join()
         # The destination usually holds this queue; without this, its sockets would stay open until

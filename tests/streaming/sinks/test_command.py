@@ -165,7 +165,10 @@ def test_a_command_that_hangs_is_killed_with_what_it_started(tmp_path):
     alert = CommandAlert(f"sh -c {shlex.quote(program)}", timeout=1)
     alert.handle(EventEnded(EVENT))
     reports = texts(alert.close())
-    assert reports == ["command sh: took more than 1 s and was killed"]
+    assert reports == [
+        "command sh: took more than 1 s and was killed",
+        "command sh: closed with 1 lost",
+    ]
     for pid in pids.read_text().split():
         until(lambda pid=pid: not is_running(pid))
 
@@ -196,7 +199,7 @@ def test_commands_never_keep_the_listener_waiting_and_the_oldest_are_dropped(tmp
     assert time.monotonic() - started < 15
     assert reports == [
         "command sleep: 5 items wait for delivery; the oldest are dropped",
-        "command sleep: closed with 6 not delivered",
+        "command sleep: closed with 6 not delivered, 94 lost",
     ]
     alert._queue._thread.join(5)
     assert not alert._queue._thread.is_alive()  # its process was killed

@@ -163,6 +163,15 @@ def test_closing_takes_no_longer_than_configured_and_counts_the_remaining_items(
     assert queue.notices() == []
 
 
+def test_what_was_lost_is_counted_at_the_end_if_nothing_was_delivered_since():
+    receiver = Receiver(SedError("it does not want that"))
+    queue = DeliveryQueue("it", receiver, QUICK)
+    for item in range(3):
+        queue.put(item)
+    until(lambda: receiver.n_tries == 3)
+    assert texts(queue.close()) == ["it: it does not want that", "it: closed with 3 lost"]
+
+
 def test_closing_tries_once_more():
     receiver = Receiver(ConnectionError("away"))
     queue = DeliveryQueue("it", receiver, DeliveryConfig(first_retry_seconds=1000))

@@ -212,7 +212,7 @@ def test_closing_without_a_broker_counts_the_remaining_items(broker):
     until(lambda: not alert._queue._waiting)
     reports += [text for _ in range(9) for text in texts(alert.handle(EventEnded(EVENT)))]
     reports += texts(alert.close())
-    assert reports[-1] == f"mqtt://127.0.0.1:{broker.port}/x: closed with 6 not delivered"
+    assert reports[-1] == f"mqtt://127.0.0.1:{broker.port}/x: closed with 6 not delivered, 4 lost"
     assert len(reports) == 3
 
 
