@@ -9,6 +9,8 @@ index            ``file, label``, and all that `train.data.tables.write_index` w
 weak             ``filename, event_labels``: weak labels of DCASE, separated by commas
 audioset         ``YTID, start_seconds, end_seconds, positive_labels``
 audioset_strong  ``segment_id, start_time_seconds, end_time_seconds, label``
+windows          ``file, start_time, end_time`` of OpenSoundscape, and a column per class
+opensoundscape   its annotations: ``audio_file, start_time, end_time, annotation``
 strong           ``filename, onset, offset, event_label``, or annotations beside recordings
 events           ``file, onset, offset, label``, and no scores
 raven            selection table, also that of BirdNET
@@ -49,6 +51,7 @@ from train.data.row_formats import (
     esc50_clip,
     fsdkaggle2018_clip,
     index_clip,
+    read_windows,
     urbansound8k_clip,
     weak_clip,
 )
@@ -301,6 +304,10 @@ FORMATS = {
     ),
     "audioset_strong": TableFormat(
         read_strong, ("segment_id", "start_time_seconds", "end_time_seconds", "label")
+    ),
+    "windows": TableFormat(read_windows, ("file", "start_time", "end_time"), excluded=("label",)),
+    "opensoundscape": TableFormat(
+        read_strong, ("audio_file", "start_time", "end_time"), ("annotation",)
     ),
     "strong": TableFormat(read_strong, STRONG_COLUMNS),
     "events": TableFormat(read_strong, ("file", "onset", "offset", "label"), excluded=("score",)),

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from sed.events.reading.annotations import checked_event
-from sed.events.reading.table import number
+from sed.events.reading.audio_files import table_finder
+from sed.events.reading.table import number, read_text_table
 from sed.events.tracker import Event
+from train.data.audio import recording_seconds
 from train.data.clips import SPLITS, Clip
-from train.data.csv_rows import MAX_SHOWN, literal_list
+from train.data.csv_rows import MAX_SHOWN, RowErrors, literal_list
 
 Row = Mapping[str, str]  # its cells by the keys of their columns
 Find = Callable[..., str]  # possible names of a file -> its path; ValueError if there is none
 
 _N_URBAN_FOLDS = 10
+_WINDOW = ("file", "start_time", "end_time")
+_PRESENT = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 
 
 def index_clip(row: Row, find: Find) -> Clip:
@@ -107,6 +112,53 @@ def fsdkaggle2018_clip(row: Row, find: Find) -> Clip | None:
 def weak_clip(row: Row, find: Find) -> Clip:
     """Return the clip of a row of DCASE's weak labels, which commas separate."""
     return Clip(find(row["filename"]), several(row["event_labels"], ",;"), "")
+
+
+def read_windows(path: Path) -> list[Clip]:
+    """Return the windows of a table of OpenSoundscape, which has a column of 0 and 1 per class.
+
+    A window is cut at the end of its recording, and one behind it left out; one of no class has no
+    events.
+
+    Raises
+    ------
+    TableError
+        If any row is faulty, as those with scores are; all are listed.
+    """
+    table = read_text_table(path)
+    finder = table_finder(path)
+    errors = RowErrors(path, len(table.rows))
+    classes = [c for c, key in enumerate(table.columns) if key not in ("", *_WINDOW)]
+    clips, seconds = [], dict[str, float | None]()
+    for i, cells in table.rows:
+        name, *times = (cells[table.columns.index(key)] for key in _WINDOW)
+        with errors.row(i, name):
+            start, end = (number(key, x) for key, x in zip(_WINDOW[1:], times, strict=True))
+            if not 0 <= start < end:
+                raise ValueError(
+                    f"expected a start of 0 or more and an end after it, got {start:g} and {end:g}"
+                )
+            file = finder.find_anywhere(name)
+            if file not in seconds:
+                seconds[file] = recording_seconds(file)
+            if (longest := seconds[file]) is not None and start >= longest:
+                errors.leave_out(i, name, f"starts after the recording, which has {longest:g} s")
+                continue
+            duration = min(end, longest or end) - start
+            labels = tuple(
+                table.header[c] for c in classes if _is_present(table.header[c], cells[c])
+            )
+            events = None if labels else ()
+            clips.append(Clip(file, labels, name, "", "", (), events, start, duration))
+    errors.finish((*table.assumed, *finder.assumed))
+    return clips
+
+
+def _is_present(name: str, cell: str) -> bool:
+    found = _PRESENT.get(cell.strip().casefold())
+    if found is None:
+        raise ValueError(f"expected 0 or 1 for {name}, got {cell!r}")
+    return found
 
 
 def fold_name(cell: str) -> str:

@@ -36,7 +36,14 @@ from train.data.csv_rows import RowErrors
 
 STRONG_COLUMNS = ("filename", "onset", "offset", "event_label")
 
-_ANYWHERE = ("raven", "birdnet", "birdnet_r", "kaleidoscope", "audioset")  # have bare file names
+_ANYWHERE = (
+    "raven",
+    "birdnet",
+    "birdnet_r",
+    "kaleidoscope",
+    "opensoundscape",
+    "audioset",
+)  # have bare file names
 _PADDED = ("birdnet", "birdnet_r", "kaleidoscope")  # detections in windows of fixed length
 
 # Annotations may end so much after the recording: programs round, and stop at whole frames.

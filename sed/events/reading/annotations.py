@@ -5,6 +5,7 @@
 ``audacity``        label track: lines of onset, offset and label
 ``birdnet``         CSV of BirdNET, also its table for R
 ``kaleidoscope``    ``cluster.csv`` and ``id.csv`` of Kaleidoscope, also that of BirdNET
+``opensoundscape``  table of annotations of OpenSoundscape
 ``audioset``        strong labels of AudioSet
 ``strong``          ``filename, onset, offset, event_label``, as DCASE has them
 ``events``          ``file, onset, offset, label``, as `sed detect` writes them

@@ -16,7 +16,9 @@ from sed.events.tracker import Event
 from sed.events.writing.writers import GAP, NAME_COLUMNS
 from sed.text import from_spreadsheet_cell, lines, near, pluralize, printable
 
-OF_OTHERS = ("birdnet", "kaleidoscope", "audioset", "textgrid", "sonic_visualiser")
+OF_OTHERS = (
+    *("birdnet", "kaleidoscope", "opensoundscape", "audioset", "textgrid", "sonic_visualiser"),
+)
 _READERS = ("csv", "jsonl", "audacity", "raven", "tsv", *OF_OTHERS)
 
 _Numbered = Iterator[tuple[int, Callable[[], Event | None]]]
@@ -32,8 +34,8 @@ def read_events(path: str | os.PathLike[str], format: str) -> list[Event]:
     format
         csv, jsonl, audacity, raven or tsv, as this package writes them and others do: see
         `sed.events.reading.table` for what is recognised in tables. Audacity and TSV store no
-        scores (1.0 here), Audacity no file names. Or one of birdnet, kaleidoscope, audioset,
-        textgrid and sonic_visualiser.
+        scores (1.0 here), Audacity no file names. Or one of birdnet, kaleidoscope,
+        opensoundscape, audioset, textgrid and sonic_visualiser.
 
     Raises
     ------

@@ -19,6 +19,7 @@ DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 FILE_COLUMNS = (
     *("file", "filename", "fname", "filepath", "path", "recording", "slice_file_name"),
     *("File", "IN FILE", "FOLDER", "INDIR", "CHANNEL", "Begin File", "Begin Path", "url"),
+    "audio_file",
 )
 LABEL_COLUMNS = (
     *("label", "event_label", "event_labels", "category", "class", "primary_label", "secondary"),

@@ -61,6 +61,10 @@ LAYOUTS = {
         ("in_file", "offset", "duration"), KALEIDOSCOPE_LABELS,
         "offset", duration="duration", files=("in_file",),
     ),
+    "opensoundscape": AnnotationColumns(
+        ("audio_file", "start_time", "end_time"), ("annotation",), "start_time", "end_time",
+        files=("audio_file",),
+    ),
     "audioset": AnnotationColumns(
         ("segment_id", "start_time_seconds", "end_time_seconds"), ("label",),
         "start_time_seconds", "end_time_seconds", files=("segment_id",),

@@ -372,3 +372,48 @@ def test_detected_events_are_refused_as_labels_of_clips(tmp_path, table_format):
     ) as caught:
         read_table(path, table_format=table_format)
     assert "rename the columns file and label to filename and event_label" in str(caught.value)
+
+
+@pytest.fixture
+def three_seconds(monkeypatch):
+    """Let all recordings be three seconds long: their samples are not read."""
+    monkeypatch.setattr("train.data.row_formats.recording_seconds", lambda _: 3.0)
+
+
+@pytest.mark.parametrize(("yes", "no"), [("1", "0"), ("1.0", "0.0"), ("True", "False")])
+def test_windows_of_opensoundscape_with_a_column_per_class(tmp_path, three_seconds, yes, no):
+    """The last window may end after the recording; one without a class has no events."""
+    touch(tmp_path / "a/x.wav")
+    columns = ",file,start_time,end_time,Strix aluco,Jay"
+    rows = [(0, "a/x.wav", 0.0, 2.0, yes, no), (1, "a/x.wav", 1.0, 3.0, no, no),
+            (2, "a/x.wav", 2.0, 4.0, yes, yes), (3, "a/x.wav", 3.0, 5.0, yes, no)]  # fmt: skip
+    path = write_table(tmp_path / "labels.csv", columns, *rows)
+    file, name = str(tmp_path / "a/x.wav"), "a/x.wav"
+    clips = [
+        Clip(file, ("Strix aluco",), name, start_seconds=0.0, duration_seconds=2.0),
+        Clip(file, (), name, events=(), start_seconds=1.0, duration_seconds=2.0),
+        Clip(file, ("Strix aluco", "Jay"), name, start_seconds=2.0, duration_seconds=1.0),
+    ]
+    assert read_table(path) == read_table(tmp_path) == clips
+    write_index(tmp_path / "index.csv", clips, None, [""] * 3)
+    assert read_table(tmp_path / "index.csv") == clips
+
+
+def test_scores_in_place_of_labels_are_refused(tmp_path, three_seconds):
+    touch(tmp_path / "x.wav")
+    columns = "file,start_time,end_time,owl,jay"
+    rows = [("x.wav", 0, 1, 0.93, 1), ("x.wav", 1, 1, 1, 0), ("x.wav", 1, 2, "", 0)]
+    assert faults_of(write_table(tmp_path / "t.csv", columns, *rows)).splitlines()[1:] == [
+        "  row 2: x.wav: expected 0 or 1 for owl, got '0.93'",
+        "  row 3: x.wav: expected a start of 0 or more and an end after it, got 1 and 1",
+        "  row 4: x.wav: expected 0 or 1 for owl, got ''",
+    ]
+
+
+def test_annotations_of_opensoundscape(tmp_path):
+    touch(tmp_path / "x.wav")
+    columns = "audio_file,annotation_file,annotation,start_time,end_time,low_f,high_f"
+    row = ("/home/ada/x.wav", "x.txt", "owl", 0.5, 1.5, 100, 900)
+    path = write_table(tmp_path / "t.csv", columns, row)
+    [clip] = read_table(path)
+    assert (clip.path, clip.events) == (str(tmp_path / "x.wav"), (Event(0.5, 1.5, "owl", 1.0),))
