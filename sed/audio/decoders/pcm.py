@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import sys
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sed.audio.decoders.guard import recording_errors
+from sed.audio.decoders.local_file import Pipe
 from sed.errors import DamagedRecordingError, RecordingError, UsageError
 from sed.text import near
 
@@ -44,6 +46,11 @@ METADATA = frozenset(
         *("minf", "elm1", "MD5", "tlst", "ResU", "Cr8r"),
     )
 )
+
+_FORMS = (b"RIFF", b"RF64", b"BW64")
+_CHUNKS = METADATA | {*_FORMS, b"data"}
+_NAME = re.compile(rb"[ -~]{4}")
+MAX_UNKNOWN_BYTES = 1 << 20  # of a chunk that is no sound though its name is unknown
 
 
 def is_unknown_size(n_bytes: int) -> bool:
@@ -105,6 +112,23 @@ def _skip(stream: BinaryIO | io.RawIOBase, n_bytes: int) -> None:
         n_bytes -= len(part)
 
 
+def _is_chunk(pipe: Pipe, at: int) -> bool:
+    """Return whether a chunk of WAV starts some bytes ahead; one of unknown name has to be whole.
+
+    It has a printable name, and another chunk or nothing follows it.
+    """
+    head = pipe.peek(at + 8)[at:]
+    if len(head) < 8 or head[:4] in _CHUNKS:
+        return len(head) == 8
+    end = at + 8 + int.from_bytes(head[4:], "little")
+    if not _NAME.fullmatch(head[:4]) or end > MAX_UNKNOWN_BYTES:
+        return False
+    even = end + (end - at) % 2
+    ahead = pipe.peek(even + 4)
+    following = ahead[even:]
+    return len(ahead) >= end and (not following or _NAME.fullmatch(following[:4]) is not None)
+
+
 class PcmStreamDecoder:
     """Interleaved little-endian PCM from a stream that cannot seek.
 
@@ -164,6 +188,7 @@ class PcmStreamDecoder:
         RecordingError
             If the stream is not WAV, or its encoding is not PCM.
         """
+        stream = stream if isinstance(stream, Pipe) else Pipe(cast(io.RawIOBase, stream), name)
         head = read_exactly(stream, 12)
         if not head:
             raise RecordingError(name, "this stream is empty. Pipe a recording into it.")
@@ -226,9 +251,11 @@ class PcmStreamDecoder:
                 )
             if n_bytes is None or self._layout is None:
                 return
-            n_bytes, before = self._next_samples(n_bytes, seconds)
-            if n_bytes is None and not before:
+            following = self._next_samples(n_bytes, seconds)
+            if following is None:
                 return
+            n_bytes, before = following
+            rest = rest if before else b""
 
     def _bytes(self, n_bytes: int | None, before: bytes) -> Iterator[bytes]:
         """Yield some bytes, and the stream up to `n_bytes` or to its end, as they arrive."""
@@ -243,8 +270,8 @@ class PcmStreamDecoder:
             n_read += len(data)
             yield data
 
-    def _next_samples(self, n_bytes: int, seconds: float) -> tuple[int | None, bytes]:
-        """Return what follows the samples of a WAV stream.
+    def _next_samples(self, n_bytes: int, seconds: float) -> tuple[int | None, bytes] | None:
+        """Return what follows the samples of a WAV stream; None if no sound does.
 
         Parameters
         ----------
@@ -256,33 +283,35 @@ class PcmStreamDecoder:
         Returns
         -------
         The bytes of more samples, None if they last to the end; and the first bytes of them that
-        were read already. Nothing of both at the end.
+        were read already, if they go on with those before.
 
         Raises
         ------
         DamagedRecordingError
             If a recording of another format follows.
         """
-        head = read_exactly(self._stream, 8 + n_bytes % 2)[n_bytes % 2 :]
-        while len(head) == 8:
-            name, size = struct.unpack("<4sI", head)
-            layout = self._layout
-            if name in (b"RIFF", b"RF64", b"BW64") and read_exactly(self._stream, 4) == b"WAVE":
-                layout, size = _read_to_samples(self._stream)
-            elif name in METADATA:
-                _skip(self._stream, size + size % 2)
-                head = read_exactly(self._stream, 8)
+        pipe = self._stream
+        assert isinstance(pipe, Pipe)
+        # Some programs leave out the byte that makes a chunk even.
+        if n_bytes % 2 and not _is_chunk(pipe, 0) and _is_chunk(pipe, 1):
+            _skip(pipe, 1)
+        while _is_chunk(pipe, 0):
+            name, size = struct.unpack("<4sI", read_exactly(pipe, 8))
+            layout = None if name in _FORMS else self._layout
+            if name in _FORMS and pipe.peek(4) == b"WAVE":
+                _skip(pipe, 4)
+                layout, size = _read_to_samples(pipe)
+            elif name not in (*_FORMS, b"data"):
+                _skip(pipe, size + size % 2)
                 continue
-            elif name != b"data":
-                # More sound than the header promises.
-                more = head + read_exactly(self._stream, MAX_ALIGNMENT_BYTES)
-                return None, more if len(more) > MAX_ALIGNMENT_BYTES else b""
             if layout != self._layout:
                 raise DamagedRecordingError(
                     self._name, seconds, "a recording of another format follows. Give it as a file."
                 )
-            return (None if is_unknown_size(size) else size), b""
-        return None, b""
+            return (size if size and not is_unknown_size(size) else None), b""
+        # More sound than the header promises.
+        more = read_exactly(pipe, MAX_ALIGNMENT_BYTES + 8)
+        return (None, more) if len(more) > MAX_ALIGNMENT_BYTES else None
 
     def _decode(self, data: bytes) -> NDArray[np.float32]:
         dtype, full_scale = ENCODINGS[self._encoding]

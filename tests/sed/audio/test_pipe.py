@@ -173,3 +173,46 @@ def test_a_wav_stream_without_a_sample_rate_is_an_error_of_the_recording(tmp_pat
     content[24:28] = bytes(4)
     with piped(content) as path, pytest.raises(RecordingError, match=r"gives 0 samples per"):
         open_recording(path)
+
+
+def odd_wav(tmp_path):
+    """Return a WAV file of 24 bits with an odd number of bytes of sound, without padding."""
+    samples = SAMPLES[:-1] if len(SAMPLES) % 2 == 0 else SAMPLES
+    content = encoded(tmp_path, "x.wav", "PCM_24", samples)
+    start = content.index(b"data") + 8
+    return content[: start + 3 * len(samples)]
+
+
+FOLLOWING = {
+    "no padding": (lambda wav: wav + wav, [0.5, 1.25, 2.5, 3.25]),
+    "padding": (lambda wav: wav + b"\0" + wav, [0.5, 1.25, 2.5, 3.25]),
+    "sound": (lambda wav: wav + wav[-3 * RATE :], [0.5, 1.25, 2.25]),
+    "unknown chunk": (
+        lambda wav: wav + b"\0" + b"zzZZ" + struct.pack("<I", 6_000) + 2_000 * b"\x7f\x20\x70",
+        [0.5, 1.25],
+    ),
+    "unfinished": (
+        lambda wav: wav + with_data_size(wav, -3 * (len(SAMPLES) - 1)),
+        [0.5, 1.25, 2.5, 3.25],
+    ),
+    "partial sample": (
+        lambda wav: with_data_size(wav[:-1], -1) + wav,
+        [0.5, 1.25, 2.5, 3.25],
+    ),
+}
+
+
+def with_data_size(content, n_more):
+    """Return a WAV file whose header promises some bytes more or less."""
+    at = content.index(b"data") + 4
+    size = struct.unpack("<I", content[at : at + 4])[0] + n_more
+    return content[:at] + struct.pack("<I", size) + content[at + 4 :]
+
+
+@pytest.mark.parametrize("name", FOLLOWING)
+def test_what_follows_an_odd_number_of_bytes_of_sound_in_a_pipe(tmp_path, name):
+    change, times = FOLLOWING[name]
+    samples, message = read(change(odd_wav(tmp_path)))
+    assert message == ""
+    assert onsets(samples) == pytest.approx(times, abs=0.005)
+    assert np.median(np.abs(samples)) < 0.002
