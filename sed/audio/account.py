@@ -128,6 +128,8 @@ def packet_fault(file: Readable, decoder: ContainerDecoder) -> str:
     rest = joins.matroska_rest if decoder.format.startswith("matroska") else joins.mp4_rest
     if joined := rest(file):
         return f"{pluralize(joined, 'byte')} behind the recording are not read. {KEPT}"
+    if n_left := joins.amr_parts(file)[1]:
+        return f"{pluralize(n_left, 'byte')} follow that {UNREADABLE}"
     if decoder.format.startswith("tta"):  # its header says how many packets there are
         n_left = mpeg.mpeg_end(file) - decoder.packet_bytes.end
         left = f"{pluralize(n_left, 'byte')} follow that {UNREADABLE}"

@@ -184,6 +184,8 @@ def open_container(
     head = file.read(start, HEAD_BYTES)
     if not head.strip(_TEXT):
         raise RecordingError(file.path, "is a text. Give a recording.")
+    if start == 0 and (parts := joins.amr_parts(file)[0]):
+        return ContainerDecoder(cast(BinaryIO, file.ranges(parts)), name=file.path, track=track)
     if file.place is not None and start == 0:
         return ContainerDecoder(file.place, name=file.path, track=track)
     source = cast(BinaryIO, file.ranges([(start, file.n_bytes - start)]))

@@ -73,3 +73,41 @@ def test_what_follows_a_matroska_file_is_read_or_reported(tmp_path, name):
     samples, message = read(path)
     assert message == ""
     assert len(samples) > 1.95 * len(SAMPLES)
+
+
+def amr(path, seconds=4.0):
+    """Write noise as AMR; return its bytes."""
+    av = pytest.importorskip("av", reason="needs the av extra")
+    if "libopencore_amrnb" not in av.codecs_available:
+        pytest.skip("FFmpeg has no encoder of AMR")
+    noise = np.random.default_rng(0).normal(0, 3_000, round(seconds * 8_000)).astype(np.int16)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libopencore_amrnb", rate=8_000, layout="mono")
+        stream.codec_context.bit_rate = 12_200
+        for start in range(0, len(noise), 160):
+            frame = av.AudioFrame.from_ndarray(noise[None, start : start + 160], "s16", "mono")
+            frame.sample_rate, frame.pts = 8_000, start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("junk", [JUNK, bytes(30_000)], ids=["noise", "zeros"])
+def test_junk_in_amr_is_reported_and_costs_its_own_time(tmp_path, junk):
+    path = tmp_path / "a.amr"
+    content = amr(path)
+    samples, message = read(path)
+    n_whole = len(samples)
+    assert (n_whole / 8_000, message) == (pytest.approx(4.0, abs=0.1), "")
+    path.write_bytes(content + junk)
+    samples, message = read(path)
+    assert len(samples) == pytest.approx(n_whole, abs=4 * 160)
+    assert "bytes follow that cannot be decoded" in message
+    # 31 bytes are a frame of 20 ms.
+    path.write_bytes(content[:3_000] + junk[:1_550] + content[3_000:])
+    samples, message = read(path)
+    assert len(samples) == pytest.approx(n_whole + 50 * 160, abs=6 * 160)
+    assert re.search(r"damaged at 1\.8\d\d s: .* cannot be decoded", message)
+    path.write_bytes(2 * content)
+    samples, message = read(path)
+    assert (len(samples), message) == (pytest.approx(2 * n_whole, abs=160), "")
