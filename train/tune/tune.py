@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -36,6 +37,8 @@ from train.tune.signals import ClassSignal
 
 MIN_EVENTS = 5  # of a class that is tuned by itself
 MIN_FOLDS = 2
+
+_log = logging.getLogger("sed.tune")
 
 OnClass = Callable[[int, int], None]  # classes searched, in all
 
@@ -330,11 +333,14 @@ def _write(
         name = model.path if isinstance(model, Checkpoint) else model_name(model or DEFAULT_ALIAS)
         write_post_processing(output, result.post_processing, result.comments(name))
     found = result.calibration
-    if plot is not None and found is not None:
-        if found.before is None or found.after is None:
-            raise UsageError(
-                f"no class has {MIN_EVENTS} labelled events in {len(clips)} clips, so that nothing "
-                "was calibrated: leave out --plot"
-            )
-        unit = "frames" if is_strong else "clips"
-        plot_reliability(found.before, found.after, plot, unit)
+    if plot is None or found is None:
+        return
+    if found.before is None or found.after is None:
+        _log.warning(
+            "%s: not drawn: no class has %d labelled events in %d clips, so that nothing was "
+            "calibrated",
+            printable(os.fspath(plot)), MIN_EVENTS, len(clips),
+        )  # fmt: skip
+        return
+    unit = "frames" if is_strong else "clips"
+    plot_reliability(found.before, found.after, plot, unit)

@@ -262,6 +262,17 @@ def test_one_recording_is_cut_into_stretches(place, tmp_path):
     assert "stretches of the same recordings, which are alike" in lines[3]
 
 
+def test_without_enough_events_nothing_is_drawn_and_the_settings_are_kept(place, tmp_path, caplog):
+    few, output = place / "few.tsv", tmp_path / "tuned.toml"
+    rows = (place / "labels.tsv").read_text().splitlines()
+    few.write_text("\n".join(rows[:3]))
+    options = {"calibration": "platt", "plot": tmp_path / "a.png", "scores": place / "scores"}
+    tune(place / "model.safetensors", few, output, **options)
+    assert "a.png: not drawn: no class has 5 labelled events" in caplog.messages[-1]
+    assert output.exists()
+    assert not (tmp_path / "a.png").exists()
+
+
 def test_arguments_that_do_not_fit_are_refused(place, tmp_path):
     model, table = place / "model.safetensors", place / "labels.tsv"
     with pytest.raises(UsageError, match="one target"):
