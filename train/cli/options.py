@@ -15,8 +15,8 @@ from sed.errors import INTERRUPTED
 INPUT, MODEL, OUTPUT, PERFORMANCE = "Input", "Model", "Output", "Performance"
 DOWNLOADS = "Downloads"
 FORMATS = (
-    "auto|esc50|urbansound8k|birdclef|fsdkaggle2018|index|weak|audioset|audioset_strong|strong|events|"
-    "raven|birdnet|birdnet_r|kaleidoscope|folders"
+    "auto|esc50|urbansound8k|birdclef|fsdkaggle2018|index|weak|audioset|audioset_strong|windows|"
+    "opensoundscape|strong|events|raven|birdnet|birdnet_r|kaleidoscope|folders"
 )
 
 Checkpoints = Annotated[

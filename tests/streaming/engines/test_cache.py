@@ -247,10 +247,9 @@ def test_a_cache_that_cannot_be_written_costs_a_notice(
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     [own] = temporary.iterdir()
     reason = os.strerror(REASONS[place])
-    assert warnings == [
-        f"{cache}: cannot write: {reason}. Free some space or choose another place. The model is "
-        f"prepared in {own} instead."
-    ]
+    [warning] = warnings
+    assert warning.startswith(f"{cache}: cannot write: {reason}. ")
+    assert warning.endswith(f" The model is prepared in {own} instead.")
     assert n_exports == 1
     assert (tmp_path / "file").read_bytes() == b""
 
