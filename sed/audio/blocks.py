@@ -97,11 +97,13 @@ class SampleValidator:
                 "what wrote the file.",
             )
         if not self.has_sound:
-            which = "" if channel is None else f" of channel {channel}"
+            # Only the commands that read one channel have the option.
+            of_it, more = "", "."
+            if channel is not None:
+                of_it, more = f" of channel {channel}", ", or choose another with --channel."
             raise NoSoundError(
                 path,
-                f"every sample{which} is zero (digital silence). Check the microphone, or choose "
-                "another channel with --channel.",
+                f"every sample{of_it} is zero (digital silence). Check the microphone{more}",
             )
 
 
