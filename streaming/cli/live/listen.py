@@ -26,6 +26,7 @@ from streaming.cli.live.options import (
     OnEvent,
     OnOnset,
     Output,
+    PrintUnit,
     SaveAudio,
     Threads,
     Token,
@@ -64,6 +65,7 @@ log = logging.getLogger("sed.listen")
 
 
 def listen(
+    context: typer.Context,
     input: Inputs = None,
     channel: Channel = None,
     raw_rate: RawRate = None,
@@ -105,6 +107,7 @@ def listen(
     webhook_header: WebhookHeader = None,
     mqtt: MqttUrl = None,
     spreadsheet_safe: SpreadsheetSafe = False,
+    print_unit: PrintUnit = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     buffer_seconds: Buffer = 10.0,
@@ -168,6 +171,10 @@ def listen(
     )
     if n_threads < 1 or buffer_seconds <= 0:
         raise UsageError("expected --threads of 1 or more and a --buffer above 0 seconds")
+    if print_unit is not None:
+        from streaming.cli.live.service import unit_of
+
+        return print(unit_of(context, print_unit), end="")
     with drivers_silenced():
         sources = open_sources(input, channel, raw_rate, raw_encoding, raw_channels)
         if not quiet:

@@ -172,6 +172,15 @@ MqttUrl = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+PrintUnit = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[system|user]",
+        help="Print the systemd unit that runs this as a service, and do nothing else.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
 Buffer = Annotated[
     float,
     typer.Option(
