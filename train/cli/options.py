@@ -16,7 +16,7 @@ INPUT, MODEL, OUTPUT, PERFORMANCE = "Input", "Model", "Output", "Performance"
 DOWNLOADS = "Downloads"
 FORMATS = (
     "auto|esc50|urbansound8k|birdclef|fsdkaggle2018|index|weak|audioset|audioset_strong|windows|"
-    "opensoundscape|strong|events|raven|birdnet|birdnet_r|kaleidoscope|folders"
+    "opensoundscape|start_end|strong|events|raven|birdnet|birdnet_r|kaleidoscope|folders"
 )
 
 Checkpoints = Annotated[

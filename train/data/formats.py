@@ -11,6 +11,7 @@ audioset         ``YTID, start_seconds, end_seconds, positive_labels``
 audioset_strong  ``segment_id, start_time_seconds, end_time_seconds, label``
 windows          ``file, start_time, end_time`` of OpenSoundscape, and a column per class
 opensoundscape   its annotations: ``audio_file, start_time, end_time, annotation``
+start_end        ``file, start_time, end_time, label`` (or annotation)
 strong           ``filename, onset, offset, event_label``, or annotations beside recordings
 events           ``file, onset, offset, label``, and no scores
 raven            selection table, also that of BirdNET
@@ -76,6 +77,11 @@ class TableFormat:
     columns: tuple[str, ...] = ()  # all required; empty: not a table
     either: tuple[str, ...] = ()  # one of them is required too
     excluded: tuple[str, ...] = ()  # a table with all of these has another meaning
+
+    @property
+    def n_required(self) -> int:
+        """Number of columns that it requires."""
+        return len(self.columns) + bool(self.either)
 
     def lacks(self, header: tuple[str, ...]) -> list[str]:
         """Return the names of the columns that a header lacks."""
@@ -223,7 +229,7 @@ def _files(folder: Path) -> list[Path]:
 def _kind(header: tuple[str, ...], kinds: tuple[str, ...]) -> str | None:
     """Return the format that has these columns; of several, the one that requires most."""
     fitting = [kind for kind in kinds if FORMATS[kind].fits(header)]
-    return max(fitting, key=lambda kind: len(FORMATS[kind].columns), default=None)
+    return max(fitting, key=lambda kind: FORMATS[kind].n_required, default=None)
 
 
 def _nearest(header: tuple[str, ...], kinds: tuple[str, ...] = ()) -> str:
@@ -305,9 +311,12 @@ FORMATS = {
     "audioset_strong": TableFormat(
         read_strong, ("segment_id", "start_time_seconds", "end_time_seconds", "label")
     ),
-    "windows": TableFormat(read_windows, ("file", "start_time", "end_time"), excluded=("label",)),
+    "windows": TableFormat(read_windows, ("file", "start_time", "end_time")),
     "opensoundscape": TableFormat(
         read_strong, ("audio_file", "start_time", "end_time"), ("annotation",)
+    ),
+    "start_end": TableFormat(
+        read_strong, ("file", "start_time", "end_time"), ("label", "annotation")
     ),
     "strong": TableFormat(read_strong, STRONG_COLUMNS),
     "events": TableFormat(read_strong, ("file", "onset", "offset", "label"), excluded=("score",)),

@@ -42,6 +42,7 @@ _ANYWHERE = (
     "birdnet_r",
     "kaleidoscope",
     "opensoundscape",
+    "start_end",
     "audioset",
 )  # have bare file names
 _PADDED = ("birdnet", "birdnet_r", "kaleidoscope")  # detections in windows of fixed length

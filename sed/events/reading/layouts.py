@@ -65,6 +65,10 @@ LAYOUTS = {
         ("audio_file", "start_time", "end_time"), ("annotation",), "start_time", "end_time",
         files=("audio_file",),
     ),
+    "start_end": AnnotationColumns(
+        ("file", "start_time", "end_time"), ("label", "annotation"), "start_time", "end_time",
+        files=("file",),
+    ),
     "audioset": AnnotationColumns(
         ("segment_id", "start_time_seconds", "end_time_seconds"), ("label",),
         "start_time_seconds", "end_time_seconds", files=("segment_id",),

@@ -410,6 +410,14 @@ def test_scores_in_place_of_labels_are_refused(tmp_path, three_seconds):
     ]
 
 
+def test_start_and_end_beside_a_label_are_those_of_an_event(tmp_path):
+    touch(tmp_path / "x.wav")
+    rows = [("x.wav", 0.5, 1.5, "owl"), ("x.wav", 2, 3, "jay")]
+    path = write_table(tmp_path / "t.csv", "file,start_time,end_time,label", *rows)
+    [clip] = read_table(path)
+    assert clip.events == (Event(0.5, 1.5, "owl", 1.0), Event(2.0, 3.0, "jay", 1.0))
+
+
 def test_annotations_of_opensoundscape(tmp_path):
     touch(tmp_path / "x.wav")
     columns = "audio_file,annotation_file,annotation,start_time,end_time,low_f,high_f"
