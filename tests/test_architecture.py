@@ -53,11 +53,13 @@ ARROWS = {
     "streaming/offline/detections": "sed sed/events streaming/pipeline",
     "streaming/search": "sed sed/audio sed/events sed/events/embedding_store sed/models "
     "streaming/engines streaming/pipeline streaming/offline",
-    "streaming/sinks": "sed sed/audio sed/events sed/events/writing streaming streaming/pipeline",
+    "streaming/sinks": "sed sed/audio sed/events sed/events/writing streaming streaming/pipeline "
+    "streaming/sinks/record",
+    "streaming/sinks/record": "sed sed/events",
     "streaming/live": "sed sed/audio sed/audio/decoders sed/events sed/models streaming "
     "streaming/engines streaming/pipeline",
     "streaming/live/terminal": "sed sed/features sed/events streaming",
-    "streaming/web": "sed sed/features sed/events streaming streaming/sinks",
+    "streaming/web": "sed sed/features sed/events streaming streaming/sinks/record",
     "streaming/bench": "sed sed/audio sed/audio/decoders sed/events sed/events/writing sed/models "
     "streaming/engines streaming/pipeline streaming/offline",
     "streaming/cli": "sed sed/audio sed/events sed/events/embedding_store sed/events/reading "
@@ -118,6 +120,7 @@ DOORS = {
     "sqlite3": {
         "sed/events/sqlite.py",
         "streaming/sinks/database.py",
+        "streaming/sinks/record/schema.py",
         "streaming/offline/journal.py",
         "streaming/results/review/store.py",
     },

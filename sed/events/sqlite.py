@@ -6,11 +6,10 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 
 from sed.errors import SedError
-from sed.text import iso_time, printable, to_utf8
+from sed.text import printable
 
 TIMEOUT_SECONDS = 5.0  # the longest wait for a lock that another process holds
 # Results that mean damage of the file or of its log. Other faults are those of a disk or a lock.
@@ -22,49 +21,7 @@ _ID_AT = 68  # bytes before the application id in the header
 _LOG_HEADER_BYTES, _FRAME_HEADER_BYTES = 32, 24
 REMEDY = "Choose another path."
 LIVE_RECORD = 0x5345444C  # "SEDL": application id of the database that `sed listen` writes
-LIVE_RECORD_VERSION = 2  # of the schema of that; `streaming.sinks.database` describes it
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS sessions (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    started TEXT NOT NULL,
-    ended TEXT,
-    model TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS events (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    session_id INTEGER NOT NULL REFERENCES sessions (id),
-    source TEXT NOT NULL,
-    label TEXT NOT NULL,
-    onset REAL NOT NULL,
-    offset REAL NOT NULL,
-    score REAL NOT NULL,
-    time TEXT NOT NULL,
-    unix_time REAL NOT NULL,
-    clip_path TEXT
-);
-CREATE TABLE IF NOT EXISTS gaps (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    session_id INTEGER NOT NULL REFERENCES sessions (id),
-    source TEXT NOT NULL,
-    onset REAL NOT NULL,
-    offset REAL NOT NULL,
-    n_samples INTEGER NOT NULL,
-    reason TEXT NOT NULL,
-    time TEXT NOT NULL,
-    unix_time REAL NOT NULL
-);
-CREATE INDEX IF NOT EXISTS events_by_time ON events (unix_time);
-CREATE INDEX IF NOT EXISTS gaps_by_time ON gaps (unix_time);
-"""
-_SPECIES_SCHEMA = """
-CREATE TABLE IF NOT EXISTS species (
-    label TEXT PRIMARY KEY,
-    scientific_name TEXT NOT NULL,
-    common_name TEXT NOT NULL
-)
-"""
-_ADD_SPECIES = "INSERT OR REPLACE INTO species VALUES (?, ?, ?)"
-_BEGIN_SESSION = "INSERT INTO sessions (started, model) VALUES (?, ?)"
+LIVE_RECORD_VERSION = 2  # of the schema of that; `streaming.sinks.record.schema` has it
 
 
 class DatabaseError(SedError):
@@ -148,26 +105,32 @@ def read_sqlite(
     application_id: int,
     version: int,
     timeout_seconds: float = TIMEOUT_SECONDS,
+    is_writable: bool = False,
 ) -> Iterator[sqlite3.Connection]:
-    """Open an existing database read-only for the duration of the context.
+    """Open an existing database for the duration of the context.
 
     Parameters
     ----------
     path, application_id, version, timeout_seconds
         As of `open_sqlite`.
+    is_writable
+        Open it for a transaction too: what the context changes is committed at its end, or not at
+        all if it raises an error.
 
     Raises
     ------
     DatabaseError
-        If the file belongs to another program, has another version, or cannot be read.
+        If the file belongs to another program, has another version, or cannot be read or changed.
     """
     try:
-        with _opened_to_read(path, timeout_seconds) as connection:
+        with _opened(path, timeout_seconds, "rw" if is_writable else "ro") as connection:
             _check(connection, path, application_id, version, REMEDY)
-            yield connection
+            with connection:
+                yield connection
     except sqlite3.Error as error:
         name = printable(os.fspath(path))
-        raise DatabaseError(f"{name}: cannot be read: {error}. {REMEDY}") from error
+        what = "changed" if is_writable else "read"
+        raise DatabaseError(f"{name}: cannot be {what}: {error}. {REMEDY}") from error
 
 
 def belongs_to(path: str | os.PathLike[str], application_id: int) -> bool:
@@ -217,7 +180,7 @@ def is_sound(path: str | os.PathLike[str]) -> bool:
     What cannot be read now, because another process has locked it for example, is not damaged.
     """
     try:
-        with _opened_to_read(path) as connection:
+        with _opened(path) as connection:
             return bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
     except sqlite3.Error as error:
         return not _is_damage(error)
@@ -226,7 +189,7 @@ def is_sound(path: str | os.PathLike[str]) -> bool:
 def is_cut(path: str | os.PathLike[str]) -> bool:
     """Return whether pages at the end of a database are missing, and not in its log either."""
     try:
-        with _opened_to_read(path) as connection:
+        with _opened(path) as connection:
             (n_pages,) = connection.execute("PRAGMA page_count").fetchone()
             (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
         return os.path.getsize(path) < n_pages * page_bytes and not is_sound(path)
@@ -238,7 +201,7 @@ def is_log_cut(path: str | os.PathLike[str]) -> bool:
     """Return whether the log of a database ends within a page; call it before opening that."""
     try:
         log_bytes = os.path.getsize(f"{os.fspath(path)}-wal")
-        with _opened_to_read(path) as connection:
+        with _opened(path) as connection:
             (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
     except (sqlite3.Error, OSError):
         return False
@@ -283,10 +246,10 @@ def has_id(path: str | os.PathLike[str], application_id: int) -> bool:
 
 
 @contextmanager
-def _opened_to_read(
-    path: str | os.PathLike[str], timeout_seconds: float = TIMEOUT_SECONDS
+def _opened(
+    path: str | os.PathLike[str], timeout_seconds: float = TIMEOUT_SECONDS, mode: str = "ro"
 ) -> Iterator[sqlite3.Connection]:
-    uri = f"{Path(path).absolute().as_uri()}?mode=ro"
+    uri = f"{Path(path).absolute().as_uri()}?mode={mode}"
     with closing(sqlite3.connect(uri, uri=True, timeout=timeout_seconds)) as connection:
         yield connection
 
@@ -294,46 +257,3 @@ def _opened_to_read(
 def _is_damage(error: sqlite3.Error) -> bool:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     return code in _DAMAGE or code & 0xFF in _DAMAGE
-
-
-def begin_session(
-    path: Path, model: str, species: Mapping[str, tuple[str, str]]
-) -> tuple[sqlite3.Connection, int | None]:
-    """Open a database and start a session; return the connection and the id of the session.
-
-    Parameters
-    ----------
-    path
-        The database; created if it is missing.
-    model
-        Name of the model.
-    species
-        Scientific and common name of each label.
-
-    Raises
-    ------
-    DatabaseError
-        If the file belongs to another program or has another version. It is not changed.
-    sqlite3.Error
-        If it cannot be opened or written.
-    """
-    connection = open_sqlite(
-        path,
-        application_id=LIVE_RECORD,
-        version=LIVE_RECORD_VERSION,
-        schema=_SCHEMA,
-        timeout_seconds=TIMEOUT_SECONDS,
-    )
-    try:
-        now = iso_time(datetime.now().astimezone())
-        if species:
-            connection.execute(_SPECIES_SCHEMA)
-            rows = ([to_utf8(label), *map(to_utf8, names)] for label, names in species.items())
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")
-                connection.executemany(_ADD_SPECIES, rows)
-        session = connection.execute(_BEGIN_SESSION, (now, model))
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection, session.lastrowid

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import bisect
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -22,8 +21,7 @@ from sed.files import remove_parts
 from sed.text import slug, timestamp
 from sed.types import Floats
 from streaming.sinks.place import FilePlace
-
-CLIP_NAME = re.compile(r"(\d{8})T\d{6}\.\d{3}Z_[^_]+_[^_]+(_\d+)?\.flac")
+from streaming.sinks.record.schema import CLIP_NAME
 
 
 class ClipFolder:

@@ -5,6 +5,7 @@
     sessions  id, started, ended, model      ended is NULL during a session, or if it was killed
     events    id, session_id, source, label, onset, offset, score, time, unix_time, clip_path
     gaps      id, session_id, source, onset, offset, n_samples, reason, time, unix_time
+    verdicts  event_id, verdict, reviewed_at    what people say about events: right or wrong
     species   label, scientific_name, common_name     only of models that know species
 
 `onset` and `offset` are seconds on the sample clock of the session. `time` is the onset in local
@@ -20,7 +21,7 @@ number of lost samples is unknown. Examples of queries::
 
 `PRAGMA user_version` is the version of this schema. An event is committed before any later sink
 receives it, so it survives a killed process; a power failure may cost the last seconds.
-`streaming.sinks.history` reads the database.
+`streaming.sinks.record` reads the database, and changes it as people ask.
 """
 
 from __future__ import annotations
@@ -40,7 +41,6 @@ from sed.events.sqlite import (
     LIVE_RECORD,
     TIMEOUT_SECONDS,
     DatabaseError,
-    begin_session,
     has_id,
     is_cut,
     is_log_cut,
@@ -50,6 +50,7 @@ from sed.events.sqlite import (
 from sed.text import iso_time, printable, to_utf8
 from streaming.messages import ClipSaved, EventEnded, FaultReporter, Gap, Message, Problem, Status
 from streaming.sinks.place import CUT, EMPTIED, FilePlace
+from streaming.sinks.record.schema import begin_session
 
 END_SESSION = "UPDATE sessions SET ended = ?2 WHERE id = ?1"
 ADD_EVENT = """

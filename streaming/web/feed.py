@@ -37,7 +37,7 @@ from streaming.messages import (
     Problem,
     Status,
 )
-from streaming.sinks.history import StoredEvent
+from streaming.sinks.record.history import StoredEvent
 
 Json = dict[str, Any]
 

@@ -22,7 +22,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from sed.events.sqlite import DatabaseError
 from sed.text import to_utf8
 from streaming.messages import EventEnded, InputStatus, Message, Status
-from streaming.sinks.history import clip_path, hourly_counts, stored_events
+from streaming.sinks.record.history import clip_path, hourly_counts, stored_events
 from streaming.web.feed import Viewer, Viewers, row_json
 
 PAGE = Path(__file__).parent / "page"

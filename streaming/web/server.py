@@ -26,7 +26,7 @@ from sed.events.sqlite import DatabaseError
 from sed.events.tracker import Event
 from sed.features.log_mel import LogMelConfig
 from streaming.messages import ClipSaved, FaultReporter, Message, Problem
-from streaming.sinks.history import find_event
+from streaming.sinks.record.history import find_event
 from streaming.web.connections import ConnectionsConfig
 from streaming.web.feed import Feed, Viewers, row_json
 from streaming.web.http_server import HOST, PORT, HttpServer

@@ -16,7 +16,7 @@ import pytest
 from sed.events.tracker import Event
 from streaming.messages import ClipSaved, EventEnded
 from streaming.sinks.database import EventDatabase
-from streaming.sinks.history import stored_events
+from streaming.sinks.record.history import stored_events
 from tests.streaming.sinks.databases import START, event, gap, opened, rows
 
 
@@ -135,7 +135,8 @@ def test_pandas_reads_it(tmp_path):
     with closing(sqlite3.connect(path)) as connection:
         table = pd.read_sql("SELECT * FROM events", connection)
     assert pd.to_datetime(table.time).tolist() == [START + timedelta(seconds=2.5)]
-    assert pd.DataFrame(stored_events(path)).columns.tolist() == table.columns.tolist()
+    columns = [*table.columns, "verdict"]
+    assert pd.DataFrame(stored_events(path)).columns.tolist() == columns
     assert json.loads(json.dumps(stored_events(path)[0]._asdict()))["score"] == 0.8
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from streaming.messages import EventEnded, Problem, Status
 from streaming.sinks.database import RETRY_SECONDS, EventDatabase
-from streaming.sinks.history import stored_events
+from streaming.sinks.record.history import stored_events
 from tests.streaming.sinks.databases import event, opened, rows
 
 STATUS = Status(1.0, 0.1, 0.1, 0, ())

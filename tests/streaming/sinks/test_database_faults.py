@@ -13,7 +13,7 @@ from sed.events.sqlite import DatabaseError
 from streaming.messages import ClipSaved, EventEnded, Problem, Status
 from streaming.sinks import database as database_module
 from streaming.sinks.database import EventDatabase
-from streaming.sinks.history import stored_events
+from streaming.sinks.record.history import stored_events
 from tests.conftest import tiny_disk
 from tests.streaming.sinks.databases import (
     event,

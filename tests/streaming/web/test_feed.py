@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from streaming.messages import AudioBlock, ClipSaved, EventEnded, EventStarted, Gap, Problem
-from streaming.sinks.history import find_event
+from streaming.sinks.record.history import find_event
 from streaming.web.feed import MAX_QUEUED, Feed, Viewer
 from tests.streaming.web.viewer import (
     LABELS,
