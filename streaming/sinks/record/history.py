@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from sed.errors import UsageError
 from sed.events.sqlite import LIVE_RECORD, LIVE_RECORD_VERSION, read_sqlite
 from sed.events.tracker import Event
 from sed.text import to_utf8
@@ -43,6 +44,7 @@ class StoredEvent(NamedTuple):
 
 COLUMNS = ", ".join(StoredEvent._fields)
 _EVENTS = f"SELECT {COLUMNS} FROM events LEFT JOIN verdicts ON event_id = id"
+_NEW_EVENTS = _EVENTS.replace("FROM events", "FROM events NOT INDEXED")
 # Each distinct value takes one step in the index; DISTINCT would read the whole index.
 _DISTINCT = """
 WITH RECURSIVE each(value) AS (
@@ -56,38 +58,44 @@ SELECT value FROM each WHERE value IS NOT NULL
 
 @dataclass(frozen=True)
 class EventFilter:
-    """Which events are asked for.
+    """Which events are meant; without values all of them.
 
     Attributes
     ----------
     labels
-        Only these classes; all if None.
-    source
-        Only this input; all if None.
-    since
-        Only events that start then or later, in seconds since 1970.
-    until
-        Only events that start earlier, in seconds since 1970.
+        Only these classes; all if empty.
+    sources
+        Only these inputs; all if empty.
+    start, stop
+        Only events with an onset from `start` to before `stop`, in seconds since 1970; None is no
+        bound.
     min_score
-        Only this score or a higher one.
+        Only events with this score or a higher one.
     """
 
-    labels: tuple[str, ...] | None = None
-    source: str | None = None
-    since: float | None = None
-    until: float | None = None
-    min_score: float | None = None
+    labels: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    start: float | None = None
+    stop: float | None = None
+    min_score: float = 0.0
 
     def conditions(self) -> tuple[list[str], list[float | str]]:
         """Return the conditions in SQL, all but that on the label, and their values."""
-        pairs = (
-            ("source = ?", self.source),
-            ("unix_time >= ?", self.since),
-            ("unix_time < ?", self.until),
-            ("score >= ?", self.min_score),
-        )
-        given = [(text, value) for text, value in pairs if value is not None]
-        return [text for text, _ in given], [value for _, value in given]
+        conditions: list[str] = []
+        values: list[float | str] = []
+        if self.sources:
+            # Of several inputs SQLite would sort all events; + keeps it from their index.
+            column = "source" if len(self.sources) == 1 else "+source"
+            conditions.append(f"{column} IN ({', '.join('?' * len(self.sources))})")
+            values += self.sources
+        for condition, bound in (("unix_time >= ?", self.start), ("unix_time < ?", self.stop)):
+            if bound is not None:
+                conditions.append(condition)
+                values.append(bound)
+        if self.min_score > 0:
+            conditions.append("score >= ?")
+            values.append(self.min_score)
+        return conditions, values
 
 
 ALL = EventFilter()
@@ -113,8 +121,8 @@ def stored_events(
         Id of the last event that is known already: the next ones in the order of ids, in which
         events were complete.
     before
-        Id of the earliest event that is known already: the last ones that started before it. There
-        are none if it was deleted.
+        Id of the earliest event that is known already: the last ones that started before it. It
+        may be deleted meanwhile.
     only
         Which events.
 
@@ -122,28 +130,35 @@ def stored_events(
     ------
     DatabaseError
         If the database cannot be read.
+    UsageError
+        If both `after` and `before` are given.
     """
+    if after is not None and before is not None:
+        raise UsageError("expected after or before, not both")
     texts, values = only.conditions()
     with _read(path) as connection:
         if after is not None:
-            if only.labels is not None:
+            if only.labels:
                 texts.append(f"label IN ({', '.join('?' * len(only.labels))})")
                 values += only.labels
-            query = f"{_EVENTS} {_where(['id > ?', *texts])} ORDER BY id LIMIT ?"
+            # Who asks for what is new asks often, and it is at the end of the table.
+            query = f"{_NEW_EVENTS} {_where(['id > ?', *texts])} ORDER BY id LIMIT ?"
             return [StoredEvent(*row) for row in connection.execute(query, (after, *values, n))]
         if before is not None:
-            texts.append("(unix_time, id) < (SELECT unix_time, id FROM events WHERE id = ?)")
-            values.append(before)
+            query = "SELECT unix_time FROM events WHERE id <= ? ORDER BY id DESC LIMIT 1"
+            if (known := connection.execute(query, (before,)).fetchone()) is None:
+                return []
+            texts.append("(unix_time, id) < (?, ?)")
+            values += known[0], before
         # SQLite would sort all events of several classes; merged, each class has its order.
-        labels = [None] if only.labels is None else only.labels
         orders = [
             connection.execute(
-                f"SELECT unix_time, id FROM events "
+                "SELECT unix_time, id FROM events "
                 f"{_where([*texts, 'label = ?'] if label is not None else texts)} "
                 "ORDER BY unix_time DESC, id DESC LIMIT ?",
-                (*values, *([label] if label is not None else []), n),
+                (*values, *([] if label is None else [label]), n),
             )
-            for label in labels
+            for label in only.labels or [None]
         ]
         ids = [row[1] for row in islice(heapq.merge(*orders, reverse=True), n)]
         query = f"{_EVENTS} WHERE id IN ({', '.join('?' * len(ids))}) ORDER BY unix_time, id"
@@ -168,6 +183,19 @@ def known_names(path: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
             for column in ("label", "source")
         )
     return labels, sources
+
+
+def has_label(path: str | os.PathLike[str], label: str) -> bool:
+    """Return whether a database has events of a class.
+
+    Raises
+    ------
+    DatabaseError
+        If the database cannot be read.
+    """
+    with _read(path) as connection:
+        query = "SELECT 1 FROM events WHERE label = ? LIMIT 1"
+        return connection.execute(query, (label,)).fetchone() is not None
 
 
 def first_time(path: str | os.PathLike[str]) -> float | None:
@@ -219,7 +247,7 @@ def hourly_counts(
     n_hours: int = 24,
     *,
     now: datetime | None = None,
-    source: str | None = None,
+    sources: tuple[str, ...] = (),
 ) -> tuple[list[datetime], dict[str, list[int]]]:
     """Return the number of events of each class in each of the last hours.
 
@@ -231,8 +259,8 @@ def hourly_counts(
         Number of hours; the last one is the current hour.
     now
         A time in the last hour; the clock of the system if not given.
-    source
-        Only events of this input; of all if None.
+    sources
+        Only events of these inputs; of all if empty.
 
     Returns
     -------
@@ -249,7 +277,7 @@ def hourly_counts(
     hour = (now or datetime.now()).astimezone().replace(minute=0, second=0, microsecond=0)
     first = hour.timestamp() - HOUR_SECONDS * (n_hours - 1)
     hours = [datetime.fromtimestamp(first + HOUR_SECONDS * n).astimezone() for n in range(n_hours)]
-    only = EventFilter(None, source, first, first + HOUR_SECONDS * n_hours)
+    only = EventFilter((), sources, first, first + HOUR_SECONDS * n_hours)
     texts, values = only.conditions()
     query = f"""
     SELECT CAST((unix_time - ?) / ? AS INTEGER) AS hour, label, count(*) FROM events

@@ -69,10 +69,11 @@ def test_events_and_hours_are_read_from_the_database(view):
         dispatcher.handle(EventEnded(event(n, time=now - timedelta(minutes=60 * n))))
     dispatcher.handle(EventEnded(event(9, "siren", time=now)))
     rows = get(web, "/events?limit=2").json()["events"]
-    assert [row["id"] for row in rows] == [5, 6]
+    assert [row["id"] for row in rows] == [1, 6]
     assert rows[1] | {"time": "", "unix_time": 0} == {
         "id": 6, "session_id": 1, "source": "mic", "label": "siren", "onset": 9.0, "offset": 10.5,
-        "score": 0.8, "time": "", "unix_time": 0, "has_clip": False,
+        "score": 0.8, "time": "", "unix_time": 0, "verdict": None,
+        "has_clip": False,
     }  # fmt: skip
     assert [row["id"] for row in get(web, "/events?after=1&limit=3").json()["events"]] == [2, 3, 4]
     assert len(get(web, "/events").json()["events"]) == 6

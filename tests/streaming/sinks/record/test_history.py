@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sed.errors import UsageError
 from sed.events.sqlite import DatabaseError
 from sed.events.tracker import Event
 from streaming.messages import ClipSaved, EventEnded
@@ -17,6 +18,7 @@ from streaming.sinks.record.history import (
     clip_path,
     find_event,
     first_time,
+    has_label,
     hourly_counts,
     known_names,
     stored_events,
@@ -39,6 +41,8 @@ def test_events_are_read_in_their_order(tmp_path):
         assert [row.id for row in stored_events(path, 3)] == [8, 9, 10]
         assert [row.id for row in stored_events(path, 3, after=2)] == [3, 4, 5]
         assert stored_events(path, after=10) == []
+        with pytest.raises(UsageError, match="expected after or before, not both"):
+            stored_events(path, after=1, before=2)
         assert find_event(path, event(3)) == stored_events(path)[3]
         assert find_event(path, event(3, "cat")) is None
         assert str(clip_path(path, 4)) == "/three.flac"
@@ -62,34 +66,36 @@ def many(tmp_path_factory):
 
 @given(
     n=st.integers(1, 40),
-    labels=st.none() | st.lists(st.sampled_from("abcz"), unique=True).map(tuple),
-    source=st.none() | st.sampled_from("xyz"),
+    labels=st.lists(st.sampled_from("abcz"), unique=True).map(tuple),
+    sources=st.lists(st.sampled_from("xyz"), unique=True).map(tuple),
     since=st.none() | st.integers(-5, 205),
     until=st.none() | st.integers(-5, 205),
-    min_score=st.none() | st.floats(0, 1),
-    before=st.none() | st.integers(0, 301),
-    after=st.none() | st.integers(0, 301),
+    min_score=st.floats(0, 1),
+    before=st.none() | st.integers(1, 302),
+    is_after=st.booleans(),
 )
 def test_the_events_asked_for_are_found(
-    many, n, labels, source, since, until, min_score, before, after
+    many, n, labels, sources, since, until, min_score, before, is_after
 ):
     path, every = many
     begin = START.timestamp()
     since, until = (None if t is None else begin + t for t in (since, until))
-    only = EventFilter(labels, source, since, until, min_score)
+    only = EventFilter(labels, sources, since, until, min_score)
     kept = [
         row
         for row in every
-        if (labels is None or row.label in labels)
-        and (source is None or row.source == source)
+        if (not labels or row.label in labels)
+        and (not sources or row.source in sources)
         and (since is None or row.unix_time >= since)
         and (until is None or row.unix_time < until)
-        and (min_score is None or row.score >= min_score)
+        and row.score >= min_score
     ]
+    after, before = (before, None) if is_after else (None, before)
     if after is not None:
         expected = sorted(row for row in kept if row.id > after)[:n]
     else:
-        known = next(((r.unix_time, r.id) for r in every if r.id == before), (0.0, 0))
+        at = max(r for r in every if r.id <= (before or 1))
+        known = (at.unix_time, before)
         in_order = sorted(kept, key=lambda row: (row.unix_time, row.id))
         is_known = before is not None
         expected = [r for r in in_order if not is_known or (r.unix_time, r.id) < known][-n:]
@@ -99,6 +105,8 @@ def test_the_events_asked_for_are_found(
 def test_names_and_the_first_time_are_those_of_all_events(many, tmp_path):
     path, every = many
     assert known_names(path) == (["a", "b", "c"], ["x", "y"])
+    assert has_label(path, "a")
+    assert not has_label(path, "z")
     assert first_time(path) == min(row.unix_time for row in every)
     with opened(tmp_path / "empty.db"):
         assert known_names(tmp_path / "empty.db") == ([], [])
@@ -155,7 +163,7 @@ def test_hours_are_counted_in_local_time(tmp_path, monkeypatch):
             [hours[11], hours[12]],
             {"dog": [1, 2], "cat": [0, 1]},
         )
-        assert hourly_counts(path, 2, now=now, source="none")[1] == {}
+        assert hourly_counts(path, 2, now=now, sources=("none",))[1] == {}
         _, counts = hourly_counts(path, 4, now=now)
         assert sum(counts["dog"] + counts["cat"]) == 5
         assert rows(path, "SELECT substr(time, 12, 2), count(*) FROM events GROUP BY 1") == [
