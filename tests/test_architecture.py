@@ -126,7 +126,7 @@ DOORS = {
     },
     "starlette": {"streaming/web/routes.py", "streaming/results/review/routes.py"},
     "uvicorn": {"streaming/web/http_server.py"},
-    "prometheus_client": {"streaming/web/routes.py"},
+    "prometheus_client": {"streaming/web/metrics.py"},
     "websockets": {"streaming/web/server.py"},
     "paho": {"streaming/sinks/mqtt.py"},
     "soxr": {"sed/audio/resample.py"},

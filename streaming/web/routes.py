@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,11 +15,14 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from sed.errors import UsageError
+from sed.events.hierarchy import Hierarchy
 from sed.events.sqlite import DatabaseError
 from sed.text import to_utf8
-from streaming.messages import EventEnded, InputStatus, Message, Status
-from streaming.sinks.record.history import clip_path, hourly_counts, stored_events
+from streaming.sinks.record.history import clip_path, has_label, hourly_counts, stored_events
 from streaming.web.feed import Viewer, Viewers, row_json
+from streaming.web.metrics import MEDIA_TYPE, MetricsCollector
+from streaming.web.parameters import MAX_ID, Parameters, bounded_integer, event_filter
 
 PAGE = Path(__file__).parent / "page"
 MEDIA_TYPES = {
@@ -35,9 +34,9 @@ MEDIA_TYPES = {
 NO_CACHE = {"Cache-Control": "no-cache"}
 MAX_EVENTS = 1_000  # in a response
 MAX_HOURS = 24 * 31
-MAX_ID = 2**63 - 1
+FILTERS = ("label", "kind", "source", "from", "to", "min_score")
+SEVERAL = ("label", "kind", "source")  # may be given several times
 SEND_INTERVAL_SECONDS = 0.08  # between two sends to a viewer; objects gather meanwhile
-STALLED_SECONDS = 10.0  # without a `Status`
 
 
 class Routes:
@@ -51,6 +50,8 @@ class Routes:
         The connected viewers.
     metrics
         Source of the metrics and of the health.
+    hierarchy
+        Of the classes of the model.
     report
         Called with the text of the first unexpected error.
     """
@@ -60,15 +61,15 @@ class Routes:
         database: Path,
         viewers: Viewers,
         metrics: MetricsCollector,
+        hierarchy: Hierarchy,
         report: Callable[[str], None],
     ) -> None:
         self._database = database
         self._viewers = viewers
         self._metrics_collector = metrics
+        self._hierarchy = hierarchy
         self._report = report
         self._has_reported = False
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(metrics)
         self._files = page_files(PAGE)
 
     def application(self) -> Starlette:
@@ -85,6 +86,7 @@ class Routes:
             ],
             exception_handlers={
                 HTTPException: self._http_error,
+                UsageError: self._usage_error,
                 DatabaseError: self._database_error,
                 Exception: self._unexpected_error,
             },
@@ -95,19 +97,26 @@ class Routes:
         return Response(content, media_type=media_type, headers=NO_CACHE)
 
     def _events(self, request: Request) -> Response:
-        n = _integer(request, "limit", 1, MAX_EVENTS) or 100
-        after = _integer(request, "after", 0, MAX_ID)
-        rows = stored_events(self._database, n, after=after)
+        parameters = _parameters(request, *FILTERS, "limit", "after", "before")
+        is_stored = partial(has_label, self._database)
+        rows = stored_events(
+            self._database,
+            parameters.integer("limit", 1, MAX_EVENTS) or 100,
+            after=parameters.integer("after", 0, MAX_ID),
+            before=parameters.integer("before", 0, MAX_ID),
+            only=event_filter(parameters, self._hierarchy, is_stored),
+        )
         return JSONResponse({"events": [row_json(row) for row in rows]}, headers=NO_CACHE)
 
     def _history(self, request: Request) -> Response:
-        n_hours = _integer(request, "hours", 1, MAX_HOURS) or 24
+        n_hours = _parameters(request, "hours").integer("hours", 1, MAX_HOURS) or 24
         hours, counts = hourly_counts(self._database, n_hours)
         history = {"hours": [hour.isoformat() for hour in hours], "counts": counts}
         return JSONResponse(history, headers=NO_CACHE)
 
     def _clip(self, request: Request) -> Response:
-        event_id = _bounded(request.path_params["id"], 0, MAX_ID)
+        _parameters(request)
+        event_id = bounded_integer(request.path_params["id"], 0, MAX_ID)
         if event_id is None:
             raise HTTPException(404, "expected the id of an event")
         path = clip_path(self._database, event_id)
@@ -125,9 +134,11 @@ class Routes:
 
     # These two wait for no thread, as the database does.
     async def _metrics(self, request: Request) -> Response:
-        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+        _parameters(request)
+        return Response(self._metrics_collector.text(), media_type=MEDIA_TYPE)
 
     async def _health(self, request: Request) -> Response:
+        _parameters(request)
         state = self._metrics_collector.state
         return JSONResponse({"state": state}, 200 if state == "listening" else 503, NO_CACHE)
 
@@ -145,6 +156,9 @@ class Routes:
     def _http_error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+    def _usage_error(self, request: Request, error: Exception) -> Response:
+        return JSONResponse({"error": to_utf8(str(error))}, 400)
 
     def _database_error(self, request: Request, error: Exception) -> Response:
         return JSONResponse({"error": to_utf8(str(error))}, 503)
@@ -164,21 +178,9 @@ async def _send(socket: WebSocket, viewer: Viewer) -> None:
             await asyncio.sleep(SEND_INTERVAL_SECONDS)
 
 
-def _integer(request: Request, name: str, least: int, most: int) -> int | None:
-    """Return a query parameter, or None if it is missing; refuse one out of range."""
-    text = request.query_params.get(name)
-    if text is None:
-        return None
-    if (number := _bounded(text, least, most)) is None:
-        raise HTTPException(400, f"expected {name} from {least} to {most}")
-    return number
-
-
-def _bounded(text: str, least: int, most: int) -> int | None:
-    """Return a number, or None if it is out of range or none; long ones are not even parsed."""
-    if len(text) > len(str(most)) or not (text.isascii() and text.isdecimal()):
-        return None
-    return int(text) if least <= int(text) <= most else None
+def _parameters(request: Request, *known: str) -> Parameters:
+    """Return the parameters of a request, of which only the known ones may be given."""
+    return Parameters(request.query_params.multi_items(), known, SEVERAL)
 
 
 def page_files(folder: Path) -> dict[str, tuple[bytes, str]]:
@@ -193,83 +195,3 @@ def page_files(folder: Path) -> dict[str, tuple[bytes, str]]:
     }
     files["/"] = files.pop("/page.html")
     return files
-
-
-class MetricsCollector(Collector):
-    """Collect Prometheus metrics from messages: counts of events, and the last `Status`.
-
-    Parameters
-    ----------
-    viewers
-        The connected viewers.
-    """
-
-    def __init__(self, viewers: Viewers) -> None:
-        self._viewers = viewers
-        self._n_events: Counter[tuple[str, str]] = Counter()  # by source and label
-        self._status: Status | None = None
-        self._status_at = 0.0  # time of the last status, in seconds of a monotonic clock
-
-    def handle(self, message: Message) -> None:
-        """Count an event, or keep a status."""
-        match message:
-            case EventEnded(event):
-                self._n_events[to_utf8(event.file), to_utf8(event.label)] += 1
-            case Status():
-                self._status, self._status_at = message, time.monotonic()
-
-    @property
-    def state(self) -> str:
-        """One of starting, listening, stalled, and lost if no input is connected."""
-        if self._status is None:
-            return "starting"
-        if time.monotonic() - self._status_at > STALLED_SECONDS:
-            return "stalled"
-        is_connected = any(source.state == "listening" for source in self._status.sources)
-        return "listening" if is_connected else "lost"
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the metrics; Prometheus appends ``_total`` to the names of counters."""
-        events = CounterMetricFamily("sed_events", "Complete events.", labels=["source", "label"])
-        for names, n in self._n_events.copy().items():
-            events.add_metric(names, n)
-        yield events
-        yield GaugeMetricFamily("sed_viewers", "Connected viewers.", len(self._viewers))
-        if (status := self._status) is None:
-            return
-        for name, text, value in (
-            ("sed_uptime_seconds", "Time since the start.", status.uptime_seconds),
-            (
-                "sed_real_time_factor",
-                "Seconds of work per second of audio.",
-                status.real_time_factor,
-            ),
-            (
-                "sed_latency_seconds",
-                "From the end of a window to its result.",
-                status.latency_seconds,
-            ),
-        ):
-            yield GaugeMetricFamily(name, text, value)
-        yield from _input_metrics(status.sources)
-
-
-def _input_metrics(sources: tuple[InputStatus, ...]) -> Iterator[Metric]:
-    for name, text, count in (
-        ("sed_samples_delivered", "Samples that the input delivered.", "n_delivered"),
-        ("sed_samples_processed", "Samples that the model processed.", "n_processed"),
-        ("sed_samples_dropped", "Samples that the model was too slow for.", "n_dropped"),
-        ("sed_samples_missing", "Samples lost while the input was disconnected.", "n_missing"),
-        ("sed_input_overflows", "Overflows that the driver reported.", "n_overflows"),
-        ("sed_gaps", "Gaps in the audio.", "n_gaps"),
-    ):
-        counter = CounterMetricFamily(name, text, labels=["source"])
-        for source in sources:
-            counter.add_metric([to_utf8(source.name)], getattr(source, count))
-        yield counter
-    connected = GaugeMetricFamily(
-        "sed_input_connected", "1 if the input is connected.", labels=["source"]
-    )
-    for source in sources:
-        connected.add_metric([to_utf8(source.name)], source.state == "listening")
-    yield connected

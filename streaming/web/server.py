@@ -22,6 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sed.errors import MissingExtraError
+from sed.events.hierarchy import Hierarchy
 from sed.events.sqlite import DatabaseError
 from sed.events.tracker import Event
 from sed.features.log_mel import LogMelConfig
@@ -54,6 +55,8 @@ class WebView:
         Parameters of the log-mel columns.
     model
         Name of the model.
+    hierarchy
+        Of the classes of the model; None if it has none.
     connections
         Bounds of the connections; those that fit the file descriptors of this process if not given.
 
@@ -77,13 +80,15 @@ class WebView:
         labels: Sequence[str],
         log_mel: LogMelConfig,
         model: str = "default",
+        hierarchy: Hierarchy | None = None,
         connections: ConnectionsConfig | None = None,
     ) -> None:
         try:
             # uvicorn itself would import it only when the first viewer connects.
             import websockets  # noqa: F401
 
-            from streaming.web.routes import MetricsCollector, Routes
+            from streaming.web.metrics import MetricsCollector
+            from streaming.web.routes import Routes
         except ImportError as error:
             raise MissingExtraError("the web view", "web") from error
         self._database = Path(database_path)
@@ -99,7 +104,13 @@ class WebView:
         self._n_missed = 0  # messages that the inbox had no room for
         self._is_scheduled = False  # a call of `_empty_inbox`
         self._notices: list[Message] = []
-        routes = Routes(self._database, self._viewers, self._metrics, self._report)
+        routes = Routes(
+            self._database,
+            self._viewers,
+            self._metrics,
+            _hierarchy_with(hierarchy, labels),
+            self._report,
+        )
         self._server = HttpServer(
             routes.application(),
             host,
@@ -186,3 +197,10 @@ class WebView:
             self._clips.remove(event)
         with self._lock:
             self._notices += self._clip_faults.update(fault)
+
+
+def _hierarchy_with(hierarchy: Hierarchy | None, labels: Sequence[str]) -> Hierarchy:
+    """Return a hierarchy that has also the labels that are no classes or kinds, as "unknown"."""
+    known = hierarchy or Hierarchy((), ())
+    more = (label for label in labels if label not in known.names)
+    return known.with_labels([*known.labels, *more])

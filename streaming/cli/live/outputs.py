@@ -123,6 +123,7 @@ class LiveOutputs:
                 labels=detector.labels,
                 log_mel=detector.spec.spectrogram,
                 model=model_name,
+                hierarchy=detector.spec.hierarchy,
             )
             if not self.quiet:
                 print(f"web page: {page.url}", file=sys.stderr)

@@ -3,18 +3,22 @@
 import socket
 from datetime import datetime, timedelta
 
+from sed.events.hierarchy import Hierarchy
+from sed.events.tracker import Event
 from streaming.messages import ClipSaved, EventEnded, Problem
 from streaming.web.server import WebView
 from tests.streaming.web.viewer import (
     LABELS,
     LOG_MEL,
     ROUTES,
+    START,
     event,
     get,
     live,
     receive,
     save_clip,
     status,
+    viewed,
 )
 
 
@@ -69,11 +73,10 @@ def test_events_and_hours_are_read_from_the_database(view):
         dispatcher.handle(EventEnded(event(n, time=now - timedelta(minutes=60 * n))))
     dispatcher.handle(EventEnded(event(9, "siren", time=now)))
     rows = get(web, "/events?limit=2").json()["events"]
-    assert [row["id"] for row in rows] == [1, 6]
+    assert [row["id"] for row in rows] == [1, 6]  # the latest by their onsets
     assert rows[1] | {"time": "", "unix_time": 0} == {
         "id": 6, "session_id": 1, "source": "mic", "label": "siren", "onset": 9.0, "offset": 10.5,
-        "score": 0.8, "time": "", "unix_time": 0, "verdict": None,
-        "has_clip": False,
+        "score": 0.8, "time": "", "unix_time": 0, "verdict": None, "has_clip": False,
     }  # fmt: skip
     assert [row["id"] for row in get(web, "/events?after=1&limit=3").json()["events"]] == [2, 3, 4]
     assert len(get(web, "/events").json()["events"]) == 6
@@ -94,6 +97,69 @@ def test_numbers_out_of_range_are_refused(view):
         response = get(view[0], query)
         assert response.status_code == 400, query
         assert response.json()["error"].startswith("expected ")
+
+
+def test_events_are_chosen_by_parameters(path):
+    parents = {"dog": ["animal"], "cat": ["animal"]}
+    hierarchy = Hierarchy.from_dict(("dog", "cat", "siren"), parents)
+    with viewed(path, hierarchy=hierarchy) as (web, dispatcher):
+        for n, label in enumerate(("dog", "cat", "siren", "unknown", "dog")):
+            day = START + timedelta(days=n)
+            source = ("mic", "door")[n % 2]
+            dispatcher.handle(EventEnded(Event(0, 1, label, 0.5 + n / 10, source, day)))
+
+        def ids(query):
+            return [row["id"] for row in get(web, f"/events?{query}").json()["events"]]
+
+        assert ids("label=dog") == [1, 5]
+        assert ids("label=dog&label=siren&limit=2") == [3, 5]
+        assert ids("kind=animal") == [1, 2, 5]
+        assert ids("kind=animal&source=mic") == [1, 5]
+        assert ids("kind=siren") == [3]
+        assert ids("label=unknown") == [4]
+        assert ids("label=wind") == []  # a class of the model without events
+        assert ids("min_score=0.75") == [4, 5]
+        assert ids("before=4&limit=2") == [2, 3]
+        # 21 to 25 November at 13:15 and an offset of one hour, on a machine of any time zone.
+        assert ids("from=2026-11-23T13:15:00+01:00") == [3, 4, 5]
+        assert ids("from=2026-11-23T13:15:00%2B01:00&to=2026-11-24T12:15:00Z") == [3]
+        first = (START + timedelta(days=1)).astimezone().date()
+        assert ids(f"from={first}&to={first}") == [2]
+
+
+def test_what_is_not_known_is_refused_with_names_near_it(view):
+    web, dispatcher = view
+    dispatcher.handle(EventEnded(event(0)))
+    for query, text in {
+        "events?lable=dog": "unknown parameter 'lable'. Did you mean label?",
+        "events?offset=3": "unknown parameter 'offset'. Known: label, kind, source, from, to, "
+        "min_score, limit, after, before.",
+        "events?label=Dog": "there is no class 'Dog'. Did you mean dog?",
+        "events?kind=sirens": "there is no kind 'sirens'. Did you mean siren?",
+        "events?from=yesterday": "expected from as a day or a time, like 2026-11-21 or "
+        "2026-11-21T13:15:00+01:00",
+        "events?to=2026-13-01": "expected to as a day or a time, like 2026-11-21 or "
+        "2026-11-21T13:15:00+01:00",
+        "events?to=9999-12-31": "expected to as a day or a time, like 2026-11-21 or "
+        "2026-11-21T13:15:00+01:00",
+        "events?min_score=nan": "expected min_score from 0 to 1",
+        "events?min_score=2": "expected min_score from 0 to 1",
+        "events?limit=1&limit=2": "limit is given too often",
+        "events?" + 201 * "label=dog&": "label is given too often",
+        "events?after=1&before=2": "expected after or before, not both",
+        "history?day=1": "unknown parameter 'day'. Known: hours.",
+        "clips/1?download=1": "unknown parameter 'download'. This address takes none.",
+        "metrics?name=x": "unknown parameter 'name'. This address takes none.",
+        "health?verbose": "unknown parameter 'verbose'. This address takes none.",
+    }.items():
+        response = get(web, query)
+        assert (response.status_code, response.json()) == (400, {"error": text}), query
+
+
+def test_the_token_is_a_parameter_of_every_route(path):
+    with viewed(path, token="secret") as (web, _):
+        for route in ("events", "history", "metrics"):
+            assert get(web, f"{route}?token=secret").status_code == 200
 
 
 def test_a_database_that_cannot_be_read_is_reported(tmp_path):
@@ -158,7 +224,7 @@ def test_health_is_that_of_the_listener(view, monkeypatch):
         response = get(web, "/health")
         states.append((response.status_code, response.json()["state"]))
     dispatcher.handle(status())
-    monkeypatch.setattr("streaming.web.routes.STALLED_SECONDS", -1)
+    monkeypatch.setattr("streaming.web.metrics.STALLED_SECONDS", -1)
     states.append((get(web, "/health").status_code, get(web, "/health").json()["state"]))
     assert states == [(503, "starting"), (200, "listening"), (503, "lost"), (503, "stalled")]
 

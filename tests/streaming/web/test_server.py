@@ -71,8 +71,9 @@ def test_a_missing_library_is_named(path, monkeypatch):
     for name in ("uvicorn", "websockets", "starlette.applications", "prometheus_client"):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, name, None)
-            # Both the module and the attribute of its package come back afterwards.
-            patch.delitem(sys.modules, "streaming.web.routes", raising=False)
-            patch.delattr(streaming.web, "routes", raising=False)
+            # Both the modules and the attributes of their package come back afterwards.
+            for module in ("routes", "metrics"):
+                patch.delitem(sys.modules, f"streaming.web.{module}", raising=False)
+                patch.delattr(streaming.web, module, raising=False)
             with pytest.raises(MissingExtraError, match=r"the web view needs .*\[web\]"):
                 WebView(port=0, database_path=path, labels=LABELS, log_mel=LOG_MEL)
