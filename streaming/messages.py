@@ -13,6 +13,7 @@ also has the time of day of its onset.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,7 @@ from typing import Protocol
 import numpy as np
 
 from sed.events.tracker import Event
+from sed.text import pluralize
 from sed.types import Floats
 
 CLIPPED = 1.0 - 2.0**-15  # the largest sample of 16 bits
@@ -144,6 +146,9 @@ class Sink(Protocol):
 class Dispatcher:
     """Passes each message to every sink, and also the messages that sinks return.
 
+    A sink that raises is tried again with the next message, for a fault may pass. Each kind of
+    error is reported once, and once that the sink works again and how many messages it missed.
+
     Parameters
     ----------
     sinks
@@ -151,38 +156,82 @@ class Dispatcher:
     """
 
     def __init__(self, sinks: Iterable[Sink] = ()) -> None:
-        self._sinks = list(sinks)
+        self._sinks = [_WatchedSink(sink) for sink in sinks]
 
     def add(self, sink: Sink) -> None:
         """Add a sink for the messages to come."""
-        self._sinks.append(sink)
+        self._sinks.append(_WatchedSink(sink))
 
     def handle(self, message: Message) -> None:
-        """Pass a message to all sinks; a sink that raises is removed, with a `Problem`."""
+        """Pass a message to all sinks; one that raises misses it, which is reported."""
         returned: list[Message] = []
-        for sink in list(self._sinks):
-            try:
-                returned += sink.handle(message)
-            except Exception as error:
-                self._sinks.remove(sink)
-                returned.append(_sink_failed(sink, error))
+        reports: list[Message] = []
+        for sink in self._sinks:
+            returned += sink.handle(message, reports)
         for each in returned:
             self.handle(each)
+        # A fault in a sink that shows reports would otherwise be reported without end.
+        for report in reports:
+            self._pass(report)
 
     def close(self) -> None:
         """Close the sinks in order; those still open handle what the closed ones return."""
         while self._sinks:
-            sink = self._sinks.pop(0)
-            try:
-                returned = sink.close()
-            except Exception as error:
-                returned = [_sink_failed(sink, error)]
-            for message in returned:
+            for message in self._sinks.pop(0).close():
                 self.handle(message)
 
+    def _pass(self, report: Message) -> None:
+        """Pass a report of this dispatcher to all sinks; faults on the way are only counted."""
+        for each in [each for sink in self._sinks for each in sink.handle(report)]:
+            self.handle(each)
 
-def _sink_failed(sink: Sink, error: Exception) -> Problem:
-    return Problem(f"{type(sink).__name__} failed and is not used any more: {error!r}")
+
+class _WatchedSink:
+    """A sink, and what is known of its faults.
+
+    Parameters
+    ----------
+    sink
+        May raise any exception.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink, self._name = sink, type(sink).__name__
+        # One for each type of message: a sink may handle some and fail with others.
+        self._faults: dict[type[Message], FaultReporter] = {}
+        self._n_missed: Counter[type[Message]] = Counter()  # since the sink last worked
+
+    def handle(self, message: Message, reports: list[Message] | None = None) -> Sequence[Message]:
+        """Return what the sink returns; append what has to be reported about the sink itself."""
+        kind = type(message)
+        try:
+            returned = self._sink.handle(message)
+        # A sink may fail in any way, which must not end listening or the other sinks.
+        except Exception as error:
+            self._n_missed[kind] += 1
+            if reports is None:
+                return ()
+            faults = self._faults.setdefault(kind, FaultReporter())
+            text = f"{self._name} failed: {error!r}. It is tried again with each message"
+            reports += faults.update(text, kind=type(error).__name__)
+            return ()
+        if reports is not None and kind in self._faults:
+            missed = pluralize(self._n_missed.pop(kind), "message")
+            recovery = f"{self._name} works again; it missed {missed}"
+            reports += self._faults.pop(kind).update(None, recovery=recovery)
+        return returned
+
+    def close(self) -> Sequence[Message]:
+        """Close the sink; return its last messages, and what it missed."""
+        messages: list[Message] = []
+        if self._n_missed:
+            missed = pluralize(self._n_missed.total(), "message")
+            messages.append(Problem(f"{self._name}: closed after it missed {missed}"))
+        try:
+            messages += self._sink.close()
+        except Exception as error:
+            messages.append(Problem(f"{self._name} cannot be closed: {error!r}"))
+        return messages
 
 
 class FaultReporter:

@@ -17,6 +17,7 @@ from streaming.messages import (
     Status,
 )
 
+STATUS = Status(1.0, 0.1, 0.02, 0, ())
 EVENT = Event(0.0, 1.0, "dog", 0.9, "garden", datetime(2026, 1, 1, tzinfo=UTC))
 
 
@@ -55,19 +56,62 @@ def test_sinks_still_open_receive_what_closed_ones_return():
     assert second.received == [last, "close"]
 
 
-def test_a_sink_that_fails_is_reported_and_removed():
-    class Fails(Recorder):
-        def handle(self, message):
-            super().handle(message)
-            raise KeyError("odd")
+class Failing(Recorder):
+    """A sink that raises the next of its errors, where it is one, for messages of one type."""
 
-    fails, good = Fails(), Recorder()
-    dispatcher = Dispatcher([fails, good])
-    dispatcher.handle(EventEnded(EVENT))
-    dispatcher.handle(EventEnded(EVENT))
-    problem = Problem("Fails failed and is not used any more: KeyError('odd')")
-    assert good.received == [EventEnded(EVENT), problem, EventEnded(EVENT)]
-    assert fails.received == [EventEnded(EVENT)]
+    def __init__(self, *errors, on=EventEnded):
+        super().__init__()
+        self.errors, self._on = list(errors), on
+
+    def handle(self, message):
+        error = self.errors.pop(0) if self.errors and isinstance(message, self._on) else None
+        if error is not None:
+            raise error
+        return super().handle(message)
+
+
+def texts(sink):
+    return [message.text for message in sink.received if isinstance(message, Problem)]
+
+
+def test_a_sink_that_fails_is_tried_again_and_reports_each_kind_of_error_once():
+    odd, full = KeyError("odd"), OSError("full")
+    failing, good = Failing(odd, odd, full, None), Recorder()
+    dispatcher = Dispatcher([failing, good])
+    for _ in range(4):
+        dispatcher.handle(EventEnded(EVENT))
+        dispatcher.handle(STATUS)  # which it can handle
+    assert texts(good) == [
+        "Failing failed: KeyError('odd'). It is tried again with each message",
+        "Failing failed: OSError('full'). It is tried again with each message",
+        "Failing works again; it missed 3 messages",
+    ]
+    assert [m for m in good.received if isinstance(m, EventEnded)] == [EventEnded(EVENT)] * 4
+    assert [m for m in failing.received if isinstance(m, EventEnded)] == [EventEnded(EVENT)]
+    dispatcher.close()
+    assert good.received[-1] == failing.received[-1] == "close"
+    assert len(texts(good)) == 3
+
+
+def test_a_sink_that_still_fails_at_the_end_is_closed_with_the_number_of_messages_it_missed():
+    failing, good = Failing(*[KeyError("odd")] * 5), Recorder()
+    dispatcher = Dispatcher([failing, good])
+    for _ in range(5):
+        dispatcher.handle(EventEnded(EVENT))
+    dispatcher.close()
+    assert failing.received[-1] == "close"
+    assert texts(good)[1:] == ["Failing: closed after it missed 5 messages"]
+
+
+def test_a_sink_that_fails_with_every_second_report_does_not_report_without_end():
+    errors = [KeyError("odd"), None] * 50
+    failing, good = Failing(*errors, on=Problem), Recorder()
+    dispatcher = Dispatcher([failing, good])
+    for i in range(4):
+        dispatcher.handle(Problem(f"{i}"))
+    fault = "Failing failed: KeyError('odd'). It is tried again with each message"
+    recovery = "Failing works again; it missed 2 messages"
+    assert texts(good) == ["0", fault, "1", "2", recovery, "3"]
 
 
 def test_a_sink_that_cannot_be_closed_does_not_keep_the_others_open():
@@ -77,8 +121,7 @@ def test_a_sink_that_cannot_be_closed_does_not_keep_the_others_open():
 
     good = Recorder()
     Dispatcher([Fails(), good]).close()
-    assert [type(m) for m in good.received[:1]] == [Problem]
-    assert good.received[-1] == "close"
+    assert good.received == [Problem("Fails cannot be closed: OSError('stuck')"), "close"]
 
 
 def test_the_level_of_a_block():
