@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -169,7 +170,7 @@ def draw_probabilities(
     ticks: list[tuple[float, str]] = []
     for i, name in enumerate(names):
         base = len(names) - 1 - i
-        colour = class_colour(i)
+        colour = class_colour(name)
         axes.stairs(base + ROW * probs[:, i], edges, baseline=base, fill=True, color=colour)
         axes.axhline(base, color="#bbbbbb", lw=0.5)
         axes.axhline(base + ROW, color="#e6e6e6", lw=0.5, zorder=0)
@@ -191,8 +192,49 @@ def draw_probabilities(
     axes.set_title(title, loc="left", fontsize=9, color="#555555")
 
 
-def class_colour(i: int) -> str:
-    """Return the i-th colour of a palette that is legible on black and on white."""
+def class_colour(label: str) -> str:
+    """Return the colour of a class as ``#rrggbb``, the same in all pictures, pages and sessions.
+
+    Hue, lightness and chroma follow from a hash of the label. Any of these colours has a contrast
+    (WCAG 2.2) of at least 3 to white and to the pages, light and dark. `classColour` in
+    `streaming/web/page/colours.js` is the same function.
+    """
+    # FNV-1a, then the last steps of MurmurHash3, after which each bit depends on every letter.
+    # It starts where the most similar two of fifty everyday sounds differ most.
+    number = 0x0F89C824
+    for byte in label.encode("utf-8", "replace"):
+        number = (number ^ byte) * 0x01000193 % 2**32
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        number = (number ^ (number >> shift)) * factor % 2**32
+    number ^= number >> 16
+    hue = 2 * math.pi * (number % 2**16) / 2**16
+    lightness = 0.54 + 0.08 * (number // 2**16 % 2**8) / 255
+    chroma = 0.08 + 0.1 * (number // 2**24) / 255
+    while not 0 <= min(rgb := _oklch_to_rgb(lightness, chroma, hue)) <= max(rgb) <= 1:
+        chroma *= 0.96
+    return "#" + "".join(f"{math.floor(255 * _srgb(value) + 0.5):02x}" for value in rgb)
+
+
+def _oklch_to_rgb(lightness: float, chroma: float, hue: float) -> tuple[float, float, float]:
+    """Return linear red, green and blue; Ottosson 2020, "A perceptual color space"."""
+    a, b = chroma * math.cos(hue), chroma * math.sin(hue)
+    long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
+    medium = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
+    short = (lightness - 0.0894841775 * a - 1.2914855480 * b) ** 3
+    return (
+        4.0767416621 * long - 3.3077115913 * medium + 0.2309699292 * short,
+        -1.2684380046 * long + 2.6097574011 * medium - 0.3413193965 * short,
+        -0.0041960863 * long - 0.7034186147 * medium + 1.7076147010 * short,
+    )
+
+
+def _srgb(value: float) -> float:
+    """Return a linear value from 0 to 1 in the encoding of sRGB (IEC 61966-2-1)."""
+    return 12.92 * value if value <= 0.0031308 else 1.055 * value ** (1 / 2.4) - 0.055
+
+
+def run_colour(i: int) -> str:
+    """Return the i-th colour of a palette for curves that are no classes."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 

@@ -93,7 +93,7 @@ def plot_detections(
         If the file cannot be written.
     """
     shown = _classes_to_show(frame_probs, labels, events)
-    colours = {labels[c]: class_colour(i) for i, c in enumerate(shown)}
+    colours = {labels[c]: class_colour(labels[c]) for c in shown}
     rows_inches = 0.27 * max(3, len(shown))
     figure = Figure(figsize=(13, 3.6 + rows_inches), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.9, rows_inches])

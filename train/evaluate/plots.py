@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from sed.events.plot_axes import class_colour, label_text
+from sed.events.plot_axes import label_text, run_colour
 from sed.events.plots import save_figure
 from train.config.optim import METRIC_NAMES
 
@@ -143,7 +143,7 @@ def plot_run_curves(runs: Sequence[RunCurves], metric: str, path: str | os.PathL
     figure = Figure(figsize=(11, 4.4 + 0.19 * len(runs)), layout="constrained")
     left, right = figure.subplots(1, 2)
     for i, run in enumerate(runs):
-        colour = class_colour(i)
+        colour = run_colour(i)
         _plot_folds(left, run.loss, colour)
         mean = _plot_folds(right, run.metric, colour)
         best = int(np.nanargmax(mean)) if not np.isnan(mean).all() else 0

@@ -42,7 +42,7 @@ def plot_psd_roc(
     few = len(labels) <= MAX_CURVES
     for c, tpr in enumerate(roc.tpr):
         if not np.isnan(tpr).any():
-            colour = class_colour(c) if few else "#b9b4a6"
+            colour = class_colour(labels[c]) if few else "#b9b4a6"
             axes.step(
                 roc.efpr, tpr, where="post", lw=1.0, color=colour, alpha=0.8,
                 label=label_text(labels[c]) if few else None,

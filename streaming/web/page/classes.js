@@ -1,6 +1,7 @@
 // Show the likeliest classes of the moment as bars.
 
-import { displayName, hue } from "./format.js";
+import { classColour } from "./colours.js";
+import { displayName } from "./format.js";
 
 const N_ROWS = 12;
 const DECAY = 0.35;  // part of its excess over the current value that a bar keeps after a second
@@ -50,7 +51,7 @@ export class ClassBars {
     item.children[0].title = label;
     item.children[1].textContent = this.shown[c].toFixed(2);
     item.style.setProperty("--share", this.shown[c].toFixed(3));
-    item.style.setProperty("--hue", `var(${hue(label)})`);
+    item.style.setProperty("--hue", classColour(label));
     item.classList.toggle("active", this.activeLabels.has(label));
   }
 

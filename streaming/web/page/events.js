@@ -1,6 +1,7 @@
 // List events, newest first, with notices between them; play their clips.
 
-import { displayName, hue, seconds } from "./format.js";
+import { classColour } from "./colours.js";
+import { displayName, seconds } from "./format.js";
 
 const MAX_ROWS = 300, FIRST_EVENTS = 100;
 
@@ -92,7 +93,7 @@ export class EventLog {
     play.hidden = true;
     play.setAttribute("aria-label", `Play ${displayName(event.label)} of ${event.time.slice(11, 19)}`);
     play.addEventListener("click", () => this.toggle(row));
-    item.style.setProperty("--hue", `var(${hue(event.label)})`);
+    item.style.setProperty("--hue", classColour(event.label));
     item.append(time, what, length, score, play);
     item.dataset.key = key;
     this.rows.set(key, row);

@@ -1,4 +1,4 @@
-// Format numbers, durations, names and colours for display.
+// Format numbers, durations and names for display.
 
 export function seconds(value) {
   if (value < 60) return `${value.toFixed(1)} s`;
@@ -20,13 +20,4 @@ export function count(n, one, many = `${one}s`) {
 
 export function displayName(label) {
   return label.replaceAll("_", " ");
-}
-
-const N_HUES = 8;
-
-// The colour of a class: a hash of its label, so that it is the same in every session.
-export function hue(label) {
-  let hash = 7;
-  for (const letter of label) hash = (31 * hash + letter.codePointAt(0)) >>> 0;
-  return `--hue-${hash % N_HUES}`;
 }

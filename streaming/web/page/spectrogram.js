@@ -1,6 +1,7 @@
 // Draw a scrolling spectrogram with the detected events below it.
 
-import { displayName, hue } from "./format.js";
+import { classColour } from "./colours.js";
+import { displayName } from "./format.js";
 
 const KEPT_SECONDS = 60;
 const PIXELS_PER_SECOND = 45;
@@ -205,7 +206,7 @@ export class Spectrogram {
       const right = mark.isActive ? box.width : this.x(mark.offset, box);
       if (right + this.labelWidth(mark) < 0) continue;
       const top = box.height + AXIS + mark.lane * LANE;
-      pen.fillStyle = style.getPropertyValue(hue(mark.label));
+      pen.fillStyle = classColour(mark.label);
       pen.globalAlpha = 0.25;
       pen.beginPath();
       pen.roundRect(left, top + 2, Math.max(4, right - left), LANE - 4, 3);

@@ -1,9 +1,12 @@
 """The picture of a recording: labels of events over the spectrogram."""
 
+import json
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sed.events.tracker import Event
 
@@ -11,9 +14,16 @@ pytest.importorskip("matplotlib")
 from matplotlib.figure import Figure
 
 from sed.events import plots
-from sed.events.plot_axes import ROW, TimeAxis, draw_log_mel, draw_probabilities
+from sed.events.plot_axes import (
+    ROW,
+    TimeAxis,
+    class_colour,
+    draw_log_mel,
+    draw_probabilities,
+)
 from sed.events.plots import _draw_events
 from sed.features.log_mel import LogMelConfig
+from sed.models.registry import find_model
 
 SECONDS = 60.0
 WIDTH_INCHES = 10.0
@@ -113,3 +123,42 @@ def test_probabilities_have_an_axis_from_0_to_1_and_their_thresholds():
     values, edges, base = axes.patches[0].get_data()
     assert values == pytest.approx([1, 1 + 0.5 * ROW])
     assert (edges.tolist(), base) == ([10, 12, 14], 1)
+
+
+# White, and the backgrounds of the pages: light and dark, of the page and of a card.
+BACKGROUNDS = ("#ffffff", "#f6f5f1", "#121418", "#1a1d23")
+LABELS_OF = {
+    name: json.loads(find_model(name).with_suffix(".json").read_text())["labels"]
+    for name in ("general", "everyday")
+}
+
+
+def luminance(colour):
+    """Return the relative luminance of WCAG 2.2."""
+    rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(one, other):
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_the_colours_of_all_classes_differ_and_are_legible_on_light_and_dark():
+    assert len(LABELS_OF["general"]) == 521
+    for labels in LABELS_OF.values():
+        colours = [class_colour(label) for label in labels]
+        assert len(set(colours)) == len(labels)
+        for background in BACKGROUNDS:
+            assert min(contrast(colour, background) for colour in colours) >= 3
+
+
+@given(st.text())
+def test_the_colour_of_any_label_is_legible(label):
+    assert min(contrast(class_colour(label), each) for each in BACKGROUNDS) >= 3
+
+
+def test_the_colour_of_a_class_stays_the_same():
+    colours = [class_colour(label) for label in ("dog", "siren", "")]
+    assert colours == ["#9c5a69", "#b55a97", "#756ba9"]
