@@ -56,6 +56,7 @@ ARROWS = {
     "streaming/sinks": "sed sed/audio sed/events sed/events/writing streaming streaming/pipeline "
     "streaming/sinks/record",
     "streaming/sinks/record": "sed sed/events",
+    "streaming/sinks/alerts": "sed sed/events streaming",
     "streaming/live": "sed sed/audio sed/audio/decoders sed/events sed/models streaming "
     "streaming/engines streaming/pipeline",
     "streaming/live/terminal": "sed sed/features sed/events streaming",
@@ -67,8 +68,8 @@ ARROWS = {
     "streaming/pipeline streaming/offline streaming/offline/detections streaming/search "
     "streaming/live streaming/bench",
     "streaming/cli/live": "sed sed/models streaming streaming/engines streaming/engines/graphs "
-    "streaming/pipeline streaming/sinks streaming/live streaming/live/terminal streaming/web "
-    "streaming/cli",
+    "streaming/pipeline streaming/sinks streaming/sinks/alerts streaming/live "
+    "streaming/live/terminal streaming/web streaming/cli",
     "streaming/results": "sed",
     "streaming/results/cli": "sed sed/audio sed/events sed/events/reading sed/events/scoring "
     "streaming/web streaming/results/clips streaming/results/summary streaming/results/score "
@@ -128,7 +129,7 @@ DOORS = {
     "uvicorn": {"streaming/web/http_server.py"},
     "prometheus_client": {"streaming/web/metrics.py"},
     "websockets": {"streaming/web/server.py"},
-    "paho": {"streaming/sinks/mqtt.py"},
+    "paho": {"streaming/sinks/alerts/mqtt.py"},
     "soxr": {"sed/audio/resample.py"},
     "av": {"sed/audio/decoders/ffmpeg.py", "sed/audio/decoders/vorbis.py"},
     "pyarrow": {"sed/events/writing/parquet.py"},

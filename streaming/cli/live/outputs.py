@@ -166,22 +166,22 @@ class LiveOutputs:
 
     def _alerts(self) -> Iterator[Sink]:
         """Yield the alerts; where clips are saved, an event is sent after its clip."""
-        from streaming.sinks.secrets import read_header, read_secret, secret_variables
+        from streaming.sinks.alerts.secrets import read_header, read_secret, secret_variables
 
         waits = self.clips is not None
         headers = self.webhook_header or []
         values = (header.partition(":")[2].strip() for header in headers)
         hidden = secret_variables([self.webhook or "", *values])
         if self.on_onset is not None:
-            from streaming.sinks.command import CommandAlert
+            from streaming.sinks.alerts.command import CommandAlert
 
             yield CommandAlert(self.on_onset, "onset", hidden=hidden)
         if self.on_event is not None:
-            from streaming.sinks.command import CommandAlert
+            from streaming.sinks.alerts.command import CommandAlert
 
             yield CommandAlert(self.on_event, "event", waits_for_clip=waits, hidden=hidden)
         if self.webhook is not None:
-            from streaming.sinks.webhook import Webhook
+            from streaming.sinks.alerts.webhook import Webhook
 
             yield Webhook(
                 read_secret(self.webhook),
@@ -189,6 +189,6 @@ class LiveOutputs:
                 waits_for_clip=waits,
             )
         if self.mqtt is not None:
-            from streaming.sinks.mqtt import MqttAlert
+            from streaming.sinks.alerts.mqtt import MqttAlert
 
             yield MqttAlert(self.mqtt, waits_for_clip=waits)

@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 
 from benchmarks.live.strangers import strangers
 from streaming.messages import ClipSaved, EventEnded
-from streaming.sinks.command import CommandAlert
+from streaming.sinks.alerts.command import CommandAlert
 from streaming.web import connections
 from streaming.web.connections import ConnectionsConfig
 from tests.conftest import until

@@ -14,12 +14,12 @@ import pytest
 from sed.errors import SedError, UsageError
 from streaming.cli.live.outputs import LiveOutputs
 from streaming.messages import ClipSaved, EventEnded, EventStarted, Problem
-from streaming.sinks.delivery import DeliveryConfig
-from streaming.sinks.payload import payload_of
-from streaming.sinks.secrets import read_header, read_secret, secret_variables
-from streaming.sinks.webhook import Webhook
+from streaming.sinks.alerts.delivery import DeliveryConfig
+from streaming.sinks.alerts.payload import payload_of
+from streaming.sinks.alerts.secrets import read_header, read_secret, secret_variables
+from streaming.sinks.alerts.webhook import Webhook
 from tests.conftest import until
-from tests.streaming.sinks.alerts import EVENT, GAP, labelled, texts
+from tests.streaming.sinks.alerts.examples import EVENT, GAP, labelled, texts
 
 QUICK = DeliveryConfig(
     capacity=100, first_retry_seconds=0.01, max_retry_seconds=0.02, close_seconds=3

@@ -12,9 +12,9 @@ from urllib.parse import unquote
 
 from sed.errors import MissingExtraError, UsageError
 from streaming.messages import Message
-from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue
-from streaming.sinks.payload import Payload, payload_of, reason_of, split_url
-from streaming.sinks.secrets import MQTT_PASSWORD_VARIABLE
+from streaming.sinks.alerts.delivery import DeliveryConfig, DeliveryQueue
+from streaming.sinks.alerts.payload import Payload, payload_of, reason_of, split_url
+from streaming.sinks.alerts.secrets import MQTT_PASSWORD_VARIABLE
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client

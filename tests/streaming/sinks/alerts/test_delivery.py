@@ -6,7 +6,7 @@ import time
 import pytest
 
 from sed.errors import SedError
-from streaming.sinks.delivery import DeliveryConfig, DeliveryQueue
+from streaming.sinks.alerts.delivery import DeliveryConfig, DeliveryQueue
 from tests.conftest import until
 
 QUICK = DeliveryConfig(

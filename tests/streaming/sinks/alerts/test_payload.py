@@ -1,8 +1,8 @@
 """The payload of an alert."""
 
 from streaming.messages import ClipSaved, EventEnded, EventStarted, Problem
-from streaming.sinks.payload import payload_of
-from tests.streaming.sinks.alerts import EVENT, GAP
+from streaming.sinks.alerts.payload import payload_of
+from tests.streaming.sinks.alerts.examples import EVENT, GAP
 
 
 def test_payloads_hold_the_known_values():

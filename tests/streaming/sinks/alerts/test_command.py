@@ -11,12 +11,12 @@ import pytest
 
 from sed.errors import UsageError
 from streaming.messages import AudioBlock, ClipSaved, Dispatcher, EventEnded, EventStarted
+from streaming.sinks.alerts.command import CommandAlert
+from streaming.sinks.alerts.delivery import DeliveryConfig
+from streaming.sinks.alerts.secrets import secret_variables
 from streaming.sinks.clips import ClipRecorder
-from streaming.sinks.command import CommandAlert
-from streaming.sinks.delivery import DeliveryConfig
-from streaming.sinks.secrets import secret_variables
 from tests.conftest import until
-from tests.streaming.sinks.alerts import EVENT, GAP, labelled, texts
+from tests.streaming.sinks.alerts.examples import EVENT, GAP, labelled, texts
 
 DUMP = """\
 import json, sys

@@ -12,14 +12,14 @@ import weakref
 
 import pytest
 
-import streaming.sinks.mqtt
+import streaming.sinks.alerts.mqtt
 from sed.errors import MissingExtraError, UsageError
 from streaming.messages import ClipSaved, EventEnded, EventStarted, Problem
-from streaming.sinks.delivery import DeliveryConfig
-from streaming.sinks.mqtt import MqttAlert
-from streaming.sinks.payload import payload_of
+from streaming.sinks.alerts.delivery import DeliveryConfig
+from streaming.sinks.alerts.mqtt import MqttAlert
+from streaming.sinks.alerts.payload import payload_of
 from tests.conftest import until
-from tests.streaming.sinks.alerts import EVENT, GAP, labelled, texts
+from tests.streaming.sinks.alerts.examples import EVENT, GAP, labelled, texts
 
 QUICK = DeliveryConfig(first_retry_seconds=0.01, max_retry_seconds=0.02, close_seconds=3)
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
@@ -119,7 +119,7 @@ def broker(tmp_path, monkeypatch):
     pytest.importorskip("paho.mqtt.client", reason="needs the mqtt extra")
     if MOSQUITTO is None:
         pytest.skip("needs mosquitto")
-    monkeypatch.setattr(streaming.sinks.mqtt, "RECONNECT_SECONDS", (0.05, 0.1))
+    monkeypatch.setattr(streaming.sinks.alerts.mqtt, "RECONNECT_SECONDS", (0.05, 0.1))
     monkeypatch.delenv("SED_MQTT_PASSWORD", raising=False)
     broker = Broker(tmp_path)
     yield broker
@@ -155,7 +155,7 @@ def test_payloads_are_published_and_the_status_is_retained(broker):
 
 def test_a_last_will_sets_the_status_to_offline(broker):
     program = (
-        "import sys, time; from streaming.sinks.mqtt import MqttAlert; "
+        "import sys, time; from streaming.sinks.alerts.mqtt import MqttAlert; "
         f"alert = MqttAlert('mqtt://127.0.0.1:{broker.port}/x'); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", program])

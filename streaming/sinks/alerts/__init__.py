@@ -1,0 +1,1 @@
+"""Pass events on to other programs and services: commands, webhooks, MQTT."""
