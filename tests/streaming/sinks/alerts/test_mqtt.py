@@ -3,12 +3,15 @@
 import gc
 import importlib.util
 import json
+import random
 import shutil
 import socket
 import subprocess
 import sys
 import threading
+import time
 import weakref
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -29,10 +32,9 @@ needs_paho = pytest.mark.skipif(
 )
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+# Below the ports that systems give to connections: one of them could take that of a broker between
+# its stop and its restart.
+PORTS = range(20_000, 30_000)
 
 
 class Broker:
@@ -43,12 +45,10 @@ class Broker:
     """
 
     def __init__(self, folder, password=None):
-        self.port = free_port()
         self.received = []  # (topic, text, whether it was retained)
         self._password = password
         self._config = folder / "mosquitto.conf"
-        lines = [
-            f"listener {self.port} 127.0.0.1",
+        self._lines = [
             f"allow_anonymous {str(not password).lower()}",
             "persistence true",
             f"persistence_location {folder}/",
@@ -59,18 +59,30 @@ class Broker:
             passwords = folder / "passwords"
             passwords.touch(mode=0o600)
             subprocess.run(["mosquitto_passwd", "-b", str(passwords), "ada", password], check=True)
-            lines += [f"password_file {passwords}"]
-        self._config.write_text("\n".join(lines) + "\n")
-        self.start()
+            self._lines += [f"password_file {passwords}"]
+        # Other tests run at the same time: a broker whose port is taken ends, and another is tried.
+        until(self._starts_at_some_port, 20)
+        self._listen()
+
+    def _starts_at_some_port(self):
+        self.port = random.choice(PORTS)
+        return self._starts()
 
     def start(self):
+        until(self._starts)
+        self._listen()
+
+    def _starts(self):
+        lines = [f"listener {self.port} 127.0.0.1", *self._lines]
+        self._config.write_text("\n".join(lines) + "\n")
         self._process = subprocess.Popen(
             [MOSQUITTO, "-c", str(self._config)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        until(self._is_there)
-        self._listen()
+        until(lambda: self._process.poll() is not None or self._is_there())
+        time.sleep(0.02)  # what was there may be a broker of others; ours then ends
+        return self._process.poll() is None
 
     def _is_there(self):
         try:
@@ -202,6 +214,26 @@ def test_a_broker_that_is_away_at_the_start_is_reported_at_once(broker):
         f"{name}: works again",
     ]
     assert alert.close() == []
+
+
+def test_the_reason_of_a_fault_is_not_that_of_an_earlier_one(monkeypatch):
+    """The client knows that there is no connection a moment before it says why."""
+    client = MagicMock(**{"is_connected.return_value": False})
+    monkeypatch.setattr(streaming.sinks.mqtt, "_new_client", lambda: client)
+    monkeypatch.setattr(streaming.sinks.mqtt, "ACKNOWLEDGE_SECONDS", 0.05)
+    alert = MqttAlert("mqtt://host/topic", config=QUICK)
+    alert._on_connect_fail(client, None)
+    alert._on_connect(client, None, None, MagicMock(is_failure=False), None)
+    reports = texts(alert.handle(EventEnded(EVENT)))
+    until(lambda: reports.extend(texts(alert.handle(Problem("")))) or len(reports) > 2)
+    assert [text.partition("topic: ")[2] for text in reports[:3]] == [
+        "it cannot be reached. Delivery is retried until it succeeds",
+        "works again",
+        "the broker does not respond. Delivery is retried until it succeeds",
+    ]
+    client.is_connected.return_value = True
+    alert._acknowledged = MagicMock(**{"__contains__.return_value": True})
+    assert texts(alert.close()) == ["mqtt://host/topic: works again: 1 delivered"]
 
 
 def test_closing_without_a_broker_counts_the_remaining_items(broker):
