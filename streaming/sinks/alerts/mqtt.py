@@ -129,7 +129,7 @@ class MqttAlert:
             raise ConnectionError(
                 f"the broker does not respond within {ACKNOWLEDGE_SECONDS:g} s"
                 if self._client.is_connected()
-                else self._reason
+                else self._reason or "the connection is lost"
             )
         self._sent = None
 
@@ -150,6 +150,7 @@ class MqttAlert:
         elif code.is_failure:
             self._failed(f"the broker refuses: {code}")
         else:
+            self._reason = ""
             self._publish_status("online")
             self._queue.resume()
             self._notify()
