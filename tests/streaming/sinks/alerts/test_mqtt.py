@@ -219,8 +219,8 @@ def test_a_broker_that_is_away_at_the_start_is_reported_at_once(broker):
 def test_the_reason_of_a_fault_is_not_that_of_an_earlier_one(monkeypatch):
     """The client knows that there is no connection a moment before it says why."""
     client = MagicMock(**{"is_connected.return_value": False})
-    monkeypatch.setattr(streaming.sinks.mqtt, "_new_client", lambda: client)
-    monkeypatch.setattr(streaming.sinks.mqtt, "ACKNOWLEDGE_SECONDS", 0.05)
+    monkeypatch.setattr(streaming.sinks.alerts.mqtt, "_new_client", lambda: client)
+    monkeypatch.setattr(streaming.sinks.alerts.mqtt, "ACKNOWLEDGE_SECONDS", 0.05)
     alert = MqttAlert("mqtt://host/topic", config=QUICK)
     alert._on_connect_fail(client, None)
     alert._on_connect(client, None, None, MagicMock(is_failure=False), None)
