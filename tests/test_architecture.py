@@ -60,7 +60,8 @@ ARROWS = {
     "streaming/live": "sed sed/audio sed/audio/decoders sed/events sed/models streaming "
     "streaming/engines streaming/pipeline",
     "streaming/live/terminal": "sed sed/features sed/events streaming",
-    "streaming/web": "sed sed/features sed/events streaming streaming/sinks/record",
+    "streaming/web": "sed sed/features sed/events sed/events/writing streaming "
+    "streaming/sinks/record",
     "streaming/bench": "sed sed/audio sed/audio/decoders sed/events sed/events/writing sed/models "
     "streaming/engines streaming/pipeline streaming/offline",
     "streaming/cli": "sed sed/audio sed/events sed/events/embedding_store sed/events/reading "

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from sqlite3 import Connection as Connection
 
 from sed.errors import SedError
 from sed.text import printable

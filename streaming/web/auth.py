@@ -82,6 +82,9 @@ class AuthMiddleware:
                 if not is_authorized:
                     message["headers"].append((b"connection", b"close"))
             await send(message)
+            # A long download goes on as long as the client receives it.
+            if is_authorized and message.get("more_body"):
+                self._connections.authorize(scope["client"], is_viewer=False)
 
         headers = dict(scope["headers"])
         parameter = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("token")

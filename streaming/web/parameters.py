@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from sed.errors import UsageError
 from sed.events.hierarchy import Hierarchy
@@ -115,6 +115,24 @@ class Parameters:
         except (ValueError, OverflowError, OSError) as error:
             example = "2026-11-21 or 2026-11-21T13:15:00+01:00"
             raise UsageError(f"expected {name} as a day or a time, like {example}") from error
+
+    def day(self, name: str) -> date | None:
+        """Return a day, or None if it is not given.
+
+        Raises
+        ------
+        UsageError
+            If it is none.
+        """
+        text = self._value(name)
+        try:
+            day = None if text is None else date.fromisoformat(text)
+            # The next day, and both in seconds since 1970, must exist too.
+            if day is not None and not 1970 < day.year < 9999:
+                raise ValueError("out of range")
+            return day
+        except ValueError as error:
+            raise UsageError(f"expected {name} as a day, like 2026-11-21") from error
 
     def _value(self, name: str) -> str | None:
         return self._values.get(name, [None])[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import secrets
 from collections.abc import Callable
@@ -23,12 +22,11 @@ from sed.text import to_utf8, without_controls
 from streaming.results.review.excerpt import EventSound
 from streaming.results.review.queue import QueueConfig
 from streaming.results.review.session import Json, ReviewSession
-from streaming.web.routes import NO_CACHE, PAGE, page_files
+from streaming.web.routes import NO_CACHE, PAGE, json_body, page_files
 
 OWN_PAGE = Path(__file__).parent / "page"
 SHARED = ("/page.css", "/login.css", "/icon.svg")  # files of the live page
 MAX_EVENTS = 500  # in a response
-MAX_BODY = 20_000  # bytes of a request
 MAX_SECONDS = 1e8  # of a border
 MAX_TEXT = 200  # characters of a label or a name
 
@@ -171,7 +169,7 @@ class ReviewRoutes:
         return self._session.sounds.get(row, self._session.queue.table.event(row))
 
     async def _decide(self, request: Request) -> Response:
-        body = await _body(request)
+        body = await json_body(request)
         row = self._row(str(body.get("id")))
         borders = None
         if body.get("onset") is not None or body.get("offset") is not None:
@@ -189,7 +187,7 @@ class ReviewRoutes:
         return JSONResponse({"event": event}, headers=NO_CACHE, background=task)
 
     async def _undo(self, request: Request) -> Response:
-        body = await _body(request)
+        body = await json_body(request)
         event = await run_in_threadpool(self._session.undo, _short(body.get("reviewer", "")))
         task = BackgroundTask(self._session.export_soon)
         return JSONResponse({"event": event}, headers=NO_CACHE, background=task)
@@ -231,22 +229,6 @@ KEEP = {"Cache-Control": "private, max-age=600"}
 
 def _json(content: Json, status: int = 200) -> Response:
     return JSONResponse(content, status, NO_CACHE)
-
-
-async def _body(request: Request) -> Json:
-    """Return the JSON object that a request holds; refuse a long one before it is read."""
-    data = b""
-    async for part in request.stream():
-        data += part
-        if len(data) > MAX_BODY:
-            raise HTTPException(413, f"expected at most {MAX_BODY} bytes")
-    try:
-        body = json.loads(data)
-    except (ValueError, RecursionError):
-        body = None
-    if not isinstance(body, dict):
-        raise HTTPException(400, "expected a JSON object")
-    return body
 
 
 def _number(

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import NamedTuple
 
 from sed.errors import UsageError
-from sed.events.sqlite import LIVE_RECORD, LIVE_RECORD_VERSION, read_sqlite
+from sed.events.sqlite import LIVE_RECORD, LIVE_RECORD_VERSION, Connection, read_sqlite
 from sed.events.tracker import Event
 from sed.text import to_utf8
 
-HOUR_SECONDS = 3600
-
-_read = partial(read_sqlite, application_id=LIVE_RECORD, version=LIVE_RECORD_VERSION)
+# Opens a database of live events for the duration of a context.
+read = partial(read_sqlite, application_id=LIVE_RECORD, version=LIVE_RECORD_VERSION)
 
 
 class StoredEvent(NamedTuple):
@@ -45,15 +42,6 @@ class StoredEvent(NamedTuple):
 COLUMNS = ", ".join(StoredEvent._fields)
 _EVENTS = f"SELECT {COLUMNS} FROM events LEFT JOIN verdicts ON event_id = id"
 _NEW_EVENTS = _EVENTS.replace("FROM events", "FROM events NOT INDEXED")
-# Each distinct value takes one step in the index; DISTINCT would read the whole index.
-_DISTINCT = """
-WITH RECURSIVE each(value) AS (
-    SELECT min({0}) FROM events
-    UNION ALL
-    SELECT (SELECT min({0}) FROM events WHERE {0} > value) FROM each WHERE value IS NOT NULL
-)
-SELECT value FROM each WHERE value IS NOT NULL
-"""
 
 
 @dataclass(frozen=True)
@@ -136,13 +124,13 @@ def stored_events(
     if after is not None and before is not None:
         raise UsageError("expected after or before, not both")
     texts, values = only.conditions()
-    with _read(path) as connection:
+    with read(path) as connection:
         if after is not None:
             if only.labels:
                 texts.append(f"label IN ({', '.join('?' * len(only.labels))})")
                 values += only.labels
             # Who asks for what is new asks often, and it is at the end of the table.
-            query = f"{_NEW_EVENTS} {_where(['id > ?', *texts])} ORDER BY id LIMIT ?"
+            query = f"{_NEW_EVENTS} {where(['id > ?', *texts])} ORDER BY id LIMIT ?"
             return [StoredEvent(*row) for row in connection.execute(query, (after, *values, n))]
         if before is not None:
             query = "SELECT unix_time FROM events WHERE id <= ? ORDER BY id DESC LIMIT 1"
@@ -150,39 +138,68 @@ def stored_events(
                 return []
             texts.append("(unix_time, id) < (?, ?)")
             values += known[0], before
-        # SQLite would sort all events of several classes; merged, each class has its order.
-        orders = [
-            connection.execute(
-                "SELECT unix_time, id FROM events "
-                f"{_where([*texts, 'label = ?'] if label is not None else texts)} "
-                "ORDER BY unix_time DESC, id DESC LIMIT ?",
-                (*values, *([] if label is None else [label]), n),
-            )
-            for label in only.labels or [None]
-        ]
-        ids = [row[1] for row in islice(heapq.merge(*orders, reverse=True), n)]
-        query = f"{_EVENTS} WHERE id IN ({', '.join('?' * len(ids))}) ORDER BY unix_time, id"
-        return [StoredEvent(*row) for row in connection.execute(query, ids)]
+        return _first(connection, only.labels, texts, values, n, "DESC")[::-1]
 
 
-def _where(conditions: Sequence[str]) -> str:
-    return f"WHERE {' AND '.join(conditions)}" if conditions else ""
+def events_in_order(
+    path: str | os.PathLike[str], only: EventFilter = ALL, *, n_at_once: int = 1_000
+) -> Iterator[StoredEvent]:
+    """Yield events by their onsets; the database is not kept open between a number of them.
 
-
-def known_names(path: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
-    """Return the labels and the inputs of all events of a database, sorted.
+    Parameters
+    ----------
+    path
+        The database.
+    only
+        Which events.
+    n_at_once
+        Events in memory.
 
     Raises
     ------
     DatabaseError
         If the database cannot be read.
     """
-    with _read(path) as connection:
-        labels, sources = (
-            [str(value) for (value,) in connection.execute(_DISTINCT.format(column))]
-            for column in ("label", "source")
+    texts, values = only.conditions()
+    while True:
+        with read(path) as connection:
+            rows = _first(connection, only.labels, texts, values, n_at_once, "ASC")
+        yield from rows
+        if len(rows) < n_at_once:
+            return
+        texts, values = only.conditions()
+        texts.append("(unix_time, id) > (?, ?)")
+        values += rows[-1].unix_time, rows[-1].id
+
+
+def _first(
+    connection: Connection,
+    labels: Sequence[str | None],
+    conditions: Sequence[str],
+    values: Sequence[float | str],
+    n: int,
+    order: str,
+) -> list[StoredEvent]:
+    """Return the first events that fit, in the order of their onsets or the reverse of it."""
+    # SQLite would sort all events of several classes; merged, each class has its order.
+    orders = [
+        connection.execute(
+            "SELECT unix_time, id FROM events "
+            f"{where([*conditions, 'label = ?'] if label is not None else conditions)} "
+            f"ORDER BY unix_time {order}, id {order} LIMIT ?",
+            (*values, *([] if label is None else [label]), n),
         )
-    return labels, sources
+        for label in labels or (None,)
+    ]
+    ids = [row[1] for row in islice(heapq.merge(*orders, reverse=order == "DESC"), n)]
+    query = f"{_EVENTS} WHERE id IN ({', '.join('?' * len(ids))})"
+    query += f" ORDER BY unix_time {order}, id {order}"
+    return [StoredEvent(*row) for row in connection.execute(query, ids)]
+
+
+def where(conditions: Sequence[str]) -> str:
+    """Return the clause of SQL for conditions that must all hold; nothing if there are none."""
+    return f"WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
 def has_label(path: str | os.PathLike[str], label: str) -> bool:
@@ -193,22 +210,9 @@ def has_label(path: str | os.PathLike[str], label: str) -> bool:
     DatabaseError
         If the database cannot be read.
     """
-    with _read(path) as connection:
+    with read(path) as connection:
         query = "SELECT 1 FROM events WHERE label = ? LIMIT 1"
         return connection.execute(query, (label,)).fetchone() is not None
-
-
-def first_time(path: str | os.PathLike[str]) -> float | None:
-    """Return the start of the earliest event in seconds since 1970; None if there is none.
-
-    Raises
-    ------
-    DatabaseError
-        If the database cannot be read.
-    """
-    with _read(path) as connection:
-        (first,) = connection.execute("SELECT min(unix_time) FROM events").fetchone()
-        return first if first is None else float(first)
 
 
 def find_event(path: str | os.PathLike[str], event: Event) -> StoredEvent | None:
@@ -223,68 +227,19 @@ def find_event(path: str | os.PathLike[str], event: Event) -> StoredEvent | None
         return None
     query = f"{_EVENTS} WHERE unix_time = ? AND source = ? AND label = ?"
     values = event.time.timestamp(), to_utf8(event.file), to_utf8(event.label)
-    with _read(path) as connection:
+    with read(path) as connection:
         row = connection.execute(query, values).fetchone()
         return StoredEvent(*row) if row else None
 
 
-def clip_path(path: str | os.PathLike[str], event_id: int) -> Path | None:
-    """Return the path of the clip of an event, or None if there is no such event or clip.
+def stored_event(path: str | os.PathLike[str], event_id: int) -> StoredEvent | None:
+    """Return an event by its id, or None if there is no such event.
 
     Raises
     ------
     DatabaseError
         If the database cannot be read.
     """
-    with _read(path) as connection:
-        query = "SELECT clip_path FROM events WHERE id = ?"
-        row = connection.execute(query, (event_id,)).fetchone()
-        return Path(row[0]) if row and row[0] else None
-
-
-def hourly_counts(
-    path: str | os.PathLike[str],
-    n_hours: int = 24,
-    *,
-    now: datetime | None = None,
-    sources: tuple[str, ...] = (),
-) -> tuple[list[datetime], dict[str, list[int]]]:
-    """Return the number of events of each class in each of the last hours.
-
-    Parameters
-    ----------
-    path
-        The database.
-    n_hours
-        Number of hours; the last one is the current hour.
-    now
-        A time in the last hour; the clock of the system if not given.
-    sources
-        Only events of these inputs; of all if empty.
-
-    Returns
-    -------
-    hours
-        The starts of the hours in local time, oldest first.
-    counts
-        `n_hours` numbers for each class that has events in these hours.
-
-    Raises
-    ------
-    DatabaseError
-        If the database cannot be read.
-    """
-    hour = (now or datetime.now()).astimezone().replace(minute=0, second=0, microsecond=0)
-    first = hour.timestamp() - HOUR_SECONDS * (n_hours - 1)
-    hours = [datetime.fromtimestamp(first + HOUR_SECONDS * n).astimezone() for n in range(n_hours)]
-    only = EventFilter((), sources, first, first + HOUR_SECONDS * n_hours)
-    texts, values = only.conditions()
-    query = f"""
-    SELECT CAST((unix_time - ?) / ? AS INTEGER) AS hour, label, count(*) FROM events
-    {_where(texts)} GROUP BY hour, label ORDER BY hour, label
-    """
-    counts: dict[str, list[int]] = {}
-    with _read(path) as connection:
-        for n, label, count in connection.execute(query, (first, HOUR_SECONDS, *values)):
-            counts.setdefault(label, [0] * n_hours)[n] = count
-    return hours, counts
+    with read(path) as connection:
+        row = connection.execute(f"{_EVENTS} WHERE id = ?", (event_id,)).fetchone()
+        return StoredEvent(*row) if row else None

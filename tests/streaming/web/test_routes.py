@@ -147,7 +147,7 @@ def test_what_is_not_known_is_refused_with_names_near_it(view):
         "events?limit=1&limit=2": "limit is given too often",
         "events?" + 201 * "label=dog&": "label is given too often",
         "events?after=1&before=2": "expected after or before, not both",
-        "history?day=1": "unknown parameter 'day'. Known: hours.",
+        "history?label=dog": "unknown parameter 'label'. Known: hours, day, source.",
         "clips/1?download=1": "unknown parameter 'download'. This address takes none.",
         "metrics?name=x": "unknown parameter 'name'. This address takes none.",
         "health?verbose": "unknown parameter 'verbose'. This address takes none.",
