@@ -14,6 +14,7 @@ little further on both sides, see `sed.features.log_mel`. Frame f stands for the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
 import numpy as np
@@ -28,6 +29,11 @@ def samples_from_seconds(seconds: float, sample_rate: int) -> int:
 def seconds_from_samples(samples: int, sample_rate: int) -> float:
     """Return the time of a sample in seconds."""
     return samples / sample_rate
+
+
+def shifted(time: datetime, seconds: float) -> datetime:
+    """Return a time that is some seconds later, with the UTC offset of this machine then."""
+    return (time.astimezone(UTC) + timedelta(seconds=seconds)).astimezone()
 
 
 def frame_edges(n_frames: int, frame_columns: int, n_columns: int) -> NDArray[np.int64]:

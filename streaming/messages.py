@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -23,6 +23,7 @@ import numpy as np
 
 from sed.events.tracker import Event
 from sed.text import pluralize
+from sed.timeline import shifted
 from sed.types import Floats
 
 CLIPPED = 1.0 - 2.0**-15  # the largest sample of 16 bits
@@ -70,6 +71,24 @@ class ClipSaved:
 
     event: Event
     path: str | None  # None if it could not be saved; a `Problem` gives the reason
+
+
+@dataclass(frozen=True)
+class ClipMoved:
+    """A saved clip has another name, as the time of its event was corrected."""
+
+    path: str
+    new_path: str
+
+
+@dataclass(frozen=True)
+class ClockStepped:
+    """The clock of the system was set; messages before have the times of the clock before.
+
+    Events that still last are ended with corrected times.
+    """
+
+    seconds: float  # by which it is later now
 
 
 @dataclass(frozen=True)
@@ -128,7 +147,22 @@ class Status:
         return sum(source.n_dropped + source.n_missing for source in self.sources)
 
 
-Message = AudioBlock | EventStarted | EventEnded | ClipSaved | Gap | Problem | Status
+Message = (
+    AudioBlock
+    | EventStarted
+    | EventEnded
+    | ClipSaved
+    | ClipMoved
+    | ClockStepped
+    | Gap
+    | Problem
+    | Status
+)
+
+
+def with_shifted_time(event: Event, seconds: float) -> Event:
+    """Return an event some seconds later in time; its onset is the same."""
+    return replace(event, time=event.time and shifted(event.time, seconds))
 
 
 class Sink(Protocol):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-import time
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -13,8 +12,9 @@ from sed.audio.sound_file import quantize_24bit
 from sed.errors import UsageError
 from sed.events.tracker import Event
 from sed.text import printable
-from sed.timeline import samples_from_seconds, seconds_from_samples
+from sed.timeline import samples_from_seconds, seconds_from_samples, shifted
 from streaming.live.capture import AudioChunk, CaptureBuffer, CaptureItem, SampleGap
+from streaming.live.clock import SystemClock
 from streaming.live.sources import AudioSource
 from streaming.messages import (
     AudioBlock,
@@ -51,6 +51,8 @@ class InputStream:
         Seconds of sound that may wait.
     name
         The name of the input in events and messages.
+    clock
+        Of the system; the caller looks for its steps.
 
     Raises
     ------
@@ -67,6 +69,7 @@ class InputStream:
         buffer_seconds: float,
         *,
         name: str,
+        clock: SystemClock,
     ) -> None:
         self.name = name
         if channel is not None and not 1 <= channel <= source.n_channels:
@@ -84,6 +87,7 @@ class InputStream:
             capacity_samples=samples_from_seconds(buffer_seconds, self._rate),
             wake=wake,
         )
+        self._system_clock = clock
         self._clock = _StreamClock(self._rate)
         self._first: int | None = None  # position of the detector's first sample
         self._times: dict[tuple[float, str], datetime | None] = {}  # of events that still last
@@ -136,10 +140,16 @@ class InputStream:
 
     def push(self, chunk: AudioChunk) -> list[Batch]:
         """Take a chunk; return the batches for the model that it completes."""
-        self._clock.update(chunk.stop, chunk.arrived + time.time() - time.monotonic())
+        self._clock.update(chunk.stop, self._system_clock.time(chunk.arrived))
         if self._first is None:
             self._first = chunk.start
         return self.detector.front_end.push(to_mono(chunk.block, self._channel))
+
+    def clock_stepped(self, seconds: float) -> None:
+        """Correct the times of what lasts and what follows: the clock of the system was set."""
+        self._clock.shift(seconds)
+        for key, time in self._times.items():
+            self._times[key] = time and shifted(time, seconds)
 
     def flush(self) -> Iterator[Message]:
         """End all events, as at the end of a recording; the next chunk starts another one."""
@@ -167,7 +177,7 @@ class InputStream:
             yield EventStarted(started)
         for event in detection.events:
             self.n_events += 1
-            # The clock may have been corrected since; both messages have the same time.
+            # Both messages have the same time, though the drift of the input is corrected since.
             time = self._times.pop((event.onset, event.label))
             yield EventEnded(dataclasses.replace(self._placed(event), time=time))
 
@@ -248,6 +258,12 @@ class _StreamClock:
         if position >= self._review_at:
             self._review_at = position + round(REVIEW_SECONDS * self._sample_rate)
             self._zero, self._earliest = self._earliest, zero
+
+    def shift(self, seconds: float) -> None:
+        """Follow a clock of the system that was set, before anything arrives after that."""
+        if self._zero is not None:
+            self._zero += seconds
+        self._earliest += seconds
 
     def time(self, position: int) -> datetime:
         """Return the time of a sample, in the time zone of this machine.

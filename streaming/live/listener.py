@@ -26,9 +26,10 @@ from sed.text import deduplicate
 from streaming.engines.base import Engine, FrameOutput
 from streaming.engines.select import open_engine
 from streaming.live.capture import AudioChunk, CaptureItem, Disconnect, SampleGap
+from streaming.live.clock import SystemClock, describe_step
 from streaming.live.input import InputStream
 from streaming.live.sources import AudioSource
-from streaming.messages import Message, Problem, Status
+from streaming.messages import ClockStepped, Message, Problem, Status
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
 from streaming.pipeline.windows import Batch
@@ -69,6 +70,8 @@ class Listener:
     buffer_seconds
         Seconds of sound that may wait for the model before some is dropped. A caller that takes
         longer than this between two messages loses sound, too.
+    clock
+        The clock that gives events their time; that of the system if not given.
 
     Raises
     ------
@@ -84,12 +87,14 @@ class Listener:
         *,
         channel: int | None = None,
         buffer_seconds: float = BUFFER_SECONDS,
+        clock: SystemClock | None = None,
     ) -> None:
         if not sources:
             raise UsageError("expected at least one input to listen to")
         config = dataclasses.replace(config, batch_size=1)
         self.engine = open_engine(model, n_streams=1)
         self._wake = threading.Condition()
+        self._clock = clock or SystemClock()
         names = deduplicate([source.name for source in sources])
         self._inputs = [
             InputStream(
@@ -99,6 +104,7 @@ class Listener:
                 self._wake,
                 buffer_seconds,
                 name=name,
+                clock=self._clock,
             )
             for source, name in zip(sources, names, strict=True)
         ]
@@ -170,6 +176,7 @@ class Listener:
         while True:
             if self._is_stopping:
                 self._stop_inputs()
+            yield from self._check_clock()
             items = [(each, item) for each in self._inputs if (item := each.next_item())]
             yield from self._process(items)
             for each in self._inputs:
@@ -183,6 +190,13 @@ class Listener:
             if not items:
                 with self._wake, self._load.idle():
                     self._wake.wait_for(self._has_work, STATUS_SECONDS)
+
+    def _check_clock(self) -> Generator[Message]:
+        if step := self._clock.step():
+            for each in self._inputs:
+                each.clock_stepped(step)
+            yield Problem(describe_step(step))
+            yield ClockStepped(step)
 
     def _has_work(self) -> bool:
         return self._is_stopping or any(

@@ -16,9 +16,18 @@ from sed.errors import UsageError
 from sed.models.devices import DeviceError
 from streaming.engines.pytorch import TorchEngine
 from streaming.live.capture import TOO_SLOW
+from streaming.live.clock import SystemClock
 from streaming.live.listener import Listener
 from streaming.live.sources import FileSource
-from streaming.messages import AudioBlock, EventEnded, EventStarted, Gap, Problem, Status
+from streaming.messages import (
+    AudioBlock,
+    ClockStepped,
+    EventEnded,
+    EventStarted,
+    Gap,
+    Problem,
+    Status,
+)
 from tests.conftest import rising_noise
 from tests.streaming.live.scripts import (
     CONFIG,
@@ -225,6 +234,28 @@ def test_events_have_a_time_of_day_that_does_not_change(listener):
         arrived = (event.onset + 1.0) / 4.0  # the end of its window
         assert (event.time - before).total_seconds() < arrived + 1.0
     assert len({round((e.time - before).total_seconds() - e.onset, 1) for e in events}) > 1
+
+
+def test_a_clock_that_is_set_is_reported_and_what_lasts_ends_with_the_new_time(listener):
+    """It is set when an event has started; all later times are those of the new clock."""
+    ahead = [0.0]
+    clock = SystemClock(lambda: time.time() + ahead[0])
+    source = FileSource("noise", Sound(rising_noise(40_000)), speed=8.0)
+    before, messages = time.time(), []
+    for message in listener(source, clock=clock).messages():
+        messages.append(message)
+        if isinstance(message, EventStarted) and not ahead[0]:
+            ahead[0] = 1e6
+    kinds = [type(message) for message in messages]
+    [step] = [n for n, kind in enumerate(kinds) if kind is ClockStepped]
+    assert messages[step].seconds == pytest.approx(1e6, abs=0.1)
+    assert messages[step - 1] == Problem("the clock was set forward by 11.6 days")
+    started = kinds.index(EventStarted)
+    assert started < step < kinds.index(EventEnded)
+    assert messages[started].event.time.timestamp() - before < 10
+    later = [m.event for m in messages[step:] if isinstance(m, EventStarted | EventEnded)]
+    assert all(abs(event.time.timestamp() - before - 1e6) < 10 for event in later)
+    assert messages[started].event.onset in [event.onset for event in later]
 
 
 @pytest.mark.slow
