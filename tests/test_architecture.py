@@ -54,9 +54,10 @@ ARROWS = {
     "streaming/search": "sed sed/audio sed/events sed/events/embedding_store sed/models "
     "streaming/engines streaming/pipeline streaming/offline",
     "streaming/sinks": "sed sed/audio sed/events sed/events/writing streaming streaming/pipeline "
-    "streaming/sinks/record",
-    "streaming/sinks/record": "sed sed/events",
+    "streaming/sinks/record streaming/sinks/storage",
+    "streaming/sinks/record": "sed sed/events streaming",
     "streaming/sinks/alerts": "sed sed/events streaming",
+    "streaming/sinks/storage": "sed sed/events streaming streaming/sinks/record",
     "streaming/live": "sed sed/audio sed/audio/decoders sed/events sed/models streaming "
     "streaming/engines streaming/pipeline",
     "streaming/live/terminal": "sed sed/features sed/events streaming",
@@ -69,8 +70,8 @@ ARROWS = {
     "streaming/pipeline streaming/offline streaming/offline/detections streaming/search "
     "streaming/live streaming/bench",
     "streaming/cli/live": "sed sed/models streaming streaming/engines streaming/engines/graphs "
-    "streaming/pipeline streaming/sinks streaming/sinks/alerts streaming/live "
-    "streaming/live/terminal streaming/web streaming/cli",
+    "streaming/pipeline streaming/sinks streaming/sinks/alerts streaming/sinks/storage "
+    "streaming/live streaming/live/terminal streaming/web streaming/cli",
     "streaming/results": "sed",
     "streaming/results/cli": "sed sed/audio sed/events sed/events/reading sed/events/scoring "
     "streaming/web streaming/results/clips streaming/results/summary streaming/results/score "
@@ -123,6 +124,10 @@ DOORS = {
         "sed/events/sqlite.py",
         "streaming/sinks/database.py",
         "streaming/sinks/record/schema.py",
+        "streaming/sinks/storage/integrity.py",
+        "streaming/sinks/storage/redating.py",
+        "streaming/sinks/storage/retention.py",
+        "streaming/sinks/storage/upkeep.py",
         "streaming/offline/journal.py",
         "streaming/results/review/store.py",
     },

@@ -36,6 +36,7 @@ def open_sqlite(
     version: int,
     schema: str,
     exclusive: bool = False,
+    can_shrink: bool = False,
     timeout_seconds: float = TIMEOUT_SECONDS,
     remedy: str = REMEDY,
     upgrades: Mapping[int, str] | None = None,
@@ -58,6 +59,8 @@ def open_sqlite(
     exclusive
         Lock the file until the connection is closed. The log then needs no shared memory, so that
         the database may lie on a network disk.
+    can_shrink
+        Let `PRAGMA incremental_vacuum` make the file smaller, if it is a new one.
     timeout_seconds
         How long to wait for the lock of another process.
     remedy
@@ -87,6 +90,9 @@ def open_sqlite(
         (found,) = connection.execute("PRAGMA user_version").fetchone()
         upgrade = (upgrades or {}).get(found, "")
         _check(connection, path, application_id, found if upgrade else version, remedy)
+        # Before the log, which begins the file. In one that exists it changes nothing.
+        if can_shrink:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.executescript(

@@ -15,7 +15,7 @@ from sed.audio.sound_file import MAX_CHANNELS, FlacFile
 from sed.errors import OutputError
 from sed.text import printable, slug, timestamp
 from streaming.messages import AudioBlock, FaultReporter, Message, Problem, Status
-from streaming.sinks.place import CUT, EMPTIED, FilePlace
+from streaming.sinks.storage.place import CUT, EMPTIED, FilePlace
 
 MAX_FILE_SECONDS = 3600.0
 RETRY_SECONDS = 5.0  # of sound, after a file could not be written

@@ -1,9 +1,4 @@
-"""Keep clips on disk: a folder for each day, names that sort by time, and limits.
-
-::
-
-    2026-11-21/20261121T121500.250Z_siren_garden.flac
-"""
+"""Keep clips on disk: a folder for each day, names that sort by time, and limits."""
 
 from __future__ import annotations
 
@@ -11,17 +6,18 @@ import bisect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sed.audio.sound_file import write_flac
 from sed.errors import OutputError
 from sed.events.tracker import Event
 from sed.files import remove_parts
-from sed.text import slug, timestamp
+from sed.text import slug
 from sed.types import Floats
-from streaming.sinks.place import FilePlace
 from streaming.sinks.record.schema import CLIP_NAME
+from streaming.sinks.storage.clip_name import dated
+from streaming.sinks.storage.place import FilePlace
 
 
 class ClipFolder:
@@ -110,6 +106,14 @@ class ClipFolder:
             self._newest = name
         return os.fspath(path)
 
+    def moved(self, path: str, new_path: str) -> None:
+        """Take another name of a clip, which decides when it is deleted."""
+        old, new = (os.path.relpath(each, self._folder) for each in (path, new_path))
+        place = bisect.bisect_left(self._clips, (old,))
+        if place < len(self._clips) and self._clips[place][0] == old:
+            _, size = self._clips.pop(place)
+            bisect.insort(self._clips, (new, size))
+
     def delete_old(self) -> None:
         """Delete the oldest clips beyond the limits, and the folders of days that become empty.
 
@@ -133,7 +137,7 @@ class ClipFolder:
     def _oldest_beyond_limits(self) -> Iterator[tuple[str, int]]:
         """Yield the oldest clips until the remaining ones are within the limits."""
         days, max_bytes = self._max_days, self._max_bytes
-        limit = "" if days is None else _dated(self._now() - timedelta(days=days))
+        limit = "" if days is None else dated(self._now() - timedelta(days=days))
         for clip in tuple(self._clips):
             is_old = clip[0] < limit
             if not is_old and (max_bytes is None or self._n_bytes <= max_bytes):
@@ -152,7 +156,7 @@ class ClipFolder:
             path.parent.rmdir()
 
     def _free_name(self, event: Event) -> str:
-        stem = f"{_dated(event.time or self._now())}_{slug(event.label)}_{slug(event.file)}"
+        stem = f"{dated(event.time or self._now())}_{slug(event.label)}_{slug(event.file)}"
         name, n = f"{stem}.flac", 1
         while os.path.lexists(self._folder / name):
             n += 1
@@ -167,8 +171,3 @@ class ClipFolder:
             if match and path.parent.name.replace("-", "") == match[1]:
                 clips.append((f"{path.parent.name}/{path.name}", path.stat().st_size))
         return clips
-
-
-def _dated(time: datetime) -> str:
-    """Return the start of a clip's name: the folder of its day and the timestamp."""
-    return f"{time.astimezone(UTC):%Y-%m-%d}/{timestamp(time)}"

@@ -25,13 +25,16 @@ from sed.timeline import samples_from_seconds
 from sed.types import Floats
 from streaming.messages import (
     AudioBlock,
+    ClipMoved,
     ClipSaved,
+    ClockStepped,
     EventEnded,
     EventStarted,
     FaultReporter,
     Gap,
     Message,
     Status,
+    with_shifted_time,
 )
 from streaming.pipeline.ring_buffer import RingBuffer
 from streaming.sinks.clip_folder import ClipFolder
@@ -133,6 +136,11 @@ class ClipRecorder:
                 messages = self._save(source, incomplete=True)
                 self._buffers.pop(source, None)
                 return messages
+            case ClipMoved(path, new_path):
+                self._folder.moved(path, new_path)
+            case ClockStepped(seconds):
+                for clip in self._pending:
+                    clip.event = with_shifted_time(clip.event, seconds)
             case Status():
                 return self._save_of_silent_inputs(message) + self._delete_old()
         return []

@@ -1,36 +1,20 @@
 """Store live events in an SQLite database that several sessions share.
 
-::
-
-    sessions  id, started, ended, model      ended is NULL during a session, or if it was killed
-    events    id, session_id, source, label, onset, offset, score, time, unix_time, clip_path
-    gaps      id, session_id, source, onset, offset, n_samples, reason, time, unix_time
-    verdicts  event_id, verdict, reviewed_at    what people say about events: right or wrong
-    species   label, scientific_name, common_name     only of models that know species
-
-`onset` and `offset` are seconds on the sample clock of the session. `time` is the onset in local
-time, ISO 8601 with milliseconds and UTC offset: ``substr(time, 1, 10)`` is the day and
-``substr(time, 12, 2)`` the hour. `unix_time` is the same moment in seconds since 1970; it has an
-index. `clip_path` is the path of a FLAC file, or NULL. Ids only grow. `n_samples` is 0 if the
-number of lost samples is unknown. Examples of queries::
-
-    SELECT label, count(*) FROM events
-    WHERE unix_time > unixepoch('now', '-1 day') GROUP BY label;
-
-    pandas.read_sql("SELECT * FROM events", sqlite3.connect("events.db"))
-
-`PRAGMA user_version` is the version of this schema. An event is committed before any later sink
-receives it, so it survives a killed process; a power failure may cost the last seconds.
-`streaming.sinks.record` reads the database, and changes it as people ask.
+`streaming.sinks.record.schema` describes the tables; `PRAGMA user_version` is their version. An
+event is committed before any later sink receives it, so it survives a killed process; a power
+failure may cost the last seconds. `streaming.sinks.record` reads the database, and changes
+it as people ask.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -48,23 +32,20 @@ from sed.events.sqlite import (
     set_aside,
 )
 from sed.text import iso_time, printable, to_utf8
-from streaming.messages import ClipSaved, EventEnded, FaultReporter, Gap, Message, Problem, Status
-from streaming.sinks.place import CUT, EMPTIED, FilePlace
-from streaming.sinks.record.schema import begin_session
+from streaming.messages import ClockStepped, FaultReporter, Message, Problem, Status
+from streaming.sinks.record.schema import (
+    ADD_EVENT,
+    ADD_GAP,
+    END_SESSION,
+    begin_session,
+    statement_for,
+)
+from streaming.sinks.storage.integrity import is_sound_at_start
+from streaming.sinks.storage.place import CUT, EMPTIED, FilePlace
+from streaming.sinks.storage.retention import RetentionConfig
+from streaming.sinks.storage.upkeep import Upkeep
 
-END_SESSION = "UPDATE sessions SET ended = ?2 WHERE id = ?1"
-ADD_EVENT = """
-INSERT INTO events (session_id, source, label, onset, offset, score, time, unix_time)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-"""
-ADD_GAP = """
-INSERT INTO gaps (session_id, source, onset, offset, n_samples, reason, time, unix_time)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-"""
-ADD_CLIP = """
-UPDATE events SET clip_path = ?2
-WHERE unix_time = ?3 AND session_id = ?1 AND source = ?4 AND label = ?5
-"""
+log = logging.getLogger("sed.database")
 
 # Detection waits for a write, so a write waits for other processes only shortly.
 WRITE_TIMEOUT_SECONDS = 0.2
@@ -95,6 +76,10 @@ class EventDatabase:
         Name of the model, stored with the session.
     species
         Scientific and common name of each label, for the table of species.
+    retention
+        Limits beyond which the oldest events are deleted, some at each status; none if not given.
+    now
+        Returns the seconds since 1970.
 
     Raises
     ------
@@ -110,6 +95,8 @@ class EventDatabase:
         *,
         model: str = "",
         species: Mapping[str, tuple[str, str]] | None = None,
+        retention: RetentionConfig | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._path = Path(path)
         self._name = printable(os.fspath(path))
@@ -119,6 +106,7 @@ class EventDatabase:
         self._session_id: int | None = None
         self._n_written = 0  # events and gaps in this database
         self._notices: list[Message] = []
+        self._upkeep = Upkeep(self._path, retention, now=now)
         try:
             self._place, self._log_place = FilePlace(self._path), FilePlace(self._log_path)
             self._connect()
@@ -140,26 +128,21 @@ class EventDatabase:
         ValueError
             If an event has no time.
         """
-        match message:
-            case EventEnded(event):
-                names = to_utf8(event.file), to_utf8(event.label)
-                span = event.onset, event.offset, event.score
-                moment = iso_time(event.time), _unix_time(event.time)
-                self._add(ADD_EVENT, *names, *span, *moment)
-            case ClipSaved(event, str(path)):
-                names = to_utf8(event.file), to_utf8(event.label)
-                self._add(ADD_CLIP, to_utf8(os.path.abspath(path)), _unix_time(event.time), *names)
-            case Gap():
-                span = message.onset, message.offset, message.n_samples
-                moment = iso_time(message.time), _unix_time(message.time)
-                source, reason = to_utf8(message.source), to_utf8(message.reason)
-                self._add(ADD_GAP, source, *span, reason, *moment)
+        if (stored := statement_for(message)) is not None:
+            self._add(*stored)
+        elif isinstance(message, ClockStepped):
+            session = self._connection, self._session_id
+            self._pending += self._upkeep.clock_stepped(*session, message.seconds)
         if not self._pending and not isinstance(message, Status):
             return []
         if self._faults.is_faulty and time.monotonic() < self._retry_at:
             return []
-        messages = self._follow()
-        return [*messages, *self._write()] if self._pending or self._faults.is_faulty else messages
+        messages: list[Message] = self._follow()
+        if self._pending or self._faults.is_faulty:
+            messages += self._write()
+        return (
+            messages + self._maintain() if isinstance(message, Status | ClockStepped) else messages
+        )
 
     def close(self) -> Sequence[Message]:
         """Write what is pending, end the session and close the file."""
@@ -169,11 +152,12 @@ class EventDatabase:
         self._set_timeout(TIMEOUT_SECONDS)
         messages += self._write()
         self._disconnect()
+        self._upkeep.close()
         if n_left := _n_rows(self._pending) + self._n_lost:
             return [Problem(f"{self._name}: closed with {n_left} events and gaps not written")]
         return messages
 
-    def _add(self, statement: str, *values: Any) -> None:
+    def _add(self, statement: str, values: Sequence[Any]) -> None:
         self._pending.append((statement, values))
         if len(self._pending) > MAX_PENDING:
             self._n_lost += _n_rows([self._pending.popleft()])
@@ -188,19 +172,24 @@ class EventDatabase:
         if is_log_cut(self._path):
             text = f"{self._name}-wal: is cut short; the last events before may be lost"
             self._notices.append(Problem(text))
-        values = self._path, self._model, self._species
         try:
-            if is_cut(self._path) and has_id(self._path, LIVE_RECORD):
+            is_bad = is_cut(self._path) or not is_sound_at_start(self._path)
+            if is_bad and has_id(self._path, LIVE_RECORD):
                 self._set_aside(DAMAGED.format(self._name))
-            self._connection, self._session_id = begin_session(*values)
+            self._begin_session()
         except (DatabaseError, sqlite3.Error):
             if is_sound(self._path) or not has_id(self._path, LIVE_RECORD):
                 raise
             self._set_aside(DAMAGED.format(self._name))
-            self._connection, self._session_id = begin_session(*values)
+            self._begin_session()
         self._place.take()
         self._log_place.take()
         self._n_written = 0
+
+    def _begin_session(self) -> None:
+        connection, session = begin_session(self._path, self._model, self._species)
+        self._connection, self._session_id = connection, session
+        self._notices += self._upkeep.begin(connection, session)
 
     def _disconnect(self, *, with_log: bool = True) -> None:
         """Close the connection; a database that was moved gets all that is still in its log."""
@@ -242,14 +231,35 @@ class EventDatabase:
             self._notices.append(Problem(f"{self._name}-wal: {log_change}; nothing is lost"))
         # SQLite deletes the log of an empty database, so that is not opened any more. A
         # database that its user compacts is shorter too, but not damaged.
+        elif self._upkeep.is_damaged:
+            self._set_aside(DAMAGED.format(self._name))
+        elif change == CUT and not log_change and self._has_all_pages():
+            pass  # it was made smaller
         elif change == EMPTIED or ((change or log_change) and not is_sound(self._path)):
             file = self._name if change else f"{self._name}-wal"
             went = f"{self._n_written} events and gaps of this session may be gone"
             self._set_aside(f"{file}: {change or log_change}; {went}")
 
+    def _has_all_pages(self) -> bool:
+        assert self._connection is not None
+        pages = (self._connection.execute(f"PRAGMA page_{each}") for each in ("count", "size"))
+        return self._place.size >= math.prod(int(cursor.fetchone()[0]) for cursor in pages)
+
+    def _maintain(self) -> list[Message]:
+        """Do a part of the upkeep, unless something is wrong."""
+        if self._connection is None or self._pending or self._faults.is_faulty:
+            return []
+        try:
+            return self._upkeep.step(self._connection)
+        # What it could not do it tries again; that nothing can be written an event will show.
+        except sqlite3.Error as error:
+            log.debug("%s: upkeep: %s", self._name, error)
+            return []
+
     def _set_aside(self, text: str) -> None:
         """Keep a damaged database under another name, and report that."""
         kept = set_aside(self._path)
+        self._upkeep.close()
         # As its files were moved, nothing of the log is written to them any more.
         self._disconnect(with_log=False)
         self._notices.append(Problem(f"{text}; what is left is kept as {printable(str(kept))}"))
@@ -261,7 +271,7 @@ class EventDatabase:
             assert self._connection is not None
             self._connection.execute(END_SESSION, (self._session_id, now))
 
-    def _write(self) -> Sequence[Message]:
+    def _write(self) -> list[Message]:
         """Write all pending statements in one transaction."""
         if self._connection is None:
             return []
@@ -290,7 +300,7 @@ class EventDatabase:
         with suppress(OSError):  # it is tried again with the next message
             self._set_aside(DAMAGED.format(self._name))
 
-    def _report_fault(self, error: Exception) -> Sequence[Message]:
+    def _report_fault(self, error: Exception) -> list[Message]:
         self._retry_at = time.monotonic() + RETRY_SECONDS
         if not self._faults.is_faulty:
             self._set_timeout(RETRY_TIMEOUT_SECONDS)
@@ -298,7 +308,7 @@ class EventDatabase:
         reason = f"{self._name}: cannot write: {cause}."
         return self._faults.update(f"{reason} Detection continues, and events wait in memory.")
 
-    def _report_recovery(self, n_written: int) -> Sequence[Message]:
+    def _report_recovery(self, n_written: int) -> list[Message]:
         if not self._faults.is_faulty:
             return []
         self._set_timeout(WRITE_TIMEOUT_SECONDS)
@@ -311,13 +321,6 @@ class EventDatabase:
         """Set how long a write waits for other processes."""
         if self._connection is not None:
             self._connection.execute(f"PRAGMA busy_timeout = {round(1000 * seconds)}")
-
-
-def _unix_time(time: datetime | None) -> float:
-    """Return a time in seconds since 1970. Every event of a `Listener` has a time."""
-    if time is None:
-        raise ValueError("expected an event with its time, as a Listener reports it")
-    return time.timestamp()
 
 
 def _taken(notices: list[Message]) -> list[Message]:

@@ -19,7 +19,8 @@ from sed.events.writing.writers import GAP, EventWriter
 from sed.files import parse_json
 from sed.text import near, pluralize, printable
 from streaming.messages import EventEnded, FaultReporter, Gap, Message, Problem, Status
-from streaming.sinks.place import CUT, EMPTIED, FilePlace
+from streaming.sinks.storage.place import CUT, EMPTIED, FilePlace
+from streaming.sinks.storage.rotation import Rotation, RotationConfig
 from streaming.sinks.text import redirect_to_null
 
 MAX_WAITING_LINES = 10_000
@@ -102,6 +103,8 @@ class EventFileSink:
         Scientific and common name of each label; see `sed.events.writing.formats.open_writer`.
     spreadsheet_safe
         Let no cell of CSV and TSV be a formula.
+    rotation
+        When the file is begun anew; never if not given.
 
     Raises
     ------
@@ -119,8 +122,10 @@ class EventFileSink:
         species: Mapping[str, tuple[str, str]] | None = None,
         *,
         spreadsheet_safe: bool = False,
+        rotation: RotationConfig | None = None,
     ) -> None:
         self._path, self._species = Path(path), species
+        self._rotation = Rotation(self._path, rotation or RotationConfig())
         self._format = live_format(path, format)
         self._text = StringIO()
         self._writer = open_writer(
@@ -136,6 +141,7 @@ class EventFileSink:
         self._n_bytes = 0  # of the first of them that are written already
         self._n_written = self._n_lost = 0  # lines in the file; lines dropped since a fault
         self._faults = FaultReporter()
+        self._rotation_faults = FaultReporter(f"{self._name}: is rotated again")
         self._retry_at = 0.0  # monotonic seconds
         self._file: BinaryIO | None = None
         self._is_cut = False  # by another program, and not opened since
@@ -159,7 +165,7 @@ class EventFileSink:
             self._n_lost += 1
         if not self._waiting and not isinstance(message, Status):
             return ()
-        return [*self._follow(), *self._write()]
+        return [*self._follow(), *self._rotate(), *self._write()]
 
     def close(self) -> Sequence[Message]:
         """Write what waits and close the file."""
@@ -188,6 +194,7 @@ class EventFileSink:
                 _remove_partial_line(file)
             is_continued = self._prepare(file)
             self._place.take()
+            self._rotation.take()
             stack.pop_all()
         self._file, self._n_bytes, self._n_written = file, 0, 0
         if self._waiting and self._waiting[0] is self._header:
@@ -236,6 +243,23 @@ class EventFileSink:
                 self._is_cut = False
                 messages.append(Problem(f"{self._name}: opened again"))
         return messages
+
+    def _rotate(self) -> list[Message]:
+        """Begin the file anew if it is time; never within a line."""
+        can_rotate = self._file is not None and self._waiting and not self._n_bytes
+        if not can_rotate or not self._rotation.is_due(self._place.size):
+            return []
+        try:
+            self._rotation.rotate()
+        except OSError as error:
+            # It is tried again with the next line, which is written to the same file.
+            return self._rotation_faults.update(f"{OutputError(self._path, error)}")
+        self._drop_file()
+        try:
+            self._open()
+        except OSError as error:
+            return self._fail(str(OutputError(self._path, error)))
+        return self._rotation_faults.update(None)
 
     def _write(self) -> Sequence[Message]:
         if self._file is None:

@@ -49,6 +49,24 @@ Output = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+OutputRotate = Annotated[
+    str,
+    typer.Option(
+        metavar="day|week|SIZE",
+        help="Begin the file of --output anew each day or week, or at a size such as 10MB; the "
+        "ones before are NAME.1.ENDING, NAME.2.ENDING and so on.",
+        show_default="one file",
+        rich_help_panel=OUTPUT,
+    ),
+]
+OutputKeep = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        help="Files that --output-rotate keeps besides the one that is written.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 ClipFolder = Annotated[
     Path | None,
     typer.Option(
@@ -102,6 +120,24 @@ Database = Annotated[
     typer.Option(
         help="SQLite database to write events and gaps to.",
         show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
+DatabaseMaxDays = Annotated[
+    float | None,
+    typer.Option(
+        metavar="DAYS",
+        help="Delete events and gaps of the database that are older than this.",
+        show_default="keep all",
+        rich_help_panel=OUTPUT,
+    ),
+]
+DatabaseMaxMb = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MB",
+        help="Delete the oldest events of the database when it exceeds this many megabytes.",
+        show_default="keep all",
         rich_help_panel=OUTPUT,
     ),
 ]

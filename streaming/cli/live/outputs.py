@@ -13,10 +13,13 @@ from pathlib import Path
 
 from sed.errors import UsageError
 from streaming.live.listener import Listener
+from streaming.live.service import ServiceNotifier, service_socket
 from streaming.messages import Dispatcher, Sink
 from streaming.sinks.audio_file import AudioRecorder
 from streaming.sinks.event_file import EventFileSink, EventStreamSink, live_format
-from streaming.sinks.text import ErrorSink, TextSink
+from streaming.sinks.storage.retention import RetentionConfig
+from streaming.sinks.storage.rotation import RotationConfig
+from streaming.sinks.text import ErrorSink, TextSink, format_status
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class LiveOutputs:
 
     format: str | None = None  # of events; None: the ending of `output`, or text for people
     output: Path | None = None  # file that events and gaps are appended to
+    output_rotate: str = ""  # day, week or a size at which that file is begun anew
+    output_keep: int = 7  # files that are kept besides it
     spreadsheet_safe: bool = False  # no cell of CSV and TSV is a formula
     clips: Path | None = None  # folder for the sound of each event
     clip_pre_roll: float = 1.0  # seconds of a clip before the event
@@ -40,6 +45,8 @@ class LiveOutputs:
     clips_max_days: float | None = None  # age from which clips are deleted
     save_audio: Path | None = None  # folder for recordings of all inputs
     db: Path | None = None  # SQLite database
+    db_max_days: float | None = None  # age from which its events are deleted
+    db_max_mb: float | None = None  # megabytes of it; beyond, the oldest events are deleted
     web: str | None = None  # address of the web page, HOST:PORT
     token: str | None = None  # password of the web page
     on_event: str | None = None  # command to run after each event
@@ -55,6 +62,12 @@ class LiveOutputs:
             live_format(self.output, self.format)
         if self.webhook_header and self.webhook is None:
             raise UsageError("--webhook-header applies to a webhook: give --webhook URL too")
+        RetentionConfig(self.db_max_days, self.db_max_mb)
+        RotationConfig(self.output_rotate, self.output_keep)
+        if self.db is None and (self.db_max_days is not None or self.db_max_mb is not None):
+            raise UsageError("--db-max-days and --db-max-mb apply to a database: give --db too")
+        if self.output is None and self.output_rotate:
+            raise UsageError("--output-rotate applies to a file: give --output FILE too")
         if self.clips is None:
             for field in dataclasses.fields(self):
                 is_about_clips = field.name.startswith("clip") and field.name != "clips"
@@ -80,6 +93,8 @@ class LiveOutputs:
             stack.callback(dispatcher.close)
             for sink in self._sinks(listener, model_name, database):
                 dispatcher.add(sink)
+            if address := service_socket():
+                dispatcher.add(ServiceNotifier(address, format_status))
             yield dispatcher
 
     @property
@@ -104,10 +119,16 @@ class LiveOutputs:
         if database is not None:
             from streaming.sinks.database import EventDatabase
 
-            yield EventDatabase(database, model=model_name, species=species)
+            retention = RetentionConfig(self.db_max_days, self.db_max_mb)
+            yield EventDatabase(database, model=model_name, species=species, retention=retention)
         if self.output is not None:
-            safe = self.spreadsheet_safe
-            yield EventFileSink(self.output, self.format, species, spreadsheet_safe=safe)
+            yield EventFileSink(
+                self.output,
+                self.format,
+                species,
+                spreadsheet_safe=self.spreadsheet_safe,
+                rotation=RotationConfig(self.output_rotate, self.output_keep),
+            )
         yield from self._alerts()
         if self.web is not None and database is not None:
             from streaming.web.http_server import parse_address

@@ -214,7 +214,10 @@ def _header(config: ServiceConfig) -> list[str]:
 def _process(config: ServiceConfig) -> Iterator[str]:
     """Yield what is run, as whom, where, and when it is run again."""
     program, *arguments = config.command
-    yield "Type=exec"
+    yield "Type=notify"
+    # A model may have to be prepared at the first start.
+    yield "TimeoutStartSec=600"
+    yield "WatchdogSec=60"
     # The colon: a dollar sign in an argument is no variable.
     yield "ExecStart=" + " \\\n    ".join([quoted(f":{program}"), *map(quoted, arguments)])
     if config.kind == "system":

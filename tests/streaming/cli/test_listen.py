@@ -227,6 +227,8 @@ def test_an_input_that_fails_gives_the_status_of_a_failure(command, monkeypatch)
         ({"output": Path("events")}, "events: the ending is of no format: expected .csv"),
         ({"clip_pre_roll": 5.0}, "--clip-pre-roll applies to clips: give --clips DIR"),
         ({"webhook_header": ["A: b"]}, "--webhook-header applies to a webhook: give --webhook URL"),
+        ({"db_max_days": 3.0}, "--db-max-days and --db-max-mb apply to a database: give --db too"),
+        ({"output_rotate": "day"}, "--output-rotate applies to a file: give --output FILE too"),
         ({"clips_max_days": 3.0}, "--clips-max-days applies to clips: give --clips DIR"),
     ],
 )

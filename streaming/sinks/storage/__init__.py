@@ -1,0 +1,1 @@
+"""Keep files that stay open for months: their places, sizes, times and soundness."""
