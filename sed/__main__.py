@@ -59,9 +59,10 @@ def main() -> None:
 def is_ours(program: str, arguments: list[str], environment: Mapping[str, str]) -> bool:
     """Return whether the arguments are for this package: a command, `--help`, or none at all.
 
+    On Windows all are: no other `sed` belongs to it, and `exec` would not replace this process.
     `--verbose` may stand before a command; no Unix `sed` has that option.
     """
-    if os.path.basename(program) != "sed" or not arguments:
+    if os.path.basename(program) != "sed" or not arguments or sys.platform == "win32":
         return True
     first = arguments[1:2] if arguments[0] in ("-v", "--verbose") else arguments[:1]
     return not OURS.isdisjoint(first) or "_SED_COMPLETE" in environment

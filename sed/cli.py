@@ -142,7 +142,9 @@ def run(arguments: Sequence[str]) -> int:
         nowhere = open(os.devnull, "w")  # noqa: SIM115  # open until this process ends
         sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
     # File names and labels are printed with their original bytes, UTF-8 or not.
-    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    # Windows would write a pipe or a file in the code page of the country.
+    encoding = "utf-8" if sys.platform == "win32" else None
+    sys.stdout.reconfigure(encoding=encoding, errors="surrogateescape")  # type: ignore[union-attr]
     try:
         app()(with_values(arguments), prog_name="sed", standalone_mode=True)
     except SystemExit as stop:

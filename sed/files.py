@@ -14,6 +14,7 @@ import json
 import os
 import re
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -321,6 +322,9 @@ def _is_at(lock: int, path: Path) -> bool:
 
 
 def _is_alive(process: int) -> bool:
+    # On Windows this would end the process, and a file that is open cannot be removed anyway.
+    if sys.platform == "win32":
+        return False
     try:
         os.kill(process, 0)
     except PermissionError:

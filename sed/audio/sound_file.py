@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -54,9 +56,11 @@ class FlacFile:
         self.cut_at: int | None = None
         encoded_flac(np.zeros((1, n_channels), np.float32), sample_rate)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+        # On Windows libsndfile has a C runtime of its own, which knows no descriptors of Python.
+        file = self.path if sys.platform == "win32" else self._descriptor
         with self._failures():
             self._file = soundfile.SoundFile(
-                self._descriptor, "w", sample_rate, n_channels, format="FLAC", subtype="PCM_24"
+                file, "w", sample_rate, n_channels, format="FLAC", subtype="PCM_24"
             )
 
     def write(self, block: Floats) -> None:
@@ -91,6 +95,8 @@ class FlacFile:
             with self._failures():
                 self._file.close()
         finally:
+            if sys.platform == "win32":
+                os.close(self._descriptor)
             if descriptor is not None:
                 os.truncate(descriptor, self.cut_at or 0)
                 os.close(descriptor)
@@ -101,8 +107,8 @@ class FlacFile:
         try:
             yield
         except (soundfile.LibsndfileError, AssertionError) as error:
-            place = os.statvfs(os.path.dirname(self.path) or ".")
-            number = errno.EIO if place.f_bavail else errno.ENOSPC
+            place = shutil.disk_usage(os.path.dirname(self.path) or ".")
+            number = errno.EIO if place.free else errno.ENOSPC
             raise OSError(number, os.strerror(number)) from error
 
 

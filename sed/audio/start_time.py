@@ -316,8 +316,8 @@ def _fixed(sign: str, hours: str, minutes: str | None) -> tzinfo:
 def _local_name() -> str:
     """Return the name of the time zone of this machine."""
     name = os.environ.get("TZ", "").lstrip(":")
-    name = name or os.path.realpath("/etc/localtime").rpartition("zoneinfo/")[2]
-    if name.startswith("/"):
+    name = name or os.path.realpath("/etc/localtime").partition("zoneinfo/")[2]
+    if not name or name.startswith("/"):
         raise UsageError(
             "the time zone of this machine is not set: name one, such as Europe/Berlin"
         )

@@ -124,7 +124,10 @@ def has_gpu() -> bool:
     Where torch is not installed, the log says once that it would use the GPU.
     """
     signs = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
-    if sys.platform != "win32" and not any(map(os.path.exists, signs)):
+    is_windows = sys.platform == "win32"  # which has no such signs
+    if not is_windows and not any(map(os.path.exists, signs)):
+        return False
+    if is_windows and not has_torch():
         return False
     if not has_torch():
         _log_unused_gpu()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -274,7 +275,8 @@ def _one_core_and_no_signals() -> Iterator[None]:
     They ignore Ctrl-C and SIGTERM: their supervisor ends them.
     """
     # The tracker starts with the first process and must not inherit the blocked signals.
-    resource_tracker.ensure_running()
+    if sys.platform != "win32":  # which has neither
+        resource_tracker.ensure_running()
     is_unset = THREADS not in os.environ
     with signals_blocked():
         os.environ.setdefault(THREADS, "1")  # read when numpy and torch are loaded

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import sys
 from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
@@ -68,9 +69,10 @@ class LocalFile:
 
     def whole(self) -> bytes | int | ByteRanges:
         """Return the whole file for libsndfile, which reads it fastest by itself."""
-        if self.place is not None:
+        if self.place is not None and sys.platform != "win32":
             return os.fsencode(self.place)
-        if self._start:
+        # There libsndfile has a C runtime of its own, which knows no descriptors of Python.
+        if self._start or sys.platform == "win32":
             return self.ranges([(0, self.n_bytes)])
         descriptor = os.dup(self._descriptor)
         os.lseek(descriptor, 0, os.SEEK_SET)

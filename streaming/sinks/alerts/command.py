@@ -8,6 +8,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -122,6 +123,8 @@ class CommandAlert:
 
 def _split_command(command: str) -> list[str]:
     try:
+        # There a backslash is part of a path, and quotes nothing.
+        command = command.replace("\\", "\\\\") if sys.platform == "win32" else command
         arguments = shlex.split(command)
     except ValueError as error:
         raise UsageError(f"{command}: {error}. Quote it as for a shell.") from error
@@ -159,5 +162,8 @@ def _last_line(stderr: IO[bytes]) -> str:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a program and its children."""
+    if sys.platform == "win32":
+        process.kill()
+        return
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
