@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
 
-from sed.errors import OutputError, SedError
+from sed.errors import SedError
 from sed.events.embedding_store.files import (
     PARTS,
     StoreFile,
@@ -19,12 +19,12 @@ from sed.events.embedding_store.files import (
     part_number,
     read_store_config,
 )
-from sed.events.embedding_store.writer import RECORDINGS, NpyWriter
+from sed.events.embedding_store.writer import COMMIT_LOCK, RECORDINGS, NpyWriter, store_locked
 from sed.events.writing.parquet import RowsWriter
 from sed.files import written_whole
 from sed.text import printable
 
-LOCK = ".lock"
+LOCK = ".lock"  # of the process that compacts
 ROWS_PER_PART = 262_144
 RECORDINGS_PER_RUN = 2_048  # files of recordings that lie beside each other, about
 COPY_BYTES = 8 << 20  # of vectors that are copied at once
@@ -57,7 +57,7 @@ def compact(
     """
     path = Path(path)
     dimension = read_store_config(path).dimension
-    with _locked(path):
+    with store_locked(path, LOCK):
         files = find_files(path, dimension)
         _delete_orphans(path)
         recordings = [file for file in files if file.parquet.parent.name == RECORDINGS]
@@ -75,27 +75,10 @@ def compact(
                 continue
             number += 1
             for source, identity in zip(sources, identities, strict=True):
-                if _identity(source) == identity:  # not embedded again meanwhile
-                    _delete(source)
-
-
-@contextmanager
-def _locked(store: Path) -> Iterator[None]:
-    """Wait until no other process compacts a store, and let none do so meanwhile."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    path = store / LOCK
-    try:
-        file = open(path, "ab")  # noqa: SIM115  # closed below
-    except OSError as error:
-        raise OutputError(path, error) from error
-    with file:
-        with suppress(OSError):  # a network disk without locks
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+                # No recording takes its place between the look at it and the end of it.
+                with store_locked(path, COMMIT_LOCK):
+                    if _identity(source) == identity:  # not embedded again meanwhile
+                        _delete(source)
 
 
 class Compactor:

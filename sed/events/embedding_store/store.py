@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import FileIO
 from pathlib import Path
 
@@ -41,7 +41,12 @@ from sed.events.embedding_store.files import (
     part_number,
     read_store_config,
 )
-from sed.events.embedding_store.writer import EmbeddingWriter, recording_paths
+from sed.events.embedding_store.writer import (
+    COMMIT_LOCK,
+    EmbeddingWriter,
+    recording_paths,
+    store_locked,
+)
 from sed.events.tracker import Event
 from sed.events.writing.parquet import read_rows
 from sed.files import written_whole
@@ -85,12 +90,15 @@ def recording_written_whole(
     """
     npy, parquet = recording_paths(store, recording)
     with (
+        ExitStack() as committing,
         written_whole(parquet) as rows_part,
         written_whole(npy) as vectors_part,
         EmbeddingWriter(vectors_part, rows_part, recording, dimension) as writer,
     ):
         yield writer
         writer.close()
+        # Until both files have their names, none of this recording is deleted.
+        committing.enter_context(store_locked(store, COMMIT_LOCK, shared=True))
         # The rows of an earlier version must not stand beside new vectors.
         parquet.unlink(missing_ok=True)
 

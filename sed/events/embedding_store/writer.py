@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -13,12 +14,13 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from sed.errors import SedError, UsageError
+from sed.errors import OutputError, SedError, UsageError
 from sed.events.tracker import Event
 from sed.events.writing.parquet import RowsWriter
 from sed.text import printable, to_utf8
 
 RECORDINGS = "recordings"  # folder of the files of single recordings
+COMMIT_LOCK = ".commit.lock"  # of those who put files in the place of others, or delete them
 # Of the header of a .npy file: it holds any number of rows, and is written again at the end.
 HEADER_BYTES = 128
 LARGEST = float(np.finfo(np.float16).max)  # 65,504
@@ -35,6 +37,42 @@ def recording_paths(store: str | os.PathLike[str], name: str) -> tuple[Path, Pat
     stem = f"{quote(text, safe=' ')[-100:].lstrip('.')}-{digest}"
     folder = Path(store) / RECORDINGS
     return folder / f"{stem}.npy", folder / f"{stem}.parquet"
+
+
+@contextmanager
+def store_locked(
+    store: str | os.PathLike[str], name: str, *, shared: bool = False
+) -> Iterator[None]:
+    """Hold a lock of a store, and wait for those who hold it.
+
+    Parameters
+    ----------
+    store
+        The store.
+    name
+        Of the file that is locked.
+    shared
+        Whether others may hold it too who share it.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be made.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    path = Path(store) / name
+    try:
+        file = open(path, "ab")  # noqa: SIM115  # closed below
+    except OSError as error:
+        raise OutputError(path, error) from error
+    with file:
+        with suppress(OSError):  # a network disk without locks
+            fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
 
 
 class NpyWriter:

@@ -252,7 +252,9 @@ def test_no_clip_goes_where_a_disk_was_and_none_is_forgotten_meanwhile(tmp_path)
 
 def test_a_folder_that_cannot_be_made_is_an_error_at_once(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"file/clips: cannot write: Not a directory\. Free some"):
+    with pytest.raises(
+        OutputError, match=r"file/clips: cannot write: Not a directory\. Choose another"
+    ):
         ClipRecorder(tmp_path / "file" / "clips", delay_seconds=1)
     with pytest.raises(OutputError, match="File exists"):
         ClipRecorder(tmp_path / "file", delay_seconds=1)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sed.errors import SedError, UsageError
+from sed.events.embedding_store import compact as compaction
 from sed.events.embedding_store.compact import ORPHAN_SECONDS
 from sed.events.embedding_store.store import (
     EmbeddingStore,
@@ -420,6 +422,31 @@ def test_a_path_is_enough(tmp_path):
     assert EmbeddingStore(str(tmp_path / "s")).n_rows == 0
     assert list(EmbeddingStore(tmp_path / "s").blocks()) == []
     assert Path(tmp_path / "s" / "store.json").exists()
+
+
+def test_a_recording_that_is_replaced_while_it_is_merged_is_kept(tmp_path, monkeypatch):
+    pytest.importorskip("fcntl")
+    store = tmp_path / "store"
+    create_store(store, StoreConfig("m", "", "features", ("mean",), 2, "clips"))
+
+    def add(value):
+        with recording_written_whole(store, "a", 2) as writer:
+            writer.write([Event(0, 1, "", 1.0, "a")], np.full((1, 2), value))
+
+    delete, threads = compaction._delete, []
+
+    def replaced_meanwhile(source):
+        threads.append(Thread(target=add, args=(2.0,)))
+        threads[0].start()
+        threads[0].join(0.2)
+        delete(source)
+
+    add(1.0)
+    monkeypatch.setattr(compaction, "_delete", replaced_meanwhile)
+    compact(store)
+    threads[0].join()
+    opened = EmbeddingStore(store)
+    assert opened.vectors(np.arange(opened.n_rows)).tolist() == [[2.0, 2.0]]
 
 
 def test_stores_are_read_and_merged_by_several_programs_while_recordings_are_added(tmp_path):
