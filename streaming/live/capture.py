@@ -150,6 +150,13 @@ class CaptureBuffer:
             self._add_gap(n_samples, reason)
             self._wake.notify_all()
 
+    def lose(self, n_samples: int) -> None:
+        """Record that the last samples that were popped could not be processed."""
+        with self._wake:
+            self.n_processed -= n_samples
+            self.n_dropped += n_samples
+            self.n_gaps += 1
+
     def notify(self, text: str) -> None:
         """Pass on a message for people."""
         with self._wake:

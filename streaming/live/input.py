@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from sed.audio.blocks import to_mono
@@ -13,6 +13,7 @@ from sed.errors import UsageError
 from sed.events.tracker import Event
 from sed.text import printable
 from sed.timeline import samples_from_seconds, seconds_from_samples, shifted
+from streaming.engines.base import FrameOutput
 from streaming.live.capture import AudioChunk, CaptureBuffer, CaptureItem, SampleGap
 from streaming.live.clock import SystemClock
 from streaming.live.sources import AudioSource
@@ -31,6 +32,7 @@ from streaming.pipeline.windows import Batch
 
 MUTE_SECONDS = 10.0  # of digital silence, after which a microphone is probably switched off
 JUMP_SECONDS = 2.0  # a later arrival than this means that the clock was set, or samples were lost
+MODEL_FAILED = "the model failed"
 REVIEW_SECONDS = 60.0  # of audio, after which the offset between the clocks is estimated anew
 
 
@@ -90,6 +92,8 @@ class InputStream:
         self._system_clock = clock
         self._clock = _StreamClock(self._rate)
         self._first: int | None = None  # position of the detector's first sample
+        self._analysed = 0  # position up to which the model has processed all
+        self._pushed = 0  # position up to which the detector has all
         self._times: dict[tuple[float, str], datetime | None] = {}  # of events that still last
         self._n_silent = 0  # zeros since the last other sample
         self._is_started = False
@@ -105,6 +109,11 @@ class InputStream:
     def failure(self) -> str:
         """Why the source failed; empty unless it did."""
         return self.buffer.failure
+
+    @property
+    def nothing(self) -> Detection:
+        """What the model completes where it fails."""
+        return self.detector.decode([], [])
 
     @property
     def has_just_ended(self) -> bool:
@@ -142,7 +151,8 @@ class InputStream:
         """Take a chunk; return the batches for the model that it completes."""
         self._clock.update(chunk.stop, self._system_clock.time(chunk.arrived))
         if self._first is None:
-            self._first = chunk.start
+            self._first = self._analysed = chunk.start
+        self._pushed = chunk.stop
         return self.detector.front_end.push(to_mono(chunk.block, self._channel))
 
     def clock_stepped(self, seconds: float) -> None:
@@ -151,11 +161,33 @@ class InputStream:
         for key, time in self._times.items():
             self._times[key] = time and shifted(time, seconds)
 
-    def flush(self) -> Iterator[Message]:
-        """End all events, as at the end of a recording; the next chunk starts another one."""
+    def decode(self, batches: Sequence[Batch], outputs: Sequence[FrameOutput | None]) -> Detection:
+        """Return what the model's outputs for the batches of the last chunk complete."""
+        if any(batch.windows for batch in batches):
+            self._analysed = self._pushed
+        return self.detector.decode(batches, outputs)
+
+    def flush(self) -> list[Message]:
+        """End all events, as at the end of a recording; the next chunk starts another one.
+
+        Raises
+        ------
+        Exception
+            What the model raises; call `lose` then.
+        """
         messages = list(self.event_messages(self.detector.flush()))
-        self._first = None
-        return iter(messages)
+        self._first, self._analysed = None, self._pushed
+        return messages
+
+    def lose(self) -> list[Message]:
+        """End all events where the model failed; what it has not processed becomes a gap."""
+        messages = list(self.event_messages(self.detector.end()))
+        gap = SampleGap(self._analysed, self._pushed - self._analysed, MODEL_FAILED)
+        self._first, self._analysed = None, self._pushed
+        if gap.n_samples:
+            self.buffer.lose(gap.n_samples)
+            messages.append(self.gap(gap))
+        return messages
 
     def audio_block(self, chunk: AudioChunk, detection: Detection) -> AudioBlock:
         """Return the message for a chunk and what it completed."""

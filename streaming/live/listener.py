@@ -29,7 +29,7 @@ from streaming.live.capture import AudioChunk, CaptureItem, Disconnect, SampleGa
 from streaming.live.clock import SystemClock, describe_step
 from streaming.live.input import InputStream
 from streaming.live.sources import AudioSource
-from streaming.messages import ClockStepped, Message, Problem, Status
+from streaming.messages import ClockStepped, FaultReporter, Message, Problem, Status
 from streaming.pipeline.config import DetectorConfig
 from streaming.pipeline.detector import Detector
 from streaming.pipeline.windows import Batch
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 LIVE = DetectorConfig(hop_seconds=0.5, mode="sliding_window", lookahead_seconds=1.0)
 BUFFER_SECONDS = 10.0
 STATUS_SECONDS = 0.5  # from one `Status` to the next
+MAX_FAILURES = 20  # of the model in a row, after which listening ends
 N_RECENT = 20  # statuses and windows over which real-time factor and latency are taken
 
 
@@ -110,6 +111,8 @@ class Listener:
         ]
         self._is_stopping = False
         self._started_at: float | None = None  # monotonic seconds
+        self._n_failures, self._last_failure = 0, ""  # of the model, in a row
+        self._model_faults = FaultReporter("the model works again")
         self._load = _Load()
         self._latencies: deque[float] = deque(maxlen=N_RECENT)  # seconds
 
@@ -143,14 +146,16 @@ class Listener:
     def messages(self) -> Generator[Message]:
         """Start the inputs and yield messages as they come; the last one is a `Status`.
 
-        An input that cannot be started is reported as a `Problem`, and the others are used.
+        An input that cannot be started is reported as a `Problem`, and the others are used. Sound
+        that the model fails on becomes a `Gap`.
 
         Raises
         ------
         SedError
-            If no input can be started.
+            If no input can be started; after the last message, if the model fails again and again.
         """
         self._started_at = time.monotonic()
+        self._n_failures = 0
         self._load = _Load()
         self.engine.init_thread()
         try:
@@ -160,6 +165,11 @@ class Listener:
         finally:
             self._stop_inputs()
             self.engine.restore_threads()
+        if self._n_failures >= MAX_FAILURES:
+            raise SedError(
+                f"the model failed {MAX_FAILURES} times in a row, at last with "
+                f"{self._last_failure}. Check its device and memory, and start again."
+            )
 
     def _start_inputs(self) -> None:
         errors: list[SedError] = []
@@ -182,8 +192,13 @@ class Listener:
             for each in self._inputs:
                 if each.has_just_ended:
                     each.is_open = False
-                    yield from each.flush()
+                    yield from self._flush(each)
             if not any(each.is_open for each in self._inputs):
+                return
+            if self._n_failures >= MAX_FAILURES:
+                self._stop_inputs()
+                for each in self._inputs:
+                    yield from each.lose()
                 return
             if self._load.update([each.processed_seconds for each in self._inputs]):
                 yield self.status()
@@ -217,18 +232,48 @@ class Listener:
                 case Problem(text):
                     yield Problem(text)
                 case Disconnect():
-                    yield from each.flush()
+                    yield from self._flush(each)
                 case SampleGap():
                     if item.n_samples:
-                        yield from each.flush()
+                        yield from self._flush(each)
                     yield each.gap(item)
-        outputs = self._infer([batches for _, _, batches in chunks])
-        for (each, chunk, batches), rows in zip(chunks, outputs, strict=True):
-            if any(batch.windows for batch in batches):
+        batches_of_each = [batches for _, _, batches in chunks]
+        n_windows = [sum(len(batch.windows) for batch in own) for own in batches_of_each]
+        has_failed = False
+        try:
+            outputs = self._infer(batches_of_each)
+        # An engine may fail in any way; the next windows may be fine.
+        except Exception as error:
+            has_failed = True
+            outputs = [[None] * len(own) for own in batches_of_each]
+            yield from self._failed(error)
+        else:
+            if any(n_windows):
+                self._n_failures = 0
+                yield from self._model_faults.update(None)
+        for (each, chunk, batches), rows, n in zip(chunks, outputs, n_windows, strict=True):
+            if n and has_failed:
+                yield each.audio_block(chunk, each.nothing)
+                yield from each.lose()
+                continue
+            if n:
                 self._latencies.append(time.monotonic() - chunk.arrived)
-            detection = each.detector.decode(batches, rows)
+            detection = each.decode(batches, rows)
             yield each.audio_block(chunk, detection)
             yield from each.event_messages(detection)
+
+    def _flush(self, each: InputStream) -> list[Message]:
+        try:
+            return each.flush()
+        # As above.
+        except Exception as error:
+            return [*self._failed(error), *each.lose()]
+
+    def _failed(self, error: Exception) -> list[Message]:
+        self._n_failures += 1
+        self._last_failure = f"{type(error).__name__}: {error}"
+        text = f"the model failed: {self._last_failure}. Sound is lost until it works again"
+        return self._model_faults.update(text, kind=type(error).__name__)
 
     def _infer(self, batches: Sequence[Sequence[Batch]]) -> list[list[FrameOutput | None]]:
         """Run the model on the windows of all inputs together; return the output of each batch.

@@ -133,6 +133,16 @@ class Detector:
         self.reset()
         return detection
 
+    def end(self) -> Detection:
+        """End the recording without running the model; return what was detected before.
+
+        For callers whose model has failed. The next sample starts another recording.
+        """
+        batch = Batch([], [], self.front_end.n_samples, is_last=True)
+        detection = self.decode([batch], [None])
+        self.reset()
+        return detection
+
     def decode(self, batches: Sequence[Batch], outputs: Sequence[FrameOutput | None]) -> Detection:
         """Return what the model's outputs for consecutive batches complete, as one detection.
 

@@ -54,6 +54,19 @@ class SlowEngine(TorchEngine):
         return super().infer(log_mel)
 
 
+class FailingEngine(TorchEngine):
+    """An engine that fails with the calls of the given numbers, counted from 0."""
+
+    fails: range | tuple[int, ...] = ()
+    n_calls = 0
+
+    def infer(self, log_mel):
+        self.n_calls += 1
+        if self.n_calls - 1 in self.fails:
+            raise RuntimeError("out of order")
+        return super().infer(log_mel)
+
+
 def offline(checkpoint, engine, samples):
     detector = Detector(engine, CONFIG)
     return detector.push(quantize_24bit(samples)).events + detector.flush().events

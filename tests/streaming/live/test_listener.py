@@ -10,9 +10,10 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import streaming.live.listener
 from sed.audio.decode import open_recording
 from sed.audio.sound_file import quantize_24bit
-from sed.errors import UsageError
+from sed.errors import SedError, UsageError
 from sed.models.devices import DeviceError
 from streaming.engines.pytorch import TorchEngine
 from streaming.live.capture import TOO_SLOW
@@ -33,6 +34,7 @@ from tests.streaming.live.scripts import (
     CONFIG,
     RATE,
     Endless,
+    FailingEngine,
     Script,
     SlowEngine,
     Sound,
@@ -134,6 +136,66 @@ def test_a_model_that_is_too_slow_drops_whole_hops_and_reports_each(tiny_checkpo
     assert source.n_dropped % (RATE // 2) == 0
     assert max(behind.values()) > 1.0
     assert min(wait for at, wait in behind.items() if at > 2.0) < 0.5  # less than a hop
+
+
+@pytest.fixture
+def failing(tiny_checkpoint):
+    def make(fails, *sources):
+        engine = FailingEngine(tiny_checkpoint, "cpu", "fp32")
+        engine.fails = fails
+        return Listener(sources, engine, CONFIG, buffer_seconds=60.0)
+
+    return make
+
+
+def test_a_window_that_the_model_fails_on_is_a_gap(failing, tiny_checkpoint, engine):
+    """The sound on each side is processed like a separate recording."""
+    sound, n = rising_noise(60_000), RATE // 20
+    parts = [sound[i : i + n] for i in range(0, len(sound), n)]
+    messages = list(failing((5, 6), Script(*parts)).messages())
+    gaps = [m for m in messages if isinstance(m, Gap)]
+    assert {gap.reason for gap in gaps} == {"the model failed"}
+    first, last = (round(gap.onset * RATE) for gap in (gaps[0], gaps[-1]))
+    stop = round(gaps[-1].offset * RATE)
+    assert last == first + gaps[0].n_samples
+    expected = spans(offline(tiny_checkpoint, engine, sound[stop:]), stop / RATE)
+    assert [span for span in spans(ended(messages)) if span[0] >= stop / RATE] == expected != []
+    started = [m.event for m in messages if isinstance(m, EventStarted)]
+    assert {(e.onset, e.label) for e in started} == {(e.onset, e.label) for e in ended(messages)}
+    kinds = [type(m) for m in messages]
+    assert EventEnded in kinds[: kinds.index(Gap)]
+    blocks = np.concatenate([m.block for m in messages if isinstance(m, AudioBlock)])
+    np.testing.assert_array_equal(blocks[:, 0], quantize_24bit(sound))
+    assert [m.text for m in messages if isinstance(m, Problem)] == [
+        "the model failed: RuntimeError: out of order. Sound is lost until it works again",
+        "the model works again",
+    ]
+    (source,) = messages[-1].sources
+    assert source.n_dropped == sum(gap.n_samples for gap in gaps) == stop - first > RATE
+    assert source.n_delivered == source.n_processed + source.n_dropped == 60_000
+    assert source.n_gaps == 2
+
+
+def test_a_model_that_fails_at_the_end_ends_the_events(failing):
+    messages = list(failing(range(5, 999), Script(rising_noise(30_000))).messages())
+    n_started = sum(isinstance(m, EventStarted) for m in messages)
+    assert n_started == len(ended(messages)) > 0
+    (source,) = messages[-1].sources
+    assert source.n_delivered == source.n_processed + source.n_dropped == 30_000
+
+
+def test_a_model_that_fails_again_and_again_ends_listening_with_an_error(failing, monkeypatch):
+    monkeypatch.setattr(streaming.live.listener, "MAX_FAILURES", 3)
+    listener = failing(range(5, 999), Script(rising_noise(400_000)), Script(rising_noise(400_000)))
+    messages = []
+    with pytest.raises(SedError, match="failed 3 times in a row, at last with RuntimeError: out"):
+        messages.extend(listener.messages())
+    assert isinstance(messages[-1], Status)
+    n_started = sum(isinstance(m, EventStarted) for m in messages)
+    assert n_started == len(ended(messages)) > 0
+    for source in messages[-1].sources:
+        assert source.n_waiting > 0
+        assert source.n_delivered == source.n_processed + source.n_dropped + source.n_waiting
 
 
 def test_several_inputs_go_through_the_model_together(tiny_checkpoint):
