@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
+import numbers
 import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -73,6 +75,18 @@ def field_docs(kind: type) -> dict[str, str]:
     for names, text in re.findall(r"^(\w[\w, ]*)\n((?: {4}.*\n?)+)", section, re.MULTILINE):
         docs |= dict.fromkeys(names.split(", "), " ".join(text.split()))
     return docs
+
+
+def toml_value(value: object) -> str:
+    """Return a value as it stands in a TOML file: text, number, flag, list, or a path as text."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, numbers.Real):
+        return repr(int(value) if isinstance(value, numbers.Integral) else float(value))
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml_value, value))}]"
+    # The strings of JSON, with the one character escaped that differs.
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _fields_of(kind: object) -> set[str]:

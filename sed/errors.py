@@ -105,6 +105,7 @@ class MissingExtraError(SedError):
 # The extra that brings a package.
 _EXTRAS = {
     "albumentations": "train",
+    "astral": "sun",
     "colorednoise": "train",
     "matplotlib": "plot",
     "onnx": "torch",

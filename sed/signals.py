@@ -1,4 +1,4 @@
-"""Stop cleanly on Ctrl-C (SIGINT) and SIGTERM: the one place of signal handling.
+"""Stop cleanly on Ctrl-C (SIGINT) and SIGTERM, and read again on SIGHUP: all signal handling.
 
 Python runs signal handlers in the main thread only, so off the main thread the handlers below
 install nothing, and the program keeps the ones it has. Where the platform has no signal masks
@@ -55,6 +55,22 @@ class GracefulExit:
     def _restore(self) -> None:
         while self._handlers:
             _set_handler(*self._handlers.popitem())
+
+
+@contextmanager
+def hangup_calls(on_hangup: Callable[[], None]) -> Iterator[None]:
+    """Call a function on SIGHUP, in the main thread, within the body of a `with`.
+
+    Where the platform has no such signal (Windows), nothing is installed.
+    """
+    if not _in_main_thread() or not hasattr(signal, "SIGHUP"):
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, lambda *_: on_hangup())
+    try:
+        yield
+    finally:
+        _set_handler(signal.SIGHUP, before)
 
 
 @contextmanager

@@ -5,7 +5,7 @@
     Listener ─ AudioBlock, EventStarted, EventEnded, Gap, Problem, Status ─▶ Dispatcher ─▶ sinks
                                                                                  ▲          │
                                                                                  └──────────┘
-                                                                             ClipSaved, Problem
+                                                            ClipSaved, RuleMatched, Problem
 
 Times are seconds since listening started, on the clock of the samples. The `Event` of a message
 also has the time of day of its onset.
@@ -14,7 +14,7 @@ also has the time of day of its onset.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -92,6 +92,17 @@ class ClockStepped:
 
 
 @dataclass(frozen=True)
+class RuleMatched:
+    """A rule for alerts has passed an event on; see `streaming.live.rules`."""
+
+    rule: str  # its name
+    label: str
+    source: str
+    start: float  # of the event, seconds since 1970
+    stop: float  # when it was decided: at the end of the event, or at its onset
+
+
+@dataclass(frozen=True)
 class Gap:
     """Sound that was lost. No event extends across it, and times after it are still right.
 
@@ -153,6 +164,7 @@ Message = (
     | EventEnded
     | ClipSaved
     | ClipMoved
+    | RuleMatched
     | ClockStepped
     | Gap
     | Problem
@@ -190,11 +202,24 @@ class Dispatcher:
     """
 
     def __init__(self, sinks: Iterable[Sink] = ()) -> None:
-        self._sinks = [_WatchedSink(sink) for sink in sinks]
+        self._sinks = [WatchedSink(sink) for sink in sinks]
 
     def add(self, sink: Sink) -> None:
         """Add a sink for the messages to come."""
-        self._sinks.append(_WatchedSink(sink))
+        self._sinks.append(WatchedSink(sink))
+
+    def replace(self, old: Sink, create: Callable[[], Sink]) -> Sink:
+        """Close a sink and put another one, which is created then, in its place; return it.
+
+        If it cannot be created, the error is raised, and nothing is in that place.
+        """
+        place = next(i for i, watched in enumerate(self._sinks) if watched.sink is old)
+        last = self._sinks.pop(place).close()
+        new = create()
+        self._sinks.insert(place, WatchedSink(new))
+        for message in last:
+            self.handle(message)
+        return new
 
     def handle(self, message: Message) -> None:
         """Pass a message to all sinks; one that raises misses it, which is reported."""
@@ -220,7 +245,7 @@ class Dispatcher:
             self.handle(each)
 
 
-class _WatchedSink:
+class WatchedSink:
     """A sink, and what is known of its faults.
 
     Parameters
@@ -230,7 +255,7 @@ class _WatchedSink:
     """
 
     def __init__(self, sink: Sink) -> None:
-        self._sink, self._name = sink, type(sink).__name__
+        self.sink, self._name = sink, type(sink).__name__
         # One for each type of message: a sink may handle some and fail with others.
         self._faults: dict[type[Message], FaultReporter] = {}
         self._n_missed: Counter[type[Message]] = Counter()  # since the sink last worked
@@ -239,7 +264,7 @@ class _WatchedSink:
         """Return what the sink returns; append what has to be reported about the sink itself."""
         kind = type(message)
         try:
-            returned = self._sink.handle(message)
+            returned = self.sink.handle(message)
         # A sink may fail in any way, which must not end listening or the other sinks.
         except Exception as error:
             self._n_missed[kind] += 1
@@ -262,7 +287,7 @@ class _WatchedSink:
             missed = pluralize(self._n_missed.total(), "message")
             messages.append(Problem(f"{self._name}: closed after it missed {missed}"))
         try:
-            messages += self._sink.close()
+            messages += self.sink.close()
         except Exception as error:
             messages.append(Problem(f"{self._name} cannot be closed: {error!r}"))
         return messages

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # Packages of extras that tests need: `make test-lean` runs the tests that need none.
 EXTRA_PACKAGES = {
+    "astral",
     "httpx",
     "librosa",
     "matplotlib",

@@ -61,6 +61,7 @@ ARROWS = {
     "streaming/live": "sed sed/audio sed/audio/decoders sed/events sed/models streaming "
     "streaming/engines streaming/pipeline",
     "streaming/live/terminal": "sed sed/features sed/events streaming",
+    "streaming/live/rules": "sed sed/events streaming",
     "streaming/web": "sed sed/features sed/events sed/events/writing streaming "
     "streaming/sinks/record",
     "streaming/bench": "sed sed/audio sed/audio/decoders sed/events sed/events/writing sed/models "
@@ -69,9 +70,10 @@ ARROWS = {
     "sed/events/writing sed/models streaming/export streaming/engines streaming/engines/graphs "
     "streaming/pipeline streaming/offline streaming/offline/detections streaming/search "
     "streaming/live streaming/bench",
-    "streaming/cli/live": "sed sed/models streaming streaming/engines streaming/engines/graphs "
-    "streaming/pipeline streaming/sinks streaming/sinks/alerts streaming/sinks/storage "
-    "streaming/live streaming/live/terminal streaming/web streaming/cli",
+    "streaming/cli/live": "sed sed/events sed/models streaming streaming/engines "
+    "streaming/engines/graphs streaming/pipeline streaming/sinks streaming/sinks/alerts "
+    "streaming/sinks/storage streaming/live streaming/live/terminal streaming/live/rules "
+    "streaming/web streaming/cli",
     "streaming/results": "sed",
     "streaming/results/cli": "sed sed/audio sed/events sed/events/reading sed/events/scoring "
     "streaming/web streaming/results/clips streaming/results/summary streaming/results/score "
@@ -120,6 +122,7 @@ DOORS = {
     "transformers": {"streaming/encoders/hub.py"},
     "openvino": {"streaming/export/openvino.py", "train/distill/inference.py"},
     "scipy": {"sed/features/log_mel.py"},
+    "astral": {"streaming/live/rules/schedule.py"},
     "sqlite3": {
         "sed/events/sqlite.py",
         "streaming/sinks/database.py",

@@ -21,6 +21,9 @@ from typer.testing import CliRunner
 import sed
 from sed.cli import app, with_values
 from sed.events.post_processing import read_post_processing
+from streaming.cli.live.config_file import live_options, read_config
+from streaming.cli.live.listen import listen
+from streaming.live.rules.config import TABLES, rules_from_tables
 from streaming.sinks.database import EventDatabase
 from tests.conftest import ROOT, rising_noise
 from train.config.recipe import load_recipe
@@ -207,6 +210,9 @@ def run_page(page, workspace, *, with_slow):
             case "toml":
                 path = workspace / "recipe.toml"
                 path.write_text(block.code)
+                if "[[rules]]" in block.code:
+                    rules_from_tables(read_config(path, live_options(listen), TABLES)[1])
+                    continue
                 (read_post_processing if "[class." in block.code else load_recipe)(path)
             case "sql":
                 EventDatabase(workspace / "events.sqlite").close()

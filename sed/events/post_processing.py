@@ -34,13 +34,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sed.config import toml_value
 from sed.errors import SedError, UsageError
 from sed.events.tracking.calibration import Calibration, is_number, read_calibration
 from sed.events.tracking.config import TrackerConfig
@@ -282,12 +282,14 @@ def write_post_processing(
     lines = [f"# {without_controls(line)}".rstrip() for line in head]
     lines += [] if post_processing.classes else ["", "[class]"]
     for label, one in post_processing.classes:
-        lines += ["", f"[class.{_quoted(label)}]"]
+        lines += ["", f"[class.{toml_value(label)}]"]
         values = dict(one.values)
-        lines += [f"{key} = {_toml(values[key])}" for key in KEYS if key in values]
+        lines += [f"{key} = {toml_value(values[key])}" for key in KEYS if key in values]
         if one.calibration is not None:
-            lines += ["", f"[class.{_quoted(label)}.{CALIBRATION}]"]
-            lines += [f"{k} = {_toml(v)}" for k, v in dataclasses.asdict(one.calibration).items()]
+            lines += ["", f"[class.{toml_value(label)}.{CALIBRATION}]"]
+            lines += [
+                f"{k} = {toml_value(v)}" for k, v in dataclasses.asdict(one.calibration).items()
+            ]
     with written_whole(path) as partial:
         partial.write_bytes(("\n".join(lines) + "\n").encode())
 
@@ -335,16 +337,3 @@ def _checked(where: str, key: str, value: Any) -> Any:
     if "set_threshold" not in key:  # onset and offset are looked at together
         TrackerConfig(**{key: value})
     return float(value) if isinstance(default, float) else value
-
-
-def _quoted(text: str) -> str:
-    """Return a string of TOML: that of JSON, with the one character escaped that differs."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, str):
-        return _quoted(value)
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_toml, value))}]"
-    return repr(value) if isinstance(value, int) else repr(float(value))

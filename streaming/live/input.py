@@ -101,6 +101,11 @@ class InputStream:
         self.n_events = 0
 
     @property
+    def sample_rate(self) -> int:
+        """Samples per second of the source."""
+        return self._rate
+
+    @property
     def processed_seconds(self) -> float:
         """Seconds of sound that the model has processed."""
         return seconds_from_samples(self.buffer.n_processed, self._rate)

@@ -110,6 +110,7 @@ class Listener:
             for source, name in zip(sources, names, strict=True)
         ]
         self._is_stopping = False
+        self._next_detectors: list[Detector] = []  # that are used from the next sound on
         self._started_at: float | None = None  # monotonic seconds
         self._n_failures, self._last_failure = 0, ""  # of the model, in a row
         self._model_faults = FaultReporter("the model works again")
@@ -131,6 +132,33 @@ class Listener:
         with self._wake:
             self._is_stopping = True
             self._wake.notify_all()
+
+    def prepare(self, config: DetectorConfig) -> list[Detector]:
+        """Return a detector for each input, with another configuration; see `use`.
+
+        Parameters
+        ----------
+        config
+            With the same hop, as the buffers depend on it.
+
+        Raises
+        ------
+        UsageError
+            If the configuration cannot work.
+        """
+        config = dataclasses.replace(config, batch_size=1)
+        return [
+            Detector(self.engine, config, sample_rate=each.sample_rate) for each in self._inputs
+        ]
+
+    def use(self, detectors: Sequence[Detector]) -> None:
+        """Use other detectors, of `prepare`, from the next sound on; without any nothing changes.
+
+        No sound is lost. Events that last are ended, as at the end of a recording, and the sound
+        that follows is another one: its first results need a whole window. Call it between two
+        messages, in the thread that receives them.
+        """
+        self._next_detectors = list(detectors)
 
     def status(self) -> Status:
         """Return the state of all inputs and of the model."""
@@ -187,6 +215,7 @@ class Listener:
             if self._is_stopping:
                 self._stop_inputs()
             yield from self._check_clock()
+            yield from self._use_next_detectors()
             items = [(each, item) for each in self._inputs if (item := each.next_item())]
             yield from self._process(items)
             for each in self._inputs:
@@ -212,6 +241,12 @@ class Listener:
                 each.clock_stepped(step)
             yield Problem(describe_step(step))
             yield ClockStepped(step)
+
+    def _use_next_detectors(self) -> Generator[Message]:
+        detectors, self._next_detectors = self._next_detectors, []
+        for each, detector in zip(self._inputs, detectors, strict=bool(detectors)):
+            yield from each.flush()
+            each.detector = detector
 
     def _has_work(self) -> bool:
         return self._is_stopping or any(

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-
 import typer
 
-from sed.errors import FAILED, UsageError
-from sed.text import printable
-from streaming.cli.devices import drivers_silenced, open_sources
+from sed.errors import FAILED
 from streaming.cli.live.options import (
     Buffer,
     ClipFolder,
@@ -18,6 +13,7 @@ from streaming.cli.live.options import (
     ClipPreRoll,
     ClipsMaxDays,
     ClipsMaxMb,
+    ConfigFile,
     Database,
     DatabaseMaxDays,
     DatabaseMaxMb,
@@ -30,6 +26,7 @@ from streaming.cli.live.options import (
     Output,
     OutputKeep,
     OutputRotate,
+    PrintConfig,
     PrintUnit,
     SaveAudio,
     Threads,
@@ -65,11 +62,12 @@ from streaming.cli.options import (
     Verbose,
 )
 
-log = logging.getLogger("sed.listen")
-
 
 def listen(
     context: typer.Context,
+    config: ConfigFile = None,
+    print_config: PrintConfig = False,
+    print_unit: PrintUnit = None,
     input: Inputs = None,
     channel: Channel = None,
     raw_rate: RawRate = None,
@@ -115,7 +113,6 @@ def listen(
     webhook_header: WebhookHeader = None,
     mqtt: MqttUrl = None,
     spreadsheet_safe: SpreadsheetSafe = False,
-    print_unit: PrintUnit = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     buffer_seconds: Buffer = 10.0,
@@ -127,94 +124,28 @@ def listen(
     event. Ctrl-C ends it: events that still last are closed, and a summary says how much sound was
     processed and how much was lost.
     """
+    given = dict(locals())
     from sed.cli import show_log
-    from sed.models.registry import model_name
-    from sed.signals import GracefulExit
-    from streaming.cli.live.outputs import LiveOutputs
-    from streaming.engines.graphs.labels import class_names
-    from streaming.engines.select import open_engine
-    from streaming.live.listener import Listener, live_config
-    from streaming.pipeline.config import DetectorConfig, parse_thresholds
-    from streaming.sinks.text import format_status
+    from streaming.cli.live.config_file import live_options
+    from streaming.cli.live.settings import SettingsReader
 
-    show_log(quiet=quiet, verbose=verbose)
-    common, of_classes = parse_thresholds(threshold)
-    config = DetectorConfig(
-        hop_seconds=hop_seconds,
-        mode="sliding_window",
-        threshold=common,
-        class_thresholds=of_classes,
-        thresholds=thresholds,
-        onset_threshold=onset_threshold,
-        offset_threshold=offset_threshold,
-        min_duration_seconds=min_duration_seconds,
-        min_gap_seconds=min_gap_seconds,
-        lookahead_seconds=lookahead_seconds,
-        classes=class_names(classes, species_list),
-        all_classes=all_classes,
-        unknown=unknown,
-        at_level=at_level,  # type: ignore[arg-type]  # which checks it
-        top_k=top_k,
-    )
-    outputs = LiveOutputs(
-        format=format,
-        output=output,
-        output_rotate=output_rotate,
-        output_keep=output_keep,
-        spreadsheet_safe=spreadsheet_safe,
-        clips=clips,
-        clip_pre_roll=clip_pre_roll,
-        clip_post_roll=clip_post_roll,
-        clip_max_seconds=clip_max_seconds,
-        clips_max_mb=clips_max_mb,
-        clips_max_days=clips_max_days,
-        save_audio=save_audio,
-        db=db,
-        db_max_days=db_max_days,
-        db_max_mb=db_max_mb,
-        web=web,
-        token=token,
-        on_event=on_event,
-        on_onset=on_onset,
-        webhook=webhook,
-        webhook_header=webhook_header,
-        mqtt=mqtt,
-        quiet=quiet,
-    )
-    if n_threads < 1 or buffer_seconds <= 0:
-        raise UsageError("expected --threads of 1 or more and a --buffer above 0 seconds")
+    def source(name: str) -> str:
+        found = context.get_parameter_source(name)
+        return "" if found is None else found.name
+
+    reader = SettingsReader(live_options(listen), given, source, config)
+    if print_config:
+        print(reader.file_text(), end="")
+        return
+    values = reader.read().values
     if print_unit is not None:
         from streaming.cli.live.service import unit_of
 
-        return print(unit_of(context, print_unit), end="")
-    with drivers_silenced():
-        sources = open_sources(input, channel, raw_rate, raw_encoding, raw_channels)
-        if not quiet:
-            print("loading the model", file=sys.stderr)
-        opened = open_engine(
-            model,
-            engine=engine,
-            device=device,
-            precision=precision,
-            n_streams=1,
-            n_threads=n_threads,
-        )
-        config = live_config(config, opened.spec)
-        listener = Listener(sources, opened, config, channel=channel, buffer_seconds=buffer_seconds)
-        name = model_name(model)
-        log.info("%s; %s, %d classes", opened, name, len(opened.spec.labels))
-        if not quiet:
-            for source in sources:
-                print(
-                    f"listening to {printable(source.name)}: {source.sample_rate:,} Hz, "
-                    f"{source.n_channels} channel{'s' * (source.n_channels != 1)}",
-                    file=sys.stderr,
-                )
-        with GracefulExit(listener.stop), outputs.open(listener, name) as dispatcher:
-            for message in listener.messages():
-                dispatcher.handle(message)
-        if not quiet:
-            print(format_status(listener.status()), file=sys.stderr)
-        # Why is a `Problem`, which was reported when it happened.
-        if listener.failures:
-            raise typer.Exit(FAILED)
+        print(unit_of(context, print_unit), end="")
+        return
+    show_log(quiet=values["quiet"], verbose=values["verbose"])
+    from streaming.cli.live.run import run
+
+    # Why is a `Problem`, which was reported when it happened.
+    if run(reader):
+        raise typer.Exit(FAILED)

@@ -9,6 +9,36 @@ import typer
 
 from streaming.cli.options import DETECTION, INPUT, OUTPUT, PERFORMANCE
 
+ABOUT_FILES = "Configuration"  # panel of the options that a file cannot set
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Options and rules for alerts, in a TOML file (see docs/alerts.md). Options of the "
+        "command line override it. kill -HUP reads it again.",
+        show_default=False,
+        rich_help_panel=ABOUT_FILES,
+    ),
+]
+PrintConfig = Annotated[
+    bool,
+    typer.Option(
+        "--print-config",
+        help="Print such a file with all options that are given, and the others as comments.",
+        rich_help_panel=ABOUT_FILES,
+    ),
+]
+PrintUnit = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[system|user]",
+        help="Print the systemd unit that runs this as a service, and do nothing else.",
+        show_default=False,
+        rich_help_panel=ABOUT_FILES,
+    ),
+]
 Inputs = Annotated[
     list[str] | None,
     typer.Option(
@@ -204,15 +234,6 @@ MqttUrl = Annotated[
         metavar="URL",
         help="Publish to this MQTT broker: mqtt://user@host/topic. The password is read from "
         "SED_MQTT_PASSWORD.",
-        show_default=False,
-        rich_help_panel=OUTPUT,
-    ),
-]
-PrintUnit = Annotated[
-    str | None,
-    typer.Option(
-        metavar="[system|user]",
-        help="Print the systemd unit that runs this as a service, and do nothing else.",
         show_default=False,
         rich_help_panel=OUTPUT,
     ),

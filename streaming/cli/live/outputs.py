@@ -1,25 +1,30 @@
-"""Build the sinks that `sed listen` sends its messages to, from the options of the command."""
+"""Build each sink that `sed listen` sends its messages to, from the options of the command."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sed.errors import UsageError
 from streaming.live.listener import Listener
-from streaming.live.service import ServiceNotifier, service_socket
-from streaming.messages import Dispatcher, Sink
+from streaming.messages import Sink
+from streaming.sinks.alerts.secrets import read_header, read_secret, secret_variables
 from streaming.sinks.audio_file import AudioRecorder
 from streaming.sinks.event_file import EventFileSink, EventStreamSink, live_format
 from streaming.sinks.storage.retention import RetentionConfig
 from streaming.sinks.storage.rotation import RotationConfig
-from streaming.sinks.text import ErrorSink, TextSink, format_status
+from streaming.sinks.text import ErrorSink, TextSink
+
+if TYPE_CHECKING:
+    from streaming.web.server import WebView
+
+AlertMaker = partial[Any]  # of a sink
 
 
 @dataclass(frozen=True)
@@ -75,28 +80,6 @@ class LiveOutputs:
                     name = field.name.replace("_", "-")
                     raise UsageError(f"--{name} applies to clips: give --clips DIR too")
 
-    @contextmanager
-    def open(self, listener: Listener, model_name: str) -> Iterator[Dispatcher]:
-        """Open all outputs, and close them at the end.
-
-        Raises
-        ------
-        SedError
-            If a file, a folder or an address cannot be used.
-        """
-        with ExitStack() as stack:
-            database = self.db
-            if database is None and self.web is not None:  # the page reads its history from one
-                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sed-listen"))
-                database = Path(folder, "events.sqlite")
-            dispatcher = Dispatcher()
-            stack.callback(dispatcher.close)
-            for sink in self._sinks(listener, model_name, database):
-                dispatcher.add(sink)
-            if address := service_socket():
-                dispatcher.add(ServiceNotifier(address, format_status))
-            yield dispatcher
-
     @property
     def _has_view(self) -> bool:
         """Whether to draw on the terminal: if there is one that can, and no lines are wanted."""
@@ -104,8 +87,8 @@ class LiveOutputs:
         can_draw = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         return can_draw and not self.quiet and not wants_lines
 
-    def _sinks(self, listener: Listener, model_name: str, database: Path | None) -> Iterator[Sink]:
-        """Yield the sinks in the order in which they handle a message.
+    def records(self, listener: Listener, model_name: str, database: Path | None) -> Iterator[Sink]:
+        """Yield the sinks that keep everything, in the order in which they handle a message.
 
         Clips come first, so that at the end the other sinks still receive `ClipSaved` of the last
         ones. Files and the database come next, so that alerts and views never show an event that
@@ -129,30 +112,30 @@ class LiveOutputs:
                 spreadsheet_safe=self.spreadsheet_safe,
                 rotation=RotationConfig(self.output_rotate, self.output_keep),
             )
-        yield from self._alerts()
-        if self.web is not None and database is not None:
-            from streaming.web.http_server import parse_address
-            from streaming.web.server import WebView
 
-            detector = listener.detector
-            host, port = parse_address(self.web)
-            page = WebView(
-                host,
-                port,
-                token=self.token,
-                database_path=database,
-                labels=detector.labels,
-                log_mel=detector.spec.spectrogram,
-                model=model_name,
-                hierarchy=detector.spec.hierarchy,
-            )
-            if not self.quiet:
-                print(f"web page: {page.url}", file=sys.stderr)
-            yield page
-            model_name += f", {page.url}"
-        yield from self._console_sinks(listener, model_name)
+    def page(self, listener: Listener, model_name: str, database: Path) -> WebView:
+        """Return the page for the browser, which is served from now on."""
+        from streaming.web.http_server import parse_address
+        from streaming.web.server import WebView
 
-    def _console_sinks(self, listener: Listener, model_name: str) -> list[Sink]:
+        assert self.web is not None
+        detector = listener.detector
+        host, port = parse_address(self.web)
+        page = WebView(
+            host,
+            port,
+            token=read_secret(self.token) if self.token else self.token,
+            database_path=database,
+            labels=detector.labels,
+            log_mel=detector.spec.spectrogram,
+            model=model_name,
+            hierarchy=detector.spec.hierarchy,
+        )
+        if not self.quiet:
+            print(f"web page: {page.url}", file=sys.stderr)
+        return page
+
+    def console(self, listener: Listener, model_name: str) -> list[Sink]:
         """Return the sinks that write to standard output and standard error."""
         if self._has_view:
             from streaming.live.terminal.view import TerminalView
@@ -185,26 +168,37 @@ class LiveOutputs:
         )
         return ClipRecorder(folder, config, delay_seconds=listener.detector.delay_seconds)
 
-    def _alerts(self) -> Iterator[Sink]:
-        """Yield the alerts; where clips are saved, an event is sent after its clip."""
-        from streaming.sinks.alerts.secrets import read_header, read_secret, secret_variables
+    def alerts(self) -> dict[str, AlertMaker]:
+        """Return what makes each alert, by its name in rules.
 
+        Where clips are saved, an event is sent after its clip.
+
+        Raises
+        ------
+        UsageError, SedError
+            If a secret cannot be read.
+        """
         waits = self.clips is not None
         headers = self.webhook_header or []
         values = (header.partition(":")[2].strip() for header in headers)
-        hidden = secret_variables([self.webhook or "", *values])
+        secrets = (self.webhook, self.mqtt, self.token)
+        hidden = secret_variables([*(each or "" for each in secrets), *values])
+        found: dict[str, AlertMaker] = {}
         if self.on_onset is not None:
             from streaming.sinks.alerts.command import CommandAlert
 
-            yield CommandAlert(self.on_onset, "onset", hidden=hidden)
+            found["on_onset"] = partial(CommandAlert, self.on_onset, "onset", hidden=hidden)
         if self.on_event is not None:
             from streaming.sinks.alerts.command import CommandAlert
 
-            yield CommandAlert(self.on_event, "event", waits_for_clip=waits, hidden=hidden)
+            found["on_event"] = partial(
+                CommandAlert, self.on_event, "event", waits_for_clip=waits, hidden=hidden
+            )
         if self.webhook is not None:
             from streaming.sinks.alerts.webhook import Webhook
 
-            yield Webhook(
+            found["webhook"] = partial(
+                Webhook,
                 read_secret(self.webhook),
                 headers=dict(map(read_header, headers)),
                 waits_for_clip=waits,
@@ -212,4 +206,5 @@ class LiveOutputs:
         if self.mqtt is not None:
             from streaming.sinks.alerts.mqtt import MqttAlert
 
-            yield MqttAlert(self.mqtt, waits_for_clip=waits)
+            found["mqtt"] = partial(MqttAlert, read_secret(self.mqtt), waits_for_clip=waits)
+        return found

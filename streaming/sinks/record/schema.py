@@ -6,6 +6,7 @@
     events       id, session_id, source, label, onset, offset, score, time, unix_time, clip_path
     gaps         id, session_id, source, onset, offset, n_samples, reason, time, unix_time
     verdicts     event_id, verdict, reviewed_at    what people say about events: right or wrong
+    alerts       id, session_id, rule, source, label, unix_time, decided
     clock_steps  id, session_id, unix_time, seconds, …    of the clock of the system
     undated      session_id                               whose clock was wrong at its start
     species      label, scientific_name, common_name     only of models that know species
@@ -14,7 +15,8 @@
 time, ISO 8601 with milliseconds and UTC offset: ``substr(time, 1, 10)`` is the day and
 ``substr(time, 12, 2)`` the hour. `unix_time` is the same moment in seconds since 1970; it has an
 index. `clip_path` is the path of a FLAC file, or NULL. Ids only grow. `n_samples` is 0 if the
-number of lost samples is unknown. Examples of queries::
+number of lost samples is unknown. An alert is an event that a rule has passed on; `decided` is
+when, in seconds since 1970. Examples of queries::
 
     SELECT label, count(*) FROM events
     WHERE unix_time > unixepoch('now', '-1 day') GROUP BY label;
@@ -38,7 +40,7 @@ from typing import Any
 
 from sed.events.sqlite import LIVE_RECORD, LIVE_RECORD_VERSION, TIMEOUT_SECONDS, open_sqlite
 from sed.text import iso_time, to_utf8
-from streaming.messages import ClipSaved, EventEnded, Gap, Message
+from streaming.messages import ClipSaved, EventEnded, Gap, Message, RuleMatched
 
 # Of a file that `clip_path` names; a clip has the day as its folder.
 CLIP_NAME = re.compile(r"(\d{8})T\d{6}\.\d{3}Z_[^_]+_[^_]+(_\d+)?\.flac")
@@ -88,11 +90,24 @@ CREATE TABLE IF NOT EXISTS clock_steps (
     gap_last INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS undated (session_id INTEGER PRIMARY KEY REFERENCES sessions (id));
+CREATE TABLE IF NOT EXISTS alerts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    session_id INTEGER NOT NULL REFERENCES sessions (id),
+    rule TEXT NOT NULL,
+    source TEXT NOT NULL,
+    label TEXT NOT NULL,
+    unix_time REAL NOT NULL,
+    decided REAL NOT NULL
+);
 DROP INDEX IF EXISTS events_by_time;
 CREATE INDEX IF NOT EXISTS events_by_time_score ON events (unix_time, score);
 CREATE INDEX IF NOT EXISTS events_by_label ON events (label, unix_time, score);
 CREATE INDEX IF NOT EXISTS events_by_source ON events (source, unix_time, score);
 CREATE INDEX IF NOT EXISTS gaps_by_time ON gaps (unix_time);
+CREATE INDEX IF NOT EXISTS alerts_by_rule ON alerts (rule, label, decided);
+"""
+ADD_ALERT = """
+INSERT INTO alerts (session_id, rule, source, label, unix_time, decided) VALUES (?, ?, ?, ?, ?, ?)
 """
 _SPECIES_SCHEMA = """
 CREATE TABLE IF NOT EXISTS species (
@@ -189,6 +204,9 @@ def statement_for(message: Message) -> tuple[str, Sequence[Any]] | None:
         case ClipSaved(event, str(path)):
             names = to_utf8(event.file), to_utf8(event.label)
             return ADD_CLIP, (to_utf8(os.path.abspath(path)), *names, event.onset)
+        case RuleMatched():
+            names = to_utf8(message.source), to_utf8(message.label)
+            return ADD_ALERT, (to_utf8(message.rule), *names, message.start, message.stop)
         case Gap():
             span = message.onset, message.offset, message.n_samples
             moment = iso_time(message.time), _unix_time(message.time)

@@ -284,7 +284,7 @@ def test_addresses_and_headers_come_from_the_environment_or_a_file(server, tmp_p
     outputs = LiveOutputs(
         webhook="env:HOOK", webhook_header=[f"Authorization: file:{tmp_path}/key", "X-Room: garden"]
     )
-    (hook,) = outputs._alerts()
+    hook = outputs.alerts()["webhook"]()
     hook.handle(EventEnded(EVENT))
     assert hook.close() == []
     ((path, headers, _),) = server.posts
