@@ -20,10 +20,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from sed.types import Floats
+from streaming.live.clock import SuspendClock, elapsed_seconds
 from streaming.messages import Problem
 
 TOO_SLOW = "the model was too slow: raise --hop or --threads, or choose a smaller model"
 OVERFLOW = "the driver lost samples before they were read, and does not say how many"
+SUSPENDED = "the machine was suspended"
 OVERFLOW_REPORT_SECONDS = 1.0  # further overflows within this time are only counted
 
 
@@ -33,7 +35,7 @@ class AudioChunk:
 
     start: int  # position of its first sample
     block: Floats  # (samples, channels)
-    arrived: float  # seconds of the monotonic clock at which its last sample arrived
+    arrived: float  # when its last sample arrived, in seconds of `elapsed_seconds`
 
     @property
     def stop(self) -> int:
@@ -79,6 +81,13 @@ class CaptureBuffer:
         events can be detected, instead of every other hop, in which they cannot.
     wake
         Notified when there is something to pop.
+    sample_rate
+        Of the input, in Hz.
+
+    Attributes
+    ----------
+    is_live
+        Whether sound is lost while the machine is suspended; that of a file goes on afterwards.
     """
 
     def __init__(
@@ -87,12 +96,15 @@ class CaptureBuffer:
         hop_length: int,
         capacity_samples: int,
         wake: threading.Condition,
+        sample_rate: int,
     ) -> None:
         self.state = "listening"  # or lost, or ended
         self.failure = ""  # why it ended before its end
         self.n_delivered = self.n_processed = self.n_dropped = self.n_waiting = 0  # samples
         self.n_missing = 0  # samples that were never delivered
         self.n_overflows = self.n_gaps = 0
+        self.is_live = True
+        self._sample_rate, self._suspend_clock = sample_rate, SuspendClock()
         self._hop_length = hop_length
         self._capacity = max(2 * hop_length, capacity_samples)
         self._wake = wake
@@ -103,7 +115,12 @@ class CaptureBuffer:
     def push(self, block: Floats) -> None:
         """Take a captured block, shape (samples, channels), without a copy; never blocks."""
         with self._wake:
-            self._items.append(AudioChunk(self._position, block, time.monotonic()))
+            suspended_seconds = self._suspend_clock.step()
+            if suspended_seconds and self.is_live:
+                n_missing = round(suspended_seconds * self._sample_rate)
+                self.n_missing += n_missing
+                self._add_gap(n_missing, SUSPENDED)
+            self._items.append(AudioChunk(self._position, block, elapsed_seconds()))
             self._position += len(block)
             self.n_delivered += len(block)
             self.n_waiting += len(block)

@@ -88,6 +88,7 @@ class InputStream:
             hop_length=self._hop_length,
             capacity_samples=samples_from_seconds(buffer_seconds, self._rate),
             wake=wake,
+            sample_rate=self._rate,
         )
         self._system_clock = clock
         self._clock = _StreamClock(self._rate)

@@ -26,7 +26,7 @@ from sed.text import deduplicate
 from streaming.engines.base import Engine, FrameOutput
 from streaming.engines.select import open_engine
 from streaming.live.capture import AudioChunk, CaptureItem, Disconnect, SampleGap
-from streaming.live.clock import SystemClock, describe_step
+from streaming.live.clock import SystemClock, describe_step, elapsed_seconds
 from streaming.live.input import InputStream
 from streaming.live.sources import AudioSource
 from streaming.messages import ClockStepped, FaultReporter, Message, Problem, Status
@@ -292,7 +292,7 @@ class Listener:
                 yield from each.lose()
                 continue
             if n:
-                self._latencies.append(time.monotonic() - chunk.arrived)
+                self._latencies.append(elapsed_seconds() - chunk.arrived)
             detection = each.decode(batches, rows)
             yield each.audio_block(chunk, detection)
             yield from each.event_messages(detection)

@@ -124,15 +124,18 @@ class FileSource(_ThreadedSource):
     decoder
         Returns the audio; closed at the end.
     speed
-        Seconds of audio per second. None is as fast as it is processed, and then none is dropped.
+        Seconds of audio per second. None is as fast as it is processed, and then none is dropped;
+        infinite is as fast as it arrives, from a pipe that is taken for live sound.
     """
 
     def __init__(self, name: str, decoder: Decoder, *, speed: float | None = 1.0) -> None:
         super().__init__(name, decoder)
         self._decoder = decoder
+        self._is_live = speed == math.inf
         self._limiter = None if speed is None else _RateLimiter(speed * decoder.sample_rate)
 
     def _run(self) -> None:
+        self._buffer.is_live = self._is_live
         with closing(self._decoder):
             _deliver(self._decoder, self._buffer, self._limiter, self._stop)
 

@@ -21,7 +21,9 @@ HOP = 100
 
 
 def buffer(capacity=1000):
-    return CaptureBuffer(hop_length=HOP, capacity_samples=capacity, wake=threading.Condition())
+    return CaptureBuffer(
+        hop_length=HOP, capacity_samples=capacity, wake=threading.Condition(), sample_rate=8_000
+    )
 
 
 def sound(first, n):
@@ -182,6 +184,8 @@ def test_nothing_comes_from_an_empty_ring():
 
 @pytest.mark.parametrize("n_channels", [1, 2, 8])
 def test_channels_stay_together(n_channels):
-    ring = CaptureBuffer(hop_length=HOP, capacity_samples=1000, wake=threading.Condition())
+    ring = CaptureBuffer(
+        hop_length=HOP, capacity_samples=1000, wake=threading.Condition(), sample_rate=8_000
+    )
     ring.push(np.tile(sound(0, 130), (1, n_channels)))
     assert [item.block.shape for item in taken(ring)] == [(100, n_channels), (30, n_channels)]

@@ -135,7 +135,9 @@ def quick(monkeypatch):
 
 
 def new_buffer():
-    return CaptureBuffer(hop_length=24_000, capacity_samples=480_000, wake=threading.Condition())
+    return CaptureBuffer(
+        hop_length=24_000, capacity_samples=480_000, wake=threading.Condition(), sample_rate=48_000
+    )
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ def collect(source, seconds=60.0):
         hop_length=source.sample_rate,
         capacity_samples=600 * source.sample_rate,
         wake=threading.Condition(),
+        sample_rate=source.sample_rate,
     )
     source.start(buffer)
     items = []
@@ -226,7 +227,9 @@ def test_a_stream_that_is_disconnected_at_the_end_is_counted(monkeypatch):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         source = open_source(f"http://127.0.0.1:{server.server_port}/live")
         server.shutdown()
-    buffer = CaptureBuffer(hop_length=RATE, capacity_samples=60 * RATE, wake=threading.Condition())
+    buffer = CaptureBuffer(
+        hop_length=RATE, capacity_samples=60 * RATE, wake=threading.Condition(), sample_rate=RATE
+    )
     source.start(buffer)
     deadline = time.monotonic() + 20
     while buffer.state != "lost":
