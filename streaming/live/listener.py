@@ -13,8 +13,7 @@ import dataclasses
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,7 @@ from streaming.engines.select import open_engine
 from streaming.live.capture import AudioChunk, CaptureItem, Disconnect, SampleGap
 from streaming.live.clock import SystemClock, describe_step, elapsed_seconds
 from streaming.live.input import InputStream
+from streaming.live.load import N_RECENT, STATUS_SECONDS, Load
 from streaming.live.sources import AudioSource
 from streaming.messages import ClockStepped, FaultReporter, Message, Problem, Status
 from streaming.pipeline.config import DetectorConfig
@@ -40,9 +40,7 @@ if TYPE_CHECKING:
 
 LIVE = DetectorConfig(hop_seconds=0.5, mode="sliding_window", lookahead_seconds=1.0)
 BUFFER_SECONDS = 10.0
-STATUS_SECONDS = 0.5  # from one `Status` to the next
 MAX_FAILURES = 20  # of the model in a row, after which listening ends
-N_RECENT = 20  # statuses and windows over which real-time factor and latency are taken
 
 
 def live_config(config: DetectorConfig, spec: ModelSpec) -> DetectorConfig:
@@ -114,7 +112,7 @@ class Listener:
         self._started_at: float | None = None  # monotonic seconds
         self._n_failures, self._last_failure = 0, ""  # of the model, in a row
         self._model_faults = FaultReporter("the model works again")
-        self._load = _Load()
+        self._load = Load()
         self._latencies: deque[float] = deque(maxlen=N_RECENT)  # seconds
 
     @property
@@ -184,7 +182,7 @@ class Listener:
         """
         self._started_at = time.monotonic()
         self._n_failures = 0
-        self._load = _Load()
+        self._load = Load()
         self.engine.init_thread()
         try:
             self._start_inputs()
@@ -325,39 +323,3 @@ class Listener:
             for row, n in enumerate(present):
                 outputs[n][i] = output[row : row + 1]
         return outputs
-
-
-class _Load:
-    """Measures the real-time factor: seconds of work per second of sound, recently."""
-
-    def __init__(self) -> None:
-        self._history: deque[tuple[float, float]] = deque(maxlen=N_RECENT)  # seconds: work, sound
-        self._updated_at = time.monotonic()
-        self._idle_seconds = 0.0
-        self._processed_seconds: Sequence[float] = [0.0]
-
-    @contextmanager
-    def idle(self) -> Iterator[None]:
-        """Do not count the body of a `with` as work."""
-        started = time.monotonic()
-        yield
-        self._idle_seconds += time.monotonic() - started
-
-    def update(self, processed_seconds: Sequence[float]) -> bool:
-        """Take the seconds that each input has processed; return whether a status is due.
-
-        The input with the most new sound counts: others may have ended or be disconnected.
-        """
-        passed = time.monotonic() - self._updated_at
-        if passed < STATUS_SECONDS:
-            return False
-        sound = float(np.max(np.subtract(processed_seconds, self._processed_seconds)))
-        self._history.append((passed - self._idle_seconds, sound))
-        self._updated_at += passed
-        self._idle_seconds, self._processed_seconds = 0.0, processed_seconds
-        return True
-
-    def real_time_factor(self) -> float:
-        """Return it; 0 before anything was processed."""
-        work, sound = np.sum(self._history, axis=0) if self._history else (0.0, 0.0)
-        return float(work / sound) if sound else 0.0
