@@ -56,7 +56,7 @@ ARROWS = {
     "streaming/sinks": "sed sed/audio sed/events sed/events/writing streaming streaming/pipeline "
     "streaming/sinks/record streaming/sinks/storage",
     "streaming/sinks/record": "sed sed/events streaming",
-    "streaming/sinks/alerts": "sed sed/events streaming",
+    "streaming/sinks/alerts": "sed streaming",
     "streaming/sinks/storage": "sed sed/events streaming streaming/sinks/record",
     "streaming/live": "sed sed/audio sed/audio/decoders sed/events sed/models streaming "
     "streaming/engines streaming/pipeline",

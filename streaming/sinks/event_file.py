@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from sed.errors import OutputError, UsageError
-from sed.events.tracker import Event
-from sed.events.writing.formats import LIVE_FORMATS, format_of, open_writer
-from sed.events.writing.writers import GAP, EventWriter
-from sed.files import parse_json
-from sed.text import near, pluralize, printable
-from streaming.messages import EventEnded, FaultReporter, Gap, Message, Problem, Status
+from sed.text import pluralize, printable
+from streaming.messages import EventEnded, FaultReporter, Message, Problem, Status
+from streaming.sinks.live_formats import (
+    header_of,
+    is_first_line,
+    live_format,
+    open_live_writer,
+    write_message,
+)
 from streaming.sinks.storage.place import CUT, EMPTIED, FilePlace
 from streaming.sinks.storage.rotation import Rotation, RotationConfig
 from streaming.sinks.text import redirect_to_null
@@ -63,9 +66,7 @@ class EventStreamSink:
     ) -> None:
         self._out, self._on_broken_pipe = out, on_broken_pipe
         try:
-            self._writer = open_writer(
-                out, format, dated=True, species=species, spreadsheet_safe=spreadsheet_safe
-            )
+            self._writer = open_live_writer(out, format, species, spreadsheet_safe=spreadsheet_safe)
         except OSError as error:
             raise OutputError("lines", error) from error
         self._faults = FaultReporter("lines are written again")
@@ -73,7 +74,7 @@ class EventStreamSink:
     def handle(self, message: Message) -> Sequence[Message]:
         """Write the line of a message; return the problem or recovery to report."""
         try:
-            _write_line(self._writer, message)
+            write_message(self._writer, message)
         except BrokenPipeError:
             redirect_to_null(self._out)
             self._on_broken_pipe()
@@ -128,15 +129,10 @@ class EventFileSink:
         self._rotation = Rotation(self._path, rotation or RotationConfig())
         self._format = live_format(path, format)
         self._text = StringIO()
-        self._writer = open_writer(
-            self._text,
-            self._format,
-            dated=True,
-            continued=True,
-            species=species,
-            spreadsheet_safe=spreadsheet_safe,
+        self._writer = open_live_writer(
+            self._text, self._format, species, continued=True, spreadsheet_safe=spreadsheet_safe
         )
-        self._header = _header(self._format, species).encode()
+        self._header = header_of(self._format, species).encode()
         self._waiting: deque[bytes] = deque()  # encoded lines
         self._n_bytes = 0  # of the first of them that are written already
         self._n_written = self._n_lost = 0  # lines in the file; lines dropped since a fault
@@ -154,7 +150,7 @@ class EventFileSink:
 
     def handle(self, message: Message) -> Sequence[Message]:
         """Append the line of a message; return the problems and recoveries to report."""
-        _write_line(self._writer, message)
+        write_message(self._writer, message)
         if line := self._text.getvalue():
             self._waiting.append(line.encode("utf-8", "surrogateescape"))
             self._text.seek(0)
@@ -207,7 +203,7 @@ class EventFileSink:
         if file.seek(0, os.SEEK_END) == 0:
             return False
         file.seek(0)
-        if not _starts_as(
+        if not is_first_line(
             file.read(MAX_HEADER_BYTES).partition(b"\n")[0], self._format, self._species
         ):
             raise UsageError(
@@ -307,44 +303,3 @@ def _is_deleted(file: BinaryIO) -> bool:
         return os.fstat(file.fileno()).st_nlink == 0
     except OSError:
         return True
-
-
-def live_format(path: str | os.PathLike[str] | None, format: str | None) -> str:
-    """Return the format of live events: the given one, or that of the ending of a file.
-
-    Raises
-    ------
-    UsageError
-        If it is none of `LIVE_FORMATS`.
-    """
-    if format is None and path is not None:
-        return format_of(path, LIVE_FORMATS)
-    if format not in LIVE_FORMATS:
-        hint = near(str(format), LIVE_FORMATS)
-        raise UsageError(f"live events cannot be written as {format!r}. {hint}")
-    return format
-
-
-def _write_line(writer: EventWriter, message: Message) -> None:
-    match message:
-        case EventEnded(event):
-            writer.write(event)
-        case Gap():
-            gap = Event(message.onset, message.offset, GAP, 0.0, message.source, message.time)
-            writer.write_gap(gap, message.n_samples, message.reason)
-
-
-def _starts_as(line: bytes, format: str, species: Mapping[str, tuple[str, str]] | None) -> bool:
-    """Return whether the first line of a file is that of a format."""
-    if header := _header(format, species):
-        return line + b"\n" == header.encode()
-    with suppress(ValueError):
-        first = parse_json(line)
-        return isinstance(first, dict) and {"file", "onset", "offset"} <= set(first)
-    return False
-
-
-def _header(format: str, species: Mapping[str, tuple[str, str]] | None) -> str:
-    header = StringIO()
-    open_writer(header, format, dated=True, species=species)
-    return header.getvalue()

@@ -37,6 +37,7 @@ from streaming.messages import (
     Problem,
     Status,
 )
+from streaming.payload import TIME_DECIMALS, event_payload
 from streaming.sinks.record.history import StoredEvent
 
 Json = dict[str, Any]
@@ -245,10 +246,16 @@ def _event_json(event: Event) -> Json:
 
 
 def row_json(row: StoredEvent) -> Json:
-    """Return a stored event as a JSON object, which does not reveal the path of the clip."""
-    values = row._asdict()
-    del values["clip_path"]
-    return values | {"has_clip": row.clip_path is not None}
+    """Return the payload of a stored event, with the address of its clip instead of its path."""
+    event = Event(row.onset, row.offset, row.label, row.score, row.source)
+    return event_payload(event) | {
+        "time": row.time,
+        "clip": None if row.clip_path is None else f"/clips/{row.id}",
+        "id": row.id,
+        "session_id": row.session_id,
+        "unix_time": round(row.unix_time, TIME_DECIMALS),
+        "verdict": row.verdict,
+    }
 
 
 def _json_values(values: Mapping[str, Any]) -> Json:

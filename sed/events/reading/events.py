@@ -97,6 +97,10 @@ def _table_rows(path: str | os.PathLike[str], format: str) -> _Numbered:
         yield i, partial(event, row)
 
 
+# Of events in JSON Lines, what an `Event` does not hold; the last ones are those of live events.
+_OTHER_KEYS = (*NAME_COLUMNS, "date", "site", "type", "duration", "clip")
+
+
 def _jsonl_rows(path: str | os.PathLike[str]) -> _Numbered:
     text, assumed = read_text_file(path)
     log_assumed(path, assumed)
@@ -105,10 +109,11 @@ def _jsonl_rows(path: str | os.PathLike[str]) -> _Numbered:
         values = json.loads(line)
         if not isinstance(values, dict):
             raise ValueError("expected an object")
-        if "gap" in values:
+        if "gap" in values or values.get("type") in ("onset", "gap"):
             return None
-        others = (*NAME_COLUMNS, "date", "site")
-        fields = {key: value for key, value in values.items() if key not in others}
+        if "source" in values:  # live events name their input
+            values["file"] = values.pop("source")
+        fields = {key: value for key, value in values.items() if key not in _OTHER_KEYS}
         found = Event(**fields | {"time": _time(fields.get("time"))})
         if not all(isinstance(x, int | float) for x in (found.onset, found.offset, found.score)):
             raise ValueError("expected numbers for onset, offset and score")

@@ -21,7 +21,7 @@ from sed.events.sites import site_name
 from sed.events.tracker import Event
 from sed.text import iso_time, spreadsheet_cell, without_controls
 
-GAP = "[gap]"  # label of lost sound, in formats that hold events only
+GAP = "[gap]"  # label of lost live sound, in CSV and TSV
 NAME_COLUMNS = ("scientific_name", "common_name")  # of events of models that know species
 COLUMNS = ("date", "time", "site")  # that are written on request
 
@@ -40,10 +40,6 @@ class EventWriter(ABC):
     @abstractmethod
     def write(self, event: Event) -> None:
         """Write an event."""
-
-    def write_gap(self, gap: Event, n_samples: int, reason: str) -> None:
-        """Write a stretch of live sound that was lost, as an event of the label `GAP`."""
-        self.write(gap)
 
     @abstractmethod
     def close(self) -> None:
@@ -218,21 +214,14 @@ class JsonlWriter(LineWriter):
 
     extension = ".jsonl"
 
-    def write_gap(self, gap: Event, n_samples: int, reason: str) -> None:
-        """Write an object with `gap` and `samples` instead of `label` and `score`."""
-        self._write_line(self._object(gap, {"gap": reason, "samples": n_samples}))
-
     def _line(self, event: Event) -> str:
-        fields: dict[str, object] = {"label": event.label, "score": round(event.score, 4)}
-        names = dict(zip(self._name_columns, self._names(event), strict=True))
-        return self._object(event, fields | names)
-
-    def _object(self, event: Event, fields: dict[str, object]) -> str:
         times = {"onset": round(event.onset, 3), "offset": round(event.offset, 3)}
+        fields = {"label": event.label, "score": round(event.score, 4)}
+        names = dict(zip(self._name_columns, self._names(event), strict=True))
         dated = {"time": iso_time(event.time)} if event.time else {}
         more = dict(zip(self._columns, self._requested(event), strict=True))
         more.pop("time", None)
-        values = {"file": event.file} | times | fields | dated | more
+        values = {"file": event.file} | times | fields | names | dated | more
         return json.dumps(values, ensure_ascii=False) + "\n"
 
 

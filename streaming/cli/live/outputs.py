@@ -16,7 +16,8 @@ from streaming.live.listener import Listener
 from streaming.messages import Sink
 from streaming.sinks.alerts.secrets import read_header, read_secret, secret_variables
 from streaming.sinks.audio_file import AudioRecorder
-from streaming.sinks.event_file import EventFileSink, EventStreamSink, live_format
+from streaming.sinks.event_file import EventFileSink, EventStreamSink
+from streaming.sinks.live_formats import live_format
 from streaming.sinks.storage.retention import RetentionConfig
 from streaming.sinks.storage.rotation import RotationConfig
 from streaming.sinks.text import ErrorSink, TextSink

@@ -12,8 +12,9 @@ from urllib.parse import unquote
 
 from sed.errors import MissingExtraError, UsageError
 from streaming.messages import Message
+from streaming.payload import Payload, payload_of
+from streaming.sinks.alerts.addresses import reason_of, split_url
 from streaming.sinks.alerts.delivery import DeliveryConfig, DeliveryQueue
-from streaming.sinks.alerts.payload import Payload, payload_of, reason_of, split_url
 from streaming.sinks.alerts.secrets import MQTT_PASSWORD_VARIABLE
 
 if TYPE_CHECKING:

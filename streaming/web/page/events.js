@@ -75,7 +75,7 @@ export class EventLog {
     row.parts.from.textContent = this.hasSeveralInputs ? event.source : "";
     row.parts.length.textContent = seconds(event.offset - event.onset);
     row.parts.score.lastChild.textContent = event.score.toFixed(2);
-    row.play.hidden = !row.event.has_clip;
+    row.play.hidden = !row.event.clip;
   }
 
   newRow(key, event) {

@@ -61,8 +61,8 @@ def test_gaps_are_rows_too():
         f"file,onset,offset,label,score,time\ngarden,5.000,7.500,[gap],0.0000,{time}\n"
     )
     assert out["jsonl"].getvalue() == (
-        '{"file": "garden", "onset": 5.0, "offset": 7.5, "gap": "the device was gone", '
-        f'"samples": 40000, "time": "{time}"}}\n'
+        '{"type": "gap", "onset": 5.0, "offset": 7.5, "duration": 2.5, "n_samples": 40000, '
+        f'"time": "{time}", "source": "garden", "reason": "the device was gone"}}\n'
     )
     assert out["tsv"].getvalue().endswith("garden\t5.000\t7.500\t[gap]\n")
 

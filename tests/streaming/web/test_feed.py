@@ -140,7 +140,7 @@ def test_a_clip_is_announced_with_its_id_as_soon_as_the_database_has_it(view, pa
         dispatcher.handle(status())
         dispatcher.handle(status())
         row = last(viewer, "clip_saved")["event"]
-    assert (row["id"], row["label"], row["onset"], row["has_clip"]) == (2, "dog", 5.0, True)
+    assert (row["id"], row["label"], row["onset"], row["clip"]) == (2, "dog", 5.0, "/clips/2")
     assert "dog.flac" not in json.dumps(row)
 
 

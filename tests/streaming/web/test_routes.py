@@ -75,8 +75,9 @@ def test_events_and_hours_are_read_from_the_database(view):
     rows = get(web, "/events?limit=2").json()["events"]
     assert [row["id"] for row in rows] == [1, 6]  # the latest by their onsets
     assert rows[1] | {"time": "", "unix_time": 0} == {
-        "id": 6, "session_id": 1, "source": "mic", "label": "siren", "onset": 9.0, "offset": 10.5,
-        "score": 0.8, "time": "", "unix_time": 0, "verdict": None, "has_clip": False,
+        "type": "event", "label": "siren", "score": 0.8, "onset": 9.0, "offset": 10.5,
+        "duration": 1.5, "time": "", "source": "mic", "clip": None, "id": 6, "session_id": 1,
+        "unix_time": 0, "verdict": None,
     }  # fmt: skip
     assert [row["id"] for row in get(web, "/events?after=1&limit=3").json()["events"]] == [2, 3, 4]
     assert len(get(web, "/events").json()["events"]) == 6

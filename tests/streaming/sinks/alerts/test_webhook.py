@@ -14,8 +14,8 @@ import pytest
 from sed.errors import SedError, UsageError
 from streaming.cli.live.outputs import LiveOutputs
 from streaming.messages import ClipSaved, EventEnded, EventStarted, Problem
+from streaming.payload import payload_of
 from streaming.sinks.alerts.delivery import DeliveryConfig
-from streaming.sinks.alerts.payload import payload_of
 from streaming.sinks.alerts.secrets import read_header, read_secret, secret_variables
 from streaming.sinks.alerts.webhook import Webhook
 from tests.conftest import until
