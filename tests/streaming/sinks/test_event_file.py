@@ -9,6 +9,7 @@ import subprocess
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -406,7 +407,9 @@ def test_saved_sound_that_is_emptied_or_cut_is_reported_with_its_length(
     else:
         # It ends where it was cut: no later sound follows behind a hole.
         assert files == [path]
-        with pytest.raises(SedError, match=r"it is cut off there; its header promises"):
+        # Without FFmpeg nothing reads on behind what is damaged.
+        reason = "its header promises" if find_spec("av") else "cannot be decoded any further"
+        with pytest.raises(SedError, match=reason):
             read_recording(path, RATE)
 
 
