@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -94,9 +95,8 @@ def test_all_that_can_be_kept_is_kept_and_agrees_with_what_detect_finds(command,
     spans = [(event.onset, event.offset, event.label) for event in events]
     assert spans == [(round(e.onset, 3), round(e.offset, 3), e.label) for e in offline]
     assert len(spans) > 3
-    database = sqlite3.connect(tmp_path / "e.sqlite")
-    rows = database.execute("SELECT onset, label, clip_path FROM events")
-    kept = rows.fetchall()
+    with closing(sqlite3.connect(tmp_path / "e.sqlite")) as database:
+        kept = database.execute("SELECT onset, label, clip_path FROM events").fetchall()
     assert [(round(onset, 3), label) for onset, label, _ in kept] == [
         (event.onset, event.label) for event in events
     ]
@@ -161,7 +161,8 @@ def test_killed_in_the_middle_the_files_have_all_events_so_far(command, tmp_path
     process.kill()
     process.communicate()
     lines = read_events(tmp_path / "e.csv", "csv")
-    rows = sqlite3.connect(tmp_path / "e.sqlite").execute("SELECT onset, label FROM events")
+    with closing(sqlite3.connect(tmp_path / "e.sqlite")) as database:
+        rows = database.execute("SELECT onset, label FROM events").fetchall()
     kept = [(round(onset, 3), label) for onset, label in rows]
     assert [(event.onset, event.label) for event in lines] == kept[: len(lines)]
     assert len(lines) >= 2

@@ -170,7 +170,10 @@ def test_what_an_earlier_run_has_not_processed_is_counted_and_processed_on_reque
     folder = archive(a="x", b="fail", c="fail")
     out = tmp_path / "out"
     scan(out).run([folder])
-    with sqlite3.connect(out / JOURNAL) as journal:  # as if it had been killed before b and c
+    with (
+        closing(sqlite3.connect(out / JOURNAL)) as journal,
+        journal,
+    ):  # as if it had been killed before b and c
         journal.execute("UPDATE recordings SET state = 'waiting' WHERE state = 'failed'")
     journal.close()
     part = scan(out, resume=True).run([f"{folder}/b.wav"])

@@ -3,7 +3,7 @@
 import sqlite3
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 
 import pytest
@@ -207,7 +207,7 @@ def test_half_a_transaction_is_none(path):
 def test_a_journal_of_an_earlier_version_is_resumed(path, version, columns):
     with started(path) as journal:
         journal.finish(A, result())
-    with sqlite3.connect(path) as old:
+    with closing(sqlite3.connect(path)) as old, old:
         for column in columns:
             old.execute(f"ALTER TABLE recordings DROP COLUMN {column}")
         old.execute(f"PRAGMA user_version = {version}")
@@ -232,7 +232,7 @@ def test_values_that_cannot_be_are_an_error_with_a_remedy(path):
         "DELETE FROM settings WHERE name = 'root'",
         "UPDATE events SET time = 'noon'",
     ):
-        with sqlite3.connect(path) as other:
+        with closing(sqlite3.connect(path)) as other, other:
             other.execute(change)
         other.close()
         with pytest.raises(DatabaseError, match=r"cannot be read as a journal .*--output"):
@@ -263,7 +263,7 @@ def test_what_is_no_journal_is_left_alone(path):
         Journal(path)
     assert path.read_text() == "hello" * 1_000
     path.unlink()
-    with sqlite3.connect(path) as other:
+    with closing(sqlite3.connect(path)) as other, other:
         other.execute("CREATE TABLE mine (x)")
     other.close()
     with pytest.raises(DatabaseError, match="of another program"):
@@ -279,7 +279,7 @@ def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
 def test_a_journal_of_another_version_is_refused_in_one_line(path):
     with started(path):
         pass
-    with sqlite3.connect(path) as journal:
+    with closing(sqlite3.connect(path)) as journal, journal:
         journal.execute("PRAGMA user_version = 1")
     journal.close()
     with pytest.raises(DatabaseError, match=r"has schema version 1, and this program uses 4\. "):

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import sqlite3
+from contextlib import closing
 from itertools import pairwise
 
 import numpy as np
@@ -282,9 +283,9 @@ def test_the_database_has_a_table_of_species(tmp_path):
     EventDatabase(tmp_path / "owls.db", species=names).close()
     EventDatabase(tmp_path / "plain.db").close()
     tables = "SELECT name FROM sqlite_master WHERE name = 'species'"
-    with sqlite3.connect(tmp_path / "plain.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "plain.db")) as connection, connection:
         assert connection.execute(tables).fetchall() == []
-    with sqlite3.connect(tmp_path / "owls.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "owls.db")) as connection, connection:
         rows = connection.execute("SELECT * FROM species ORDER BY label").fetchall()
     assert rows[0] == ("Eagle Owl", "Bubo bubo", "Eagle Owl")
     assert len(rows) == 3

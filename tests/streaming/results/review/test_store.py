@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 
 import pytest
 
@@ -70,7 +71,7 @@ def test_a_second_process_and_other_databases_are_refused(path, tmp_path):
     ):
         ReviewStore(path)
     other = tmp_path / "other.db"
-    with sqlite3.connect(other) as connection:
+    with closing(sqlite3.connect(other)) as connection, connection:
         connection.execute("CREATE TABLE t (x)")
     with pytest.raises(DatabaseError, match=r"is a database of another program\. .*--db"):
         ReviewStore(other)

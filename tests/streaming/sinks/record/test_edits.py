@@ -1,6 +1,7 @@
 """Events are marked and deleted in a database that `sed listen` may be writing."""
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -27,7 +28,7 @@ def save_clip(path, name):
     clip = path.parent / name
     clip.parent.mkdir(exist_ok=True)
     clip.write_bytes(b"sound")
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE events SET clip_path = ? WHERE id = 1", (str(clip),))
     connection.close()
     return clip
