@@ -36,6 +36,7 @@ from streaming.messages import ClockStepped, FaultReporter, Message, Problem, St
 from streaming.sinks.record.schema import (
     ADD_EVENT,
     ADD_GAP,
+    END_LOST_SESSION,
     END_SESSION,
     begin_session,
     statement_for,
@@ -104,6 +105,7 @@ class EventDatabase:
         self._model, self._species = to_utf8(model), dict(species or {})
         self._connection: sqlite3.Connection | None = None
         self._session_id: int | None = None
+        self._started = self._ended = ""  # times of the session
         self._n_written = 0  # events and gaps in this database
         self._notices: list[Message] = []
         self._upkeep = Upkeep(self._path, retention, now=now)
@@ -188,12 +190,18 @@ class EventDatabase:
 
     def _begin_session(self) -> None:
         connection, session = begin_session(self._path, self._model, self._species)
+        before = self._session_id, self._ended, self._started
         self._connection, self._session_id = connection, session
+        query = "SELECT started FROM sessions WHERE id = ?"
+        (self._started,) = connection.execute(query, (session,)).fetchone()
+        # A fault may have ended the session before; its start says whether it is in here.
+        connection.execute(END_LOST_SESSION, before)
         self._notices += self._upkeep.begin(connection, session)
 
     def _disconnect(self, *, with_log: bool = True) -> None:
         """Close the connection; a database that was moved gets all that is still in its log."""
         connection, self._connection = self._connection, None
+        self._ended = iso_time(datetime.now().astimezone())
         # The file, or its disk, may be gone.
         if connection is not None:
             with suppress(sqlite3.Error):

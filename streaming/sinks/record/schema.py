@@ -119,6 +119,7 @@ CREATE TABLE IF NOT EXISTS species (
 _ADD_SPECIES = "INSERT OR REPLACE INTO species VALUES (?, ?, ?)"
 _BEGIN_SESSION = "INSERT INTO sessions (started, model) VALUES (?, ?)"
 END_SESSION = "UPDATE sessions SET ended = ?2 WHERE id = ?1"
+END_LOST_SESSION = END_SESSION + " AND started = ?3 AND ended IS NULL"
 ADD_EVENT = """
 INSERT INTO events (session_id, source, label, onset, offset, score, time, unix_time)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -127,10 +128,14 @@ ADD_GAP = """
 INSERT INTO gaps (session_id, source, onset, offset, n_samples, reason, time, unix_time)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
-# The time of an event may have been corrected meanwhile, its onset never is.
+# The time of an event may have been corrected meanwhile, its onset never is. The event is one of an
+# earlier session if the database was opened again before its clip was complete.
 ADD_CLIP = """
-UPDATE events SET clip_path = ?2 WHERE id > (SELECT max(id) FROM events) - 1000
-AND session_id = ?1 AND source = ?3 AND label = ?4 AND onset = ?5
+UPDATE events SET clip_path = ?2 WHERE id = (
+    SELECT id FROM events WHERE id > (SELECT max(id) FROM events) - 1000
+    AND session_id <= ?1 AND source = ?3 AND label = ?4 AND onset = ?5 AND clip_path IS NULL
+    ORDER BY session_id = ?1 DESC, id DESC LIMIT 1
+)
 """
 MARK_UNDATED = "INSERT INTO undated (session_id) VALUES (?)"
 MARK_DATED = "DELETE FROM undated WHERE session_id = ?"

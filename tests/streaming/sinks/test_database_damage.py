@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from streaming.messages import EventEnded, Problem, Status
+from streaming.messages import ClipSaved, EventEnded, Problem, Status
 from streaming.sinks.database import RETRY_SECONDS, EventDatabase
 from streaming.sinks.record.history import stored_events
 from tests.streaming.sinks.databases import event, opened, rows
@@ -88,6 +88,25 @@ def test_a_log_that_is_removed_costs_nothing(tmp_path):
     database.handle(EventEnded(event(110)))
     database.close()
     assert [row.onset for row in stored_events(path, 999, after=0)] == list(range(111))
+
+
+def test_a_session_that_a_fault_ends_has_its_end_and_the_clips_of_its_events(tmp_path):
+    path = tmp_path / "events.db"
+    with opened(path), opened(path) as database:  # the first one is of another process
+        database.handle(EventEnded(event(0)))
+        (tmp_path / "events.db-wal").unlink()
+        database.handle(EventEnded(event(1)))
+        for onset in (0, 1):
+            assert database.handle(ClipSaved(event(onset), f"/{onset}.flac")) == []
+        assert rows(path, "SELECT session_id, clip_path FROM events") == [
+            (2, "/0.flac"),
+            (3, "/1.flac"),
+        ]
+        assert rows(path, "SELECT id, ended >= started FROM sessions") == [
+            (1, None),
+            (2, 1),
+            (3, None),
+        ]
 
 
 def test_a_database_that_its_user_compacts_is_not_damaged(tmp_path):
