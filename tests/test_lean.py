@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import sed
-from sed.errors import MissingExtraError, check_extra
+from sed.errors import CheckpointError, MissingExtraError, check_extra
 from sed.models.registry import SHIPPED, SHIPPED_FOLDER
 from streaming.engines.exported import linked_metadata
 from streaming.engines.select import open_engine
@@ -69,8 +69,8 @@ def test_it_computes_what_the_checkpoint_computes(name):
 
 def test_a_graph_beside_other_weights_is_not_used(tmp_path):
     for suffix in (".onnx", ".json", ".safetensors"):
-        shutil.copy(SHIPPED_FOLDER / f"everyday{suffix}", tmp_path / f"mine{suffix}")
-    mine = tmp_path / "mine.safetensors"
+        shutil.copy(SHIPPED_FOLDER / f"everyday{suffix}", tmp_path)
+    mine = tmp_path / "everyday.safetensors"
     assert linked_metadata(mine, mine.with_suffix(".json")) is not None
     metadata = mine.with_suffix(".json")
     checksum = sed.models.metadata.sha256_of(mine)
@@ -78,6 +78,34 @@ def test_a_graph_beside_other_weights_is_not_used(tmp_path):
     assert linked_metadata(mine, metadata) is None
     mine.with_suffix(".onnx").write_bytes(b"no graph")
     assert linked_metadata(mine, metadata) is None
+
+
+def test_a_linked_graph_is_run_with_its_own_weights_only(tmp_path):
+    graph = shutil.copy(SHIPPED_FOLDER / "everyday.onnx", tmp_path)
+    missing = r"everyday.onnx: everyday.safetensors, which has the weights .* Keep both files"
+    with pytest.raises(CheckpointError, match=missing):
+        open_engine(graph, engine="onnx")
+    weights = bytearray((SHIPPED_FOLDER / "everyday.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (tmp_path / "everyday.safetensors").write_bytes(weights)
+    with pytest.raises(CheckpointError, match="has other weights than this graph was made with"):
+        open_engine(graph, engine="onnx")
+
+
+def test_a_renamed_checkpoint_is_not_run_by_a_graph_that_names_another_file(tmp_path):
+    for suffix in (".onnx", ".json", ".safetensors"):
+        shutil.copy(SHIPPED_FOLDER / f"everyday{suffix}", tmp_path / f"mine{suffix}")
+    mine = tmp_path / "mine.safetensors"
+    assert linked_metadata(mine, mine.with_suffix(".json")) is None
+
+
+def test_a_graph_that_the_runtime_refuses_is_an_error_of_the_model(tmp_path):
+    content = (SHIPPED_FOLDER / "everyday.onnx").read_bytes()
+    graph = tmp_path / "everyday.onnx"
+    graph.write_bytes(content.replace(b"Sigmoid", b"Sigmoit"))
+    shutil.copy(SHIPPED_FOLDER / "everyday.safetensors", tmp_path)
+    with pytest.raises(CheckpointError, match="ONNX Runtime does not take this graph"):
+        open_engine(graph, engine="onnx")
 
 
 def test_the_events_of_the_example_are_found(tmp_path):

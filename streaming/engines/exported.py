@@ -25,7 +25,7 @@ from sed.models.devices import check_torch
 from sed.models.metadata import sha256_of
 from sed.text import printable
 from streaming.engines.cache import cache_folder, clear, made_once, read_values, write_values
-from streaming.export.onnx_file import WEIGHTS_KEY, read_onnx_metadata
+from streaming.export.onnx_file import WEIGHTS_KEY, describe_onnx, read_onnx_metadata
 
 GRAPH, METADATA = "graph.onnx", "metadata.json"
 FEATURES = "features"  # see sed.models.inference.layers, whose import would load torch
@@ -77,17 +77,43 @@ def linked_metadata(weights_path: Path, json_path: Path) -> dict[str, Any] | Non
     Returns
     -------
     dict or None
-        None if there is no such graph, or it belongs to other weights.
+        None if there is no such graph, or it belongs to other weights or to a file of another name.
     """
     path = weights_path.with_suffix(".onnx")
     try:
         if not path.is_file():
             return None
         metadata = read_onnx_metadata(path)
+        weights_files = describe_onnx(path).weights_files
         weights = parse_json(json_path.read_text("utf-8"))["weights"]["sha256"]
     except (CheckpointError, OSError, LookupError, TypeError, ValueError):
         return None
-    return metadata if metadata.get(WEIGHTS_KEY) == weights else None
+    is_linked = weights_files == (weights_path.name,) and metadata.get(WEIGHTS_KEY) == weights
+    return metadata if is_linked else None
+
+
+def read_graph_metadata(path: Path) -> dict[str, Any]:
+    """Return the metadata of an exported graph in ONNX that can be run as it is.
+
+    Raises
+    ------
+    CheckpointError
+        If the graph cannot be read, or the weights that it is linked to are missing or others.
+    """
+    metadata = read_onnx_metadata(path)
+    for name in describe_onnx(path).weights_files:
+        weights, shown = path.parent / name, f"{printable(str(path))}: {printable(name)}"
+        if os.path.basename(name) != name or not os.path.isfile(weights):
+            raise CheckpointError(
+                f"{shown}, which has the weights of this graph, is not beside it. Keep both files "
+                "together, under their names."
+            )
+        if metadata.get(WEIGHTS_KEY) not in (None, sha256_of(weights)):
+            raise CheckpointError(
+                f"{shown} beside it has other weights than this graph was made with. Copy both "
+                "files again."
+            )
+    return metadata
 
 
 def export_folder(weights_path: Path, json_path: Path, layer: str = FEATURES) -> Path:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sed.errors import UsageError
+from sed.errors import CheckpointError, UsageError
+from sed.text import message_of, printable
 from sed.types import Floats
 from streaming.engines.base import FrameOutput
 from streaming.engines.graph import GraphEngine
@@ -65,9 +66,17 @@ class OnnxEngine(GraphEngine):
         options.inter_op_num_threads = 1
         # Where a linked graph has its weights.
         options.add_session_config_entry(WEIGHTS_FOLDER, str(path.parent))
-        self._session = onnxruntime.InferenceSession(
-            extract_subgraph(path, self.output_names), options, providers=["CPUExecutionProvider"]
-        )
+        graph = extract_subgraph(path, self.output_names)
+        try:
+            self._session = onnxruntime.InferenceSession(
+                graph, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            # Its exceptions are one class for each status.
+            raise CheckpointError(
+                f"{printable(str(path))}: ONNX Runtime does not take this graph "
+                f"({message_of(error)}). Export it again."
+            ) from error
 
     def __str__(self) -> str:
         return f"ONNX Runtime {self._version} on cpu, {self._threads}, fp32"

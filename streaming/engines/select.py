@@ -24,10 +24,9 @@ from sed.text import message_of, near, printable
 from streaming.engines.base import Engine, benchmark_engine
 from streaming.engines.cache import cached_json, machine_key
 from streaming.engines.encoder import is_encoder, open_encoder
-from streaming.engines.exported import GRAPH, export_cached, export_folder
+from streaming.engines.exported import GRAPH, export_cached, export_folder, read_graph_metadata
 from streaming.engines.graph_model import open_graph_model
 from streaming.engines.graphs.description import find_graph
-from streaming.export.onnx_file import read_onnx_metadata
 
 if TYPE_CHECKING:
     from sed.models.checkpoint import Checkpoint
@@ -210,7 +209,7 @@ class _Source:
         if not self.is_graph:
             return self.exported()
         assert self.path is not None
-        return self.path, read_onnx_metadata(self.path) if self.path.suffix == ".onnx" else None
+        return self.path, read_graph_metadata(self.path) if self.path.suffix == ".onnx" else None
 
 
 @dataclass(frozen=True)

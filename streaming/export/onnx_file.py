@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +34,9 @@ _FIELDS = {
     "Property": "key 1 string, value 2 string",
     "Graph": "node 1 Node*, initializer 5 Weights*, input 11 Value*, output 12 Value*, "
     "value_info 13 Value*",
-    "Node": "input 1 string*, output 2 string*",
-    "Weights": "name 8 string",
+    "Node": "input 1 string*, output 2 string*, attribute 5 Attribute*",
+    "Attribute": "g 6 Graph, graphs 11 Graph*",
+    "Weights": "name 8 string, external_data 13 Property*",
     "Value": "name 1 string, type 2 Type",
     "Type": "tensor_type 1 Tensor",
     "Tensor": "elem_type 1 int32, shape 2 Shape",
@@ -73,11 +74,14 @@ class GraphDescription:
         Its tensors, in their order.
     properties
         Its metadata, names and values.
+    weights_files
+        Other files that it takes weights from, relative to its folder.
     """
 
     inputs: tuple[GraphTensor, ...]
     outputs: tuple[GraphTensor, ...]
     properties: dict[str, str]
+    weights_files: tuple[str, ...]
 
 
 def describe_onnx(path: str | os.PathLike[str]) -> GraphDescription:
@@ -94,6 +98,7 @@ def describe_onnx(path: str | os.PathLike[str]) -> GraphDescription:
         tuple(_tensor(value) for value in model.graph.input if value.name not in weights),
         tuple(_tensor(value) for value in model.graph.output),
         {entry.key: entry.value for entry in model.metadata_props},
+        tuple(sorted(set(_weights_files(model.graph)))),
     )
 
 
@@ -165,7 +170,7 @@ def extract_subgraph(path: Path, names: Sequence[str] = FRAME_OUTPUT_NAMES) -> b
     for node in reversed(graph.node):
         if not needed.isdisjoint(node.output) and INPUT_NAME not in node.output:
             nodes.append(node)
-            needed.update(node.input)
+            needed.update(_inputs(node))
     parts = {
         "node": nodes[::-1],
         "initializer": [weight for weight in graph.initializer if weight.name in needed],
@@ -180,6 +185,26 @@ def extract_subgraph(path: Path, names: Sequence[str] = FRAME_OUTPUT_NAMES) -> b
         getattr(graph, field).extend(copies)
     subgraph: bytes = model.SerializeToString()
     return subgraph
+
+
+def _inputs(node: Any) -> Iterator[str]:
+    """Yield the tensors that a node uses, those in its branches and loops included.
+
+    These may also be tensors of the branch itself, which do no harm.
+    """
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (*attribute.graphs, *([attribute.g] * attribute.HasField("g"))):
+            yield from (value.name for value in graph.output)
+            for inner in graph.node:
+                yield from _inputs(inner)
+
+
+def _weights_files(graph: Any) -> Iterator[str]:
+    for weights in graph.initializer:
+        for entry in weights.external_data:
+            if entry.key == "location":
+                yield entry.value
 
 
 def _tensor(value: Any) -> GraphTensor:
