@@ -164,7 +164,9 @@ def __getattr__(name: str) -> Any:
         except ModuleNotFoundError as error:
             from sed.errors import missing_extra
 
-            raise missing_extra(f"sed.{name}", error) or error from error
+            # What trains needs all of its extra, whatever is missing first.
+            extra = "train" if _MODULE_OF[name].startswith("train.") else None
+            raise missing_extra(f"sed.{name}", error, extra) or error from error
     else:
         raise AttributeError(f"module 'sed' has no attribute {name!r}")
     globals()[name] = value

@@ -173,11 +173,9 @@ def _missing_extra(
 ) -> MissingExtraError | None:
     """Return the error that names the extra for a package that is not installed, if one has it."""
     command = next((argument for argument in arguments if argument in COMMANDS), "")
-    missing = missing_extra(f"sed {command}", error)
-    if missing is not None and command and COMMANDS[command][1] == "Training":
-        # These need all of it, whatever is missing first.
-        return MissingExtraError(f"sed {command}", "train")
-    return missing
+    # What trains needs all of its extra, whatever is missing first.
+    is_training = command in COMMANDS and COMMANDS[command][1] == "Training"
+    return missing_extra(f"sed {command}", error, "train" if is_training else None)
 
 
 def with_values(arguments: Sequence[str]) -> list[str]:

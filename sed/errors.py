@@ -20,8 +20,10 @@ A message names the file or device, says what was expected, and ends with the re
 
 from __future__ import annotations
 
+import copyreg
 import importlib.util
 import os
+from typing import Any
 
 from sed.text import printable, without_controls
 
@@ -44,6 +46,10 @@ class SedError(Exception):
         """Return the message, without characters that steer a terminal."""
         return without_controls(super().__str__())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickled by its message: the arguments of its class may be others.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__
+
 
 class RecordingError(SedError):
     """A recording cannot be read: `path` names it, `reason` gives the cause and the remedy."""
@@ -53,9 +59,6 @@ class RecordingError(SedError):
         self.reason = reason
         super().__init__(f"{printable(self.path)}: {reason}")
 
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), (self.path, self.reason)
-
 
 class DamagedRecordingError(RecordingError):
     """A recording is damaged from `seconds` on; the samples before are good."""
@@ -64,9 +67,6 @@ class DamagedRecordingError(RecordingError):
         self.seconds = seconds
         self.damage = reason
         super().__init__(path, f"damaged at {seconds:.3f} s: {reason}")
-
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), (self.path, self.seconds, self.damage)
 
 
 class NoSoundError(RecordingError):
@@ -116,6 +116,7 @@ _EXTRAS = {
     "timm": "torch",
     "torch": "torch",
     "torchlibrosa": "train",
+    "transformers": "hf",
 }
 
 
@@ -131,7 +132,9 @@ def check_extra(package: str, purpose: str) -> None:
         raise MissingExtraError(purpose, _EXTRAS[package])
 
 
-def missing_extra(purpose: str, error: ModuleNotFoundError) -> MissingExtraError | None:
+def missing_extra(
+    purpose: str, error: ModuleNotFoundError, extra: str | None = None
+) -> MissingExtraError | None:
     """Return the error that names the extra for a package that is not installed.
 
     Parameters
@@ -140,6 +143,8 @@ def missing_extra(purpose: str, error: ModuleNotFoundError) -> MissingExtraError
         What needs the package, for the message.
     error
         What the import raised.
+    extra
+        The extra to name; that of the package if not given.
 
     Returns
     -------
@@ -147,4 +152,4 @@ def missing_extra(purpose: str, error: ModuleNotFoundError) -> MissingExtraError
         None if the package is of no extra: the error is one of this package or of its environment.
     """
     package = (error.name or "").partition(".")[0]
-    return MissingExtraError(purpose, _EXTRAS[package]) if package in _EXTRAS else None
+    return MissingExtraError(purpose, extra or _EXTRAS[package]) if package in _EXTRAS else None

@@ -6,7 +6,8 @@ import hashlib
 import os
 import platform
 from collections.abc import Mapping
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +143,12 @@ def _clean(value: Any) -> Any:
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that determine results."""
-    names = ("sed-engine", "torch", "timm", "numpy")
-    return {"python": platform.python_version()} | {n: version(n) for n in names}
+    """Return the versions of Python and of the libraries that determine results, if installed."""
+    versions = {"python": platform.python_version()}
+    for name in ("sed-engine", "torch", "timm", "numpy"):
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
 
 
 def sha256_of(path: Path) -> str:

@@ -171,8 +171,14 @@ def register_graph(
     """
     from streaming.engines.graphs.description import read_log_mel
     from streaming.engines.graphs.labels import read_labels
-    from streaming.engines.graphs.register import THRESHOLD, add_graph, describe_graph
+    from streaming.engines.graphs.register import (
+        THRESHOLD,
+        add_graph,
+        describe_graph,
+        refuse_exported,
+    )
 
+    refuse_exported(Path(file))
     if options.labels is None:
         raise UsageError(
             f"{printable(file)}: a graph has no names of classes: give --labels FILE, with one "

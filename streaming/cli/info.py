@@ -7,6 +7,8 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +28,10 @@ def _describe_program(*, with_classes: bool = False) -> str:
 
     versions = library_versions()
     lines = [f"sed-engine {versions.pop('sed-engine')}"]
-    lines.append("  " + ", ".join(f"{name} {version}" for name, version in versions.items()))
+    for package in ("onnxruntime", "openvino"):
+        if find_spec(package):
+            versions[package] = version(package)
+    lines.append("  " + ", ".join(f"{name} {number}" for name, number in versions.items()))
     for entry in list_models():
         if entry.is_default:
             lines += ["", _describe_checkpoint(entry.path, with_classes=with_classes)]

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from sed.errors import UsageError
+from sed.errors import UsageError, check_extra
 from sed.models.devices import check_precision, has_gpu, n_cores
 from sed.models.fork import refuse_forked
 from sed.models.spec import ReceptiveField
@@ -139,6 +139,9 @@ def _open_hub(
     sample_rate: int | None,
     window_seconds: float | None,
 ) -> AudioEncoder:
+    # The first one's extra brings both.
+    for package in ("transformers", "torch"):
+        check_extra(package, "an encoder of Hugging Face")
     from streaming.encoders.hugging_face import HuggingFaceEncoder
 
     encoder = HuggingFaceEncoder(

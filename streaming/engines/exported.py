@@ -19,7 +19,7 @@ from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
 
-from sed.errors import CheckpointError, OutputError
+from sed.errors import CheckpointError, OutputError, check_extra
 from sed.files import parse_json, private_folder
 from sed.models.devices import check_torch
 from sed.models.metadata import sha256_of
@@ -158,6 +158,8 @@ def _kept(graph: Path, metadata: Path) -> dict[str, Any] | None:
 
 
 def _export(weights_path: Path, graph: Path, metadata: Path, layer: str) -> dict[str, Any]:
+    if layer != FEATURES:
+        check_extra("torch", f"a layer other than {FEATURES}")
     check_torch(printable(str(weights_path)))
     from sed.models.checkpoint import load_checkpoint
     from streaming.export.export import export, graph_metadata

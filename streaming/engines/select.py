@@ -16,7 +16,7 @@ from importlib import metadata as packages
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sed.errors import CheckpointError, SedError, UsageError
+from sed.errors import CheckpointError, MissingExtraError, SedError, UsageError, check_extra
 from sed.models.devices import check_precision, check_torch, has_gpu, has_torch, n_cores
 from sed.models.metadata import check_weights, checkpoint_files, read_metadata
 from sed.models.registry import find_model
@@ -230,6 +230,8 @@ class _Options:
 
 
 def _open_torch(source: _Source, options: _Options, *, compiled: bool = False) -> Engine:
+    purpose = f"the device {options.device}" if options.on_gpu else "the engine torch"
+    check_extra("torch", purpose)
     if options.on_gpu:
         from streaming.engines.cuda import CudaEngine
 
@@ -286,8 +288,10 @@ def _open_fastest(source: _Source, options: _Options) -> Engine:
     """Return the fastest engine, measured now unless it was measured before."""
     installed = _installed(options.precision)
     if not installed:
+        if not has_torch():
+            raise MissingExtraError(f"precision {options.precision}", "openvino")
         _log.warning(
-            "engine: torch, the only one installed; openvino may be faster: "
+            "engine: torch, the only one here for this precision; openvino may be faster: "
             "pip install 'sed-engine[openvino]'"
         )
         return _open_torch(source, options)

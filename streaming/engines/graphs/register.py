@@ -98,7 +98,7 @@ def describe_graph(
         raise UsageError(f"unknown activation {activation!r}. {near(str(activation), ACTIVATIONS)}")
     if not os.path.isfile(path):
         raise CheckpointError(f"{name}: no such file. Check the name.")
-    _refuse_exported(path, name)
+    refuse_exported(path)
     sample_rate = _checked_rate(name, sample_rate, log_mel)
     # Of the libraries for ONNX its own is the strictest.
     engine = "onnx" if path.suffix.lower() == ".onnx" and find_spec("onnxruntime") else "auto"
@@ -240,7 +240,7 @@ def _checked_input(
     return inputs[0]
 
 
-def _refuse_exported(path: Path, name: str) -> None:
+def refuse_exported(path: Path) -> None:
     """Refuse a graph that `sed export` wrote: as one of others it would lose most of its metadata.
 
     Raises
@@ -248,6 +248,7 @@ def _refuse_exported(path: Path, name: str) -> None:
     UsageError
         If it is one.
     """
+    name = printable(str(path))
     mark = {".onnx": ONNX_MARK, ".xml": OPENVINO_MARK}.get(path.suffix.lower())
     try:
         is_exported = mark is not None and mark in path.read_bytes()

@@ -65,6 +65,7 @@ def summary(
     """
     from sed.audio.start_time import time_zone as parsed
     from sed.cli import show_log
+    from sed.errors import check_extra
     from sed.text import pluralize
     from streaming.results.cli.reading import (
         Bar,
@@ -77,6 +78,7 @@ def summary(
     from streaming.results.summary.summarise import PAGE, summarise
 
     show_log(quiet=quiet)
+    check_extra("matplotlib", "sed summary")
     table = with_paths(read_events(events, classes), events)
     table = table.take(table.score >= min_score)
     zone, clock = (name and parsed(name) for name in (time_zone, recorder_zone))
