@@ -227,12 +227,9 @@ def add_checkpoint(file: str, name: str, *, replace: bool = False) -> tuple[Path
     SedError
         If it cannot be loaded or written, or the name is taken.
     """
-    from sed.models.devices import check_torch
+    from sed.models.checkpoint import load_checkpoint
     from sed.models.metadata import checkpoint_files
     from sed.models.registry import add_model, find_model
-
-    check_torch(printable(file))
-    from sed.models.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(file)
     weights, metadata = checkpoint_files(find_model(file))
