@@ -20,7 +20,6 @@ A message names the file or device, says what was expected, and ends with the re
 
 from __future__ import annotations
 
-import copyreg
 import importlib.util
 import os
 from typing import Any
@@ -48,7 +47,11 @@ class SedError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickled by its message: the arguments of its class may be others.
-        return copyreg.__newobj__, (type(self), *self.args), self.__dict__
+        return _unpickled, (type(self), *self.args), self.__dict__
+
+
+def _unpickled(kind: type[SedError], *arguments: object) -> SedError:
+    return kind.__new__(kind, *arguments)
 
 
 class RecordingError(SedError):
