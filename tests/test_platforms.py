@@ -83,7 +83,7 @@ from sed.audio.sound_file import FlacFile
 from sed.audio.start_time import time_zone
 from sed.models.devices import has_gpu, n_cores
 from streaming.offline.workers import _one_core_and_no_signals
-from streaming.sinks.command import _kill, _split_command
+from streaming.sinks.alerts.command import _kill, _split_command
 from streaming.live.microphone import Microphone
 from streaming.sinks.event_file import EventFileSink
 from streaming.web.connections import _max_descriptors
