@@ -25,8 +25,9 @@ MAX_LINES = 350  # of a file
 # The folders that each folder may import from; CONTRIBUTING.md has the same table.
 ARROWS = {
     "sed": "",
-    "sed/audio": "sed sed/audio/decoders sed/audio/quality",
-    "sed/audio/decoders": "sed",
+    "sed/audio": "sed sed/audio/decoders sed/audio/decoders/layout sed/audio/quality",
+    "sed/audio/decoders": "sed sed/audio/decoders/layout",
+    "sed/audio/decoders/layout": "",
     "sed/audio/quality": "sed",
     "sed/features": "sed",
     "sed/events": "sed sed/features sed/events/tracking",

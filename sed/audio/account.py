@@ -6,12 +6,18 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import NamedTuple
 
-from sed.audio.decoders import joins, mpeg
 from sed.audio.decoders.ffmpeg import ContainerDecoder
+from sed.audio.decoders.layout import amr, boxes, chunks, flac, mpeg, ogg
+from sed.audio.decoders.layout.local_file import (
+    MIN_REST_BYTES,
+    READ_AHEAD_BYTES,
+    LocalFile,
+    Pipe,
+    Readable,
+)
+from sed.audio.decoders.layout.mpeg import Run
+from sed.audio.decoders.layout.wav import WavPart
 from sed.audio.decoders.libsndfile import KEPT, LibsndfileError, SoundFileDecoder
-from sed.audio.decoders.local_file import LocalFile, Pipe, Readable
-from sed.audio.decoders.mpeg import Run
-from sed.audio.decoders.wav import WavPart
 from sed.audio.first_decoder import open_part
 from sed.text import pluralize
 
@@ -19,6 +25,9 @@ UNREADABLE = f"cannot be decoded. {KEPT}"
 
 # Encoders of MP3 and Opus pad the beginning and the end of a recording by less than this.
 MAX_PADDING_SECONDS = 0.5
+
+# Sound that a second decoder finds beyond the first: less is padding of the encoder.
+MIN_MORE_SECONDS = 0.05
 
 MAX_PAGE_SECONDS = 1.1  # of an Ogg file, as encoders write them
 
@@ -44,7 +53,9 @@ def kind_of(form: str) -> str:
     return form.split()[0].upper()
 
 
-def n_bytes_left(file: LocalFile, decoder: SoundFileDecoder, start: int) -> int:
+def n_bytes_left(
+    file: LocalFile, decoder: SoundFileDecoder, start: int, following: int | None = None
+) -> int:
     """Return how many bytes of sound a decoder has not read; few count as none.
 
     Parameters
@@ -55,26 +66,55 @@ def n_bytes_left(file: LocalFile, decoder: SoundFileDecoder, start: int) -> int:
         The decoder of the recording that starts at the byte `start`, at its end.
     start
         First byte of the recording.
+    following
+        First byte of the next one, if there is any.
     """
     kind = kind_of(decoder.format)
     if kind in _KNOWN:
         return 0
     position = _n_bytes_read(file, decoder, start)
-    end = mpeg.mpeg_end(file) if kind in ("MP3", "FLAC") else file.n_bytes
-    is_metadata = joins.is_metadata(file, position, kind)
-    return 0 if end - position < joins.MIN_REST_BYTES or is_metadata else end - position
+    end = following
+    if end is None:
+        end = mpeg.mpeg_end(file) if kind in ("MP3", "FLAC") else file.n_bytes
+    is_metadata = chunks.is_metadata(file, position, kind)
+    return 0 if end - position < MIN_REST_BYTES or is_metadata else end - position
+
+
+def has_more(file: LocalFile, decoder: SoundFileDecoder, start: int, following: int | None) -> bool:
+    """Return whether a recording goes on behind what a decoder has read; see `n_bytes_left`."""
+    if kind_of(decoder.format) != "FLAC":
+        return following is None and n_bytes_left(file, decoder, start) > 0
+    end = flac.flac_end(file, start, following)
+    if end is None or decoder.n_samples is None:
+        return n_bytes_left(file, decoder, start, following) > 0
+    n_expected: int = decoder.n_samples + round(MIN_MORE_SECONDS * decoder.sample_rate)
+    return end > n_expected
+
+
+def n_bytes_between(file: LocalFile, decoder: SoundFileDecoder, start: int, following: int) -> int:
+    """Return how many bytes between a recording and the next were not decoded; few count as none.
+
+    The parameters are those of `n_bytes_left`.
+    """
+    kind = kind_of(decoder.format)
+    if kind == "OGG":
+        return ogg.ogg_torn_bytes(file, start, following)
+    if kind not in ("FLAC", "MP3"):  # their chunks say where the next one starts
+        return 0
+    n_bytes = following - _n_bytes_read(file, decoder, start)
+    return n_bytes if n_bytes > READ_AHEAD_BYTES else 0
 
 
 def next_start(file: LocalFile, decoder: SoundFileDecoder, start: int) -> int | None:
     """Return the byte at which another recording starts; None if the file holds no more."""
     kind = kind_of(decoder.format)
     if kind == "OGG":
-        return joins.next_ogg(file, start)
+        return ogg.next_ogg(file, start)
     if kind == "FLAC":
-        early = _n_bytes_read(file, decoder, start) - joins.READ_AHEAD_BYTES
-        return joins.next_flac(file, max(start + 8, early))
+        early = _n_bytes_read(file, decoder, start) - READ_AHEAD_BYTES
+        return flac.next_flac(file, max(start + 8, early))
     if kind in _CHUNKED:
-        return joins.next_form(file, start)
+        return chunks.next_form(file, start)
     if kind == "MP3" and n_bytes_left(file, decoder, start):
         return mpeg.next_mpeg(file, _n_bytes_read(file, decoder, start))
     return None
@@ -96,15 +136,15 @@ def ogg_fault(
     n_recordings
         Streams of a chain.
     """
-    if kind_of(form) != "OGG" or (end := joins.ogg_end(file)) is None:
+    if kind_of(form) != "OGG" or (end := ogg.ogg_end(file)) is None:
         return ""
     n_left = file.n_bytes - end.position
-    if n_left > joins.MIN_REST_BYTES:
+    if n_left > MIN_REST_BYTES:
         return f"{pluralize(n_left, 'byte')} follow that {UNREADABLE}"
     if not end.is_last:
         return f"it is cut off there, before its end mark. {KEPT}"
     rate = 48_000 if "opus" in form.lower() else sample_rate
-    first = joins.ogg_first_time(file)
+    first = ogg.ogg_first_time(file)
     # The clock of a part of a stream, as of a radio, starts at any time.
     early = first if MAX_PAGE_SECONDS * rate < first < end.n_samples else 0
     seconds = (end.n_samples - early) / rate
@@ -120,27 +160,27 @@ def packet_fault(file: Readable, decoder: ContainerDecoder) -> str:
         n_tags = file.n_bytes - mpeg.mpeg_end(file)
         n_most = decoder.n_frame * decoder.sample_bytes
         n_left = decoder.packet_bytes.n_last - n_most - n_tags
-        is_cut = not decoder.n_samples and joins.flac_is_cut(file, 0)
-        if is_cut or n_left > joins.MIN_REST_BYTES:
+        is_cut = not decoder.n_samples and flac.flac_is_cut(file, 0)
+        if is_cut or n_left > MIN_REST_BYTES:
             return f"bytes follow that are no frame and {UNREADABLE}"
     if decoder.packet_bytes.n_odd:
         return f"{pluralize(decoder.packet_bytes.n_odd, 'byte')} at the end {UNREADABLE}"
-    rest = joins.matroska_rest if decoder.format.startswith("matroska") else joins.mp4_rest
+    rest = boxes.matroska_rest if decoder.format.startswith("matroska") else boxes.mp4_rest
     if joined := rest(file):
         return f"{pluralize(joined, 'byte')} behind the recording are not read. {KEPT}"
-    if n_left := joins.amr_parts(file)[1]:
+    if n_left := amr.amr_parts(file)[1]:
         return f"{pluralize(n_left, 'byte')} follow that {UNREADABLE}"
     if decoder.format.startswith("tta"):  # its header says how many packets there are
         n_left = mpeg.mpeg_end(file) - decoder.packet_bytes.end
         left = f"{pluralize(n_left, 'byte')} follow that {UNREADABLE}"
-        return left if n_left > joins.MIN_REST_BYTES else ""
+        return left if n_left > MIN_REST_BYTES else ""
     n_bytes = decoder.n_bytes_read
     n_early = decoder.packet_bytes.start - mpeg.mpeg_start(file, 0) if n_bytes else 0
-    if n_early > joins.MIN_REST_BYTES:
+    if n_early > MIN_REST_BYTES:
         early = pluralize(n_early, "byte")
         return f"{early} before the first sound {UNREADABLE} All times are too early."
     n_left = mpeg.mpeg_end(file) - n_bytes if n_bytes else 0
-    if n_left <= joins.MIN_REST_BYTES:
+    if n_left <= MIN_REST_BYTES:
         return ""
     left = pluralize(n_left, "byte")
     return f"{left} here or before {UNREADABLE} If they are before, times after them are too early."
@@ -159,16 +199,16 @@ def pipe_fault(pipe: Pipe, decoder: ContainerDecoder, n_samples: int) -> str:
         What was decoded.
     """
     n_after = 0  # FFmpeg stops at the end that a header gives
-    while data := pipe.read(joins.READ_AHEAD_BYTES):
+    while data := pipe.read(READ_AHEAD_BYTES):
         n_after += len(data)
     ends, form = pipe.ends(), decoder.format
     # Of a chain only the last stream is counted, which is less than all of it.
     fault = ogg_fault(ends, form, n_samples, decoder.sample_rate, n_recordings=1)
     if fault := fault or packet_fault(ends, decoder):
         return fault
-    if n_after <= joins.MIN_REST_BYTES:
+    if n_after <= MIN_REST_BYTES:
         return ""
-    if joins.is_metadata(ends, decoder.packet_bytes.end, kind_of(form)):
+    if chunks.is_metadata(ends, decoder.packet_bytes.end, kind_of(form)):
         return ""
     return f"{pluralize(n_after, 'byte')} follow that {UNREADABLE}"
 
@@ -204,7 +244,7 @@ def by_headers(
     if kind == "MP3":
         is_small = file.n_bytes <= MAX_SCAN_BYTES
         return _by_frames(file, rate) if is_small else HeaderAccount(None, 0.0, "", False)
-    end = joins.flac_end(file) if kind == "FLAC" else None
+    end = flac.flac_end(file) if kind == "FLAC" else None
     if end is not None and n_samples is not None and n_samples - end > MAX_PADDING_SECONDS * rate:
         promised = n_samples / rate
         fault = f"it is cut off there; its header promises {promised:.3f} s. {KEPT}"
@@ -214,8 +254,8 @@ def by_headers(
     if kind in ("OGG", "FLAC", *_CHUNKED):
         fault = fault or ogg_fault(file, decoder.format, n_samples or 0, rate, 1)
         is_small = file.n_bytes <= MAX_SCAN_BYTES or kind in _CHUNKED
-        find, start = {"OGG": (joins.next_ogg, 0), "FLAC": (joins.next_flac, 4)}.get(
-            kind, (joins.next_form, 0)
+        find, start = {"OGG": (ogg.next_ogg, 0), "FLAC": (flac.next_flac, 4)}.get(
+            kind, (chunks.next_form, 0)
         )
         if not is_small or find(file, start) is not None:  # other recordings follow, or may
             return HeaderAccount(None, 0.0, "")

@@ -16,8 +16,8 @@ from sed.audio import account
 from sed.audio.decoders.container_header import no_such_track
 from sed.audio.decoders.faults import Faults
 from sed.audio.decoders.guard import recording_errors
-from sed.audio.decoders.local_file import LocalFile, Pipe
-from sed.audio.decoders.local_file import is_pipe as is_pipe
+from sed.audio.decoders.layout.local_file import LocalFile, Pipe
+from sed.audio.decoders.layout.local_file import is_pipe as is_pipe
 from sed.audio.file_decoder import FileDecoder
 from sed.audio.first_decoder import CONTAINER_SUFFIXES as CONTAINER_SUFFIXES
 from sed.audio.first_decoder import NOT_PIPED, open_piped

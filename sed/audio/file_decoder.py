@@ -19,10 +19,13 @@ import numpy as np
 
 from sed.audio import account
 from sed.audio.account import UNREADABLE, HeaderAccount
-from sed.audio.decoders import joins, mpeg
 from sed.audio.decoders.faults import Faults
 from sed.audio.decoders.ffmpeg import ContainerDecoder
 from sed.audio.decoders.guard import recording_errors
+from sed.audio.decoders.layout import mpeg
+from sed.audio.decoders.layout.local_file import MIN_REST_BYTES, LocalFile
+from sed.audio.decoders.layout.mpeg import Run
+from sed.audio.decoders.layout.wav import WavPart
 from sed.audio.decoders.libsndfile import (
     BLOCK_SAMPLES,
     KEPT,
@@ -30,18 +33,14 @@ from sed.audio.decoders.libsndfile import (
     SoundFileDecoder,
     StoppedError,
 )
-from sed.audio.decoders.local_file import LocalFile
-from sed.audio.decoders.mpeg import Run
 from sed.audio.decoders.piped import PipedDecoder
-from sed.audio.decoders.wav import WavPart
 from sed.audio.first_decoder import open_container, open_decoder, open_first, open_part
 from sed.audio.resample import Resampler
 from sed.errors import DamagedRecordingError, MissingExtraError, RecordingError
 from sed.text import pluralize
 from sed.types import Floats
 
-# Sound that a second decoder finds beyond the first: less is padding of the encoder.
-MIN_MORE_SECONDS = 0.05
+BEFORE_NEXT = "before the next recording that"
 
 
 class FileDecoder:
@@ -172,15 +171,19 @@ class FileDecoder:
         while True:
             failure = yield from self._played(self._decoder)
             start_seconds = first_sample / self.sample_rate
-            if self._has_more(failure):
+            following = None if isinstance(failure, StoppedError) else self._next_start()
+            if self._has_more(failure, following):
                 self.is_intact = False
-                yield from self._rest(first_sample, failure)
-                break
-            self._faults.add_error(failure, start_seconds)
+                yield from self._rest(first_sample, failure, following)
+                if following is None:
+                    break
+            else:
+                self._faults.add_error(failure, start_seconds)
+                self._note_gap(following)
             first_sample = self._n_samples
             if self._part is not None and self._part.fault and failure is None:
                 self._faults.add(first_sample / self.sample_rate, f"{self._part.fault}. {KEPT}")
-            if not self._open_next():
+            if not self._open_next(following):
                 break
             self.is_intact = False
             self._n_recordings += 1
@@ -210,7 +213,7 @@ class FileDecoder:
 
     def _note_before(self, run: Run) -> None:
         """Note bytes before the first frame, unless they are padding or less than a frame."""
-        if run.n_before < joins.MIN_REST_BYTES:
+        if run.n_before < MIN_REST_BYTES:
             return
         first = run.start - run.n_before
         is_padding = all(
@@ -268,7 +271,7 @@ class FileDecoder:
         if failure is not None:
             raise failure
 
-    def _has_more(self, failure: DamagedRecordingError | None) -> bool:
+    def _has_more(self, failure: DamagedRecordingError | None, following: int | None) -> bool:
         """Whether the decoder stopped before the end of the recording that it decodes."""
         if isinstance(self._decoder, ContainerDecoder):
             return False
@@ -276,20 +279,25 @@ class FileDecoder:
             return True
         if failure is not None or self._part is not None:
             return False
-        is_left = account.n_bytes_left(self._file, self._decoder, self._start) > 0
-        return is_left and self._next_start() is None
+        return account.has_more(self._file, self._decoder, self._start, following)
 
-    def _rest(self, first_sample: int, failure: DamagedRecordingError | None) -> Iterator[Floats]:
-        """Yield what FFmpeg decodes beyond the samples of libsndfile; note what is damaged."""
+    def _rest(
+        self, first_sample: int, failure: DamagedRecordingError | None, following: int | None
+    ) -> Iterator[Floats]:
+        """Yield what FFmpeg decodes beyond the samples of libsndfile; note what is damaged.
+
+        It reads to the recording that follows, or to the end.
+        """
         assert isinstance(self._decoder, SoundFileDecoder)
         n_before = self._n_samples
         start, seconds = (n / self.sample_rate for n in (first_sample, n_before - first_sample))
         if failure is None:
-            n_left = account.n_bytes_left(self._file, self._decoder, self._start)
-            text = f"{pluralize(n_left, 'byte')} follow that {UNREADABLE}"
+            n_left = account.n_bytes_left(self._file, self._decoder, self._start, following)
+            where = "follow that" if following is None else BEFORE_NEXT
+            text = f"{pluralize(n_left, 'byte')} {where} {UNREADABLE}"
             failure = DamagedRecordingError(self.path, seconds, text)
         try:
-            decoder = open_container(self._file, start=self._start)
+            decoder = open_container(self._file, start=self._start, end=following)
         except MissingExtraError:
             reason = f"{failure.damage} With pip install 'sed-engine[av]' FFmpeg reads on."
             self._faults.add(failure.seconds + start, reason)
@@ -299,7 +307,7 @@ class FileDecoder:
             return
         with closing(decoder):
             second = yield from self._played(decoder, n_before - first_sample)
-        has_gained = self._n_samples - n_before > MIN_MORE_SECONDS * self.sample_rate
+        has_gained = self._n_samples - n_before > account.MIN_MORE_SECONDS * self.sample_rate
         is_error = isinstance(failure, StoppedError) or not has_gained
         self._faults.add_error(second or (failure if is_error else None), start)
 
@@ -309,22 +317,16 @@ class FileDecoder:
             return None
         return account.next_start(self._file, self._decoder, self._start)
 
-    def _note_gap(self, following: int) -> None:
-        """Note bytes between a recording and the next that were not decoded."""
+    def _note_gap(self, following: int | None) -> None:
+        """Note bytes between a recording and the next, if there is one, that were not decoded."""
+        if following is None:
+            return
         assert isinstance(self._decoder, SoundFileDecoder)
-        kind = account.kind_of(self.format)
-        if kind == "OGG":
-            n_bytes = joins.ogg_torn_bytes(self._file, self._start, following)
-        elif kind not in ("FLAC", "MP3"):  # their chunks say where the next one starts
-            n_bytes = 0
-        else:
-            n_bytes = following - self._start - (self._decoder.n_bytes_read or 0)
-            n_bytes = n_bytes if n_bytes > joins.READ_AHEAD_BYTES else 0
-        if n_bytes:
-            text = f"{pluralize(n_bytes, 'byte')} before the next recording that {UNREADABLE}"
+        if n_bytes := account.n_bytes_between(self._file, self._decoder, self._start, following):
+            text = f"{pluralize(n_bytes, 'byte')} {BEFORE_NEXT} {UNREADABLE}"
             self._faults.add(self._n_samples / self.sample_rate, text)
 
-    def _open_next(self) -> bool:
+    def _open_next(self, following: int | None) -> bool:
         """Open the recording that follows, if there is one."""
         n_bytes, part = 0, None
         try:
@@ -332,11 +334,10 @@ class FileDecoder:
                 part = self._parts.popleft()
                 n_bytes = part.n_bytes
                 decoder: SoundFileDecoder | ContainerDecoder = open_part(self._file, part)
-            elif (start := self._next_start()) is not None:
-                self._note_gap(start)
-                n_bytes = self._file.n_bytes - start
-                decoder = open_decoder(self._file, start)
-                self._start = start
+            elif following is not None:
+                n_bytes = self._file.n_bytes - following
+                decoder = open_decoder(self._file, following)
+                self._start = following
             else:
                 return False
         except (LibsndfileError, RecordingError):

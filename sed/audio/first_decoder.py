@@ -7,12 +7,12 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from sed.audio.decoders import joins, mpeg
 from sed.audio.decoders.ffmpeg import ContainerDecoder
+from sed.audio.decoders.layout import amr, chunks, mpeg, ogg
+from sed.audio.decoders.layout.local_file import LocalFile, Pipe, PipeEnds
+from sed.audio.decoders.layout.wav import WavPart, longer_than_promised, read_layout
 from sed.audio.decoders.libsndfile import LibsndfileError, SoundFileDecoder
-from sed.audio.decoders.local_file import LocalFile, Pipe, PipeEnds
 from sed.audio.decoders.piped import PipedDecoder
-from sed.audio.decoders.wav import WavPart, longer_than_promised, read_layout
 from sed.errors import MissingExtraError, RecordingError
 
 # File name endings of the formats that libsndfile reads.
@@ -119,7 +119,7 @@ def open_decoder(file: LocalFile, start: int) -> SoundFileDecoder | ContainerDec
     """
     head = file.read(start, HEAD_BYTES)
     source = file.whole() if start == 0 else file.ranges([(start, file.n_bytes - start)])
-    if end := joins.next_form(file, start):
+    if end := chunks.next_form(file, start):
         source = file.ranges([(start, end - start)])
     elif start == 0 and (parts := longer_than_promised(file)):
         source = file.ranges(parts)
@@ -136,7 +136,7 @@ def open_decoder(file: LocalFile, start: int) -> SoundFileDecoder | ContainerDec
         first = mpeg.mpeg_start(file, start)
         content = file.ranges([(first, file.n_bytes - first)])
         return PipedDecoder(file.path, content, first - start)
-    if kind == "OGG" and decoder.n_samples is None and (end := joins.next_ogg(file, start)):
+    if kind == "OGG" and decoder.n_samples is None and (end := ogg.next_ogg(file, start)):
         decoder.close()
         return SoundFileDecoder(file.path, file.ranges([(start, end - start)]))
     if kind == "FLAC" and decoder.n_samples is None:
@@ -170,9 +170,9 @@ def _closing(old: SoundFileDecoder, new: ContainerDecoder) -> ContainerDecoder:
 
 
 def open_container(
-    file: LocalFile, track: int | None = None, *, start: int = 0
+    file: LocalFile, track: int | None = None, *, start: int = 0, end: int | None = None
 ) -> ContainerDecoder:
-    """Return FFmpeg's decoder of all that a file holds from a byte on.
+    """Return FFmpeg's decoder of all that a file holds from a byte on, or to another.
 
     Raises
     ------
@@ -184,11 +184,12 @@ def open_container(
     head = file.read(start, HEAD_BYTES)
     if not head.strip(_TEXT):
         raise RecordingError(file.path, "is a text. Give a recording.")
-    if start == 0 and (parts := joins.amr_parts(file)[0]):
+    if start == 0 and (parts := amr.amr_parts(file)[0]):
         return ContainerDecoder(cast(BinaryIO, file.ranges(parts)), name=file.path, track=track)
-    if file.place is not None and start == 0:
+    if file.place is not None and start == 0 and end is None:
         return ContainerDecoder(file.place, name=file.path, track=track)
-    source = cast(BinaryIO, file.ranges([(start, file.n_bytes - start)]))
+    end = file.n_bytes if end is None else end
+    source = cast(BinaryIO, file.ranges([(start, end - start)]))
     return ContainerDecoder(source, name=file.path, track=track)
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import soundfile
 from soundfile import LibsndfileError as LibsndfileError
 
-from sed.audio.decoders.byte_ranges import ByteRanges
 from sed.audio.decoders.guard import QUIET
-from sed.audio.decoders.pcm import is_unknown_size
+from sed.audio.decoders.layout.byte_ranges import ByteRanges
+from sed.audio.decoders.layout.chunks import is_unknown_size
 from sed.errors import DamagedRecordingError
 from sed.types import Floats
 

@@ -13,7 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed.audio.decoders.guard import recording_errors
-from sed.audio.decoders.local_file import Pipe
+from sed.audio.decoders.layout.chunks import (
+    MAX_ALIGNMENT_BYTES,
+    METADATA,
+    is_unknown_size,
+)
+from sed.audio.decoders.layout.local_file import Pipe
 from sed.errors import DamagedRecordingError, RecordingError, UsageError
 from sed.text import near
 
@@ -32,33 +37,13 @@ WIDTHS = {"u8": 1, "s16": 2, "s24": 3, "s32": 4, "f32": 4, "f64": 8}  # bytes pe
 
 
 MAX_HEAD_BYTES = 1 << 16  # of a chunk of WAV that are read
-MAX_ALIGNMENT_BYTES = 64  # behind the samples that some programs leave
 
 Layout = tuple[int, int, int, int]  # encoding, channels, samples per second, bits
-
-# Chunks of WAV that are no sound, wherever they stand.
-METADATA = frozenset(
-    name.ljust(4).encode()
-    for name in (
-        *("LIST", "JUNK", "junk", "FLLR", "PAD", "fact", "bext", "iXML", "axml", "aXML", "chna"),
-        *("cue", "smpl", "inst", "plst", "labl", "note", "ltxt", "slnt", "acid", "strc", "regn"),
-        *("id3", "ID3", "guan", "wamd", "PEAK", "DISP", "levl", "umid", "cart", "_PMX", "afsp"),
-        *("minf", "elm1", "MD5", "tlst", "ResU", "Cr8r"),
-    )
-)
 
 _FORMS = (b"RIFF", b"RF64", b"BW64")
 _CHUNKS = METADATA | {*_FORMS, b"data"}
 _NAME = re.compile(rb"[ -~]{4}")
 MAX_UNKNOWN_BYTES = 1 << 20  # of a chunk that is no sound though its name is unknown
-
-
-def is_unknown_size(n_bytes: int) -> bool:
-    """Return whether a size in a WAV header is the placeholder of a program that streams.
-
-    FFmpeg writes 2³² - 1, SoX 0x7FFFF000, arecord about 2³¹, each less its header.
-    """
-    return 0x7FFF_0000 <= n_bytes <= 0x8000_0100 or n_bytes >= 0xFFFF_0000
 
 
 def raw_stdin() -> io.FileIO:

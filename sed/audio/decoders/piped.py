@@ -6,7 +6,7 @@ import os
 import threading
 from contextlib import suppress
 
-from sed.audio.decoders.byte_ranges import ByteRanges
+from sed.audio.decoders.layout.byte_ranges import ByteRanges
 from sed.audio.decoders.libsndfile import SoundFileDecoder
 
 BLOCK_BYTES = 1 << 16

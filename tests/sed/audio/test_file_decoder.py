@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 from sed.audio.decode import open_recording
-from sed.audio.decoders.local_file import LocalFile
-from sed.audio.decoders.mpeg import mpeg_end, mpeg_start
+from sed.audio.decoders.layout.local_file import LocalFile
+from sed.audio.decoders.layout.mpeg import mpeg_end, mpeg_start
 from sed.errors import DamagedRecordingError, RecordingError
 from tests.sed.audio.decoders.containers import RATE, clicks, onsets
 

@@ -75,6 +75,27 @@ def test_what_follows_a_matroska_file_is_read_or_reported(tmp_path, name):
     assert len(samples) > 1.95 * len(SAMPLES)
 
 
+def with_total(content, n_samples):
+    """Return a FLAC file whose header promises another number of samples."""
+    value = int.from_bytes(content[18:26], "big") >> 36 << 36 | n_samples
+    return content[:18] + value.to_bytes(8, "big") + content[26:]
+
+
+@pytest.mark.parametrize("total", [4_096, 16_000, 30_000])
+@pytest.mark.parametrize("n_before", [0, 1])
+def test_a_joined_flac_that_promises_less_is_read_to_its_end(tmp_path, total, n_before):
+    pytest.importorskip("av", reason="needs the av extra")
+    path = tmp_path / "a.flac"
+    soundfile.write(path, SAMPLES, RATE)
+    content = path.read_bytes()
+    path.write_bytes(n_before * content + with_total(content, total) + content)
+    samples, message = read(path)
+    assert message == ""
+    assert len(samples) == (n_before + 2) * len(SAMPLES)
+    expected = [2 * n + time for n in range(n_before + 2) for time in (0.5, 1.25)]
+    assert onsets(samples) == pytest.approx(expected, abs=0.001)
+
+
 def amr(path, seconds=4.0):
     """Write noise as AMR; return its bytes."""
     av = pytest.importorskip("av", reason="needs the av extra")

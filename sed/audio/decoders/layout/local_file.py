@@ -10,10 +10,15 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
-from sed.audio.decoders.byte_ranges import ByteRanges, read_at
+from sed.audio.decoders.layout.byte_ranges import ByteRanges, read_at
 
 # Of a pipe, for what is checked at its end: tags, the last page of Ogg, the last frames of FLAC.
 TAIL_BYTES = 1 << 18
+
+# Bytes behind the last sound that are not looked into: less than a frame of any encoding.
+MIN_REST_BYTES = 2_048
+
+READ_AHEAD_BYTES = 65_536  # that a decoder may have read beyond the last sample
 
 
 class Readable(Protocol):

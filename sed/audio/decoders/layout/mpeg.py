@@ -15,8 +15,7 @@ import struct
 from dataclasses import dataclass
 from functools import cache
 
-from sed.audio.decoders.joins import MIN_REST_BYTES
-from sed.audio.decoders.local_file import Readable
+from sed.audio.decoders.layout.local_file import MIN_REST_BYTES, Readable
 
 MAX_TAGS = 64
 BLOCK_BYTES = 1 << 20

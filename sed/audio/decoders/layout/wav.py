@@ -17,9 +17,13 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from sed.audio.decoders.joins import MIN_REST_BYTES, is_metadata
-from sed.audio.decoders.local_file import LocalFile
-from sed.audio.decoders.pcm import MAX_ALIGNMENT_BYTES, METADATA, is_unknown_size
+from sed.audio.decoders.layout.chunks import (
+    MAX_ALIGNMENT_BYTES,
+    METADATA,
+    is_metadata,
+    is_unknown_size,
+)
+from sed.audio.decoders.layout.local_file import MIN_REST_BYTES, LocalFile
 
 MAGICS = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 MAX_CHUNKS = 10_000  # of a file

@@ -1,0 +1,101 @@
+"""Find streams in a file of Ogg pages, and what of them is missing."""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from sed.audio.decoders.layout.local_file import LocalFile, Readable
+
+OGG_BLOCK_BYTES = 1 << 20
+
+MAX_FIRST_PAGES = 64  # of headers of an Ogg file
+
+_OGG_FIRST_PAGE = b"OggS\0\x02"  # capture pattern, version, flag of a first page
+
+
+def next_ogg(file: LocalFile, start: int) -> int | None:
+    """Return where the next Ogg stream of a chain starts; None if there is none.
+
+    Streams that run side by side, as of sound and picture, start together: they are one.
+    """
+    position, is_begin = start, True
+    last = start  # of the pages that were followed
+    while block := file.read(position, OGG_BLOCK_BYTES):
+        at = 0
+        while block[at : at + 4] == b"OggS" and at + 27 + 255 <= len(block):
+            is_first = bool(block[at + 5] & 2)
+            if is_first and not is_begin:
+                return position + at
+            is_begin = is_begin and is_first
+            last = position + at
+            at += 27 + block[at + 26] + sum(block[at + 27 : at + 27 + block[at + 26]])
+        if at + 27 + 255 > len(block) and len(block) == OGG_BLOCK_BYTES:
+            position += at
+            continue
+        # Damage, or the end of the file: the next first page, if there is any. A page that is torn
+        # claims bytes of the next stream.
+        found = file.find(_OGG_FIRST_PAGE, last + 4)
+        return found if found >= 0 else None
+    return None
+
+
+def ogg_torn_bytes(file: LocalFile, start: int, following: int) -> int:
+    """Return how many bytes before the next stream of a chain are no whole page.
+
+    Parameters
+    ----------
+    file
+        The file.
+    start, following
+        First bytes of a stream and of the next.
+    """
+    position = start
+    while position < following:
+        head = file.read(position, 27 + 255)
+        if head[:4] != b"OggS" or len(head) < 27:
+            break
+        n_page = 27 + head[26] + sum(head[27 : 27 + head[26]])
+        if position + n_page > following:
+            break
+        position += n_page
+    return following - position
+
+
+class OggEnd(NamedTuple):
+    """The last whole page of an Ogg file."""
+
+    position: int  # the byte after it
+    is_last: bool  # whether it carries the end mark
+    n_samples: int  # its time, in samples of its codec; negative if it has none
+
+
+def ogg_end(file: Readable) -> OggEnd | None:
+    """Return the last whole page of an Ogg file; None if it has none."""
+    n_block, end = 1 << 17, file.n_bytes
+    while end > 0:
+        start = max(0, end - n_block)
+        block = file.read(start, n_block + 27)
+        at = len(block)
+        while (at := block.rfind(b"OggS\0", 0, at)) >= 0:
+            head = file.read(start + at, 27 + 255)
+            n_page = 27 + head[26] + sum(head[27 : 27 + head[26]]) if len(head) >= 27 else 0
+            if n_page and start + at + n_page <= file.n_bytes:
+                (n_samples,) = struct.unpack("<q", head[6:14])
+                return OggEnd(start + at + n_page, bool(head[5] & 4), n_samples)
+        end = start
+    return None
+
+
+def ogg_first_time(file: Readable) -> int:
+    """Return the time of the first page with sound, in samples of its codec; 0 if there is none."""
+    position = 0
+    for _ in range(MAX_FIRST_PAGES):
+        head = file.read(position, 27 + 255)
+        if head[:4] != b"OggS" or len(head) < 27:
+            return 0
+        (n_samples,) = struct.unpack("<q", head[6:14])
+        if n_samples > 0:
+            return int(n_samples)
+        position += 27 + head[26] + sum(head[27 : 27 + head[26]])
+    return 0
