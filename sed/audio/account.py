@@ -168,7 +168,11 @@ def packet_fault(file: Readable, decoder: ContainerDecoder) -> str:
     rest = boxes.matroska_rest if decoder.format.startswith("matroska") else boxes.mp4_rest
     if joined := rest(file):
         return f"{pluralize(joined, 'byte')} behind the recording are not read. {KEPT}"
-    if n_left := amr.amr_parts(file)[1]:
+    n_left = amr.amr_parts(file)[1]
+    if decoder.format.startswith("asf") and decoder.n_streams == 1:
+        last = decoder.packet_bytes
+        n_left = boxes.asf_rest(file, last.end - last.n_last)
+    if n_left:
         return f"{pluralize(n_left, 'byte')} follow that {UNREADABLE}"
     if decoder.format.startswith("tta"):  # its header says how many packets there are
         n_left = mpeg.mpeg_end(file) - decoder.packet_bytes.end

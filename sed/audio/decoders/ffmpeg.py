@@ -215,6 +215,7 @@ class ContainerDecoder:
         more: dict[str, Any] = {"timeout": self._timeout_seconds, "metadata_errors": "replace"}
         self._container = self._av.open(source, "r", options=options, **more)
         self.tracks = list_tracks(self._container.streams.audio)
+        self.n_streams = len(self._container.streams)
         if not self.tracks:
             has_picture = any(stream.type == "video" for stream in self._container.streams)
             which = ", only a picture" if has_picture else ""

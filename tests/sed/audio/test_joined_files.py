@@ -75,6 +75,23 @@ def test_what_follows_a_matroska_file_is_read_or_reported(tmp_path, name):
     assert len(samples) > 1.95 * len(SAMPLES)
 
 
+def test_packets_of_asf_that_cannot_be_found_are_reported(tmp_path):
+    path = tmp_path / "a.wma"
+    write_movie(path, [(0, SAMPLES)], codec="mp2")
+    samples, message = read(path)
+    assert (len(samples) / RATE, message) == (pytest.approx(2.0, abs=0.1), "")
+    content = bytearray(path.read_bytes())
+    # A wrong length, and a damaged header of a payload before the last packet of 3,200 bytes.
+    properties = content.index(b"\xa1\xdc\xab\x8c\x47\xa9\xcf\x11")
+    content[properties + 64 : properties + 72] = b"\0\xff\xff\0\0\0\0\0"
+    at = len(content) - 2 * 3_200 + 12
+    content[at : at + 12] = 12 * b"\xff"
+    path.write_bytes(content)
+    samples, message = read(path)
+    assert onsets(samples) == pytest.approx([0.5, 1.25], abs=0.04)
+    assert re.search(r"damaged at 1\.7\d\d s: 6,400 bytes follow that cannot be dec", message)
+
+
 def with_total(content, n_samples):
     """Return a FLAC file whose header promises another number of samples."""
     value = int.from_bytes(content[18:26], "big") >> 36 << 36 | n_samples

@@ -1,4 +1,4 @@
-"""Find what is behind the recording in files of MP4 and Matroska."""
+"""Find what is behind the recording in files of MP4, Matroska and ASF."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ _BOXES = (b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"uuid"
 MAX_BOXES = 100_000  # of an mp4 file; each fragment has two
 
 _EBML, _SEGMENT, _EBML_VOID = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\xec"
+_ASF_HEADER = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c"
+_ASF_PROPERTIES = b"\xa1\xdc\xab\x8c\x47\xa9\xcf\x11\x8e\xe4\x00\xc0\x0c\x20\x53\x65"
+MAX_ASF_HEADER_BYTES = 1 << 24
+MIN_ASF_DATA_BYTES = 50  # of the object of packets; a live stream does not say how long it is
 
 
 def matroska_rest(file: Readable) -> int:
@@ -59,3 +63,30 @@ def mp4_rest(file: Readable) -> int:
             return left if left >= MIN_REST_BYTES and n_bytes != 0 else 0
         position += n_bytes
     return 0
+
+
+def asf_rest(file: Readable, last: int) -> int:
+    """Return how many bytes of an ASF file are behind the last packet that was read; 0 if none are.
+
+    Parameters
+    ----------
+    file
+        The file, with one track only: others may go on.
+    last
+        First byte of that packet, which holds frames of sound.
+    """
+    head = file.read(0, 24)
+    n_header = int.from_bytes(head[16:24], "little")
+    if not head.startswith(_ASF_HEADER) or n_header > MAX_ASF_HEADER_BYTES:
+        return 0
+    header = file.read(0, n_header)
+    at = header.find(_ASF_PROPERTIES)
+    n_packet = int.from_bytes(header[at + 96 : at + 100], "little")  # the largest, usually all
+    n_data = int.from_bytes(file.read(n_header + 16, 8), "little")
+    end = n_header + n_data
+    follows = file.read(end, 24)  # an index, or another file
+    is_index = len(follows) == 24 and end + int.from_bytes(follows[16:], "little") <= file.n_bytes
+    if n_data < MIN_ASF_DATA_BYTES or not is_index or follows.startswith(_ASF_HEADER):
+        end = file.n_bytes
+    n_left = end - last - n_packet
+    return n_left if at >= 0 and n_packet and n_left >= min(n_packet, MIN_REST_BYTES) else 0
