@@ -29,8 +29,6 @@ MAX_PADDING_SECONDS = 0.5
 # Sound that a second decoder finds beyond the first: less is padding of the encoder.
 MIN_MORE_SECONDS = 0.05
 
-MAX_PAGE_SECONDS = 1.1  # of an Ogg file, as encoders write them
-
 # A larger file is not read from end to end for what its headers say.
 MAX_SCAN_BYTES = 1 << 30
 
@@ -144,10 +142,8 @@ def ogg_fault(
     if not end.is_last:
         return f"it is cut off there, before its end mark. {KEPT}"
     rate = 48_000 if "opus" in form.lower() else sample_rate
-    first = ogg.ogg_first_time(file)
-    # The clock of a part of a stream, as of a radio, starts at any time.
-    early = first if MAX_PAGE_SECONDS * rate < first < end.n_samples else 0
-    seconds = (end.n_samples - early) / rate
+    first = ogg.ogg_start_time(file, rate)
+    seconds = (end.n_samples - (first if first < end.n_samples else 0)) / rate
     if n_recordings == 1 and seconds - n_samples / sample_rate > MAX_PADDING_SECONDS:
         return f"it should last {seconds:.3f} s, and a part before {UNREADABLE}"
     return ""

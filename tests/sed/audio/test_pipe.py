@@ -1,6 +1,7 @@
 """Recordings in pipes are read as they come."""
 
 import os
+import re
 import struct
 import sys
 import threading
@@ -119,6 +120,24 @@ def test_what_cannot_be_decoded_is_damage(tmp_path, name, subtype, change):
     assert "damaged at " in message
     rate = 48_000 if subtype == "OPUS" else RATE
     assert len(samples) / rate == pytest.approx(8, abs=1.5)  # bytes are a measure of time in MP3
+
+
+@pytest.mark.parametrize("number", [2, -2])
+def test_a_damaged_page_of_more_than_a_second_is_damage(tmp_path, number):
+    pytest.importorskip("av", reason="needs the av extra")
+    path = tmp_path / "x.ogg"
+    noise = np.random.default_rng(0).normal(0, 0.1, 8_000)
+    with soundfile.SoundFile(path, "w", 8_000, 1, "VORBIS", format="OGG") as file:
+        for _ in range(20):
+            file.write(noise)
+    content = bytearray(path.read_bytes())
+    pages = [page.start() for page in re.finditer(b"OggS\0", content)]
+    content[pages[number] + 600] ^= 1
+    samples, message = read(bytes(content))
+    assert len(samples) / 8_000 == pytest.approx(18.7, abs=0.1)
+    assert re.search(r"damaged at 18\.\d{3} s: it should last 20\.000 s", message)
+    content[pages[number] + 600] ^= 1
+    assert read(bytes(content))[1] == ""
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 5_000, b"some text " * 99, b"\xff\xfb" * 999])

@@ -9,6 +9,8 @@ from sed.audio.decoders.layout.local_file import LocalFile, Readable
 
 OGG_BLOCK_BYTES = 1 << 20
 
+MAX_PAGE_SECONDS = 1.1  # of an Ogg file, as encoders usually write them
+
 MAX_FIRST_PAGES = 64  # of headers of an Ogg file
 
 _OGG_FIRST_PAGE = b"OggS\0\x02"  # capture pattern, version, flag of a first page
@@ -87,15 +89,28 @@ def ogg_end(file: Readable) -> OggEnd | None:
     return None
 
 
-def ogg_first_time(file: Readable) -> int:
-    """Return the time of the first page with sound, in samples of its codec; 0 if there is none."""
-    position = 0
+def ogg_start_time(file: Readable, sample_rate: int) -> int:
+    """Return when the clock of an Ogg file starts, in samples; 0 if it starts with the sound.
+
+    That of a part of a stream, as of a radio, starts at any time.
+
+    Parameters
+    ----------
+    file
+        The file.
+    sample_rate
+        Samples per second of the clock.
+    """
+    position, times = 0, [0]  # the latter at the ends of pages
     for _ in range(MAX_FIRST_PAGES):
         head = file.read(position, 27 + 255)
-        if head[:4] != b"OggS" or len(head) < 27:
-            return 0
+        if head[:4] != b"OggS" or len(head) < 27 or len(times) == 3:
+            break
         (n_samples,) = struct.unpack("<q", head[6:14])
-        if n_samples > 0:
-            return int(n_samples)
+        if n_samples > times[-1]:
+            times.append(n_samples)
         position += 27 + head[26] + sum(head[27 : 27 + head[26]])
-    return 0
+    # Pages of few bits per second are long, and one is about as long as the next.
+    longest = MAX_PAGE_SECONDS * sample_rate
+    longest = max([longest, *(2 * (times[2] - times[1]) for _ in times[2:])])
+    return times[1] if len(times) > 1 and times[1] > longest else 0
