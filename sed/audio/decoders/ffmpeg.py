@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from sed.audio.decoders.codecs import decode_of
 from sed.audio.decoders.container_header import (
     FROM_ZERO_SOUND,
     choose_track,
@@ -16,7 +17,7 @@ from sed.audio.decoders.container_header import (
     start_seconds,
 )
 from sed.audio.decoders.guard import reason_of
-from sed.audio.decoders.times import FrameTimes, PacketBytes, damage_of
+from sed.audio.decoders.times import BARE_FORMATS, FrameTimes, PacketBytes, damage_of
 from sed.errors import MissingExtraError, RecordingError, SedError
 from sed.text import printable
 from sed.types import Floats
@@ -37,9 +38,6 @@ SILENCE_SAMPLES = 65_536  # per block
 LONG_ANALYSIS = {"analyzeduration": "3600000000", "probesize": "1000000000"}
 
 MAX_PLANES = 2  # of a frame that is taken as it is; PyAV crashes on planar sound of 8 channels
-
-# Formats that are packets and nothing else: bytes between two of them were packets that are lost.
-BARE_FORMATS = frozenset(["aac", "ac3", "eac3", "dts", "mp3"])
 
 CAN_JUMP = 0x200  # a flag of formats whose clock may jump, AVFMT_TS_DISCONT
 
@@ -183,6 +181,7 @@ class ContainerDecoder:
             raise RecordingError(
                 self._path, f"its sound cannot be decoded ({self.track.codec}). Convert it."
             )
+        self._decode = decode_of(self._av, self._stream)
         self._layout: str = like._layout if like else own.layout.name
         self.sample_rate: int = like.sample_rate if like else int(own.sample_rate)
         self.n_channels: int = like.n_channels if like else int(own.channels)
@@ -226,7 +225,7 @@ class ContainerDecoder:
         for packet in self._packets():
             try:
                 self._n_lost += self.packet_bytes.missing(packet.pos, packet.size) * self.n_frame
-                frames = [(frame.time, self._converted(frame)) for frame in packet.decode()]
+                frames = [(frame.time, self._converted(frame)) for frame in self._decode(packet)]
             except Exception:  # a bad packet costs itself
                 self._n_lost += self._n_samples_of(packet)
                 if self._is_live and self._n_lost > MAX_LIVE_LOSS_SECONDS * self.sample_rate:

@@ -39,6 +39,9 @@ MAX_GAP_SECONDS, MAX_GAP_OF_JUMPING_SECONDS, MAX_GAP_AFTER_RESTART_SECONDS = 360
 # Of a packet, for each channel; AAC has at most 768, AC-3 less. A longer one has swallowed others.
 MAX_PACKET_BYTES = 2_048
 
+# Formats that are packets and nothing else: bytes between two of them were packets that are lost.
+BARE_FORMATS = frozenset(["aac", "ac3", "eac3", "dts", "mp3"])
+
 MAX_PLACES = 4  # that a message names
 
 CANNOT_BE_DECODED, ARE_MISSING = "cannot be decoded", "are missing"

@@ -149,3 +149,16 @@ def test_junk_in_amr_is_reported_and_costs_its_own_time(tmp_path, junk):
     path.write_bytes(2 * content)
     samples, message = read(path)
     assert (len(samples), message) == (pytest.approx(2 * n_whole, abs=160), "")
+
+
+def test_pauses_in_amr_are_no_damage(tmp_path):
+    path = tmp_path / "a.amr"
+    content = amr(path, 3.0)
+    magic, frames = content[:6], [content[at : at + 32] for at in range(6, len(content), 32)]
+    # A description of silence, and seven frames of nothing, as phones send them.
+    pause = bytes([0x44, 16, 32, 48, 64, 80]) + 7 * b"\x7c"
+    path.write_bytes(b"".join([magic, *frames[:50], 12 * pause, *frames[50:100]]))
+    samples, message = read(path)
+    assert (len(samples), message) == (196 * 160, "")
+    assert 0 < np.abs(samples[55 * 160 : 140 * 160]).max() < 0.02
+    assert np.abs(samples[150 * 160 :]).max() > 0.1

@@ -12,7 +12,9 @@ _AMR = {
         b"#!AMR-WB\n": dict(enumerate((17, 23, 32, 36, 40, 46, 50, 58, 60, 5))) | {14: 0, 15: 0},
     }.items()
 }
-_AMR_EMPTY = b"\x7c"
+# Kinds of frames that are neither sound nor a pause, by FFmpeg's name of the codec.
+LOST_KINDS = {"amrnb": range(9, 15), "amrwb": range(10, 15)}
+_AMR_LOST = b"\x74"
 MAX_AMR_BYTES = 1 << 28  # of a file that is looked into: a day and more
 N_CHAINED_AMR = 8  # frames in a row that are no accident
 
@@ -20,7 +22,7 @@ N_CHAINED_AMR = 8  # frames in a row that are no accident
 def amr_parts(file: Readable) -> tuple[list[bytes | tuple[int, int]], int]:
     """Return the frames of an AMR file, and how many bytes behind them are none.
 
-    In the place of other bytes between frames are empty frames, as many as are as long. FFmpeg
+    In the place of other bytes between frames are lost frames, as many as are as long. FFmpeg
     takes each of those bytes for a frame of 20 ms. No frames are returned of other files, and of
     files without such bytes.
     """
@@ -41,7 +43,7 @@ def amr_parts(file: Readable) -> tuple[list[bytes | tuple[int, int]], int]:
         if following < 0:
             return parts, len(content) - at
         if not content.startswith(magic, at):
-            parts.append(_AMR_EMPTY * round((following - at) * n_frames / max(1, n_bytes)))
+            parts.append(_AMR_LOST * round((following - at) * n_frames / max(1, n_bytes)))
         at = start = following
     return ([*parts, (start, len(content) - start)], 0) if parts else ([], 0)
 
