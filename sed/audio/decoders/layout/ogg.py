@@ -110,7 +110,7 @@ def ogg_start_time(file: Readable, sample_rate: int) -> int:
         if n_samples > times[-1]:
             times.append(n_samples)
         position += 27 + head[26] + sum(head[27 : 27 + head[26]])
-    # Pages of few bits per second are long, and one is about as long as the next.
+    # Pages of few bits per second are long, and the first is about as long as the next.
     longest = MAX_PAGE_SECONDS * sample_rate
-    longest = max([longest, *(2 * (times[2] - times[1]) for _ in times[2:])])
+    longest = max([longest, *(1.25 * (times[2] - times[1]) for _ in times[2:])])
     return times[1] if len(times) > 1 and times[1] > longest else 0
