@@ -89,7 +89,7 @@ ARROWS = {
     "train": "",
     "train/config": "sed sed/features sed/events sed/models",
     "train/data": "sed sed/audio sed/events sed/events/reading train/config",
-    "train/prepare": "sed sed/audio sed/events sed/events/reading train/data",
+    "train/prepare": "sed sed/audio sed/audio/quality sed/events sed/events/reading train/data",
     "train/augment": "sed sed/audio train/config train/data",
     "train/loop": "sed sed/events sed/events/reading sed/models sed/models/heads train/config "
     "train/data train/augment train/distill",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sed.errors import FAILED, INTERRUPTED
-from sed.text import pluralize
+from sed.text import pluralize, printable
 from train.cli.options import DOWNLOADS, INPUT, OUTPUT, PERFORMANCE, Quiet, TableFormat, Verbose
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from train.prepare.links import LinkCallbacks
     from train.prepare.prepare import PrepareCallbacks, PrepareSummary
+
+MAX_NOTICES = 20  # recordings that are printed
 
 
 def prepare(
@@ -264,15 +266,20 @@ def _link_callbacks(bars: Bars, console: Console, *, shown: bool) -> LinkCallbac
 
 
 def _summary_lines(summary: PrepareSummary) -> str:
-    """Return the last lines: contents of the folder, losses, and the balance of the split."""
+    """Return the last lines: what is odd, contents of the folder, losses, balance of the split."""
+    lines = ["look at these:"] if summary.notices else []
+    lines += [f"  {printable(path)}: {text}" for path, text in summary.notices[:MAX_NOTICES]]
+    if n_more := len(summary.notices[MAX_NOTICES:]):
+        lines.append(f"  and {pluralize(n_more, 'more recording')}")
     parts = [
         pluralize(summary.n_recordings, "recording"),
         pluralize(summary.n_clips, "clip"),
         f"{_duration(summary.audio_seconds)} of sound",
         f"{summary.n_bytes / 1e6:,.1f} MB",
+        *([f"{len(summary.notices)} to look at"] if summary.notices else []),
         pluralize(len(summary.failures), "failure"),
     ]
-    lines = [" · ".join(parts)]
+    lines.append(" · ".join(parts))
     if summary.n_unlicensed:
         lines.append(
             f"{pluralize(summary.n_unlicensed, 'clip')} from links without a known licence: "

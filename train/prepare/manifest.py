@@ -34,6 +34,7 @@ class StoredRecording:
     segments: list[list[int]]  # clip, first sample and the one after the last, in the source
     n_silent: int  # segments of zeros, left out
     n_clipped: int  # samples beyond full scale
+    notices: list[str] = field(default_factory=list)  # what is odd about it and no failure
 
 
 @dataclass

@@ -62,6 +62,7 @@ class PrepareSummary:
     failures: tuple[SedError, ...]  # one per recording that was left out
     balance: str  # report of the split; empty without one
     n_unlicensed: int = 0  # clips from links without a licence
+    notices: tuple[tuple[str, str], ...] = ()  # recordings that are odd, and how
 
 
 class _StoppedError(Exception):
@@ -166,6 +167,7 @@ def prepare(
     manifest.finished = True
     manifest.save(folder)
     stored = [manifest.stored(file.name) for file in done]
+    found = [(file.origin, facts.notices) for file, facts in zip(done, stored, strict=True)]
     return PrepareSummary(
         index=folder / INDEX,
         n_recordings=len(done),
@@ -179,6 +181,7 @@ def prepare(
         failures=tuple(failures),
         balance=balance,
         n_unlicensed=sum(not clip.licence for clip in rows) if has_links else 0,
+        notices=tuple((origin, " ".join(notices)) for origin, notices in found if notices),
     )
 
 

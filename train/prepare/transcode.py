@@ -12,7 +12,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from sed.audio.blocks import read_blocks
+from sed.audio.blocks import SampleValidator, read_blocks
+from sed.audio.decode import open_recording
+from sed.audio.quality.advice import TRAINING
+from sed.audio.quality.meter import QualityMeter
 from sed.errors import RecordingError
 from sed.files import result_path, written_whole
 from sed.timeline import samples_from_seconds
@@ -95,7 +98,7 @@ def transcode(
     """
     n_bytes, mtime_ns = size_and_mtime(recording.path)
     with written_whole(path) as part, TemporaryFile(dir=part.parent) as spool:
-        samples = _decoded(recording, config, spool, check)
+        samples, notices = _decoded(recording, config, spool, check)
         segments, n_silent = _segments(recording, samples, config)
         start = min(first for _, first, _ in segments)
         end = max(last for _, _, last in segments)
@@ -111,6 +114,7 @@ def transcode(
         segments=[list(segment) for segment in segments],
         n_silent=n_silent,
         n_clipped=n_clipped,
+        notices=notices,
     )
 
 
@@ -131,11 +135,20 @@ def size_and_mtime(path: str) -> tuple[int, int]:
 
 def _decoded(
     recording: SourceFile, config: CuttingConfig, spool: BinaryIO, check: Callable[[], None]
-) -> Floats:
-    """Decode as much of a recording as needed; return it memory-mapped from the spool file."""
+) -> tuple[Floats, list[str]]:
+    """Decode as much of a recording as needed.
+
+    Returns
+    -------
+    tuple
+        The samples, memory-mapped from the spool file, and what is odd about them.
+    """
     needed = _needed_samples(recording, config)
-    n_samples = 0
-    with closing(read_blocks(recording.path, config.sample_rate)) as blocks:
+    n_samples, rate = 0, config.sample_rate
+    decoder = open_recording(recording.path)
+    meter = QualityMeter(decoder.sample_rate, rate / 2, advice=TRAINING)
+    validator = SampleValidator(quality=meter)
+    with closing(read_blocks(recording.path, rate, decoder=decoder, validator=validator)) as blocks:
         for block in blocks:
             check()
             spool.write(np.ascontiguousarray(block).data)
@@ -143,7 +156,7 @@ def _decoded(
             if needed is not None and n_samples >= needed:
                 break
     spool.flush()
-    return np.memmap(spool, np.float32, "r", shape=(n_samples,))
+    return np.memmap(spool, np.float32, "r", shape=(n_samples,)), list(meter.notices())
 
 
 def _needed_samples(recording: SourceFile, config: CuttingConfig) -> int | None:

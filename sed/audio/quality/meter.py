@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sed.audio.quality.advice import ANALYSIS, Advice
 from sed.audio.quality.measures import (
     SLICE_SAMPLES,
     Doubles,
@@ -82,9 +83,18 @@ class QualityMeter:
         The highest frequency that the model analyses.
     channel
         The only channel that is analysed, counted from 1; the mean of all if not given.
+    advice
+        What the notices advise.
     """
 
-    def __init__(self, sample_rate: int, model_band_hz: float, channel: int | None = None) -> None:
+    def __init__(
+        self,
+        sample_rate: int,
+        model_band_hz: float,
+        channel: int | None = None,
+        advice: Advice = ANALYSIS,
+    ) -> None:
+        self._advice = advice
         self._sample_rate = sample_rate
         self._model_band_hz = model_band_hz
         self._channel = channel
@@ -107,7 +117,7 @@ class QualityMeter:
 
     def like(self) -> QualityMeter:
         """Return a new meter for another part of the recording."""
-        return QualityMeter(self._sample_rate, self._model_band_hz, self._channel)
+        return QualityMeter(self._sample_rate, self._model_band_hz, self._channel, self._advice)
 
     def push(self, block: Floats) -> None:
         """Add the next block, shape (samples, channels)."""
@@ -233,18 +243,15 @@ class QualityMeter:
                 what = f"is {decibels:.0f} dB quieter than channel {loudest + 1}"
             faults.append(f"channel {n + 1} {what}")
         which = "the other" if len(powers) == 2 else "the loudest"
-        found = [
-            f"{', '.join(faults)}. Choose {which} with --channel {loudest + 1}." for _ in faults[:1]
-        ]
+        advice = self._advice.channel.format(which=which, number=loudest + 1)
+        found = [f"{', '.join(faults)}. {advice}"] if faults else []
         mix = sums.mix_power / sums.n_slices - means.mean() ** 2
         share = max(mix, 0.0) / powers.mean()
         if not found and share * len(powers) <= MAX_CANCELLED:
             decibels = -10 * np.log10(max(share, 1e-10))
             how = f"is {decibels:.0f} dB quieter than they are" if share > 1e-10 else "is silent"
-            found.append(
-                f"the channels cancel in their mean, which {how}. Choose the loudest with "
-                f"--channel {loudest + 1}."
-            )
+            advice = self._advice.channel.format(which="the loudest", number=loudest + 1)
+            found.append(f"the channels cancel in their mean, which {how}. {advice}")
         return found
 
     def _silence_notices(self, sums: _Sums) -> list[str]:
@@ -302,9 +309,9 @@ class QualityMeter:
             end = self._band_end(sums.spectrum / sums.n_spectra) if sums.n_spectra else None
         if end is None:
             return []
+        band = self._advice.band.format(kilohertz=self._model_band_hz / 1000)
         return [
-            f"there is no sound above {end / 1000:.1f} kHz{upsampled}, and the model analyses up "
-            f"to {self._model_band_hz / 1000:.1f} kHz. Expect sounds to be missed, and take a "
+            f"there is no sound above {end / 1000:.1f} kHz{upsampled}, and {band}, and take a "
             "recording with a higher bandwidth if there is one."
         ]
 

@@ -46,6 +46,29 @@ def test_stored_recordings_are_what_decoding_gives(source, tmp_path):
     assert {"soundfile", "soxr", "sed-engine"} <= set(record["versions"])
 
 
+def test_odd_recordings_are_named_at_the_end_also_when_they_were_stored_before(tmp_path):
+    source, out = tmp_path / "source", tmp_path / "out"
+    (source / "cat").mkdir(parents=True)
+    noise = np.random.default_rng(0).normal(0, 0.1, 4 * RATE)
+    soundfile.write(source / "cat/dead.wav", np.stack([0 * noise, noise], axis=1), RATE)
+    soundfile.write(source / "cat/good.wav", noise, RATE)
+    soundfile.write(source / "cat/loud.wav", np.clip(5 * noise, -0.5, 0.5), RATE)
+    expected = [
+        "look at these:",
+        f"  {source}/cat/dead.wav: channel 1 is dead: all its samples that were looked at are "
+        "about equal. Export the other, channel 2, and prepare that.",
+    ]
+    for _ in range(2):
+        done = sed("prepare", source, out, "--sample-rate", RATE)
+        lines = done.stderr.splitlines()
+        first = lines.index(expected[0])
+        assert lines[first : first + 2] == expected[:2]
+        assert "% of the samples are clipped. Record with a lower gain." in lines[first + 2]
+        assert lines[-1].endswith(" · 2 to look at · 0 failures")
+        assert (len(lines[first:]), "--channel" in done.stderr, done.exit_code) == (4, False, 0)
+    assert "look at" not in sed("prepare", source, out, "--sample-rate", RATE, "-q").stderr
+
+
 def test_prepared_recordings_are_not_decoded_again(source, tmp_path):
     out = tmp_path / "out"
     prepare(source, out, sample_rate=RATE)
