@@ -88,21 +88,29 @@ class OutputError(SedError):
     """A result cannot be written, because of `error`."""
 
     def __init__(self, path: str | os.PathLike[str], error: OSError) -> None:
+        self.path = os.fspath(path)
         self.error = error
         reason = error.strerror or str(error)
         # A file in the place of a folder, or the other way round.
         is_taken = isinstance(error, (FileExistsError, NotADirectoryError, IsADirectoryError))
         remedy = "Choose another name." if is_taken else "Free some space or choose another place."
-        super().__init__(f"{printable(os.fspath(path))}: cannot write: {reason}. {remedy}")
+        super().__init__(f"{printable(self.path)}: cannot write: {reason}. {remedy}")
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.path, self.error)
 
 
 class MissingExtraError(SedError):
     """An optional dependency is needed and not installed."""
 
     def __init__(self, purpose: str, extra: str, alternative: str = "") -> None:
+        self._arguments = purpose, extra, alternative
         super().__init__(
             f"{purpose} needs an extra: pip install 'sed-engine[{extra}]'{alternative}"
         )
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), self._arguments
 
 
 # The extra that brings a package.
