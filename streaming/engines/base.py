@@ -8,16 +8,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 import numpy as np
 
+from sed.errors import SedError
 from sed.models.fork import refuse_forked
 from sed.models.spec import ModelSpec, ReceptiveField
 from sed.types import Floats
@@ -229,6 +234,44 @@ def benchmark_engine(engine: Engine, seconds: float = MEASURED_SECONDS) -> float
             processed_seconds = n_batches * n_windows * spec.window_seconds
             best = max(best, processed_seconds / (time.perf_counter() - start))
     return best
+
+
+def benchmark_in_child(path: str | os.PathLike[str] | None, **options: Any) -> float:
+    """Return the speed of an engine as `benchmark_engine` does, in a process of its own.
+
+    What an engine has loaded stays in memory: torch alone takes more than all of `sed listen`.
+
+    Parameters
+    ----------
+    path
+        The model.
+    options
+        As for `streaming.engines.select.open_engine`.
+
+    Raises
+    ------
+    SedError
+        If the engine does not work.
+    """
+    command = [sys.executable, "-c", _BENCHMARK, json.dumps([os.fspath(path or ""), options])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    try:
+        return float(done.stdout.splitlines()[-1])
+    except (ValueError, IndexError):
+        lines = done.stderr.strip().splitlines() or [f"ended with status {done.returncode}"]
+        raise SedError(lines[-1]) from None
+
+
+_BENCHMARK = """
+import json, sys
+from streaming.engines.base import benchmark_engine
+from streaming.engines.select import open_engine
+path, options = json.loads(sys.argv[1])
+print(benchmark_engine(open_engine(path, **options)))
+"""
 
 
 def sub_batches(log_mel: Floats) -> Iterator[Floats]:

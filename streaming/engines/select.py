@@ -10,7 +10,7 @@ import importlib.util
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib import metadata as packages
 from pathlib import Path
@@ -21,7 +21,7 @@ from sed.models.devices import check_precision, check_torch, has_gpu, has_torch,
 from sed.models.metadata import check_weights, checkpoint_files, read_metadata
 from sed.models.registry import find_model
 from sed.text import message_of, near, printable
-from streaming.engines.base import Engine, benchmark_engine
+from streaming.engines.base import Engine, benchmark_in_child
 from streaming.engines.cache import cached_json, machine_key
 from streaming.engines.encoder import is_encoder, open_encoder
 from streaming.engines.exported import GRAPH, export_cached, export_folder, read_graph_metadata
@@ -322,11 +322,12 @@ def _open_fastest(source: _Source, options: _Options) -> Engine:
 def _measure_engines(source: _Source, options: _Options, names: Sequence[str]) -> dict[str, Any]:
     """Return the throughput of each engine on all cores, 0 for one that fails."""
     _log.info("measuring engines, once")
-    options = replace(options, n_streams=n_cores(), n_threads=1)
+    values = {"device": options.device, "precision": options.precision, "layer": options.layer}
     speeds = {}
     for name in names:
         try:
-            speeds[name] = round(benchmark_engine(_OPENERS[name](source, options)), 1)
+            speed = benchmark_in_child(source.path, engine=name, n_streams=n_cores(), **values)
+            speeds[name] = round(speed, 1)
         except Exception as error:
             # A library may raise any exception; the other engines may still work.
             reason = message_of(error)

@@ -16,6 +16,7 @@ import sed
 from sed.errors import CheckpointError, MissingExtraError, SedError, UsageError
 from sed.models.checkpoint import save_checkpoint
 from streaming.engines import select
+from streaming.engines.base import benchmark_in_child
 from streaming.engines.cache import cached_json
 from streaming.engines.pytorch import TorchEngine
 from streaming.engines.select import open_engine
@@ -239,10 +240,12 @@ def test_the_fastest_engine_is_measured_once_and_failures_are_logged(saved, monk
     needs("openvino")
     caplog.set_level("INFO", "sed.engines")
 
-    def broken(source, options):
-        raise RuntimeError("no such instruction")
+    def benchmark(path, engine, **options):
+        if engine == "openvino":
+            raise RuntimeError("no such instruction")
+        return {"onnx": 10.0, "torch": 20.0}[engine]
 
-    monkeypatch.setitem(select._OPENERS, "openvino", broken)
+    monkeypatch.setattr(select, "benchmark_in_child", benchmark)
     monkeypatch.setattr(select, "_machine_key", lambda *_: "a machine of this test")
     engine = open_engine(saved, device="cpu")
     assert "OpenVINO" not in str(engine)
@@ -256,6 +259,27 @@ def test_the_fastest_engine_is_measured_once_and_failures_are_logged(saved, monk
     assert str(again) == str(engine)
     assert len(caplog.messages) == 1
     assert caplog.messages[0].startswith("engine: ")
+
+
+@pytest.mark.slow
+def test_measuring_engines_loads_none_but_the_fastest(saved):
+    """Else torch would stay in the memory of `sed listen` for a year."""
+    program = f"""
+import sys
+from streaming.engines import select
+select._machine_key = lambda *_: "another machine of this test"
+print(type(select.open_engine({str(saved)!r}, device="cpu")).__name__, "torch" in sys.modules)
+"""
+    needs("openvino")
+    list(select._Source(str(saved), None).exported())
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    name, has_torch = done.stdout.split()
+    assert has_torch == str(name == "TorchEngine"), done.stderr
+
+
+def test_an_engine_that_does_not_work_in_a_child_gives_its_reason(tmp_path):
+    with pytest.raises(SedError, match=r"CheckpointError: .*none\.safetensors"):
+        benchmark_in_child(tmp_path / "none.safetensors", engine="onnx")
 
 
 def test_without_other_engines_torch_is_chosen_and_the_remedy_is_logged(saved, monkeypatch, caplog):
