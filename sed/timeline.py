@@ -16,11 +16,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 
+# Live sound asks for the same few lengths many times in a second.
+@lru_cache(maxsize=256)
 def samples_from_seconds(seconds: float, sample_rate: int) -> int:
     """Return the index of the sample nearest to a time; halves are rounded up."""
     return int(Fraction(seconds) * sample_rate + Fraction(1, 2))

@@ -201,9 +201,15 @@ def quantize_24bit(samples: Floats) -> Floats:
     Samples that came from 24 bits or fewer are unchanged. Values beyond full scale are clipped,
     and NaN becomes zero.
     """
-    scaled = np.rint(np.nan_to_num(samples, posinf=1.0, neginf=-1.0) * np.float32(FULL_SCALE))
-    rounded: Floats = scaled.clip(-FULL_SCALE, FULL_SCALE - 1) / np.float32(FULL_SCALE)
-    return rounded
+    # A sum is finite if all its terms are.
+    if not np.isfinite(samples.sum()):
+        samples = np.nan_to_num(samples, posinf=1.0, neginf=-1.0)
+    scaled = samples * np.float32(FULL_SCALE)
+    np.rint(scaled, out=scaled)
+    np.maximum(scaled, np.float32(-FULL_SCALE), out=scaled)
+    np.minimum(scaled, np.float32(FULL_SCALE - 1), out=scaled)
+    scaled /= np.float32(FULL_SCALE)
+    return scaled
 
 
 def _to_int32(samples: Floats) -> NDArray[np.int32]:

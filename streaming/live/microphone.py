@@ -19,7 +19,7 @@ from sed.types import Floats
 from streaming.live.capture import CaptureBuffer
 
 RATES = (8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000, 192_000, 256_000, 384_000)
-BLOCK_SECONDS = 0.05  # short compared with a hop, long compared with the cost of a wake-up
+BLOCK_SECONDS = 0.1  # short compared with a hop, long compared with the cost of a wake-up
 FEW_CHANNELS = 2  # a sound server offers 32, most of them copies or empty
 CHECK_SECONDS = 0.25  # from one check that the device still delivers to the next
 SILENT_SECONDS = 4.0  # without a block, after which a device is disconnected; some start after 2

@@ -95,10 +95,16 @@ class Feed:
         """Drop the events that last: messages were missed, and they may have ended."""
         self._active_events.clear()
 
-    def encode(self, message: Message) -> Json | None:
-        """Return a message as a JSON object, or None if viewers do not need it."""
+    def encode(self, message: Message, *, is_watched: bool = True) -> Json | None:
+        """Return a message as a JSON object, or None if viewers do not need it.
+
+        Of sound that is not watched, only what a later snapshot needs is kept.
+        """
         match message:
             case AudioBlock():
+                if not is_watched:
+                    self._waterfall(message.source).push(message.log_mel)
+                    return None
                 return self._encode_block(message)
             case EventStarted(event):
                 encoded = _event_json(event)

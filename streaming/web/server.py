@@ -26,7 +26,7 @@ from sed.events.hierarchy import Hierarchy
 from sed.events.sqlite import DatabaseError
 from sed.events.tracker import Event
 from sed.features.log_mel import LogMelConfig
-from streaming.messages import ClipSaved, FaultReporter, Message, Problem
+from streaming.messages import AudioBlock, ClipSaved, FaultReporter, Message, Problem
 from streaming.sinks.record.history import find_event
 from streaming.web.connections import ConnectionsConfig
 from streaming.web.feed import Feed, Viewers, row_json
@@ -139,7 +139,10 @@ class WebView:
             if len(self._inbox) > MAX_INBOX:
                 self._inbox.popleft()
                 self._n_missed += 1
-            must_schedule, self._is_scheduled = not self._is_scheduled, True
+            # Without a viewer, sound can wait for the next status.
+            is_due = bool(len(self._viewers)) or not isinstance(message, AudioBlock)
+            must_schedule = is_due and not self._is_scheduled
+            self._is_scheduled = self._is_scheduled or is_due
             notices, self._notices = self._notices, []
         if must_schedule:
             # A RuntimeError means that the loop has ended, which was reported.
@@ -171,7 +174,8 @@ class WebView:
             self._feed.forget_active_events()
             self._viewers.miss(n_missed)
         for message in messages:
-            if (encoded := self._feed.encode(message)) is not None:
+            is_watched = bool(len(self._viewers))
+            if (encoded := self._feed.encode(message, is_watched=is_watched)) is not None:
                 self._viewers.put(encoded)
             if isinstance(message, ClipSaved) and message.path is not None:
                 self._clips.append(message.event)
