@@ -20,6 +20,7 @@ from streaming.cli.live.options import (
     Inputs,
     LiveFormat,
     LiveHop,
+    MaxPerHour,
     MqttUrl,
     OnEvent,
     OnOnset,
@@ -28,6 +29,7 @@ from streaming.cli.live.options import (
     OutputRotate,
     PrintConfig,
     PrintUnit,
+    Replay,
     SaveAudio,
     Threads,
     Token,
@@ -68,6 +70,8 @@ def listen(
     config: ConfigFile = None,
     print_config: PrintConfig = False,
     print_unit: PrintUnit = None,
+    replay: Replay = None,
+    max_per_hour: MaxPerHour = 10.0,
     input: Inputs = None,
     channel: Channel = None,
     raw_rate: RawRate = None,
@@ -137,13 +141,19 @@ def listen(
     if print_config:
         print(reader.file_text(), end="")
         return
-    values = reader.read().values
+    settings = reader.read()
+    values = settings.values
     if print_unit is not None:
         from streaming.cli.live.service import unit_of
 
         print(unit_of(context, print_unit), end="")
         return
     show_log(quiet=values["quiet"], verbose=values["verbose"])
+    if replay is not None:
+        from streaming.cli.live.replay import show_replay
+
+        show_replay(replay, settings, max_per_hour)
+        return
     from streaming.cli.live.run import run
 
     # Why is a `Problem`, which was reported when it happened.

@@ -30,6 +30,24 @@ PrintConfig = Annotated[
         rich_help_panel=ABOUT_FILES,
     ),
 ]
+Replay = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DATABASE",
+        help="Do not listen: show what the rules of --config would have done with the events of "
+        "this database (--db), and which classes are frequent. --output writes the alerts as CSV.",
+        show_default=False,
+        rich_help_panel=ABOUT_FILES,
+    ),
+]
+MaxPerHour = Annotated[
+    float,
+    typer.Option(
+        metavar="N",
+        help="With --replay: suggest thresholds for classes that are found more often.",
+        rich_help_panel=ABOUT_FILES,
+    ),
+]
 PrintUnit = Annotated[
     str | None,
     typer.Option(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -14,10 +13,10 @@ from sed.text import to_utf8
 from streaming.live.rules.rules import Rules
 from streaming.live.rules.state import Sound
 
-_read = partial(read_sqlite, application_id=LIVE_RECORD, version=LIVE_RECORD_VERSION)
+read_live_record = partial(read_sqlite, application_id=LIVE_RECORD, version=LIVE_RECORD_VERSION)
 _EVENTS = """
 SELECT label, source, onset, unix_time, unix_time + offset - onset, score, time FROM events
-WHERE unix_time >= ? AND unix_time < ? ORDER BY id
+WHERE unix_time >= ? AND unix_time < ? ORDER BY unix_time, id
 """
 _LAST_ALERTS = "SELECT rule, label, max(decided) FROM alerts GROUP BY rule, label"
 
@@ -25,7 +24,7 @@ _LAST_ALERTS = "SELECT rule, label, max(decided) FROM alerts GROUP BY rule, labe
 def stored_sounds(
     path: str | os.PathLike[str], since: float = -math.inf, until: float = math.inf
 ) -> Iterator[Sound]:
-    """Yield the events of a database that start in a span, in the order in which they were found.
+    """Yield the events of a database that start in a span, in the order of their starts.
 
     Parameters
     ----------
@@ -41,12 +40,10 @@ def stored_sounds(
     """
     # One text for all events of a class: a million labels are large.
     names: dict[str, str] = {}
-    with _read(path) as connection:
-        for row in connection.execute(_EVENTS, (since, until)):
-            label, source, onset, start, stop, score, time = row
+    with read_live_record(path) as connection:
+        for label, source, *rest in connection.execute(_EVENTS, (since, until)):
             label, source = names.setdefault(label, label), names.setdefault(source, source)
-            local_time = partial(datetime.fromisoformat, time)
-            yield Sound(label, source, onset, start, stop, score, local_time)
+            yield Sound(label, source, *rest)
 
 
 def last_alerts(path: str | os.PathLike[str]) -> list[tuple[str, str, float]]:
@@ -57,7 +54,7 @@ def last_alerts(path: str | os.PathLike[str]) -> list[tuple[str, str, float]]:
     DatabaseError
         If the database cannot be read.
     """
-    with _read(path) as connection:
+    with read_live_record(path) as connection:
         # A database of before has no such table.
         query = "SELECT count(*) FROM sqlite_master WHERE name = 'alerts'"
         if not connection.execute(query).fetchone()[0]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
-
-import numpy as np
 
 from sed.errors import check_extra
 from streaming.live.rules.config import SINKS, RuleConfig, RulesConfig
@@ -50,7 +49,7 @@ class Rules:
             check_extra("astral", "sunrise and sunset in rules")
         self.config = config
         self._states = [_state(rule, config, expand) for rule in config.rules]
-        self._by_label: dict[str, list[RuleState]] = {}
+        self._needed: dict[tuple[str, str], list[RuleState]] = {}
 
     @property
     def has_waiting(self) -> bool:
@@ -61,7 +60,7 @@ class Rules:
         """Take an event that has started; return the alerts that it causes."""
         return [
             _alert(state, passed)
-            for state in self._about(sound.label)
+            for state in self._about(sound.label, "onset")
             for passed in state.start(sound)
         ]
 
@@ -69,7 +68,7 @@ class Rules:
         """Take an event that is complete; return the alerts that it causes."""
         return [
             _alert(state, passed)
-            for state in self._about(sound.label)
+            for state in self._about(sound.label, "event")
             for passed in state.end(sound)
         ]
 
@@ -99,21 +98,21 @@ class Rules:
         Parameters
         ----------
         sounds
-            Events that belong to each other: all of those that may overlap.
+            In the order of their starts.
         """
-        known = list(sounds)
-        times = np.array([(each.start, each.stop) for each in known]).reshape(-1, 2)
-        # Of the same time, starts come first: an event of no length starts before it ends.
-        order = np.argsort(times.T.reshape(-1), kind="stable")
-        n = len(known)
-        for place in order.tolist():
-            sound = known[place % n]
-            if place >= n:
-                yield from self.end(sound)
-                continue
+        ends: list[tuple[float, int, Sound]] = []
+        for number, sound in enumerate(sounds):
+            # Of the same time, starts come first: an event of no length starts before it ends.
+            while ends and ends[0][0] < sound.start:
+                yield from self.end(heapq.heappop(ends)[2])
             if self.has_waiting:
                 yield from self.advance(sound.source, sound.start)
-            yield from self.start(sound._replace(stop=sound.start))
+            if self._about(sound.label, "onset"):
+                yield from self.start(sound._replace(stop=sound.start))
+            if self._about(sound.label, "event"):
+                heapq.heappush(ends, (sound.stop, number, sound))
+        while ends:
+            yield from self.end(heapq.heappop(ends)[2])
 
     def adopt(self, other: Rules) -> None:
         """Go on with what the rules that are the same in both have counted."""
@@ -124,7 +123,7 @@ class Rules:
             else state
             for state in self._states
         ]
-        self._by_label.clear()
+        self._needed.clear()
 
     @property
     def memory_seconds(self) -> float:
@@ -139,7 +138,7 @@ class Rules:
         Parameters
         ----------
         sounds
-            Complete events of the last `memory_seconds`, in the order in which they were found.
+            Complete events of the last `memory_seconds`, in the order of their starts.
         alerts
             Of the last alert of each rule and class: rule, label, moment in seconds since 1970.
         """
@@ -151,11 +150,12 @@ class Rules:
                 if rule == state.config.name:
                     state.alerted(label, moment)
 
-    def _about(self, label: str) -> list[RuleState]:
-        """Return the rules that a class is of any concern to."""
-        if label not in self._by_label:
-            self._by_label[label] = [state for state in self._states if state.is_about(label)]
-        return self._by_label[label]
+    def _about(self, label: str, moment: str) -> list[RuleState]:
+        """Return the rules that need events of a class at a moment, "onset" or "event"."""
+        if (label, moment) not in self._needed:
+            needed = [state for state in self._states if state.needs(label, moment)]
+            self._needed[label, moment] = needed
+        return self._needed[label, moment]
 
 
 def _state(rule: RuleConfig, config: RulesConfig, expand: Expand) -> RuleState:

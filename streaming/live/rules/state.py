@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import UTC, date, datetime
 from typing import NamedTuple
 
@@ -27,7 +27,12 @@ class Sound(NamedTuple):
     start: float
     stop: float  # that of the onset while the event lasts
     score: float
-    local_time: Callable[[], datetime]  # of the onset; called only where a rule asks for it
+    time: datetime | str | None  # of the onset, in local time; a text is read where a rule asks
+
+    def local_time(self) -> datetime:
+        """Return the local time of the onset."""
+        time = datetime.fromisoformat(self.time) if isinstance(self.time, str) else self.time
+        return time or datetime.fromtimestamp(self.start, UTC)
 
     @property
     def identity(self) -> Identity:
@@ -44,11 +49,7 @@ def as_sound(event: Event) -> Sound:
     """Return a complete event as rules look at it."""
     start = unix_time(event)
     times = event.onset, start, start + event.offset - event.onset
-    return Sound(event.label, event.file, *times, event.score, lambda: _local_time(event))
-
-
-def _local_time(event: Event) -> datetime:
-    return event.time or datetime.fromtimestamp(0, UTC)
+    return Sound(event.label, event.file, *times, event.score, event.time)
 
 
 class RuleState:
@@ -90,9 +91,10 @@ class RuleState:
         """Whether an event waits for what follows it."""
         return bool(self._waiting)
 
-    def is_about(self, label: str) -> bool:
-        """Return whether a class can be passed on, or prevent that."""
-        return self.labels is None or label in self.labels or label in self.unless
+    def needs(self, label: str, moment: str) -> bool:
+        """Return whether events of a class count for this rule at a moment, "onset" or "event"."""
+        is_of_rule = self.labels is None or label in self.labels
+        return label in self.unless or (is_of_rule and moment == self.config.at)
 
     def start(self, sound: Sound) -> list[Sound]:
         """Take an event that has started; return it if it is passed on now."""

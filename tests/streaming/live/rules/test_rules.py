@@ -31,14 +31,14 @@ def sound(label, start, duration=1.0, score=0.9, source="garden", zone=UTC):
         begin,
         begin + duration,
         score,
-        lambda: datetime.fromtimestamp(begin, UTC).astimezone(zone),
+        datetime.fromtimestamp(begin, UTC).astimezone(zone),
     )
 
 
 def alerts(rule, sounds):
     """Return the onsets, in seconds after the start, of the events that a rule passes on."""
     rules = Rules(RulesConfig((rule,)), expand)
-    found = [*rules.feed(sounds), *rules.flush()]
+    found = [*rules.feed(sorted(sounds, key=lambda each: each.start)), *rules.flush()]
     return [round(alert.sound.start - START, 3) for alert in found]
 
 
@@ -135,7 +135,7 @@ events = st.lists(
     ),
     max_size=40,
     unique_by=lambda each: each.start,
-)
+).map(lambda sounds: sorted(sounds, key=lambda each: each.start))
 settings_of_rules = st.builds(
     RuleConfig,
     classes=st.sampled_from([(), ("dog",), ("animal", "car")]),
@@ -182,9 +182,7 @@ def test_cut_anywhere_and_restored_the_decisions_are_the_same(rule, sounds, cut)
     for alert in found:
         last[alert.rule, alert.sound.label] = alert.moment
     kept = [each for each in before if each.start >= cut - second.memory_seconds]
-    second.restore(
-        sorted(kept, key=lambda each: each.stop), [(*key, at) for key, at in last.items()]
-    )
+    second.restore(kept, [(*key, at) for key, at in last.items()])
     found += second.feed([each for each in sounds if each.start >= cut])
     assert found == whole
 
