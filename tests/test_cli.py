@@ -343,3 +343,12 @@ def test_a_reader_who_leaves_ends_it_quietly(archive, model):
     )  # fmt: skip
     assert done.stdout == "file,onset,offset,label,score\n"
     assert done.stderr == ""
+
+
+def test_a_command_is_loaded_without_the_others():
+    program = "import sys; from sed.cli import run; run(['models', '--help']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert "remove" in done.stdout
+    modules = done.stdout.splitlines()[-1].split()
+    assert "streaming.cli.models" in modules
+    assert not {"streaming.cli.detect", "train.cli.train"} & set(modules), done.stderr
