@@ -51,7 +51,7 @@ export class ClassBars {
     item.children[0].title = label;
     item.children[1].textContent = this.shown[c].toFixed(2);
     item.style.setProperty("--share", this.shown[c].toFixed(3));
-    item.style.setProperty("--hue", classColour(label));
+    item.style.setProperty("--colour", classColour(label));
     item.classList.toggle("active", this.activeLabels.has(label));
   }
 

@@ -21,3 +21,11 @@ export function count(n, one, many = `${one}s`) {
 export function displayName(label) {
   return label.replaceAll("_", " ");
 }
+
+// The day of a time in ISO 8601, as the clock at the place showed it: "Friday, 27 November".
+export function dayName(time, length = "long") {
+  const date = new Date(`${time.slice(0, 10)}T12:00`);
+  const isThisYear = date.getFullYear() === new Date().getFullYear();
+  return date.toLocaleDateString("en-GB", { weekday: length, day: "numeric", month: length,
+    ...(isThisYear ? {} : { year: "numeric" }) });
+}

@@ -2,7 +2,8 @@
 
 import { ClassBars } from "./classes.js";
 import { EventLog } from "./events.js";
-import { count, seconds, uptime } from "./format.js";
+import { Filter, localDay } from "./filter.js";
+import { count, dayName, seconds, uptime } from "./format.js";
 import { History } from "./history.js";
 import { InputPanel } from "./input.js";
 
@@ -10,12 +11,54 @@ const FIRST_RETRY = 500, MAX_RETRY = 5000;  // milliseconds before a reconnectio
 const SILENCE_TIMEOUT = 8000;  // milliseconds without a message until the connection is closed
 
 const byId = (id) => document.getElementById(id);
-const log = new EventLog(byId("log"), byId("no-events"), byId("player"));
+const filter = new Filter(byId("filter"), showFilter);
+const log = new EventLog({ list: byId("log"), empty: byId("no-events"), player: byId("player"),
+  older: byId("older"), newest: byId("newest"), confirm: byId("confirm"), said: byId("said") }, filter);
 const classes = new ClassBars(byId("classes"));
-const history = new History(byId("hours"), byId("no-history"));
+const history = new History({ element: byId("hours"), empty: byId("no-history"),
+  title: byId("history-title") }, filter);
 let inputs = new Map();
 let snapshot = null;
 let lostAt = null, retryDelay = FIRST_RETRY, receivedAt = 0;
+
+function showFilter() {
+  log.reset();
+  history.load();
+  showDownloads();
+}
+
+function showDownloads() {
+  const day = filter.hour?.[0].slice(0, 10) ?? (filter.day || localDay());
+  byId("download-day").textContent = `Download ${dayName(day, "short")}:`;
+  for (const link of byId("downloads").querySelectorAll("a")) {
+    const query = filter.query(false);
+    query.set("day", day);
+    link.href = `/download/${link.dataset.format}?${query}`;
+    link.download = "";
+  }
+}
+
+async function showSettings() {
+  try {
+    const response = await fetch("/settings");
+    if (!response.ok) return;
+    const groups = Object.entries(await response.json());
+    byId("settings").hidden = !groups.length;
+    byId("settings-groups").replaceChildren(...groups.map(([title, values]) => {
+      const group = document.createElement("section"), list = document.createElement("dl");
+      group.append(Object.assign(document.createElement("h3"), { textContent: title }), list);
+      list.append(...Object.entries(values).map(([name, value]) => term(name, value)));
+      return group;
+    }));
+  } catch { /* The next connection loads them. */ }
+}
+
+function term(name, value) {
+  const item = document.createElement("div");
+  item.append(Object.assign(document.createElement("dt"), { textContent: name }),
+    Object.assign(document.createElement("dd"), { textContent: value }));
+  return item;
+}
 
 function input(name) {
   if (!inputs.has(name)) {
@@ -47,8 +90,11 @@ const handlers = {
     }
     lostAt = null;
     retryDelay = FIRST_RETRY;
+    filter.load(message.labels);
     log.load();
     history.load();
+    showDownloads();
+    showSettings();
   },
   audio_block(block) {
     input(block.source).push(block);
@@ -66,6 +112,11 @@ const handlers = {
     history.loadSoon();
   },
   clip_saved({ event }) { log.end(event); },
+  event_changed({ event }) { log.change(event); },
+  event_deleted({ id }) {
+    log.delete(id);
+    history.loadSoon();
+  },
   gap(gap) {
     const lost = gap.n_samples ? `${seconds(gap.offset - gap.onset)} lost` : "some audio lost";
     log.addNotice(`${gap.source}: ${lost}: ${gap.reason}`, "gap", gap.time);
@@ -106,15 +157,8 @@ function showStatus(status) {
     ["gaps", sum("n_gaps"), badIf(sum("n_gaps"))],
     ["events", status.n_events.toLocaleString("en"), ""],
   ];
-  byId("status").replaceChildren(...items.map(([name, value, state]) => {
-    const item = document.createElement("div");
-    const term = document.createElement("dt"), text = document.createElement("dd");
-    item.className = state;
-    term.textContent = name;
-    text.textContent = value;
-    item.append(term, text);
-    return item;
-  }));
+  byId("status").replaceChildren(...items.map(([name, value, state]) =>
+    Object.assign(term(name, value), { className: state })));
 }
 
 function connect() {

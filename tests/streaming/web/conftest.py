@@ -1,4 +1,6 @@
-"""A database, and a page that shows it."""
+"""A database, a page that shows it, and a browser."""
+
+import shutil
 
 import pytest
 
@@ -14,3 +16,14 @@ def path(tmp_path):
 def view(path):
     with viewed(path) as (web, dispatcher):
         yield web, dispatcher
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if (program := shutil.which("chromium")) is None:
+        pytest.skip("needs chromium")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -1,8 +1,6 @@
 """The page itself: its files, and what a browser shows."""
 
 import re
-import shutil
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import pytest
@@ -10,6 +8,7 @@ import pytest
 from streaming.messages import ClipSaved, EventEnded, EventStarted, Gap, Problem
 from streaming.web.routes import PAGE
 from streaming.web.server import WebView
+from tests.streaming.web.browse import seen
 from tests.streaming.web.viewer import (
     LABELS,
     LOG_MEL,
@@ -40,6 +39,8 @@ def test_the_page_handles_every_type_of_message():
         "event_started",
         "event_ended",
         "clip_saved",
+        "event_changed",
+        "event_deleted",
         "gap",
         "problem",
         "missed",
@@ -47,34 +48,6 @@ def test_the_page_handles_every_type_of_message():
     ]
     for key in ("spectrograms", "active_events", "labels", "model", "status"):
         assert f"message.{key}" in handlers
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if (program := shutil.which("chromium")) is None:
-        pytest.skip("needs chromium")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@contextmanager
-def seen(browser, web, **options):
-    """Open the page; assert that it logged no error and requested nothing from other sites."""
-    page = browser.new_page(**options)
-    errors, requests = [], []
-    page.on("console", lambda message: errors.append(message.text))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto(web.url)
-    try:
-        yield page
-        assert errors == []
-        assert {url for url in requests if not url.startswith(web.url)} == set()
-    finally:
-        page.close()
 
 
 COLOURS = """
