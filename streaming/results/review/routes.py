@@ -25,7 +25,7 @@ from streaming.results.review.session import Json, ReviewSession
 from streaming.web.routes import NO_CACHE, PAGE, json_body, page_files
 
 OWN_PAGE = Path(__file__).parent / "page"
-SHARED = ("/page.css", "/login.css", "/icon.svg")  # files of the live page
+SHARED = ("/page.css", "/login.css", "/icon.svg", "/colours.js")  # files of the live page
 MAX_EVENTS = 500  # in a response
 MAX_SECONDS = 1e8  # of a border
 MAX_TEXT = 200  # characters of a label or a name

@@ -1,9 +1,10 @@
-"""A database, a page that shows it, and a browser."""
+"""A database, a page that shows it, a browser, and axe-core."""
 
 import shutil
 
 import pytest
 
+from tests.streaming.web.axe import axe_source
 from tests.streaming.web.viewer import viewed
 
 
@@ -27,3 +28,8 @@ def browser():
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory):
+    return axe_source(tmp_path_factory.mktemp("axe"))

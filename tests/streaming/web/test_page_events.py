@@ -70,7 +70,7 @@ def test_events_are_chosen_by_class_kind_score_day_and_hour(browser, served):
         page.get_by_label("Score from").fill("0.99")
         page.get_by_label("Score from").press("Enter")
         page.wait_for_function("document.querySelectorAll('.event').length < 20")
-        assert page.locator(ROWS).count() == 12
+        assert page.locator(ROWS).count() == 7
         page.get_by_role("button", name="Show all").click()
         page.locator(ROWS, has_text="wind").first.wait_for()
         page.get_by_role("button", name="Day before").click()

@@ -1,6 +1,7 @@
 // The queue: what is shown, loaded in parts, and the list of it.
 
 import { get } from "/api.js";
+import { classColour } from "/colours.js";
 
 const PART = 100; // events that are loaded at once
 const MARKS = { right: "✓", wrong: "✗", relabelled: "≠", unsure: "?" };
@@ -102,10 +103,11 @@ export class Queue {
       span.className = name;
       span.textContent = text;
       button.append(span);
+      return span;
     };
     const verdict = event.decisions.at(-1)?.verdict;
     part(`mark ${verdict ?? ""}`, MARKS[verdict] ?? "·");
-    part("name", event.label);
+    part("name", event.label).style.setProperty("--colour", classColour(event.label));
     part("score", event.score.toFixed(2));
     part("place", `${event.file.split(/[\\/]/).at(-1)} · ${event.onset.toFixed(1)} s`);
     button.addEventListener("click", () => this.onChoose(index));

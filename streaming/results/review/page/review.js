@@ -1,6 +1,7 @@
 // The page of a review: keys and buttons, decisions, progress.
 
 import { get, post } from "/api.js";
+import { classColour } from "/colours.js";
 import { showPrecision } from "/precision.js";
 import { Queue, fill } from "/queue.js";
 import { SoundView } from "/sound.js";
@@ -56,6 +57,7 @@ function draw() {
   at("none").hidden = Boolean(event);
   if (!event) return;
   at("event-label").textContent = event.label;
+  at("event-label").style.setProperty("--colour", classColour(event.label));
   at("event-score").textContent = event.score.toFixed(3);
   const time = event.time && new Date(event.time.slice(0, 19)).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" });
   at("event-place").textContent = [event.file, `${event.onset.toFixed(2)} to ${event.offset.toFixed(2)} s`, time]
