@@ -85,7 +85,7 @@ ARROWS = {
     "streaming/results/score": "sed sed/audio sed/events sed/events/reading sed/events/scoring "
     "streaming/results",
     "streaming/results/review": "sed sed/audio sed/features sed/events sed/events/reading "
-    "streaming/web streaming/results/clips",
+    "sed/events/scoring streaming/web streaming/results/clips",
     "train": "",
     "train/config": "sed sed/features sed/events sed/models",
     "train/data": "sed sed/audio sed/events sed/events/reading train/config",
@@ -101,8 +101,8 @@ ARROWS = {
     "train/config train/data",
     "train/run": "sed sed/models train/config train/data train/augment train/loop train/evaluate "
     "train/distill",
-    "train/cli": "sed sed/events/scoring sed/models train/config train/data train/prepare "
-    "train/evaluate train/fit train/run train/tune",
+    "train/cli": "sed sed/events sed/events/scoring sed/models train/config train/data "
+    "train/prepare train/evaluate train/fit train/run train/tune",
     "train/tune": "sed sed/events sed/events/tracking sed/events/reading sed/events/scoring "
     "sed/models train/data",
 }

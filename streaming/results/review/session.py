@@ -17,11 +17,11 @@ import numpy as np
 from sed.audio.start_time import start_from_name
 from sed.errors import SedError
 from sed.events.event_table import EventTable
+from sed.events.scoring.precision import precision_bins, thresholds_for
 from sed.text import iso_time, to_utf8
 from streaming.results.clips.excerpts import RecordingFinder
 from streaming.results.review.excerpt import EventSounds
 from streaming.results.review.export import export_reviews
-from streaming.results.review.precision import precision_bins, thresholds_for
 from streaming.results.review.queue import (
     DECIDED,
     DISAGREED,

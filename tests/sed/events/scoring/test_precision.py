@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from streaming.results.review.precision import precision_bins, thresholds_for, wilson_interval
+from sed.events.scoring.precision import precision_bins, thresholds_for, wilson_interval
 
 
 # Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I, method 3.
