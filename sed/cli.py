@@ -50,7 +50,7 @@ COMMANDS = {
 }
 
 # Values of options that may be given without one.
-OPTIONAL_VALUES = {"--web": "127.0.0.1:8765", "--print-unit": "system"}
+OPTIONAL_VALUES = {"--web": "127.0.0.1:8765", "--home-assistant": "all", "--print-unit": "system"}
 
 HELP = (
     "Find sound events in recordings and live sound, and train models for it. "

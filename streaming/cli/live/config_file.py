@@ -76,7 +76,7 @@ class LiveOption:
         if self.is_list:
             return [self._parse_one(each) for each in _as_list(value)]
         # Names joined by commas are a list in a file.
-        if self.key == "classes" and isinstance(value, list):
+        if self.key in ("classes", "home_assistant") and isinstance(value, list):
             return ",".join(self._parse_one(each) for each in value)
         return self._parse_one(value)
 

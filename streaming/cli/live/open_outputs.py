@@ -16,6 +16,7 @@ from streaming.live.rules.router import AlertRouter
 from streaming.live.rules.rules import Rules
 from streaming.live.service import ServiceNotifier, service_socket
 from streaming.messages import Dispatcher, Message, Problem, Sink
+from streaming.pipeline.detector import Detector
 from streaming.sinks.text import format_status
 
 
@@ -84,7 +85,7 @@ class OpenOutputs:
         outputs, listener, name = self._outputs, self._listener, self._model_name
         for sink in outputs.records(listener, name, self.database):
             self.dispatcher.add(sink)
-        self._makers = outputs.alerts()
+        self._makers = _alerts(outputs, self._detector)
         self.router = AlertRouter(
             _made(self._makers),
             rules,
@@ -113,7 +114,7 @@ class OpenOutputs:
                 self._renew_views()
         self.dispatcher.handle(message)
 
-    def exchange(self, outputs: LiveOutputs, rules: Rules) -> None:
+    def exchange(self, outputs: LiveOutputs, rules: Rules, detector: Detector) -> None:
         """Use other alerts and rules from now on; alerts that are the same stay.
 
         Raises
@@ -121,7 +122,7 @@ class OpenOutputs:
         UsageError, SedError
             If one of them cannot be made; then nothing is changed.
         """
-        makers = outputs.alerts()
+        makers = _alerts(outputs, detector)
         kept = {
             name: self.router.sinks[name]
             for name, make in makers.items()
@@ -143,6 +144,10 @@ class OpenOutputs:
             except SedError as error:
                 self.dispatcher.handle(Problem(f"a view cannot be opened again: {error}"))
         self._views = views
+
+
+def _alerts(outputs: LiveOutputs, detector: Detector) -> dict[str, AlertMaker]:
+    return outputs.alerts(detector.labels, detector.spec.hierarchy)
 
 
 def _made(makers: Mapping[str, AlertMaker]) -> dict[str, Sink]:

@@ -256,6 +256,35 @@ MqttUrl = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+HomeAssistantClasses = Annotated[
+    str | None,
+    typer.Option(
+        "--home-assistant",
+        metavar="[CLASSES]",
+        help="Let Home Assistant find this run by MQTT: sensors for these classes and kinds, "
+        "separated by commas; all if none is named.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
+HomeAssistantPrefix = Annotated[
+    str,
+    typer.Option(
+        metavar="TOPIC",
+        help="Where Home Assistant looks for what it can find.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+PushUrls = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="URL",
+        help="Send each event as a push notification to this address of Apprise; env:NAME or "
+        "file:PATH keeps it out of the list of processes. May be given several times.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
 Buffer = Annotated[
     float,
     typer.Option(

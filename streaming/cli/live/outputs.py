@@ -5,24 +5,30 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sed.errors import UsageError
+from sed.events.hierarchy import Hierarchy
+from sed.events.sqlite import DatabaseError
+from sed.text import split_names
 from streaming.live.listener import Listener
 from streaming.messages import Sink
 from streaming.sinks.alerts.secrets import read_header, read_secret, secret_variables
 from streaming.sinks.audio_file import AudioRecorder
 from streaming.sinks.event_file import EventFileSink, EventStreamSink
 from streaming.sinks.live_formats import live_format
+from streaming.sinks.record.counts import hourly_counts
 from streaming.sinks.storage.retention import RetentionConfig
 from streaming.sinks.storage.rotation import RotationConfig
 from streaming.sinks.text import ErrorSink, TextSink
 
 if TYPE_CHECKING:
+    from streaming.sinks.alerts.home_assistant import HomeAssistantConfig
     from streaming.web.server import WebView
 
 AlertMaker = partial[Any]  # of a sink
@@ -60,12 +66,17 @@ class LiveOutputs:
     webhook: str | None = None  # URL to post to, or env:NAME or file:PATH
     webhook_header: list[str] | None = None  # NAME: VALUE, whose value may be env:NAME or file:PATH
     mqtt: str | None = None  # URL of a broker and topic
+    home_assistant: str | None = None  # classes that get sensors in Home Assistant, or "all"
+    home_assistant_prefix: str = "homeassistant"  # of the topics of discovery
+    push: list[str] | None = None  # addresses of Apprise, or env:NAME or file:PATH
     quiet: bool = False  # no terminal view, and no address of the page
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
         if self.format is not None or self.output is not None:
             live_format(self.output, self.format)
+        if self.home_assistant is not None and self.mqtt is None:
+            raise UsageError("--home-assistant needs a broker: give --mqtt URL too")
         if self.webhook_header and self.webhook is None:
             raise UsageError("--webhook-header applies to a webhook: give --webhook URL too")
         RetentionConfig(self.db_max_days, self.db_max_mb)
@@ -169,20 +180,29 @@ class LiveOutputs:
         )
         return ClipRecorder(folder, config, delay_seconds=listener.detector.delay_seconds)
 
-    def alerts(self) -> dict[str, AlertMaker]:
+    def alerts(
+        self, labels: Sequence[str] = (), hierarchy: Hierarchy | None = None
+    ) -> dict[str, AlertMaker]:
         """Return what makes each alert, by its name in rules.
 
         Where clips are saved, an event is sent after its clip.
 
+        Parameters
+        ----------
+        labels
+            Those of the run, for Home Assistant.
+        hierarchy
+            That of the model.
+
         Raises
         ------
         UsageError, SedError
-            If a secret cannot be read.
+            If a secret cannot be read, or there is no such class.
         """
         waits = self.clips is not None
         headers = self.webhook_header or []
         values = (header.partition(":")[2].strip() for header in headers)
-        secrets = (self.webhook, self.mqtt, self.token)
+        secrets = (self.webhook, self.mqtt, self.token, *(self.push or []))
         hidden = secret_variables([*(each or "" for each in secrets), *values])
         found: dict[str, AlertMaker] = {}
         if self.on_onset is not None:
@@ -207,5 +227,37 @@ class LiveOutputs:
         if self.mqtt is not None:
             from streaming.sinks.alerts.mqtt import MqttAlert
 
-            found["mqtt"] = partial(MqttAlert, read_secret(self.mqtt), waits_for_clip=waits)
+            found["mqtt"] = partial(
+                MqttAlert,
+                read_secret(self.mqtt),
+                waits_for_clip=waits,
+                home_assistant=self._home_assistant(labels, hierarchy),
+            )
+        if self.push:
+            from streaming.sinks.alerts.push import PushAlert
+
+            found["push"] = partial(
+                PushAlert, list(map(read_secret, self.push)), waits_for_clip=waits
+            )
         return found
+
+    def _home_assistant(
+        self, labels: Sequence[str], hierarchy: Hierarchy | None
+    ) -> HomeAssistantConfig | None:
+        if self.home_assistant is None:
+            return None
+        from streaming.sinks.alerts.home_assistant import HomeAssistantConfig, shown_classes
+
+        classes = shown_classes(split_names(self.home_assistant), labels, hierarchy)
+        n_today = 0 if self.db is None else _events_today(self.db)
+        return HomeAssistantConfig(classes, self.home_assistant_prefix, n_today)
+
+
+def _events_today(database: Path) -> int:
+    """Return how many events of this day a database has; 0 if it cannot be read."""
+    now = datetime.now()
+    try:
+        _, counts = hourly_counts(database, now.hour + 1, now=now)
+    except DatabaseError:
+        return 0
+    return sum(map(sum, counts.values()))

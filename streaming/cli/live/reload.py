@@ -23,7 +23,12 @@ DETECTION_KEYS = frozenset(
         *("min_gap", "classes", "species_list", "all_classes", "at_level", "unknown", "top_k"),
     ]
 )
-ALERT_KEYS = frozenset(["on_event", "on_onset", "webhook", "webhook_header", "mqtt"])
+ALERT_KEYS = frozenset(
+    [
+        *("on_event", "on_onset", "webhook", "webhook_header", "mqtt", "push"),
+        *("home_assistant", "home_assistant_prefix"),
+    ]
+)
 
 
 class Reloading:
@@ -92,7 +97,7 @@ class Reloading:
         if (database := self._outputs.database) is not None:
             restore_rules(rules, database, time.time())
         rules.adopt(self._outputs.router.rules)
-        self._outputs.exchange(outputs, rules)
+        self._outputs.exchange(outputs, rules, detector)
         listener.use(detectors)
         self._settings, self._config = settings, config
         stays = f"; restart for {some(sorted(fixed))}, which stay as before" if fixed else ""

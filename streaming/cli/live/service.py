@@ -299,7 +299,7 @@ def _secrets(arguments: list[str], names: set[str]) -> Iterator[str]:
     if "--mqtt" in names:
         yield "SED_MQTT_PASSWORD"
     for argument in arguments:
-        if argument.startswith("--webhook"):
+        if argument.startswith(("--webhook", "--push")):
             yield from _SECRET.findall(argument)
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -15,10 +15,11 @@ from streaming.messages import Message
 from streaming.payload import Payload, payload_of
 from streaming.sinks.alerts.addresses import reason_of, split_url
 from streaming.sinks.alerts.delivery import DeliveryConfig, DeliveryQueue
+from streaming.sinks.alerts.home_assistant import HomeAssistant, HomeAssistantConfig
 from streaming.sinks.alerts.secrets import MQTT_PASSWORD_VARIABLE
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import Client
+    from paho.mqtt.client import Client, MQTTMessage
 
 EXAMPLE_URL = "mqtt://user@host:1883/topic"
 PORTS = {"mqtt": 1_883, "mqtts": 8_883}
@@ -42,6 +43,8 @@ class MqttAlert:
         processes.
     waits_for_clip
         Whether events are complete with their `ClipSaved`.
+    home_assistant
+        Sensors that Home Assistant finds; none if not given.
     config
         Size and times of the delivery queue.
 
@@ -54,7 +57,12 @@ class MqttAlert:
     """
 
     def __init__(
-        self, url: str, *, waits_for_clip: bool = False, config: DeliveryConfig | None = None
+        self,
+        url: str,
+        *,
+        waits_for_clip: bool = False,
+        home_assistant: HomeAssistantConfig | None = None,
+        config: DeliveryConfig | None = None,
     ) -> None:
         parts = split_url(url, tuple(PORTS), EXAMPLE_URL)
         self._topic = unquote(parts.path).strip("/")
@@ -67,6 +75,10 @@ class MqttAlert:
         if parts.scheme == "mqtts":
             self._client.tls_set()
         self._waits_for_clip = waits_for_clip
+        self._home: HomeAssistant | None = None
+        if home_assistant is not None:
+            self._home = HomeAssistant(home_assistant, self._topic)
+        self._home_lock = threading.Lock()  # keeps the states in order, from two threads
         self._change = threading.Condition()  # notified by the callbacks of the client
         self._acknowledged: set[int] = set()  # ids of the messages that the broker has
         self._sent: int | None = None  # id of the message that waits for its acknowledgement
@@ -81,8 +93,12 @@ class MqttAlert:
 
     def handle(self, message: Message) -> Sequence[Message]:
         """Queue the payload of a message, if it has one; return the notices of the queue."""
-        if (payload := payload_of(message, waits_for_clip=self._waits_for_clip)) is not None:
+        payload = payload_of(message, waits_for_clip=self._waits_for_clip)
+        if payload is not None:
             self._queue.put(payload)
+        if self._home is not None:
+            with self._home_lock:
+                self._retain(self._home.handle(message, payload))
         return self._queue.notices()
 
     def close(self) -> Sequence[Message]:
@@ -98,6 +114,7 @@ class MqttAlert:
         # would stay open until the garbage collector runs.
         client = self._client
         client.on_connect = client.on_connect_fail = client.on_disconnect = client.on_publish = None
+        client.on_message = None
         return messages
 
     def _connect(self, host: str, port: int) -> None:
@@ -106,6 +123,7 @@ class MqttAlert:
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
+        client.on_message = self._on_message
         client.reconnect_delay_set(*RECONNECT_SECONDS)
         client.will_set(f"{self._topic}/status", "offline", qos=1, retain=True)
         client.connect_async(host, port, KEEP_ALIVE_SECONDS)
@@ -153,8 +171,43 @@ class MqttAlert:
         else:
             self._reason = ""
             self._publish_status("online")
+            client.subscribe(f"{self._topic}/status", qos=1)
+            if self._home is not None:
+                client.subscribe([(self._home.birth_topic, 1), (self._home.config_topics, 1)])
+                self._announce(self._home)
             self._queue.resume()
             self._notify()
+
+    def _announce(self, home: HomeAssistant) -> None:
+        """Publish all sensors and their states."""
+        for topic, text in home.configs.items():
+            self._client.publish(topic, text, qos=1, retain=True)
+        with self._home_lock:
+            self._retain(home.states)
+
+    def _retain(self, states: Mapping[str, str]) -> None:
+        """Publish states. Those that a broker which is away misses are published when it is back.
+
+        So they need no acknowledgement; one that is sent again could even replace a later one.
+        """
+        if self._client.is_connected():
+            for topic, state in states.items():
+                self._client.publish(topic, state, qos=0, retain=True)
+
+    def _on_message(self, client: Client, data: Any, message: MQTTMessage) -> None:
+        if self._is_closed:
+            return
+        text, home = message.payload.decode(errors="replace"), self._home
+        # An earlier run, or an earlier alert of this one, ends after this one has begun.
+        if message.topic == f"{self._topic}/status":
+            if text == "offline":
+                self._publish_status("online")
+        elif home is not None and message.topic == home.birth_topic:
+            if text == "online":
+                self._announce(home)
+        # A class that was shown by an earlier run, and is not any more.
+        elif home is not None and text and message.topic not in home.configs:
+            client.publish(message.topic, "", qos=1, retain=True)
 
     def _on_connect_fail(self, client: Client, data: Any) -> None:
         # The client calls this from its exception handler.
