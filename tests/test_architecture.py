@@ -57,7 +57,7 @@ ARROWS = {
     "streaming/sinks": "sed sed/audio sed/events sed/events/writing streaming streaming/pipeline "
     "streaming/sinks/record streaming/sinks/storage",
     "streaming/sinks/record": "sed sed/events streaming",
-    "streaming/sinks/alerts": "sed streaming",
+    "streaming/sinks/alerts": "sed sed/events streaming",
     "streaming/sinks/storage": "sed sed/events streaming streaming/sinks/record",
     "streaming/live": "sed sed/audio sed/audio/decoders sed/events sed/models streaming "
     "streaming/engines streaming/pipeline",
@@ -72,9 +72,9 @@ ARROWS = {
     "streaming/pipeline streaming/offline streaming/offline/detections streaming/search "
     "streaming/live streaming/bench",
     "streaming/cli/live": "sed sed/events sed/models streaming streaming/engines "
-    "streaming/engines/graphs streaming/pipeline streaming/sinks streaming/sinks/alerts "
-    "streaming/sinks/storage streaming/live streaming/live/terminal streaming/live/rules "
-    "streaming/web streaming/cli",
+    "streaming/engines/graphs streaming/pipeline streaming/sinks streaming/sinks/record "
+    "streaming/sinks/alerts streaming/sinks/storage streaming/live streaming/live/terminal "
+    "streaming/live/rules streaming/web streaming/cli",
     "streaming/results": "sed",
     "streaming/results/cli": "sed sed/audio sed/events sed/events/reading sed/events/scoring "
     "streaming/web streaming/results/clips streaming/results/summary streaming/results/score "
