@@ -152,7 +152,7 @@ def listen(
     if print_unit is not None:
         from streaming.cli.live.service import unit_of
 
-        print(unit_of(context, print_unit), end="")
+        print(unit_of(context, print_unit, reader.file_values()), end="")
         return
     show_log(quiet=values["quiet"], verbose=values["verbose"])
     if replay is not None:

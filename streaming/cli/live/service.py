@@ -13,7 +13,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -79,6 +79,8 @@ class ServiceConfig:
         Whether it opens a sound device.
     uses_network
         Whether it connects to others, is connected to, or runs commands that may.
+    has_file
+        Whether it reads a file of options, and reads it again on SIGHUP.
     """
 
     command: tuple[str, ...]
@@ -89,9 +91,10 @@ class ServiceConfig:
     secrets: tuple[str, ...] = ()
     uses_microphone: bool = True
     uses_network: bool = True
+    has_file: bool = False
 
 
-def unit_of(context: Any, kind: str) -> str:
+def unit_of(context: Any, kind: str, from_file: Mapping[str, Any] | None = None) -> str:
     """Return the unit for the options that a command was called with.
 
     Parameters
@@ -100,6 +103,8 @@ def unit_of(context: Any, kind: str) -> str:
         The context of the command line (`typer.Context`), with its command and parameters.
     kind
         One of `KINDS`.
+    from_file
+        Values that the file of ``--config`` sets, by parameter.
 
     Raises
     ------
@@ -123,14 +128,28 @@ def unit_of(context: Any, kind: str) -> str:
         if name == "--input" and text == "-":
             raise UsageError("a service has no standard input: give another --input than -")
     inputs = [text.removeprefix("--input=") for text in arguments if text.startswith("--input=")]
+    inputs = inputs or list((from_file or {}).get("input", ()))
+    # The service reads the file itself, and needs the folders that it names.
+    for option in context.command.params:
+        value = (from_file or {}).get(option.name)
+        if (
+            isinstance(value, Path)
+            and option.rich_help_panel == OUTPUT
+            and _name(option) not in names
+        ):
+            folder = os.path.abspath(value)
+            is_folder = "DIR" in (option.metavar or "")
+            writable.append(folder if is_folder else os.path.dirname(folder))
+    of_file = _SECRET.findall(" ".join(map(str, (from_file or {}).values())))
     config = ServiceConfig(
         command=(*_program(), context.info_name, *arguments),
         kind=kind,
         user=getpass.getuser() if kind == "system" else "",
         folder=os.getcwd(),
         writable=tuple(sorted(set(writable))),
-        secrets=tuple(_secrets(arguments, names)),
+        secrets=tuple(dict.fromkeys([*_secrets(arguments, names), *of_file])),
         uses_microphone=not inputs or any(not _is_file_or_url(name) for name in inputs),
+        has_file="--config" in names,
         uses_network=any("://" in name for name in inputs)
         or any(_needs_network(option) for option, _ in _given(context)),
     )
@@ -220,6 +239,8 @@ def _process(config: ServiceConfig) -> Iterator[str]:
     yield "WatchdogSec=60"
     # The colon: a dollar sign in an argument is no variable.
     yield "ExecStart=" + " \\\n    ".join([quoted(f":{program}"), *map(quoted, arguments)])
+    if config.has_file:
+        yield "ExecReload=/bin/kill -HUP $MAINPID"
     if config.kind == "system":
         yield f"User={config.user}"
         if config.uses_microphone:

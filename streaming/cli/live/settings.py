@@ -97,6 +97,16 @@ class SettingsReader:
         values, rules = self._read_file()
         return f"{config_text(self.options, values | self._written)}\n{rules_text(rules)}"
 
+    def file_values(self) -> dict[str, Any]:
+        """Return the values that the file sets, by parameter.
+
+        Raises
+        ------
+        UsageError, SedError
+            If the file cannot be read.
+        """
+        return self._read_file()[0]
+
     def _read_file(self) -> tuple[dict[str, Any], RulesConfig]:
         if self.path is None:
             return {}, RulesConfig()

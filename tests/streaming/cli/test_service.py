@@ -206,3 +206,19 @@ def test_its_exposure_is_low(print_unit, tmp_path, options, exposure):
     if "Overall exposure" not in message:
         pytest.skip("needs systemd 250 or newer")
     assert float(re.search(r"exposure level for .*: ([\d.]+)", message)[1]) <= exposure
+
+
+def test_a_service_with_a_file_may_write_where_that_says_and_reads_it_again(print_unit, tmp_path):
+    (tmp_path / "garden.toml").write_text(
+        'db = "data/events.sqlite"\nclips = "/srv/clips"\nwebhook = "env:HOOK"\n'
+        'input = ["rtsp://camera/stream"]\n[[rules]]\nclasses = "dog"\n'
+    )
+    unit = print_unit("--config", "garden.toml", "--clips", "own")
+    found = settings_of(unit)
+    assert found["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    # What is on the command line overrides the file.
+    assert found["ReadWritePaths"] == [f'"{tmp_path}/data" "{tmp_path}/own"']
+    assert "PrivateDevices" in found
+    assert "(mode 600): HOOK" in unit
+    assert f"--config={tmp_path}/garden.toml" in unit
+    assert "ExecReload" not in settings_of(print_unit())
