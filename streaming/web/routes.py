@@ -30,6 +30,7 @@ from streaming.sinks.record.history import EventFilter, has_label, stored_event,
 from streaming.web.downloads import TABLES, clip_of, parts_of, zip_of
 from streaming.web.feed import Viewer, Viewers, row_json
 from streaming.web.metrics import MEDIA_TYPE, MetricsCollector
+from streaming.web.openapi import OPENAPI
 from streaming.web.parameters import MAX_ID, Parameters, bounded_integer, event_filter
 
 Settings = Mapping[str, Mapping[str, str]]
@@ -107,6 +108,7 @@ class Routes:
                 Route("/clips/{id}", self._clip),
                 Route("/metrics", self._metrics),
                 Route("/health", self._health),
+                Route("/openapi.json", self._openapi),
                 WebSocketRoute("/live", self._live),
             ],
             exception_handlers={
@@ -242,6 +244,10 @@ class Routes:
         _parameters(request)
         state = self._metrics_collector.state
         return JSONResponse({"state": state}, 200 if state == "listening" else 503, NO_CACHE)
+
+    async def _openapi(self, request: Request) -> Response:
+        _parameters(request)
+        return JSONResponse(OPENAPI, headers=NO_CACHE)
 
     async def _live(self, socket: WebSocket) -> None:
         await socket.accept()
