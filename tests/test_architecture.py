@@ -57,13 +57,13 @@ ARROWS = {
     "streaming/sinks": "sed sed/audio sed/events sed/events/writing streaming streaming/pipeline "
     "streaming/sinks/record streaming/sinks/storage",
     "streaming/sinks/record": "sed sed/events streaming",
-    "streaming/sinks/alerts": "sed sed/events streaming",
+    "streaming/sinks/alerts": "sed sed/events streaming streaming/sinks",
     "streaming/sinks/storage": "sed sed/events streaming streaming/sinks/record",
     "streaming/live": "sed sed/audio sed/audio/decoders sed/events sed/models streaming "
     "streaming/engines streaming/pipeline",
     "streaming/live/terminal": "sed sed/features sed/events streaming",
     "streaming/live/rules": "sed sed/events streaming",
-    "streaming/web": "sed sed/features sed/events sed/events/writing streaming "
+    "streaming/web": "sed sed/features sed/events sed/events/writing streaming streaming/sinks "
     "streaming/sinks/record",
     "streaming/bench": "sed sed/audio sed/audio/decoders sed/events sed/events/writing sed/models "
     "streaming/engines streaming/pipeline streaming/offline",

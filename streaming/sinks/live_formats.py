@@ -16,7 +16,7 @@ from sed.events.writing.writers import GAP, EventWriter, LineWriter
 from sed.files import parse_json
 from sed.text import near
 from streaming.messages import EventEnded, Gap, Message
-from streaming.payload import Payload, event_payload, gap_payload
+from streaming.sinks.payload import Payload, event_payload, gap_payload
 
 
 def live_format(path: str | os.PathLike[str] | None, format: str | None) -> str:
@@ -36,7 +36,7 @@ def live_format(path: str | os.PathLike[str] | None, format: str | None) -> str:
 
 
 class PayloadWriter(LineWriter):
-    """Writes JSON Lines of live events and gaps; see `streaming.payload`.
+    """Writes JSON Lines of live events and gaps; see `streaming.sinks.payload`.
 
     With species ``scientific_name`` and ``common_name`` follow.
     """

@@ -37,7 +37,7 @@ from streaming.messages import (
     Problem,
     Status,
 )
-from streaming.payload import TIME_DECIMALS, event_payload
+from streaming.sinks.payload import TIME_DECIMALS, event_payload
 from streaming.sinks.record.history import StoredEvent
 
 Json = dict[str, Any]

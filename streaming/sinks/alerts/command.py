@@ -17,9 +17,9 @@ from typing import IO, Literal
 from sed.errors import SedError, UsageError
 from sed.text import printable
 from streaming.messages import Message
-from streaming.payload import Payload, payload_of
 from streaming.sinks.alerts.delivery import DeliveryConfig, DeliveryQueue
 from streaming.sinks.alerts.secrets import SECRET_VARIABLES, environment_without
+from streaming.sinks.payload import Payload, payload_of
 
 PLACEHOLDERS = (
     "label", "score", "onset", "offset", "duration", "time", "source", "clip",

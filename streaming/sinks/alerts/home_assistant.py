@@ -27,7 +27,7 @@ from sed.errors import UsageError
 from sed.events.hierarchy import Hierarchy
 from sed.text import near
 from streaming.messages import EventEnded, EventStarted, Message, Status
-from streaming.payload import Payload
+from streaming.sinks.payload import Payload
 
 ALL = "all"  # classes of the run
 MAX_CLASSES = 50  # that are shown without being named

@@ -12,11 +12,11 @@ from urllib.parse import unquote
 
 from sed.errors import MissingExtraError, UsageError
 from streaming.messages import Message
-from streaming.payload import Payload, payload_of
 from streaming.sinks.alerts.addresses import reason_of, split_url
 from streaming.sinks.alerts.delivery import DeliveryConfig, DeliveryQueue
 from streaming.sinks.alerts.home_assistant import HomeAssistant, HomeAssistantConfig
 from streaming.sinks.alerts.secrets import MQTT_PASSWORD_VARIABLE
+from streaming.sinks.payload import Payload, payload_of
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessage

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from sed.errors import MissingExtraError, UsageError
 from streaming.messages import Message
-from streaming.payload import Payload, payload_of
 from streaming.sinks.alerts.delivery import DeliveryConfig, DeliveryQueue
+from streaming.sinks.payload import Payload, payload_of
 
 if TYPE_CHECKING:
     from apprise import Apprise

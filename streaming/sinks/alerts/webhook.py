@@ -17,9 +17,9 @@ from urllib.parse import quote, unquote
 
 from sed.errors import SedError, UsageError
 from streaming.messages import Message
-from streaming.payload import Payload, payload_of
 from streaming.sinks.alerts.addresses import reason_of, split_url
 from streaming.sinks.alerts.delivery import DeliveryConfig, DeliveryQueue
+from streaming.sinks.payload import Payload, payload_of
 
 TIMEOUT_SECONDS = 10.0
 TRANSIENT_STATUS = frozenset([408, 429])  # of the 4xx, those for which a retry may help

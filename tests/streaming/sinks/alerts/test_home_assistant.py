@@ -19,13 +19,13 @@ from streaming.messages import (
     InputStatus,
     Status,
 )
-from streaming.payload import payload_of
 from streaming.sinks.alerts.home_assistant import (
     HomeAssistant,
     HomeAssistantConfig,
     shown_classes,
 )
 from streaming.sinks.database import EventDatabase
+from streaming.sinks.payload import payload_of
 from tests.conftest import until
 from tests.streaming.sinks.alerts.examples import EVENT, TIME
 

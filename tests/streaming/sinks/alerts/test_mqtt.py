@@ -15,9 +15,9 @@ import pytest
 import streaming.sinks.alerts.mqtt
 from sed.errors import MissingExtraError, UsageError
 from streaming.messages import ClipSaved, EventEnded, EventStarted, Problem
-from streaming.payload import payload_of
 from streaming.sinks.alerts.delivery import DeliveryConfig
 from streaming.sinks.alerts.mqtt import MqttAlert
+from streaming.sinks.payload import payload_of
 from tests.conftest import until
 from tests.streaming.sinks.alerts.broker import Broker
 from tests.streaming.sinks.alerts.examples import EVENT, GAP, labelled, texts

@@ -14,10 +14,10 @@ import pytest
 from sed.errors import SedError, UsageError
 from streaming.cli.live.outputs import LiveOutputs
 from streaming.messages import ClipSaved, EventEnded, EventStarted, Problem
-from streaming.payload import payload_of
 from streaming.sinks.alerts.delivery import DeliveryConfig
 from streaming.sinks.alerts.secrets import read_header, read_secret, secret_variables
 from streaming.sinks.alerts.webhook import Webhook
+from streaming.sinks.payload import payload_of
 from tests.conftest import until
 from tests.streaming.sinks.alerts.examples import EVENT, GAP, labelled, texts
 

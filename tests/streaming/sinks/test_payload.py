@@ -8,8 +8,8 @@ import pytest
 from sed.events.reading.events import read_events
 from sed.events.tracker import Event
 from streaming.messages import ClipSaved, EventEnded, EventStarted, Problem
-from streaming.payload import SCHEMA, payload_of
 from streaming.sinks.event_file import EventFileSink, EventStreamSink
+from streaming.sinks.payload import SCHEMA, payload_of
 from streaming.sinks.record.history import StoredEvent
 from streaming.web.feed import row_json
 from tests.conftest import ROOT
