@@ -33,7 +33,7 @@ from streaming.web.metrics import MEDIA_TYPE, MetricsCollector
 from streaming.web.openapi import OPENAPI
 from streaming.web.parameters import MAX_ID, Parameters, bounded_integer, event_filter
 
-Settings = Mapping[str, Mapping[str, str]]
+Settings = Callable[[], Mapping[str, Mapping[str, str]]]
 PAGE = Path(__file__).parent / "page"
 MEDIA_TYPES = {
     ".html": "text/html",
@@ -67,7 +67,8 @@ class Routes:
     report
         Called with the text of the first unexpected error.
     settings
-        What the page shows of the settings: values by their names, by the titles of their groups.
+        Returns what the page shows of the settings: values by their names, by the titles of their
+        groups.
     band_hz
         Lowest and highest frequency of the model's input in Hz, for Raven.
     """
@@ -181,7 +182,7 @@ class Routes:
 
     def _settings_json(self, request: Request) -> Response:
         _parameters(request)
-        return JSONResponse(self._settings, headers=NO_CACHE)
+        return JSONResponse(self._settings(), headers=NO_CACHE)
 
     def _download(self, request: Request) -> Response:
         """Return the events or clips of a day, part by part."""

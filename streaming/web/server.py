@@ -17,7 +17,7 @@ import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,7 +58,8 @@ class WebView:
     hierarchy
         Of the classes of the model; None if it has none.
     settings
-        What the page shows of the settings: values by their names, by the titles of their groups.
+        Returns what the page shows of the settings: values by their names, by the titles of their
+        groups.
     connections
         Bounds of the connections; those that fit the file descriptors of this process if not given.
 
@@ -83,7 +84,7 @@ class WebView:
         log_mel: LogMelConfig,
         model: str = "default",
         hierarchy: Hierarchy | None = None,
-        settings: Mapping[str, Mapping[str, str]] | None = None,
+        settings: Callable[[], Mapping[str, Mapping[str, str]]] = dict,
         connections: ConnectionsConfig | None = None,
     ) -> None:
         try:
@@ -113,7 +114,7 @@ class WebView:
             self._metrics,
             _hierarchy_with(hierarchy, labels),
             self._report,
-            settings=settings or {},
+            settings=settings,
             band_hz=(log_mel.f_min, log_mel.f_max),
         )
         self._server = HttpServer(

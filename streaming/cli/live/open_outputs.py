@@ -5,11 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from sed.errors import SedError
 from streaming.cli.live.outputs import AlertMaker, LiveOutputs
+from streaming.cli.live.shown import Shown, shown_settings
 from streaming.live.listener import Listener
 from streaming.live.rules.config import RulesConfig
 from streaming.live.rules.router import AlertRouter
@@ -19,10 +21,17 @@ from streaming.messages import Dispatcher, Message, Problem, Sink
 from streaming.pipeline.detector import Detector
 from streaming.sinks.text import format_status
 
+# Of the outputs, those that `OpenOutputs.exchange` changes.
+ALERT_FIELDS = ("on_event", "on_onset", "webhook", "webhook_header", "mqtt")
+
 
 @contextmanager
 def open_outputs(
-    outputs: LiveOutputs, listener: Listener, model_name: str, rules: Rules | None = None
+    outputs: LiveOutputs,
+    listener: Listener,
+    model_name: str,
+    rules: Rules | None = None,
+    config_file: Path | None = None,
 ) -> Iterator[OpenOutputs]:
     """Open all outputs, and close them at the end.
 
@@ -36,6 +45,8 @@ def open_outputs(
         For views and the database.
     rules
         Decide which events alerts get; all if not given.
+    config_file
+        The file that these were read from, for the page.
 
     Raises
     ------
@@ -47,7 +58,7 @@ def open_outputs(
         if database is None and outputs.web is not None:  # the page reads its history from one
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sed-listen"))
             database = Path(folder, "events.sqlite")
-        opened = OpenOutputs(outputs, listener, model_name, database)
+        opened = OpenOutputs(outputs, listener, model_name, database, config_file)
         stack.callback(opened.dispatcher.close)
         opened.open(rules or Rules(RulesConfig(), tuple))
         yield opened
@@ -66,14 +77,23 @@ class OpenOutputs:
         For views and the database.
     database
         Path of the database, if there is one.
+    config_file
+        The file that these were read from, for the page.
     """
 
     def __init__(
-        self, outputs: LiveOutputs, listener: Listener, model_name: str, database: Path | None
+        self,
+        outputs: LiveOutputs,
+        listener: Listener,
+        model_name: str,
+        database: Path | None,
+        config_file: Path | None = None,
     ) -> None:
         self.dispatcher = Dispatcher()
         self.database = database
         self._outputs = outputs
+        self._alert_outputs = outputs  # whose alerts are used now
+        self._config_file = config_file
         self._listener = listener
         self._model_name = model_name
         self._detector = listener.detector  # that the views show
@@ -94,8 +114,9 @@ class OpenOutputs:
         )
         self.dispatcher.add(self.router)
         if outputs.web is not None and self.database is not None:
-            page = outputs.page(listener, name, self.database)
-            self._views.append((page, partial(outputs.page, listener, name, self.database)))
+            create = partial(outputs.page, listener, name, self.database, self._shown_settings)
+            page = create()
+            self._views.append((page, create))
             name += f", {page.url}"
         for sink in outputs.console(listener, name):
             self._views.append((sink, lambda: outputs.console(listener, name)[0]))
@@ -129,9 +150,16 @@ class OpenOutputs:
             if name in self.router.sinks and _is_same(make, self._makers.get(name))
         }
         new = _made({name: make for name, make in makers.items() if name not in kept})
-        self._makers = makers
+        self._makers, self._alert_outputs = makers, outputs
         self.router.exchange({name: (kept | new)[name] for name in makers})
         self.router.rules = rules
+
+    def _shown_settings(self) -> Shown:
+        """Return what the page shows of the settings, as they are now."""
+        alerts = {name: getattr(self._alert_outputs, name) for name in ALERT_FIELDS}
+        outputs = replace(self._outputs, **alerts)
+        rules, file = self.router.rules.config, self._config_file
+        return shown_settings(outputs, self._listener, self._model_name, rules, file)
 
     def _renew_views(self) -> None:
         views = []

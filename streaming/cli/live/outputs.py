@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -125,8 +125,14 @@ class LiveOutputs:
                 rotation=RotationConfig(self.output_rotate, self.output_keep),
             )
 
-    def page(self, listener: Listener, model_name: str, database: Path) -> WebView:
-        """Return the page for the browser, which is served from now on."""
+    def page(
+        self,
+        listener: Listener,
+        model_name: str,
+        database: Path,
+        settings: Callable[[], Mapping[str, Mapping[str, str]]],
+    ) -> WebView:
+        """Return the page for the browser, which is served from now on; it shows the settings."""
         from streaming.web.http_server import parse_address
         from streaming.web.server import WebView
 
@@ -142,6 +148,7 @@ class LiveOutputs:
             log_mel=detector.spec.spectrogram,
             model=model_name,
             hierarchy=detector.spec.hierarchy,
+            settings=settings,
         )
         if not self.quiet:
             print(f"web page: {page.url}", file=sys.stderr)

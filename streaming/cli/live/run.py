@@ -71,7 +71,7 @@ def run(reader: SettingsReader) -> Sequence[str]:
                 )
         with (
             GracefulExit(listener.stop),
-            open_outputs(outputs, listener, name, rules) as opened,
+            open_outputs(outputs, listener, name, rules, reader.path) as opened,
         ):
             reloading = Reloading(reader, settings, listener, opened, asked)
             for message in listener.messages():

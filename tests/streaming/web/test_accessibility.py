@@ -35,7 +35,7 @@ def opened(browser, url, width, scheme):
 @VIEWS
 def test_the_live_page(browser, axe, path, tmp_path, width, scheme):
     now = datetime.now().astimezone()
-    with viewed(path, settings=SETTINGS) as (web, dispatcher):
+    with viewed(path, settings=lambda: SETTINGS) as (web, dispatcher):
         for n in range(120):
             source = ("mic", "garden")[n % 2]
             moment = now - timedelta(minutes=10 * (n % 11) * (n % 13))

@@ -174,7 +174,7 @@ def test_the_list_is_used_by_keys(browser, served, path):
 
 def test_the_settings_are_shown_as_text(browser, path):
     settings = {"Model": {"name": "<b>everyday</b>", "classes": "50"}}
-    with viewed(path, settings=settings) as (web, _), seen(browser, web) as page:
+    with viewed(path, settings=lambda: settings) as (web, _), seen(browser, web) as page:
         page.get_by_text("Settings").click()
         assert page.locator("#settings dt").all_text_contents() == ["name", "classes"]
         assert page.locator("#settings dd").all_text_contents() == ["<b>everyday</b>", "50"]
