@@ -26,6 +26,7 @@ EXTRAS = (
         "matplotlib",
         "onnx",
         "openvino",
+        "paho",
         "pandas",
         "pyarrow",
     ),
@@ -162,6 +163,8 @@ def test_an_exported_graph_runs(tmp_path):
         ("score {truth} {truth} -o scores", "sed score --output", "plot"),
         ("summary {truth} --audio missing -o summary", "sed summary", "plot"),
         ("review {truth}", "the page", "web"),
+        ("listen --input {example} --web", "--web", "web"),
+        ("listen --input {example} --mqtt mqtt://host/topic", "--mqtt", "mqtt"),
         ("embed {example} -o store", "store: a store of embeddings", "parquet"),
     ],
 )

@@ -20,6 +20,7 @@ from streaming.encoders.base import LAST_NAMES, WINDOW_SECONDS, AudioEncoder, en
 from streaming.export.onnx_file import GraphDescription, GraphTensor, describe_onnx
 
 RATE_KEYS = ("sample_rate", "sampling_rate")  # of the metadata of a graph
+FATAL = 4  # of ONNX Runtime's log
 HOP_PARTS = 10  # of a window with one frame: hops may be multiples of such a part
 
 
@@ -269,6 +270,7 @@ def open_session(path: str | os.PathLike[str], name: str, n_threads: int) -> tup
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = n_threads
     options.inter_op_num_threads = 1
+    options.log_severity_level = FATAL  # errors are raised, and printed once
     try:
         session = onnxruntime.InferenceSession(
             os.fspath(path), options, providers=["CPUExecutionProvider"]

@@ -14,6 +14,7 @@ from streaming.engines.graph import GraphEngine
 from streaming.export.onnx_file import extract_subgraph, read_onnx_metadata
 
 WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+FATAL = 4  # of ONNX Runtime's log
 
 
 class OnnxEngine(GraphEngine):
@@ -64,6 +65,7 @@ class OnnxEngine(GraphEngine):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = n_threads
         options.inter_op_num_threads = 1
+        options.log_severity_level = FATAL  # errors are raised, and printed once
         # Where a linked graph has its weights.
         options.add_session_config_entry(WEIGHTS_FOLDER, str(path.parent))
         graph = extract_subgraph(path, self.output_names)

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sed.errors import UsageError
+from sed.errors import UsageError, check_extra
 from sed.events.hierarchy import Hierarchy
 from sed.events.sqlite import DatabaseError
 from sed.text import split_names
@@ -42,6 +42,8 @@ class LiveOutputs:
     ------
     UsageError
         If a format is unknown, or an option about clips is given without `clips`.
+    MissingExtraError
+        If an output needs an extra that is not installed.
     """
 
     format: str | None = None  # of events; None: the ending of `output`, or text for people
@@ -73,6 +75,10 @@ class LiveOutputs:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
+        if self.web is not None:
+            check_extra("starlette", "--web")
+        if self.mqtt is not None:
+            check_extra("paho", "--mqtt")
         if self.format is not None or self.output is not None:
             live_format(self.output, self.format)
         if self.home_assistant is not None and self.mqtt is None:
