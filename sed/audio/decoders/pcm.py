@@ -43,6 +43,7 @@ Layout = tuple[int, int, int, int]  # encoding, channels, samples per second, bi
 _FORMS = (b"RIFF", b"RF64", b"BW64")
 _CHUNKS = METADATA | {*_FORMS, b"data"}
 _NAME = re.compile(rb"[ -~]{4}")
+_USUAL_NAME = re.compile(rb"[A-Za-z0-9_ ]{4}")
 MAX_UNKNOWN_BYTES = 1 << 20  # of a chunk that is no sound though its name is unknown
 
 
@@ -216,6 +217,7 @@ class PcmStreamDecoder:
 
     def _blocks(self) -> Iterator[NDArray[np.float32]]:
         n_bytes, before, n_samples, rest = self._n_bytes, b"", 0, b""
+        start = 0.0
         while True:
             n_read = 0
             for data in self._bytes(n_bytes, before):
@@ -235,12 +237,40 @@ class PcmStreamDecoder:
                     f"the stream ends there; its header promises {promised:.3f} s.",
                 )
             if n_bytes is None or self._layout is None:
+                self._check_end(before, n_read, start)
                 return
+            start = seconds
             following = self._next_samples(n_bytes, seconds)
             if following is None:
                 return
             n_bytes, before = following
             rest = rest if before else b""
+
+    def _check_end(self, before: bytes, n_read: int, seconds: float) -> None:
+        """Report a chunk of unknown name that was too long to be looked at before it was read.
+
+        Parameters
+        ----------
+        before
+            First bytes behind the sound that the header promises.
+        n_read
+            Bytes of all that follows.
+        seconds
+            Of sound before.
+
+        Raises
+        ------
+        DamagedRecordingError
+            If they look like one.
+        """
+        n_bytes = int.from_bytes(before[4:8], "little")
+        if _USUAL_NAME.match(before) and MAX_UNKNOWN_BYTES < 8 + n_bytes <= n_read:
+            raise DamagedRecordingError(
+                self._name,
+                seconds,
+                f"{n_bytes} bytes there look like a chunk of unknown name "
+                f"({before[:4].decode()}) and are read as sound. Give it as a file.",
+            )
 
     def _bytes(self, n_bytes: int | None, before: bytes) -> Iterator[bytes]:
         """Yield some bytes, and the stream up to `n_bytes` or to its end, as they arrive."""

@@ -235,3 +235,13 @@ def test_what_follows_an_odd_number_of_bytes_of_sound_in_a_pipe(tmp_path, name):
     assert message == ""
     assert onsets(samples) == pytest.approx(times, abs=0.005)
     assert np.median(np.abs(samples)) < 0.002
+
+
+def test_a_long_chunk_of_unknown_name_in_a_pipe_is_reported(tmp_path):
+    content = encoded(tmp_path, "x.wav", "PCM_16")
+    chunk = b"zzZZ" + struct.pack("<I", 1_100_000) + bytes(1_100_000)
+    samples, message = read(content + chunk)
+    assert len(samples) == len(SAMPLES) + 550_004
+    assert "damaged at 2.000 s: 1100000 bytes there look like a chunk of unknown name" in message
+    # Sound beyond a promised length does not look like that.
+    assert read(content + content[-40_000:])[1] == ""
