@@ -34,7 +34,7 @@ MAX_SCAN_BYTES = 1 << 30
 
 # Of these, chunks or pages say what follows.
 _KNOWN = ("WAV", "WAVEX", "RF64", "OGG")
-_CHUNKED = ("AIFF", "CAF", "W64")
+_CHUNKED = ("AIFF", "AU", "CAF", "W64")
 
 
 class HeaderAccount(NamedTuple):

@@ -35,7 +35,7 @@ def by_headers(path):
         decoder.close()
 
 
-@pytest.mark.parametrize("name", ["a.aiff", "a.caf", "a.w64"])
+@pytest.mark.parametrize("name", ["a.aiff", "a.au", "a.caf", "a.w64"])
 def test_joined_files_of_chunks_are_all_read_but_for_their_headers(tmp_path, name):
     path = tmp_path / name
     soundfile.write(path, SAMPLES, RATE)

@@ -1,4 +1,4 @@
-"""Follow the chunks of AIFF, CAF, W64 and WAV."""
+"""Follow the chunks of AIFF, CAF, W64 and WAV, and the headers of AU."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def is_unknown_size(n_bytes: int) -> bool:
 
 
 def next_form(file: LocalFile, start: int) -> int | None:
-    """Return where an AIFF, CAF or W64 file starts behind the one at a byte; None if none does.
+    """Return where an AIFF, AU, CAF or W64 file starts behind the one at a byte; None if none does.
 
     The first one has to be whole: its header gives its length.
     """
@@ -48,6 +48,8 @@ def next_form(file: LocalFile, start: int) -> int | None:
         n_bytes = int.from_bytes(head[16:24], "little")
         position = start + n_bytes + -n_bytes % 8
         magic = _W64_START
+    elif head[:4] == b".snd":
+        magic, position = head[:4], start + sum(struct.unpack(">II", head[4:12]))
     elif head[:4] == b"caff":
         magic = head[:6]
         for _ in range(MAX_CHUNKS):
