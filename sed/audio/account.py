@@ -204,6 +204,10 @@ def pipe_fault(pipe: Pipe, decoder: ContainerDecoder, n_samples: int) -> str:
     ends, form = pipe.ends(), decoder.format
     # Of a chain only the last stream is counted, which is less than all of it.
     fault = ogg_fault(ends, form, n_samples, decoder.sample_rate, n_recordings=1)
+    promised = mpeg.promised_samples(ends, 0) if form.startswith("mp3 ") else 0
+    if promised - n_samples > MAX_PADDING_SECONDS * decoder.sample_rate:
+        seconds = promised / decoder.sample_rate
+        fault = f"it is cut off there; its header promises {seconds:.3f} s. {KEPT}"
     if fault := fault or packet_fault(ends, decoder):
         return fault
     if n_after <= MIN_REST_BYTES:

@@ -96,6 +96,7 @@ def test_formats_that_need_no_seek(tmp_path, name, subtype):
         ("x.ogg", "VORBIS", "middle"),
         ("x.ogg", "VORBIS", "behind"),
         ("x.mp3", "MPEG_LAYER_III", "start"),
+        ("x.mp3", "MPEG_LAYER_III", "cut"),
         ("x.ogg", "OPUS", "page"),
         ("x.mp3", "MPEG_LAYER_III", "middle"),
         ("x.mp3", "MPEG_LAYER_III", "behind"),
@@ -109,6 +110,8 @@ def test_what_cannot_be_decoded_is_damage(tmp_path, name, subtype, change):
     garbage = bytes(range(128)) * (rest // 128)
     if change == "start":
         content = content[:200] + bytes(5_000) + content[5_200:]
+    elif change == "cut":
+        content = content[: 7 * rest]
     elif change == "page":  # the first one with sound
         page = content.find(b"OggS", content.find(b"OpusTags"))
         content = content[:page] + b"xxxx" + content[page + 4 :]

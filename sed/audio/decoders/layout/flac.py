@@ -7,6 +7,15 @@ from sed.audio.decoders.layout.local_file import MIN_REST_BYTES, LocalFile, Read
 _FLAC_START = b"fLaC\0\0\0\x22"  # the mark, and the header of the first block of metadata
 
 
+def _remainder(byte: int) -> int:
+    for _ in range(8):
+        byte = (byte << 1 ^ (0x07 if byte & 0x80 else 0)) & 0xFF
+    return byte
+
+
+_REMAINDERS = [_remainder(byte) for byte in range(256)]  # of the checksum of a header
+
+
 def next_flac(file: LocalFile, position: int) -> int | None:
     """Return where the next FLAC file starts from a position on; None if there is none."""
     at = file.find(_FLAC_START, position)
@@ -84,7 +93,5 @@ def _is_flac_frame(head: bytes) -> bool:
     if n_bytes >= len(head):
         return False
     for byte in head[:n_bytes]:
-        remainder ^= byte
-        for _ in range(8):
-            remainder = (remainder << 1 ^ (0x07 if remainder & 0x80 else 0)) & 0xFF
+        remainder = _REMAINDERS[remainder ^ byte]
     return remainder == head[n_bytes]

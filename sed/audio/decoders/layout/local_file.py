@@ -18,6 +18,8 @@ TAIL_BYTES = 1 << 18
 # Bytes behind the last sound that are not looked into: less than a frame of any encoding.
 MIN_REST_BYTES = 2_048
 
+HEAD_BYTES = 1_024  # that are read at once
+
 READ_AHEAD_BYTES = 65_536  # that a decoder may have read beyond the last sample
 
 
@@ -60,6 +62,7 @@ class LocalFile:
             flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
             descriptor = os.open(place, flags)
         self._descriptor = descriptor
+        self._head: bytes | None = None
         self._start = 0
         if place is None:
             self._start = os.lseek(descriptor, 0, os.SEEK_CUR)
@@ -67,6 +70,15 @@ class LocalFile:
 
     def read(self, position: int, n_bytes: int) -> bytes:
         """Return at most `n_bytes` from a position on, fewer only at the end of the file."""
+        end = position + n_bytes
+        if position >= 0 and end <= HEAD_BYTES:
+            # Headers are read in many small pieces.
+            if self._head is None or len(self._head) < min(end, self.n_bytes):
+                self._head = self._read(0, HEAD_BYTES)
+            return self._head[position:end]
+        return self._read(position, n_bytes)
+
+    def _read(self, position: int, n_bytes: int) -> bytes:
         try:
             return read_at(self._descriptor, self._start + position, n_bytes)
         except (OSError, OverflowError):  # a header may name any position

@@ -114,6 +114,17 @@ def has_mpeg_length(file: Readable, start: int) -> bool:
     return b"VBRI" in first_frame
 
 
+def promised_samples(file: Readable, start: int) -> int:
+    """Return how many samples an MP3 header promises; 0 if there is none that says so."""
+    frame = file.read(mpeg_start(file, start), 4096)
+    found = [(frame.find(name), 8) for name in (b"Xing", b"Info")] + [(frame.find(b"VBRI"), 14)]
+    at, n_before = max(found)
+    if at < 0 or (n_before == 8 and not frame[at + 7] & 1):
+        return 0
+    _, n_samples = _lengths(frame[1] & 0xFE, frame[2] & 0x0C)
+    return n_samples * int.from_bytes(frame[at + n_before : at + n_before + 4], "big")
+
+
 def header_frame_bytes(file: Readable, start: int) -> int:
     """Return the length of a first frame that holds no sound but a header; 0 if there is none."""
     head = file.read(start, 4)
