@@ -79,6 +79,10 @@ class LocalFile:
         return self._read(position, n_bytes)
 
     def _read(self, position: int, n_bytes: int) -> bytes:
+        # No more than there is: room for a large block costs more than a small file.
+        n_bytes = min(n_bytes, self.n_bytes - position)
+        if n_bytes <= 0:
+            return b""
         try:
             return read_at(self._descriptor, self._start + position, n_bytes)
         except (OSError, OverflowError):  # a header may name any position
