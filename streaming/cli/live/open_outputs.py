@@ -22,7 +22,7 @@ from streaming.pipeline.detector import Detector
 from streaming.sinks.text import format_status
 
 # Of the outputs, those that `OpenOutputs.exchange` changes.
-ALERT_FIELDS = ("on_event", "on_onset", "webhook", "webhook_header", "mqtt")
+ALERT_FIELDS = ("on_event", "on_onset", "webhook", "webhook_header", "mqtt", "push")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from streaming.live.listener import Listener
 from streaming.live.rules.config import RulesConfig
 
 Shown = Mapping[str, Mapping[str, str]]
+SECRET = ("env:", "file:")  # beginnings of what names a secret
 MAX_CLASSES = 30  # with thresholds of their own that are shown
 
 
@@ -94,13 +95,19 @@ def _outputs(outputs: LiveOutputs) -> dict[str, str]:
         "command for onsets": outputs.on_onset and outputs.on_onset.split()[0],
         "webhook": outputs.webhook and _server(outputs.webhook),
         "MQTT": outputs.mqtt and _server(outputs.mqtt),
+        "push": ", ".join(map(_service, outputs.push or [])),
     }
     return {name: os.fspath(value) for name, value in texts.items() if value}
 
 
+def _service(address: str) -> str:
+    """Return the service of an address of Apprise, or where a secret one is read from."""
+    return address if address.startswith(SECRET) else address.partition(":")[0]
+
+
 def _server(address: str) -> str:
     """Return the server of an address, or where a secret one is read from."""
-    if address.startswith(("env:", "file:")):
+    if address.startswith(SECRET):
         return address
     try:
         return urlsplit(address).hostname or "set"

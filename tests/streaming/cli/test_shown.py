@@ -55,6 +55,7 @@ def test_nothing_secret_is_shown():
         webhook="https://hooks.example/s3cret?key=s3cret",
         webhook_header=["Authorization: Bearer s3cret"],
         mqtt="mqtt://s3cret:s3cret@broker.lan/garden",
+        push=["tgram://s3cret/123", "env:PUSH"],
     )
     values = shown(outputs)
     assert "s3cret" not in str(values)
@@ -63,5 +64,6 @@ def test_nothing_secret_is_shown():
         "command for events": "notify",
         "webhook": "hooks.example",
         "MQTT": "broker.lan",
+        "push": "tgram, env:PUSH",
     }
     assert shown(LiveOutputs(webhook="env:HOOK"))["Outputs"]["webhook"] == "env:HOOK"
