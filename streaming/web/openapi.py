@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from streaming.payload import EVENT_SCHEMA, VERSION
+from streaming.sinks.payload import EVENT_SCHEMA, VERSION
 
 Json = dict[str, Any]
 _ERROR = {"$ref": "#/components/responses/Error"}
