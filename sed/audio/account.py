@@ -202,6 +202,8 @@ def pipe_fault(pipe: Pipe, decoder: ContainerDecoder, n_samples: int) -> str:
     while data := pipe.read(READ_AHEAD_BYTES):
         n_after += len(data)
     ends, form = pipe.ends(), decoder.format
+    if kind_of(form) in _CHUNKED:  # of which FFmpeg has read more than it decoded
+        n_after = max(n_after, ends.n_bytes - decoder.packet_bytes.end)
     # Of a chain only the last stream is counted, which is less than all of it.
     fault = ogg_fault(ends, form, n_samples, decoder.sample_rate, n_recordings=1)
     promised = mpeg.promised_samples(ends, 0) if form.startswith("mp3 ") else 0

@@ -93,6 +93,8 @@ def test_formats_that_need_no_seek(tmp_path, name, subtype):
     [
         ("x.flac", "PCM_16", "middle"),
         ("x.flac", "PCM_16", "behind"),
+        ("x.w64", "PCM_16", "behind"),
+        ("x.aiff", "PCM_16", "behind"),
         ("x.ogg", "VORBIS", "middle"),
         ("x.ogg", "VORBIS", "behind"),
         ("x.mp3", "MPEG_LAYER_III", "start"),
