@@ -135,7 +135,8 @@ def garden(tiny_checkpoint, tmp_path, monkeypatch):
     path = tmp_path / "garden.toml"
     path.write_text(
         f'input = "{tmp_path}/garden.wav"\nmodel = "{tmp_path}/tiny.safetensors"\n'
-        f'lookahead = 0.25\ndevice = "cpu"\ndb = "{tmp_path}/events.sqlite"\nbuffer = 20\n'
+        f'lookahead = 0.25\nengine = "torch"\ndevice = "cpu"\nbuffer = 20\n'
+        f'db = "{tmp_path}/events.sqlite"\n'
     )
     n = torch.get_num_threads()
     yield path

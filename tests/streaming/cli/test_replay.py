@@ -20,7 +20,9 @@ def replayed(tmp_path, tiny_checkpoint):
     config = tmp_path / "garden.toml"
 
     def run(rules, *options):
-        config.write_text(f'model = "{tmp_path}/tiny.safetensors"\ndevice = "cpu"\n{rules}')
+        config.write_text(
+            f'model = "{tmp_path}/tiny.safetensors"\ndevice = "cpu"\nengine = "torch"\n{rules}'
+        )
         given = "listen", "--replay", path, "--config", config, *options
         return CliRunner().invoke(app(), list(map(str, given)))
 

@@ -39,7 +39,7 @@ def test_the_decisions_are_those_of_one_process_that_was_not_restarted(tmp_path)
     onsets = [0, 40, 80, 300, 340, 630, 645, 700, 1_300, 1_400, 1_440]
     whole = run(tmp_path / "whole.sqlite", onsets, 0)
     assert whole == [40, 645, 1_440]
-    for cut in range(len(onsets)):
+    for cut in (1, 5, 6, 9):
         path = tmp_path / f"{cut}.sqlite"
         first = run(path, onsets[:cut], 0)
         assert first + run(path, onsets[cut:], onsets[cut]) == whole

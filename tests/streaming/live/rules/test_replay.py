@@ -76,3 +76,15 @@ def test_a_threshold_above_one_is_none():
 
 def test_a_database_without_events_has_no_frequent_class(tmp_path):
     assert frequent_classes(database(tmp_path / "events.sqlite", []), 10.0)[0] == []
+
+
+def test_hours_of_sessions_at_the_same_time_count_once(tmp_path):
+    path = database(tmp_path / "events.sqlite", [("dog", 10.0, 0.5)])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for start, stop in ((0.5, 1.5), (0.75, 1.0), (3.0, 3.5)):
+            times = (START + timedelta(hours=hours) for hours in (start, stop))
+            connection.execute(
+                "INSERT INTO sessions (started, ended, model) VALUES (?, ?, '')",
+                [time.isoformat() for time in times],
+            )
+    assert frequent_classes(path, 10.0)[1] == 2.0

@@ -1,5 +1,6 @@
 """Rules decide on a stream of events, and on nothing else."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -196,16 +197,23 @@ def test_rules_do_not_depend_on_each_other(rule, sounds):
     assert [alert for alert in both if alert.rule == rule.name] == alone
 
 
-@quick
-@given(settings_of_rules, events)
-def test_adopted_by_new_rules_a_rule_goes_on_as_if_nothing_had_happened(rule, sounds):
-    config = RulesConfig((rule,))
-    sounds = [each for each in sounds if not each.start < START + 1e5 <= each.stop]
-    old, new = Rules(config, expand), Rules(config, expand)
-    found = list(old.feed([each for each in sounds if each.stop < START + 1e5]))
-    new.adopt(old)
-    found += new.feed([each for each in sounds if each.start >= START + 1e5])
-    assert found == list(Rules(config, expand).feed(sounds))
+def test_adopted_by_new_rules_a_rule_goes_on_unless_it_is_another_one():
+    rule = RuleConfig("a", confirmations=2, within_seconds=100.0, cooldown_seconds=600.0)
+    old = Rules(RulesConfig((rule,)), expand)
+    assert len(list(old.feed(dogs(0, 50, 640)))) == 1
+    for changed, n_alerts in ((rule, 1), (replace(rule, within_seconds=101.0), 0)):
+        new = Rules(RulesConfig((changed,)), expand)
+        new.adopt(old)
+        assert len(list(new.feed(dogs(660)))) == n_alerts
+
+
+def test_the_alerts_that_were_sent_count_and_not_those_that_a_part_of_the_past_would_cause():
+    hour = 3_600
+    rule = RuleConfig("a", cooldown_seconds=2.0 * hour)
+    assert alerts(rule, dogs(0, hour, 8_000)) == [0, 8_000]
+    rules = Rules(RulesConfig((rule,)), expand)
+    rules.restore(dogs(hour), [("a", "dog", START + 1.0)])
+    assert len(list(rules.feed(dogs(8_000)))) == 1
 
 
 def test_a_day_of_25_hours_has_one_first_event():
