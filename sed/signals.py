@@ -7,6 +7,7 @@ install nothing, and the program keeps the ones it has. Where the platform has n
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -71,6 +72,15 @@ def hangup_calls(on_hangup: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         _set_handler(signal.SIGHUP, before)
+
+
+def has_terminal() -> bool:
+    """Return whether this process has a terminal; one that was closed is none, and sends SIGHUP."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY))
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from dataclasses import replace
 from threading import Event
 
 from sed.errors import SedError, UsageError
+from sed.signals import has_terminal
 from sed.text import printable, some
 from streaming.cli.live.classes import live_rules
 from streaming.cli.live.open_outputs import OpenOutputs
@@ -61,14 +62,21 @@ class Reloading:
         self._listener = listener
         self._outputs = outputs
         self._asked = asked
+        self._had_terminal = has_terminal()
         self._config = listener.detector.config
         self._max_delay_seconds = listener.detector.delay_seconds
 
     def reload_if_asked(self) -> None:
-        """Read the file and apply it; what is wrong with it is a `Problem`, and all stays."""
+        """Read the file and apply it; what is wrong with it is a `Problem`, and all stays.
+
+        The signal also comes when a terminal is closed: then listening is stopped.
+        """
         if not self._asked.is_set():
             return
         self._asked.clear()
+        if self._had_terminal and not has_terminal():
+            self._listener.stop()
+            return
         name = printable(os.fspath(self._reader.path or ""))
         try:
             text = self._reload()

@@ -117,6 +117,9 @@ def _rule_table(summaries: Sequence[RuleSummary]) -> Table:
 def _show_noise(console: Console, path: Path, max_per_hour: float) -> None:
     rates, hours = frequent_classes(path, max_per_hour)
     console.print()
+    if hours < 1:
+        console.print("which classes are frequent can be said when an hour was listened")
+        return
     if not rates:
         console.print(f"no class was found more than {max_per_hour:g} times an hour")
         return

@@ -204,3 +204,12 @@ def test_other_classes_and_thresholds_apply_from_then_on(
     assert set(labels[:last]) > {label}
     assert last < len(labels) - 1
     database.close()
+
+
+def test_when_its_terminal_is_closed_it_stops(garden, listen_and, monkeypatch):
+    states = iter([True, False])
+    monkeypatch.setattr("streaming.cli.live.reload.has_terminal", lambda: next(states))
+    done = listen_and([lambda: None], "--config", garden)
+    assert done.exit_code == 0, done
+    assert "read again" not in done.stderr
+    assert re.search(r"0:00:0[2-6] processed", done.stderr)
