@@ -1,17 +1,21 @@
 """Mutated recordings of every format, and what becomes of them; run as a program by their test.
 
-``python -m tests.sed.audio.mutations FOLDER FIRST N`` reads the originals in a folder, decodes
-mutations number FIRST to FIRST + N - 1, and prints a JSON object for each that is not as it should
-be. Before each one it prints its number, so that a crash shows which it was.
+``python -m tests.sed.audio.mutations FOLDER FIRST N [pipe]`` reads the originals in a folder,
+decodes mutations number FIRST to FIRST + N - 1, as files or through a pipe, and prints a JSON
+object for each that is not as it should be. Before each one it prints its number, so that a crash
+shows which it was.
 """
 
 import faulthandler
 import json
+import os
 import re
 import resource
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import soundfile
@@ -198,6 +202,26 @@ def decoded(path):
     return n_samples, decoder.sample_rate, decoder.n_channels, decoder.format, message
 
 
+def piped(content):
+    """Return what `decoded` does, for sound that comes through a pipe."""
+    reading, writing = os.pipe()
+
+    def write():
+        with open(writing, "wb", buffering=0) as pipe, suppress(OSError):
+            rest = memoryview(content)
+            while rest:
+                rest = rest[pipe.write(rest) :]
+
+    thread = Thread(target=write)
+    thread.start()
+    try:
+        *counts, form, message = decoded(Path(f"/dev/fd/{reading}"))
+    finally:
+        os.close(reading)
+        thread.join()
+    return *counts, form.replace(" stream", ""), message
+
+
 def lost_seconds(name, content, kinds, has_other_header, whole, result):
     """Return how many seconds of a mutation were lost without a word, by an account of our own.
 
@@ -228,13 +252,13 @@ def _width(form):
     return 0 if container == "FLAC" else PLAIN_BYTES.get(subtype, 0)
 
 
-def main(folder, first, n_mutations):
+def main(folder, first, n_mutations, *, by_pipe=False):
     """Decode mutations, and report what is wrong."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES_OF_MEMORY, MAX_BYTES_OF_MEMORY))
     warnings.simplefilter("ignore")
     originals = {path.name: path.read_bytes() for path in sorted(folder.glob("*.*"))}
     whole = {name: decoded(folder / name) for name in originals}
-    place = folder / f"mutated-{first}"
+    place = folder / f"mutated-{first}{'-pipe' * by_pipe}"
     place.mkdir()
     for number in range(first, first + n_mutations):
         rng = np.random.default_rng(number)
@@ -246,7 +270,7 @@ def main(folder, first, n_mutations):
         faulthandler.dump_traceback_later(MAX_SECONDS, exit=True)
         problem = ""
         try:
-            result = decoded(path)
+            result = piped(content) if by_pipe else decoded(path)
         except BaseException as error:
             problem = f"{type(error).__name__}: {error}"
         else:
@@ -262,4 +286,4 @@ def main(folder, first, n_mutations):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), by_pipe="pipe" in sys.argv[4:])

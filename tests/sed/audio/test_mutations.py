@@ -22,10 +22,11 @@ def originals(tmp_path_factory):
     return folder
 
 
-def problems(folder, first, n_mutations):
+def problems(folder, first, n_mutations, *options):
     """Return what went wrong with mutations, decoded in a process of their own."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tests.sed.audio.mutations", folder, first, n_mutations]
+    command += options
     done = subprocess.run(
         [*map(str, command)],
         capture_output=True,
@@ -43,6 +44,20 @@ def problems(folder, first, n_mutations):
 
 def test_mutated_recordings_are_read_or_reported(originals):
     assert problems(originals, 0, 108) == []
+
+
+def test_mutated_recordings_through_a_pipe(originals):
+    assert problems(originals, 0, 54, "pipe") == []
+
+
+@pytest.mark.slow
+def test_1200_mutated_recordings_through_a_pipe(originals):
+    found = [
+        problem
+        for first in range(0, 1_200, 600)
+        for problem in problems(originals, first, 600, "pipe")
+    ]
+    assert found == []
 
 
 @pytest.mark.slow
