@@ -24,8 +24,8 @@ MAX_SPEED = 1.02  # a live source is never this much faster than its nominal rat
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 30.0  # between attempts to connect to a URL again
 TIMEOUT_SECONDS = 10.0  # without a byte, after which a URL counts as disconnected
 BLOCKS_PER_SECOND = 20
-DISCONNECTED = "the stream was disconnected"
-DAMAGED_PACKETS = "packets of the stream cannot be decoded"
+DISCONNECTED, SILENT = "the stream was disconnected", "the stream sent no sound"
+DAMAGED_PACKETS = "packets of the stream were lost or cannot be decoded"
 
 
 class AudioSource(Protocol):
@@ -162,6 +162,8 @@ class _UrlSource(_ThreadedSource):
         super().__init__(_without_secrets(url), self._decoder)
         self._disconnected_at: float | None = None  # monotonic seconds
         self._pause_seconds = FIRST_PAUSE_SECONDS
+        self._block_at = time.monotonic()  # when the last block was delivered
+        self._is_silent = False  # whether only the sound is away
 
     def _run(self) -> None:
         decoder: ContainerDecoder | None = self._decoder
@@ -181,6 +183,7 @@ class _UrlSource(_ThreadedSource):
     def _deliver_all(self, decoder: ContainerDecoder) -> Exception | None:
         """Deliver until the stream ends; return the error if it broke off."""
         limiter = _RateLimiter(MAX_SPEED * self.sample_rate, AHEAD_SECONDS)
+        self._block_at = time.monotonic()
         try:
             with closing(decoder):
                 _deliver(decoder, self._buffer, limiter, self._stop, self._close_gap)
@@ -191,16 +194,27 @@ class _UrlSource(_ThreadedSource):
 
     def _close_gap(self) -> None:
         """Report the gap, if there is one, before the first block after it."""
+        self._block_at = time.monotonic()
         if self._disconnected_at is not None:
-            text = f"{self.name}: connected again"
-            self._buffer.reconnected(self._n_missing(), DISCONNECTED, text)
-            self._disconnected_at = None
+            text = f"{self.name}: {'sends sound' if self._is_silent else 'connected'} again"
+            reason = SILENT if self._is_silent else DISCONNECTED
+            self._buffer.reconnected(self._n_missing(), reason, text)
+            self._disconnected_at, self._is_silent = None, False
             self._pause_seconds = FIRST_PAUSE_SECONDS
+
+    def _watch(self) -> None:
+        """Report that a camera sends pictures and no sound: no timeout notices that."""
+        late_seconds = time.monotonic() - self._block_at
+        if self._disconnected_at is None and late_seconds > TIMEOUT_SECONDS:
+            self._disconnected_at, self._is_silent = self._block_at, True
+            self._buffer.disconnected(f"{self.name}: sends no sound; waiting for it")
 
     def _lose(self, n_samples: int) -> None:
         """Report damaged packets as a gap: they are no reason to connect again."""
+        was_away = self._disconnected_at is not None
         self._close_gap()
-        self._buffer.missed(n_samples, DAMAGED_PACKETS)
+        if not was_away:  # else they are in that gap
+            self._buffer.missed(n_samples, DAMAGED_PACKETS)
 
     def _connect(self, like: ContainerDecoder | None = None) -> ContainerDecoder:
         return ContainerDecoder(
@@ -209,6 +223,7 @@ class _UrlSource(_ThreadedSource):
             timeout_seconds=TIMEOUT_SECONDS,
             like=like,
             on_lost=self._lose,
+            on_other=self._watch,
         )
 
     def _reconnect(self, error: Exception | None) -> ContainerDecoder | None:
@@ -219,6 +234,7 @@ class _UrlSource(_ThreadedSource):
         error
             What ended the last connection; None if the server did.
         """
+        self._is_silent = False
         if self._disconnected_at is None:  # else it broke off again before the first block
             self._disconnected_at = time.monotonic()
             if error is not None and not isinstance(error, SedError):

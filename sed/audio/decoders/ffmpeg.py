@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time as clock
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
@@ -16,7 +17,9 @@ from sed.audio.decoders.container_header import (
     list_tracks,
     start_seconds,
 )
+from sed.audio.decoders.frames import FrameConverter
 from sed.audio.decoders.guard import reason_of
+from sed.audio.decoders.live_times import RTSP_OPTIONS, TIMED_STREAMS, PacketLoss
 from sed.audio.decoders.times import BARE_FORMATS, FrameTimes, PacketBytes, damage_of
 from sed.errors import MissingExtraError, RecordingError, SedError
 from sed.text import printable
@@ -36,8 +39,6 @@ SILENCE_SAMPLES = 65_536  # per block
 
 # How much FFmpeg reads of a file that does not say soon what its sound is: as it begins late.
 LONG_ANALYSIS = {"analyzeduration": "3600000000", "probesize": "1000000000"}
-
-MAX_PLANES = 2  # of a frame that is taken as it is; PyAV crashes on planar sound of 8 channels
 
 CAN_JUMP = 0x200  # a flag of formats whose clock may jump, AVFMT_TS_DISCONT
 
@@ -68,8 +69,10 @@ class ContainerDecoder:
         Another decoder; samples are converted to its sample rate and channels.
     on_lost
         For a stream without an end, which has another account of time: called with the number of
-        samples of packets that could not be decoded, before the block that follows them. No silence
-        is put in, and nothing is reported in the end. Files are not concerned.
+        samples of packets that were lost or could not be decoded, before the block that follows
+        them. No silence is put in, and nothing is reported in the end. Files are not concerned.
+    on_other
+        Called for each packet of a live stream that is no sound of this track.
 
     Raises
     ------
@@ -88,9 +91,10 @@ class ContainerDecoder:
         timeout_seconds: float | None = None,
         like: ContainerDecoder | None = None,
         on_lost: Callable[[int], None] | None = None,
+        on_other: Callable[[], None] | None = None,
     ) -> None:
         self._path = name or (source if isinstance(source, str) else str(source.name))
-        self._on_lost = on_lost
+        self._on_lost, self._on_other = on_lost, on_other
         self._timeout_seconds = timeout_seconds
         self._container: Any = None
         try:
@@ -164,8 +168,8 @@ class ContainerDecoder:
         self, source: str | BinaryIO, track: int | None, like: ContainerDecoder | None
     ) -> None:
         is_rtsp = isinstance(source, str) and source.startswith("rtsp")
-        # TCP loses no packets, UDP does.
-        self._open_container(source, {"rtsp_transport": "tcp"} if is_rtsp else {})
+        began = clock.monotonic()
+        self._open_container(source, RTSP_OPTIONS if is_rtsp else {})
         self.track = choose_track(self._path, self.tracks, track)
         can_restart = isinstance(source, str) or source.seekable()
         if self._on_lost is None and not self.track.sample_rate and can_restart:
@@ -182,11 +186,13 @@ class ContainerDecoder:
                 self._path, f"its sound cannot be decoded ({self.track.codec}). Convert it."
             )
         self._decode = decode_of(self._av, self._stream)
-        self._layout: str = like._layout if like else own.layout.name
+        layout: str = like._frames.layout if like else own.layout.name
         self.sample_rate: int = like.sample_rate if like else int(own.sample_rate)
         self.n_channels: int = like.n_channels if like else int(own.channels)
         self.format = f"{self._container.format.name} {own.name}"
         self._is_live = self._on_lost is not None and not self.has_end
+        is_counted = self._is_live and self._container.format.name in TIMED_STREAMS
+        self._loss = PacketLoss(self.sample_rate, began) if is_counted else None
         is_bare = self._container.format.name in BARE_FORMATS and not self._is_live
         self.packet_bytes = PacketBytes(is_bare=is_bare, n_channels=self.n_channels)
         self._zero = start_seconds(self._container)
@@ -196,9 +202,7 @@ class ContainerDecoder:
             self.n_samples = max(0, round(self._position_of(self._end)))
         self._container_end = container_end_seconds(self._container)
         self._last_seen = 0.0  # end of the last packet of any stream, in seconds
-        self._resampler: Any = None
-        self._form: tuple[object, ...] | None = None  # of the last frame
-        self._is_planar = False  # whether frames are taken as they are
+        self._frames = FrameConverter(self._av, layout, self.sample_rate, self.n_channels)
         self.n_frame = 0  # samples of the last frame
         self.sample_bytes: int = self.n_channels * own.format.bytes  # that a codec can need
         self._n_lost = 0  # samples since then that could not be decoded
@@ -225,7 +229,7 @@ class ContainerDecoder:
         for packet in self._packets():
             try:
                 self._n_lost += self.packet_bytes.missing(packet.pos, packet.size) * self.n_frame
-                frames = [(frame.time, self._converted(frame)) for frame in self._decode(packet)]
+                frames = [(frame.time, self._convert(frame)) for frame in self._decode(packet)]
             except Exception:  # a bad packet costs itself
                 self._n_lost += self._n_samples_of(packet)
                 if self._is_live and self._n_lost > MAX_LIVE_LOSS_SECONDS * self.sample_rate:
@@ -239,12 +243,13 @@ class ContainerDecoder:
                 self._path,
                 f"none of its sound can be decoded ({self.track.codec}). Check its content.",
             )
-        yield from self._placed(None, self._rest())
+        yield from self._placed(None, self._frames.rest())
 
     def _packets(self) -> Iterator[Any]:
         """Yield the packets of the track; past damage of the container where FFmpeg goes on."""
         # Where only the whole has a length, the last packet of any stream shows if it is cut off.
         every = self._end is None and self._container_end is not None
+        every = every or (self._is_live and self._on_other is not None)
         n_errors = 0
         while True:
             try:
@@ -255,6 +260,8 @@ class ContainerDecoder:
                         self._last_seen = max(self._last_seen, end)
                     if packet.stream_index == self._stream.index:
                         yield packet
+                    elif self._is_live and self._on_other is not None:
+                        self._on_other()
                 return
             except Exception:
                 n_errors += 1
@@ -262,37 +269,10 @@ class ContainerDecoder:
                     raise
                 self._n_lost += self.n_frame  # at least; the next time says how many
 
-    def _converted(self, frame: Any) -> Floats:
-        """Return a frame as samples (samples, channels), of the rate and channels of this."""
-        form = (frame.format.name, frame.layout.name, frame.sample_rate)
-        parts = []
-        if form != self._form:
-            # Internet radio changes its format between programmes, and a resampler accepts only
-            # one. Interleaved, because PyAV crashes on planar sound of 8 channels.
-            parts, self._form = [self._rest()], form
-            self._resampler = self._av.AudioResampler("flt", self._layout, self.sample_rate)
-            own = ("fltp", self._layout, self.sample_rate)
-            self._is_planar = form == own and self.n_channels <= MAX_PLANES
-        if self._is_planar and not parts:
-            # What most codecs yield needs no resampler, which takes as long as the codec.
-            planes = [np.frombuffer(p, np.float32, frame.samples) for p in frame.planes]
-            self.n_frame = frame.samples
-            return planes[0][:, None] if len(planes) == 1 else np.stack(planes, axis=1)
-        parts += [self._samples(part) for part in self._resampler.resample(frame)]
-        block = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    def _convert(self, frame: Any) -> Floats:
+        block = self._frames.convert(frame)
         self.n_frame = len(block)
         return block
-
-    def _rest(self) -> Floats:
-        """Return the samples that a change of the sample rate holds back."""
-        parts = [np.empty((0, self.n_channels), np.float32)]
-        if self._form is not None and self._form[2] != self.sample_rate:
-            parts += [self._samples(part) for part in self._resampler.resample(None)]
-        return np.concatenate(parts)
-
-    def _samples(self, frame: Any) -> Floats:
-        block: Floats = frame.to_ndarray().astype(np.float32, copy=False)
-        return block.reshape(-1, self.n_channels)
 
     def _placed(self, time: float | None, block: Floats) -> Iterator[Floats]:
         """Yield a block after the silence that its time asks for.
@@ -306,6 +286,8 @@ class ContainerDecoder:
         """
         n_lost, self._n_lost = self._n_lost, 0
         if self._is_live:
+            if self._loss is not None:
+                n_lost = max(n_lost, self._loss.before(time, len(block)))
             if n_lost and self._on_lost is not None:
                 self._on_lost(n_lost)
         else:

@@ -270,7 +270,7 @@ def test_a_packet_that_cannot_be_decoded_is_a_gap_and_no_disconnection(tmp_path,
     gaps = [item for item in items if isinstance(item, SampleGap)][:2]
     assert before.count(SampleGap) == 2
     assert [gap.n_samples for gap in gaps] == [2 * 1_024, 1_024]
-    assert {gap.reason for gap in gaps} == {"packets of the stream cannot be decoded"}
+    assert {gap.reason for gap in gaps} == {"packets of the stream were lost or cannot be decoded"}
     assert gaps[0].start == 20 * 1_024
     assert buffer.n_missing >= 3 * 1_024
     last = next(i for i in reversed(items) if isinstance(i, AudioChunk))
