@@ -202,7 +202,9 @@ class ContainerDecoder:
             self.n_samples = max(0, round(self._position_of(self._end)))
         self._container_end = container_end_seconds(self._container)
         self._last_seen = 0.0  # end of the last packet of any stream, in seconds
-        self._frames = FrameConverter(self._av, layout, self.sample_rate, self.n_channels)
+        self._frames: FrameConverter = FrameConverter(
+            self._av, layout, self.sample_rate, self.n_channels
+        )
         self.n_frame = 0  # samples of the last frame
         self.sample_bytes: int = self.n_channels * own.format.bytes  # that a codec can need
         self._n_lost = 0  # samples since then that could not be decoded
