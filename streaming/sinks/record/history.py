@@ -72,8 +72,10 @@ class EventFilter:
         conditions: list[str] = []
         values: list[float | str] = []
         if self.sources:
-            # Of several inputs SQLite would sort all events; + keeps it from their index.
-            column = "source" if len(self.sources) == 1 else "+source"
+            # Of several inputs SQLite would sort all events, and for each of several classes it
+            # would read all of an input; + keeps it from their index.
+            is_alone = len(self.sources) == 1 and len(self.labels) < 2
+            column = "source" if is_alone else "+source"
             conditions.append(f"{column} IN ({', '.join('?' * len(self.sources))})")
             values += self.sources
         for condition, bound in (("unix_time >= ?", self.start), ("unix_time < ?", self.stop)):
