@@ -134,7 +134,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "web.png")
     parser.add_argument("--width", type=int, default=1280)
-    parser.add_argument("--height", type=int, default=1312)
+    parser.add_argument("--height", type=int, default=1390)
     parser.add_argument("--scheme", choices=("dark", "light"), default="dark")
     arguments = parser.parse_args()
     draw(arguments.output, arguments.width, arguments.height, arguments.scheme)

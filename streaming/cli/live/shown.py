@@ -15,7 +15,6 @@ from streaming.live.rules.config import RulesConfig
 
 Shown = Mapping[str, Mapping[str, str]]
 SECRET = ("env:", "file:")  # beginnings of what names a secret
-MAX_CLASSES = 30  # with thresholds of their own that are shown
 
 
 def shown_settings(
@@ -73,10 +72,7 @@ def _thresholds(labels: tuple[str, ...], thresholds: tuple[float, ...]) -> dict[
     most, n_most = Counter(texts).most_common(1)[0]
     others = [(label, text) for label, text in zip(labels, texts, strict=True) if text != most]
     shown = {"all classes" if n_most == len(texts) else f"{n_most} classes": most}
-    shown |= others[:MAX_CLASSES]
-    if len(others) > MAX_CLASSES:
-        shown[f"{len(others) - MAX_CLASSES} more"] = "…"
-    return shown
+    return shown | dict(others)
 
 
 def _outputs(outputs: LiveOutputs) -> dict[str, str]:

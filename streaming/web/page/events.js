@@ -209,6 +209,11 @@ export class EventLog {
       this.forget(this.list.lastElementChild);
       this.hasOlder = true;
     }
+    // A newer event of the newest day goes below the line of that day.
+    if (below?.className === "day" && below.dataset.day === item.dataset.day) {
+      below.dataset.at = at + 0.5;
+      this.list.insertBefore(below, item);
+    }
     const near = [item.previousElementSibling, item.nextElementSibling];
     const isNewDay = near.every((other) => !other)
       || near.some((other) => other && other.dataset.day !== item.dataset.day);

@@ -10,6 +10,8 @@ import { InputPanel } from "./input.js";
 const FIRST_RETRY = 500, MAX_RETRY = 5000;  // milliseconds before a reconnection
 const SILENCE_TIMEOUT = 8000;  // milliseconds without a message until the connection is closed
 
+const MANY_SETTINGS = 12;  // in a group that takes the width of the page
+
 const byId = (id) => document.getElementById(id);
 const filter = new Filter(byId("filter"), showFilter);
 const log = new EventLog({ list: byId("log"), empty: byId("no-events"), player: byId("player"),
@@ -48,6 +50,7 @@ async function showSettings() {
       const group = document.createElement("section"), list = document.createElement("dl");
       group.append(Object.assign(document.createElement("h3"), { textContent: title }), list);
       list.append(...Object.entries(values).map(([name, value]) => term(name, value)));
+      group.classList.toggle("many", list.childElementCount > MANY_SETTINGS);
       return group;
     }));
   } catch { /* The next connection loads them. */ }

@@ -39,12 +39,7 @@ def test_what_is_used_is_shown():
     assert shown()["Rules"] == {"rules": "none: alerts get every event"}
 
 
-def test_of_many_thresholds_the_first_are_shown():
-    labels = tuple(f"class {n}" for n in range(100))
-    thresholds = (0.5,) * 50 + tuple(n / 100 for n in range(50))
-    values = shown(labels=labels, thresholds=thresholds)["Thresholds"]
-    assert next(iter(values.items())) == ("50 classes", "0.5")
-    assert [*values.items()][-1] == ("20 more", "…")
+def test_one_threshold_of_all_classes_is_named_so():
     assert shown(thresholds=(0.5,) * 3)["Thresholds"] == {"all classes": "0.5"}
 
 

@@ -63,6 +63,9 @@ def test_events_are_chosen_by_class_kind_score_day_and_hour(browser, served):
                                "e => e.textContent === 'wind')")  # fmt: skip
         dispatcher.handle(EventEnded(event(0, "wind", time=NOON)))
         page.locator(ROWS, has_text="12:00:00").wait_for()
+        # Each day has a line above its events, also above those that come later.
+        lines = page.locator("#log li").evaluate_all("all => all.map(each => each.className)")
+        assert lines[:2] == ["day", "event"]
         dispatcher.handle(EventEnded(event(0, "dog", time=NOON)))
         choice.select_option("kind:animal")
         page.locator(ROWS, has_text="dog").first.wait_for()
