@@ -42,10 +42,11 @@ _held: set[int] = set()
 
 
 @contextmanager
-def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+def written_whole(path: str | os.PathLike[str], *, is_synced: bool = True) -> Iterator[Path]:
     """Write to a temporary file, renamed to `path` on success and removed on failure.
 
-    Missing folders are created. The content is synced to the disk before the file is renamed.
+    Missing folders are created. The content is synced to the disk before the file is renamed,
+    unless `is_synced` is false: after a power failure the file may then be empty.
 
     Yields
     ------
@@ -64,8 +65,9 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         lock = _acquire(part)
         try:
             yield part
-            with open(part, "rb+") as file:
-                os.fsync(file.fileno())
+            if is_synced:
+                with open(part, "rb+") as file:
+                    os.fsync(file.fileno())
             os.replace(part, path)
         except BaseException:
             with suppress(OSError):

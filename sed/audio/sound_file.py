@@ -112,7 +112,9 @@ class FlacFile:
             raise OSError(number, os.strerror(number)) from error
 
 
-def write_flac(path: str | os.PathLike[str], samples: Floats, sample_rate: int) -> None:
+def write_flac(
+    path: str | os.PathLike[str], samples: Floats, sample_rate: int, *, is_synced: bool = True
+) -> None:
     """Write samples to a FLAC file of 24 bits, complete or not at all.
 
     Parameters
@@ -123,13 +125,15 @@ def write_flac(path: str | os.PathLike[str], samples: Floats, sample_rate: int) 
         Shape (samples, channels), full scale 1.
     sample_rate
         Samples per second.
+    is_synced
+        Whether the file is on the disk before it has its name.
 
     Raises
     ------
     OutputError
         If it cannot be written, or FLAC does not support the rate or the channels.
     """
-    with written_whole(path) as part:
+    with written_whole(path, is_synced=is_synced) as part:
         part.write_bytes(encoded_flac(samples, sample_rate))
 
 

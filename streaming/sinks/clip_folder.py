@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -18,6 +19,9 @@ from sed.types import Floats
 from streaming.sinks.record.schema import CLIP_NAME
 from streaming.sinks.storage.clip_name import dated
 from streaming.sinks.storage.place import FilePlace
+
+# Cards wear out from being synced: of many clips at once, only the first one is synced.
+SYNC_SECONDS = 1.0
 
 
 class ClipFolder:
@@ -56,6 +60,7 @@ class ClipFolder:
         self._max_days = max_days
         self._now = now
         self._newest = ""
+        self._sync_at = 0.0  # monotonic seconds
         self._place = FilePlace(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +100,11 @@ class ClipFolder:
             self._place.check_disk()
         except OSError as error:
             raise OutputError(path, error) from error
-        write_flac(path, samples, sample_rate)
+        now = time.monotonic()
+        is_synced = now >= self._sync_at
+        write_flac(path, samples, sample_rate, is_synced=is_synced)
+        if is_synced:
+            self._sync_at = now + SYNC_SECONDS
         if self._has_limits:
             try:
                 size = path.stat().st_size

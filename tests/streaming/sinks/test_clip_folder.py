@@ -43,6 +43,18 @@ def test_two_events_of_one_label_and_time_get_different_names(tmp_path):
     assert files(tmp_path) == [f"{day}.flac", f"{day}_2.flac", f"{day}_3.flac", f"{day}_4.flac"]
 
 
+def test_of_many_clips_at_once_only_the_first_is_synced(tmp_path, monkeypatch):
+    synced = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(file), sync(file)))
+    clips = ClipRecorder(tmp_path, delay_seconds=1)
+    samples = sound(3)
+    for n in range(4):
+        play(clips, samples, [(20_000, EventEnded(event(0.5, 1, source=f"mic{n}")))],
+             source=f"mic{n}")  # fmt: skip
+    assert (len(files(tmp_path)), len(synced)) == (4, 1)
+
+
 def test_names_are_safe_and_short_for_any_label_and_source(tmp_path):
     clips = ClipRecorder(tmp_path, delay_seconds=1)
     samples = sound(2)
