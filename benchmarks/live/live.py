@@ -1,6 +1,7 @@
 """Measure `sed listen`, and save the results in docs/results/.
 
     python -m benchmarks.live.live equality latency lookahead overload strangers cost endurance day
+    python -m benchmarks.live.live writes year
 
 Each part can be run alone; those with a microphone need what `virtual_microphone` names. The sound
 is the example, repeated. `python -m benchmarks.pages` then writes the page.
@@ -19,6 +20,8 @@ from benchmarks.live.latency import latency, lookahead
 from benchmarks.live.overload import overload
 from benchmarks.live.strangers import strangers
 from benchmarks.live.virtual_microphone import what_is_missing
+from benchmarks.live.writes import writes
+from benchmarks.live.year import year
 from benchmarks.store import Results, save
 
 PARTS: dict[str, Callable[[], Results]] = {
@@ -30,13 +33,22 @@ PARTS: dict[str, Callable[[], Results]] = {
     "cost": cost,
     "endurance": endurance,
     "day": day,
+    "writes": writes,
+    "year": year,
 }
 
 
 def main() -> None:
     """Measure the parts given as arguments."""
     for name in sys.argv[1:]:
-        needs_microphone = name not in ("latency", "lookahead", "strangers", "day")
+        needs_microphone = name not in (
+            "latency",
+            "lookahead",
+            "strangers",
+            "day",
+            "writes",
+            "year",
+        )
         if needs_microphone and (missing := what_is_missing()):
             raise SystemExit(f"{name} needs a virtual microphone: install {missing}")
         results = PARTS[name]()

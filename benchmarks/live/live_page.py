@@ -122,6 +122,67 @@ def day(f: Results) -> str:
     )
 
 
+def writes(f: Results) -> str:
+    """Return what is written to a disk."""
+    per_event = f["bytes_per_event"]
+    syncs = f.get("syncs_per_event")
+    synced = (
+        ""
+        if syncs is None
+        else (
+            f" The disk was synced {syncs:.2f} times per event: for its clip, "
+            "at most once a second, and when the log of the database is full."
+        )
+    )
+    return (
+        f"Database, clips and a file of events, {f['events_per_hour']:.0f} events an hour for "
+        f"{f['days']} days (simulated): {per_event / 1000:.0f} kB per event, of them "
+        f"{f['clip_bytes_per_event'] / 1000:.1f} kB for the sound of its clip, which is short "
+        f"here; {per_event * f['events_per_hour'] / 1e6:.2f} MB an hour.{synced} Clips of 4 s in "
+        "stereo at 44.1 kHz add about 0.3 MB each. Without events nothing is written."
+    )
+
+
+def year(f: Results) -> str:
+    """Return the account of a simulated year."""
+    queries, page = f["query_seconds"], f["page_seconds"]
+    shown = "not measured, for want of a browser" if page is None else f"{page:.2f} s (goal: 2 s)"
+    rows = {
+        "days, in the time zone of Berlin with both changes of summer time": f["days"],
+        "time of the simulation": f"{f['simulated_seconds'] / 60:.1f} min",
+        "kills (SIGKILL), of as many sessions and one more": f"{f['kills']} of {f['starts']}",
+        "databases damaged: overwritten, cut, overwritten while open": f["corruptions"],
+        "losses of the device": f["losses"],
+        "times that the clock was set, and found set": f"{f['clock_steps']}, "
+        f"{f['clock_steps_in_database']}",
+        "events reported": f"{f['reported']:,}",
+        "– in the database at the end": f"{f['in_database']:,}",
+        "– in copies that were set aside as damaged": f"{f['in_copies']:,}",
+        "– only in the file of events, as their pages were destroyed": f["only_in_files"],
+        "**lost**": f["lost"],
+        "**doubled**": f["doubled"] + f["reported_twice"],
+        "with a time that is wrong by more than 2 s": f["wrong_times"],
+        "undated: killed before the clock was set, and marked": f["undated"],
+        "clips saved, and kept within their quota": f"{f['clips_saved']:,}, {f['clips_kept']:,}: "
+        f"{f['clips_mb']:.2f} of {f['clips_max_mb']:g} MB",
+        "size of the database": f"{f['database_mb']:.1f} MB",
+        "the latest 100 events; those of a class; counts of 720 hours": ", ".join(
+            f"{1000 * queries[name]:.0f} ms"
+            for name in ("latest", "of_a_class", "hours_of_a_month")
+        ),
+        "page in headless Chromium, until its events are shown": shown,
+    }
+    return "\n".join(
+        [
+            "The listener, the detector, the database, the clips and the event file are real; the "
+            "microphone, the clocks and the probabilities of the network follow a script.\n",
+            "| a simulated year | |",
+            "|---|---|",
+            *(f"| {name} | {value} |" for name, value in rows.items()),
+        ]
+    )
+
+
 def cost(f: Results) -> str:
     """Return the table of processor shares."""
     rows = ["| `sed listen` with | share of one core |", "|---|---|"]
@@ -138,6 +199,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     "cost": ("Cost", cost),
     "endurance": ("Half an hour", endurance),
     "day": ("A day", day),
+    "writes": ("Writing to an SD card", writes),
+    "year": ("A year", year),
 }
 
 
