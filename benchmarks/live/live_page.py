@@ -130,13 +130,15 @@ def writes(f: Results) -> str:
         ""
         if syncs is None
         else (
-            f" The disk was synced {syncs:.2f} times per event: for its clip, "
-            "at most once a second, and when the log of the database is full."
+            f" The disk was synced {syncs:.2f} times per event: when the log of the database is "
+            "full, and for a clip at most once a second. As the simulation reports the events of "
+            "five minutes at once, most of its clips share a second; at this rate in real time "
+            "each clip is synced."
         )
     )
     return (
         f"Database, clips and a file of events, {f['events_per_hour']:.0f} events an hour for "
-        f"{f['days']} days (simulated): {per_event / 1000:.0f} kB per event, of them "
+        f"{f['days'] * 24} hours (simulated): {per_event / 1000:.0f} kB per event, of them "
         f"{f['clip_bytes_per_event'] / 1000:.1f} kB for the sound of its clip, which is short "
         f"here; {per_event * f['events_per_hour'] / 1e6:.2f} MB an hour.{synced} Clips of 4 s in "
         "stereo at 44.1 kHz add about 0.3 MB each. Without events nothing is written."
