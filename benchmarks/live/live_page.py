@@ -164,7 +164,7 @@ def year(f: Results) -> str:
         "**lost**": f["lost"],
         "**doubled**": f["doubled"] + f["reported_twice"],
         "with a time that is wrong by more than 2 s": f["wrong_times"],
-        "undated: killed before the clock was set, and marked": f["undated"],
+        "marked as undated: killed before the clock was set": f["undated"],
         "clips saved, and kept within their quota": f"{f['clips_saved']:,}, {f['clips_kept']:,}: "
         f"{f['clips_mb']:.2f} of {f['clips_max_mb']:g} MB",
         "size of the database": f"{f['database_mb']:.1f} MB",
