@@ -41,7 +41,7 @@ def latency(f: Results) -> str:
         f"({half_median:.2f} s). A hop of 0.5 s may pass in addition, so the goal is "
         f"{f['bar_seconds']:.2f} s for the 95th percentile. An event is complete when nothing can "
         f"extend it any more, which takes the minimum gap of {f['min_gap_seconds']:g} s longer. "
-        "A sound device adds its block of 0.05 s and the buffer of its driver."
+        "A sound device adds its block of 0.1 s and the buffer of its driver."
     )
 
 
