@@ -1,5 +1,7 @@
 """The settings that the page shows: what is used, and nothing secret."""
 
+import pytest
+
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -44,6 +46,7 @@ def test_one_threshold_of_all_classes_is_named_so():
 
 
 def test_nothing_secret_is_shown():
+    pytest.importorskip("paho", reason="needs the mqtt extra")
     outputs = LiveOutputs(
         token="s3cret",
         on_event="notify --key s3cret {label}",
