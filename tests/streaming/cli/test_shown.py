@@ -1,9 +1,9 @@
 """The settings that the page shows: what is used, and nothing secret."""
 
-import pytest
-
 from pathlib import Path
 from types import SimpleNamespace
+
+import pytest
 
 from streaming.cli.live.outputs import LiveOutputs
 from streaming.cli.live.shown import shown_settings
