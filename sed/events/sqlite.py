@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from sqlite3 import Connection as Connection
 
@@ -138,6 +139,10 @@ def read_sqlite(
         name = printable(os.fspath(path))
         what = "changed" if is_writable else "read"
         raise DatabaseError(f"{name}: cannot be {what}: {error}. {REMEDY}") from error
+
+
+# Opens a database of live events; `is_writable` and `timeout_seconds` are those of `read_sqlite`.
+read_live_record = partial(read_sqlite, application_id=LIVE_RECORD, version=LIVE_RECORD_VERSION)
 
 
 def belongs_to(path: str | os.PathLike[str], application_id: int) -> bool:

@@ -237,12 +237,12 @@ class EventDatabase:
             # What is in it is still open here, and is now written to the database.
             self._disconnect()
             self._notices.append(Problem(f"{self._name}-wal: {log_change}; nothing is lost"))
-        # SQLite deletes the log of an empty database, so that is not opened any more. A
-        # database that its user compacts is shorter too, but not damaged.
         elif self._upkeep.is_damaged:
             self._set_aside(DAMAGED.format(self._name))
         elif change == CUT and not log_change and self._has_all_pages():
             pass  # it was made smaller
+        # SQLite deletes the log of an empty database, so that is not opened any more. A
+        # database that its user compacts is shorter too, but not damaged.
         elif change == EMPTIED or ((change or log_change) and not is_sound(self._path)):
             file = self._name if change else f"{self._name}-wal"
             went = f"{self._n_written} events and gaps of this session may be gone"

@@ -12,7 +12,7 @@ import numpy as np
 from sed.errors import UsageError
 from sed.events.post_processing import ClassPostProcessing, PostProcessing
 from sed.events.scoring.precision import Threshold, thresholds_for
-from sed.events.sqlite import LIVE_RECORD, LIVE_RECORD_VERSION, read_sqlite
+from sed.events.sqlite import read_live_record, read_sqlite
 from sed.text import printable
 
 REVIEWS, REVIEWS_VERSION = 0x53454452, 1  # "SEDR": the database of `sed review`
@@ -135,7 +135,7 @@ def _key(source: str, label: str, onset: float, offset: float) -> Key:
 
 
 def _events(path: str | os.PathLike[str]) -> list[tuple[str, str, float, float, float, str | None]]:
-    with read_sqlite(path, application_id=LIVE_RECORD, version=LIVE_RECORD_VERSION) as connection:
+    with read_live_record(path) as connection:
         query = "SELECT count(*) FROM sqlite_master WHERE name = 'verdicts'"
         # Databases of before have no verdicts.
         joined = ("verdict", "LEFT JOIN verdicts ON event_id = id")

@@ -22,7 +22,7 @@ from sed.events.reading.layouts import LAYOUTS, layout_of
 from sed.events.reading.parquet import read_parquet_table
 from sed.events.reading.table import log_once
 from sed.events.reading.text_file import has_surrogates
-from sed.events.sqlite import LIVE_RECORD, LIVE_RECORD_VERSION, belongs_to, read_sqlite
+from sed.events.sqlite import LIVE_RECORD, belongs_to, read_live_record
 from sed.events.writing.formats import EXTENSIONS
 from sed.events.writing.writers import GAP
 from sed.text import lines, message_of, pluralize, printable, some, without_controls
@@ -306,7 +306,7 @@ def _local_times(cells: Sequence[str]) -> tuple[NDArray[np.datetime64], NDArray[
 def _read_live_record(path: Path) -> EventTable:
     """Return the events of the database that `sed listen` writes; recordings are its inputs."""
     query = "SELECT source, label, onset, offset, score, time FROM events ORDER BY id"
-    with read_sqlite(path, application_id=LIVE_RECORD, version=LIVE_RECORD_VERSION) as connection:
+    with read_live_record(path) as connection:
         columns = [*zip(*connection.execute(query), strict=True)] or [()] * 6
     files, labels, onset, offset, score, times = columns
     return EventTable.of_columns(files, labels, onset, offset, score, *_local_times(times))

@@ -163,5 +163,5 @@ def listen(
     from streaming.cli.live.run import run
 
     # Why is a `Problem`, which was reported when it happened.
-    if run(reader):
+    if run(reader, settings):
         raise typer.Exit(FAILED)

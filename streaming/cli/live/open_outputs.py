@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from sed.errors import SedError
-from streaming.cli.live.outputs import AlertMaker, LiveOutputs
+from streaming.cli.live.outputs import ALERT_FIELDS, AlertMaker, LiveOutputs
 from streaming.cli.live.shown import Shown, shown_settings
 from streaming.live.listener import Listener
 from streaming.live.rules.config import RulesConfig
@@ -20,9 +20,6 @@ from streaming.live.service import ServiceNotifier, service_socket
 from streaming.messages import Dispatcher, Message, Problem, Sink
 from streaming.pipeline.detector import Detector
 from streaming.sinks.text import format_status
-
-# Of the outputs, those that `OpenOutputs.exchange` changes.
-ALERT_FIELDS = ("on_event", "on_onset", "webhook", "webhook_header", "mqtt", "push")
 
 
 @contextmanager

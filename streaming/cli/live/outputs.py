@@ -32,6 +32,13 @@ if TYPE_CHECKING:
     from streaming.web.server import WebView
 
 AlertMaker = partial[Any]  # of a sink
+# Of the outputs, those that may be exchanged while it listens.
+ALERT_FIELDS = frozenset(
+    [
+        *("on_event", "on_onset", "webhook", "webhook_header", "mqtt", "push"),
+        *("home_assistant", "home_assistant_prefix"),
+    ]
+)
 
 
 @dataclass(frozen=True)

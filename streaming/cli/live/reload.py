@@ -12,22 +12,17 @@ from sed.signals import has_terminal
 from sed.text import printable, some
 from streaming.cli.live.classes import live_rules
 from streaming.cli.live.open_outputs import OpenOutputs
+from streaming.cli.live.outputs import ALERT_FIELDS
 from streaming.cli.live.settings import LiveSettings, SettingsReader
 from streaming.live.listener import Listener, live_config
 from streaming.live.rules.record import restore_rules
 from streaming.messages import Problem
 
-# Options that may change while it listens: of what is an event, and of alerts.
+# Options that may change while it listens besides those of alerts: what an event is.
 DETECTION_KEYS = frozenset(
     [
         *("threshold", "thresholds", "onset_threshold", "offset_threshold", "min_duration"),
         *("min_gap", "classes", "species_list", "all_classes", "at_level", "unknown", "top_k"),
-    ]
-)
-ALERT_KEYS = frozenset(
-    [
-        *("on_event", "on_onset", "webhook", "webhook_header", "mqtt", "push"),
-        *("home_assistant", "home_assistant_prefix"),
     ]
 )
 
@@ -88,7 +83,7 @@ class Reloading:
         new, old = self._reader.read(), self._settings.values
         options = self._reader.options
         changed = {key for key, each in options.items() if new.values[each.name] != old[each.name]}
-        fixed = changed - DETECTION_KEYS - ALERT_KEYS
+        fixed = changed - DETECTION_KEYS - ALERT_FIELDS
         names = {options[key].name for key in fixed}
         settings = replace(new, values={**new.values, **{name: old[name] for name in names}})
         outputs, listener = settings.outputs(), self._listener

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sed.errors import SedError, UsageError
-from sed.events.sqlite import DatabaseError
+from sed.events.sqlite import DatabaseError, read_live_record
 from sed.models.registry import is_registered
 from sed.text import pluralize, printable
 from streaming.cli.live.classes import expander
@@ -20,7 +20,6 @@ from streaming.cli.live.run import open_live_engine
 from streaming.cli.live.settings import LiveSettings
 from streaming.live.rules.config import RulesConfig
 from streaming.live.rules.noise import ClassRate, frequent_classes
-from streaming.live.rules.record import read_live_record
 from streaming.live.rules.replay import RuleSummary, replay, summarize, write_alerts
 from streaming.live.rules.rules import Rules
 

@@ -18,7 +18,7 @@ from streaming.cli.devices import drivers_silenced, open_sources
 from streaming.cli.live.classes import live_rules
 from streaming.cli.live.open_outputs import open_outputs
 from streaming.cli.live.reload import Reloading
-from streaming.cli.live.settings import SettingsReader
+from streaming.cli.live.settings import LiveSettings, SettingsReader
 from streaming.engines.base import Engine
 from streaming.engines.select import open_engine
 from streaming.live.listener import Listener, live_config
@@ -28,15 +28,21 @@ from streaming.sinks.text import format_status
 log = logging.getLogger("sed.listen")
 
 
-def run(reader: SettingsReader) -> Sequence[str]:
+def run(reader: SettingsReader, settings: LiveSettings) -> Sequence[str]:
     """Listen until the inputs end; return why inputs have failed.
+
+    Parameters
+    ----------
+    reader
+        Reads the settings again when that is asked for.
+    settings
+        Those to begin with.
 
     Raises
     ------
     UsageError, SedError
         If options, the model, an input or an output cannot be used.
     """
-    settings = reader.read()
     values = settings.values
     config, outputs = settings.detection(), settings.outputs()
     if values["n_threads"] < 1 or values["buffer_seconds"] <= 0:

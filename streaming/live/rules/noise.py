@@ -9,7 +9,7 @@ from datetime import datetime
 
 import numpy as np
 
-from streaming.live.rules.record import read_live_record
+from sed.events.sqlite import read_live_record
 
 HOUR_SECONDS = 3_600.0
 STEP = 1_000  # thresholds are multiples of 1 / STEP

@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
-from sed.events.sqlite import LIVE_RECORD, LIVE_RECORD_VERSION, read_sqlite
+from sed.events.sqlite import read_live_record
 from sed.text import to_utf8
 from streaming.live.rules.rules import Rules
 from streaming.live.rules.state import Sound
 
-read_live_record = partial(read_sqlite, application_id=LIVE_RECORD, version=LIVE_RECORD_VERSION)
 _EVENTS = """
 SELECT label, source, onset, unix_time, unix_time + offset - onset, score, time FROM events
 WHERE unix_time >= ? AND unix_time < ? ORDER BY unix_time, id

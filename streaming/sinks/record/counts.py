@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from datetime import datetime
 
-from streaming.sinks.record.history import EventFilter, read, where
+from sed.events.sqlite import read_live_record
+from streaming.sinks.record.history import EventFilter, where
 
 HOUR_SECONDS = 3600
 # Each distinct value takes one step in the index; DISTINCT would read the whole index.
@@ -31,7 +32,7 @@ def known_names(path: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
     DatabaseError
         If the database cannot be read.
     """
-    with read(path) as connection:
+    with read_live_record(path) as connection:
         labels, sources = (
             [str(value) for (value,) in connection.execute(_DISTINCT.format(column))]
             for column in ("label", "source")
@@ -47,7 +48,7 @@ def first_time(path: str | os.PathLike[str]) -> float | None:
     DatabaseError
         If the database cannot be read.
     """
-    with read(path) as connection:
+    with read_live_record(path) as connection:
         (first,) = connection.execute("SELECT min(unix_time) FROM events").fetchone()
         return first if first is None else float(first)
 
@@ -94,7 +95,7 @@ def hourly_counts(
     {where(texts)} GROUP BY hour, label ORDER BY hour, label
     """
     counts: dict[str, list[int]] = {}
-    with read(path) as connection:
+    with read_live_record(path) as connection:
         for n, label, count in connection.execute(query, (first, HOUR_SECONDS, *values)):
             counts.setdefault(label, [0] * n_hours)[n] = count
     return hours, counts

@@ -9,21 +9,16 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from sed.errors import OutputError, UsageError
-from sed.events.sqlite import LIVE_RECORD, LIVE_RECORD_VERSION, read_sqlite
+from sed.events.sqlite import read_live_record
 from sed.text import near
 from streaming.sinks.record.schema import CLIP_NAME
 
 Verdict = Literal["right", "wrong"]
 VERDICTS = ("right", "wrong")  # words of `sed review`
-
-_edit = partial(
-    read_sqlite, application_id=LIVE_RECORD, version=LIVE_RECORD_VERSION, is_writable=True
-)
 
 
 def set_verdict(path: str | os.PathLike[str], event_id: int, verdict: Verdict | None) -> bool:
@@ -47,7 +42,7 @@ def set_verdict(path: str | os.PathLike[str], event_id: int, verdict: Verdict | 
     """
     if verdict is not None and verdict not in VERDICTS:
         raise UsageError(f"unknown verdict {verdict!r}. {near(str(verdict), VERDICTS)}")
-    with _edit(path) as connection:
+    with read_live_record(path, is_writable=True) as connection:
         if verdict is None:
             connection.execute("DELETE FROM verdicts WHERE event_id = ?", (event_id,))
         else:
@@ -79,7 +74,7 @@ def delete_event(path: str | os.PathLike[str], event_id: int) -> bool:
     OutputError
         If the clip cannot be deleted. The event is kept.
     """
-    with _edit(path) as connection:
+    with read_live_record(path, is_writable=True) as connection:
         # A write lock first, so that the path of the clip is not added meanwhile.
         connection.execute("DELETE FROM verdicts WHERE event_id = ?", (event_id,))
         query = "DELETE FROM events WHERE id = ? RETURNING clip_path"

@@ -10,17 +10,13 @@ import heapq
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
 from sed.errors import UsageError
-from sed.events.sqlite import LIVE_RECORD, LIVE_RECORD_VERSION, Connection, read_sqlite
+from sed.events.sqlite import Connection, read_live_record
 from sed.events.tracker import Event
 from sed.text import to_utf8
-
-# Opens a database of live events for the duration of a context.
-read = partial(read_sqlite, application_id=LIVE_RECORD, version=LIVE_RECORD_VERSION)
 
 
 class StoredEvent(NamedTuple):
@@ -126,7 +122,7 @@ def stored_events(
     if after is not None and before is not None:
         raise UsageError("expected after or before, not both")
     texts, values = only.conditions()
-    with read(path) as connection:
+    with read_live_record(path) as connection:
         if after is not None:
             if only.labels:
                 texts.append(f"label IN ({', '.join('?' * len(only.labels))})")
@@ -164,7 +160,7 @@ def events_in_order(
     """
     texts, values = only.conditions()
     while True:
-        with read(path) as connection:
+        with read_live_record(path) as connection:
             rows = _first(connection, only.labels, texts, values, n_at_once, "ASC")
         yield from rows
         if len(rows) < n_at_once:
@@ -212,7 +208,7 @@ def has_label(path: str | os.PathLike[str], label: str) -> bool:
     DatabaseError
         If the database cannot be read.
     """
-    with read(path) as connection:
+    with read_live_record(path) as connection:
         query = "SELECT 1 FROM events WHERE label = ? LIMIT 1"
         return connection.execute(query, (label,)).fetchone() is not None
 
@@ -229,7 +225,7 @@ def find_event(path: str | os.PathLike[str], event: Event) -> StoredEvent | None
         return None
     query = f"{_EVENTS} WHERE unix_time = ? AND source = ? AND label = ?"
     values = event.time.timestamp(), to_utf8(event.file), to_utf8(event.label)
-    with read(path) as connection:
+    with read_live_record(path) as connection:
         row = connection.execute(query, values).fetchone()
         return StoredEvent(*row) if row else None
 
@@ -242,6 +238,6 @@ def stored_event(path: str | os.PathLike[str], event_id: int) -> StoredEvent | N
     DatabaseError
         If the database cannot be read.
     """
-    with read(path) as connection:
+    with read_live_record(path) as connection:
         row = connection.execute(f"{_EVENTS} WHERE id = ?", (event_id,)).fetchone()
         return StoredEvent(*row) if row else None

@@ -17,7 +17,8 @@ from sed.models.checkpoint import save_checkpoint
 from streaming.cli.live.config_file import config_text, live_options, read_config
 from streaming.cli.live.listen import listen
 from streaming.cli.live.open_outputs import OpenOutputs
-from streaming.cli.live.reload import ALERT_KEYS, DETECTION_KEYS
+from streaming.cli.live.outputs import ALERT_FIELDS
+from streaming.cli.live.reload import DETECTION_KEYS
 from streaming.live import sources
 from streaming.live.rules.config import RuleConfig
 from streaming.messages import AudioBlock
@@ -122,7 +123,7 @@ def test_values_are_those_that_the_command_takes(tmp_path):
 
 
 def test_what_can_be_exchanged_are_options():
-    assert live_options(listen).keys() >= DETECTION_KEYS | ALERT_KEYS
+    assert live_options(listen).keys() >= DETECTION_KEYS | ALERT_FIELDS
     assert "#hop = " in config_text(live_options(listen), {})
 
 

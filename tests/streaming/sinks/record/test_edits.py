@@ -2,12 +2,14 @@
 
 import sqlite3
 from contextlib import closing
+from functools import partial
 
 import pytest
 
 from sed.errors import OutputError, UsageError
-from sed.events.sqlite import DatabaseError
+from sed.events.sqlite import DatabaseError, read_live_record
 from streaming.messages import EventEnded
+from streaming.sinks.record import edits
 from streaming.sinks.record.edits import delete_event, set_verdict
 from streaming.sinks.record.history import stored_events
 from tests.streaming.sinks.databases import event, held_by_another, opened, rows
@@ -73,7 +75,7 @@ def test_an_event_whose_clip_cannot_be_deleted_is_kept(path):
 
 
 def test_a_database_that_is_locked_is_reported(path, monkeypatch):
-    monkeypatch.setitem(set_verdict.__globals__["_edit"].keywords, "timeout_seconds", 0.01)
+    monkeypatch.setattr(edits, "read_live_record", partial(read_live_record, timeout_seconds=0.01))
     with (
         held_by_another(path),
         pytest.raises(DatabaseError, match=r"events\.db: cannot be changed: database is locked"),
