@@ -95,8 +95,8 @@ ARROWS = {
     "train/data train/augment train/distill",
     "train/evaluate": "sed sed/audio sed/events sed/events/reading sed/events/scoring sed/models "
     "train/config train/data train/augment",
-    "train/fit": "sed sed/audio sed/events sed/events/reading sed/models sed/models/heads "
-    "train/data",
+    "train/fit": "sed sed/audio sed/events sed/events/tracking sed/events/reading sed/models "
+    "sed/models/heads train/data",
     "train/distill": "sed sed/features sed/events sed/events/tracking sed/models sed/models/heads "
     "train/config train/data",
     "train/run": "sed sed/models train/config train/data train/augment train/loop train/evaluate "

@@ -17,6 +17,7 @@ from sed.events.hierarchy import choose_classes
 from sed.events.post_processing import PostProcessing, read_post_processing
 from sed.events.tracker import TrackerConfig
 from sed.events.tracking.calibration import Calibration
+from sed.events.tracking.config import OFFSET_RATIO
 from sed.models.spec import ModelSpec
 from sed.text import near
 
@@ -27,7 +28,6 @@ Level = Literal["class", "kind"]
 LEVELS = ("class", "kind")
 MODES = ("auto", "sliding_window", "fully_convolutional")
 UNKNOWN = "unknown"  # the class of `streaming.pipeline.unknown`
-OFFSET_RATIO = 0.5  # offset threshold / onset threshold, where only one threshold is given
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from sed.errors import UsageError
 from sed.events.tracker import TrackerConfig
+from sed.events.tracking.config import OFFSET_RATIO
 from sed.features.log_mel import LogMelConfig
 from sed.features.shown import ShownSpectrogram
 from sed.models.spec import ModelSpec
 from sed.types import Floats
-from streaming.pipeline.config import OFFSET_RATIO, UNKNOWN, DetectorConfig
+from streaming.pipeline.config import UNKNOWN, DetectorConfig
 
 AMBIENCE = "ambience"  # the kind of the classes that are no sound of their own
 ONSET_THRESHOLD = 0.5

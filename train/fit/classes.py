@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sed.errors import UsageError
 from sed.events.tracker import TrackerConfig
+from sed.events.tracking.config import OFFSET_RATIO
 from sed.models.checkpoint import Checkpoint
 from sed.models.heads.added import AddedHead, AddedHeadConfig
 from sed.models.network import SedModel
@@ -24,8 +25,6 @@ from train.fit.heads import Rows, fit_head
 # Kinds that auto tries, and how much more average precision than linear another has to have.
 AUTO_KINDS = ("linear", "prototype", "knn")
 AUTO_MARGIN = 0.02
-# Offset threshold relative to the onset threshold where the model has none of its own.
-OFFSET_RATIO = 0.5
 SYNTHETIC_CLIPS = 48
 
 _log = logging.getLogger("sed.fit")

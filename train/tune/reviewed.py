@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -12,13 +11,12 @@ import numpy as np
 from sed.errors import UsageError
 from sed.events.post_processing import ClassPostProcessing, PostProcessing
 from sed.events.scoring.precision import Threshold, thresholds_for
+from sed.events.scoring.reviews import REVIEWS, REVIEWS_VERSION, majority
 from sed.events.sqlite import read_live_record, read_sqlite
+from sed.events.tracking.config import OFFSET_RATIO
 from sed.text import printable
 
-REVIEWS, REVIEWS_VERSION = 0x53454452, 1  # "SEDR": the database of `sed review`
 MIN_REVIEWED = 10  # events of a class, below which nothing is chosen
-# Offset threshold / onset threshold, as `sed detect --threshold` has it.
-OFFSET_RATIO = 0.5
 _EVENTS = "SELECT source, label, onset, offset, score, {} FROM events {}"
 _DECISIONS = """
 SELECT file, label, onset, offset, reviewer, verdict, true_label
@@ -145,15 +143,15 @@ def _events(path: str | os.PathLike[str]) -> list[tuple[str, str, float, float, 
 
 def _decisions(path: str | os.PathLike[str]) -> dict[Key, bool]:
     """Return whether events are right; those without a majority are left out."""
-    last: dict[Key, dict[str, str]] = {}
+    last: dict[Key, dict[str, str | None]] = {}  # None: unsure
     with read_sqlite(path, application_id=REVIEWS, version=REVIEWS_VERSION) as connection:
         for file, label, onset, offset, *said in connection.execute(_DECISIONS):
             reviewer, verdict, true_label = said
             of_event = last.setdefault(_key(file, label, onset, offset), {})
-            of_event[reviewer] = "?" if verdict == "unsure" else f"={true_label}"
+            of_event[reviewer] = None if verdict == "unsure" else true_label
     decided = {}
     for event, said in last.items():
-        votes = Counter(text for text in said.values() if text != "?").most_common(2)
-        if votes and (len(votes) == 1 or votes[0][1] > votes[1][1]):
-            decided[event] = votes[0][0] == f"={event[1]}"
+        agreed = majority(label for label in said.values() if label is not None)
+        if agreed is not None:
+            decided[event] = agreed == event[1]
     return decided

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 DecoderName = Literal["hysteresis", "change_detection"]
 DECODERS = ("hysteresis", "change_detection")
+OFFSET_RATIO = 0.5  # offset threshold / onset threshold, where only one threshold is given
 
 
 @dataclass(frozen=True)

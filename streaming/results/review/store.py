@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,14 +22,13 @@ from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 from sed.errors import UsageError
+from sed.events.scoring.reviews import REVIEWS, REVIEWS_VERSION, majority
 from sed.events.sqlite import DatabaseError, open_sqlite
 from sed.text import near, printable
 
 Verdict = Literal["right", "wrong", "relabelled", "unsure"]
 VERDICTS = ("right", "wrong", "relabelled", "unsure")
 
-APPLICATION_ID = 0x53454452  # "SEDR"
-VERSION = 1
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS decisions (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -121,11 +119,9 @@ def consensus(decisions: Collection[Decision]) -> Decision | None:
     Of decisions with the same true label the last one counts, with its borders.
     """
     certain = [each for each in decisions if each.verdict != "unsure"]
-    votes = Counter(each.true_label for each in certain).most_common(2)
-    if not votes or (len(votes) == 2 and votes[0][1] == votes[1][1]):
-        return None
-    most = votes[0][0]
-    return max((d for d in certain if d.true_label == most), key=lambda d: d.reviewed_at)
+    most = majority(each.true_label for each in certain)
+    agreed = (each for each in certain if each.true_label == most)
+    return max(agreed, key=lambda each: each.reviewed_at, default=None)
 
 
 class ReviewStore:
@@ -154,8 +150,8 @@ class ReviewStore:
         with self._failures():
             self._connection = open_sqlite(
                 path,
-                application_id=APPLICATION_ID,
-                version=VERSION,
+                application_id=REVIEWS,
+                version=REVIEWS_VERSION,
                 schema=SCHEMA,
                 exclusive=True,
                 timeout_seconds=0.5,

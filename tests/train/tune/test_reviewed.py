@@ -1,5 +1,6 @@
 """Thresholds from events that people have reviewed."""
 
+import sqlite3
 from contextlib import closing
 
 import pytest
@@ -8,8 +9,9 @@ from typer.testing import CliRunner
 from sed.cli import app
 from sed.errors import UsageError
 from sed.events.post_processing import read_post_processing
+from sed.events.scoring.reviews import REVIEWS, REVIEWS_VERSION
 from sed.events.sqlite import LIVE_RECORD, LIVE_RECORD_VERSION, open_sqlite
-from train.tune.reviewed import REVIEWS, REVIEWS_VERSION, read_reviewed, thresholds_of
+from train.tune.reviewed import read_reviewed, thresholds_of
 
 EVENTS = "CREATE TABLE events (id, source, label, onset, offset, score);"
 VERDICTS = "CREATE TABLE verdicts (event_id, verdict);"
@@ -104,6 +106,13 @@ def test_the_command_writes_what_detect_reads(tmp_path):
         assert isinstance(done.exception, UsageError)
 
 
-def test_the_database_of_sed_review_is_known_by_the_same_numbers():
+def test_the_database_of_sed_review_is_known_by_the_same_numbers(tmp_path):
     store = pytest.importorskip("streaming.results.review.store")
-    assert (store.APPLICATION_ID, store.VERSION) == (REVIEWS, REVIEWS_VERSION)
+    path = tmp_path / "reviews.sqlite"
+    store.ReviewStore(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        found = [
+            connection.execute(f"PRAGMA {n}").fetchone()[0]
+            for n in ("application_id", "user_version")
+        ]
+    assert found == [REVIEWS, REVIEWS_VERSION]
