@@ -145,6 +145,12 @@ def read_sqlite(
 read_live_record = partial(read_sqlite, application_id=LIVE_RECORD, version=LIVE_RECORD_VERSION)
 
 
+def has_table(connection: sqlite3.Connection, name: str) -> bool:
+    """Return whether a database has a table; one that was made by an earlier release lacks some."""
+    query = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
+    return bool(connection.execute(query, (name,)).fetchone()[0])
+
+
 def belongs_to(path: str | os.PathLike[str], application_id: int) -> bool:
     """Return whether a database is one of a kind; also if it is damaged, so that nothing is known.
 

@@ -12,7 +12,7 @@ from sed.errors import UsageError
 from sed.events.post_processing import ClassPostProcessing, PostProcessing
 from sed.events.scoring.precision import Threshold, thresholds_for
 from sed.events.scoring.reviews import REVIEWS, REVIEWS_VERSION, majority
-from sed.events.sqlite import read_live_record, read_sqlite
+from sed.events.sqlite import has_table, read_live_record, read_sqlite
 from sed.events.tracking.config import OFFSET_RATIO
 from sed.text import printable
 
@@ -134,10 +134,8 @@ def _key(source: str, label: str, onset: float, offset: float) -> Key:
 
 def _events(path: str | os.PathLike[str]) -> list[tuple[str, str, float, float, float, str | None]]:
     with read_live_record(path) as connection:
-        query = "SELECT count(*) FROM sqlite_master WHERE name = 'verdicts'"
-        # Databases of before have no verdicts.
         joined = ("verdict", "LEFT JOIN verdicts ON event_id = id")
-        parts = joined if connection.execute(query).fetchone()[0] else ("NULL", "")
+        parts = joined if has_table(connection, "verdicts") else ("NULL", "")
         return connection.execute(_EVENTS.format(*parts)).fetchall()
 
 

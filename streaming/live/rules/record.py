@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from sed.events.sqlite import read_live_record
+from sed.events.sqlite import has_table, read_live_record
 from sed.text import to_utf8
 from streaming.live.rules.rules import Rules
 from streaming.live.rules.state import Sound
@@ -53,9 +53,7 @@ def last_alerts(path: str | os.PathLike[str]) -> list[tuple[str, str, float]]:
         If the database cannot be read.
     """
     with read_live_record(path) as connection:
-        # A database of before has no such table.
-        query = "SELECT count(*) FROM sqlite_master WHERE name = 'alerts'"
-        if not connection.execute(query).fetchone()[0]:
+        if not has_table(connection, "alerts"):
             return []
         return [
             (str(rule), str(label), float(at))

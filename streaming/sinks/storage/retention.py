@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sed.errors import UsageError
+from sed.events.sqlite import has_table
 
 ROWS_AT_ONCE = 200
 PAGES_AT_ONCE = 64
@@ -143,8 +144,7 @@ class Retention:
 
 def _tables(connection: sqlite3.Connection) -> list[str]:
     """Return the tables of this database that retention is about; an old one lacks some."""
-    found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    return [table for table in TABLES if table in found]
+    return [table for table in TABLES if has_table(connection, table)]
 
 
 def _delete(connection: sqlite3.Connection, table: str, ids: sqlite3.Cursor) -> int:
