@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -132,6 +132,18 @@ def noise_wav(tmp_path: Path) -> Path:
     path = tmp_path / "noise.wav"
     soundfile.write(path, rising_noise(48_000), 8_000)
     return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Return headless Chromium."""
+    if (program := shutil.which("chromium")) is None:
+        pytest.skip("needs chromium")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 def rising_noise(n_samples: int, seed: int = 0) -> np.ndarray:

@@ -1,7 +1,5 @@
 """A database, a page that shows it, a browser, and axe-core."""
 
-import shutil
-
 import pytest
 
 from tests.streaming.web.axe import axe_source
@@ -17,17 +15,6 @@ def path(tmp_path):
 def view(path):
     with viewed(path) as (web, dispatcher):
         yield web, dispatcher
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if (program := shutil.which("chromium")) is None:
-        pytest.skip("needs chromium")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,5 @@
 """The page itself: its files, and what a browser shows."""
 
-import shutil
-
 import pytest
 
 from sed.events.event_table import EventTable
@@ -16,17 +14,6 @@ def test_the_page_has_nothing_inline_and_nothing_from_elsewhere():
         assert inline not in text
     for script in OWN_PAGE.glob("*.js"):
         assert "innerHTML" not in script.read_text()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if (program := shutil.which("chromium")) is None:
-        pytest.skip("needs chromium")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.mark.slow
